@@ -1,0 +1,209 @@
+/**
+ * UDP addresses as text: parsing, formatting, comparing. Pure.
+ *
+ * @module
+ */
+
+/** An IP address or host name, and a port. A `Deno.NetAddr` is one. */
+export interface UdpAddress {
+  /** An IP address without brackets, or a host name. */
+  hostname: string;
+  /** From 0 to 65,535. As an address to bind, 0 means any free port. */
+  port: number;
+}
+
+/**
+ * Reads `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+ *
+ * An IPv6 address may stand without brackets if no port follows.
+ *
+ * @param text The address.
+ * @param defaultPort The port when `text` names none; without it, a port is
+ * required.
+ * @returns The address, its host name in canonical form.
+ * @throws {SyntaxError} If the text is not of one of these forms; the message
+ * says what is wrong.
+ *
+ * @example
+ * ```ts
+ * import { parseAddress } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseAddress("[::1]:20001"), { hostname: "::1", port: 20001 });
+ * assertEquals(parseAddress("localhost", 53), { hostname: "localhost", port: 53 });
+ * ```
+ */
+export function parseAddress(text: string, defaultPort?: number): UdpAddress {
+  const { host, port } = splitHostPort(text);
+  if (host === "") {
+    throw new SyntaxError(`'${text}' has no host before its port`);
+  }
+  if (/[\s/\[\]@?#\0]/.test(host)) {
+    throw new SyntaxError(`'${text}' is not HOST[:PORT] or [IPV6][:PORT]`);
+  }
+  if (port === undefined && defaultPort === undefined) {
+    throw new SyntaxError(`'${text}' has no port: write HOST:PORT`);
+  }
+  return {
+    hostname: canonicalHostname(host),
+    port: port === undefined ? defaultPort! : parsePort(port),
+  };
+}
+
+/**
+ * Reads a port number.
+ *
+ * @param text Decimal digits, 0 to 65535.
+ * @returns The port.
+ * @throws {SyntaxError} If it is anything else.
+ *
+ * @example
+ * ```ts
+ * import { parsePort } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parsePort("20001"), 20001);
+ * ```
+ */
+export function parsePort(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
+    throw new SyntaxError(`port '${text}' is not a number from 0 to 65535`);
+  }
+  return Number(text);
+}
+
+/**
+ * Writes an address as `HOST:PORT`, IPv6 as `[HOST]:PORT`.
+ *
+ * @param address The address.
+ * @returns The text.
+ *
+ * @example
+ * ```ts
+ * import { formatAddress } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(formatAddress({ hostname: "::1", port: 53 }), "[::1]:53");
+ * ```
+ */
+export function formatAddress({ hostname, port }: UdpAddress): string {
+  return hostname.includes(":")
+    ? `[${hostname}]:${port}`
+    : `${hostname}:${port}`;
+}
+
+/**
+ * The one spelling of a host that all comparing is done with: IPv6 as in RFC
+ * 5952, an IPv4-mapped address (`::ffff:192.0.2.1`) as IPv4, a name in lower
+ * case.
+ *
+ * @param hostname An IP address, or a host name.
+ * @returns The canonical spelling.
+ *
+ * @example
+ * ```ts
+ * import { canonicalHostname } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(canonicalHostname("0:0:0:0:0:0:0:1"), "::1");
+ * assertEquals(canonicalHostname("::ffff:127.0.0.1"), "127.0.0.1");
+ * ```
+ */
+export function canonicalHostname(hostname: string): string {
+  if (ipVersion(hostname) !== 6) return hostname.toLowerCase();
+  const [address, zone] = hostname.split("%") as [string, string?];
+  const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1);
+  const mapped = MAPPED_REGEXP.exec(canonical);
+  if (mapped !== null) {
+    const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)];
+    return [high >> 8, high & 255, low >> 8, low & 255].join(".");
+  }
+  return zone === undefined ? canonical : `${canonical}%${zone}`;
+}
+
+/**
+ * Whether a host is written as an IPv4 address (4), an IPv6 address (6), or is
+ * a name (undefined).
+ *
+ * @param hostname The host, without brackets.
+ * @returns 4, 6 or undefined.
+ *
+ * @example
+ * ```ts
+ * import { ipVersion } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(ipVersion("192.0.2.1"), 4);
+ * assertEquals(ipVersion("2001:db8::1"), 6);
+ * assertEquals(ipVersion("localhost"), undefined);
+ * ```
+ */
+export function ipVersion(hostname: string): 4 | 6 | undefined {
+  if (IPV4_REGEXP.test(hostname)) return 4;
+  const [address] = hostname.split("%", 1);
+  return address!.includes(":") && URL.canParse(`http://[${address}]`)
+    ? 6
+    : undefined;
+}
+
+/**
+ * Whether an IP address is one that stays on this machine: 127.0.0.0/8 or ::1.
+ *
+ * @param hostname An IP address in canonical form.
+ * @returns True for loopback.
+ *
+ * @example
+ * ```ts
+ * import { isLoopback } from "@roundtrip/udp";
+ * import { assert } from "@std/assert";
+ *
+ * assert(isLoopback("127.0.0.1") && !isLoopback("192.0.2.1"));
+ * ```
+ */
+export function isLoopback(hostname: string): boolean {
+  return hostname === "::1" ||
+    (hostname.startsWith("127.") && ipVersion(hostname) === 4);
+}
+
+/**
+ * Whether an IP address is the wildcard, 0.0.0.0 or ::, on which a server
+ * listens and which nobody can be asked at.
+ *
+ * @param hostname An IP address in canonical form.
+ * @returns True for the wildcard.
+ *
+ * @example
+ * ```ts
+ * import { isWildcard } from "@roundtrip/udp";
+ * import { assert } from "@std/assert";
+ *
+ * assert(isWildcard("0.0.0.0") && isWildcard("::"));
+ * ```
+ */
+export function isWildcard(hostname: string): boolean {
+  return hostname === "0.0.0.0" || hostname === "::";
+}
+
+function splitHostPort(text: string): { host: string; port?: string } {
+  if (text.startsWith("[")) {
+    const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(text);
+    if (bracketed === null || ipVersion(bracketed[1]!) !== 6) {
+      throw new SyntaxError(`'${text}' is not [IPV6] or [IPV6]:PORT`);
+    }
+    const [, host, port] = bracketed;
+    return port === undefined ? { host: host! } : { host: host!, port };
+  }
+  const colon = text.indexOf(":");
+  if (colon === -1 || ipVersion(text) === 6) return { host: text };
+  if (text.indexOf(":", colon + 1) !== -1) {
+    throw new SyntaxError(
+      `'${text}' has more than one colon: write an IPv6 address as [IPV6]:PORT`,
+    );
+  }
+  return { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
+
+/** How `URL` writes an IPv4-mapped address. */
+const MAPPED_REGEXP = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/;

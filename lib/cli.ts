@@ -1,0 +1,151 @@
+/**
+ * What the two command lines share beside their flags: exit codes, signals, and
+ * lines on stdout.
+ *
+ * @module
+ */
+import { bold, red } from "@std/fmt/colors";
+import config from "../deno.json" with { type: "json" };
+import { UsageError } from "./flags.ts";
+import { errorMessage } from "./report.ts";
+
+/** Answered, and all that was asked for holds. */
+export const EXIT_OK = 0;
+/** No answer, a wrong answer, or more loss than allowed. */
+export const EXIT_UNANSWERED = 1;
+/** A mistake in the usage, or anything else. */
+export const EXIT_ERROR = 2;
+/** Ended at once by a second signal, as a shell reports SIGINT. */
+const EXIT_INTERRUPTED = 130;
+
+/** `roundtrip` and its version. */
+export const VERSION_LINE = `roundtrip ${config.version}`;
+
+/**
+ * Runs a program to its end: its exit code is the process's, and an error ends
+ * it with one line on stderr.
+ */
+export async function run(
+  program: string,
+  main: (args: string[]) => Promise<number>,
+): Promise<never> {
+  let code: number;
+  try {
+    requireDeno(Deno.version.deno);
+    code = await main(Deno.args);
+  } catch (error) {
+    const hint = error instanceof UsageError ? " (see --help)" : "";
+    complain(program, errorMessage(error) + hint);
+    code = EXIT_ERROR;
+  }
+  Deno.exit(code);
+}
+
+/** Writes one line on stderr. */
+export function complain(program: string, message: string): void {
+  const head = `${program}:`;
+  note(`${Deno.stderr.isTerminal() ? bold(red(head)) : head} ${message}`);
+}
+
+/** Writes one line on stderr, as it is. */
+export function note(line: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
+  } catch {
+    // Nobody reads stderr any more: there is no better place to say so.
+  }
+}
+
+/**
+ * Calls back on the first SIGINT or SIGTERM; a second one ends the process at
+ * once.
+ *
+ * @returns Takes it back.
+ */
+export function onInterrupt(callback: () => void): () => void {
+  let interrupted = false;
+  const listener = () => {
+    if (interrupted) Deno.exit(EXIT_INTERRUPTED);
+    interrupted = true;
+    callback();
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK"]
+    : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, listener);
+  return () => {
+    for (const signal of signals) Deno.removeSignalListener(signal, listener);
+  };
+}
+
+/**
+ * Lines on their way to stdout. A reader that is too slow, such as a paused
+ * terminal, never holds up the program: lines beyond a mebibyte of waiting
+ * ones are left out, and how many is said on stderr.
+ */
+export class LineWriter {
+  readonly #sink: Pick<typeof Deno.stdout, "write">;
+  readonly #onError: (error: unknown) => void;
+  #waiting = "";
+  #leftOut = 0;
+  #writing: Promise<void> | undefined;
+
+  constructor(
+    sink: Pick<typeof Deno.stdout, "write"> = Deno.stdout,
+    onError: (error: unknown) => void = exitUnread,
+  ) {
+    this.#sink = sink;
+    this.#onError = onError;
+  }
+
+  /** Writes a line, or several with line feeds between them. */
+  write(line: string): void {
+    if (this.#waiting.length + line.length > MAX_WAITING) {
+      this.#leftOut++;
+      return;
+    }
+    this.#waiting += `${line}\n`;
+    this.#writing ??= this.#drain();
+  }
+
+  /** Resolves when all that was written is out. */
+  async flush(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (this.#waiting !== "") {
+        let bytes = new TextEncoder().encode(this.#waiting);
+        this.#waiting = "";
+        while (bytes.length > 0) {
+          bytes = bytes.subarray(await this.#sink.write(bytes));
+        }
+      }
+    } catch (error) {
+      this.#onError(error);
+    }
+    this.#writing = undefined;
+    if (this.#leftOut > 0) {
+      note(`${this.#leftOut} lines left out: stdout is read too slowly`);
+      this.#leftOut = 0;
+    }
+  }
+}
+
+/** A reader that went away is no error, as for `cat` before `head`. */
+function exitUnread(error: unknown): void {
+  if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT_OK);
+  note(`stdout: ${errorMessage(error)}`);
+  Deno.exit(EXIT_ERROR);
+}
+
+/** Checks the version that Deno says it has. */
+export function requireDeno(version: string): void {
+  const [major, minor] = version.split(".").map(Number) as [number, number];
+  if (major < 2 || (major === 2 && minor < 9)) {
+    throw new Error(`roundtrip needs Deno 2.9 or newer: this is ${version}`);
+  }
+}
+
+const MAX_WAITING = 1 << 20;

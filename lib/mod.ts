@@ -1,0 +1,49 @@
+/**
+ * UDP requests and replies: {@linkcode serve} answers datagrams,
+ * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
+ * sends a series and tells what became of each.
+ *
+ * Needs Deno's unstable net API: `"unstable": ["net"]` in `deno.json`, or
+ * `--unstable-net`; and `--allow-net`.
+ *
+ * @example
+ * ```ts
+ * import { request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({ port: 0 }, () => "Hello UDP Client");
+ * const reply = await request(server.addr, "Hello UDP Server");
+ * assertEquals(new TextDecoder().decode(reply.data), "Hello UDP Client");
+ * ```
+ *
+ * @module
+ */
+export * from "./address.ts";
+export * from "./encoding.ts";
+export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
+export { request, type RequestOptions, type UdpReply } from "./request.ts";
+export {
+  requestMany,
+  type RequestManyOptions,
+  type Series,
+  type SeriesEvent,
+  type SeriesSummary,
+} from "./request_many.ts";
+export { echo, fixedReply } from "./responders.ts";
+export { denoRuntime, type Runtime } from "./runtime.ts";
+export {
+  type DatagramInfo,
+  type Handler,
+  type Reply,
+  serve,
+  type ServeOptions,
+  type ServerStats,
+  type UdpServer,
+} from "./serve.ts";
+export type {
+  Datagram,
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
+} from "./socket.ts";
+export { summarize, type Summary } from "./statistics.ts";

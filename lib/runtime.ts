@@ -1,0 +1,66 @@
+/**
+ * What the library asks of the system: sockets, names and time. Tests put a
+ * simulated network in its place.
+ *
+ * @module
+ */
+import { canonicalHostname, ipVersion } from "./address.ts";
+import type { DatagramSocket, OpenOptions } from "./socket.ts";
+import { openDenoSocket } from "./socket_deno.ts";
+
+/** Sockets, names and time. */
+export interface Runtime {
+  /** Binds a socket; throws the system's error. */
+  open(options: OpenOptions): DatagramSocket;
+  /** The IP addresses of a host name, at least one; rejects if there is none. */
+  resolve(hostname: string): Promise<string[]>;
+  /** A monotonic clock, in milliseconds. */
+  now(): number;
+  /** Calls back once, after so many milliseconds; returns what cancels it. */
+  after(ms: number, callback: () => void): () => void;
+}
+
+/** The real system, through Deno. */
+export const denoRuntime: Runtime = {
+  open: openDenoSocket,
+  resolve: lookup,
+  now: () => performance.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/**
+ * The address to use for a host: itself if it is an IP address, else the first
+ * address of the name that is of the wanted version, else its first.
+ *
+ * @throws {Deno.errors.NotFound} If the name does not resolve.
+ */
+export async function resolveHost(
+  hostname: string,
+  runtime: Runtime,
+  wanted: 4 | 6,
+): Promise<string> {
+  const host = canonicalHostname(hostname);
+  if (ipVersion(host) !== undefined) return host;
+  const addresses = (await runtime.resolve(host)).map(canonicalHostname);
+  return addresses.find((address) => ipVersion(address) === wanted) ??
+    addresses[0]!;
+}
+
+async function lookup(hostname: string): Promise<string[]> {
+  // Only a name needs the resolver of the system (Deno.resolveDns knows no
+  // hosts file), so only a name pays for loading it.
+  const dns = await import("node:dns/promises");
+  try {
+    const found = await dns.lookup(hostname, { all: true });
+    return found.map(({ address }) => address);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Deno.errors.NotFound(
+      `Cannot resolve '${hostname}': check its spelling, or give an IP address`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,389 @@
+/**
+ * The server: one loop that hands each datagram to a handler and sends what it
+ * returns.
+ *
+ * @module
+ */
+import type { UdpAddress } from "./address.ts";
+import { encode } from "./encoding.ts";
+import { requireInteger } from "./errors.ts";
+import { denoRuntime, type Runtime } from "./runtime.ts";
+import {
+  type Datagram,
+  type DatagramSocket,
+  MAX_PAYLOAD_IPV6,
+  type Receiver,
+} from "./socket.ts";
+
+/** What a handler is told of a datagram besides its payload. */
+export interface DatagramInfo {
+  /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
+  readonly remoteAddr: UdpAddress;
+}
+
+/** A payload to answer with, text as UTF-8; `undefined` stays silent. */
+export type Reply = Uint8Array | string | undefined | void;
+
+/**
+ * Makes the reply to one datagram.
+ *
+ * `data` is lent: it may be overwritten once the handler has settled and its
+ * reply is sent, so keep bytes with `data.slice()`. Returning `data`, or a part
+ * of it, is an echo without a copy. A returned array must not be changed
+ * before it is sent; best not at all.
+ */
+export type Handler = (
+  data: Uint8Array<ArrayBuffer>,
+  info: DatagramInfo,
+) => Reply | Promise<Reply>;
+
+/** Options of {@linkcode serve}. */
+export interface ServeOptions {
+  /**
+   * The local IP address or host name to bind; `::` takes IPv4 and IPv6.
+   *
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The local port, 0 to 65,535; 0 takes any that is free.
+   *
+   * @default {0}
+   */
+  port?: number;
+  /**
+   * Longer datagrams are dropped whole and counted, never cut. 1 to 65,527
+   * bytes.
+   *
+   * @default {65527}
+   */
+  maxDatagramBytes?: number;
+  /**
+   * How many datagrams may be in the handler or on their way out at once, 1 to
+   * 65,536. What comes above that is dropped and counted.
+   *
+   * @default {256}
+   */
+  maxInFlight?: number;
+  /**
+   * Shuts down after so many replies, and takes no more datagrams than it may
+   * still answer. 1 to 1,000,000,000.
+   *
+   * @default {no limit}
+   */
+  maxReplies?: number;
+  /** Closes the server at once when aborted, without waiting for handlers. */
+  signal?: AbortSignal;
+  /** Called with the bound address before `serve` returns. */
+  onListen?: (addr: UdpAddress) => void;
+  /**
+   * Told of everything that goes wrong while the server goes on: a handler
+   * that throws or rejects or returns something that is no reply, a reply that
+   * cannot be sent, a failed receive (without `info`). For a handler that
+   * throws or rejects, what it returns is the reply.
+   *
+   * @default {() => undefined}
+   */
+  onError?: (error: unknown, info?: DatagramInfo) => Reply | Promise<Reply>;
+  /**
+   * Sockets and time; for tests.
+   *
+   * @default {denoRuntime}
+   */
+  runtime?: Runtime;
+}
+
+/**
+ * What a server has counted so far. `received` is the sum of `replied`,
+ * `unanswered`, all of `dropped`, `errors.send`, and what is in flight.
+ */
+export interface ServerStats {
+  /** Datagrams that came in. */
+  received: number;
+  /** Replies that were sent. */
+  replied: number;
+  /** Datagrams whose handler gave no reply, by choice or by failing. */
+  unanswered: number;
+  /** Datagrams that no handler's reply was sent for, and why. */
+  dropped: {
+    /** Longer than `maxDatagramBytes`. */
+    tooLong: number;
+    /** More than `maxInFlight` at once. */
+    overload: number;
+    /** Came, or was still with its handler, when the server closed. */
+    closing: number;
+  };
+  /** What went wrong, while the server went on. */
+  errors: {
+    /** Handlers that threw, rejected, or returned something else. */
+    handler: number;
+    /** Replies that could not be sent. */
+    send: number;
+    /** Receives that failed. */
+    receive: number;
+  };
+}
+
+/** A running server. */
+export interface UdpServer extends AsyncDisposable {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when the server has closed; rejects with the system's error if
+   * receiving fails for good.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Stops taking datagrams, waits for the handlers at work and their replies,
+   * then closes. Every call returns the same promise.
+   */
+  shutdown(): Promise<void>;
+  /** A snapshot of the counts. */
+  stats(): ServerStats;
+  /** Lets the server keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while the server is running. */
+  unref(): void;
+}
+
+/**
+ * Answers UDP datagrams.
+ *
+ * The library never prints: without `onError`, errors are only counted.
+ *
+ * @param options Where to listen, and the limits.
+ * @param handler Makes the reply to each datagram.
+ * @returns The running server.
+ * @throws {RangeError} If a number among the options is out of range.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API.
+ *
+ * @example
+ * ```ts
+ * import { request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({ port: 0 }, (data) => data);
+ * const reply = await request(server.addr, "ping");
+ * assertEquals(reply.data, new TextEncoder().encode("ping"));
+ * ```
+ */
+export function serve(options: ServeOptions, handler: Handler): UdpServer {
+  const {
+    hostname = "127.0.0.1",
+    port = 0,
+    maxDatagramBytes = MAX_PAYLOAD_IPV6,
+    maxInFlight = 256,
+    maxReplies,
+    runtime = denoRuntime,
+    signal,
+    onListen,
+    onError = () => undefined,
+  } = options;
+  signal?.throwIfAborted();
+  requireInteger("port", port, 0, 65_535);
+  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD_IPV6);
+  requireInteger("maxInFlight", maxInFlight, 1, 65_536);
+  if (maxReplies !== undefined) {
+    requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
+  }
+  const socket = runtime.open({ hostname, port, maxDatagramBytes });
+  try {
+    onListen?.(socket.addr);
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  return new Server(socket, {
+    handler,
+    onError,
+    maxInFlight,
+    maxReplies: maxReplies ?? Infinity,
+    signal,
+  });
+}
+
+interface ServerOptions {
+  handler: Handler;
+  onError: NonNullable<ServeOptions["onError"]>;
+  maxInFlight: number;
+  maxReplies: number;
+  signal: AbortSignal | undefined;
+}
+
+class Server implements UdpServer, Receiver {
+  readonly addr: UdpAddress;
+  readonly finished: Promise<void>;
+  readonly #socket: DatagramSocket;
+  readonly #options: ServerOptions;
+  readonly #stats: ServerStats = {
+    received: 0,
+    replied: 0,
+    unanswered: 0,
+    dropped: { tooLong: 0, overload: 0, closing: 0 },
+    errors: { handler: 0, send: 0, receive: 0 },
+  };
+  #inFlight = 0;
+  #draining = false;
+  #closed = false;
+
+  constructor(socket: DatagramSocket, options: ServerOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.addr = socket.addr;
+    const close = () => this.#close();
+    options.signal?.addEventListener("abort", close);
+    this.finished = socket.start(this).finally(() => {
+      this.#closed = true;
+      options.signal?.removeEventListener("abort", close);
+    });
+  }
+
+  shutdown(): Promise<void> {
+    this.#draining = true;
+    // Closing first would lose the replies: Deno cannot stop a receive in any
+    // other way than by closing the socket.
+    this.#closeIfDrained();
+    return this.finished;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  stats(): ServerStats {
+    return structuredClone(this.#stats);
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  onDatagram(datagram: Datagram): void {
+    const { maxInFlight, maxReplies } = this.#options;
+    this.#stats.received++;
+    if (
+      this.#draining || this.#stats.replied + this.#inFlight >= maxReplies
+    ) {
+      this.#stats.dropped.closing++;
+      return this.#socket.release(datagram);
+    }
+    if (this.#inFlight >= maxInFlight) {
+      this.#stats.dropped.overload++;
+      return this.#socket.release(datagram);
+    }
+    this.#inFlight++;
+    const info = { remoteAddr: datagram.remoteAddr };
+    let reply: Reply | Promise<Reply>;
+    try {
+      reply = this.#options.handler(datagram.data, info);
+    } catch (error) {
+      reply = this.#handlerFailed(error, info);
+    }
+    // The usual case, without a promise.
+    if (reply instanceof Uint8Array) this.#answer(datagram, reply);
+    else if (!isPromiseLike(reply)) this.#settle(datagram, reply, info);
+    else this.#whenSettled(datagram, reply, info);
+  }
+
+  onTooLong(): void {
+    this.#stats.received++;
+    this.#stats.dropped.tooLong++;
+  }
+
+  onReplied(): void {
+    this.#stats.replied++;
+    if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
+    this.#done();
+  }
+
+  onReplyError(error: unknown, datagram: Datagram): void {
+    this.#stats.errors.send++;
+    this.#report(error, { remoteAddr: datagram.remoteAddr });
+    this.#done();
+  }
+
+  onReceiveError(error: unknown): void {
+    this.#stats.errors.receive++;
+    this.#report(error);
+  }
+
+  async #whenSettled(
+    datagram: Datagram,
+    pending: PromiseLike<Reply>,
+    info: DatagramInfo,
+  ): Promise<void> {
+    let reply: Reply;
+    try {
+      reply = await pending;
+    } catch (error) {
+      reply = await this.#handlerFailed(error, info);
+    }
+    this.#settle(datagram, reply, info);
+  }
+
+  /** Sends what a handler came to, if it is a reply. */
+  #settle(datagram: Datagram, reply: unknown, info: DatagramInfo): void {
+    if (typeof reply === "string") reply = encode(reply);
+    if (reply instanceof Uint8Array) return this.#answer(datagram, reply);
+    if (reply !== undefined) {
+      const shown = reply === null ? "null" : typeof reply;
+      this.#handlerFailed(
+        new TypeError(
+          `Cannot reply as the handler must return a Uint8Array, a string or undefined: it returned ${shown}`,
+        ),
+        info,
+      );
+    }
+    this.#stats.unanswered++;
+    this.#socket.release(datagram);
+    this.#done();
+  }
+
+  #answer(datagram: Datagram, payload: Uint8Array): void {
+    if (!this.#closed) return this.#socket.reply(datagram, payload);
+    this.#stats.dropped.closing++;
+    this.#done();
+  }
+
+  /** What `onError` makes of a handler's error; its own errors end here. */
+  #handlerFailed(error: unknown, info: DatagramInfo): Reply | Promise<Reply> {
+    this.#stats.errors.handler++;
+    return this.#report(error, info);
+  }
+
+  #report(error: unknown, info?: DatagramInfo): Reply | Promise<Reply> {
+    try {
+      const reply = this.#options.onError(error, info);
+      return isPromiseLike(reply)
+        ? Promise.resolve(reply).catch(() => undefined)
+        : reply;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #done(): void {
+    this.#inFlight--;
+    if (this.#draining) this.#closeIfDrained();
+  }
+
+  #closeIfDrained(): void {
+    if (this.#inFlight === 0) this.#close();
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#socket.close();
+  }
+}
+
+function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
+  return typeof (value as PromiseLike<Reply> | undefined)?.then === "function";
+}

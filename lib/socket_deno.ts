@@ -1,0 +1,176 @@
+/**
+ * {@linkcode DatagramSocket} over `Deno.listenDatagram`: everywhere, the
+ * default.
+ *
+ * @module
+ */
+import { canonicalHostname, ipVersion, type UdpAddress } from "./address.ts";
+import { bindError } from "./errors.ts";
+import type {
+  Datagram,
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
+} from "./socket.ts";
+
+/**
+ * Binds a socket.
+ *
+ * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
+ */
+export function openDenoSocket(options: OpenOptions): DatagramSocket {
+  if (Deno.listenDatagram === undefined) {
+    throw new Deno.errors.NotSupported(
+      "Cannot open a UDP socket as Deno.listenDatagram is missing: " +
+        `run with --unstable-net, or put "unstable": ["net"] into deno.json`,
+    );
+  }
+  const { hostname, port } = options;
+  let conn: Deno.DatagramConn;
+  try {
+    conn = Deno.listenDatagram({ transport: "udp", hostname, port });
+  } catch (error) {
+    throw bindError(error, { hostname, port });
+  }
+  return new DenoSocket(conn, options.maxDatagramBytes);
+}
+
+/** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
+export class DenoSocket implements DatagramSocket {
+  readonly addr: UdpAddress;
+  readonly #conn: Deno.DatagramConn;
+  readonly #bufferBytes: number;
+  readonly #isIPv6: boolean;
+  readonly #free: Slot[] = [];
+  #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
+  #closed = false;
+
+  constructor(conn: Deno.DatagramConn, maxDatagramBytes: number) {
+    this.#conn = conn;
+    // Deno cuts without a word what does not fit: one byte more shows it.
+    this.#bufferBytes = maxDatagramBytes + 1;
+    const { hostname, port } = conn.addr as Deno.NetAddr;
+    this.#isIPv6 = ipVersion(hostname) === 6;
+    this.addr = { hostname: canonicalHostname(hostname), port };
+  }
+
+  async start(receiver: Receiver): Promise<void> {
+    this.#receiver = receiver;
+    let failures = 0;
+    // One receive at a time: several pending on one socket end in any order.
+    while (!this.#closed) {
+      const slot = this.#free.pop() ?? this.#newSlot();
+      let received: [Uint8Array<ArrayBuffer>, Deno.Addr];
+      try {
+        received = await this.#conn.receive(slot.buffer);
+      } catch (error) {
+        this.#free.push(slot);
+        if (this.#closed) return;
+        // A reset is about an earlier send (Windows), most others pass; what
+        // fails over and over with nothing received between is for good.
+        if (++failures >= MAX_RECEIVE_FAILURES) {
+          this.close();
+          throw error;
+        }
+        receiver.onReceiveError?.(error);
+        continue;
+      }
+      if (this.#closed) return;
+      failures = 0;
+      slot.data = received[0];
+      if (slot.data.length === this.#bufferBytes) {
+        this.#free.push(slot);
+        receiver.onTooLong?.();
+        continue;
+      }
+      slot.from = received[1] as Deno.NetAddr;
+      slot.remoteAddr = this.#canonical(slot.from);
+      receiver.onDatagram(slot);
+    }
+  }
+
+  async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    await this.#conn.send(payload, this.#reachable(to));
+  }
+
+  reply(datagram: Datagram, payload: Uint8Array): void {
+    const slot = datagram as Slot;
+    // Deno tries to send at once, so `payload` rarely stays lent for long; the
+    // two callbacks are the slot's own, made once.
+    this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
+  }
+
+  release(datagram: Datagram): void {
+    this.#free.push(datagram as Slot);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+  }
+
+  ref(): void {
+    (this.#conn as Referable).ref();
+  }
+
+  unref(): void {
+    (this.#conn as Referable).unref();
+  }
+
+  #newSlot(): Slot {
+    const slot: Slot = {
+      buffer: new Uint8Array(this.#bufferBytes),
+      data: NOTHING,
+      from: NOBODY,
+      remoteAddr: NOBODY,
+      onSent: () => {
+        this.#free.push(slot);
+        this.#receiver.onReplied?.(slot);
+      },
+      onSendError: (error) => {
+        this.#free.push(slot);
+        this.#receiver.onReplyError?.(error, slot);
+      },
+    };
+    return slot;
+  }
+
+  /** An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`. */
+  #canonical(from: Deno.NetAddr): UdpAddress {
+    return this.#isIPv6 && from.hostname.startsWith("::ffff:")
+      ? { hostname: canonicalHostname(from.hostname), port: from.port }
+      : from;
+  }
+
+  /** Only Linux takes a plain IPv4 address on an IPv6 socket. */
+  #reachable({ hostname, port }: UdpAddress): Deno.NetAddr {
+    const mapped = this.#isIPv6 && ipVersion(hostname) === 4;
+    return {
+      transport: "udp",
+      hostname: mapped ? `::ffff:${hostname}` : hostname,
+      port,
+    };
+  }
+}
+
+/** A receive buffer, and what is made once for it and used for each datagram. */
+interface Slot {
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  data: Uint8Array<ArrayBuffer>;
+  /** As Deno gave it, which is also what it takes for the reply. */
+  from: Deno.NetAddr;
+  remoteAddr: UdpAddress;
+  readonly onSent: () => void;
+  readonly onSendError: (error: unknown) => void;
+}
+
+/** Deno has these two on the object, but not in its types. */
+type Referable = Deno.DatagramConn & { ref(): void; unref(): void };
+
+const NOTHING = new Uint8Array(0);
+const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };
+const MAX_RECEIVE_FAILURES = 16;

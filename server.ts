@@ -1,0 +1,125 @@
+/**
+ * The server: answers UDP datagrams, and shows each of them.
+ *
+ * @module
+ */
+import { formatAddress, parsePort } from "./lib/address.ts";
+import {
+  complain,
+  EXIT_OK,
+  LineWriter,
+  note,
+  onInterrupt,
+  run,
+  VERSION_LINE,
+} from "./lib/cli.ts";
+import {
+  COMMON_FLAGS,
+  type Flags,
+  host,
+  integer,
+  parseFlags,
+  usage,
+  UsageError,
+} from "./lib/flags.ts";
+import {
+  errorMessage,
+  exchangeJson,
+  exchangeLines,
+  statsLine,
+} from "./lib/report.ts";
+import { echo, fixedReply } from "./lib/responders.ts";
+import { type Handler, serve } from "./lib/serve.ts";
+
+const DEFAULTS = { host: "127.0.0.1", port: 20_001, reply: "Hello UDP Client" };
+
+const FLAGS = {
+  host: {
+    value: "HOST",
+    parse: host,
+    help: `the address to bind; :: takes IPv4 and IPv6 (${DEFAULTS.host})`,
+  },
+  port: {
+    short: "p",
+    value: "PORT",
+    parse: parsePort,
+    help: `the port to bind; 0 takes any that is free (${DEFAULTS.port})`,
+  },
+  reply: {
+    short: "r",
+    value: "TEXT",
+    parse: String,
+    help: `what to answer each datagram with ("${DEFAULTS.reply}")`,
+  },
+  echo: { help: "answer each datagram with its own payload" },
+  count: {
+    short: "c",
+    value: "N",
+    parse: integer(1, 1_000_000_000),
+    help: "exit after N replies",
+  },
+  quiet: { short: "q", help: "show no datagrams" },
+  json: { help: "one JSON object a line" },
+  ...COMMON_FLAGS,
+} satisfies Flags;
+
+async function main(args: string[]): Promise<number> {
+  const { given, positionals } = parseFlags(FLAGS, args);
+  const out = new LineWriter();
+  if (given.help || given.version) {
+    out.write(given.help ? usage(FLAGS, USAGE) : VERSION_LINE);
+    await out.flush();
+    return EXIT_OK;
+  }
+  if (positionals.length > 0) {
+    throw new UsageError(`'${positionals[0]}' is no flag: bind with --host`);
+  }
+  if (given.echo && given.reply !== undefined) {
+    throw new UsageError("--echo and --reply exclude each other");
+  }
+
+  const answer = given.echo
+    ? echo()
+    : fixedReply(given.reply ?? DEFAULTS.reply);
+  const shown: Handler = (data, info) => {
+    out.write(
+      given.json
+        ? JSON.stringify(exchangeJson(data, info.remoteAddr))
+        : exchangeLines(data, info.remoteAddr),
+    );
+    return answer(data, info);
+  };
+  const server = serve({
+    hostname: given.host ?? DEFAULTS.host,
+    port: given.port ?? DEFAULTS.port,
+    ...(given.count !== undefined && { maxReplies: given.count }),
+    onListen: (addr) =>
+      out.write(
+        given.json
+          ? JSON.stringify({ type: "listening", ...addr })
+          : `UDP server up and listening on ${formatAddress(addr)}`,
+      ),
+    onError: (error, info) => {
+      const peer = info === undefined
+        ? ""
+        : ` ${formatAddress(info.remoteAddr)}:`;
+      complain("server", `${peer} ${errorMessage(error)}`.trim());
+    },
+  }, given.quiet ? answer : shown);
+  onInterrupt(() => server.shutdown());
+  try {
+    await server.finished;
+  } finally {
+    const stats = server.stats();
+    if (given.json) out.write(JSON.stringify({ type: "summary", ...stats }));
+    await out.flush();
+    if (!given.json) note(statsLine(stats));
+  }
+  return EXIT_OK;
+}
+
+const USAGE = `Answers UDP datagrams.
+
+Usage: deno task server [options]`;
+
+if (import.meta.main) await run("server", main);

@@ -1,0 +1,117 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  isLoopback,
+  isWildcard,
+  parseAddress,
+  parsePort,
+} from "../lib/address.ts";
+
+Deno.test("parseAddress() reads every form of HOST and PORT", () => {
+  const cases: Array<[string, string, number]> = [
+    ["127.0.0.1:20001", "127.0.0.1", 20001],
+    ["127.0.0.1", "127.0.0.1", 7],
+    ["localhost:1", "localhost", 1],
+    ["Example.ORG:65535", "example.org", 65535],
+    ["[::1]:20001", "::1", 20001],
+    ["[::1]", "::1", 7],
+    ["::1", "::1", 7],
+    ["2001:db8:0:0::1", "2001:db8::1", 7],
+    ["[::ffff:192.0.2.1]:9", "192.0.2.1", 9],
+    ["fe80::1%eth0", "fe80::1%eth0", 7],
+  ];
+  for (const [text, hostname, port] of cases) {
+    assertEquals(parseAddress(text, 7), { hostname, port }, text);
+  }
+});
+
+Deno.test("parseAddress() says what is wrong with the rest", () => {
+  const cases: Array<[string, string]> = [
+    ["", "no host"],
+    [":1", "no host"],
+    ["host:", "port ''"],
+    ["host:port", "port 'port'"],
+    ["host:65536", "from 0 to 65535"],
+    ["host:-1", "port '-1'"],
+    ["host:1e3", "port '1e3'"],
+    ["host:0x1", "port '0x1'"],
+    ["host:1:2", "more than one colon"],
+    ["[::1", "[IPV6]:PORT"],
+    ["[::1]1", "[IPV6]:PORT"],
+    ["[127.0.0.1]:1", "[IPV6]:PORT"],
+    ["[localhost]:1", "[IPV6]:PORT"],
+    ["a b:1", "HOST[:PORT]"],
+    ["a/b", "HOST[:PORT]"],
+    ["user@host", "HOST[:PORT]"],
+    ["a]:1", "HOST[:PORT]"],
+  ];
+  for (const [text, message] of cases) {
+    assertThrows(() => parseAddress(text, 7), SyntaxError, message, text);
+  }
+  assertThrows(() => parseAddress("host"), SyntaxError, "no port");
+});
+
+Deno.test("parsePort() takes 0 to 65535 in digits and nothing else", () => {
+  assertEquals(["0", "1", "65535"].map(parsePort), [0, 1, 65535]);
+  for (const text of ["", " 1", "1 ", "+1", "-0", "1.0", "65536", "999999"]) {
+    assertThrows(() => parsePort(text), SyntaxError, "0 to 65535", text);
+  }
+});
+
+Deno.test("formatAddress() is what parseAddress() reads", () => {
+  for (const text of ["127.0.0.1:1", "[::1]:20001", "localhost:53"]) {
+    assertEquals(formatAddress(parseAddress(text)), text);
+  }
+});
+
+Deno.test("canonicalHostname() gives one spelling to one address", () => {
+  const cases: Array<[string, string]> = [
+    ["::FFFF:127.0.0.1", "127.0.0.1"],
+    ["::ffff:7f00:1", "127.0.0.1"],
+    ["0:0:0:0:0:ffff:c000:0201", "192.0.2.1"],
+    ["::ffff:0:0", "0.0.0.0"],
+    ["2001:0DB8::0001", "2001:db8::1"],
+    ["0:0:0:0:0:0:0:0", "::"],
+    ["127.0.0.1", "127.0.0.1"],
+    ["LocalHost", "localhost"],
+  ];
+  for (const [hostname, canonical] of cases) {
+    assertEquals(canonicalHostname(hostname), canonical);
+  }
+});
+
+Deno.test("ipVersion() tells addresses from names", () => {
+  for (const text of ["0.0.0.0", "127.0.0.1", "255.255.255.255"]) {
+    assertEquals(ipVersion(text), 4, text);
+  }
+  for (const text of ["::", "::1", "fe80::1%lo", "::ffff:1.2.3.4"]) {
+    assertEquals(ipVersion(text), 6, text);
+  }
+  const names = [
+    "",
+    "1",
+    "1.2.3",
+    "1.2.3.256",
+    "01.2.3.4",
+    "1.2.3.4.",
+    "a",
+    ":",
+  ];
+  for (const text of [...names, "1.2.3.4.5", ":::", "1::2::3", "g::"]) {
+    assertEquals(ipVersion(text), undefined, text);
+  }
+});
+
+Deno.test("isLoopback() and isWildcard() know their addresses", () => {
+  for (const host of ["127.0.0.1", "127.255.0.9", "::1"]) {
+    assertEquals([isLoopback(host), isWildcard(host)], [true, false], host);
+  }
+  for (const host of ["0.0.0.0", "::"]) {
+    assertEquals([isLoopback(host), isWildcard(host)], [false, true], host);
+  }
+  for (const host of ["128.0.0.1", "127.example", "::2", "localhost"]) {
+    assertEquals([isLoopback(host), isWildcard(host)], [false, false], host);
+  }
+});

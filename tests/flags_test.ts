@@ -1,0 +1,142 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  duration,
+  type Flags,
+  host,
+  integer,
+  parseFlags,
+  percentage,
+  usage,
+  UsageError,
+} from "../lib/flags.ts";
+
+const FLAGS = {
+  port: { short: "p", value: "PORT", parse: integer(0, 9), help: "a port" },
+  message: { short: "m", value: "TEXT", parse: String, help: "a text" },
+  "max-loss": { value: "PERCENT", parse: percentage, help: "a limit" },
+  quiet: { short: "q", help: "no lines" },
+  json: { help: "one document" },
+} satisfies Flags;
+
+const NOTHING = {
+  port: undefined,
+  message: undefined,
+  "max-loss": undefined,
+  quiet: false,
+  json: false,
+};
+
+Deno.test("parseFlags() reads long and short flags in every spelling", () => {
+  for (
+    const args of [
+      ["--port", "7", "-q"],
+      ["--port=7", "--quiet"],
+      ["-p", "7", "-q"],
+      ["-p7", "-q"],
+      ["-qp7"],
+      ["-qp", "7"],
+      ["-p", "3", "-qp", "7"],
+    ]
+  ) {
+    assertEquals(
+      parseFlags(FLAGS, args),
+      { given: { ...NOTHING, port: 7, quiet: true }, positionals: [] },
+      args.join(" "),
+    );
+  }
+});
+
+Deno.test("parseFlags() takes any text as a value", () => {
+  for (
+    const text of ["-", "", "-5", "--json", "a=b", "=", "two\nlines", "true"]
+  ) {
+    for (
+      const args of [["-m", text], ["--message", text], [`--message=${text}`]]
+    ) {
+      const { given } = parseFlags(FLAGS, args);
+      assertEquals(given, { ...NOTHING, message: text }, args.join(" "));
+    }
+  }
+});
+
+Deno.test("parseFlags() keeps positionals apart and as they are", () => {
+  const parsed = parseFlags(FLAGS, ["10", "-q", "::1", "-", "--", "-q", "--x"]);
+  assertEquals(parsed.given, { ...NOTHING, quiet: true });
+  assertEquals(parsed.positionals, ["10", "::1", "-", "-q", "--x"]);
+});
+
+Deno.test("parseFlags() names the flag that is wrong", () => {
+  const cases: Array<[string[], string]> = [
+    [["--nope"], "unknown flag --nope"],
+    [["--nope=1"], "unknown flag --nope"],
+    [["--__proto__"], "unknown flag --__proto__"],
+    [["--no-quiet"], "unknown flag --no-quiet"],
+    [["-x"], "unknown flag -x"],
+    [["-qx"], "unknown flag -x"],
+    [["-1"], "unknown flag -1"],
+    [["--port"], "--port needs a value"],
+    [["-qp"], "--port needs a value"],
+    [["--port="], "--port: ''"],
+    [["-p", "10"], "--port: '10' is not a whole number from 0 to 9"],
+    [["--quiet=1"], "--quiet takes no value"],
+    [["--max-loss", "101"], "--max-loss: '101'"],
+  ];
+  for (const [args, message] of cases) {
+    assertThrows(() => parseFlags(FLAGS, args), UsageError, message);
+  }
+});
+
+Deno.test("integer() takes digits within its range only", () => {
+  const parse = integer(1, 1000);
+  assertEquals(["1", "0999", "1000"].map(parse), [1, 999, 1000]);
+  for (const text of ["0", "1001", "1.0", "1e2", "0x1", "-1", "", " 1"]) {
+    assertThrows(() => parse(text), SyntaxError, "from 1 to 1000", text);
+  }
+});
+
+Deno.test("percentage() takes 0 to 100", () => {
+  assertEquals(["0", "0.5", ".5", "100"].map(percentage), [0, 0.5, 0.5, 100]);
+  for (const text of ["100.1", "-1", "5%", "", "."]) {
+    assertThrows(() => percentage(text), SyntaxError, "from 0 to 100", text);
+  }
+});
+
+Deno.test("duration() reads seconds unless a unit says otherwise", () => {
+  const cases: Array<[string, number]> = [
+    ["1", 1000],
+    ["0.2", 200],
+    [".5", 500],
+    ["200ms", 200],
+    ["0.5ms", 0.5],
+    ["1s", 1000],
+    ["1m", 60_000],
+    ["0", 0],
+  ];
+  for (const [text, ms] of cases) assertEquals(duration(0)(text), ms, text);
+  for (const text of ["", "s", "1h", "-1", "1 s", "1e3", "2000m", "∞"]) {
+    assertThrows(() => duration(0)(text), SyntaxError, "200ms", text);
+  }
+  assertThrows(() => duration(1)("0.5ms"), SyntaxError, "from 1ms");
+});
+
+Deno.test("host() takes a host without a port", () => {
+  assertEquals(["[::1]", "::1", "localhost"].map(host), [
+    "::1",
+    "::1",
+    "localhost",
+  ]);
+  for (const text of ["", " ", "a b", "127.0.0.1:1", "[::1]:1"]) {
+    assertThrows(() => host(text), SyntaxError, "", text);
+  }
+});
+
+Deno.test("usage() lists every flag once, with its value", () => {
+  const lines = usage(FLAGS, "Intro").split("\n").slice(3);
+  assertEquals(lines, [
+    "  -p, --port PORT         a port",
+    "  -m, --message TEXT      a text",
+    "      --max-loss PERCENT  a limit",
+    "  -q, --quiet             no lines",
+    "      --json              one document",
+  ]);
+});

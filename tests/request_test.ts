@@ -1,0 +1,319 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
+import { decode, encode } from "../lib/encoding.ts";
+import { TimeoutError } from "../lib/errors.ts";
+import { request, type RequestOptions } from "../lib/request.ts";
+import { echo, fixedReply } from "../lib/responders.ts";
+import { type Handler, serve } from "../lib/serve.ts";
+import {
+  CLIENT_HOST,
+  LATENCY_MS,
+  SimulatedNetwork,
+  type SimulatedSocket,
+} from "./simulated_network.ts";
+
+const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
+
+/** A network with a server on it that answers as `handler` does. */
+function networkWith(handler: Handler): SimulatedNetwork {
+  const network = new SimulatedNetwork();
+  serve({ ...SERVER, runtime: network.runtime }, handler);
+  return network;
+}
+
+function ask(
+  network: SimulatedNetwork,
+  options: RequestOptions = {},
+  payload = "ping",
+) {
+  const { runtime } = network;
+  return network.run(request(SERVER, payload, { runtime, ...options }));
+}
+
+/** The client's sockets: all but the server's. */
+function clients(network: SimulatedNetwork): SimulatedSocket[] {
+  return [...network.sockets.values()]
+    .filter(({ addr }) => addr.hostname === CLIENT_HOST);
+}
+
+Deno.test("request() gives the reply, its sender, its RTT and the attempts", async () => {
+  const network = networkWith((data) => `re: ${decode(data)}`);
+  assertEquals(await ask(network), {
+    data: encode("re: ping"),
+    remoteAddr: SERVER,
+    rttMs: 2 * LATENCY_MS,
+    attempts: 1,
+  });
+  assertEquals(clients(network), []);
+});
+
+Deno.test("request() uses a fresh port each time", async () => {
+  const network = networkWith(echo());
+  await ask(network);
+  await ask(network);
+  const ports = network.sent
+    .filter(({ to }) => to.port === SERVER.port)
+    .map(({ from }) => from.port);
+  assertEquals(new Set(ports).size, 2);
+});
+
+Deno.test("request() carries empty payloads both ways", async () => {
+  const network = networkWith(echo());
+  assertEquals((await ask(network, {}, "")).data, new Uint8Array(0));
+});
+
+Deno.test("request() sends again after a loss, and claims no RTT then", async () => {
+  const network = networkWith(fixedReply("pong"));
+  network.plan = ({ index }) => index === 0 ? [] : [LATENCY_MS];
+  const { rttMs, attempts } = await ask(network, { timeoutMs: 100 });
+  assertEquals({ rttMs, attempts }, { rttMs: undefined, attempts: 2 });
+  assertEquals(network.sent[0]!.data, network.sent[1]!.data);
+});
+
+Deno.test("request() doubles its wait each time, with jitter but for the last", async () => {
+  const network = new SimulatedNetwork();
+  const times: number[] = [];
+  network.plan = () => {
+    times.push(network.now);
+    return [];
+  };
+  const error = await assertRejects(
+    () => ask(network, { timeoutMs: 1000, retries: 3 }),
+    TimeoutError,
+  );
+  assertEquals([error.name, error.attempts], ["TimeoutError", 4]);
+  const waits = [...times.slice(1), network.now].map((t, i) => t - times[i]!);
+  [1000, 2000, 4000].forEach((ms, i) => {
+    assert(waits[i]! >= ms && waits[i]! <= ms * 1.1, `${waits}`);
+  });
+  assertEquals(waits[3], 8000);
+});
+
+Deno.test("request() waits no longer than a minute for any one try", async () => {
+  const network = new SimulatedNetwork(() => []);
+  await assertRejects(
+    () => ask(network, { timeoutMs: 40_000, retries: 2 }),
+    TimeoutError,
+  );
+  assert(
+    network.now >= 160_000 && network.now <= 40_000 * 1.1 + 66_000 + 60_000,
+  );
+});
+
+Deno.test("request() without retries fails exactly after the timeout", async () => {
+  const network = new SimulatedNetwork(() => []);
+  const error = await assertRejects(
+    () => ask(network, { timeoutMs: 250, retries: 0 }),
+    TimeoutError,
+    "No reply from 198.51.100.1:20001 to 1 datagram",
+  );
+  assertEquals([network.now, error.attempts, error.foreign], [250, 1, 0]);
+  assertEquals(clients(network), []);
+});
+
+Deno.test("request() takes a reply to its first try also after the second", async () => {
+  const network = networkWith(fixedReply("pong"));
+  network.plan = ({ index, to }) => {
+    if (to.port !== SERVER.port) return [150];
+    return index === 0 ? [LATENCY_MS] : [];
+  };
+  const { attempts, rttMs } = await ask(network, { timeoutMs: 100 });
+  assertEquals([attempts, rttMs, network.now], [
+    2,
+    undefined,
+    150 + LATENCY_MS,
+  ]);
+});
+
+Deno.test("request() ignores what comes from elsewhere, and counts it", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const elsewhere = [
+    { ...SERVER, port: SERVER.port + 1 },
+    { ...SERVER, hostname: "198.51.100.2" },
+  ];
+  network.plan = ({ from, to }) => {
+    if (to.port !== SERVER.port) return [1];
+    for (const other of elsewhere) network.pass(other, from, encode("forged"));
+    return [];
+  };
+  const error = await assertRejects(
+    () => network.run(request(SERVER, "x", { runtime, retries: 0 })),
+    TimeoutError,
+    "2 datagrams that are no reply to it were ignored",
+  );
+  assertEquals(error.foreign, 2);
+});
+
+Deno.test("request() ignores what match refuses, and waits on", async () => {
+  let count = 0;
+  const network = networkWith(() => `${count++}`);
+  const reply = await ask(network, {
+    timeoutMs: 100,
+    match: (data) => decode(data) === "1",
+  });
+  assertEquals(decode(reply.data), "1");
+});
+
+Deno.test("request() rejects with what match throws", async () => {
+  const network = networkWith(echo());
+  const match = () => {
+    throw new Error("match");
+  };
+  await assertRejects(() => ask(network, { match }), Error, "match");
+  assertEquals(clients(network), []);
+});
+
+Deno.test("request() ignores replies over maxDatagramBytes", async () => {
+  const network = networkWith(fixedReply("four"));
+  const options = { retries: 0, maxDatagramBytes: 3 };
+  await assertRejects(() => ask(network, options), TimeoutError);
+  const fits = await ask(network, { retries: 0, maxDatagramBytes: 4 });
+  assertEquals(decode(fits.data), "four");
+});
+
+Deno.test("request() rejects with the error of a send that fails", async () => {
+  const unreachable = new Error("Network is unreachable");
+  const network = new SimulatedNetwork(() => {
+    throw unreachable;
+  });
+  assert(unreachable === await assertRejects(() => ask(network), Error));
+  assertEquals(clients(network), []);
+});
+
+Deno.test("request() rejects if receiving fails for good", async () => {
+  const network = new SimulatedNetwork();
+  const gone = new Error("interface gone");
+  network.plan = () => {
+    clients(network)[0]!.fail(gone);
+    return [];
+  };
+  assert(gone === await assertRejects(() => ask(network), Error));
+});
+
+Deno.test("request() takes a refusal for a hint, and keeps it as the cause", async () => {
+  const network = new SimulatedNetwork();
+  const refused = new Deno.errors.ConnectionRefused("refused");
+  network.plan = () => {
+    clients(network)[0]!.failOnce(refused);
+    return [];
+  };
+  const error = await assertRejects(
+    () => ask(network, { retries: 1 }),
+    TimeoutError,
+    "closed port",
+  );
+  assert(error.cause === refused);
+  assertEquals(error.attempts, 2);
+});
+
+Deno.test("request() resolves a name once and takes replies from its address", async () => {
+  const network = networkWith(echo());
+  network.names.set("server.example", ["2001:db8::9", SERVER.hostname]);
+  const { runtime } = network;
+  const reply = await network.run(
+    request(`Server.Example:${SERVER.port}`, "x", { runtime }),
+  );
+  assertEquals(reply.remoteAddr, SERVER);
+});
+
+Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  network.names.set("server.example", [SERVER.hostname, "2001:db8:0::9"]);
+  serve({ hostname: "2001:db8::9", port: 1, runtime }, echo());
+  const options = { localHostname: "::", runtime };
+  const reply = await network.run(request("server.example:1", "x", options));
+  assertEquals(reply.remoteAddr, { hostname: "2001:db8::9", port: 1 });
+});
+
+Deno.test("request() takes an IPv4-mapped target for the IPv4 address", async () => {
+  const network = networkWith(echo());
+  const { runtime } = network;
+  const target = { ...SERVER, hostname: `::ffff:${SERVER.hostname}` };
+  const reply = await network.run(request(target, "x", { runtime }));
+  assertEquals(reply.remoteAddr, SERVER);
+});
+
+Deno.test("request() throws the reason of a signal that is already aborted", async () => {
+  const network = new SimulatedNetwork();
+  const reason = new Error("enough");
+  const signal = AbortSignal.abort(reason);
+  assert(reason === await assertRejects(() => ask(network, { signal }), Error));
+  assertEquals(network.sent, []);
+});
+
+Deno.test("request() ends with the reason of an abort while it waits", async () => {
+  const network = new SimulatedNetwork(() => []);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  network.runtime.after(30, () => controller.abort(reason));
+  const { signal } = controller;
+  assert(reason === await assertRejects(() => ask(network, { signal }), Error));
+  assertEquals([network.now, clients(network).length], [30, 0]);
+});
+
+Deno.test("request() ends with the reason of an abort while it resolves", async () => {
+  const network = new SimulatedNetwork();
+  const runtime = {
+    ...network.runtime,
+    resolve: () => new Promise<string[]>(() => {}),
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  const reason = new Error("enough");
+  network.runtime.after(30, () => controller.abort(reason));
+  const asked = request("server.example:1", "x", { signal, runtime });
+  assert(reason === await assertRejects(() => network.run(asked), Error));
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("request() does not mind an abort after its reply", async () => {
+  const network = networkWith(echo());
+  const controller = new AbortController();
+  const { data } = await ask(network, { signal: controller.signal });
+  controller.abort();
+  assertEquals(decode(data), "ping");
+});
+
+Deno.test("request() checks what it is asked before it opens a socket", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  // deno-lint-ignore no-explicit-any
+  type Case = [
+    UdpAddress | string,
+    RequestOptions,
+    new (...args: any[]) => Error,
+    string,
+  ];
+  const cases: Case[] = [
+    ["198.51.100.1", {}, SyntaxError, "no port"],
+    [{ ...SERVER, port: 0 }, {}, RangeError, "'port'"],
+    [{ ...SERVER, port: 65_536 }, {}, RangeError, "'port'"],
+    ["0.0.0.0:1", {}, TypeError, "such as 127.0.0.1"],
+    ["[::]:1", {}, TypeError, "such as [::1]"],
+    ["[::1]:1", { localHostname: "127.0.0.1" }, TypeError, "both IPv6"],
+    ["127.0.0.1:1", { localHostname: "::1" }, TypeError, "both ends"],
+    [SERVER, { timeoutMs: 0 }, RangeError, "'timeoutMs'"],
+    [SERVER, { timeoutMs: NaN }, RangeError, "'timeoutMs'"],
+    [SERVER, { timeoutMs: 86_400_001 }, RangeError, "'timeoutMs'"],
+    [SERVER, { retries: -1 }, RangeError, "'retries'"],
+    [SERVER, { retries: 101 }, RangeError, "'retries'"],
+    [SERVER, { maxDatagramBytes: 0 }, RangeError, "'maxDatagramBytes'"],
+    ["no.such.example:1", {}, Deno.errors.NotFound, "no.such.example"],
+  ];
+  for (const [address, options, ErrorClass, message] of cases) {
+    const asked = () => request(address, "x", { ...options, runtime });
+    await assertRejects(asked, ErrorClass, message);
+  }
+  for (const [host, size] of [["127.0.0.1", 65_508], ["[::1]", 65_528]]) {
+    const payload = new Uint8Array(size as number);
+    await assertRejects(
+      () => request(`${host}:1`, payload, { runtime }),
+      RangeError,
+      `at most ${(size as number) - 1}`,
+    );
+  }
+  assertEquals(network.sent, []);
+  assertEquals(network.sockets.size, 0);
+});

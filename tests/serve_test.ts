@@ -1,0 +1,437 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
+import { decode, encode } from "../lib/encoding.ts";
+import { echo, fixedReply } from "../lib/responders.ts";
+import {
+  type Handler,
+  type Reply,
+  serve,
+  type ServeOptions,
+  type ServerStats,
+} from "../lib/serve.ts";
+import { SimulatedNetwork, type SimulatedSocket } from "./simulated_network.ts";
+
+const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
+const CLIENT: UdpAddress = { hostname: "192.0.2.7", port: 40000 };
+
+/** A server on a network of its own, and what its replies say. */
+function start(handler: Handler, options: ServeOptions = {}) {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const server = serve({ ...SERVER, runtime, ...options }, handler);
+  const [socket] = network.sockets.values() as Iterable<SimulatedSocket>;
+  return {
+    network,
+    server,
+    socket: socket!,
+    ask: (text: string) => socket!.arrive(encode(text), CLIENT),
+    replies: () => network.sent.map(({ data }) => decode(data)),
+    /** Lets all that can happen without time passing happen. */
+    settle: () => network.runFor(0),
+  };
+}
+
+function counts(expected: {
+  received?: number;
+  replied?: number;
+  unanswered?: number;
+  dropped?: Partial<ServerStats["dropped"]>;
+  errors?: Partial<ServerStats["errors"]>;
+}): ServerStats {
+  return {
+    received: 0,
+    replied: 0,
+    unanswered: 0,
+    ...expected,
+    dropped: { tooLong: 0, overload: 0, closing: 0, ...expected.dropped },
+    errors: { handler: 0, send: 0, receive: 0, ...expected.errors },
+  };
+}
+
+Deno.test("serve() sends what the handler returns to who asked", async () => {
+  const { network, server, ask, settle } = start((data, { remoteAddr }) => {
+    assertEquals(remoteAddr, CLIENT);
+    return `re: ${decode(data)}`;
+  });
+  assertEquals(server.addr, SERVER);
+  ask("one");
+  ask("");
+  await settle();
+  assertEquals(
+    network.sent.map(({ from, to, data }) => ({
+      from,
+      to,
+      text: decode(data),
+    })),
+    [
+      { from: SERVER, to: CLIENT, text: "re: one" },
+      { from: SERVER, to: CLIENT, text: "re: " },
+    ],
+  );
+  await server.shutdown();
+  assertEquals(server.stats(), counts({ received: 2, replied: 2 }));
+});
+
+Deno.test("serve() takes bytes, text, nothing and promises as replies", async () => {
+  const made: Array<() => Reply | Promise<Reply>> = [
+    () => new Uint8Array([0x61]),
+    () => "b",
+    () => "",
+    () => undefined,
+    () => {},
+    () => Promise.resolve(new Uint8Array([0x63])),
+    () => Promise.resolve("d"),
+    () => Promise.resolve(undefined),
+  ];
+  const next = made.values();
+  const { server, ask, replies, settle } = start(() => next.next().value!());
+  for (const _ of made) ask("x");
+  await settle();
+  assertEquals(replies().sort(), ["", "a", "b", "c", "d"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 8, replied: 5, unanswered: 3 }),
+  );
+});
+
+Deno.test("serve() lends the data until the reply is sent, and no longer", async () => {
+  const kept: Uint8Array[] = [];
+  const { socket, server, ask, replies, settle } = start(async (data) => {
+    kept.push(data);
+    await Promise.resolve();
+    return data.subarray(1);
+  });
+  ask("abc");
+  assertEquals(socket.held, 1);
+  await settle();
+  assertEquals(replies(), ["bc"]);
+  assertEquals(socket.held, 0);
+  // The simulated socket overwrites what was handed back.
+  assertEquals(kept, [new Uint8Array([0xdb, 0xdb, 0xdb])]);
+  await server.shutdown();
+});
+
+Deno.test("serve() reports a handler that throws or rejects, and goes on", async () => {
+  const errors: unknown[] = [];
+  const { server, ask, replies, settle } = start((data) => {
+    const text = decode(data);
+    if (text === "throw") throw new Error("thrown");
+    if (text === "reject") return Promise.reject(new Error("rejected"));
+    return "fine";
+  }, {
+    onError: (error, info) => {
+      errors.push((error as Error).message, info?.remoteAddr.port);
+    },
+  });
+  for (const text of ["throw", "reject", "good"]) {
+    ask(text);
+    await settle();
+  }
+  assertEquals(errors, ["thrown", 40000, "rejected", 40000]);
+  assertEquals(replies(), ["fine"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 3, replied: 1, unanswered: 2, errors: { handler: 2 } }),
+  );
+});
+
+Deno.test("serve() sends what onError makes of a handler's error", async () => {
+  const { server, ask, replies, settle } = start((data) => {
+    if (decode(data) === "throw") throw new Error("thrown");
+    return Promise.reject(new Error("rejected"));
+  }, {
+    onError: (error) =>
+      (error as Error).message === "thrown"
+        ? "sorry"
+        : Promise.resolve("so so"),
+  });
+  ask("throw");
+  ask("reject");
+  await settle();
+  assertEquals(replies(), ["sorry", "so so"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 2, replied: 2, errors: { handler: 2 } }),
+  );
+});
+
+Deno.test("serve() survives an onError that throws or rejects", async () => {
+  let calls = 0;
+  const { server, ask, settle } = start(() => {
+    throw new Error("handler");
+  }, {
+    onError: () => {
+      if (++calls === 1) throw new Error("onError");
+      return Promise.reject(new Error("onError"));
+    },
+  });
+  ask("a");
+  ask("b");
+  await settle();
+  await server.shutdown();
+  assertEquals(calls, 2);
+  assertEquals(
+    server.stats(),
+    counts({ received: 2, unanswered: 2, errors: { handler: 2 } }),
+  );
+});
+
+Deno.test("serve() reports a handler that returns no reply at all", async () => {
+  const wrong: unknown[] = [null, 42, {}, new ArrayBuffer(1), [1]];
+  const errors: unknown[] = [];
+  const next = wrong.values();
+  const { server, ask, settle } = start(() => next.next().value as Reply, {
+    onError: (error) => {
+      errors.push(error);
+    },
+  });
+  for (const _ of wrong) ask("x");
+  await settle();
+  await server.shutdown();
+  assertEquals(errors.length, wrong.length);
+  for (const error of errors) assert(error instanceof TypeError);
+  assertEquals(
+    server.stats(),
+    counts({ received: 5, unanswered: 5, errors: { handler: 5 } }),
+  );
+});
+
+Deno.test("serve() reports a reply that cannot be sent, and goes on", async () => {
+  const errors: string[] = [];
+  const { network, server, socket, ask, replies, settle } = start(echo(), {
+    onError: (error) => {
+      errors.push((error as Error).message);
+    },
+  });
+  network.plan = ({ index }) => {
+    if (index === 0) throw new Error("Network is unreachable");
+    return [];
+  };
+  ask("lost");
+  ask("sent");
+  await settle();
+  assertEquals(replies(), ["lost", "sent"]);
+  assertEquals(errors, ["Network is unreachable"]);
+  assertEquals(socket.held, 0);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 2, replied: 1, errors: { send: 1 } }),
+  );
+});
+
+Deno.test("serve() reports a failed receive, and goes on", async () => {
+  const errors: unknown[] = [];
+  const { server, socket, ask, replies, settle } = start(echo(), {
+    onError: (error, info) => {
+      errors.push(error, info);
+    },
+  });
+  const reset = new Deno.errors.ConnectionReset("reset");
+  socket.failOnce(reset);
+  ask("after");
+  await settle();
+  assertEquals(errors, [reset, undefined]);
+  assertEquals(replies(), ["after"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 1, replied: 1, errors: { receive: 1 } }),
+  );
+});
+
+Deno.test("serve() ends finished with the error if receiving fails for good", async () => {
+  const { server, socket } = start(echo());
+  const gone = new Error("interface gone");
+  socket.fail(gone);
+  assert(gone === await assertRejects(() => server.finished, Error));
+  assert(gone === await assertRejects(() => server.shutdown(), Error));
+});
+
+Deno.test("serve() drops what is longer than maxDatagramBytes, and counts it", async () => {
+  const { server, ask, replies, settle } = start(echo(), {
+    maxDatagramBytes: 3,
+  });
+  ask("four");
+  ask("abc");
+  await settle();
+  assertEquals(replies(), ["abc"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 2, replied: 1, dropped: { tooLong: 1 } }),
+  );
+});
+
+Deno.test("serve() drops what is over maxInFlight, and counts it", async () => {
+  const gate = Promise.withResolvers<string>();
+  const { server, ask, replies, settle } = start(() => gate.promise, {
+    maxInFlight: 2,
+  });
+  for (const text of ["a", "b", "c", "d"]) ask(text);
+  gate.resolve("late");
+  await settle();
+  ask("e");
+  await settle();
+  assertEquals(replies(), ["late", "late", "late"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 5, replied: 3, dropped: { overload: 2 } }),
+  );
+});
+
+Deno.test("serve() shuts down after maxReplies, and never replies more often", async () => {
+  const { network, server, ask, replies, settle } = start(fixedReply("x"), {
+    maxReplies: 2,
+  });
+  network.plan = ({ index }) => {
+    if (index === 0) throw new Error("not sent, so not a reply");
+    return [];
+  };
+  ask("fails");
+  await settle();
+  for (const text of ["a", "b", "c"]) ask(text);
+  await network.run(server.finished);
+  assertEquals(replies(), ["x", "x", "x"]);
+  assertEquals(
+    server.stats(),
+    counts({
+      received: 4,
+      replied: 2,
+      dropped: { closing: 1 },
+      errors: { send: 1 },
+    }),
+  );
+});
+
+Deno.test("shutdown() lets the handlers at work reply, and takes no more", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { network, server, socket, ask, replies } = start(async (data) => {
+    const text = decode(data);
+    await gate.promise;
+    return text;
+  });
+  const held = Array.from({ length: 15 }, (_, i) => `${i}`);
+  held.forEach(ask);
+  const shutdown = server.shutdown();
+  assert(shutdown === server.shutdown());
+  ask("too late");
+  assert(socket.open);
+  gate.resolve();
+  await network.run(shutdown);
+  assertEquals(replies(), held);
+  assert(!socket.open);
+  assertEquals(
+    server.stats(),
+    counts({ received: 16, replied: 15, dropped: { closing: 1 } }),
+  );
+});
+
+Deno.test("await using shuts a server down", async () => {
+  let kept: SimulatedSocket;
+  {
+    const { server, socket, ask } = start(echo());
+    kept = socket;
+    await using _server = server;
+    ask("x");
+  }
+  assert(!kept.open);
+});
+
+Deno.test("serve() throws the reason of a signal that is already aborted", () => {
+  const reason = new Error("enough");
+  const network = new SimulatedNetwork();
+  const signal = AbortSignal.abort(reason);
+  const { runtime } = network;
+  const thrown = assertThrows(() => serve({ signal, runtime }, echo()), Error);
+  assert(thrown === reason);
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("serve() closes at once when aborted, whatever handlers do", async () => {
+  const gate = Promise.withResolvers<string>();
+  const controller = new AbortController();
+  const { network, server, socket, ask, replies, settle } = start(
+    () => gate.promise,
+    { signal: controller.signal },
+  );
+  ask("held");
+  controller.abort();
+  assert(!socket.open);
+  await network.run(server.finished);
+  gate.resolve("too late");
+  await settle();
+  assertEquals(replies(), []);
+  assertEquals(
+    server.stats(),
+    counts({ received: 1, dropped: { closing: 1 } }),
+  );
+});
+
+Deno.test("an abort ends a shutdown that waits for a handler", async () => {
+  const controller = new AbortController();
+  const { network, server, ask } = start(() => new Promise(() => {}), {
+    signal: controller.signal,
+  });
+  ask("never answered");
+  const shutdown = server.shutdown();
+  controller.abort();
+  await network.run(shutdown);
+  assertEquals(server.stats(), counts({ received: 1 }));
+});
+
+Deno.test("an abort after the end does nothing", async () => {
+  const controller = new AbortController();
+  const { server } = start(echo(), { signal: controller.signal });
+  await server.shutdown();
+  controller.abort();
+  await server.finished;
+  assertEquals(server.stats(), counts({}));
+});
+
+Deno.test("serve() calls onListen before it returns", () => {
+  const heard: UdpAddress[] = [];
+  const { server } = start(echo(), { onListen: (addr) => heard.push(addr) });
+  assertEquals(heard, [server.addr]);
+});
+
+Deno.test("serve() leaves no socket behind if onListen throws", () => {
+  const network = new SimulatedNetwork();
+  const onListen = () => {
+    throw new Error("onListen");
+  };
+  assertThrows(
+    () => serve({ runtime: network.runtime, onListen }, echo()),
+    Error,
+    "onListen",
+  );
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("serve() checks its options before it opens a socket", () => {
+  const wrong: Array<[ServeOptions, string]> = [
+    [{ port: -1 }, "'port'"],
+    [{ port: 65_536 }, "'port'"],
+    [{ port: 1.5 }, "'port'"],
+    [{ port: NaN }, "'port'"],
+    [{ maxDatagramBytes: 0 }, "'maxDatagramBytes'"],
+    [{ maxDatagramBytes: 65_528 }, "'maxDatagramBytes'"],
+    [{ maxInFlight: 0 }, "'maxInFlight'"],
+    [{ maxInFlight: 65_537 }, "'maxInFlight'"],
+    [{ maxReplies: 0 }, "'maxReplies'"],
+  ];
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  for (const [options, message] of wrong) {
+    assertThrows(
+      () => serve({ ...options, runtime }, echo()),
+      RangeError,
+      message,
+    );
+  }
+  assertEquals(network.sockets.size, 0);
+});
