@@ -18,6 +18,9 @@
  * assertEquals(encode("hé"), new Uint8Array([0x68, 0xc3, 0xa9]));
  * ```
  */
+export function encode(payload: string): Uint8Array<ArrayBuffer>;
+/** Text becomes UTF-8, bytes stay what they are. */
+export function encode(payload: string | Uint8Array): Uint8Array;
 export function encode(payload: string | Uint8Array): Uint8Array {
   return typeof payload === "string" ? ENCODER.encode(payload) : payload;
 }

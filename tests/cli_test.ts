@@ -1,0 +1,559 @@
+/** Both programs, from the outside. */
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import config from "../deno.json" with { type: "json" };
+import { LineWriter, requireDeno } from "../lib/cli.ts";
+import { encode } from "../lib/encoding.ts";
+import { openDenoSocket } from "../lib/socket_deno.ts";
+import {
+  client,
+  portOf,
+  Program,
+  programTest,
+  ROOT,
+  server,
+} from "./helpers.ts";
+
+/** A server of ours, and where to ask it. */
+async function started(args: string[] = []) {
+  const program = server(["-p", "0", ...args]);
+  const port = await portOf(program);
+  return {
+    target: `127.0.0.1:${port}`,
+    port,
+    program,
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
+
+/** A server within the test, that answers as `onDatagram` does. */
+function peer(answer: (seq: number) => string[]) {
+  const socket = openDenoSocket({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxDatagramBytes: 100,
+  });
+  let seq = 0;
+  const finished = socket.start({
+    onDatagram(datagram) {
+      for (const reply of answer(seq++)) {
+        socket.send(encode(reply), datagram.remoteAddr).catch(() => {});
+      }
+      socket.release(datagram);
+    },
+  });
+  return {
+    target: `127.0.0.1:${socket.addr.port}`,
+    async [Symbol.asyncDispose]() {
+      socket.close();
+      await finished;
+    },
+  };
+}
+
+/** An address where nothing answers. */
+async function closedPort(): Promise<string> {
+  await using nothing = peer(() => []);
+  return nothing.target;
+}
+
+programTest(
+  "server and client print the lines of the seed, and nothing else",
+  async () => {
+    await using s = await started(["-c", "1"]);
+    assertEquals(await client([s.target]), {
+      code: 0,
+      stdout: 'Message from Server b"Hello UDP Client"\n',
+      stderr: "",
+    });
+    const { code, stdout, stderr } = await s.program.ended();
+    assertMatch(
+      stdout,
+      /^UDP server up and listening on 127\.0\.0\.1:\d+\nMessage from Client:b"Hello UDP Server"\nClient IP Address:\("127\.0\.0\.1", \d+\)\n$/,
+    );
+    assertEquals([code, stderr], [0, "1 received, 1 replied\n"]);
+  },
+);
+
+programTest("the server answers with --reply, or with --echo", async () => {
+  await using fixed = await started(["-r", "-"]);
+  const asked = await client([fixed.target, "-m", ""]);
+  assertEquals(asked.stdout, 'Message from Server b"-"\n');
+  await using silent = await started(["--reply="]);
+  assertEquals(
+    (await client([silent.target])).stdout,
+    'Message from Server b""\n',
+  );
+  await using echoing = await started(["--echo"]);
+  const echoed = await client([echoing.target, "--hex", "00 ff 22"]);
+  assertEquals(echoed.stdout, 'Message from Server b"\\x00\\xff\\""\n');
+});
+
+programTest("the server binds IPv6 and writes its address so", async () => {
+  await using s = server(["--host", "::1", "-p", "0", "-q"]);
+  const line = await s.line();
+  const [, target] = /listening on (\[::1\]:\d+)$/.exec(line)!;
+  assertEquals((await client([target!])).code, 0);
+});
+
+programTest("server --json has an object a line, the counts last", async () => {
+  await using s = server(["-p", "0", "--json", "-c", "2"]);
+  const { port, ...listening } = JSON.parse(await s.line());
+  assertEquals(listening, { type: "listening", hostname: "127.0.0.1" });
+  await client([`127.0.0.1:${port}`, "-c", "2", "-i", "0", "--hex", "ff"]);
+  const { code, stdout, stderr } = await s.ended();
+  const [, first, second, summary] = stdout.trim().split("\n").map((line) =>
+    JSON.parse(line)
+  );
+  const { port: _port, ...request } = first;
+  assertEquals(request, {
+    type: "request",
+    hostname: "127.0.0.1",
+    size: 1,
+    hex: "ff",
+  });
+  assertEquals(second.type, "request");
+  assertEquals(summary, {
+    type: "summary",
+    received: 2,
+    replied: 2,
+    unanswered: 0,
+    dropped: { tooLong: 0, overload: 0, closing: 0 },
+    errors: { handler: 0, send: 0, receive: 0 },
+  });
+  assertEquals([code, stderr], [0, ""]);
+});
+
+programTest(
+  "client --count shows each reply and sums up as ping does",
+  async () => {
+    await using s = await started(["-q"]);
+    const asked = await client([s.target, "-c", "3", "-i", "20ms"]);
+    assertEquals([asked.code, asked.stderr], [0, ""]);
+    const lines = asked.stdout.trim().split("\n");
+    for (const seq of [0, 1, 2]) {
+      assertMatch(
+        lines[seq]!,
+        new RegExp(
+          `^Message from Server b"Hello UDP Client" seq=${seq} time=\\d+\\.\\d{3} ms$`,
+        ),
+      );
+    }
+    assertEquals(lines[3], `--- ${s.target} statistics ---`);
+    assertMatch(
+      lines[4]!,
+      /^3 sent, 3 received, 0 duplicates, 0 late, 0% loss, time \d+ ms$/,
+    );
+    assertMatch(
+      lines[5]!,
+      /^rtt min\/avg\/max\/mdev = [\d.]+\/[\d.]+\/[\d.]+\/[\d.]+ ms$/,
+    );
+    assertEquals(lines.length, 6);
+    const quiet = await client([s.target, "-c", "3", "-i", "0", "-q"]);
+    assertEquals(quiet.stdout.split("\n").length, 4);
+  },
+);
+
+programTest("client --json has all facts in one document", async () => {
+  await using s = await started(["-q"]);
+  const asked = await client([s.target, "-c", "2", "-i", "0", "--json"]);
+  assertEquals([asked.code, asked.stderr], [0, ""]);
+  const { durationMs, rttMs, replies, ...counts } = JSON.parse(asked.stdout);
+  assertEquals(counts, {
+    target: s.target,
+    sent: 2,
+    received: 2,
+    lost: 0,
+    pending: 0,
+    lossPercent: 0,
+    duplicates: 0,
+    late: 0,
+    retransmissions: 0,
+    foreign: 0,
+    errors: 0,
+    unexpected: 0,
+  });
+  assert(durationMs > 0);
+  assertEquals(Object.keys(rttMs), [
+    "min",
+    "mean",
+    "median",
+    "p99",
+    "max",
+    "stddev",
+  ]);
+  for (const [seq, { rttMs, ...reply }] of replies.entries()) {
+    assert(rttMs > 0);
+    assertEquals(reply, {
+      seq,
+      attempts: 1,
+      size: 16,
+      text: "Hello UDP Client",
+    });
+  }
+  assertEquals(replies.length, 2);
+});
+
+programTest("client --json-stream has an object for each event", async () => {
+  // Two replies to the first datagram, none to the second.
+  await using p = peer((seq) => seq === 0 ? ["a", "a"] : []);
+  const args = ["-c", "2", "-i", "50ms", "-W", "0.1", "--retries", "0"];
+  const asked = await client([p.target, ...args, "--json-stream"]);
+  const events = asked.stdout.trim().split("\n").map((line) =>
+    JSON.parse(line)
+  );
+  assertEquals(events.map(({ type, seq }) => [type, seq]), [
+    ["reply", 0],
+    ["duplicate", 0],
+    ["lost", 1],
+    ["summary", undefined],
+  ]);
+  const { sent, received, lost, lossPercent, duplicates } = events[3];
+  assertEquals([sent, received, lost, lossPercent, duplicates], [
+    2,
+    1,
+    1,
+    50,
+    1,
+  ]);
+  assertEquals(asked.code, 0);
+});
+
+programTest("client without an answer says so and exits with 1", async () => {
+  const target = await closedPort();
+  const args = [target, "-W", "20ms", "--retries", "1"];
+  assertEquals(await client(args), {
+    code: 1,
+    stdout: "",
+    stderr: `client: No reply from ${target} to 2 datagrams: ` +
+      "lost on the way, a closed port, or a silent server\n",
+  });
+  const asked = await client([...args, "--json"]);
+  const { received, lost, rttMs, replies } = JSON.parse(asked.stdout);
+  assertEquals([received, lost, rttMs, replies], [0, 1, null, []]);
+  assertEquals([asked.code, asked.stderr], [1, ""]);
+});
+
+programTest(
+  "client takes a reply after a retry, and claims no time for it",
+  async () => {
+    await using p = peer((seq) => seq === 0 ? [] : ["again"]);
+    const asked = await client([p.target, "-W", "50ms", "--json"]);
+    const { retransmissions, rttMs, replies } = JSON.parse(asked.stdout);
+    assertEquals([asked.code, retransmissions, rttMs], [0, 1, null]);
+    assertEquals(replies, [
+      { seq: 0, rttMs: null, attempts: 2, size: 5, text: "again" },
+    ]);
+  },
+);
+
+programTest("client --max-loss and --expect decide the exit code", async () => {
+  await using p = peer((seq) => seq % 4 === 3 ? [] : ["a"]);
+  const args = [
+    p.target,
+    "-c",
+    "4",
+    "-i",
+    "0",
+    "-W",
+    "50ms",
+    "--retries",
+    "0",
+    "-q",
+  ];
+  assertEquals((await client([...args, "--max-loss", "25"])).code, 0);
+  assertEquals((await client([...args, "--max-loss", "24.9"])).code, 1);
+  assertEquals((await client([p.target, "--expect", "a"])).code, 0);
+  assertEquals(await client([p.target, "--expect", "b", "-q"]), {
+    code: 1,
+    stdout: "",
+    stderr: 'client: --expect b"b": the reply is b"a"\n',
+  });
+});
+
+programTest(
+  "client --message - sends stdin to its end and waits for the reply",
+  async () => {
+    await using s = await started(["--echo", "-q"]);
+    const options = { stdin: "from stdin\n" };
+    assertEquals(await client([s.target, "--message", "-"], options), {
+      code: 0,
+      stdout: 'Message from Server b"from stdin\\n"\n',
+      stderr: "",
+    });
+    const empty = await client([s.target, "-m-"], { stdin: "" });
+    assertEquals(empty.stdout, 'Message from Server b""\n');
+    const args = [s.target, "-m", "-", "--json"];
+    const largest = await client(args, { stdin: "x".repeat(65_507) });
+    assertEquals(JSON.parse(largest.stdout).replies[0].size, 65_507);
+    const tooLarge = await client(args, { stdin: "x".repeat(65_508) });
+    assertEquals([tooLarge.code, tooLarge.stdout], [2, ""]);
+    assertMatch(tooLarge.stderr, /^client: .*65508 bytes.*at most 65507\n$/);
+    const huge = await client(args, { stdin: "x".repeat(1_000_000) });
+    assertEquals([huge.code, huge.stdout], [2, ""]);
+    assertMatch(huge.stderr, /^client: --message -: stdin is too large.*\n$/);
+  },
+);
+
+programTest("client --size repeats or cuts what is sent", async () => {
+  await using s = await started(["--echo", "-q"]);
+  const sized = (size: string) => client([s.target, "-m", "abc", "-s", size]);
+  assertEquals((await sized("7")).stdout, 'Message from Server b"abcabca"\n');
+  assertEquals((await sized("2")).stdout, 'Message from Server b"ab"\n');
+  assertEquals((await sized("0")).stdout, 'Message from Server b""\n');
+});
+
+programTest(
+  "client --deadline ends the run, whatever is unanswered",
+  async () => {
+    const target = await closedPort();
+    const args = [target, "-c", "1000", "-i", "10ms", "-w", "100ms", "--json"];
+    const asked = await client(args);
+    const { sent, lost, lossPercent } = JSON.parse(asked.stdout);
+    assert(sent > 0 && sent < 1000);
+    assertEquals([asked.code, lost, lossPercent], [1, sent, 100]);
+  },
+);
+
+programTest("both programs show their flags and their version", async () => {
+  await using s = server(["--help"]);
+  const { code, stdout, stderr } = await s.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /--max|--host HOST .*127\.0\.0\.1/);
+  const help = await client(["-h"]);
+  assertEquals([help.code, help.stderr], [0, ""]);
+  assertMatch(help.stdout, /-W, --timeout TIME/);
+  await using version = server(["-V"]);
+  assertEquals((await version.ended()).stdout, `roundtrip ${config.version}\n`);
+  assertEquals(
+    (await client(["--version"])).stdout,
+    `roundtrip ${config.version}\n`,
+  );
+});
+
+/** Bad input to the server, and what its one line must say. */
+const BAD_SERVER: Array<[string[], RegExp]> = [
+  [["--nope"], /unknown flag --nope/],
+  [["-p"], /--port needs a value/],
+  [["--port", "abc"], /--port: .*'abc' is not a number from 0 to 65535/],
+  [["-p", "65536"], /--port: .*'65536'/],
+  [["--count", "0"], /--count: '0' is not a whole number from 1/],
+  [
+    ["--host", "192.0.2.1", "-p", "0"],
+    /Cannot bind 192\.0\.2\.1:0: it is not an address of this machine/,
+  ],
+  [
+    ["--host", "no.such.invalid"],
+    /Cannot bind no\.such\.invalid:20001: the name does not resolve/,
+  ],
+  [["--host", ""], /--host: '' has no host/],
+  [["--host", "127.0.0.1:1"], /--host: .* has a port/],
+  [["--quiet=yes"], /--quiet takes no value/],
+  [["--echo", "--reply", "x"], /--echo and --reply exclude each other/],
+  [["extra"], /'extra' is no flag: bind with --host/],
+];
+
+/** Bad input to the client, and what its one line must say. */
+const BAD_CLIENT: Array<[string[], RegExp]> = [
+  [["--nope"], /unknown flag --nope/],
+  [["-x"], /unknown flag -x/],
+  [["--timeout"], /--timeout needs a value/],
+  [["-W", "soon"], /--timeout: 'soon' is not a time/],
+  [["-i", "-1"], /--interval: '-1' is not a time/],
+  [["-c", "1.5"], /--count: '1\.5' is not a whole number/],
+  [
+    ["--retries", "101"],
+    /--retries: '101' is not a whole number from 0 to 100/,
+  ],
+  [["--max-loss", "101"], /--max-loss: '101' is not a percentage/],
+  [["--size", "65528"], /--size: '65528'/],
+  [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
+  [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],
+  [["--hex", "00", "-m", "x"], /--hex and --message exclude each other/],
+  [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
+  [["host:"], /HOST\[:PORT\]: port '' is not a number/],
+  [["host:99999"], /HOST\[:PORT\]: port '99999'/],
+  [[":20001"], /HOST\[:PORT\]: ':20001' has no host/],
+  [["::1:2:x"], /HOST\[:PORT\]: .* more than one colon/],
+  [["[::1"], /HOST\[:PORT\]: '\[::1' is not/],
+  [["127.0.0.1:0"], /nobody can be asked at port 0/],
+  [["127.0.0.1:1", "-p", "2"], /another port than --port/],
+  [["a", "b"], /'b' is one HOST too many/],
+  [["0.0.0.0"], /Cannot ask 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
+  [["no.such.invalid"], /Cannot resolve 'no\.such\.invalid'/],
+  [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
+  [["-B", "192.0.2.1"], /Cannot bind 192\.0\.2\.1:0: it is not an address/],
+];
+
+programTest("bad input gets one line and exit code 2", async () => {
+  const check = (
+    program: string,
+    args: string[],
+    { code, stdout, stderr }: { code: number; stdout: string; stderr: string },
+    message: RegExp,
+  ) => {
+    const shown = `${program} ${args.join(" ")}: ${stderr}`;
+    assertEquals([code, stdout], [2, ""], shown);
+    assertMatch(stderr, message, shown);
+    assertMatch(stderr, new RegExp(`^${program}: [^\n]+\n$`), shown);
+  };
+  for (const [args, message] of BAD_SERVER) {
+    await using s = server(args);
+    check("server", args, await s.ended(), message);
+  }
+  for (const [args, message] of BAD_CLIENT) {
+    check("client", args, await client(args), message);
+  }
+});
+
+programTest("a port in use is told by its address", async () => {
+  await using first = await started(["-q"]);
+  await using second = server(["-p", `${first.port}`]);
+  const { code, stdout, stderr } = await second.ended();
+  assertEquals([code, stdout], [2, ""]);
+  assertMatch(
+    stderr,
+    /^server: Cannot bind 127\.0\.0\.1:\d+: the port is in use: [^\n]+\n$/,
+  );
+});
+
+programTest(
+  "without the permission to use the network both say which",
+  async () => {
+    const permissions = ["--no-prompt"];
+    await using s = server([], permissions);
+    for (const ended of [await s.ended(), await client([], { permissions })]) {
+      assertEquals([ended.code, ended.stdout], [2, ""]);
+      assertMatch(ended.stderr, /^(server|client): [^\n]*--allow-net[^\n]*\n$/);
+    }
+  },
+);
+
+programTest(
+  "without Deno's unstable net API both say how to get it",
+  async () => {
+    // Without deno.json nothing asks for the API; an import map takes over what
+    // else that file says.
+    const imports = Object.fromEntries(
+      ["cli/parse_args.ts", "fmt/colors.ts"].map((path) => [
+        `@std/${path.replace("_", "-").replace(".ts", "")}`,
+        new URL(`lib/std/${path}`, ROOT).href,
+      ]),
+    );
+    const permissions = [
+      "--allow-net",
+      "--no-config",
+      `--import-map=data:application/json,${JSON.stringify({ imports })}`,
+    ];
+    await using s = server([], permissions);
+    for (const ended of [await s.ended(), await client([], { permissions })]) {
+      assertEquals([ended.code, ended.stdout], [2, ""]);
+      assertMatch(
+        ended.stderr,
+        /^(server|client): [^\n]*--unstable-net[^\n]*\n$/,
+      );
+    }
+  },
+);
+
+Deno.test("requireDeno() refuses what is too old", () => {
+  for (const version of ["2.9.0", "2.10.1", "3.0.0"]) requireDeno(version);
+  for (const version of ["1.46.3", "2.8.9"]) {
+    assertThrows(() => requireDeno(version), Error, "needs Deno 2.9 or newer");
+  }
+});
+
+programTest("Ctrl-C makes the client sum up, and leave", async () => {
+  await using p = peer(() => ["a"]);
+  await using c = new Program(Deno.execPath(), [
+    "run",
+    "--allow-net",
+    "client.ts",
+    p.target,
+    "-c",
+    "1000",
+    "-i",
+    "100ms",
+  ]);
+  await c.line();
+  c.kill("SIGINT");
+  const { code, stdout, stderr } = await c.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\n$/);
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  programTest(
+    `${signal} makes the server print its counts, and leave`,
+    async () => {
+      await using s = await started(["-q"]);
+      await client([s.target]);
+      s.program.kill(signal);
+      const { code, stderr } = await s.program.ended();
+      assertEquals([code, stderr], [0, "1 received, 1 replied\n"]);
+    },
+  );
+}
+
+programTest("a reader that goes away ends the program quietly", async () => {
+  await using s = await started();
+  await s.program.closeStdout();
+  await client([
+    s.target,
+    "-c",
+    "2",
+    "-i",
+    "50ms",
+    "-W",
+    "0.1",
+    "--retries",
+    "0",
+  ]);
+  const { code, stderr } = await s.program.ended();
+  assertEquals([code, stderr], [0, ""]);
+});
+
+Deno.test("LineWriter writes all lines in order, through partial writes", async () => {
+  let written = "";
+  const out = new LineWriter({
+    write(bytes: Uint8Array) {
+      const part = bytes.subarray(0, 3);
+      written += new TextDecoder().decode(part);
+      return Promise.resolve(part.length);
+    },
+  });
+  out.write("first");
+  out.write("second\nand third");
+  await out.flush();
+  out.write("last");
+  await out.flush();
+  assertEquals(written, "first\nsecond\nand third\nlast\n");
+});
+
+Deno.test("LineWriter leaves lines out rather than wait without end", async () => {
+  const gate = Promise.withResolvers<void>();
+  let written = 0;
+  const out = new LineWriter({
+    async write(bytes: Uint8Array) {
+      await gate.promise;
+      written += bytes.length;
+      return bytes.length;
+    },
+  });
+  const line = "x".repeat(999);
+  for (let i = 0; i < 2000; i++) out.write(line);
+  gate.resolve();
+  await out.flush();
+  assert(written > 1_000_000 && written < 1_100_000, `${written}`);
+});
+
+Deno.test("LineWriter hands an error of its sink to who made it", async () => {
+  const errors: unknown[] = [];
+  const broken = new Deno.errors.BrokenPipe("closed");
+  const out = new LineWriter(
+    { write: () => Promise.reject(broken) },
+    (error) => errors.push(error),
+  );
+  out.write("line");
+  await out.flush();
+  assertEquals(errors, [broken]);
+});

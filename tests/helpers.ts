@@ -1,0 +1,170 @@
+/** What the tests share that use real sockets and real programs. */
+import { TextLineStream } from "./text_lines.ts";
+
+const [net, run, read] = await Promise.all(
+  (["net", "run", "read"] as const).map(async (name) =>
+    (await Deno.permissions.query({ name })).state === "granted"
+  ),
+);
+
+/** Why tests are ignored, if some are. */
+export const IGNORED_NOTE = net && run && read ? undefined : "Ignored: " +
+  "tests that need the network or run programs; `deno task test` runs them.";
+
+type TestFn = (t: Deno.TestContext) => void | Promise<void>;
+
+/** A test on real sockets, on loopback only. */
+export function netTest(name: string, fn: TestFn): void {
+  Deno.test({ name, ignore: !net, fn });
+}
+
+/** A test that runs programs; ignored where one of `needs` is missing. */
+export function programTest(
+  name: string,
+  fn: TestFn,
+  needs: string[] = [],
+): void {
+  const allowed = net && run && read;
+  const missing = allowed ? needs.filter((program) => !isThere(program)) : [];
+  const suffix = missing.length > 0 ? ` (needs ${missing.join(", ")})` : "";
+  Deno.test({
+    name: name + suffix,
+    ignore: !allowed || missing.length > 0,
+    fn,
+  });
+}
+
+function isThere(program: string): boolean {
+  try {
+    const { success } = new Deno.Command(program, {
+      args: ["--version"],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    return success;
+  } catch {
+    return false;
+  }
+}
+
+export const ROOT = new URL("../", import.meta.url);
+
+export interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** A program at work; its output is read as it comes. */
+export class Program implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #stderr: Promise<string>;
+  #stdout = "";
+
+  constructor(
+    command: string,
+    args: string[],
+    options: Deno.CommandOptions = {},
+  ) {
+    this.#process = new Deno.Command(command, {
+      args,
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      ...options,
+    }).spawn();
+    this.#lines = this.#process.stdout.pipeThrough(new TextLineStream())
+      .getReader();
+    this.#stderr = new Response(this.#process.stderr).text();
+  }
+
+  /** The next line of stdout. */
+  async line(): Promise<string> {
+    const { value, done } = await this.#lines.read();
+    if (done) {
+      throw new Error(`stdout has ended; stderr: ${await this.#stderr}`);
+    }
+    this.#stdout += `${value}\n`;
+    return value;
+  }
+
+  kill(signal: Deno.Signal): void {
+    this.#process.kill(signal);
+  }
+
+  /** Stops reading stdout, as `head` does when it has enough. */
+  async closeStdout(): Promise<void> {
+    await this.#lines.cancel();
+  }
+
+  async ended(): Promise<Ended> {
+    while (true) {
+      const { value, done } = await this.#lines.read();
+      if (done) break;
+      this.#stdout += `${value}\n`;
+    }
+    const { code } = await this.#process.status;
+    return { code, stdout: this.#stdout, stderr: await this.#stderr };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#lines.cancel();
+    await this.#stderr;
+    await this.#process.status;
+  }
+}
+
+const PERMISSIONS = ["--allow-net", "--no-prompt"];
+
+/** The server as its users start it. */
+export function server(args: string[], permissions = PERMISSIONS): Program {
+  return new Program(Deno.execPath(), [
+    "run",
+    ...permissions,
+    "server.ts",
+    ...args,
+  ]);
+}
+
+/** The client as its users start it, with `stdin` if there is any. */
+export async function client(
+  args: string[],
+  { stdin, permissions = PERMISSIONS }: {
+    stdin?: string;
+    permissions?: string[];
+  } = {},
+): Promise<Ended> {
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, "client.ts", ...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: stdin === undefined ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  if (stdin !== undefined) {
+    const writer = process.stdin.getWriter();
+    // A client that refuses its input may be gone before it is all written.
+    await writer.write(new TextEncoder().encode(stdin)).catch(() => {});
+    await writer.close().catch(() => {});
+  }
+  const { code, stdout, stderr } = await process.output();
+  return {
+    code,
+    stdout: new TextDecoder().decode(stdout),
+    stderr: new TextDecoder().decode(stderr),
+  };
+}
+
+/** The port in the first line that a server of ours, or of the seed, prints. */
+export async function portOf(program: Program): Promise<number> {
+  return Number(/(\d+)\D*$/.exec(await program.line())![1]);
+}

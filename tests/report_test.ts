@@ -1,0 +1,215 @@
+import { assertEquals } from "@std/assert";
+import { encode } from "../lib/encoding.ts";
+import { TimeoutError } from "../lib/errors.ts";
+import {
+  errorMessage,
+  eventJson,
+  eventLine,
+  exchangeJson,
+  exchangeLines,
+  replyLine,
+  statsLine,
+  summaryJson,
+  summaryLines,
+} from "../lib/report.ts";
+import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
+
+const PEER = { hostname: "127.0.0.1", port: 51696 };
+const TARGET = { hostname: "::1", port: 20001 };
+
+const SUMMARY: SeriesSummary = {
+  sent: 4,
+  received: 3,
+  lost: 1,
+  pending: 0,
+  lossPercent: 25,
+  duplicates: 0,
+  late: 0,
+  retransmissions: 0,
+  foreign: 0,
+  errors: 0,
+  durationMs: 3012.3456789,
+  rttMs: {
+    min: 0.1,
+    mean: 0.2,
+    median: 0.2,
+    p99: 0.3,
+    max: 0.3,
+    stddev: 0.0816496580927726,
+  },
+};
+
+const EVENTS: SeriesEvent[] = [
+  {
+    type: "reply",
+    seq: 0,
+    reply: {
+      data: encode("hi"),
+      remoteAddr: TARGET,
+      rttMs: 0.12345678,
+      attempts: 1,
+    },
+  },
+  {
+    type: "reply",
+    seq: 1,
+    reply: {
+      data: new Uint8Array([0xff]),
+      remoteAddr: TARGET,
+      rttMs: undefined,
+      attempts: 2,
+    },
+  },
+  {
+    type: "lost",
+    seq: 2,
+    error: new TimeoutError("No", { attempts: 3, foreign: 0 }),
+  },
+  { type: "late", seq: 2 },
+  { type: "duplicate", seq: 0 },
+  { type: "error", seq: 3, error: new Error("No\nroute") },
+];
+
+Deno.test("the lines of the seed are shown as the seed shows them", () => {
+  assertEquals(
+    exchangeLines(encode("Hello UDP Server"), PEER),
+    'Message from Client:b"Hello UDP Server"\nClient IP Address:("127.0.0.1", 51696)',
+  );
+  assertEquals(
+    replyLine(encode("Hello UDP Client")),
+    'Message from Server b"Hello UDP Client"',
+  );
+});
+
+Deno.test("eventLine() has a line for each event", () => {
+  assertEquals(EVENTS.map(eventLine), [
+    'Message from Server b"hi" seq=0 time=0.123 ms',
+    'Message from Server b"\\xff" seq=1 time=n/a attempts=2',
+    "No reply seq=2 attempts=3",
+    "Late reply seq=2",
+    "Duplicate reply seq=0",
+    "Error seq=3 No route",
+  ]);
+});
+
+Deno.test("eventJson() has an object for each event, null for what is unknown", () => {
+  assertEquals(EVENTS.map(eventJson), [
+    {
+      type: "reply",
+      seq: 0,
+      rttMs: 0.123457,
+      attempts: 1,
+      size: 2,
+      text: "hi",
+    },
+    { type: "reply", seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
+    { type: "lost", seq: 2, attempts: 3 },
+    { type: "late", seq: 2 },
+    { type: "duplicate", seq: 0 },
+    { type: "error", seq: 3, error: "No route" },
+  ]);
+});
+
+Deno.test("exchangeJson() has text, or hex where there is no text", () => {
+  const peer = { type: "request", hostname: "127.0.0.1", port: 51696 };
+  assertEquals(exchangeJson(encode("hi"), PEER), {
+    ...peer,
+    size: 2,
+    text: "hi",
+  });
+  assertEquals(exchangeJson(new Uint8Array([0xff]), PEER), {
+    ...peer,
+    size: 1,
+    hex: "ff",
+  });
+});
+
+Deno.test("summaryLines() are laid out as those of ping", () => {
+  assertEquals(summaryLines(TARGET, SUMMARY).split("\n"), [
+    "--- [::1]:20001 statistics ---",
+    "4 sent, 3 received, 0 duplicates, 0 late, 25% loss, time 3012 ms",
+    "rtt min/avg/max/mdev = 0.100/0.200/0.300/0.082 ms",
+  ]);
+});
+
+Deno.test("summaryLines() name what is unusual, and leave out what is unknown", () => {
+  const unusual: SeriesSummary = {
+    ...SUMMARY,
+    received: 0,
+    lost: 0,
+    pending: 4,
+    lossPercent: undefined,
+    retransmissions: 5,
+    foreign: 6,
+    errors: 7,
+    rttMs: undefined,
+  };
+  assertEquals(summaryLines(TARGET, unusual).split("\n").slice(1), [
+    "4 sent, 0 received, 0 duplicates, 0 late, 5 retransmissions, 4 pending, " +
+    "6 foreign, 7 errors, n/a loss, time 3012 ms",
+  ]);
+});
+
+Deno.test("the loss shown is 0% and 100% only when it is", () => {
+  const shown = (lossPercent: number) =>
+    / (\S+) loss/.exec(summaryLines(TARGET, { ...SUMMARY, lossPercent }))![1];
+  assertEquals(
+    [0, 0.0001, 33.3333, 99.9999, 100].map(shown),
+    ["0%", "0.01%", "33.33%", "99.99%", "100%"],
+  );
+});
+
+Deno.test("summaryJson() has every key, its unit, and null for what is unknown", () => {
+  assertEquals(summaryJson(TARGET, SUMMARY), {
+    target: "[::1]:20001",
+    sent: 4,
+    received: 3,
+    lost: 1,
+    pending: 0,
+    lossPercent: 25,
+    duplicates: 0,
+    late: 0,
+    retransmissions: 0,
+    foreign: 0,
+    errors: 0,
+    durationMs: 3012.345679,
+    rttMs: {
+      min: 0.1,
+      mean: 0.2,
+      median: 0.2,
+      p99: 0.3,
+      max: 0.3,
+      stddev: 0.08165,
+    },
+  });
+  const { lossPercent, rttMs } = summaryJson(TARGET, {
+    ...SUMMARY,
+    lossPercent: undefined,
+    rttMs: undefined,
+  });
+  assertEquals([lossPercent, rttMs], [null, null]);
+});
+
+Deno.test("statsLine() names what is not 0", () => {
+  const dropped = { tooLong: 0, overload: 0, closing: 0 };
+  const errors = { handler: 0, send: 0, receive: 0 };
+  const stats = { received: 2, replied: 2, unanswered: 0, dropped, errors };
+  assertEquals(statsLine(stats), "2 received, 2 replied");
+  assertEquals(
+    statsLine({
+      received: 9,
+      replied: 1,
+      unanswered: 2,
+      dropped: { tooLong: 3, overload: 4, closing: 5 },
+      errors: { handler: 6, send: 7, receive: 8 },
+    }),
+    "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
+      "4 dropped in overload, 5 dropped while closing, 6 handler errors, " +
+      "7 send errors, 8 receive errors",
+  );
+});
+
+Deno.test("errorMessage() is one line, whatever was thrown", () => {
+  assertEquals(errorMessage(new Error("a\n  b")), "a b");
+  assertEquals(errorMessage("text"), "text");
+});

@@ -1,0 +1,353 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
+import {
+  requestMany,
+  type RequestManyOptions,
+  type Series,
+  type SeriesEvent,
+} from "../lib/request_many.ts";
+import { fixedReply } from "../lib/responders.ts";
+import { serve } from "../lib/serve.ts";
+import {
+  LATENCY_MS,
+  type Passing,
+  type Plan,
+  seededRandom,
+  SimulatedNetwork,
+} from "./simulated_network.ts";
+
+const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
+
+/** A network with a server whose replies are all alike. */
+function networkWith(plan?: Plan): SimulatedNetwork {
+  const network = new SimulatedNetwork(plan);
+  serve({ ...SERVER, runtime: network.runtime }, fixedReply("alike"));
+  return network;
+}
+
+function start(network: SimulatedNetwork, options: RequestManyOptions): Series {
+  return requestMany(SERVER, "ping", { runtime: network.runtime, ...options });
+}
+
+async function collect(series: Series): Promise<SeriesEvent[]> {
+  const events: SeriesEvent[] = [];
+  for await (const event of series) events.push(event);
+  return events;
+}
+
+function run(
+  network: SimulatedNetwork,
+  series: Series,
+): Promise<SeriesEvent[]> {
+  return network.run(collect(series));
+}
+
+function isRequest({ to }: Passing): boolean {
+  return to.port === SERVER.port;
+}
+
+function told(events: SeriesEvent[]): string[] {
+  return events.map(({ type, seq }) => `${type} ${seq}`);
+}
+
+Deno.test("requestMany() sends count datagrams, an interval apart, from ports of their own", async () => {
+  const network = networkWith();
+  const sentAt: number[] = [];
+  network.plan = (passing) => {
+    if (isRequest(passing)) sentAt.push(network.now);
+    return [LATENCY_MS];
+  };
+  const series = start(network, { count: 4, intervalMs: 200 });
+  assertEquals(series.target, undefined);
+  const events = await run(network, series);
+  assertEquals(told(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
+  assertEquals(sentAt, [0, 200, 400, 600]);
+  const ports = network.sent.filter(isRequest).map(({ from }) => from.port);
+  assertEquals(new Set(ports).size, 4);
+  assertEquals(series.target, SERVER);
+  assertEquals(series.summary(), {
+    sent: 4,
+    received: 4,
+    lost: 0,
+    pending: 0,
+    lossPercent: 0,
+    duplicates: 0,
+    late: 0,
+    retransmissions: 0,
+    foreign: 0,
+    errors: 0,
+    durationMs: 600 + 2 * LATENCY_MS,
+    rttMs: { min: 10, mean: 10, median: 10, p99: 10, max: 10, stddev: 0 },
+  });
+  assertEquals(network.sockets.size, 1);
+});
+
+Deno.test("requestMany() sends on schedule while earlier ones are unanswered", async () => {
+  const network = networkWith((passing) => isRequest(passing) ? [500] : [500]);
+  const series = start(network, { count: 3, intervalMs: 100, timeoutMs: 2000 });
+  const events = await run(network, series);
+  assertEquals(told(events), ["reply 0", "reply 1", "reply 2"]);
+  assertEquals(series.summary().durationMs, 1200);
+});
+
+Deno.test("requestMany() with an interval of 0 sends when the one before is settled", async () => {
+  const network = networkWith(({ index }) => index === 2 ? [] : [LATENCY_MS]);
+  const sentAt: number[] = [];
+  const { plan } = network;
+  network.plan = (passing) => {
+    if (isRequest(passing)) sentAt.push(network.now);
+    return plan(passing);
+  };
+  const series = start(network, {
+    count: 3,
+    intervalMs: 0,
+    timeoutMs: 100,
+    retries: 0,
+  });
+  assertEquals(told(await run(network, series)), [
+    "reply 0",
+    "lost 1",
+    "reply 2",
+  ]);
+  assertEquals(sentAt, [0, 10, 110]);
+});
+
+Deno.test("a late reply is not the answer to a later datagram, though all are alike", async () => {
+  // Each reply comes when the next datagram is under way, and just before that
+  // one's own would be due.
+  const network = networkWith((passing) => isRequest(passing) ? [1] : [148]);
+  const series = start(network, {
+    count: 3,
+    intervalMs: 140,
+    timeoutMs: 100,
+    retries: 0,
+  });
+  const events = await run(network, series);
+  assertEquals(told(events), [
+    "lost 0",
+    "late 0",
+    "lost 1",
+    "late 1",
+    "lost 2",
+  ]);
+  const { sent, received, lost, late, rttMs } = series.summary();
+  assertEquals({ sent, received, lost, late, rttMs }, {
+    sent: 3,
+    received: 0,
+    lost: 3,
+    late: 2,
+    rttMs: undefined,
+  });
+});
+
+Deno.test("requestMany() counts duplicates, those of the last datagram too", async () => {
+  const network = networkWith((passing) =>
+    isRequest(passing) ? [LATENCY_MS] : [LATENCY_MS, LATENCY_MS + 1]
+  );
+  const series = start(network, { count: 3, intervalMs: 50 });
+  const events = await run(network, series);
+  assertEquals(told(events), [
+    "reply 0",
+    "duplicate 0",
+    "reply 1",
+    "duplicate 1",
+    "reply 2",
+    "duplicate 2",
+  ]);
+  const { received, lost, duplicates, lossPercent } = series.summary();
+  assertEquals([received, lost, duplicates, lossPercent], [3, 0, 3, 0]);
+});
+
+Deno.test("a reply to each of two tries is no duplicate", async () => {
+  const network = networkWith((passing) => isRequest(passing) ? [60] : [60]);
+  const series = start(network, { count: 2, intervalMs: 300, timeoutMs: 100 });
+  const events = await run(network, series);
+  assertEquals(told(events), ["reply 0", "reply 1"]);
+  const { duplicates, retransmissions, rttMs } = series.summary();
+  assertEquals([duplicates, retransmissions, rttMs], [0, 2, undefined]);
+});
+
+Deno.test("requestMany() tells a send that fails, and goes on", async () => {
+  const unreachable = new Error("Network is unreachable");
+  const network = networkWith(({ index }) => {
+    if (index === 0) throw unreachable;
+    return [LATENCY_MS];
+  });
+  const series = start(network, { count: 2, intervalMs: 50 });
+  const events = await run(network, series);
+  assertEquals(told(events), ["error 0", "reply 1"]);
+  const [first] = events;
+  assert(first?.type === "error" && first.error === unreachable);
+  const { sent, received, lost, errors } = series.summary();
+  assertEquals([sent, received, lost, errors], [2, 1, 1, 1]);
+});
+
+Deno.test("requestMany() ends at its deadline, and what is unanswered is lost", async () => {
+  const network = networkWith(() => []);
+  const series = start(network, {
+    count: 100,
+    intervalMs: 100,
+    deadlineMs: 250,
+  });
+  assertEquals(told(await run(network, series)), [
+    "lost 0",
+    "lost 1",
+    "lost 2",
+  ]);
+  const { sent, lost, pending, lossPercent } = series.summary();
+  assertEquals([sent, lost, pending, lossPercent], [3, 3, 0, 100]);
+  assertEquals([network.now, network.sockets.size], [250, 1]);
+});
+
+Deno.test("stop() ends the series, and what is unanswered stays pending", async () => {
+  const network = networkWith(({ index }) => index < 2 ? [LATENCY_MS] : []);
+  const series = start(network, { count: 100, intervalMs: 100 });
+  network.runtime.after(150, () => series.stop());
+  assertEquals(told(await run(network, series)), ["reply 0"]);
+  const { sent, received, lost, pending, lossPercent } = series.summary();
+  assertEquals([sent, received, lost, pending], [2, 1, 0, 1]);
+  assertEquals(lossPercent, 0);
+  assertEquals([network.now, network.sockets.size], [150, 1]);
+});
+
+Deno.test("stop() before the start leaves nothing to do", async () => {
+  const network = networkWith();
+  const series = start(network, { count: 3 });
+  series.stop();
+  assertEquals(await run(network, series), []);
+  const { sent, lossPercent, rttMs } = series.summary();
+  assertEquals([sent, lossPercent, rttMs], [0, undefined, undefined]);
+});
+
+Deno.test("leaving the iteration closes every socket and stops the clock", async () => {
+  const network = networkWith();
+  const series = start(network, { count: 3, intervalMs: 100 });
+  await network.run((async () => {
+    for await (const _ of series) break;
+  })());
+  assertEquals(network.sockets.size, 1);
+  assertEquals(series.summary().sent, 1);
+});
+
+Deno.test("requestMany() throws the reason of an abort, before and during", async () => {
+  const reason = new Error("enough");
+  const network = networkWith();
+  const before = start(network, { signal: AbortSignal.abort(reason) });
+  assert(reason === await assertRejects(() => run(network, before), Error));
+
+  const controller = new AbortController();
+  const during = start(network, { count: 3, signal: controller.signal });
+  network.runtime.after(500, () => controller.abort(reason));
+  assert(reason === await assertRejects(() => run(network, during), Error));
+  assertEquals(during.summary().received, 1);
+  assertEquals(network.sockets.size, 1);
+});
+
+Deno.test("requestMany() throws if no socket can be opened", async () => {
+  const network = networkWith();
+  const runtime = {
+    ...network.runtime,
+    open: () => {
+      throw new Deno.errors.AddrNotAvailable("none");
+    },
+  };
+  const series = start(network, { runtime });
+  await assertRejects(() => run(network, series), Deno.errors.AddrNotAvailable);
+});
+
+Deno.test("requestMany() bounds what is unanswered, and loses none of it", async () => {
+  const network = networkWith((passing) => isRequest(passing) ? [] : [1]);
+  let most = 0;
+  const { plan } = network;
+  network.plan = (passing) => {
+    most = Math.max(most, network.sockets.size - 1);
+    return plan(passing);
+  };
+  const series = start(network, {
+    count: 600,
+    intervalMs: 1,
+    timeoutMs: 1000,
+    retries: 0,
+  });
+  await run(network, series);
+  const { sent, lost, durationMs } = series.summary();
+  assertEquals([sent, lost], [600, 600]);
+  assertEquals(most, 256);
+  assert(durationMs > 2000, "the third batch had to wait for the second");
+});
+
+Deno.test("an unanswered datagram outlives many that are answered", async () => {
+  const network = networkWith(({ index }) => index === 0 ? [] : [1]);
+  const series = start(network, {
+    count: 400,
+    intervalMs: 1,
+    timeoutMs: 2000,
+    retries: 0,
+  });
+  const events = await run(network, series);
+  const { received, lost, pending } = series.summary();
+  assertEquals([received, lost, pending], [399, 1, 0]);
+  assertEquals(told(events).at(-1), "lost 0");
+});
+
+Deno.test("requestMany() reports what a seeded network did, exactly", async () => {
+  for (const seed of [1, 2, 3]) {
+    const random = seededRandom(seed);
+    const timeoutMs = 100;
+    const truth = { received: 0, late: 0, duplicates: 0 };
+    const sentAt = new Map<number, number>();
+    const rttsMs: number[] = [];
+    const network = networkWith();
+    // Requests are lost or delayed; replies are lost, delayed or doubled.
+    network.plan = (passing) => {
+      if (isRequest(passing)) sentAt.set(passing.from.port, network.now);
+      const delayMs = Math.floor(random() * 60);
+      if (random() < 0.2) return [];
+      if (isRequest(passing)) return [delayMs];
+      const rttMs = network.now + delayMs - sentAt.get(passing.to.port)!;
+      if (rttMs < timeoutMs) {
+        truth.received++;
+        rttsMs.push(rttMs);
+      } else truth.late++;
+      if (random() < 0.8) return [delayMs];
+      truth.duplicates++;
+      return [delayMs, delayMs + 3];
+    };
+    const series = start(network, {
+      count: 200,
+      intervalMs: 10,
+      timeoutMs,
+      retries: 0,
+    });
+    await run(network, series);
+    const { sent, received, lost, late, duplicates, rttMs } = series.summary();
+    assertEquals({ received, late, duplicates }, truth, `seed ${seed}`);
+    assertEquals([sent, lost], [200, 200 - truth.received]);
+    assert(rttMs !== undefined && truth.late > 0 && truth.duplicates > 0);
+    assertEquals(
+      [rttMs.min, rttMs.max],
+      [Math.min(...rttsMs), Math.max(...rttsMs)],
+    );
+  }
+});
+
+Deno.test("what is lost stays lost: without retries nothing is sent twice", async () => {
+  const network = networkWith(({ index }) => index === 0 ? [] : [LATENCY_MS]);
+  const series = start(network, { count: 3, intervalMs: 50, retries: 0 });
+  const events = await run(network, series);
+  assertEquals(told(events), ["reply 1", "reply 2", "lost 0"]);
+  assertEquals(network.sent.filter(isRequest).length, 3);
+});
+
+Deno.test("requestMany() checks its options at once", () => {
+  const wrong: Array<[RequestManyOptions, string]> = [
+    [{ count: 0 }, "'count'"],
+    [{ count: 1.5 }, "'count'"],
+    [{ intervalMs: -1 }, "'intervalMs'"],
+    [{ intervalMs: NaN }, "'intervalMs'"],
+    [{ deadlineMs: 0 }, "'deadlineMs'"],
+  ];
+  for (const [options, message] of wrong) {
+    assertThrows(() => requestMany(SERVER, "", options), RangeError, message);
+  }
+});

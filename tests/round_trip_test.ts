@@ -1,0 +1,240 @@
+/** The library over real sockets, on loopback. */
+// deno-lint-ignore-file no-console -- says once what was ignored
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
+import { decode, encode } from "../lib/encoding.ts";
+import { TimeoutError } from "../lib/errors.ts";
+import { request } from "../lib/request.ts";
+import { requestMany } from "../lib/request_many.ts";
+import { echo, fixedReply } from "../lib/responders.ts";
+import { serve } from "../lib/serve.ts";
+import { openDenoSocket } from "../lib/socket_deno.ts";
+import { IGNORED_NOTE, netTest } from "./helpers.ts";
+
+if (IGNORED_NOTE !== undefined) console.log(IGNORED_NOTE);
+
+netTest("a server on an ephemeral port answers a request", async () => {
+  await using server = serve({}, fixedReply("Hello UDP Client"));
+  assert(server.addr.port > 0);
+  const { data, remoteAddr, rttMs, attempts } = await request(
+    server.addr,
+    "Hello UDP Server",
+  );
+  assertEquals(decode(data), "Hello UDP Client");
+  assertEquals(remoteAddr, server.addr);
+  assert(attempts > 1 || rttMs! > 0);
+});
+
+netTest("any legal payload passes uncut, from 0 to 65,507 bytes", async () => {
+  await using server = serve({}, echo());
+  for (const size of [0, 1, 2, 1024, 1472, 1473, 9000, 65_506, 65_507]) {
+    const payload = Uint8Array.from({ length: size }, (_, i) => i * 31);
+    const { data } = await request(server.addr, payload);
+    assertEquals(data, payload, `${size} bytes`);
+  }
+});
+
+netTest("IPv6 carries up to 65,527 bytes", async () => {
+  await using server = serve({ hostname: "::1" }, echo());
+  assertEquals(server.addr.hostname, "::1");
+  for (const size of [0, 65_527]) {
+    const payload = Uint8Array.from({ length: size }, (_, i) => i * 31);
+    assertEquals((await request(server.addr, payload)).data, payload);
+  }
+});
+
+netTest(
+  "a dual-stack server shows and answers IPv4 peers as IPv4",
+  async () => {
+    const peers: string[] = [];
+    await using server = serve({ hostname: "::" }, (data, { remoteAddr }) => {
+      peers.push(remoteAddr.hostname);
+      return data;
+    });
+    const { port } = server.addr;
+    for (const hostname of ["127.0.0.1", "::ffff:127.0.0.1", "::1"]) {
+      const { data } = await request({ hostname, port }, "x");
+      assertEquals(decode(data), "x");
+    }
+    assertEquals(peers, ["127.0.0.1", "127.0.0.1", "::1"]);
+  },
+);
+
+netTest("a client on :: takes an IPv4 reply for what it is", async () => {
+  await using server = serve({}, echo());
+  const options = { localHostname: "::" };
+  const { data, remoteAddr } = await request(server.addr, "x", options);
+  assertEquals([decode(data), remoteAddr], ["x", server.addr]);
+});
+
+netTest("a name is as good as an address", async () => {
+  await using server = serve({ hostname: "localhost" }, echo());
+  const { hostname, port } = server.addr;
+  const options = hostname === "::1" ? { localHostname: "::" } : {};
+  const reply = await request(`localhost:${port}`, "x", options);
+  assertEquals(decode(reply.data), "x");
+});
+
+netTest(
+  "n datagrams in are n datagrams out, with their boundaries kept",
+  async () => {
+    const texts = ["", "a", "ab", "abc", "abcd", "a", "", "xyz"];
+    const got: string[] = [];
+    await using server = serve({}, (data) => {
+      got.push(decode(data)!);
+      return data;
+    });
+    const replies: string[] = [];
+    const all = Promise.withResolvers<void>();
+    const socket = openDenoSocket({
+      hostname: "127.0.0.1",
+      port: 0,
+      maxDatagramBytes: 100,
+    });
+    const done = socket.start({
+      onDatagram(datagram) {
+        replies.push(decode(datagram.data)!);
+        socket.release(datagram);
+        if (replies.length === texts.length) all.resolve();
+      },
+    });
+    for (const text of texts) await socket.send(encode(text), server.addr);
+    await all.promise;
+    socket.close();
+    await done;
+    assertEquals(got, texts);
+    assertEquals(replies, texts);
+  },
+);
+
+netTest(
+  "a datagram over maxDatagramBytes is dropped whole, and counted",
+  async () => {
+    const sizes: number[] = [];
+    await using server = serve({ maxDatagramBytes: 10 }, (data) => {
+      sizes.push(data.length);
+      return data;
+    });
+    const options = { timeoutMs: 50, retries: 0 };
+    await assertRejects(
+      () => request(server.addr, new Uint8Array(11), options),
+      TimeoutError,
+    );
+    await request(server.addr, new Uint8Array(10));
+    assertEquals(sizes, [10]);
+    assertEquals(server.stats().dropped.tooLong, 1);
+  },
+);
+
+netTest(
+  "a restarted server serves the same client, without reconnection",
+  async () => {
+    const socket = openDenoSocket({
+      hostname: "127.0.0.1",
+      port: 0,
+      maxDatagramBytes: 100,
+    });
+    let arrived = Promise.withResolvers<string>();
+    const done = socket.start({
+      onDatagram(datagram) {
+        arrived.resolve(decode(datagram.data)!);
+        socket.release(datagram);
+      },
+    });
+    let addr: UdpAddress = { hostname: "127.0.0.1", port: 0 };
+    for (const reply of ["first", "second"]) {
+      await using server = serve(addr, fixedReply(reply));
+      addr = server.addr;
+      arrived = Promise.withResolvers();
+      await socket.send(encode("x"), addr);
+      assertEquals(await arrived.promise, reply);
+    }
+    socket.close();
+    await done;
+  },
+);
+
+netTest(
+  "what is sent while no server runs is lost, and stays lost",
+  async () => {
+    const server = serve({}, echo());
+    const { addr } = server;
+    await server.shutdown();
+    const error = await assertRejects(
+      () => request(addr, "lost", { timeoutMs: 20, retries: 1 }),
+      TimeoutError,
+    );
+    assertEquals(error.attempts, 2);
+    const heard: string[] = [];
+    await using restarted = serve(addr, (data) => {
+      heard.push(decode(data)!);
+      return data;
+    });
+    await request(restarted.addr, "new");
+    assertEquals(heard, ["new"]);
+  },
+);
+
+netTest("held requests are answered when the server shuts down", async () => {
+  const gate = Promise.withResolvers<void>();
+  const all = Promise.withResolvers<void>();
+  let held = 0;
+  const server = serve({}, async (data) => {
+    const reply = data.slice();
+    if (++held === 20) all.resolve();
+    await gate.promise;
+    return reply;
+  });
+  const asked = Array.from(
+    { length: 20 },
+    (_, i) => request(server.addr, `${i}`, { timeoutMs: 10_000, retries: 0 }),
+  );
+  await all.promise;
+  const shutdown = server.shutdown();
+  gate.resolve();
+  const replies = await Promise.all(asked);
+  assertEquals(
+    replies.map(({ data }) => decode(data)),
+    asked.map((_, i) => `${i}`),
+  );
+  await shutdown;
+  const { received, replied } = server.stats();
+  assertEquals([received, replied], [20, 20]);
+});
+
+netTest("a series against a real server loses nothing", async () => {
+  await using server = serve({}, fixedReply("alike"));
+  const series = requestMany(server.addr, "x", { count: 50, intervalMs: 0 });
+  for await (const event of series) assertEquals(event.type, "reply");
+  const { sent, received, lost, duplicates, rttMs } = series.summary();
+  assertEquals([sent, received, lost, duplicates], [50, 50, 0, 0]);
+  assert(rttMs!.min > 0 && rttMs!.min <= rttMs!.median);
+});
+
+netTest("binding tells what is wrong with the address", () => {
+  const first = serve({}, echo());
+  assertThrows(
+    () => serve(first.addr, echo()),
+    Deno.errors.AddrInUse,
+    `Cannot bind 127.0.0.1:${first.addr.port}: the port is in use`,
+  );
+  assertThrows(
+    () => serve({ hostname: "192.0.2.1" }, echo()),
+    Deno.errors.AddrNotAvailable,
+    "Cannot bind 192.0.2.1:0: it is not an address of this machine",
+  );
+  assertThrows(
+    () => serve({ hostname: "no.such.invalid" }, echo()),
+    Error,
+    "the name does not resolve",
+  );
+  return first.shutdown();
+});
+
+netTest("a name that does not resolve is told by its name", async () => {
+  await assertRejects(
+    () => request("no.such.invalid:1", "x"),
+    Deno.errors.NotFound,
+    "Cannot resolve 'no.such.invalid'",
+  );
+});

@@ -1,0 +1,184 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { decode, encode } from "../lib/encoding.ts";
+import type { Datagram, Receiver } from "../lib/socket.ts";
+import { DenoSocket } from "../lib/socket_deno.ts";
+
+type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
+
+/** A connection whose receives and sends end as the test says. */
+class FakeConn
+  implements Pick<Deno.DatagramConn, "receive" | "send" | "close"> {
+  readonly addr: Deno.NetAddr;
+  readonly sent: Array<[string | undefined, Deno.NetAddr]> = [];
+  closed = 0;
+  pending = 0;
+  mostPending = 0;
+  sendError: Error | undefined;
+  #next = Promise.withResolvers<(buffer: Uint8Array) => Result>();
+
+  constructor(hostname = "127.0.0.1") {
+    this.addr = { transport: "udp", hostname, port: 1 };
+  }
+
+  async receive(buffer: Uint8Array<ArrayBuffer>): Promise<Result> {
+    this.mostPending = Math.max(this.mostPending, ++this.pending);
+    try {
+      return (await this.#next.promise)(buffer);
+    } finally {
+      this.pending--;
+      this.#next = Promise.withResolvers();
+    }
+  }
+
+  async send(payload: Uint8Array, to: Deno.Addr): Promise<number> {
+    await Promise.resolve();
+    if (this.sendError !== undefined) throw this.sendError;
+    this.sent.push([decode(payload), to as Deno.NetAddr]);
+    return payload.length;
+  }
+
+  close(): void {
+    this.closed++;
+    if (this.pending === 0) return;
+    this.#next.reject(new Deno.errors.Interrupted("closed"));
+  }
+
+  /** A datagram comes, cut to the buffer as Deno cuts it. */
+  async arrive(text: string, hostname = "127.0.0.1"): Promise<void> {
+    this.#next.resolve((buffer) => {
+      const bytes = encode(text).subarray(0, buffer.length);
+      buffer.set(bytes);
+      const from = { transport: "udp" as const, hostname, port: 9 };
+      return [buffer.subarray(0, bytes.length) as Result[0], from];
+    });
+    await settled();
+  }
+
+  async fail(error: Error): Promise<void> {
+    this.#next.reject(error);
+    await settled();
+  }
+}
+
+/** Lets all promises that can settle do so. */
+async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+}
+
+/** A socket that keeps what it is told. */
+function start(conn: FakeConn, maxDatagramBytes = 10) {
+  const socket = new DenoSocket(
+    conn as unknown as Deno.DatagramConn,
+    maxDatagramBytes,
+  );
+  const got: Datagram[] = [];
+  const told: unknown[] = [];
+  const receiver: Receiver = {
+    onDatagram: (datagram) => got.push(datagram),
+    onTooLong: () => told.push("too long"),
+    onReplied: () => told.push("replied"),
+    onReplyError: (error) => told.push(error),
+    onReceiveError: (error) => told.push(error),
+  };
+  return { socket, got, told, finished: socket.start(receiver) };
+}
+
+Deno.test("DenoSocket hands on datagrams, one receive at a time", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  assertEquals(got.map(({ data }) => decode(data)), ["one", "two"]);
+  assertEquals(got[0]!.remoteAddr.port, 9);
+  assertEquals(conn.mostPending, 1);
+  socket.close();
+  socket.close();
+  await finished;
+  assertEquals(conn.closed, 1);
+});
+
+Deno.test("DenoSocket uses a buffer again once it is released, not before", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  assert(got[0]!.data.buffer !== got[1]!.data.buffer);
+  assertEquals(decode(got[0]!.data), "one");
+  const { buffer } = got[0]!.data;
+  socket.release(got[0]!);
+  // One receive is already pending, on a third buffer.
+  await conn.arrive("three");
+  await conn.arrive("four");
+  assert(got[3]!.data.buffer === buffer);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket drops what does not fit, whole", async () => {
+  const conn = new FakeConn();
+  const { socket, got, told, finished } = start(conn, 3);
+  await conn.arrive("four");
+  await conn.arrive("abc");
+  assertEquals(got.map(({ data }) => decode(data)), ["abc"]);
+  assertEquals(told, ["too long"]);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket replies to where a datagram came from", async () => {
+  const conn = new FakeConn();
+  const { socket, got, told, finished } = start(conn);
+  await conn.arrive("ping");
+  socket.reply(got[0]!, encode("pong"));
+  await settled();
+  assertEquals(conn.sent, [
+    ["pong", { transport: "udp", hostname: "127.0.0.1", port: 9 }],
+  ]);
+  assertEquals(told, ["replied"]);
+  conn.sendError = Object.assign(new Error("ENOBUFS"), { code: "ENOBUFS" });
+  await conn.arrive("ping");
+  socket.reply(got[1]!, encode("pong"));
+  await settled();
+  assertEquals(told, ["replied", conn.sendError]);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6", async () => {
+  const conn = new FakeConn("::");
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("ping", "::ffff:192.0.2.1");
+  assertEquals(got[0]!.remoteAddr, { hostname: "192.0.2.1", port: 9 });
+  await socket.send(encode("a"), got[0]!.remoteAddr);
+  socket.reply(got[0]!, encode("b"));
+  await settled();
+  const to = { transport: "udp", hostname: "::ffff:192.0.2.1", port: 9 };
+  assertEquals(conn.sent, [["a", to], ["b", to]] as typeof conn.sent);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket goes on after a failed receive", async () => {
+  const conn = new FakeConn();
+  const { socket, got, told, finished } = start(conn);
+  const reset = new Deno.errors.ConnectionReset("reset");
+  for (let i = 0; i < 100; i++) {
+    await conn.fail(reset);
+    await conn.arrive(`${i}`);
+  }
+  assertEquals(got.length, 100);
+  assertEquals(told, Array(100).fill(reset));
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket gives up when receiving only fails", async () => {
+  const conn = new FakeConn();
+  const { told, finished } = start(conn);
+  const gone = new Error("interface gone");
+  const rejected = assertRejects(() => finished, Error);
+  for (let i = 0; i < 16; i++) await conn.fail(gone);
+  assert(await rejected === gone);
+  assertEquals(told.length, 15);
+  assertEquals([conn.closed, conn.pending], [1, 0]);
+});
