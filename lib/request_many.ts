@@ -98,8 +98,8 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  * runs (the last 256 at least), so that a late reply is never taken for the
  * answer to a later datagram, even where all replies are alike. At most 256 are
  * unanswered at a time; beyond that the next one waits. When all is answered or
- * given up, the series listens on for duplicates: three times the longest RTT,
- * 20 ms at least and `timeoutMs` at most.
+ * given up, a series of more than one listens on for duplicates: three times the
+ * longest RTT, 20 ms at least and `timeoutMs` at most.
  *
  * @param address Whom to ask, as for {@linkcode request}.
  * @param payload What to send each time.
@@ -328,7 +328,7 @@ class SeriesRun {
   }
 
   #lingerMs(): number {
-    if (this.#rttsMs.length === 0) return 0;
+    if (this.#schedule.count === 1 || this.#rttsMs.length === 0) return 0;
     const longest = this.#rttsMs.reduce((a, b) => Math.max(a, b));
     return Math.min(Math.max(3 * longest, MIN_LINGER_MS), this.plan.timeoutMs);
   }
