@@ -12,7 +12,7 @@ programTest("the README lists the flags as --help does", async () => {
     const marker = `<!-- deno run ${program}.ts --help -->`;
     const listed = readme.split(marker)[1]?.split("```")[1];
     // The formatter takes away the indentation that all lines share.
-    const flags = help.split("Options:\n")[1]!.replaceAll(/^  /gm, "");
+    const flags = help.split("Options:\n")[1]!.replaceAll(/^ {2}/gm, "");
     assertEquals(listed, `\n${flags}`, program);
   }
 });

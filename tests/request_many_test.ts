@@ -158,6 +158,15 @@ Deno.test("requestMany() counts duplicates, those of the last datagram too", asy
   assertEquals([received, lost, duplicates, lossPercent], [3, 0, 3, 0]);
 });
 
+Deno.test("requestMany() listens on for three times the longest RTT", async () => {
+  const network = networkWith((passing) =>
+    isRequest(passing) ? [20] : [20, 20 + 119, 20 + 121]
+  );
+  const series = start(network, { count: 2, intervalMs: 0 });
+  await run(network, series);
+  assertEquals(series.summary().duplicates, 3);
+});
+
 Deno.test("a reply to each of two tries is no duplicate", async () => {
   const network = networkWith((passing) => isRequest(passing) ? [60] : [60]);
   const series = start(network, { count: 2, intervalMs: 300, timeoutMs: 100 });
