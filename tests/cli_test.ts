@@ -50,6 +50,11 @@ function peer(answer: (seq: number) => string[]) {
   };
 }
 
+/** Windows has no signals that one program could send to another. */
+const signalTest: typeof programTest = Deno.build.os === "windows"
+  ? (name, fn) => Deno.test({ name, ignore: true, fn })
+  : programTest;
+
 /** An address where nothing answers. */
 async function closedPort(): Promise<string> {
   await using nothing = peer(() => []);
@@ -462,7 +467,7 @@ Deno.test("requireDeno() refuses what is too old", () => {
   }
 });
 
-programTest("Ctrl-C makes the client sum up, and leave", async () => {
+signalTest("Ctrl-C makes the client sum up, and leave", async () => {
   await using p = peer(() => ["a"]);
   await using c = new Program(Deno.execPath(), [
     "run",
@@ -482,7 +487,7 @@ programTest("Ctrl-C makes the client sum up, and leave", async () => {
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  programTest(
+  signalTest(
     `${signal} makes the server print its counts, and leave`,
     async () => {
       await using s = await started(["-q"]);
@@ -493,6 +498,26 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     },
   );
 }
+
+signalTest(
+  "a second Ctrl-C ends a program that waits for its reader",
+  async () => {
+    await using s = await started(["--echo"]);
+    // More than a pipe holds, and nobody reads it.
+    for (let i = 0; i < 4; i++) await client([s.target, "-s", "60000", "-q"]);
+    let code: number | undefined;
+    s.program.status.then((status) => code = status.code);
+    for (let i = 0; code === undefined && i < 500; i++) {
+      try {
+        s.program.kill("SIGINT");
+      } catch {
+        break; // It has ended.
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assertEquals((await s.program.status).code, 130);
+  },
+);
 
 programTest("a reader that goes away ends the program quietly", async () => {
   await using s = await started();

@@ -91,6 +91,10 @@ export class Program implements AsyncDisposable {
     return value;
   }
 
+  get status(): Promise<Deno.CommandStatus> {
+    return this.#process.status;
+  }
+
   kill(signal: Deno.Signal): void {
     this.#process.kill(signal);
   }
