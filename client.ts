@@ -15,6 +15,7 @@ import {
 } from "./lib/cli.ts";
 import {
   COMMON_FLAGS,
+  decimal,
   duration,
   type Flags,
   type Given,
@@ -22,7 +23,6 @@ import {
   integer,
   NO_PORT,
   parseFlags,
-  percentage,
   usage,
   UsageError,
 } from "./lib/flags.ts";
@@ -107,7 +107,7 @@ const FLAGS = {
   },
   "max-loss": {
     value: "PERCENT",
-    parse: percentage,
+    parse: decimal(100),
     help: "exit with 1 if more is lost",
   },
   quiet: { short: "q", help: "show no replies, only the summary" },

@@ -11,10 +11,12 @@ import {
   note,
   onInterrupt,
   run,
+  Throttle,
   VERSION_LINE,
 } from "./lib/cli.ts";
 import {
   COMMON_FLAGS,
+  decimal,
   type Flags,
   host,
   integer,
@@ -22,10 +24,13 @@ import {
   usage,
   UsageError,
 } from "./lib/flags.ts";
+import { guardLimits } from "./lib/guard.ts";
 import {
   errorMessage,
   exchangeJson,
   exchangeLines,
+  listeningLine,
+  refusalLine,
   statsLine,
 } from "./lib/report.ts";
 import { echo, fixedReply } from "./lib/responders.ts";
@@ -52,6 +57,18 @@ const FLAGS = {
     help: `what to answer each datagram with ("${DEFAULTS.reply}")`,
   },
   echo: { help: "answer each datagram with its own payload" },
+  "rate-limit": {
+    value: "N",
+    parse: integer(0, 1_000_000_000),
+    help:
+      `answers a second to a /24 or /56; 0 is no limit (100, on loopback 0)`,
+  },
+  "max-amplification": {
+    value: "X",
+    parse: decimal(1000),
+    help:
+      "answer with at most X times the bytes of a request; 0 is no limit (3)",
+  },
   count: {
     short: "c",
     value: "N",
@@ -89,21 +106,32 @@ async function main(args: string[]): Promise<number> {
     );
     return answer(data, info);
   };
+  const log = new Throttle((message) => complain("server", message));
+  const guard = {
+    ...(given["rate-limit"] !== undefined &&
+      { rateLimit: given["rate-limit"] }),
+    ...(given["max-amplification"] !== undefined &&
+      { maxAmplification: given["max-amplification"] }),
+  };
   const server = serve({
     hostname: given.host ?? DEFAULTS.host,
     port: given.port ?? DEFAULTS.port,
+    guard,
     ...(given.count !== undefined && { maxReplies: given.count }),
-    onListen: (addr) =>
+    onListen: (addr) => {
+      const limits = guardLimits(guard, addr);
       out.write(
         given.json
-          ? JSON.stringify({ type: "listening", ...addr })
-          : `UDP server up and listening on ${formatAddress(addr)}`,
-      ),
+          ? JSON.stringify({ type: "listening", ...addr, ...limits })
+          : listeningLine(addr, limits.rateLimit),
+      );
+    },
+    onRefuse: (reason, info) => log.say(reason, refusalLine(reason, info)),
     onError: (error, info) => {
       const peer = info === undefined
         ? ""
-        : ` ${formatAddress(info.remoteAddr)}:`;
-      complain("server", `${peer} ${errorMessage(error)}`.trim());
+        : `${formatAddress(info.remoteAddr)}: `;
+      log.say("error", peer + errorMessage(error));
     },
   }, given.quiet ? answer : shown);
   onInterrupt(() => server.shutdown());

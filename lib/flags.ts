@@ -105,12 +105,14 @@ export function host(text: string): string {
   throw new SyntaxError(`'${text}' has a port: only the host belongs here`);
 }
 
-/** For {@linkcode ValueFlag.parse}: a number from 0 to 100. */
-export function percentage(text: string): number {
-  if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || Number(text) > 100) {
-    throw new SyntaxError(`'${text}' is not a percentage from 0 to 100`);
-  }
-  return Number(text);
+/** For {@linkcode ValueFlag.parse}: a number from 0 to `max`. */
+export function decimal(max: number): (text: string) => number {
+  return (text) => {
+    if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || Number(text) > max) {
+      throw new SyntaxError(`'${text}' is not a number from 0 to ${max}`);
+    }
+    return Number(text);
+  };
 }
 
 /**

@@ -21,6 +21,7 @@
 export * from "./address.ts";
 export * from "./encoding.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
+export type { GuardOptions, Refusal } from "./guard.ts";
 export { request, type RequestOptions, type UdpReply } from "./request.ts";
 export {
   requestMany,

@@ -6,7 +6,8 @@
 import { formatAddress, type UdpAddress } from "./address.ts";
 import { bytesLiteral, textOrHex } from "./encoding.ts";
 import type { SeriesEvent, SeriesSummary } from "./request_many.ts";
-import type { ServerStats } from "./serve.ts";
+import type { Refusal } from "./guard.ts";
+import type { DatagramInfo, ServerStats } from "./serve.ts";
 import type { Summary } from "./statistics.ts";
 
 /** The two lines of the server for one datagram. */
@@ -32,9 +33,25 @@ export function exchangeJson(
   };
 }
 
+/** The server's first line; limits are named where there are some. */
+export function listeningLine(addr: UdpAddress, rateLimit: number): string {
+  const limit = rateLimit === 0
+    ? ""
+    : `, at most ${rateLimit} answers a second to a /24 or /56`;
+  return `UDP server up and listening on ${formatAddress(addr)}${limit}`;
+}
+
+/** Why a datagram was refused, and what there is to do about it. */
+export function refusalLine(
+  reason: Refusal,
+  { remoteAddr }: DatagramInfo,
+): string {
+  return `refused ${formatAddress(remoteAddr)}: ${REFUSAL_LINES[reason]}`;
+}
+
 /** The server's counts in one line; what is 0 and unusual is left out. */
 export function statsLine(stats: ServerStats): string {
-  const { received, replied, unanswered, dropped, errors } = stats;
+  const { received, replied, unanswered, dropped, refused, errors } = stats;
   return [
     `${received} received`,
     `${replied} replied`,
@@ -42,6 +59,9 @@ export function statsLine(stats: ServerStats): string {
     ...counted(dropped.tooLong, "dropped as too long"),
     ...counted(dropped.overload, "dropped in overload"),
     ...counted(dropped.closing, "dropped while closing"),
+    ...Object.entries(refused).flatMap(([reason, count]) =>
+      counted(count, `refused (${reason})`)
+    ),
     ...counted(errors.handler, "handler errors"),
     ...counted(errors.send, "send errors"),
     ...counted(errors.receive, "receive errors"),
@@ -149,6 +169,17 @@ export function errorMessage(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/\s*\n\s*/g, " ");
 }
+
+const REFUSAL_LINES: Record<Refusal, string> = {
+  amplification:
+    "the answer is too large for its request (--max-amplification)",
+  rate: "too many answers a second to its network (--rate-limit)",
+  self: "it comes from the server's own address and port",
+  port: "it comes from a port whose service may answer in turn",
+  source: "it comes from an address that no host can have",
+  ownReply: "it is this server's own reply",
+  loop: "the same payload, over and over: it may be another server's reply",
+};
 
 function counted(count: number, what: string): string[] {
   return count === 0 ? [] : [`${count} ${what}`];

@@ -4,12 +4,14 @@
  * @module
  */
 import { encode } from "./encoding.ts";
+import { fixedReplies } from "./guard.ts";
 import type { Handler } from "./serve.ts";
 
 /**
- * Answers every datagram with the same reply.
+ * Answers every datagram with the same reply. A datagram that has the bytes of
+ * that reply is refused by the server's guard (`ownReply`).
  *
- * @param reply The reply; text is sent as UTF-8. It must not be changed later.
+ * @param reply The reply; text is sent as UTF-8.
  * @returns The handler.
  *
  * @example
@@ -23,7 +25,8 @@ import type { Handler } from "./serve.ts";
  * ```
  */
 export function fixedReply(reply: string | Uint8Array): Handler {
-  const bytes = encode(reply);
+  const bytes = encode(reply).slice();
+  fixedReplies.add(bytes);
   return () => bytes;
 }
 

@@ -6,7 +6,14 @@
  */
 import type { UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
-import { requireInteger } from "./errors.ts";
+import { requireInteger, requireMs } from "./errors.ts";
+import {
+  Guard,
+  guardLimits,
+  type GuardOptions,
+  type Refusal,
+  REFUSALS,
+} from "./guard.ts";
 import { denoRuntime, type Runtime } from "./runtime.ts";
 import {
   type Datagram,
@@ -66,6 +73,28 @@ export interface ServeOptions {
    */
   maxInFlight?: number;
   /**
+   * How long a handler may take, in milliseconds, 1 to 86,400,000 (a day).
+   * After that its datagram counts as unanswered, with an error, and a reply
+   * that still comes is not sent: handlers that never settle cannot fill
+   * `maxInFlight` for good, nor hold up `shutdown()`.
+   *
+   * @default {10000}
+   */
+  handlerTimeoutMs?: number;
+  /**
+   * Limits on who is answered, and with how much; `false` answers everyone and
+   * anything, loops included.
+   *
+   * @default {{}}
+   */
+  guard?: GuardOptions | false;
+  /**
+   * Told of each datagram that the guard leaves unanswered, and why.
+   *
+   * @default {() => undefined}
+   */
+  onRefuse?: (reason: Refusal, info: DatagramInfo) => void;
+  /**
    * Shuts down after so many replies, and takes no more datagrams than it may
    * still answer. 1 to 1,000,000,000.
    *
@@ -95,7 +124,8 @@ export interface ServeOptions {
 
 /**
  * What a server has counted so far. `received` is the sum of `replied`,
- * `unanswered`, all of `dropped`, `errors.send`, and what is in flight.
+ * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
+ * in flight.
  */
 export interface ServerStats {
   /** Datagrams that came in. */
@@ -113,9 +143,11 @@ export interface ServerStats {
     /** Came, or was still with its handler, when the server closed. */
     closing: number;
   };
+  /** Datagrams that the guard left unanswered, and why. */
+  refused: Record<Refusal, number>;
   /** What went wrong, while the server went on. */
   errors: {
-    /** Handlers that threw, rejected, or returned something else. */
+    /** Handlers that threw, rejected, took too long, or returned no reply. */
     handler: number;
     /** Replies that could not be sent. */
     send: number;
@@ -176,19 +208,24 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     port = 0,
     maxDatagramBytes = MAX_PAYLOAD_IPV6,
     maxInFlight = 256,
+    handlerTimeoutMs = 10_000,
+    guard = {},
     maxReplies,
     runtime = denoRuntime,
     signal,
     onListen,
     onError = () => undefined,
+    onRefuse = () => {},
   } = options;
   signal?.throwIfAborted();
   requireInteger("port", port, 0, 65_535);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD_IPV6);
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);
+  requireMs("handlerTimeoutMs", handlerTimeoutMs, 1);
   if (maxReplies !== undefined) {
     requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
   }
+  if (guard !== false) requireGuardOptions(guard);
   const socket = runtime.open({ hostname, port, maxDatagramBytes });
   try {
     onListen?.(socket.addr);
@@ -201,7 +238,15 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     onError,
     maxInFlight,
     maxReplies: maxReplies ?? Infinity,
+    handlerTimeoutMs,
+    onRefuse,
+    runtime,
     signal,
+    guard: guard === false ? undefined : new Guard(
+      guardLimits(guard, socket.addr),
+      socket.addr,
+      () => runtime.now(),
+    ),
   });
 }
 
@@ -210,6 +255,10 @@ interface ServerOptions {
   onError: NonNullable<ServeOptions["onError"]>;
   maxInFlight: number;
   maxReplies: number;
+  handlerTimeoutMs: number;
+  guard: Guard | undefined;
+  onRefuse: NonNullable<ServeOptions["onRefuse"]>;
+  runtime: Runtime;
   signal: AbortSignal | undefined;
 }
 
@@ -223,8 +272,14 @@ class Server implements UdpServer, Receiver {
     replied: 0,
     unanswered: 0,
     dropped: { tooLong: 0, overload: 0, closing: 0 },
+    refused: Object.fromEntries(
+      REFUSALS.map((reason) => [reason, 0]),
+    ) as Record<Refusal, number>,
     errors: { handler: 0, send: 0, receive: 0 },
   };
+  /** Datagrams with an asynchronous handler, and until when it may take. */
+  readonly #waiting = new Map<Datagram, number>();
+  #cancelCheck: (() => void) | undefined;
   #inFlight = 0;
   #draining = false;
   #closed = false;
@@ -237,6 +292,7 @@ class Server implements UdpServer, Receiver {
     options.signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#closed = true;
+      this.#cancelCheck?.();
       options.signal?.removeEventListener("abort", close);
     });
   }
@@ -266,7 +322,7 @@ class Server implements UdpServer, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { maxInFlight, maxReplies } = this.#options;
+    const { maxInFlight, maxReplies, guard } = this.#options;
     this.#stats.received++;
     if (
       this.#draining || this.#stats.replied + this.#inFlight >= maxReplies
@@ -278,8 +334,13 @@ class Server implements UdpServer, Receiver {
       this.#stats.dropped.overload++;
       return this.#socket.release(datagram);
     }
-    this.#inFlight++;
     const info = { remoteAddr: datagram.remoteAddr };
+    const refusal = guard?.admit(info.remoteAddr, datagram.data);
+    if (refusal !== undefined) {
+      this.#refuse(refusal, info);
+      return this.#socket.release(datagram);
+    }
+    this.#inFlight++;
     let reply: Reply | Promise<Reply>;
     try {
       reply = this.#options.handler(datagram.data, info);
@@ -319,13 +380,42 @@ class Server implements UdpServer, Receiver {
     pending: PromiseLike<Reply>,
     info: DatagramInfo,
   ): Promise<void> {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#waiting.set(datagram, runtime.now() + handlerTimeoutMs);
+    this.#cancelCheck ??= runtime.after(
+      handlerTimeoutMs,
+      () => this.#checkWaiting(),
+    );
     let reply: Reply;
     try {
       reply = await pending;
     } catch (error) {
+      if (!this.#waiting.has(datagram)) return;
       reply = await this.#handlerFailed(error, info);
     }
-    this.#settle(datagram, reply, info);
+    if (this.#waiting.delete(datagram)) this.#settle(datagram, reply, info);
+  }
+
+  /** Gives up on handlers that take too long. One timer serves them all. */
+  #checkWaiting(): void {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#cancelCheck = undefined;
+    for (const [datagram, deadline] of this.#waiting) {
+      const leftMs = deadline - runtime.now();
+      if (leftMs > 0) {
+        this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
+        return;
+      }
+      // Not released: its buffer stays with the handler, which may still use
+      // it, and another takes its place.
+      this.#waiting.delete(datagram);
+      this.#handlerFailed(
+        new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
+        { remoteAddr: datagram.remoteAddr },
+      );
+      this.#stats.unanswered++;
+      this.#done();
+    }
   }
 
   /** Sends what a handler came to, if it is a reply. */
@@ -347,9 +437,24 @@ class Server implements UdpServer, Receiver {
   }
 
   #answer(datagram: Datagram, payload: Uint8Array): void {
-    if (!this.#closed) return this.#socket.reply(datagram, payload);
-    this.#stats.dropped.closing++;
+    const { data, remoteAddr } = datagram;
+    const refusal = this.#options.guard?.permit(remoteAddr, data, payload);
+    if (refusal !== undefined) {
+      this.#refuse(refusal, { remoteAddr });
+      this.#socket.release(datagram);
+    } else if (!this.#closed) {
+      return this.#socket.reply(datagram, payload);
+    } else this.#stats.dropped.closing++;
     this.#done();
+  }
+
+  #refuse(reason: Refusal, info: DatagramInfo): void {
+    this.#stats.refused[reason]++;
+    try {
+      this.#options.onRefuse(reason, info);
+    } catch (error) {
+      this.#report(error, info);
+    }
   }
 
   /** What `onError` makes of a handler's error; its own errors end here. */
@@ -382,6 +487,17 @@ class Server implements UdpServer, Receiver {
     this.#closed = true;
     this.#socket.close();
   }
+}
+
+function requireGuardOptions(
+  { maxAmplification = 3, rateLimit = 0 }: GuardOptions,
+): void {
+  if (!(maxAmplification >= 0 && maxAmplification <= 1000)) {
+    throw new RangeError(
+      `'maxAmplification' must be from 0 to 1000: current value is ${maxAmplification}`,
+    );
+  }
+  requireInteger("rateLimit", rateLimit, 0, 1_000_000_000);
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<Reply> {

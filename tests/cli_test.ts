@@ -1,7 +1,7 @@
 /** Both programs, from the outside. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
-import { LineWriter, requireDeno } from "../lib/cli.ts";
+import { LineWriter, requireDeno, Throttle } from "../lib/cli.ts";
 import { encode } from "../lib/encoding.ts";
 import { openDenoSocket } from "../lib/socket_deno.ts";
 import {
@@ -103,7 +103,12 @@ programTest("the server binds IPv6 and writes its address so", async () => {
 programTest("server --json has an object a line, the counts last", async () => {
   await using s = server(["-p", "0", "--json", "-c", "2"]);
   const { port, ...listening } = JSON.parse(await s.line());
-  assertEquals(listening, { type: "listening", hostname: "127.0.0.1" });
+  assertEquals(listening, {
+    type: "listening",
+    hostname: "127.0.0.1",
+    maxAmplification: 3,
+    rateLimit: 0,
+  });
   await client([`127.0.0.1:${port}`, "-c", "2", "-i", "0", "--hex", "ff"]);
   const { code, stdout, stderr } = await s.ended();
   const [, first, second, summary] = stdout.trim().split("\n").map((line) =>
@@ -123,6 +128,15 @@ programTest("server --json has an object a line, the counts last", async () => {
     replied: 2,
     unanswered: 0,
     dropped: { tooLong: 0, overload: 0, closing: 0 },
+    refused: {
+      amplification: 0,
+      rate: 0,
+      self: 0,
+      port: 0,
+      source: 0,
+      ownReply: 0,
+      loop: 0,
+    },
     errors: { handler: 0, send: 0, receive: 0 },
   });
   assertEquals([code, stderr], [0, ""]);
@@ -335,6 +349,64 @@ programTest("both programs show their flags and their version", async () => {
   );
 });
 
+programTest(
+  "the server refuses to amplify, and says so once a second",
+  async () => {
+    await using s = await started(["-q", "-r", "x".repeat(1400)]);
+    const unanswered = [s.target, "-W", "50ms", "--retries", "0"];
+    for (const message of ["", "1"]) {
+      assertEquals((await client([...unanswered, "-m", message])).code, 1);
+    }
+    assertEquals((await client([s.target, "-s", "1400", "-q"])).code, 0);
+    await using last = await started(["-c", "1", "-r", "x".repeat(1400)]);
+    await client([last.target, "-m", "1", "-W", "50ms", "--retries", "0"]);
+    await client([last.target, "-s", "1400", "-q"]);
+    const { stderr } = await last.program.ended();
+    const [refused, counts] = stderr.trim().split("\n");
+    assertMatch(
+      refused!,
+      /^server: refused 127\.0\.0\.1:\d+: the answer is too large for its request \(--max-amplification\)$/,
+    );
+    assertEquals(counts, "2 received, 1 replied, 1 refused (amplification)");
+  },
+);
+
+programTest(
+  "the server limits answers a second, and says so at the start",
+  async () => {
+    await using open = server(["--host", "0.0.0.0", "-p", "0", "-q"]);
+    assertMatch(
+      await open.line(),
+      /on 0\.0\.0\.0:\d+, at most 1000 answers a second to a \/24 or \/56$/,
+    );
+    await using s = server(["-p", "0", "-q", "--rate-limit", "1"]);
+    const target = /(127\.0\.0\.1:\d+), at most 1 answers/.exec(
+      await s.line(),
+    )![1]!;
+    const args = [target, "-c", "5", "-i", "0", "-W", "0.1", "--retries", "0"];
+    const { received } = JSON.parse((await client([...args, "--json"])).stdout);
+    assert(received >= 1 && received < 5);
+  },
+);
+
+Deno.test("Throttle writes each kind once a second, and counts the rest", () => {
+  const written: string[] = [];
+  let now = 0;
+  const log = new Throttle((message) => written.push(message), () => now);
+  for (let i = 0; i < 2500; i++) {
+    log.say("a", `a${i}`);
+    if (i % 1000 === 500) log.say("b", `b${i}`);
+    now++;
+  }
+  assertEquals(written, [
+    "a0",
+    "b500",
+    "a1000 (and 999 more)",
+    "b1500",
+    "a2000 (and 999 more)",
+  ]);
+});
+
 /** Bad input to the server, and what its one line must say. */
 const BAD_SERVER: Array<[string[], RegExp]> = [
   [["--nope"], /unknown flag --nope/],
@@ -369,7 +441,7 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
     ["--retries", "101"],
     /--retries: '101' is not a whole number from 0 to 100/,
   ],
-  [["--max-loss", "101"], /--max-loss: '101' is not a percentage/],
+  [["--max-loss", "101"], /--max-loss: '101' is not a number from 0 to 100/],
   [["--size", "65528"], /--size: '65528'/],
   [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
   [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],

@@ -1,11 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  decimal,
   duration,
   type Flags,
   host,
   integer,
   parseFlags,
-  percentage,
   usage,
   UsageError,
 } from "../lib/flags.ts";
@@ -13,7 +13,7 @@ import {
 const FLAGS = {
   port: { short: "p", value: "PORT", parse: integer(0, 9), help: "a port" },
   message: { short: "m", value: "TEXT", parse: String, help: "a text" },
-  "max-loss": { value: "PERCENT", parse: percentage, help: "a limit" },
+  "max-loss": { value: "PERCENT", parse: decimal(100), help: "a limit" },
   quiet: { short: "q", help: "no lines" },
   json: { help: "one document" },
 } satisfies Flags;
@@ -94,10 +94,11 @@ Deno.test("integer() takes digits within its range only", () => {
   }
 });
 
-Deno.test("percentage() takes 0 to 100", () => {
-  assertEquals(["0", "0.5", ".5", "100"].map(percentage), [0, 0.5, 0.5, 100]);
+Deno.test("decimal() takes 0 to its maximum", () => {
+  const parse = decimal(100);
+  assertEquals(["0", "0.5", ".5", "100"].map(parse), [0, 0.5, 0.5, 100]);
   for (const text of ["100.1", "-1", "5%", "", "."]) {
-    assertThrows(() => percentage(text), SyntaxError, "from 0 to 100", text);
+    assertThrows(() => parse(text), SyntaxError, "from 0 to 100", text);
   }
 });
 

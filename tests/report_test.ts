@@ -7,11 +7,15 @@ import {
   eventLine,
   exchangeJson,
   exchangeLines,
+  listeningLine,
+  refusalLine,
   replyLine,
   statsLine,
   summaryJson,
   summaryLines,
 } from "../lib/report.ts";
+import { type Refusal, REFUSALS } from "../lib/guard.ts";
+import type { ServerStats } from "../lib/serve.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
 
 const PEER = { hostname: "127.0.0.1", port: 51696 };
@@ -190,10 +194,42 @@ Deno.test("summaryJson() has every key, its unit, and null for what is unknown",
   assertEquals([lossPercent, rttMs], [null, null]);
 });
 
+Deno.test("listeningLine() names a limit where there is one", () => {
+  assertEquals(
+    listeningLine(TARGET, 0),
+    "UDP server up and listening on [::1]:20001",
+  );
+  assertEquals(
+    listeningLine({ hostname: "0.0.0.0", port: 1 }, 100),
+    "UDP server up and listening on 0.0.0.0:1, at most 100 answers a second to a /24 or /56",
+  );
+});
+
+Deno.test("refusalLine() has words for every reason", () => {
+  const lines = REFUSALS.map((reason: Refusal) =>
+    refusalLine(reason, { remoteAddr: PEER })
+  );
+  assertEquals(new Set(lines).size, REFUSALS.length);
+  assertEquals(
+    lines[0],
+    "refused 127.0.0.1:51696: the answer is too large for its request (--max-amplification)",
+  );
+});
+
 Deno.test("statsLine() names what is not 0", () => {
   const dropped = { tooLong: 0, overload: 0, closing: 0 };
   const errors = { handler: 0, send: 0, receive: 0 };
-  const stats = { received: 2, replied: 2, unanswered: 0, dropped, errors };
+  const refused = Object.fromEntries(
+    REFUSALS.map((reason) => [reason, 0]),
+  ) as ServerStats["refused"];
+  const stats: ServerStats = {
+    received: 2,
+    replied: 2,
+    unanswered: 0,
+    dropped,
+    refused,
+    errors,
+  };
   assertEquals(statsLine(stats), "2 received, 2 replied");
   assertEquals(
     statsLine({
@@ -201,11 +237,12 @@ Deno.test("statsLine() names what is not 0", () => {
       replied: 1,
       unanswered: 2,
       dropped: { tooLong: 3, overload: 4, closing: 5 },
+      refused: { ...refused, rate: 9, loop: 1 },
       errors: { handler: 6, send: 7, receive: 8 },
     }),
     "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
-      "4 dropped in overload, 5 dropped while closing, 6 handler errors, " +
-      "7 send errors, 8 receive errors",
+      "4 dropped in overload, 5 dropped while closing, 9 refused (rate), " +
+      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors",
   );
 });
 

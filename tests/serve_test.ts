@@ -36,6 +36,7 @@ function counts(expected: {
   replied?: number;
   unanswered?: number;
   dropped?: Partial<ServerStats["dropped"]>;
+  refused?: Partial<ServerStats["refused"]>;
   errors?: Partial<ServerStats["errors"]>;
 }): ServerStats {
   return {
@@ -44,6 +45,16 @@ function counts(expected: {
     unanswered: 0,
     ...expected,
     dropped: { tooLong: 0, overload: 0, closing: 0, ...expected.dropped },
+    refused: {
+      amplification: 0,
+      rate: 0,
+      self: 0,
+      port: 0,
+      source: 0,
+      ownReply: 0,
+      loop: 0,
+      ...expected.refused,
+    },
     errors: { handler: 0, send: 0, receive: 0, ...expected.errors },
   };
 }
@@ -342,6 +353,147 @@ Deno.test("await using shuts a server down", async () => {
   assert(!kept.open);
 });
 
+Deno.test("serve() gives up on a handler that never settles, and on its buffer", async () => {
+  const errors: string[] = [];
+  const gate = Promise.withResolvers<string>();
+  const { network, server, socket, ask, replies } = start(
+    (data) => decode(data) === "slow" ? gate.promise : "fast",
+    {
+      maxInFlight: 2,
+      handlerTimeoutMs: 1000,
+      onError: (error) => {
+        errors.push((error as Error).message);
+      },
+    },
+  );
+  ask("slow");
+  await network.runFor(400);
+  ask("slow");
+  ask("dropped");
+  await network.runFor(600);
+  ask("fast");
+  await network.runFor(400);
+  assertEquals(replies(), ["fast"]);
+  assertEquals(errors, Array(2).fill("Handler has not settled within 1000 ms"));
+  assertEquals(socket.held, 2);
+  gate.resolve("too late");
+  await network.runFor(0);
+  assertEquals(replies(), ["fast"]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({
+      received: 4,
+      replied: 1,
+      unanswered: 2,
+      dropped: { overload: 1 },
+      errors: { handler: 2 },
+    }),
+  );
+});
+
+Deno.test("shutdown() waits for a handler that never settles only so long", async () => {
+  const { network, server, ask } = start(() => new Promise(() => {}));
+  ask("never answered");
+  await network.run(server.shutdown());
+  assertEquals(network.now, 10_000);
+});
+
+Deno.test("serve() lets a handler change the data it was lent", async () => {
+  const { server, ask, replies, settle } = start((data) => {
+    data.fill(0x78);
+    return data;
+  });
+  ask("abc");
+  ask("de");
+  await settle();
+  assertEquals(replies(), ["xxx", "xx"]);
+  await server.shutdown();
+});
+
+Deno.test("serve() refuses what the guard refuses, tells why, and goes on", async () => {
+  const refused: unknown[] = [];
+  const { server, socket, ask, replies, settle } = start(
+    fixedReply("x".repeat(200)),
+    {
+      guard: { rateLimit: 2 },
+      onRefuse: (reason, { remoteAddr }) => {
+        refused.push([reason, remoteAddr.port]);
+      },
+    },
+  );
+  ask("x");
+  socket.arrive(new Uint8Array(200), { ...CLIENT, port: 19 });
+  for (let i = 0; i < 3; i++) ask("y".repeat(200));
+  await settle();
+  assertEquals(replies().length, 2);
+  assertEquals(refused, [["amplification", 40000], ["port", 19], [
+    "rate",
+    40000,
+  ]]);
+  assertEquals(socket.held, 0);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({
+      received: 5,
+      replied: 2,
+      refused: { amplification: 1, port: 1, rate: 1 },
+    }),
+  );
+});
+
+Deno.test("serve() survives an onRefuse that throws", async () => {
+  const errors: unknown[] = [];
+  const { server, socket, settle } = start(echo(), {
+    onRefuse: () => {
+      throw new Error("onRefuse");
+    },
+    onError: (error) => {
+      errors.push((error as Error).message);
+    },
+  });
+  socket.arrive(encode("x"), { ...CLIENT, port: 7 });
+  await settle();
+  assertEquals(errors, ["onRefuse"]);
+  await server.shutdown();
+  assertEquals(server.stats(), counts({ received: 1, refused: { port: 1 } }));
+});
+
+Deno.test("serve() with guard: false answers everyone and anything", async () => {
+  const { server, socket, replies, settle } = start(
+    fixedReply("x".repeat(200)),
+    { guard: false },
+  );
+  socket.arrive(encode("x"), { ...CLIENT, port: 7 });
+  await settle();
+  assertEquals(replies(), ["x".repeat(200)]);
+  await server.shutdown();
+});
+
+Deno.test("serve() reports each error of a send by its code, and goes on", async () => {
+  const codes = ["EMSGSIZE", "ENETUNREACH", "EPERM", "ENOBUFS"];
+  const reported: unknown[] = [];
+  const { network, server, ask, settle } = start(echo(), {
+    onError: (error) => {
+      reported.push((error as { code?: string }).code);
+    },
+  });
+  network.plan = ({ index }) => {
+    const code = codes[index];
+    if (code === undefined) return [];
+    throw Object.assign(new Error(code), { code });
+  };
+  for (const _ of [...codes, "fine"]) ask("x");
+  await settle();
+  assertEquals(reported, codes);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 5, replied: 1, errors: { send: 4 } }),
+  );
+});
+
 Deno.test("serve() throws the reason of a signal that is already aborted", () => {
   const reason = new Error("enough");
   const network = new SimulatedNetwork();
@@ -423,6 +575,11 @@ Deno.test("serve() checks its options before it opens a socket", () => {
     [{ maxInFlight: 0 }, "'maxInFlight'"],
     [{ maxInFlight: 65_537 }, "'maxInFlight'"],
     [{ maxReplies: 0 }, "'maxReplies'"],
+    [{ handlerTimeoutMs: 0 }, "'handlerTimeoutMs'"],
+    [{ guard: { rateLimit: -1 } }, "'rateLimit'"],
+    [{ guard: { rateLimit: 0.5 } }, "'rateLimit'"],
+    [{ guard: { maxAmplification: -1 } }, "'maxAmplification'"],
+    [{ guard: { maxAmplification: NaN } }, "'maxAmplification'"],
   ];
   const network = new SimulatedNetwork();
   const { runtime } = network;

@@ -1,0 +1,14 @@
+import { assert, assertEquals } from "@std/assert";
+import { RecentMap } from "../lib/recent_map.ts";
+
+Deno.test("RecentMap keeps what is used, and never more than its size", () => {
+  const map = new RecentMap<number, number>(100);
+  map.set(-1, -1);
+  for (let i = 0; i < 10_000; i++) {
+    map.set(i, i);
+    assert(map.size <= 100, `${map.size} entries`);
+    assertEquals(map.get(-1), -1);
+    if (i >= 20) assertEquals(map.get(i - 20), i - 20);
+  }
+  assertEquals(map.get(5000), undefined);
+});
