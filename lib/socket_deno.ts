@@ -59,6 +59,14 @@ export class DenoSocket implements DatagramSocket {
 
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
+    try {
+      await this.#receive(receiver);
+    } finally {
+      this.#keepSpares();
+    }
+  }
+
+  async #receive(receiver: Receiver): Promise<void> {
     let failures = 0;
     // One receive at a time: several pending on one socket end in any order.
     while (!this.#closed) {
@@ -123,7 +131,8 @@ export class DenoSocket implements DatagramSocket {
 
   #newSlot(): Slot {
     const slot: Slot = {
-      buffer: new Uint8Array(this.#bufferBytes),
+      buffer: spares.get(this.#bufferBytes)?.pop() ??
+        new Uint8Array(this.#bufferBytes),
       data: NOTHING,
       from: NOBODY,
       remoteAddr: NOBODY,
@@ -137,6 +146,16 @@ export class DenoSocket implements DatagramSocket {
       },
     };
     return slot;
+  }
+
+  /** Leaves the buffers to the next socket: requests have one each. */
+  #keepSpares(): void {
+    const kept = spares.get(this.#bufferBytes) ?? [];
+    for (const { buffer } of this.#free.splice(0)) {
+      if (kept.length < MAX_SPARES) kept.push(buffer);
+    }
+    spares.clear();
+    spares.set(this.#bufferBytes, kept);
   }
 
   /** An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`. */
@@ -170,6 +189,10 @@ interface Slot {
 
 /** Deno has these two on the object, but not in its types. */
 type Referable = Deno.DatagramConn & { ref(): void; unref(): void };
+
+/** Buffers of closed sockets, of the size that was last in use. */
+const spares = new Map<number, Uint8Array<ArrayBuffer>[]>();
+const MAX_SPARES = 16;
 
 const NOTHING = new Uint8Array(0);
 const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };

@@ -1,0 +1,205 @@
+/**
+ * `deno task soak`: good clients and bad ones against a server, for a minute
+ * unless `--minutes` says otherwise.
+ *
+ * Exits with 1 when memory grows, or when an answer is missing without a
+ * counted reason.
+ */
+// deno-lint-ignore-file no-console -- it is a program
+import { formatAddress } from "../lib/address.ts";
+import { encode } from "../lib/encoding.ts";
+import { decimal, parseFlags } from "../lib/flags.ts";
+import { statsLine } from "../lib/report.ts";
+import { request } from "../lib/request.ts";
+import { serve, type UdpServer } from "../lib/serve.ts";
+import { openDenoSocket } from "../lib/socket_deno.ts";
+
+/** What a soak found. */
+export interface SoakReport {
+  lines: string[];
+  /** What should not have been; empty if all is well. */
+  faults: string[];
+}
+
+/** Runs mixed load for so long. */
+export async function soak(ms: number): Promise<SoakReport> {
+  const server = serve({
+    hostname: "127.0.0.1",
+    maxDatagramBytes: 4000,
+    maxInFlight: 64,
+    handlerTimeoutMs: 100,
+    guard: { rateLimit: 1_000_000_000 },
+  }, answer);
+  const start = performance.now();
+  const warm = start + ms / 5;
+  const end = start + ms;
+  const load = Promise.all([
+    ...Array.from({ length: 4 }, (_, i) => goodClient(server, i, end)),
+    badClient(server, end),
+  ]);
+  await until(warm);
+  const before = memory();
+  const [badSent, good] = await load.then((results) => {
+    const sent = results.pop() as number;
+    return [sent, results as GoodCounts[]] as const;
+  });
+  const after = memory();
+  await server.shutdown();
+  return report(server, good, badSent, { ms, before, after });
+}
+
+/** Answers most, and fails in every way there is. */
+function answer(data: Uint8Array) {
+  switch (data[0]) {
+    case KIND.throw:
+      throw new Error("handler");
+    case KIND.reject:
+      return Promise.reject(new Error("handler"));
+    case KIND.stuck:
+      return new Promise<undefined>(() => {});
+    case KIND.silent:
+      return;
+    case KIND.amplify:
+      return new Uint8Array(3000);
+    case KIND.slow:
+      return Promise.resolve(data);
+    default:
+      return data;
+  }
+}
+
+const KIND = {
+  good: 0,
+  throw: 1,
+  reject: 2,
+  stuck: 3,
+  silent: 4,
+  amplify: 5,
+  slow: 6,
+};
+
+interface GoodCounts {
+  asked: number;
+  answered: number;
+  resent: number;
+  wrong: number;
+}
+
+/** Asks, one after another, and looks at each answer. */
+async function goodClient(
+  server: UdpServer,
+  id: number,
+  end: number,
+): Promise<GoodCounts> {
+  const counts = { asked: 0, answered: 0, resent: 0, wrong: 0 };
+  while (performance.now() < end) {
+    const payload = encode(`\0${id} ${counts.asked++}`);
+    try {
+      const options = { timeoutMs: 1000, retries: 2 };
+      const { data, attempts } = await request(server.addr, payload, options);
+      counts.answered++;
+      counts.resent += attempts - 1;
+      if (data.toHex() !== payload.toHex()) counts.wrong++;
+    } catch {
+      // Counted as the difference of the two.
+    }
+  }
+  return counts;
+}
+
+/** Sends what the server should survive; returns how many datagrams. */
+async function badClient(server: UdpServer, end: number): Promise<number> {
+  const socket = openDenoSocket({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxDatagramBytes: 65_507,
+  });
+  const done = socket.start({ onDatagram: (reply) => socket.release(reply) });
+  const kinds = Object.values(KIND);
+  let sent = 0;
+  while (performance.now() < end) {
+    for (let i = 0; i < 32; i++) {
+      const size = [0, 1, 100, 3999, 4001, 9000][sent % 6]!;
+      const payload = new Uint8Array(size).fill(sent % 251);
+      payload[0] = kinds[sent % kinds.length]!;
+      await socket.send(payload, server.addr);
+      sent++;
+    }
+    // Waits for the server, so that the kernel has nothing to drop.
+    const { received } = server.stats();
+    await until(performance.now() + 5);
+    if (server.stats().received === received) {
+      await until(performance.now() + 20);
+    }
+  }
+  socket.close();
+  await done;
+  return sent;
+}
+
+function report(
+  server: UdpServer,
+  good: GoodCounts[],
+  badSent: number,
+  { ms, before, after }: { ms: number; before: number; after: number },
+): SoakReport {
+  const sum = (key: keyof GoodCounts) =>
+    good.reduce((total, counts) => total + counts[key], 0);
+  const stats = server.stats();
+  const total = (counts: Record<string, number>) =>
+    Object.values(counts).reduce((a, b) => a + b);
+  const outcomes = stats.replied + stats.unanswered + total(stats.dropped) +
+    total(stats.refused) + stats.errors.send;
+  const sent = sum("asked") + sum("resent") + badSent;
+  const missing = sum("asked") - sum("answered");
+  const faults: string[] = [];
+  if (missing > 0) faults.push(`${missing} good requests got no answer`);
+  if (sum("wrong") > 0) faults.push(`${sum("wrong")} answers were wrong`);
+  if (outcomes !== stats.received) {
+    faults.push(`${stats.received} received, but ${outcomes} outcomes counted`);
+  }
+  // Each good request that was sent again was in flight with too many others.
+  const explained = stats.dropped.overload + stats.dropped.closing;
+  if (sum("resent") > explained) {
+    faults.push(`${sum("resent")} resent, but ${explained} dropped`);
+  }
+  if (after > before * 1.25 + 64) {
+    faults.push(`memory grew from ${before} to ${after} MB`);
+  }
+  const rate = Math.round(stats.received / (ms / 1000));
+  return {
+    lines: [
+      `${formatAddress(server.addr)}, ${
+        ms / 1000
+      } s: ${sent} sent, ${rate} a second`,
+      `good clients: ${sum("asked")} asked, ${sum("answered")} answered, ${
+        sum("resent")
+      } resent, ${sum("wrong")} wrong`,
+      `server: ${statsLine(stats)}`,
+      `memory: ${before} MB at the start, ${after} MB at the end`,
+    ],
+    faults,
+  };
+}
+
+/** Resident memory in MB, after a garbage collection if one can be had. */
+function memory(): number {
+  (globalThis as { gc?: () => void }).gc?.();
+  return Math.round(Deno.memoryUsage().rss / 1e6);
+}
+
+function until(time: number): Promise<void> {
+  return new Promise((resolve) =>
+    setTimeout(resolve, time - performance.now())
+  );
+}
+
+if (import.meta.main) {
+  const { given } = parseFlags({
+    minutes: { value: "N", parse: decimal(10_000), help: "" },
+  }, Deno.args);
+  const { lines, faults } = await soak(60_000 * (given.minutes ?? 1));
+  for (const line of lines) console.log(line);
+  for (const fault of faults) console.error(`fault: ${fault}`);
+  Deno.exit(faults.length > 0 ? 1 : 0);
+}
