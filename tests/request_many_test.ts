@@ -177,6 +177,29 @@ Deno.test("a reply to each of two tries is no duplicate", async () => {
   assertEquals([duplicates, retransmissions, rttMs], [0, 2, undefined]);
 });
 
+Deno.test("requestMany() goes on while the server is stopped and started", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const up = () => serve({ ...SERVER, runtime }, fixedReply("alike"));
+  const server = up();
+  network.runtime.after(150, () => server.shutdown());
+  network.runtime.after(350, up);
+  const series = start(network, {
+    count: 6,
+    intervalMs: 100,
+    timeoutMs: 50,
+    retries: 0,
+  });
+  assertEquals(told(await run(network, series)), [
+    "reply 0",
+    "reply 1",
+    "lost 2",
+    "lost 3",
+    "reply 4",
+    "reply 5",
+  ]);
+});
+
 Deno.test("requestMany() tells a send that fails, and goes on", async () => {
   const unreachable = new Error("Network is unreachable");
   const network = networkWith(({ index }) => {

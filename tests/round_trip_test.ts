@@ -202,6 +202,39 @@ netTest("held requests are answered when the server shuts down", async () => {
   assertEquals([received, replied], [20, 20]);
 });
 
+netTest(
+  "a server shuts down during a flood, and every datagram is accounted for",
+  async () => {
+    const server = serve({}, async (data) => {
+      await Promise.resolve();
+      return data;
+    });
+    const socket = openDenoSocket({
+      hostname: "127.0.0.1",
+      port: 0,
+      maxDatagramBytes: 100,
+    });
+    const done = socket.start({ onDatagram: (reply) => socket.release(reply) });
+    let flooding = true;
+    const flood = (async () => {
+      for (let i = 0; flooding; i++) {
+        await socket.send(encode(`${i}`), server.addr);
+        if (i === 200) shutdown = server.shutdown();
+      }
+    })();
+    let shutdown: Promise<void> | undefined;
+    await server.finished;
+    await shutdown;
+    flooding = false;
+    await flood;
+    socket.close();
+    await done;
+    const { received, replied, dropped } = server.stats();
+    assert(received > 0);
+    assertEquals(received, replied + dropped.closing + dropped.overload);
+  },
+);
+
 netTest("a series against a real server loses nothing", async () => {
   await using server = serve({}, fixedReply("alike"));
   const series = requestMany(server.addr, "x", { count: 50, intervalMs: 0 });
