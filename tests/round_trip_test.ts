@@ -219,7 +219,7 @@ netTest(
     const flood = (async () => {
       for (let i = 0; flooding; i++) {
         await socket.send(encode(`${i}`), server.addr);
-        if (i === 200) shutdown = server.shutdown();
+        if (i === 200) server.shutdown();
       }
     })();
     let shutdown: Promise<void> | undefined;
