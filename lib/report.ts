@@ -203,11 +203,12 @@ function rounded(value: number): number {
 }
 
 function roundedSummary(summary: Summary): Summary {
-  const { min, mean, median, p99, max, stddev } = summary;
+  const { min, mean, median, p90, p99, max, stddev } = summary;
   return {
     min: rounded(min),
     mean: rounded(mean),
     median: rounded(median),
+    p90: rounded(p90),
     p99: rounded(p99),
     max: rounded(max),
     stddev: rounded(stddev),

@@ -13,6 +13,7 @@ import {
   type RequestPlan,
   type UdpReply,
 } from "./request.ts";
+import { EventQueue } from "./event_queue.ts";
 import type { Runtime } from "./runtime.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
@@ -187,15 +188,12 @@ class SeriesRun {
   readonly #settled = new Set<Exchange>();
   #cancelDeadline = () => {};
   #cancelNext = () => {};
-  #queue: SeriesEvent[] = [];
-  #wake = () => {};
+  readonly #queue = new EventQueue<SeriesEvent>();
   #firstSendAt = 0;
   #nextSendAt = 0;
   /** The next send waits for an unanswered one to settle. */
   #held = false;
-  #ended = false;
   #endedAt: number | undefined;
-  #failure: { error: unknown } | undefined;
 
   constructor(plan: RequestPlan, schedule: Schedule) {
     this.plan = plan;
@@ -205,7 +203,7 @@ class SeriesRun {
 
   async *events(): AsyncGenerator<SeriesEvent> {
     const { signal, deadlineMs } = this.#schedule;
-    const abort = () => this.#throw(signal!.reason);
+    const abort = () => this.end({ error: signal!.reason });
     signal?.addEventListener("abort", abort);
     try {
       this.#firstSendAt = this.#nextSendAt = this.#runtime.now();
@@ -216,15 +214,7 @@ class SeriesRun {
         );
       }
       this.#send();
-      while (true) {
-        const events = this.#queue;
-        this.#queue = [];
-        yield* events;
-        if (this.#failure !== undefined) throw this.#failure.error;
-        if (this.#queue.length > 0) continue;
-        if (this.#ended) return;
-        await new Promise<void>((resolve) => this.#wake = resolve);
-      }
+      yield* this.#queue;
     } finally {
       this.end();
       signal?.removeEventListener("abort", abort);
@@ -247,15 +237,14 @@ class SeriesRun {
     };
   }
 
-  end(): void {
-    this.#ended = true;
+  end(failure?: { error: unknown }): void {
     this.#endedAt ??= this.#runtime.now();
-    this.#wake();
+    this.#queue.end(failure);
   }
 
   /** Sends the next datagram, and sees to the one after it. */
   #send(): void {
-    if (this.#ended) return;
+    if (this.#queue.ended) return;
     this.#held = this.#unanswered.size >= MAX_OPEN;
     if (this.#held) return;
     const seq = this.#counts.sent++;
@@ -265,7 +254,7 @@ class SeriesRun {
     try {
       exchange.start();
     } catch (error) {
-      return this.#throw(error);
+      return this.end({ error });
     }
     if (this.#counts.sent < this.#schedule.count) this.#scheduleNext();
   }
@@ -300,17 +289,17 @@ class SeriesRun {
       },
       onLate: () => {
         this.#counts.late++;
-        this.#emit({ type: "late", seq });
+        this.#queue.push({ type: "late", seq });
       },
       onDuplicate: () => {
         this.#counts.duplicates++;
-        this.#emit({ type: "duplicate", seq });
+        this.#queue.push({ type: "duplicate", seq });
       },
     };
   }
 
   #settle(event: SeriesEvent): void {
-    this.#emit(event);
+    this.#queue.push(event);
     const exchange = this.#unanswered.get(event.seq)!;
     this.#unanswered.delete(event.seq);
     this.#settled.add(exchange);
@@ -340,20 +329,9 @@ class SeriesRun {
         `No reply from ${formatAddress(this.plan.target)} by the deadline`,
         { attempts, foreign },
       );
-      this.#emit({ type: "lost", seq, error });
+      this.#queue.push({ type: "lost", seq, error });
     }
     this.end();
-  }
-
-  #throw(error: unknown): void {
-    this.#failure ??= { error };
-    this.end();
-  }
-
-  #emit(event: SeriesEvent): void {
-    if (this.#ended) return;
-    this.#queue.push(event);
-    this.#wake();
   }
 
   /** Keeps the sockets bounded, by those that have nothing to wait for. */

@@ -12,6 +12,8 @@ export interface Summary {
   mean: number;
   /** The middle one, or the mean of the two in the middle. */
   median: number;
+  /** The smallest value that at least 90 % of the sample do not exceed. */
+  p90: number;
   /** The smallest value that at least 99 % of the sample do not exceed. */
   p99: number;
   /** The largest. */
@@ -48,8 +50,56 @@ export function summarize(sample: readonly number[]): Summary | undefined {
     median: count % 2 === 1
       ? sorted[middle]!
       : (sorted[middle - 1]! + sorted[middle]!) / 2,
+    p90: sorted[Math.ceil(0.9 * count) - 1]!,
     p99: sorted[Math.ceil(0.99 * count) - 1]!,
     max: sorted[count - 1]!,
     stddev: Math.sqrt(squares / count),
+  };
+}
+
+/** Interarrival jitter (RFC 3550, section 6.4.1 and appendix A.8). */
+export class Jitter {
+  #transit: number | undefined;
+  #jitter: number | undefined;
+
+  /** Adds a packet's transit time, in order of arrival; any clock will do. */
+  add(transit: number): void {
+    if (this.#transit !== undefined) {
+      const difference = Math.abs(transit - this.#transit);
+      this.#jitter ??= 0;
+      this.#jitter += (difference - this.#jitter) / 16;
+    }
+    this.#transit = transit;
+  }
+
+  /** The jitter so far; undefined before the second packet. */
+  get value(): number | undefined {
+    return this.#jitter;
+  }
+}
+
+/** Which packets are reordered (RFC 4737, section 3.3). */
+export class Reordering {
+  #nextExpected = 0;
+
+  /** Whether the packet with this sequence is, in order of arrival. */
+  isReordered(sequence: number): boolean {
+    if (sequence < this.#nextExpected) return true;
+    this.#nextExpected = sequence + 1;
+    return false;
+  }
+}
+
+/** Each value less the smallest: PDV, if the values are delays (RFC 5481). */
+export function aboveMinimum(summary: Summary): Summary {
+  const { min, stddev } = summary;
+  return {
+    min: 0,
+    mean: summary.mean - min,
+    median: summary.median - min,
+    p90: summary.p90 - min,
+    p99: summary.p99 - min,
+    max: summary.max - min,
+    stddev,
   };
 }

@@ -196,6 +196,7 @@ programTest("client --json has all facts in one document", async () => {
     "min",
     "mean",
     "median",
+    "p90",
     "p99",
     "max",
     "stddev",

@@ -29,6 +29,8 @@ export interface Passing {
 export type Plan = (passing: Passing) => number[];
 
 export const LATENCY_MS = 5;
+/** Some day in 2023. */
+export const TIME_ORIGIN = 1_700_000_000_000;
 export const CLIENT_HOST = "192.0.2.1";
 
 export class SimulatedNetwork {
@@ -54,19 +56,9 @@ export class SimulatedNetwork {
           : Promise.resolve(addresses);
       },
       now: () => this.now,
-      after: (ms, callback) => {
-        const timer = { at: this.now + ms, callback };
-        // Stable: of two timers due at once, the first made goes first.
-        const next = this.#timers.findIndex(({ at }) => at > timer.at);
-        this.#timers.splice(
-          next === -1 ? this.#timers.length : next,
-          0,
-          timer,
-        );
-        return () => {
-          this.#timers = this.#timers.filter((other) => other !== timer);
-        };
-      },
+      timeOrigin: TIME_ORIGIN,
+      after: (ms, callback) => this.#after(ms, callback),
+      afterExactly: (ms, callback) => this.#after(ms, callback),
     };
   }
 
@@ -104,6 +96,16 @@ export class SimulatedNetwork {
         this.sockets.get(formatAddress(to))?.arrive(data, from);
       });
     }
+  }
+
+  #after(ms: number, callback: () => void): () => void {
+    const timer = { at: this.now + ms, callback };
+    // Stable: of two timers due at once, the first made goes first.
+    const next = this.#timers.findIndex(({ at }) => at > timer.at);
+    this.#timers.splice(next === -1 ? this.#timers.length : next, 0, timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
   }
 
   #open({ hostname, port, maxDatagramBytes }: OpenOptions): DatagramSocket {

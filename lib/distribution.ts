@@ -1,0 +1,113 @@
+/**
+ * A sample that may go on for ever: exact at first, then in bounded memory.
+ *
+ * @module
+ */
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { summarize, type Summary } from "./statistics.ts";
+
+/**
+ * Collects values in milliseconds. The first 100,000 are kept, and all figures
+ * are exact; beyond that the quantiles come from HDR histograms with three
+ * significant digits, and the others stay exact.
+ */
+export class Distribution {
+  #values: number[] | undefined = [];
+  #below: RecordableHistogram | undefined;
+  #above: RecordableHistogram | undefined;
+  #count = 0;
+  #min = Infinity;
+  #max = -Infinity;
+  #mean = 0;
+  #squares = 0;
+
+  /** How many values there are. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether the quantiles are exact. */
+  get isExact(): boolean {
+    return this.#values !== undefined;
+  }
+
+  /** Adds a value. */
+  add(value: number): void {
+    this.#count++;
+    this.#min = Math.min(this.#min, value);
+    this.#max = Math.max(this.#max, value);
+    // Welford's algorithm, for a sum of squares that loses no digits.
+    const difference = value - this.#mean;
+    this.#mean += difference / this.#count;
+    this.#squares += difference * (value - this.#mean);
+    if (this.#values === undefined) return this.#record(value);
+    this.#values.push(value);
+    if (this.#values.length < MAX_EXACT) return;
+    const values = this.#values;
+    this.#values = undefined;
+    for (const value of values) this.#record(value);
+  }
+
+  /** The figures; undefined if there is no value. */
+  summary(): Summary | undefined {
+    if (this.#values !== undefined) return summarize(this.#values);
+    return {
+      min: this.#min,
+      mean: this.#mean,
+      median: this.#quantile(0.5),
+      p90: this.#quantile(0.9),
+      p99: this.#quantile(0.99),
+      max: this.#max,
+      stddev: Math.sqrt(this.#squares / this.#count),
+    };
+  }
+
+  /** How many values are in each of so many equal steps from min to max. */
+  bins(steps: number): Array<{ from: number; to: number; count: number }> {
+    if (this.#count === 0) return [];
+    const width = (this.#max - this.#min) / steps || 1;
+    const edges = Array.from(
+      { length: steps },
+      (_, i) => this.#min + i * width,
+    );
+    const below = edges.map((edge) => this.#countBelow(edge));
+    return edges.map((from, i) => ({
+      from,
+      to: from + width,
+      count: (below[i + 1] ?? this.#count) - below[i]!,
+    }));
+  }
+
+  #countBelow(edge: number): number {
+    if (this.#values !== undefined) {
+      return this.#values.filter((value) => value < edge).length;
+    }
+    let [low, high] = [0, this.#count];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.#quantile(middle / this.#count) < edge) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  #quantile(share: number): number {
+    const rank = Math.max(1, Math.ceil(share * this.#count));
+    const below = this.#below?.count ?? 0;
+    const value = rank <= below
+      ? -this.#below!.percentile(100 * (below - rank + 1) / below) / NS_PER_MS
+      : this.#above!.percentile(100 * (rank - below) / this.#above!.count) /
+        NS_PER_MS;
+    return Math.min(Math.max(value, this.#min), this.#max);
+  }
+
+  /** Histograms know positive integers only: nanoseconds, on either side of 0. */
+  #record(value: number): void {
+    const ns = Math.max(1, Math.round(Math.abs(value) * NS_PER_MS));
+    if (value < 0) (this.#below ??= createHistogram()).record(ns);
+    else (this.#above ??= createHistogram()).record(ns);
+  }
+}
+
+const MAX_EXACT = 100_000;
+const NS_PER_MS = 1e6;

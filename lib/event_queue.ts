@@ -1,0 +1,45 @@
+/**
+ * Events on their way from callbacks to an iteration.
+ *
+ * @module
+ */
+
+/** What is pushed is iterated, in order, until the end or a failure. */
+export class EventQueue<T> {
+  #events: T[] = [];
+  #wake = () => {};
+  #failure: { error: unknown } | undefined;
+  #ended = false;
+
+  /** Whether nothing more will be taken. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Adds an event, unless the end has come. */
+  push(event: T): void {
+    if (this.#ended) return;
+    this.#events.push(event);
+    this.#wake();
+  }
+
+  /** Ends the iteration after what is queued, with an error if one is given. */
+  end(failure?: { error: unknown }): void {
+    this.#failure ??= failure;
+    this.#ended = true;
+    this.#wake();
+  }
+
+  /** All events; can be iterated once. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+    while (true) {
+      const events = this.#events;
+      this.#events = [];
+      yield* events;
+      if (this.#events.length > 0) continue;
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (this.#ended) return;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+}

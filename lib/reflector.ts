@@ -1,0 +1,200 @@
+/**
+ * The STAMP Session-Reflector, as a handler for {@linkcode serve}.
+ *
+ * @module
+ */
+import { requireInteger, requireMs } from "./errors.ts";
+import { RecentMap } from "./recent_map.ts";
+import { denoRuntime, type Runtime } from "./runtime.ts";
+import type { Handler } from "./serve.ts";
+import {
+  decodeReflector,
+  decodeSender,
+  encodeReflector,
+  type ErrorEstimate,
+  type SenderPacket,
+  type Timestamp,
+  timestampOf,
+} from "./stamp.ts";
+
+/** Options of {@linkcode stampReflector}. */
+export interface ReflectorOptions {
+  /**
+   * Whether to return the sender's sequence, and keep no state. A stateful
+   * reflector counts what it reflects, so that its sender can tell loss on the
+   * way there from loss on the way back.
+   *
+   * @default {false}
+   */
+  stateless?: boolean;
+  /**
+   * How many sessions are remembered, 2 to 1,000,000; those unused for longest
+   * give way.
+   *
+   * @default {10000}
+   */
+  maxSessions?: number;
+  /**
+   * After how long without a packet a session is over, in milliseconds, 1 to
+   * 86,400,000 (a day).
+   *
+   * @default {900000}
+   */
+  sessionTimeoutMs?: number;
+  /**
+   * Time; for tests.
+   *
+   * @default {denoRuntime}
+   */
+  runtime?: Runtime;
+}
+
+/** What a reflector has counted. */
+export interface ReflectorStats {
+  /** Packets that were reflected. */
+  reflected: number;
+  /** Datagrams too short or corrupt to be packets of a sender. */
+  malformed: number;
+  /** Packets of another reflector that return this one's own. */
+  returned: number;
+  /** Sessions that are remembered. */
+  sessions: number;
+}
+
+/** A handler that reflects, and what it has counted. */
+export interface StampReflector extends Handler {
+  /** A snapshot of the counts. */
+  stats(): ReflectorStats;
+}
+
+/**
+ * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), statefully
+ * unless told otherwise. What is malformed is counted and never answered, nor
+ * is what another reflector made of this one's replies.
+ *
+ * The reply is as long as the request, and 44 bytes at least; its TTL field is
+ * 0, since Deno does not tell the TTL of a datagram.
+ *
+ * @param options The mode, and the bounds.
+ * @returns The handler.
+ * @throws {RangeError} If a number among the options is out of range.
+ *
+ * @example
+ * ```ts
+ * import { measure, serve, stampReflector } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({}, stampReflector());
+ * const measurement = measure(server.addr, { count: 3, intervalMs: 10 });
+ * for await (const event of measurement) assertEquals(event.type, "reply");
+ * assertEquals(measurement.result().received, 3);
+ * ```
+ */
+export function stampReflector(options: ReflectorOptions = {}): StampReflector {
+  const {
+    stateless = false,
+    maxSessions = 10_000,
+    sessionTimeoutMs = 900_000,
+    runtime = denoRuntime,
+  } = options;
+  requireInteger("maxSessions", maxSessions, 2, 1_000_000);
+  requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
+  const sessions = new RecentMap<string, Session>(maxSessions);
+  const counts = { reflected: 0, malformed: 0, returned: 0 };
+
+  const reflect: Handler = (data, { remoteAddr: { hostname, port } }) => {
+    const now = runtime.now();
+    const receiveTimestamp = timestampOf(runtime.timeOrigin + now);
+    const packet = decodeSender(data);
+    if (packet === undefined) {
+      counts.malformed++;
+      return;
+    }
+    const key = `${hostname} ${port} ${packet.ssid}`;
+    let session = sessions.get(key);
+    if (session === undefined) {
+      session = new Session(packet, now);
+      sessions.set(key, session);
+    } else if (session.isReturnedBy(packet, data)) {
+      counts.returned++;
+      return;
+    } else if (
+      now - session.at > sessionTimeoutMs || session.isRestartedBy(packet)
+    ) session.restart(packet);
+    session.at = now;
+    counts.reflected++;
+    session.sequence = stateless ? packet.sequence : session.next++;
+    session.timestamp = timestampOf(runtime.timeOrigin + runtime.now());
+    return encodeReflector({
+      sequence: session.sequence,
+      timestamp: session.timestamp,
+      errorEstimate: ERROR_ESTIMATE,
+      ssid: packet.ssid,
+      receiveTimestamp,
+      senderSequence: packet.sequence,
+      senderTimestamp: packet.timestamp,
+      senderErrorEstimate: packet.errorEstimate,
+      senderTtl: 0,
+    }, data);
+  };
+  return Object.assign(reflect, {
+    stats: () => ({ ...counts, sessions: sessions.size }),
+  });
+}
+
+/** One sender, by its address, port and SSID. */
+class Session {
+  /** When its last packet came. */
+  at: number;
+  /** What the next reply is numbered. */
+  next = 0;
+  /** The number and time of the last reply. */
+  sequence = 0;
+  timestamp: Timestamp = { seconds: 0, nanoseconds: 0 };
+  #first: SenderPacket;
+
+  constructor(packet: SenderPacket, now: number) {
+    this.#first = packet;
+    this.at = now;
+  }
+
+  /** A packet numbered 0 begins a session, unless it is a copy of the first. */
+  isRestartedBy({ sequence, timestamp }: SenderPacket): boolean {
+    return sequence === 0 && !isSame(timestamp, this.#first.timestamp);
+  }
+
+  restart(packet: SenderPacket): void {
+    this.#first = packet;
+    this.next = 0;
+  }
+
+  /**
+   * The last reply comes back, from an echo as it was, from a reflector in its
+   * reply: two servers would answer each other for ever.
+   */
+  isReturnedBy(packet: SenderPacket, data: Uint8Array): boolean {
+    if (this.#isLastReply(packet.sequence, packet.timestamp)) return true;
+    const reply = decodeReflector(data);
+    return reply !== undefined &&
+      this.#isLastReply(reply.senderSequence, reply.senderTimestamp);
+  }
+
+  #isLastReply(sequence: number, timestamp: Timestamp): boolean {
+    return sequence === this.sequence && isSame(timestamp, this.timestamp);
+  }
+}
+
+function isSame(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
+}
+
+/**
+ * Not known to be synchronized. The anchor to wall time is read to the
+ * millisecond: 2 * 2^-10 s is the bound.
+ */
+export const ERROR_ESTIMATE: ErrorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 22,
+  multiplier: 2,
+};

@@ -1,0 +1,339 @@
+/**
+ * The wire format of the Simple Two-way Active Measurement Protocol, STAMP,
+ * unauthenticated mode (RFC 8762, and RFC 8972 for the SSID). Pure.
+ *
+ * @module
+ */
+
+/** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
+export const STAMP_PORT = 862;
+
+/** The size of a packet of either role, without what may follow it. */
+export const STAMP_BYTES = 44;
+
+/** A moment, as a timestamp of either format has it. */
+export interface Timestamp {
+  /** Since 1970-01-01. */
+  seconds: number;
+  /** From 0 to 999,999,999, with a fraction where the format has one. */
+  nanoseconds: number;
+}
+
+/** How good a clock is (RFC 4656, section 4.1.2). */
+export interface ErrorEstimate {
+  /** S: the clock is synchronized to UTC by an external source. */
+  synchronized: boolean;
+  /** Z: timestamps are truncated PTPv2 (RFC 8186), not NTP 64-bit. */
+  ptp: boolean;
+  /** From 0 to 63. */
+  scale: number;
+  /** From 1 to 255; the error is `multiplier * 2 ** (scale - 32)` seconds. */
+  multiplier: number;
+}
+
+/** What a Session-Sender sends. */
+export interface SenderPacket {
+  /** From 0 to 4,294,967,295. */
+  sequence: number;
+  /** When it was sent: T1. */
+  timestamp: Timestamp;
+  /** Of the sender's clock. */
+  errorEstimate: ErrorEstimate;
+  /** The session's identifier (RFC 8972), 0 to 65,535; 0 for none. */
+  ssid: number;
+}
+
+/** What a Session-Reflector answers with. */
+export interface ReflectorPacket extends SenderPacket {
+  /** When the request was received: T2. Its own `timestamp` is T3. */
+  receiveTimestamp: Timestamp;
+  /** The request's sequence. */
+  senderSequence: number;
+  /** The request's timestamp: T1. */
+  senderTimestamp: Timestamp;
+  /** The request's error estimate. */
+  senderErrorEstimate: ErrorEstimate;
+  /** The TTL or hop limit that the request arrived with; 0 for unknown. */
+  senderTtl: number;
+}
+
+/**
+ * Writes a request.
+ *
+ * @param packet The fields.
+ * @param size Of the payload in bytes, 44 to 65,507. What is over 44 is an
+ * Extra Padding TLV (RFC 8972, section 4.1) if there is room for its header.
+ * @returns The payload.
+ *
+ * @example
+ * ```ts
+ * import { decodeSender, encodeSender } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const packet = {
+ *   sequence: 7,
+ *   timestamp: { seconds: 1, nanoseconds: 500_000_000 },
+ *   errorEstimate: { synchronized: false, ptp: false, scale: 22, multiplier: 1 },
+ *   ssid: 0,
+ * };
+ * assertEquals(decodeSender(encodeSender(packet)), packet);
+ * ```
+ */
+export function encodeSender(
+  packet: SenderPacket,
+  size: number = STAMP_BYTES,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  writeHead(view, packet);
+  const padding = size - STAMP_BYTES - TLV_HEADER_BYTES;
+  if (padding >= 0) {
+    view.setUint8(44, TLV_UNRECOGNIZED);
+    view.setUint8(45, TLV_EXTRA_PADDING);
+    view.setUint16(46, padding);
+  }
+  return bytes;
+}
+
+/**
+ * Reads a request.
+ *
+ * TWAMP-Light senders send as little as the first 14 bytes, and are understood;
+ * their `ssid` is 0.
+ *
+ * @param data The payload.
+ * @returns The fields, or undefined if it is too short, or corrupt: an error
+ * estimate with a multiplier of 0.
+ *
+ * @example
+ * ```ts
+ * import { decodeSender } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(decodeSender(new Uint8Array(44)), undefined);
+ * ```
+ */
+export function decodeSender(data: Uint8Array): SenderPacket | undefined {
+  return data.length < TWAMP_BYTES ? undefined : readHead(viewOf(data));
+}
+
+/**
+ * Writes a reply.
+ *
+ * @param packet The fields.
+ * @param request The request that it answers: the reply is as long, 44 bytes at
+ * least, and what lies beyond the first 44 is copied (RFC 8762, section 4.3).
+ * @returns The payload.
+ *
+ * @example
+ * ```ts
+ * import { decodeReflector, decodeSender, encodeReflector, encodeSender } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const errorEstimate = { synchronized: false, ptp: false, scale: 22, multiplier: 1 };
+ * const timestamp = { seconds: 1, nanoseconds: 0 };
+ * const sent = { sequence: 7, timestamp, errorEstimate, ssid: 0 };
+ * const request = encodeSender(sent, 60);
+ * const reply = encodeReflector({
+ *   sequence: 0,
+ *   timestamp,
+ *   errorEstimate,
+ *   ssid: 0,
+ *   receiveTimestamp: timestamp,
+ *   senderSequence: sent.sequence,
+ *   senderTimestamp: sent.timestamp,
+ *   senderErrorEstimate: sent.errorEstimate,
+ *   senderTtl: 0,
+ * }, request);
+ * assertEquals(reply.length, 60);
+ * assertEquals(decodeReflector(reply)?.senderSequence, decodeSender(request)?.sequence);
+ * ```
+ */
+export function encodeReflector(
+  packet: ReflectorPacket,
+  request: Uint8Array,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(Math.max(STAMP_BYTES, request.length));
+  bytes.set(request.subarray(STAMP_BYTES), STAMP_BYTES);
+  const view = new DataView(bytes.buffer);
+  writeHead(view, packet);
+  writeTimestamp(view, 16, packet.receiveTimestamp, packet.errorEstimate.ptp);
+  view.setUint32(24, packet.senderSequence);
+  const { senderErrorEstimate } = packet;
+  writeTimestamp(view, 28, packet.senderTimestamp, senderErrorEstimate.ptp);
+  view.setUint16(36, errorEstimateBits(senderErrorEstimate));
+  view.setUint8(40, packet.senderTtl);
+  return bytes;
+}
+
+/**
+ * Reads a reply.
+ *
+ * 38 bytes are enough: some reflectors send no more, and then `senderTtl` is 0.
+ *
+ * @param data The payload.
+ * @returns The fields, or undefined if it is too short, or corrupt: an error
+ * estimate with a multiplier of 0.
+ *
+ * @example
+ * ```ts
+ * import { decodeReflector } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(decodeReflector(new Uint8Array(37)), undefined);
+ * ```
+ */
+export function decodeReflector(data: Uint8Array): ReflectorPacket | undefined {
+  if (data.length < MIN_REPLY_BYTES) return undefined;
+  const view = viewOf(data);
+  const head = readHead(view);
+  const senderErrorEstimate = readErrorEstimate(view, 36);
+  if (head === undefined || senderErrorEstimate === undefined) return undefined;
+  return {
+    ...head,
+    receiveTimestamp: readTimestamp(view, 16, head.errorEstimate.ptp),
+    senderSequence: view.getUint32(24),
+    senderTimestamp: readTimestamp(view, 28, senderErrorEstimate.ptp),
+    senderErrorEstimate,
+    senderTtl: data.length > 40 ? view.getUint8(40) : 0,
+  };
+}
+
+/**
+ * The time from one timestamp to another, in milliseconds.
+ *
+ * @param from The earlier one, as a rule.
+ * @param to The later one.
+ * @returns To within a nanosecond, also where a single number for a moment
+ * would not be.
+ *
+ * @example
+ * ```ts
+ * import { elapsedMs } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const from = { seconds: 1, nanoseconds: 999_000_000 };
+ * assertEquals(elapsedMs(from, { seconds: 2, nanoseconds: 0 }), 1);
+ * ```
+ */
+export function elapsedMs(from: Timestamp, to: Timestamp): number {
+  return (to.seconds - from.seconds) * 1000 +
+    (to.nanoseconds - from.nanoseconds) / 1e6;
+}
+
+/**
+ * The timestamp of a Unix time.
+ *
+ * @param unixMs Milliseconds since 1970-01-01.
+ * @returns The timestamp.
+ *
+ * @example
+ * ```ts
+ * import { timestampOf } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(timestampOf(1500.5), { seconds: 1, nanoseconds: 500_500_000 });
+ * ```
+ */
+export function timestampOf(unixMs: number): Timestamp {
+  const seconds = Math.floor(unixMs / 1000);
+  const nanoseconds = Math.round((unixMs - seconds * 1000) * 1e6);
+  return nanoseconds < 1e9
+    ? { seconds, nanoseconds }
+    : { seconds: seconds + 1, nanoseconds: 0 };
+}
+
+/** The first 16 bytes are alike in both roles. */
+function writeHead(view: DataView, packet: SenderPacket): void {
+  view.setUint32(0, packet.sequence);
+  writeTimestamp(view, 4, packet.timestamp, packet.errorEstimate.ptp);
+  view.setUint16(12, errorEstimateBits(packet.errorEstimate));
+  view.setUint16(14, packet.ssid);
+}
+
+function readHead(view: DataView): SenderPacket | undefined {
+  const errorEstimate = readErrorEstimate(view, 12);
+  if (errorEstimate === undefined) return undefined;
+  return {
+    sequence: view.getUint32(0),
+    timestamp: readTimestamp(view, 4, errorEstimate.ptp),
+    errorEstimate,
+    ssid: view.byteLength < 16 ? 0 : view.getUint16(14),
+  };
+}
+
+function writeTimestamp(
+  view: DataView,
+  at: number,
+  { seconds, nanoseconds }: Timestamp,
+  ptp: boolean,
+): void {
+  if (ptp) {
+    view.setUint32(at, seconds);
+    view.setUint32(at + 4, nanoseconds);
+    return;
+  }
+  // Rounded to the nearest 2^-32 s, which is finer than a nanosecond; the last
+  // one of a second stays within it.
+  const fraction = Math.round(nanoseconds * FRACTIONS_PER_NS);
+  view.setUint32(at, seconds + NTP_EPOCH_SECONDS);
+  view.setUint32(at + 4, Math.min(fraction, 0xffff_ffff));
+}
+
+function readTimestamp(view: DataView, at: number, ptp: boolean): Timestamp {
+  const seconds = view.getUint32(at);
+  const rest = view.getUint32(at + 4);
+  if (ptp) return { seconds, nanoseconds: rest };
+  // NTP's seconds end in 2036: what lies before 1968 is after that (RFC 4330,
+  // section 3).
+  const era = seconds < 0x8000_0000 ? 2 ** 32 : 0;
+  return {
+    seconds: seconds + era - NTP_EPOCH_SECONDS,
+    // A value that was written from whole nanoseconds comes back as such.
+    nanoseconds: rounded(rest / FRACTIONS_PER_NS),
+  };
+}
+
+function rounded(nanoseconds: number): number {
+  const whole = Math.round(nanoseconds);
+  const isWhole = Math.abs(nanoseconds - whole) <= 0.5 / FRACTIONS_PER_NS;
+  return isWhole && whole < 1e9 ? whole : nanoseconds;
+}
+
+function errorEstimateBits(estimate: ErrorEstimate): number {
+  const { synchronized, ptp, scale, multiplier } = estimate;
+  return (synchronized ? 0x8000 : 0) | (ptp ? 0x4000 : 0) | scale << 8 |
+    multiplier;
+}
+
+function readErrorEstimate(
+  view: DataView,
+  at: number,
+): ErrorEstimate | undefined {
+  const bits = view.getUint16(at);
+  const multiplier = bits & 0xff;
+  if (multiplier === 0) return undefined;
+  return {
+    synchronized: (bits & 0x8000) !== 0,
+    ptp: (bits & 0x4000) !== 0,
+    scale: bits >> 8 & 0x3f,
+    multiplier,
+  };
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
+
+/** Sequence, timestamp and error estimate: all that TWAMP-Light needs. */
+const TWAMP_BYTES = 14;
+/** Up to the sender's error estimate. */
+const MIN_REPLY_BYTES = 38;
+
+const TLV_HEADER_BYTES = 4;
+const TLV_UNRECOGNIZED = 0x80;
+const TLV_EXTRA_PADDING = 1;
+
+/** From 1900 to 1970. */
+const NTP_EPOCH_SECONDS = 2_208_988_800;
+const FRACTIONS_PER_NS = 2 ** 32 / 1e9;
