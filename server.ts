@@ -33,7 +33,10 @@ import {
   refusalLine,
   statsLine,
 } from "./lib/report.ts";
+import { stampReflector } from "./lib/reflector.ts";
+import { packetLine } from "./lib/report_stamp.ts";
 import { echo, fixedReply } from "./lib/responders.ts";
+import { STAMP_PORT } from "./lib/stamp.ts";
 import { type Handler, serve } from "./lib/serve.ts";
 
 const DEFAULTS = { host: "127.0.0.1", port: 20_001, reply: "Hello UDP Client" };
@@ -57,6 +60,8 @@ const FLAGS = {
     help: `what to answer each datagram with ("${DEFAULTS.reply}")`,
   },
   echo: { help: "answer each datagram with its own payload" },
+  stamp: { help: "reflect STAMP packets (RFC 8762), at port 862" },
+  stateless: { help: "with --stamp, return the sender's sequence" },
   "rate-limit": {
     value: "N",
     parse: integer(0, 1_000_000_000),
@@ -91,20 +96,29 @@ async function main(args: string[]): Promise<number> {
   if (positionals.length > 0) {
     throw new UsageError(`'${positionals[0]}' is no flag: bind with --host`);
   }
-  if (given.echo && given.reply !== undefined) {
-    throw new UsageError("--echo and --reply exclude each other");
+  const modes = [given.echo, given.stamp, given.reply !== undefined];
+  if (modes.filter(Boolean).length > 1) {
+    throw new UsageError("--echo, --stamp and --reply exclude each other");
+  }
+  if (given.stateless && !given.stamp) {
+    throw new UsageError("--stateless needs --stamp");
   }
 
-  const answer = given.echo
-    ? echo()
-    : fixedReply(given.reply ?? DEFAULTS.reply);
+  const reflector = given.stamp
+    ? stampReflector({ stateless: given.stateless })
+    : undefined;
+  const answer = reflector ??
+    (given.echo ? echo() : fixedReply(given.reply ?? DEFAULTS.reply));
+  const lines = given.stamp ? packetLine : exchangeLines;
   const shown: Handler = (data, info) => {
+    // The reply first: a reflector tells how long it took.
+    const reply = answer(data, info);
     out.write(
       given.json
         ? JSON.stringify(exchangeJson(data, info.remoteAddr))
-        : exchangeLines(data, info.remoteAddr),
+        : lines(data, info.remoteAddr),
     );
-    return answer(data, info);
+    return reply;
   };
   const log = new Throttle((message) => complain("server", message));
   const guard = {
@@ -115,7 +129,7 @@ async function main(args: string[]): Promise<number> {
   };
   const server = serve({
     hostname: given.host ?? DEFAULTS.host,
-    port: given.port ?? DEFAULTS.port,
+    port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
     guard,
     ...(given.count !== undefined && { maxReplies: given.count }),
     onListen: (addr) => {
@@ -139,9 +153,12 @@ async function main(args: string[]): Promise<number> {
     await server.finished;
   } finally {
     const stats = server.stats();
-    if (given.json) out.write(JSON.stringify({ type: "summary", ...stats }));
+    const stamp = reflector && { stamp: reflector.stats() };
+    if (given.json) {
+      out.write(JSON.stringify({ type: "summary", ...stats, ...stamp }));
+    }
     await out.flush();
-    if (!given.json) note(statsLine(stats));
+    if (!given.json) note(statsLine(stats, stamp?.stamp));
   }
   return EXIT_OK;
 }

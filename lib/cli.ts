@@ -115,14 +115,17 @@ export function onInterrupt(callback: () => void): () => void {
  * ones are left out, and how many is said on stderr.
  */
 export class LineWriter {
-  readonly #sink: Pick<typeof Deno.stdout, "write">;
+  readonly #sink: Sink;
   readonly #onError: (error: unknown) => void;
   #waiting = "";
+  /** The status line that should show, and the one that does. */
+  #status = "";
+  #shown = "";
   #leftOut = 0;
   #writing: Promise<void> | undefined;
 
   constructor(
-    sink: Pick<typeof Deno.stdout, "write"> = Deno.stdout,
+    sink: Sink = Deno.stdout,
     onError: (error: unknown) => void = exitUnread,
   ) {
     this.#sink = sink;
@@ -139,6 +142,13 @@ export class LineWriter {
     this.#writing ??= this.#drain();
   }
 
+  /** Shows a line below all others, on a terminal only; "" takes it away. */
+  status(line: string): void {
+    if (!this.#sink.isTerminal?.()) return;
+    this.#status = line;
+    this.#writing ??= this.#drain();
+  }
+
   /** Resolves when all that was written is out. */
   async flush(): Promise<void> {
     await this.#writing;
@@ -146,9 +156,13 @@ export class LineWriter {
 
   async #drain(): Promise<void> {
     try {
-      while (this.#waiting !== "") {
-        let bytes = new TextEncoder().encode(this.#waiting);
+      while (this.#waiting !== "" || this.#status !== this.#shown) {
+        const erase = this.#shown === "" ? "" : "\r\x1b[K";
+        let bytes = new TextEncoder().encode(
+          erase + this.#waiting + this.#status,
+        );
         this.#waiting = "";
+        this.#shown = this.#status;
         while (bytes.length > 0) {
           bytes = bytes.subarray(await this.#sink.write(bytes));
         }
@@ -163,6 +177,10 @@ export class LineWriter {
     }
   }
 }
+
+type Sink =
+  & Pick<typeof Deno.stdout, "write">
+  & Partial<Pick<typeof Deno.stdout, "isTerminal">>;
 
 /** A reader that went away is no error, as for `cat` before `head`. */
 function exitUnread(error: unknown): void {

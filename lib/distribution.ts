@@ -6,6 +6,16 @@
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { summarize, type Summary } from "./statistics.ts";
 
+/** How many values are from one up to, but not including, another. */
+export interface Bin {
+  /** The lower bound, in milliseconds. */
+  from: number;
+  /** The upper bound, in milliseconds; the last bin includes it. */
+  to: number;
+  /** How many. */
+  count: number;
+}
+
 /**
  * Collects values in milliseconds. The first 100,000 are kept, and all figures
  * are exact; beyond that the quantiles come from HDR histograms with three
@@ -24,6 +34,11 @@ export class Distribution {
   /** How many values there are. */
   get count(): number {
     return this.#count;
+  }
+
+  /** The largest value; undefined if there is none. */
+  get max(): number | undefined {
+    return this.#count === 0 ? undefined : this.#max;
   }
 
   /** Whether the quantiles are exact. */
@@ -63,7 +78,7 @@ export class Distribution {
   }
 
   /** How many values are in each of so many equal steps from min to max. */
-  bins(steps: number): Array<{ from: number; to: number; count: number }> {
+  bins(steps: number): Bin[] {
     if (this.#count === 0) return [];
     const width = (this.#max - this.#min) / steps || 1;
     const edges = Array.from(

@@ -1,7 +1,8 @@
 /**
  * UDP requests and replies: {@linkcode serve} answers datagrams,
  * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
- * sends a series and tells what became of each.
+ * sends a series and tells what became of each, {@linkcode measure} measures
+ * the path to a STAMP reflector.
  *
  * Needs Deno's unstable net API: `"unstable": ["net"]` in `deno.json`, or
  * `--unstable-net`; and `--allow-net`.
@@ -19,9 +20,23 @@
  * @module
  */
 export * from "./address.ts";
+export type { Bin } from "./distribution.ts";
 export * from "./encoding.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
+export {
+  measure,
+  type MeasureEvent,
+  type Measurement,
+  type MeasureOptions,
+  type MeasureResult,
+} from "./measure.ts";
+export {
+  type ReflectorOptions,
+  type ReflectorStats,
+  type StampReflector,
+  stampReflector,
+} from "./reflector.ts";
 export { request, type RequestOptions, type UdpReply } from "./request.ts";
 export {
   requestMany,
@@ -41,10 +56,12 @@ export {
   type ServerStats,
   type UdpServer,
 } from "./serve.ts";
+export type { Sample, SessionResult } from "./session.ts";
 export type {
   Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
 } from "./socket.ts";
+export * from "./stamp.ts";
 export { summarize, type Summary } from "./statistics.ts";

@@ -7,6 +7,7 @@ import { formatAddress, type UdpAddress } from "./address.ts";
 import { bytesLiteral, textOrHex } from "./encoding.ts";
 import type { SeriesEvent, SeriesSummary } from "./request_many.ts";
 import type { Refusal } from "./guard.ts";
+import type { ReflectorStats } from "./reflector.ts";
 import type { DatagramInfo, ServerStats } from "./serve.ts";
 import type { Summary } from "./statistics.ts";
 
@@ -50,12 +51,17 @@ export function refusalLine(
 }
 
 /** The server's counts in one line; what is 0 and unusual is left out. */
-export function statsLine(stats: ServerStats): string {
+export function statsLine(
+  stats: ServerStats,
+  reflector?: ReflectorStats,
+): string {
   const { received, replied, unanswered, dropped, refused, errors } = stats;
   return [
     `${received} received`,
     `${replied} replied`,
     ...counted(unanswered, "unanswered"),
+    ...counted(reflector?.malformed ?? 0, "malformed"),
+    ...counted(reflector?.returned ?? 0, "returned by a reflector"),
     ...counted(dropped.tooLong, "dropped as too long"),
     ...counted(dropped.overload, "dropped in overload"),
     ...counted(dropped.closing, "dropped while closing"),
@@ -181,15 +187,18 @@ const REFUSAL_LINES: Record<Refusal, string> = {
   loop: "the same payload, over and over: it may be another server's reply",
 };
 
-function counted(count: number, what: string): string[] {
+/** `[N what]`, or nothing for 0. */
+export function counted(count: number, what: string): string[] {
   return count === 0 ? [] : [`${count} ${what}`];
 }
 
-function milliseconds(ms: number): string {
+/** Milliseconds, to the microsecond. */
+export function milliseconds(ms: number): string {
   return ms.toFixed(3);
 }
 
-function percent(value: number): string {
+/** A percentage, to two places. */
+export function percent(value: number): string {
   // Neither all nor nothing unless it is: 99.999 % is not shown as 100 %.
   const shown = value > 0 && value < 100
     ? Math.min(Math.max(value, 0.01), 99.99)
@@ -198,11 +207,12 @@ function percent(value: number): string {
 }
 
 /** To the nanosecond, which is finer than any clock at hand. */
-function rounded(value: number): number {
+export function rounded(value: number): number {
   return Number(value.toFixed(6));
 }
 
-function roundedSummary(summary: Summary): Summary {
+/** A summary whose figures are {@linkcode rounded}. */
+export function roundedSummary(summary: Summary): Summary {
   const { min, mean, median, p90, p99, max, stddev } = summary;
   return {
     min: rounded(min),

@@ -1,0 +1,227 @@
+/**
+ * How a measurement is shown: lines for people, objects for JSON. Pure.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "./address.ts";
+import type { Bin } from "./distribution.ts";
+import type { MeasureEvent, MeasureResult } from "./measure.ts";
+import {
+  counted,
+  errorMessage,
+  milliseconds,
+  percent,
+  rounded,
+  roundedSummary,
+} from "./report.ts";
+import type { Summary } from "./statistics.ts";
+
+/** The server's line for one packet of a sender. */
+export function packetLine(data: Uint8Array, remote: UdpAddress): string {
+  return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
+}
+
+/** The client's line for one event. */
+export function measureLine(event: MeasureEvent): string {
+  const seq = `seq=${event.seq}`;
+  switch (event.type) {
+    case "reply": {
+      const { rttMs, reflectorMs, reordered } = event.sample;
+      const reflector = reflectorMs === undefined
+        ? "n/a"
+        : `${milliseconds(reflectorMs)} ms`;
+      return `${seq} rtt=${milliseconds(rttMs)} ms reflector=${reflector}${
+        reordered ? " reordered" : ""
+      }`;
+    }
+    case "error":
+      return `${seq} error: ${errorMessage(event.error)}`;
+    default:
+      return `${seq} ${event.type}`;
+  }
+}
+
+/** The client's JSON object for one event. */
+export function measureJson(event: MeasureEvent): Record<string, unknown> {
+  const { type, seq } = event;
+  switch (event.type) {
+    case "reply": {
+      const { reordered, reflectorMs, ...times } = event.sample;
+      return {
+        type,
+        seq,
+        rttMs: rounded(times.rttMs),
+        seenMs: rounded(times.seenMs),
+        reflectorMs: orNull(reflectorMs),
+        forwardMs: rounded(times.forwardMs),
+        backwardMs: rounded(times.backwardMs),
+        sendErrorMs: rounded(times.sendErrorMs),
+        reordered,
+      };
+    }
+    case "error":
+      return { type, seq, error: errorMessage(event.error) };
+    default:
+      return { type, seq };
+  }
+}
+
+/** The status line while a measurement runs. */
+export function statusLine(result: MeasureResult): string {
+  const { sent, lossPercent, rttMs } = result;
+  const rtt = rttMs === undefined
+    ? "no reply yet"
+    : `rtt ${milliseconds(rttMs.median)} ms in the median`;
+  return `${sent} sent, ${lossText(lossPercent)} loss, ${rtt}`;
+}
+
+/** The client's closing lines. */
+export function resultLines(target: UdpAddress, result: MeasureResult): string {
+  const directions = result.lost === 0 ? [] : [
+    `lost up ${orNa(result.lostUp)}, down ${orNa(result.lostDown)}, ` +
+    `unattributed ${orNa(result.lostUnattributed)}`,
+  ];
+  const counts = [
+    `${result.sent} sent`,
+    `${result.received} received`,
+    `${result.lost} lost (${lossText(result.lossPercent)})`,
+    `${result.duplicates} duplicates`,
+    `${result.reordered} reordered`,
+    `${result.late} late`,
+    ...counted(result.pending, "pending"),
+    ...counted(result.foreign, "foreign"),
+    ...counted(result.errors, "errors"),
+    `time ${Math.round(result.durationMs)} ms`,
+  ];
+  return [
+    `--- ${formatAddress(target)} STAMP statistics ---`,
+    counts.join(", "),
+    ...directions,
+    ...table(result),
+    ...clockLines(result),
+  ].join("\n");
+}
+
+/** How the RTTs are distributed. */
+export function histogramLines(bins: Bin[]): string {
+  const most = Math.max(...bins.map(({ count }) => count));
+  return bins.map(({ from, to, count }) => {
+    const bar = "#".repeat(Math.ceil(BAR_CHARS * count / most));
+    return `${column(from)} -${column(to)} ms ${`${count}`.padStart(8)} ${bar}`
+      .trimEnd();
+  }).join("\n");
+}
+
+/** The result for JSON: every key always there, `null` for unknown. */
+export function resultJson(
+  target: UdpAddress,
+  result: MeasureResult,
+): Record<string, unknown> {
+  const { clockOffsetMs } = result;
+  return {
+    target: formatAddress(target),
+    sent: result.sent,
+    received: result.received,
+    lost: result.lost,
+    pending: result.pending,
+    lossPercent: orNull(result.lossPercent),
+    lostUp: result.lostUp ?? null,
+    lostDown: result.lostDown ?? null,
+    lostUnattributed: result.lostUnattributed ?? null,
+    duplicates: result.duplicates,
+    reordered: result.reordered,
+    late: result.late,
+    foreign: result.foreign,
+    errors: result.errors,
+    durationMs: rounded(result.durationMs),
+    exact: result.exact,
+    ...Object.fromEntries(
+      SUMMARIES.map(([key]) => {
+        const summary = result[key];
+        return [key, summary === undefined ? null : roundedSummary(summary)];
+      }),
+    ),
+    forwardJitterMs: orNull(result.forwardJitterMs),
+    backwardJitterMs: orNull(result.backwardJitterMs),
+    clockOffsetMs: clockOffsetMs === undefined ? null : {
+      estimate: rounded(clockOffsetMs.estimate),
+      error: rounded(clockOffsetMs.error),
+    },
+  };
+}
+
+function table(result: MeasureResult): string[] {
+  const rows = SUMMARIES.flatMap(([key, name]) => {
+    const summary = result[key];
+    if (summary === undefined) return [];
+    return [
+      name.padEnd(NAME_CHARS) + COLUMNS.map((c) => column(summary[c])).join(""),
+    ];
+  });
+  if (rows.length === 0) return [];
+  const head = COLUMNS.map((name) => name.padStart(COLUMN_CHARS)).join("");
+  const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
+  return [`${"ms".padEnd(NAME_CHARS)}${head}  (${quantiles})`, ...rows];
+}
+
+function clockLines(result: MeasureResult): string[] {
+  const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = result;
+  const lines: string[] = [];
+  if (forwardJitterMs !== undefined && backwardJitterMs !== undefined) {
+    lines.push(
+      `jitter forward ${milliseconds(forwardJitterMs)} ms, ` +
+        `backward ${milliseconds(backwardJitterMs)} ms`,
+    );
+  }
+  if (clockOffsetMs !== undefined) {
+    const { estimate, error } = clockOffsetMs;
+    lines.push(
+      "one-way delay n/a: the clocks are not known to agree; the reflector's is " +
+        `${milliseconds(estimate)} ms ahead, give or take ${
+          milliseconds(error)
+        } ms`,
+    );
+  }
+  return lines;
+}
+
+function lossText(lossPercent: number | undefined): string {
+  return lossPercent === undefined ? "n/a" : percent(lossPercent);
+}
+
+function column(value: number): string {
+  return milliseconds(value).padStart(COLUMN_CHARS);
+}
+
+function orNa(value: number | undefined): string {
+  return value === undefined ? "n/a" : `${value}`;
+}
+
+function orNull(value: number | undefined): number | null {
+  return value === undefined ? null : rounded(value);
+}
+
+const SUMMARIES = [
+  ["rttMs", "rtt"],
+  ["seenMs", "rtt as seen"],
+  ["reflectorMs", "reflector"],
+  ["ipdvMs", "ipdv"],
+  ["pdvMs", "pdv"],
+  ["forwardPdvMs", "pdv forward"],
+  ["backwardPdvMs", "pdv backward"],
+  ["sendErrorMs", "send error"],
+] as const;
+
+const COLUMNS: ReadonlyArray<keyof Summary> = [
+  "min",
+  "mean",
+  "median",
+  "p90",
+  "p99",
+  "max",
+  "stddev",
+];
+
+const NAME_CHARS = 13;
+const COLUMN_CHARS = 10;
+const BAR_CHARS = 40;

@@ -1,0 +1,427 @@
+/**
+ * What a STAMP Session-Sender knows of its session: what was sent, what came
+ * back, and what follows from it. Pure; knows no sockets and no clock.
+ *
+ * @module
+ */
+import { Distribution } from "./distribution.ts";
+import { decodeReflector, elapsedMs, timestampOf } from "./stamp.ts";
+import {
+  aboveMinimum,
+  Jitter,
+  Reordering,
+  type Summary,
+} from "./statistics.ts";
+
+/** One reply, as it was measured. All times are in milliseconds. */
+export interface Sample {
+  /** Of the request, from 0. */
+  seq: number;
+  /** The round-trip delay, without the time that the reflector took. */
+  rttMs: number;
+  /** The round-trip delay as seen, from the send until the reply was read. */
+  seenMs: number;
+  /**
+   * The time that the reflector took, by its own account; undefined if that
+   * cannot be: less than nothing, or more than all.
+   */
+  reflectorMs: number | undefined;
+  /**
+   * From the sender's timestamp to the reflector's: the one-way delay there,
+   * plus what the reflector's clock is ahead of this one.
+   */
+  forwardMs: number;
+  /** The same on the way back, less what the reflector's clock is ahead. */
+  backwardMs: number;
+  /** Whether a later request's reply came before (RFC 4737, section 3.3). */
+  reordered: boolean;
+  /** How much later than due the request was sent. */
+  sendErrorMs: number;
+}
+
+/** What a datagram turned out to be. */
+export type Verdict =
+  | { type: "reply"; sample: Sample }
+  | { type: "late"; seq: number }
+  | { type: "duplicate"; seq: number }
+  | { type: "foreign" };
+
+/** What a session measured. Times are in milliseconds. */
+export interface SessionResult {
+  /** Requests sent. */
+  sent: number;
+  /** Requests answered within the loss threshold. */
+  received: number;
+  /** Requests not answered in time (RFC 6673); late ones are among them. */
+  lost: number;
+  /** Requests that may still be answered. */
+  pending: number;
+  /** Of those answered or lost; undefined when there are none. */
+  lossPercent: number | undefined;
+  /**
+   * Requests that the reflector never saw. Undefined unless the reflector is
+   * known to count what it reflects, or nothing was lost.
+   */
+  lostUp: number | undefined;
+  /** Replies that the reflector sent and that never came; likewise. */
+  lostDown: number | undefined;
+  /** Requests after the last that was answered: lost on either way; likewise. */
+  lostUnattributed: number | undefined;
+  /** Copies of replies beyond the first, in time (RFC 5560). */
+  duplicates: number;
+  /** Replies that came after one to a later request (RFC 4737). */
+  reordered: number;
+  /** Lost requests whose reply came after the loss threshold. */
+  late: number;
+  /** Datagrams that are no replies to what was sent. */
+  foreign: number;
+  /** Requests that the system failed to send. */
+  errors: number;
+  /** Whether all quantiles are exact; else from a histogram, to 0.1 %. */
+  exact: boolean;
+  /** Round-trip delay without the reflector's time (RFC 2681). */
+  rttMs: Summary | undefined;
+  /** Round-trip delay as seen. */
+  seenMs: Summary | undefined;
+  /** The reflector's time. */
+  reflectorMs: Summary | undefined;
+  /** RTT less that of the request before (IPDV, RFC 5481, section 4.1). */
+  ipdvMs: Summary | undefined;
+  /** RTT less the smallest (PDV, RFC 5481, section 4.2). */
+  pdvMs: Summary | undefined;
+  /** The same of the way there, for which the clocks need not agree. */
+  forwardPdvMs: Summary | undefined;
+  /** And of the way back. */
+  backwardPdvMs: Summary | undefined;
+  /** Interarrival jitter of the way there (RFC 3550). */
+  forwardJitterMs: number | undefined;
+  /** And of the way back. */
+  backwardJitterMs: number | undefined;
+  /**
+   * How far the reflector's clock is ahead, from the reply with the smallest
+   * RTT, and by how much that may be wrong. One-way delays are known no better.
+   */
+  clockOffsetMs: { estimate: number; error: number } | undefined;
+  /** How much later than due requests were sent. */
+  sendErrorMs: Summary | undefined;
+}
+
+/** Keeps account of a session. */
+export class SenderSession {
+  readonly #slots: Slots;
+  readonly #capacity: number;
+  readonly #counts = {
+    sent: 0,
+    received: 0,
+    lost: 0,
+    duplicates: 0,
+    reordered: 0,
+    late: 0,
+    foreign: 0,
+    errors: 0,
+  };
+  readonly #rtt = new Distribution();
+  readonly #seen = new Distribution();
+  readonly #reflector = new Distribution();
+  readonly #ipdv = new Distribution();
+  readonly #forward = new Distribution();
+  readonly #backward = new Distribution();
+  readonly #sendError = new Distribution();
+  readonly #forwardJitter = new Jitter();
+  readonly #backwardJitter = new Jitter();
+  readonly #reordering = new Reordering();
+  /** The first request that is neither answered nor lost, or the next one. */
+  #oldest = 0;
+  #smallestRtt = Infinity;
+  #clockOffsetMs: SessionResult["clockOffsetMs"];
+  /** Replies with a number of the reflector's that no earlier one had. */
+  #reflections = 0;
+  /** The largest number of the reflector's, and the request it answers. */
+  #lastReflection = -1;
+  #lastAnswered = -1;
+  /** Some number of the reflector's differs from its request's. */
+  #counting = false;
+  /** Never answered at all, up to the last one answered. */
+  #unanswered = 0;
+
+  /**
+   * Makes a session.
+   *
+   * @param timeOrigin The Unix time at which the times told are 0.
+   * @param capacity How many of the latest requests are remembered; more than
+   * are ever unanswered.
+   */
+  constructor(readonly timeOrigin: number, capacity: number) {
+    this.#capacity = capacity;
+    this.#slots = makeSlots(capacity);
+  }
+
+  /** How many requests have been sent. */
+  get sent(): number {
+    return this.#counts.sent;
+  }
+
+  /** How many requests are neither answered nor lost. */
+  get pending(): number {
+    const { sent, received, lost } = this.#counts;
+    return sent - received - lost;
+  }
+
+  /** The longest round trip so far; 0 before the first. */
+  get longestMs(): number {
+    return this.#seen.max ?? 0;
+  }
+
+  /** Whether another request can be remembered. */
+  get hasRoom(): boolean {
+    return this.#counts.sent - this.#oldest < this.#capacity;
+  }
+
+  /** The distribution of the RTT, for a picture of it. */
+  get rtts(): Distribution {
+    return this.#rtt;
+  }
+
+  /** Takes down the next request. Requests are numbered from 0. */
+  onSent(request: Uint8Array, dueAt: number, sentAt: number): void {
+    const seq = this.#counts.sent++;
+    const at = seq % this.#capacity;
+    const view = new DataView(request.buffer, request.byteOffset);
+    this.#slots.state[at] = PENDING;
+    this.#slots.sentAt[at] = sentAt;
+    this.#slots.sendError[at] = sentAt - dueAt;
+    this.#slots.rtt[at] = NaN;
+    this.#slots.timestamp[at] = view.getBigUint64(4);
+    this.#sendError.add(sentAt - dueAt);
+  }
+
+  /** Takes down that a request could not be sent: it is lost. */
+  onSendError(seq: number): void {
+    this.#counts.errors++;
+    if (!this.#isRemembered(seq)) return;
+    const at = seq % this.#capacity;
+    if (this.#slots.state[at] !== PENDING) return;
+    this.#slots.state[at] = LOST;
+    this.#counts.lost++;
+  }
+
+  /** Judges a datagram that came from the reflector's address. */
+  onReceived(data: Uint8Array, receivedAt: number): Verdict {
+    const packet = decodeReflector(data);
+    const seq = packet?.senderSequence ?? -1;
+    const at = seq % this.#capacity;
+    if (
+      packet === undefined || !this.#isRemembered(seq) ||
+      timestampBits(data) !== this.#slots.timestamp[at]
+    ) return this.onForeign();
+
+    const state = this.#slots.state[at];
+    this.#onReflection(
+      packet.sequence,
+      seq,
+      state === PENDING || state === LOST,
+    );
+    if (state === LOST) {
+      this.#slots.state[at] = LATE;
+      this.#counts.late++;
+      return { type: "late", seq };
+    }
+    if (state !== PENDING) {
+      this.#counts.duplicates++;
+      return { type: "duplicate", seq };
+    }
+    this.#slots.state[at] = ANSWERED;
+    this.#counts.received++;
+
+    const received = timestampOf(this.timeOrigin + receivedAt);
+    const seenMs = receivedAt - this.#slots.sentAt[at]!;
+    const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
+    const reflectorMs = tookMs >= 0 && tookMs <= seenMs ? tookMs : undefined;
+    const sample: Sample = {
+      seq,
+      rttMs: seenMs - (reflectorMs ?? 0),
+      seenMs,
+      reflectorMs,
+      forwardMs: elapsedMs(packet.senderTimestamp, packet.receiveTimestamp),
+      backwardMs: elapsedMs(packet.timestamp, received),
+      reordered: this.#reordering.isReordered(seq),
+      sendErrorMs: this.#slots.sendError[at]!,
+    };
+    this.#slots.rtt[at] = sample.rttMs;
+    this.#add(sample);
+    return { type: "reply", sample };
+  }
+
+  /** Takes down a datagram that is no reply to what was sent. */
+  onForeign(): Verdict {
+    this.#counts.foreign++;
+    return { type: "foreign" };
+  }
+
+  /**
+   * Takes for lost what was sent before a moment and is not answered; `lost` is
+   * told of each.
+   */
+  expire(sentBefore: number, lost: (seq: number) => void): void {
+    const { state, sentAt } = this.#slots;
+    for (; this.#oldest < this.#counts.sent; this.#oldest++) {
+      const at = this.#oldest % this.#capacity;
+      if (state[at] !== PENDING) continue;
+      if (sentAt[at]! > sentBefore) return;
+      state[at] = LOST;
+      this.#counts.lost++;
+      lost(this.#oldest);
+    }
+  }
+
+  /** When the oldest unanswered request was sent; undefined if there is none. */
+  oldestSentAt(): number | undefined {
+    this.expire(-Infinity, () => {});
+    return this.#oldest < this.#counts.sent
+      ? this.#slots.sentAt[this.#oldest % this.#capacity]
+      : undefined;
+  }
+
+  /** All figures so far. */
+  result(): SessionResult {
+    const { received, lost } = this.#counts;
+    const judged = received + lost;
+    const rttMs = this.#rtt.summary();
+    const forward = this.#forward.summary();
+    const backward = this.#backward.summary();
+    return {
+      ...this.#counts,
+      pending: this.pending,
+      lossPercent: judged === 0 ? undefined : 100 * lost / judged,
+      ...this.#directions(),
+      exact: this.#rtt.isExact,
+      rttMs,
+      seenMs: this.#seen.summary(),
+      reflectorMs: this.#reflector.summary(),
+      ipdvMs: this.#ipdv.summary(),
+      pdvMs: rttMs && aboveMinimum(rttMs),
+      forwardPdvMs: forward && aboveMinimum(forward),
+      backwardPdvMs: backward && aboveMinimum(backward),
+      forwardJitterMs: this.#forwardJitter.value,
+      backwardJitterMs: this.#backwardJitter.value,
+      clockOffsetMs: this.#clockOffsetMs,
+      sendErrorMs: this.#sendError.summary(),
+    };
+  }
+
+  #add(sample: Sample): void {
+    const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
+    if (sample.reordered) this.#counts.reordered++;
+    this.#rtt.add(rttMs);
+    this.#seen.add(seenMs);
+    if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
+    this.#forward.add(forwardMs);
+    this.#backward.add(backwardMs);
+    this.#forwardJitter.add(forwardMs);
+    this.#backwardJitter.add(backwardMs);
+    // Of neighbours in the order of sending, in whatever order they come.
+    const before = this.#rttOf(seq - 1);
+    const after = this.#rttOf(seq + 1);
+    if (!Number.isNaN(before)) this.#ipdv.add(rttMs - before);
+    if (!Number.isNaN(after)) this.#ipdv.add(after - rttMs);
+    if (rttMs < this.#smallestRtt) {
+      this.#smallestRtt = rttMs;
+      this.#clockOffsetMs = {
+        estimate: (forwardMs - backwardMs) / 2,
+        error: rttMs / 2,
+      };
+    }
+  }
+
+  #rttOf(seq: number): number {
+    return this.#isRemembered(seq)
+      ? this.#slots.rtt[seq % this.#capacity]!
+      : NaN;
+  }
+
+  #isRemembered(seq: number): boolean {
+    const { sent } = this.#counts;
+    return seq >= 0 && seq < sent && seq >= sent - this.#capacity;
+  }
+
+  /** A reply with this number of the reflector's, to that request. */
+  #onReflection(number: number, seq: number, isFirst: boolean): void {
+    if (number !== seq) this.#counting = true;
+    const at = number % this.#capacity;
+    if (this.#slots.reflection[at] !== number + 1) {
+      this.#slots.reflection[at] = number + 1;
+      this.#reflections++;
+    }
+    // What lies between the last one answered and this one may be lost; what
+    // comes after all is not.
+    if (seq > this.#lastAnswered) {
+      this.#unanswered += seq - this.#lastAnswered - 1;
+      this.#lastAnswered = seq;
+    } else if (isFirst) this.#unanswered--;
+    this.#lastReflection = Math.max(this.#lastReflection, number);
+  }
+
+  /**
+   * Loss on the way there and back, from gaps in the reflector's numbers. A
+   * reflector whose numbers are always those of the requests may keep no state:
+   * then nothing can be said, unless nothing was lost.
+   */
+  #directions(): Pick<
+    SessionResult,
+    "lostUp" | "lostDown" | "lostUnattributed"
+  > {
+    const { sent, lost, late } = this.#counts;
+    if (lost === late) return { lostUp: 0, lostDown: 0, lostUnattributed: 0 };
+    const reflected = this.#lastReflection + 1;
+    // More reflected than was sent, copies included: not a count from 0.
+    const isCount = this.#counting &&
+      reflected <= sent + this.#counts.duplicates;
+    if (!isCount) {
+      return {
+        lostUp: undefined,
+        lostDown: undefined,
+        lostUnattributed: undefined,
+      };
+    }
+    // In the middle of a run some of these are not lost yet.
+    const missing = Math.min(this.#unanswered, lost - late);
+    const lostDown = Math.min(reflected - this.#reflections, missing);
+    return {
+      lostUp: missing - lostDown,
+      lostDown,
+      lostUnattributed: lost - late - missing,
+    };
+  }
+}
+
+/** The latest requests, by their sequence modulo the capacity. */
+interface Slots {
+  state: Uint8Array;
+  sentAt: Float64Array;
+  sendError: Float64Array;
+  rtt: Float64Array;
+  /** As sent, to be returned bit by bit. */
+  timestamp: BigUint64Array;
+  /** The reflector's numbers that were seen, plus one. */
+  reflection: Float64Array;
+}
+
+function makeSlots(capacity: number): Slots {
+  return {
+    state: new Uint8Array(capacity),
+    sentAt: new Float64Array(capacity),
+    sendError: new Float64Array(capacity),
+    rtt: new Float64Array(capacity),
+    timestamp: new BigUint64Array(capacity),
+    reflection: new Float64Array(capacity),
+  };
+}
+
+function timestampBits(reply: Uint8Array): bigint {
+  return new DataView(reply.buffer, reply.byteOffset).getBigUint64(28);
+}
+
+const PENDING = 1;
+const ANSWERED = 2;
+const LOST = 3;
+const LATE = 4;
