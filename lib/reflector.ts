@@ -10,6 +10,7 @@ import type { Handler } from "./serve.ts";
 import {
   decodeReflector,
   decodeSender,
+  elapsedMs,
   encodeReflector,
   type ErrorEstimate,
   type SenderPacket,
@@ -121,7 +122,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     } else if (
       now - session.at > sessionTimeoutMs || session.isRestartedBy(packet)
     ) session.restart(packet);
-    session.at = now;
+    session.onReflect(packet, now);
     counts.reflected++;
     session.sequence = stateless ? packet.sequence : session.next++;
     session.timestamp = timestampOf(runtime.timeOrigin + runtime.now());
@@ -151,21 +152,27 @@ class Session {
   /** The number and time of the last reply. */
   sequence = 0;
   timestamp: Timestamp = { seconds: 0, nanoseconds: 0 };
-  #first: SenderPacket;
+  /** The latest time that the sender wrote. */
+  #latest: Timestamp;
 
   constructor(packet: SenderPacket, now: number) {
-    this.#first = packet;
+    this.#latest = packet.timestamp;
     this.at = now;
   }
 
-  /** A packet numbered 0 begins a session, unless it is a copy of the first. */
+  /** A packet numbered 0 begins a session, unless it was only overtaken. */
   isRestartedBy({ sequence, timestamp }: SenderPacket): boolean {
-    return sequence === 0 && !isSame(timestamp, this.#first.timestamp);
+    return sequence === 0 && elapsedMs(this.#latest, timestamp) > 0;
   }
 
   restart(packet: SenderPacket): void {
-    this.#first = packet;
+    this.#latest = packet.timestamp;
     this.next = 0;
+  }
+
+  onReflect({ timestamp }: SenderPacket, now: number): void {
+    if (elapsedMs(this.#latest, timestamp) > 0) this.#latest = timestamp;
+    this.at = now;
   }
 
   /**

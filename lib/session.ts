@@ -365,6 +365,9 @@ export class SenderSession {
    * Loss on the way there and back, from gaps in the reflector's numbers. A
    * reflector whose numbers are always those of the requests may keep no state:
    * then nothing can be said, unless nothing was lost.
+   *
+   * What cannot be seen: a request that was overtaken on its way by the last
+   * one answered, and whose reply was lost, is taken for lost on the way there.
    */
   #directions(): Pick<
     SessionResult,

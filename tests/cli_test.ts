@@ -408,6 +408,119 @@ Deno.test("Throttle writes each kind once a second, and counts the rest", () => 
   ]);
 });
 
+programTest("client --stamp measures, and sums up", async () => {
+  await using s = await started(["--stamp", "-q"]);
+  const args = ["--stamp", s.target, "-c", "5", "-i", "5ms"];
+  const asked = await client([...args, "--histogram"]);
+  assertEquals([asked.code, asked.stderr], [0, ""]);
+  const lines = asked.stdout.trim().split("\n");
+  for (const seq of [0, 1, 2, 3, 4]) {
+    assertMatch(
+      lines[seq]!,
+      new RegExp(`^seq=${seq} rtt=[\\d.]+ ms reflector=[\\d.]+ ms`),
+    );
+  }
+  assertEquals(lines[5], `--- ${s.target} STAMP statistics ---`);
+  assertMatch(
+    lines[6]!,
+    /^5 sent, 5 received, 0 lost \(0%\), 0 duplicates, 0 reordered, 0 late, time \d+ ms$/,
+  );
+  assertMatch(
+    lines[7]!,
+    /^ms +min +mean +median +p90 +p99 +max +stddev +\(exact\)$/,
+  );
+  assertMatch(lines[8]!, /^rtt( +[\d.]+){7}$/);
+  assertEquals(lines.filter((line) => / ms +\d+( #+)?$/.test(line)).length, 12);
+  const quiet = await client([...args, "-q"]);
+  assertMatch(quiet.stdout, /^--- /);
+});
+
+programTest(
+  "client --stamp --json has every figure, and --json-stream each sample",
+  async () => {
+    await using s = await started(["--stamp", "-q"]);
+    const args = ["--stamp", s.target, "-c", "3", "-i", "5ms"];
+    const { samples, ...document } = JSON.parse(
+      (await client([...args, "--json"])).stdout,
+    );
+    assertEquals(Object.keys(document), [
+      "target",
+      "sent",
+      "received",
+      "lost",
+      "pending",
+      "lossPercent",
+      "lostUp",
+      "lostDown",
+      "lostUnattributed",
+      "duplicates",
+      "reordered",
+      "late",
+      "foreign",
+      "errors",
+      "durationMs",
+      "exact",
+      "rttMs",
+      "seenMs",
+      "reflectorMs",
+      "ipdvMs",
+      "pdvMs",
+      "forwardPdvMs",
+      "backwardPdvMs",
+      "sendErrorMs",
+      "forwardJitterMs",
+      "backwardJitterMs",
+      "clockOffsetMs",
+    ]);
+    assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
+    const streamed = (await client([...args, "--json-stream"])).stdout.trim()
+      .split("\n").map((line) => JSON.parse(line));
+    assertEquals(streamed.map(({ type }) => type), [
+      "reply",
+      "reply",
+      "reply",
+      "summary",
+    ]);
+    assertEquals(Object.keys(streamed[0]), Object.keys(samples[0]));
+  },
+);
+
+programTest(
+  "client --stamp without a reflector exits with 1, and claims nothing",
+  async () => {
+    const target = await closedPort();
+    const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
+    const asked = await client([...args, "--json"]);
+    const { lost, lossPercent, rttMs, clockOffsetMs } = JSON.parse(
+      asked.stdout,
+    );
+    assertEquals([asked.code, lost, lossPercent, rttMs, clockOffsetMs], [
+      1,
+      2,
+      100,
+      null,
+      null,
+    ]);
+    await using s = await started(["--stamp"]);
+    assertEquals(
+      (await client(["--stamp", s.target, "-c", "1", "--max-loss", "0"])).code,
+      0,
+    );
+  },
+);
+
+signalTest("the server counts what is malformed", async () => {
+  await using s = server(["-p", "0", "--stamp", "--json"]);
+  const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
+  await client([target, "-m", "short", "-W", "20ms", "--retries", "0"]);
+  await client(["--stamp", target, "-c", "1"]);
+  s.kill("SIGTERM");
+  const { stdout } = await s.ended();
+  const { stamp, unanswered } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  assertEquals(stamp, { reflected: 1, malformed: 1, returned: 0, sessions: 1 });
+  assertEquals(unanswered, 1);
+});
+
 /** Bad input to the server, and what its one line must say. */
 const BAD_SERVER: Array<[string[], RegExp]> = [
   [["--nope"], /unknown flag --nope/],
@@ -426,7 +539,16 @@ const BAD_SERVER: Array<[string[], RegExp]> = [
   [["--host", ""], /--host: '' has no host/],
   [["--host", "127.0.0.1:1"], /--host: .* has a port/],
   [["--quiet=yes"], /--quiet takes no value/],
-  [["--echo", "--reply", "x"], /--echo and --reply exclude each other/],
+  [
+    ["--echo", "--reply", "x"],
+    /--echo, --stamp and --reply exclude each other/,
+  ],
+  [["--stateless"], /--stateless needs --stamp/],
+  [["--rate-limit", "-1"], /--rate-limit: '-1' is not a whole number/],
+  [
+    ["--max-amplification", "x"],
+    /--max-amplification: 'x' is not a number from 0 to 1000/,
+  ],
   [["extra"], /'extra' is no flag: bind with --host/],
 ];
 
@@ -447,6 +569,12 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
   [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],
   [["--hex", "00", "-m", "x"], /--hex and --message exclude each other/],
+  [["-c", "0"], /--count: 0, for no end, needs --stamp/],
+  [["--histogram"], /--histogram needs --stamp/],
+  [["--stamp", "-m", "x"], /--stamp and --message exclude each other/],
+  [["--stamp", "--retries", "1"], /--stamp and --retries exclude each other/],
+  [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
+  [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
   [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
   [["host:"], /HOST\[:PORT\]: port '' is not a number/],
   [["host:99999"], /HOST\[:PORT\]: port '99999'/],

@@ -1,8 +1,10 @@
 /** Two servers set against each other by a datagram with a forged source. */
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
+import { ERROR_ESTIMATE, stampReflector } from "../lib/reflector.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { type Handler, serve, type ServeOptions } from "../lib/serve.ts";
+import { encodeSender, timestampOf } from "../lib/stamp.ts";
 import { SimulatedNetwork } from "./simulated_network.ts";
 
 const A = { hostname: "198.51.100.1", port: 20001 };
@@ -16,6 +18,8 @@ const MODES: Record<string, () => Handler> = {
   "an empty reply": () => fixedReply(""),
   "an asynchronous echo": () => (data) => Promise.resolve(data),
   "a handler of its own": () => () => "text",
+  "a STAMP reflector": () => stampReflector(),
+  "a stateless reflector": () => stampReflector({ stateless: true }),
 };
 
 /** Runs a pair for two seconds; when the last datagram was sent, of how many. */
@@ -30,7 +34,18 @@ async function collide(a: Handler, b: Handler, options: ServeOptions) {
     serve({ ...A, runtime, ...options }, a),
     serve({ ...B, runtime, ...options }, b),
   ];
-  network.pass(B, A, encode("forged"));
+  // A request to a reflector, and as good as any to the others.
+  const { timeOrigin } = runtime;
+  network.pass(
+    B,
+    A,
+    encodeSender({
+      sequence: 0,
+      timestamp: timestampOf(timeOrigin),
+      errorEstimate: ERROR_ESTIMATE,
+      ssid: 0,
+    }),
+  );
   await network.runFor(2000);
   const sent = network.sent.length;
   await Promise.all(servers.map((server) => server.shutdown()));

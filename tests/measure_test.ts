@@ -1,0 +1,315 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { encode } from "../lib/encoding.ts";
+import {
+  measure,
+  type MeasureEvent,
+  type Measurement,
+  type MeasureOptions,
+} from "../lib/measure.ts";
+import { type ReflectorOptions, stampReflector } from "../lib/reflector.ts";
+import { serve } from "../lib/serve.ts";
+import { netTest } from "./helpers.ts";
+import { Relay } from "./relay.ts";
+import {
+  CLIENT_HOST,
+  type Passing,
+  type Plan,
+  seededRandom,
+  SimulatedNetwork,
+} from "./simulated_network.ts";
+
+const SERVER = { hostname: "198.51.100.1", port: 862 };
+
+function networkWith(plan?: Plan, options: ReflectorOptions = {}) {
+  const network = new SimulatedNetwork(plan);
+  const { runtime } = network;
+  const reflector = stampReflector({ runtime, ...options });
+  serve({ ...SERVER, runtime, guard: { rateLimit: 0 } }, reflector);
+  return network;
+}
+
+function start(
+  network: SimulatedNetwork,
+  options: MeasureOptions,
+): Measurement {
+  return measure(SERVER, { runtime: network.runtime, ...options });
+}
+
+async function collect(measurement: Measurement): Promise<MeasureEvent[]> {
+  const events: MeasureEvent[] = [];
+  for await (const event of measurement) events.push(event);
+  return events;
+}
+
+const run = (network: SimulatedNetwork, measurement: Measurement) =>
+  network.run(collect(measurement));
+
+const isUp = ({ to }: Passing) => to.port === SERVER.port;
+const told = (events: MeasureEvent[]) =>
+  events.map(({ type, seq }) => `${type} ${seq}`);
+
+Deno.test("measure() sends on an absolute schedule and reports each reply", async () => {
+  const network = networkWith((passing) => isUp(passing) ? [3] : [4]);
+  const sentAt: number[] = [];
+  const { plan } = network;
+  network.plan = (passing) => {
+    if (isUp(passing)) sentAt.push(network.now);
+    return plan(passing);
+  };
+  const measurement = start(network, { count: 4, intervalMs: 50 });
+  const events = await run(network, measurement);
+  assertEquals(told(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
+  assertEquals(sentAt, [0, 50, 100, 150]);
+  const [first] = events;
+  assert(first?.type === "reply");
+  assertEquals(first.sample, {
+    seq: 0,
+    rttMs: 7,
+    seenMs: 7,
+    reflectorMs: 0,
+    forwardMs: 3,
+    backwardMs: 4,
+    reordered: false,
+    sendErrorMs: 0,
+  });
+  const result = measurement.result();
+  assertEquals([result.sent, result.received, result.lost], [4, 4, 0]);
+  assertEquals([result.durationMs, result.exact], [157, true]);
+  assertEquals(result.clockOffsetMs, { estimate: -0.5, error: 3.5 });
+  assertEquals(measurement.bins(1), [{ from: 7, to: 8, count: 4 }]);
+  assertEquals(network.sockets.size, 1);
+});
+
+Deno.test("measure() sends all requests from one port, of the size asked for", async () => {
+  const network = networkWith();
+  await run(network, start(network, { count: 3, intervalMs: 10, size: 1400 }));
+  const up = network.sent.filter(isUp);
+  assertEquals(new Set(up.map(({ from }) => from.port)).size, 1);
+  assertEquals(
+    network.sent.map(({ data }) => data.length),
+    Array(6).fill(1400),
+  );
+});
+
+Deno.test("measure() reports what a seeded network did, exactly, in both directions", async () => {
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const random = seededRandom(seed);
+    const truth = { up: 0, down: 0, copies: 0 };
+    const arrivals: number[] = [];
+    const network = networkWith();
+    network.plan = (passing) => {
+      const seq = new DataView(passing.data.buffer).getUint32(
+        isUp(passing) ? 0 : 24,
+      );
+      const delayMs = 1 + Math.floor(random() * 30);
+      // The first and the last get through, so that the rest lies between: the
+      // last four, since one may overtake three others.
+      const through = seq === 0 || seq >= 396;
+      if (!through && random() < 0.1) {
+        truth[isUp(passing) ? "up" : "down"]++;
+        return [];
+      }
+      if (isUp(passing)) return [delayMs];
+      network.runtime.after(delayMs, () => arrivals.push(seq));
+      if (random() < 0.9) return [delayMs];
+      truth.copies++;
+      return [delayMs, delayMs + 2];
+    };
+    const measurement = start(network, {
+      count: 400,
+      intervalMs: 10,
+      timeoutMs: 200,
+    });
+    await run(network, measurement);
+    const result = measurement.result();
+    assertEquals(
+      [result.lostUp, result.lostDown, result.lostUnattributed],
+      [truth.up, truth.down, 0],
+      `seed ${seed}`,
+    );
+    assertEquals(result.lost, truth.up + truth.down);
+    assertEquals(result.received, 400 - result.lost);
+    assertEquals([result.duplicates, result.late], [truth.copies, 0]);
+    let expected = 0;
+    const reordered = arrivals.filter((seq) => {
+      if (seq < expected) return true;
+      expected = seq + 1;
+      return false;
+    });
+    assertEquals(result.reordered, reordered.length);
+    assert(truth.up > 0 && truth.down > 0 && reordered.length > 0);
+  }
+});
+
+Deno.test("measure() counts a reply after the loss threshold as lost, and late", async () => {
+  const network = networkWith(({ index }) => index === 1 ? [80] : [5]);
+  const measurement = start(network, {
+    count: 3,
+    intervalMs: 40,
+    timeoutMs: 50,
+  });
+  assertEquals(told(await run(network, measurement)), [
+    "lost 0",
+    "reply 1",
+    "late 0",
+    "reply 2",
+  ]);
+  const { lost, late, lostUp, lostDown } = measurement.result();
+  assertEquals([lost, late, lostUp, lostDown], [1, 1, 0, 0]);
+});
+
+Deno.test("measure() against a stateless reflector knows loss, but not where", async () => {
+  const network = networkWith(({ index }) => index === 2 ? [] : [5], {
+    stateless: true,
+  });
+  const measurement = start(network, {
+    count: 3,
+    intervalMs: 20,
+    timeoutMs: 50,
+  });
+  await run(network, measurement);
+  const { lost, lostUp, lostDown } = measurement.result();
+  assertEquals([lost, lostUp, lostDown], [1, undefined, undefined]);
+});
+
+Deno.test("measure() counts as foreign what no reflector would send", async () => {
+  const network = networkWith();
+  const elsewhere = { ...SERVER, port: 863 };
+  network.plan = (passing) => {
+    if (isUp(passing)) {
+      for (const text of ["", "noise", "x".repeat(44), "x".repeat(65_507)]) {
+        network.pass(SERVER, passing.from, encode(text));
+      }
+      network.pass(elsewhere, passing.from, passing.data);
+    }
+    return [5];
+  };
+  const measurement = start(network, { count: 2, intervalMs: 20 });
+  assertEquals(told(await run(network, measurement)), ["reply 0", "reply 1"]);
+  const { received, foreign } = measurement.result();
+  assertEquals([received, foreign], [2, 10]);
+});
+
+Deno.test("measure() ends at its deadline, and what is unanswered is lost", async () => {
+  const network = networkWith(() => []);
+  const options = { count: Infinity, intervalMs: 10, timeoutMs: 1000 };
+  const measurement = start(network, { ...options, deadlineMs: 95 });
+  await run(network, measurement);
+  const { sent, lost, lossPercent, rttMs } = measurement.result();
+  assertEquals([sent, lost, lossPercent, rttMs], [10, 10, 100, undefined]);
+  assertEquals([network.now, network.sockets.size], [95, 1]);
+});
+
+Deno.test("stop() ends a measurement, and what is unanswered stays pending", async () => {
+  const network = networkWith((passing) => isUp(passing) ? [50] : [50]);
+  const measurement = start(network, { count: Infinity, intervalMs: 40 });
+  network.runtime.after(130, () => measurement.stop());
+  assertEquals(told(await run(network, measurement)), ["reply 0"]);
+  const { sent, received, lost, pending } = measurement.result();
+  assertEquals([sent, received, lost, pending], [4, 1, 0, 3]);
+  assertEquals(network.sockets.size, 1);
+});
+
+Deno.test("stop() before the start opens no socket", async () => {
+  const network = networkWith();
+  const measurement = start(network, {});
+  measurement.stop();
+  assertEquals(await run(network, measurement), []);
+  assertEquals([network.sockets.size, measurement.result().sent], [1, 0]);
+});
+
+Deno.test("measure() throws the reason of an abort, before and during", async () => {
+  const reason = new Error("enough");
+  const network = networkWith();
+  const before = start(network, { signal: AbortSignal.abort(reason) });
+  assert(reason === await assertRejects(() => run(network, before), Error));
+  const controller = new AbortController();
+  network.runtime.after(25, () => controller.abort(reason));
+  const during = start(network, { intervalMs: 10, signal: controller.signal });
+  assert(reason === await assertRejects(() => run(network, during), Error));
+  assertEquals([during.result().sent, network.sockets.size], [3, 1]);
+});
+
+Deno.test("measure() tells a send that fails, and goes on", async () => {
+  const network = networkWith(({ index, from }) => {
+    if (index === 0 && from.hostname === CLIENT_HOST) {
+      throw new Error("no route");
+    }
+    return [5];
+  });
+  const measurement = start(network, { count: 2, intervalMs: 20 });
+  assertEquals(told(await run(network, measurement)), ["error 0", "reply 1"]);
+  const { sent, lost, errors } = measurement.result();
+  assertEquals([sent, lost, errors], [2, 1, 1]);
+});
+
+Deno.test("measure() does not catch up in a burst with what it slept through", async () => {
+  const network = networkWith();
+  const sentAt: number[] = [];
+  network.plan = (passing) => {
+    if (isUp(passing)) sentAt.push(network.now);
+    return [1];
+  };
+  // The machine sleeps for a second after the second request.
+  const { runtime } = network;
+  const slept = {
+    ...runtime,
+    now: () => network.now + (network.now > 15 ? 1000 : 0),
+  };
+  const measurement = start(network, {
+    count: 5,
+    intervalMs: 10,
+    runtime: slept,
+  });
+  await run(network, measurement);
+  assertEquals(sentAt, [0, 10, 20, 20, 30]);
+});
+
+Deno.test("measure() checks its options at once", () => {
+  const wrong: Array<[MeasureOptions, string]> = [
+    [{ count: 0 }, "'count'"],
+    [{ count: 2 ** 32 }, "'count'"],
+    [{ intervalMs: 0 }, "'intervalMs'"],
+    [{ size: 43 }, "'size'"],
+    [{ size: 65_508 }, "'size'"],
+    [{ timeoutMs: 0 }, "'timeoutMs'"],
+    [{ timeoutMs: 60_000, intervalMs: 0.1 }, "'timeoutMs'"],
+    [{ deadlineMs: 0 }, "'deadlineMs'"],
+  ];
+  for (const [options, message] of wrong) {
+    assertThrows(() => measure(SERVER, options), RangeError, message);
+  }
+});
+
+netTest(
+  "measure() reports what a relay over real sockets did, exactly",
+  async () => {
+    await using server = serve({}, stampReflector());
+    const random = seededRandom(11);
+    let passed = 0;
+    await using relay = new Relay(server.addr, (way) => {
+      // Both ways of the first and of the last request get through.
+      const through = passed++ < 2 || relay.record.up.came >= 149;
+      if (!through && random() < 0.15) return [];
+      const delayMs = random() * 10;
+      return way === "down" && random() < 0.1
+        ? [delayMs, delayMs + 1]
+        : [delayMs];
+    });
+    const measurement = measure(relay.addr, {
+      count: 150,
+      intervalMs: 2,
+      timeoutMs: 1000,
+    });
+    await collect(measurement);
+    const result = measurement.result();
+    const { up, down } = relay.record;
+    assertEquals(up.came, 150);
+    assertEquals([result.lostUp, result.lostDown], [up.lost, down.lost]);
+    assertEquals(result.received, 150 - up.lost - down.lost);
+    assertEquals(result.duplicates, down.copied);
+    // The relay holds no datagram for longer than 10 ms on either way.
+    assert(result.rttMs!.min > 0 && result.rttMs!.min < 20);
+    assertEquals(result.foreign + result.late + result.lostUnattributed!, 0);
+  },
+);

@@ -1,0 +1,146 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { encode } from "../lib/encoding.ts";
+import { type ReflectorOptions, stampReflector } from "../lib/reflector.ts";
+import type { DatagramInfo } from "../lib/serve.ts";
+import {
+  decodeReflector,
+  encodeSender,
+  type ReflectorPacket,
+  timestampOf,
+} from "../lib/stamp.ts";
+import { SimulatedNetwork, TIME_ORIGIN } from "./simulated_network.ts";
+
+const PEER: DatagramInfo = { remoteAddr: { hostname: "192.0.2.7", port: 862 } };
+const errorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 3,
+  multiplier: 9,
+};
+
+/** A reflector, its clock, and a way to ask it. */
+function make(options: ReflectorOptions = {}) {
+  const network = new SimulatedNetwork();
+  const reflector = stampReflector({ runtime: network.runtime, ...options });
+  const request = (
+    sequence: number,
+    { at = sequence, ssid = 0, size = 44 } = {},
+  ) =>
+    encodeSender({
+      sequence,
+      timestamp: timestampOf(TIME_ORIGIN + at),
+      errorEstimate,
+      ssid,
+    }, size);
+  const reflect = (data: Uint8Array<ArrayBuffer>, info = PEER) => {
+    const reply = reflector(data, info) as Uint8Array | undefined;
+    return reply && decodeReflector(reply);
+  };
+  return { network, reflector, request, reflect };
+}
+
+Deno.test("stampReflector() returns what the sender sent, and when it came", () => {
+  const { network, request, reflect } = make();
+  network.now = 250;
+  const now = timestampOf(TIME_ORIGIN + 250);
+  const expected: ReflectorPacket = {
+    sequence: 0,
+    timestamp: now,
+    errorEstimate: {
+      synchronized: false,
+      ptp: false,
+      scale: 22,
+      multiplier: 2,
+    },
+    ssid: 77,
+    receiveTimestamp: now,
+    senderSequence: 5,
+    senderTimestamp: timestampOf(TIME_ORIGIN + 5),
+    senderErrorEstimate: errorEstimate,
+    senderTtl: 0,
+  };
+  assertEquals(reflect(request(5, { ssid: 77 })), expected);
+});
+
+Deno.test("stampReflector() counts for each session, by address, port and SSID", () => {
+  const { reflector, request, reflect } = make();
+  const other = { remoteAddr: { ...PEER.remoteAddr, port: 863 } };
+  const numbers = [
+    reflect(request(0)),
+    reflect(request(1)),
+    reflect(request(9)),
+    reflect(request(0), other),
+    reflect(request(0, { ssid: 1 })),
+    reflect(request(10)),
+  ].map((reply) => reply?.sequence);
+  assertEquals(numbers, [0, 1, 2, 0, 0, 3]);
+  assertEquals(reflector.stats(), {
+    reflected: 6,
+    malformed: 0,
+    returned: 0,
+    sessions: 3,
+  });
+});
+
+Deno.test("stampReflector() begins anew when its sender does, or was long silent", () => {
+  const { network, request, reflect } = make({ sessionTimeoutMs: 1000 });
+  const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
+  assertEquals(number(request(0, { at: 1 })), 0);
+  assertEquals(number(request(1)), 1);
+  assertEquals(number(request(0, { at: 1 })), 2, "a copy of the first");
+  assertEquals(number(request(0, { at: 0 })), 3, "one that was overtaken");
+  assertEquals(number(request(0, { at: 2 })), 0, "a new first");
+  assertEquals(number(request(1)), 1);
+  network.now += 1001;
+  assertEquals(number(request(2)), 0);
+});
+
+Deno.test("stampReflector() without state returns the sender's sequence", () => {
+  const { request, reflect } = make({ stateless: true });
+  for (const sequence of [0, 3, 2 ** 32 - 1]) {
+    assertEquals(reflect(request(sequence))?.sequence, sequence);
+  }
+});
+
+Deno.test("stampReflector() counts what is malformed, and never answers it", () => {
+  const { reflector, request, reflect } = make();
+  const corrupt = request(0);
+  corrupt[13] = 0;
+  for (const data of [encode(""), encode("13 bytes long"), corrupt]) {
+    assertEquals(reflect(data), undefined);
+  }
+  assertEquals(reflector.stats().malformed, 3);
+  assert(reflect(request(0).slice(0, 14)) !== undefined, "TWAMP-Light");
+});
+
+Deno.test("stampReflector() does not answer what returns its own reply", () => {
+  const { reflector, request } = make();
+  const another = stampReflector();
+  const reply = reflector(request(3), PEER) as Uint8Array<ArrayBuffer>;
+  assertEquals(reflector(reply.slice(), PEER), undefined, "an echo");
+  const reflected = another(reply, PEER) as Uint8Array<ArrayBuffer>;
+  assertEquals(reflector(reflected, PEER), undefined, "a reflector");
+  assertEquals(reflector.stats().returned, 2);
+});
+
+Deno.test("stampReflector() remembers a bounded number of sessions", () => {
+  const { reflector, request, reflect } = make({ maxSessions: 100 });
+  for (let port = 1; port <= 5000; port++) {
+    reflect(request(0), { remoteAddr: { hostname: "192.0.2.7", port } });
+  }
+  const { sessions } = reflector.stats();
+  assert(sessions >= 50 && sessions <= 100, `${sessions}`);
+});
+
+Deno.test("stampReflector() checks its options", () => {
+  assertThrows(
+    () => stampReflector({ maxSessions: 1 }),
+    RangeError,
+    "'maxSessions'",
+  );
+  assertThrows(
+    () => stampReflector({ sessionTimeoutMs: 0 }),
+    RangeError,
+    "'sessionTimeoutMs'",
+  );
+});

@@ -1,0 +1,244 @@
+import { assert, assertEquals } from "@std/assert";
+import { SenderSession } from "../lib/session.ts";
+import { encodeReflector, encodeSender, timestampOf } from "../lib/stamp.ts";
+import {
+  aboveMinimum,
+  Jitter,
+  Reordering,
+  summarize,
+} from "../lib/statistics.ts";
+import { TIME_ORIGIN } from "./simulated_network.ts";
+
+const errorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 0,
+  multiplier: 1,
+};
+
+/** A session of requests sent 100 ms apart, and replies as the test says. */
+function make(sent: number, capacity = 1000) {
+  const session = new SenderSession(TIME_ORIGIN, capacity);
+  const requests = Array.from({ length: sent }, (_, sequence) => {
+    const at = 100 * sequence;
+    const timestamp = timestampOf(TIME_ORIGIN + at);
+    const request = encodeSender({
+      sequence,
+      timestamp,
+      errorEstimate,
+      ssid: 0,
+    });
+    session.onSent(request, at, at);
+    return { request, at };
+  });
+  /** The reply to a request, so long after it; half of it on the way there. */
+  const reply = (
+    seq: number,
+    delayMs: number,
+    { number = seq, tookMs = 0 } = {},
+  ) => {
+    const { request, at } = requests[seq]!;
+    const thereAt = TIME_ORIGIN + at + delayMs / 2;
+    const data = encodeReflector({
+      sequence: number,
+      timestamp: timestampOf(thereAt + tookMs),
+      errorEstimate,
+      ssid: 0,
+      receiveTimestamp: timestampOf(thereAt),
+      senderSequence: seq,
+      senderTimestamp: timestampOf(TIME_ORIGIN + at),
+      senderErrorEstimate: errorEstimate,
+      senderTtl: 0,
+    }, request);
+    return { data, at: at + delayMs + tookMs };
+  };
+  const receive = (...args: Parameters<typeof reply>) => {
+    const { data, at } = reply(...args);
+    return session.onReceived(data, at);
+  };
+  return { session, reply, receive };
+}
+
+Deno.test("IPDV and PDV are those of the example in RFC 5481, section 4.4", () => {
+  const delays = [20, 10, 20, 25, 20];
+  const { session, receive } = make(5);
+  delays.forEach((delayMs, seq) => receive(seq, delayMs));
+  const { rttMs, ipdvMs, pdvMs } = session.result();
+  assertEquals(rttMs, summarize(delays));
+  assertEquals(ipdvMs, summarize([-10, 10, 5, -5]));
+  assertEquals(pdvMs, aboveMinimum(summarize(delays)!));
+  assertEquals(pdvMs, summarize([10, 0, 10, 15, 10]));
+});
+
+Deno.test("IPDV is of neighbours in the order of sending, and undefined beside a loss", () => {
+  const { session, receive } = make(5);
+  // 2 is lost; 1 comes before 0.
+  for (const [seq, delayMs] of [[1, 30], [0, 150], [3, 10], [4, 40]]) {
+    receive(seq!, delayMs!);
+  }
+  assertEquals(session.result().ipdvMs, summarize([-120, 30]));
+});
+
+Deno.test("Reordering is that of RFC 4737, section 3.3", () => {
+  const reordered = (arrivals: number[]) => {
+    const reordering = new Reordering();
+    return arrivals.filter((seq) => reordering.isReordered(seq));
+  };
+  // Compared with what was expected next, not with the one before.
+  assertEquals(reordered([1, 4, 2, 3]), [2, 3]);
+  // The examples of appendix B: 10 is early, so 5 to 9 are reordered.
+  assertEquals(reordered([1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]), [
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+  ]);
+  assertEquals(reordered([1, 2, 3, 5, 6, 7, 8, 4, 9]), [4]);
+  assertEquals(reordered([0, 1, 3, 4]), []);
+});
+
+Deno.test("Jitter is that of RFC 3550, appendix A.8", () => {
+  const jitter = new Jitter();
+  assertEquals(jitter.value, undefined);
+  jitter.add(10);
+  assertEquals(jitter.value, undefined);
+  jitter.add(26);
+  assertEquals(jitter.value, 1);
+  jitter.add(26);
+  assertEquals(jitter.value, 1 - 1 / 16);
+});
+
+Deno.test("a session takes the reflector's time out of the RTT, if it can be", () => {
+  const { session, receive } = make(3);
+  const took = [5, -1, 1e6].map((tookMs, seq) => {
+    const verdict = receive(seq, 20, { tookMs });
+    assert(verdict.type === "reply");
+    return verdict.sample;
+  });
+  assertEquals([took[0]!.rttMs, took[0]!.seenMs, took[0]!.reflectorMs], [
+    20,
+    25,
+    5,
+  ]);
+  assertEquals([took[1]!.rttMs, took[1]!.reflectorMs], [19, undefined]);
+  assertEquals(session.result().reflectorMs, summarize([5, 1e6]));
+});
+
+Deno.test("a session tells loss up from loss down by the reflector's numbers", () => {
+  const { session, receive } = make(10);
+  // Never there: 1 and 4. Reflected, and lost on the way back: 2 and 6. The
+  // last two are lost, who knows where.
+  receive(0, 10, { number: 0 });
+  receive(3, 10, { number: 2 });
+  receive(5, 10, { number: 3 });
+  receive(7, 10, { number: 5 });
+  session.expire(10_000, () => {});
+  const { lost, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, lostUp, lostDown, lostUnattributed], [6, 2, 2, 2]);
+});
+
+Deno.test("a session says nothing of directions if the reflector may not count", () => {
+  const { session, receive } = make(4);
+  receive(0, 10);
+  receive(2, 10);
+  assertEquals(session.result().lostUp, 0, "nothing is lost yet");
+  session.expire(10_000, () => {});
+  const { lost, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, lostUp, lostDown, lostUnattributed], [
+    2,
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("a session counts copies, late replies, and what is foreign", () => {
+  const { session, reply, receive } = make(4);
+  const lost: number[] = [];
+  assertEquals(receive(0, 10).type, "reply");
+  assertEquals(receive(0, 12).type, "duplicate");
+  session.expire(100, (seq) => lost.push(seq));
+  assertEquals(lost, [1]);
+  assertEquals(receive(1, 900), { type: "late", seq: 1 });
+  assertEquals(receive(1, 901), { type: "duplicate", seq: 1 });
+
+  const { data, at } = reply(2, 10);
+  const hostile: Uint8Array[] = [new Uint8Array(0), new Uint8Array(65_507)];
+  hostile.push(data.subarray(0, 37));
+  for (const byte of [13, 24, 27, 28, 35, 37]) {
+    const wrong = data.slice();
+    wrong[byte] = byte === 13 || byte === 37 ? 0 : wrong[byte]! ^ 1;
+    hostile.push(wrong);
+  }
+  for (const wrong of hostile) {
+    assertEquals(
+      session.onReceived(wrong, at).type,
+      "foreign",
+      wrong.toHex().slice(0, 88),
+    );
+  }
+  assertEquals(session.onReceived(data, at).type, "reply");
+  const { received, duplicates, late, foreign, pending } = session.result();
+  assertEquals([received, duplicates, late, foreign, pending], [2, 2, 1, 9, 1]);
+});
+
+Deno.test("a session takes a send that failed for lost", () => {
+  const { session } = make(2);
+  session.onSendError(1);
+  session.onSendError(1);
+  const { lost, errors, pending } = session.result();
+  assertEquals([lost, errors, pending], [1, 2, 1]);
+});
+
+Deno.test("a session knows how far the clocks may be apart", () => {
+  const { session, receive } = make(2);
+  // The reflector takes T2 half way; the clocks agree.
+  receive(0, 30);
+  assertEquals(session.result().clockOffsetMs, { estimate: 0, error: 15 });
+  receive(1, 10);
+  assertEquals(session.result().clockOffsetMs, { estimate: 0, error: 5 });
+});
+
+Deno.test("a session that has measured nothing claims nothing", () => {
+  const result = new SenderSession(0, 10).result();
+  for (const [key, value] of Object.entries(result)) {
+    const counts = typeof value === "number" && value === 0;
+    assert(
+      counts || value === undefined || key === "exact",
+      `${key}: ${value}`,
+    );
+  }
+});
+
+Deno.test("a session of a million samples needs no more memory than its capacity", () => {
+  const session = new SenderSession(TIME_ORIGIN, 4096);
+  for (let sequence = 0; sequence < 1_000_000; sequence++) {
+    const timestamp = timestampOf(TIME_ORIGIN + sequence);
+    const packet = { sequence, timestamp, errorEstimate, ssid: 0 };
+    const request = encodeSender(packet);
+    session.onSent(request, sequence, sequence);
+    if (sequence % 100 === 99) continue;
+    const data = encodeReflector({
+      ...packet,
+      receiveTimestamp: timestamp,
+      senderSequence: sequence,
+      senderTimestamp: timestamp,
+      senderErrorEstimate: errorEstimate,
+      senderTtl: 0,
+    }, request);
+    session.onReceived(data, sequence + 1 + sequence % 10);
+    if (sequence % 1000 === 0) session.expire(sequence - 500, () => {});
+  }
+  session.expire(Infinity, () => {});
+  const { sent, received, lost, exact, rttMs } = session.result();
+  assertEquals([sent, received, lost, exact], [
+    1_000_000,
+    990_000,
+    10_000,
+    false,
+  ]);
+  assertEquals([rttMs!.min, rttMs!.max], [1, 9 + 1]);
+  assert(Math.abs(rttMs!.median - 5) < 0.02);
+});
