@@ -141,7 +141,7 @@ export function canonicalHostname(hostname: string): string {
 export function ipVersion(hostname: string): 4 | 6 | undefined {
   if (IPV4_REGEXP.test(hostname)) return 4;
   const [address] = hostname.split("%", 1);
-  return address!.includes(":") && URL.canParse(`http://[${address}]`)
+  return IPV6_CHARS_REGEXP.test(address!) && URL.canParse(`http://[${address}]`)
     ? 6
     : undefined;
 }
@@ -204,6 +204,9 @@ function splitHostPort(text: string): { host: string; port?: string } {
 }
 
 const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
+
+/** What `URL` may be asked: no `@`, `#` or the like, which it takes apart. */
+const IPV6_CHARS_REGEXP = /^[\da-f:.]*:[\da-f:.]*$/i;
 
 /** How `URL` writes an IPv4-mapped address. */
 const MAPPED_REGEXP = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/;

@@ -99,7 +99,17 @@ Deno.test("ipVersion() tells addresses from names", () => {
     "a",
     ":",
   ];
-  for (const text of [...names, "1.2.3.4.5", ":::", "1::2::3", "g::"]) {
+  for (
+    const text of [
+      ...names,
+      "1.2.3.4.5",
+      ":::",
+      "1::2::3",
+      "a@b#:",
+      "::1/x",
+      "g::",
+    ]
+  ) {
     assertEquals(ipVersion(text), undefined, text);
   }
 });

@@ -755,6 +755,34 @@ Deno.test("LineWriter writes all lines in order, through partial writes", async 
   assertEquals(written, "first\nsecond\nand third\nlast\n");
 });
 
+Deno.test("LineWriter keeps a status line below the others, on a terminal", async () => {
+  const written = async (isTerminal: boolean) => {
+    let all = "";
+    const out = new LineWriter({
+      isTerminal: () => isTerminal,
+      write(bytes: Uint8Array) {
+        all += new TextDecoder().decode(bytes);
+        return Promise.resolve(bytes.length);
+      },
+    });
+    for (const step of ["a", "b"]) {
+      out.status(`status ${step}`);
+      await out.flush();
+      out.write(`line ${step}`);
+      await out.flush();
+    }
+    out.status("");
+    await out.flush();
+    return all;
+  };
+  const erase = "\r\x1b[K";
+  assertEquals(
+    await written(true),
+    `status a${erase}line a\nstatus a${erase}status b${erase}line b\nstatus b${erase}`,
+  );
+  assertEquals(await written(false), "line a\nline b\n");
+});
+
 Deno.test("LineWriter leaves lines out rather than wait without end", async () => {
   const gate = Promise.withResolvers<void>();
   let written = 0;

@@ -30,8 +30,16 @@ import {
   UsageError,
 } from "../lib/flags.ts";
 import { Guard, networkOf } from "../lib/guard.ts";
+import { ERROR_ESTIMATE, stampReflector } from "../lib/reflector.ts";
 import { request } from "../lib/request.ts";
 import { serve } from "../lib/serve.ts";
+import { SenderSession } from "../lib/session.ts";
+import {
+  decodeReflector,
+  decodeSender,
+  encodeReflector,
+  encodeSender,
+} from "../lib/stamp.ts";
 import { openDenoSocket } from "../lib/socket_deno.ts";
 import { seededRandom } from "./simulated_network.ts";
 
@@ -166,6 +174,37 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
     );
     assertEquals(back, input);
   },
+  decodeSender(input) {
+    const packet = decodeSender(input);
+    if (packet === undefined) return;
+    const again = encodeSender(packet);
+    assertEquals(again.subarray(0, 14), input.subarray(0, 14));
+  },
+  decodeReflector(input, random) {
+    const packet = decodeReflector(input);
+    if (packet === undefined) return;
+    const request = random.bytes(random.integer(100));
+    const again = decodeReflector(encodeReflector(packet, request));
+    assertEquals(again, { ...packet });
+  },
+  stampReflector(input) {
+    const remoteAddr = { hostname: "192.0.2.1", port: input.length };
+    const reply = REFLECTOR(Uint8Array.from(input), { remoteAddr });
+    if (reply === undefined) return;
+    assertEquals((reply as Uint8Array).length, Math.max(44, input.length));
+  },
+  session(input, random) {
+    const session = new SenderSession(0, 100);
+    for (let seq = 0; seq < 3; seq++) session.onSent(PACKET, seq, seq);
+    const reply = REFLECTOR(PACKET.slice(), {
+      remoteAddr: { hostname: "192.0.2.2", port: random.integer(60_000) },
+    }) as Uint8Array;
+    const at = random.integer(reply.length + 1);
+    const mutated = new Uint8Array([...reply.subarray(0, at), ...input]);
+    session.onReceived(mutated, 5);
+    const { received, duplicates, foreign, late } = session.result();
+    assertEquals(received + duplicates + foreign + late, 1);
+  },
   values: (input) => {
     for (const parse of [integer(0, 10), decimal(100), duration(0), host]) {
       orSyntaxError(() => parse(text(input)));
@@ -202,6 +241,14 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
   },
 };
 
+const REFLECTOR = stampReflector();
+const PACKET = encodeSender({
+  sequence: 0,
+  timestamp: { seconds: 1, nanoseconds: 1 },
+  errorEstimate: ERROR_ESTIMATE,
+  ssid: 1,
+});
+
 /** What is worth mutating. */
 const CORPUS = [
   "127.0.0.1:20001",
@@ -214,7 +261,7 @@ const CORPUS = [
   "1.5s 200ms 1m .5 1e3 ∞",
   'b"\\x00\\"\\\\\t\r\n"',
   "Hello UDP Server é 🙂 \uFEFF",
-].map((text) => encode(text));
+].map((text) => encode(text)).concat(PACKET);
 
 class Random {
   readonly #next: () => number;
