@@ -17,6 +17,7 @@ import {
   COMMON_FLAGS,
   decimal,
   duration,
+  ENGINE_FLAG,
   type Flags,
   type Given,
   host,
@@ -100,6 +101,7 @@ const FLAGS = {
     parse: duration(1),
     help: "end after so long, whatever is still unanswered",
   },
+  engine: ENGINE_FLAG,
   bind: { short: "B", value: "HOST", parse: host, help: "send from here" },
   expect: {
     value: "TEXT",
@@ -139,6 +141,7 @@ async function main(args: string[]): Promise<number> {
     ...(given.retries !== undefined && { retries: given.retries }),
     ...(given.deadline !== undefined && { deadlineMs: given.deadline }),
     ...(given.bind !== undefined && { localHostname: given.bind }),
+    ...(given.engine !== undefined && { engine: given.engine }),
   });
   onInterrupt(() => series.stop());
   if (given.count !== undefined && given.count > 1) await warmUp();
@@ -175,7 +178,7 @@ async function stamp(
   out: LineWriter,
 ): Promise<number> {
   const { runStamp } = await import("./lib/client_stamp.ts");
-  const { count, interval, size, timeout, deadline, bind } = given;
+  const { count, interval, size, timeout, deadline, bind, engine } = given;
   const options = {
     ...(count !== undefined && { count: count === 0 ? Infinity : count }),
     ...(interval !== undefined && { intervalMs: interval }),
@@ -183,6 +186,7 @@ async function stamp(
     ...(timeout !== undefined && { timeoutMs: timeout }),
     ...(deadline !== undefined && { deadlineMs: deadline }),
     ...(bind !== undefined && { localHostname: bind }),
+    ...(engine !== undefined && { engine }),
   };
   const { quiet, json, histogram, "json-stream": jsonStream } = given;
   const output = { quiet, json, jsonStream, histogram };

@@ -17,6 +17,7 @@ import {
 import {
   COMMON_FLAGS,
   decimal,
+  ENGINE_FLAG,
   type Flags,
   host,
   integer,
@@ -74,6 +75,7 @@ const FLAGS = {
     help:
       "answer with at most X times the bytes of a request; 0 is no limit (3)",
   },
+  engine: ENGINE_FLAG,
   count: {
     short: "c",
     value: "N",
@@ -131,6 +133,7 @@ async function main(args: string[]): Promise<number> {
     hostname: given.host ?? DEFAULTS.host,
     port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
     guard,
+    engine: given.engine ?? "deno",
     ...(given.count !== undefined && { maxReplies: given.count }),
     onListen: (addr) => {
       const limits = guardLimits(guard, addr);

@@ -6,6 +6,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress } from "./address.ts";
+import type { Engine } from "./runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {
@@ -39,6 +40,13 @@ export const COMMON_FLAGS = {
   help: { short: "h", help: "show this text" },
   version: { short: "V", help: "show the version" },
 } satisfies Flags;
+
+/** How sockets are made, see {@linkcode Engine}. */
+export const ENGINE_FLAG: ValueFlag<Engine> = {
+  value: "NAME",
+  parse: engine,
+  help: "deno, linux (recvmmsg through FFI), or auto (deno)",
+};
 
 /**
  * Parses a command line.
@@ -103,6 +111,11 @@ export function host(text: string): string {
   const { hostname, port } = parseAddress(text, NO_PORT);
   if (port === NO_PORT) return hostname;
   throw new SyntaxError(`'${text}' has a port: only the host belongs here`);
+}
+
+function engine(text: string): Engine {
+  if (text === "auto" || text === "deno" || text === "linux") return text;
+  throw new SyntaxError(`'${text}' is not deno, linux or auto`);
 }
 
 /** For {@linkcode ValueFlag.parse}: a number from 0 to `max`. */

@@ -9,7 +9,7 @@ import { requireInteger, requireMs } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { ERROR_ESTIMATE } from "./reflector.ts";
 import { planRequest, type RequestPlan } from "./request.ts";
-import type { Runtime } from "./runtime.ts";
+import { type Engine, type Runtime, runtimeFor } from "./runtime.ts";
 import { type Sample, SenderSession, type SessionResult } from "./session.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
 import { encodeSender, STAMP_BYTES, timestampOf } from "./stamp.ts";
@@ -57,12 +57,18 @@ export interface MeasureOptions {
    * @default {"0.0.0.0" or "::", as the target is}
    */
   localHostname?: string;
+  /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine;
   /** Ends the measurement when aborted; the iteration throws its reason. */
   signal?: AbortSignal;
   /**
    * Sockets, names and time; for tests.
    *
-   * @default {denoRuntime}
+   * @default {runtimeFor(engine)}
    */
   runtime?: Runtime;
 }
@@ -137,7 +143,8 @@ export function measure(
     deadlineMs,
     localHostname,
     signal,
-    runtime,
+    engine = "deno",
+    runtime = runtimeFor(engine),
   } = options;
   if (count !== Infinity) requireInteger("count", count, 1, MAX_COUNT);
   requireMs("intervalMs", intervalMs, 0.01);
@@ -154,7 +161,7 @@ export function measure(
     planRequest(address, new Uint8Array(size), {
       timeoutMs,
       ...(localHostname !== undefined && { localHostname }),
-      ...(runtime !== undefined && { runtime }),
+      runtime,
     });
   return new StampMeasurement(plan, {
     count: Math.min(count, MAX_COUNT),
@@ -242,6 +249,7 @@ class MeasureRun implements Receiver {
       hostname: plan.localHostname,
       port: 0,
       maxDatagramBytes: plan.maxDatagramBytes,
+      peer: target,
     });
   }
 

@@ -46,7 +46,12 @@ export {
   type SeriesSummary,
 } from "./request_many.ts";
 export { echo, fixedReply } from "./responders.ts";
-export { denoRuntime, type Runtime } from "./runtime.ts";
+export {
+  denoRuntime,
+  type Engine,
+  type Runtime,
+  runtimeFor,
+} from "./runtime.ts";
 export {
   type DatagramInfo,
   type Handler,

@@ -19,7 +19,12 @@ import {
   requireMs,
   TimeoutError,
 } from "./errors.ts";
-import { denoRuntime, resolveHost, type Runtime } from "./runtime.ts";
+import {
+  type Engine,
+  resolveHost,
+  type Runtime,
+  runtimeFor,
+} from "./runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -61,9 +66,15 @@ export interface RequestOptions {
   /** Gives up when aborted; the promise rejects with its reason. */
   signal?: AbortSignal;
   /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine;
+  /**
    * Sockets, names and time; for tests.
    *
-   * @default {denoRuntime}
+   * @default {runtimeFor(engine)}
    */
   runtime?: Runtime;
 }
@@ -97,7 +108,8 @@ export interface UdpReply {
  * are lent until the promise settles.
  * @param options How long to wait, how often to send again.
  * @returns The reply.
- * @throws {TimeoutError} If no reply comes. A closed port looks like loss.
+ * @throws {TimeoutError} If no reply comes. A closed port looks like loss, but
+ * on the linux engine: there the error comes at once, and its `cause` says so.
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
@@ -173,7 +185,8 @@ export async function planRequest(
     localHostname,
     maxDatagramBytes = MAX_PAYLOAD_IPV6,
     match = () => true,
-    runtime = denoRuntime,
+    engine = "deno",
+    runtime = runtimeFor(engine),
   } = options;
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("retries", retries, 0, 100);
@@ -279,11 +292,12 @@ export class Exchange implements Receiver {
 
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
-    const { runtime, localHostname, maxDatagramBytes } = this.#plan;
+    const { runtime, localHostname, maxDatagramBytes, target } = this.#plan;
     const socket = runtime.open({
       hostname: localHostname,
       port: 0,
       maxDatagramBytes,
+      peer: target,
     });
     this.#socket = socket;
     socket.start(this).catch((error) => this.#fail(error));
@@ -328,8 +342,11 @@ export class Exchange implements Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    // A hint, not a verdict (RFC 8085, section 5.2): the wait goes on.
-    if (isRefusal(error)) this.#refusal = error;
+    if (!isRefusal(error) || this.#settled) return;
+    this.#refusal = error;
+    // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2):
+    // the wait goes on. A connected one is told of this very peer.
+    if (this.#socket!.isConnected) this.#timeOut();
   }
 
   #send(socket: DatagramSocket): void {
@@ -340,7 +357,11 @@ export class Exchange implements Receiver {
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
-    socket.send(payload, target).catch((error) => this.#fail(error));
+    socket.send(payload, target).catch((error) => {
+      // The answer to an earlier datagram, told at the next one.
+      if (isRefusal(error)) this.onReceiveError(error);
+      else this.#fail(error);
+    });
   }
 
   /** How long to wait for an answer to the datagram that is now being sent. */

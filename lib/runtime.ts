@@ -7,6 +7,15 @@
 import { canonicalHostname, ipVersion } from "./address.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
+import { linuxEngineMissing, openLinuxSocket } from "./socket_linux.ts";
+
+/**
+ * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by
+ * recvmmsg and sendmmsg through FFI, which is many times as fast, needs Linux
+ * on x86-64 or arm64 and `--allow-ffi`, and tells a client of a closed port at
+ * once; `auto` takes `linux` where it can be had.
+ */
+export type Engine = "auto" | "deno" | "linux";
 
 /** Sockets, names and time. */
 export interface Runtime {
@@ -36,6 +45,15 @@ export const denoRuntime: Runtime = {
   after,
   afterExactly,
 };
+
+const linuxRuntime: Runtime = { ...denoRuntime, open: openLinuxSocket };
+
+/** The real system, with sockets made by one of the engines. */
+export function runtimeFor(engine: Engine): Runtime {
+  const isLinux = engine === "linux" ||
+    (engine === "auto" && linuxEngineMissing() === undefined);
+  return isLinux ? linuxRuntime : denoRuntime;
+}
 
 function after(ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms);

@@ -14,7 +14,7 @@ import {
   type Refusal,
   REFUSALS,
 } from "./guard.ts";
-import { denoRuntime, type Runtime } from "./runtime.ts";
+import { type Engine, type Runtime, runtimeFor } from "./runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -115,9 +115,22 @@ export interface ServeOptions {
    */
   onError?: (error: unknown, info?: DatagramInfo) => Reply | Promise<Reply>;
   /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine;
+  /**
+   * Whether to share the port with other servers that do (SO_REUSEPORT), on the
+   * linux engine: the kernel spreads the peers over them.
+   *
+   * @default {false}
+   */
+  reusePort?: boolean;
+  /**
    * Sockets and time; for tests.
    *
-   * @default {denoRuntime}
+   * @default {runtimeFor(engine)}
    */
   runtime?: Runtime;
 }
@@ -211,7 +224,9 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     handlerTimeoutMs = 10_000,
     guard = {},
     maxReplies,
-    runtime = denoRuntime,
+    engine = "deno",
+    reusePort = false,
+    runtime = runtimeFor(engine),
     signal,
     onListen,
     onError = () => undefined,
@@ -226,7 +241,13 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
   }
   if (guard !== false) requireGuardOptions(guard);
-  const socket = runtime.open({ hostname, port, maxDatagramBytes });
+  const socket = runtime.open({
+    hostname,
+    port,
+    maxDatagramBytes,
+    isServer: true,
+    reusePort,
+  });
   try {
     onListen?.(socket.addr);
   } catch (error) {
@@ -368,6 +389,12 @@ class Server implements UdpServer, Receiver {
     this.#stats.errors.send++;
     this.#report(error, { remoteAddr: datagram.remoteAddr });
     this.#done();
+  }
+
+  onUnsent(error: unknown, remoteAddr: UdpAddress, count: number): void {
+    this.#stats.replied -= count;
+    this.#stats.errors.send += count;
+    this.#report(error, { remoteAddr });
   }
 
   onReceiveError(error: unknown): void {

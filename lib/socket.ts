@@ -38,6 +38,8 @@ export interface Receiver {
   onReplied?(datagram: Datagram): void;
   /** The reply to this datagram could not be sent. */
   onReplyError?(error: unknown, datagram: Datagram): void;
+  /** So many replies to an address, told as replied, were not sent after all. */
+  onUnsent?(error: unknown, remoteAddr: UdpAddress, count: number): void;
   /** Receiving failed once, and goes on. */
   onReceiveError?(error: unknown): void;
 }
@@ -46,6 +48,11 @@ export interface Receiver {
 export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
+  /**
+   * Whether it is connected to {@linkcode OpenOptions.peer}: then a refusal is
+   * about that peer, and at once.
+   */
+  readonly isConnected: boolean;
   /**
    * Starts receiving; called once.
    *
@@ -83,4 +90,10 @@ export interface OpenOptions {
   port: number;
   /** Longer datagrams are dropped whole. */
   maxDatagramBytes: number;
+  /** The only peer, for engines that can connect a socket. */
+  peer?: UdpAddress;
+  /** Whether many datagrams are to be expected, from many peers. */
+  isServer?: boolean;
+  /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
+  reusePort?: boolean;
 }

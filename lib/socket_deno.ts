@@ -41,6 +41,8 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
 /** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
 export class DenoSocket implements DatagramSocket {
   readonly addr: UdpAddress;
+  /** Deno connects no UDP socket. */
+  readonly isConnected = false;
   readonly #conn: Deno.DatagramConn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;

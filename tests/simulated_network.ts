@@ -124,6 +124,7 @@ export class SimulatedNetwork {
 
 export class SimulatedSocket implements DatagramSocket {
   readonly addr: UdpAddress;
+  readonly isConnected = false;
   readonly #network: SimulatedNetwork;
   readonly #maxDatagramBytes: number;
   readonly #finished = Promise.withResolvers<void>();
