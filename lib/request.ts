@@ -157,7 +157,7 @@ export async function request(
     return await Promise.race([promise, aborted]);
   } finally {
     signal?.removeEventListener("abort", onAbort);
-    exchange?.close();
+    await exchange?.close();
   }
 }
 
@@ -273,6 +273,7 @@ export class Exchange implements Receiver {
   readonly #events: ExchangeEvents;
   readonly #peer: string;
   #socket: DatagramSocket | undefined;
+  #finished = Promise.resolve();
   #cancelTimer = () => {};
   #settled = false;
   #sentAt = 0;
@@ -300,15 +301,16 @@ export class Exchange implements Receiver {
       peer: target,
     });
     this.#socket = socket;
-    socket.start(this).catch((error) => this.#fail(error));
+    this.#finished = socket.start(this).catch((error) => this.#fail(error));
     this.#send(socket);
   }
 
-  /** Ends it, whatever its state. Closing twice does nothing. */
-  close(): void {
+  /** Ends it, whatever its state; resolves when its socket is closed. */
+  close(): Promise<void> {
     this.#settled = true;
     this.#cancelTimer();
     this.#socket?.close();
+    return this.#finished;
   }
 
   onDatagram(datagram: Datagram): void {

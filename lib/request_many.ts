@@ -220,7 +220,7 @@ class SeriesRun {
       signal?.removeEventListener("abort", abort);
       this.#cancelDeadline();
       this.#cancelNext();
-      for (const exchange of this.#exchanges()) exchange.close();
+      await Promise.all([...this.#exchanges()].map((one) => one.close()));
     }
   }
 

@@ -92,14 +92,11 @@ class LinuxSocket implements DatagramSocket {
   readonly isConnected: boolean;
   readonly #libc = loadLibc();
   readonly #fd: number;
-  readonly #wakeFd: number;
   readonly #maxDatagramBytes: number;
   readonly #family: number;
   readonly #batch: number;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
-  readonly #poll = new Memory(2 * POLLFD_BYTES);
-  readonly #wake = new Memory(8);
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   /** The datagram that the receiver is being told of, and may answer now. */
   #current: LentDatagram | undefined;
@@ -121,7 +118,6 @@ class LinuxSocket implements DatagramSocket {
     this.#fd = this.#check(
       symbols.socket(this.#family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
     );
-    this.#wakeFd = symbols.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     try {
       this.#configure(options);
       const name = new Memory(NAME_BYTES);
@@ -140,7 +136,7 @@ class LinuxSocket implements DatagramSocket {
       this.#check(symbols.getsockname(this.#fd, name.pointer, size.pointer));
       this.addr = decodeSockaddr(name.u8);
     } catch (error) {
-      this.#closeFds();
+      this.#closeFd();
       throw error;
     }
     // A wildcard socket answers from the address that was asked.
@@ -160,8 +156,6 @@ class LinuxSocket implements DatagramSocket {
       tellsLocal || coalesces,
     );
     this.#out = new SendBatch(this.#batch, segments);
-    const pollfds = this.#poll.u32;
-    pollfds.set([this.#fd, POLLIN, this.#wakeFd, POLLIN]);
   }
 
   async start(receiver: Receiver): Promise<void> {
@@ -171,7 +165,8 @@ class LinuxSocket implements DatagramSocket {
       await this.#run();
     } finally {
       this.#closed = true;
-      this.#closeFds();
+      await poller().cancel(this.#fd);
+      this.#closeFd();
     }
   }
 
@@ -230,10 +225,9 @@ class LinuxSocket implements DatagramSocket {
     if (this.#closed) return;
     this.#flush();
     this.#closed = true;
-    if (!this.#started) return this.#closeFds();
+    if (!this.#started) return this.#closeFd();
     // The loop closes the descriptor itself, when no poll uses it any more.
-    this.#wake.u32[0] = 1;
-    this.#libc.symbols.write(this.#wakeFd, this.#wake.pointer, 8n);
+    poller().cancel(this.#fd);
   }
 
   ref(): void {
@@ -295,12 +289,7 @@ class LinuxSocket implements DatagramSocket {
 
   /** Until something is there to receive, or the socket is being closed. */
   async #readable(): Promise<void> {
-    if (this.#keepsAlive) {
-      // Safety: the array that the thread reads and writes is a field, and
-      // `start` waits for this before it closes what is polled.
-      await this.#libc.symbols.poll(this.#poll.pointer, 2n, POLL_MS);
-      return;
-    }
+    if (this.#keepsAlive) return await poller().readable(this.#fd);
     // A thread would keep the process alive; a timer need not.
     await new Promise<void>((resolve) => {
       Deno.unrefTimer(setTimeout(resolve, UNREF_MS) as unknown as number);
@@ -438,10 +427,83 @@ class LinuxSocket implements DatagramSocket {
     return result;
   }
 
-  #closeFds(): void {
+  #closeFd(): void {
     this.#libc.symbols.close(this.#fd);
-    this.#libc.symbols.close(this.#wakeFd);
   }
+}
+
+/**
+ * One thread of Deno's pool that polls for all sockets with nothing to do: the
+ * pool is small, and clients have many sockets.
+ */
+class Poller {
+  readonly #libc = loadLibc();
+  readonly #waiting = new Map<number, () => void>();
+  readonly #wakeFd: number;
+  readonly #counter = new Memory(8);
+  /** The poll under way, and of what; there is none while nothing waits. */
+  #round: Promise<unknown> | undefined;
+  #polled: number[] = [];
+
+  constructor() {
+    const { eventfd } = this.#libc.symbols;
+    this.#wakeFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  }
+
+  /** Until there is something to receive, or the wait is cancelled. */
+  readable(fd: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.set(fd, resolve);
+      if (this.#round === undefined) this.#poll();
+      else this.#wake();
+    });
+  }
+
+  /** Ends a wait; resolves when the descriptor is in no poll any more. */
+  async cancel(fd: number): Promise<void> {
+    this.#waiting.get(fd)?.();
+    this.#waiting.delete(fd);
+    if (!this.#polled.includes(fd)) return;
+    this.#wake();
+    await this.#round;
+  }
+
+  async #poll(): Promise<void> {
+    while (this.#waiting.size > 0) {
+      const fds = [this.#wakeFd, ...this.#waiting.keys()];
+      const pollfds = new Memory(fds.length * POLLFD_BYTES);
+      fds.forEach((fd, i) => pollfds.u32.set([fd, POLLIN], 2 * i));
+      // Safety: `pollfds` is used after the call, so it outlives the call.
+      this.#round = this.#libc.symbols.poll(
+        pollfds.pointer,
+        BigInt(fds.length),
+        -1,
+      );
+      this.#polled = fds;
+      await this.#round;
+      this.#polled = [];
+      const { read } = this.#libc.symbols;
+      read(this.#wakeFd, this.#counter.pointer, 8n);
+      fds.forEach((fd, i) => {
+        const isReady = pollfds.u32[2 * i + 1]! >>> 16 !== 0;
+        if (!isReady || i === 0) return;
+        this.#waiting.get(fd)?.();
+        this.#waiting.delete(fd);
+      });
+    }
+    this.#round = undefined;
+  }
+
+  #wake(): void {
+    this.#counter.u32.set([1, 0]);
+    this.#libc.symbols.write(this.#wakeFd, this.#counter.pointer, 8n);
+  }
+}
+
+let sharedPoller: Poller | undefined;
+
+function poller(): Poller {
+  return sharedPoller ??= new Poller();
 }
 
 /** A datagram on loan. One object serves all that are settled at once. */
@@ -987,6 +1049,8 @@ const SYMBOLS = {
   },
   // int eventfd(unsigned, int)
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
+  // ssize_t read(int fd, void *, size_t)
+  read: { parameters: ["i32", "pointer", "u64"], result: "i64" },
   // ssize_t write(int fd, const void *, size_t)
   write: { parameters: ["i32", "pointer", "u64"], result: "i64" },
   // int close(int fd)
@@ -1082,7 +1146,6 @@ const TURN_MS = 1;
 /** So many receives within so long make a socket a fast one. */
 const STREAK = 8;
 const STREAK_MS = 3;
-const POLL_MS = 60_000;
 const UNREF_MS = 5;
 
 const NOTHING = new Uint8Array(0);

@@ -6,6 +6,7 @@ import { encode } from "../lib/encoding.ts";
 import { openDenoSocket } from "../lib/socket_deno.ts";
 import {
   client,
+  ENGINE,
   portOf,
   Program,
   programTest,
@@ -244,8 +245,10 @@ programTest("client without an answer says so and exits with 1", async () => {
   assertEquals(await client(args), {
     code: 1,
     stdout: "",
-    stderr: `client: No reply from ${target} to 2 datagrams: ` +
-      "lost on the way, a closed port, or a silent server\n",
+    stderr: `client: No reply from ${target} to ` +
+      (ENGINE === "linux"
+        ? "1 datagram: the system reports a closed port\n"
+        : "2 datagrams: lost on the way, a closed port, or a silent server\n"),
   });
   const asked = await client([...args, "--json"]);
   const { received, lost, rttMs, replies } = JSON.parse(asked.stdout);
@@ -543,6 +546,7 @@ const BAD_SERVER: Array<[string[], RegExp]> = [
     ["--echo", "--reply", "x"],
     /--echo, --stamp and --reply exclude each other/,
   ],
+  [["--engine", "fast"], /--engine: 'fast' is not deno, linux or auto/],
   [["--stateless"], /--stateless needs --stamp/],
   [["--rate-limit", "-1"], /--rate-limit: '-1' is not a whole number/],
   [
@@ -626,8 +630,11 @@ programTest(
   "without the permission to use the network both say which",
   async () => {
     const permissions = ["--no-prompt"];
-    await using s = server([], permissions);
-    for (const ended of [await s.ended(), await client([], { permissions })]) {
+    const args = ["--engine", "deno"];
+    await using s = server(args, permissions);
+    for (
+      const ended of [await s.ended(), await client(args, { permissions })]
+    ) {
       assertEquals([ended.code, ended.stdout], [2, ""]);
       assertMatch(ended.stderr, /^(server|client): [^\n]*--allow-net[^\n]*\n$/);
     }
@@ -650,14 +657,38 @@ programTest(
       "--no-config",
       `--import-map=data:application/json,${JSON.stringify({ imports })}`,
     ];
-    await using s = server([], permissions);
-    for (const ended of [await s.ended(), await client([], { permissions })]) {
+    const args = ["--engine", "deno"];
+    await using s = server(args, permissions);
+    for (
+      const ended of [await s.ended(), await client(args, { permissions })]
+    ) {
       assertEquals([ended.code, ended.stdout], [2, ""]);
       assertMatch(
         ended.stderr,
         /^(server|client): [^\n]*--unstable-net[^\n]*\n$/,
       );
     }
+  },
+);
+
+programTest(
+  "the linux engine says what it is missing, and auto does without",
+  async () => {
+    const permissions = ["--allow-net", "--no-prompt"];
+    await using s = server(["-p", "0", "--engine", "linux"], permissions);
+    const { code, stderr } = await s.ended();
+    assertEquals(code, 2);
+    assertMatch(
+      stderr,
+      /^server: Cannot use the linux engine: it needs [^\n]+\n$/,
+    );
+    await using auto = server(
+      ["-p", "0", "--engine", "auto", "-q"],
+      permissions,
+    );
+    const target = `127.0.0.1:${await portOf(auto)}`;
+    const args = [target, "--engine", "auto"];
+    assertEquals((await client(args, { permissions })).code, 0);
   },
 );
 

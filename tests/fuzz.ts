@@ -23,6 +23,7 @@ import {
 import {
   decimal,
   duration,
+  ENGINE_FLAG,
   type Flags,
   host,
   integer,
@@ -40,7 +41,7 @@ import {
   encodeReflector,
   encodeSender,
 } from "../lib/stamp.ts";
-import { openDenoSocket } from "../lib/socket_deno.ts";
+import { type Engine, runtimeFor } from "../lib/runtime.ts";
 import { seededRandom } from "./simulated_network.ts";
 
 export interface FuzzOptions {
@@ -49,10 +50,13 @@ export interface FuzzOptions {
   count: number;
   /** Ends after so long in any case. */
   ms: number;
+  engine?: Engine;
 }
 
 /** Runs all targets; throws at the first input that one of them fails on. */
-export async function fuzz({ seed, count, ms }: FuzzOptions): Promise<string> {
+export async function fuzz(
+  { seed, count, ms, engine = "deno" }: FuzzOptions,
+): Promise<string> {
   const random = new Random(seed);
   const end = performance.now() + ms;
   let inputs = 0;
@@ -67,7 +71,7 @@ export async function fuzz({ seed, count, ms }: FuzzOptions): Promise<string> {
       }
     }
   }
-  const served = await fuzzServer(random, count, end);
+  const served = await fuzzServer(random, count, end, engine);
   return `${inputs} inputs for each of ${Object.keys(DECODERS).length} ` +
     `decoders, ${served} datagrams for the server, seed ${seed}`;
 }
@@ -77,8 +81,10 @@ async function fuzzServer(
   random: Random,
   count: number,
   end: number,
+  engine: Engine,
 ): Promise<number> {
   await using server = serve({
+    engine,
     maxDatagramBytes: 2000,
     maxInFlight: 16,
     handlerTimeoutMs: 50,
@@ -99,7 +105,7 @@ async function fuzzServer(
         return data;
     }
   });
-  const socket = openDenoSocket({
+  const socket = runtimeFor(engine).open({
     hostname: "127.0.0.1",
     port: 0,
     maxDatagramBytes: 65_527,
@@ -113,7 +119,7 @@ async function fuzzServer(
       await socket.send(random.bytes(random.integer(size + 1)), server.addr);
     }
     const good = encode(`good client ${sent}\xff`);
-    const options = { timeoutMs: 200, retries: 5 };
+    const options = { timeoutMs: 200, retries: 5, engine };
     const { data } = await request(server.addr, good, options);
     assertEquals(data, good);
   }
@@ -322,10 +328,11 @@ if (import.meta.main) {
   const { given } = parseFlags({
     seed: { value: "N", parse: integer(0, 2 ** 31), help: "" },
     count: { value: "N", parse: integer(1, 1_000_000_000), help: "" },
+    engine: ENGINE_FLAG,
     seconds: { value: "N", parse: integer(1, 3600), help: "" },
   }, Deno.args);
   const seed = given.seed ?? Math.floor(Math.random() * 2 ** 31);
   const count = given.count ?? 100_000;
   const ms = 1000 * (given.seconds ?? 60);
-  console.log(await fuzz({ seed, count, ms }));
+  console.log(await fuzz({ seed, count, ms, engine: given.engine ?? "deno" }));
 }

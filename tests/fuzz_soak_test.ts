@@ -1,15 +1,15 @@
 /** A short run of each of the two programs. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { fuzz } from "./fuzz.ts";
-import { netTest } from "./helpers.ts";
+import { ENGINE, netTest } from "./helpers.ts";
 import { soak } from "./soak.ts";
 
 netTest("a short fuzz finds nothing", async () => {
-  const done = await fuzz({ seed: 1, count: 500, ms: 60_000 });
+  const done = await fuzz({ seed: 1, count: 500, ms: 60_000, engine: ENGINE });
   assertMatch(done, /^500 inputs for each of 14 decoders, 500 datagrams/);
 });
 
 netTest("a short soak finds nothing", async () => {
-  const { lines, faults } = await soak(1000);
+  const { lines, faults } = await soak(1000, ENGINE);
   assertEquals(faults, [], lines.join("\n"));
 });

@@ -1,4 +1,6 @@
 /** What the tests share that use real sockets and real programs. */
+import type { Engine } from "../lib/runtime.ts";
+import { linuxEngineMissing } from "../lib/socket_linux.ts";
 import { TextLineStream } from "./text_lines.ts";
 
 const [net, run, read] = await Promise.all(
@@ -10,6 +12,13 @@ const [net, run, read] = await Promise.all(
 /** Why tests are ignored, if some are. */
 export const IGNORED_NOTE = net && run && read ? undefined : "Ignored: " +
   "tests that need the network or run programs; `deno task test` runs them.";
+
+/** The engine that all real sockets use: `deno test … -- --engine linux`. */
+export const ENGINE: Engine =
+  Deno.args[0] === "--engine" && Deno.args[1] === "linux" ? "linux" : "deno";
+
+// The C library stays loaded: done here, it is no leak of the first test.
+if (ENGINE === "linux") linuxEngineMissing();
 
 type TestFn = (t: Deno.TestContext) => void | Promise<void>;
 
@@ -126,7 +135,12 @@ export class Program implements AsyncDisposable {
   }
 }
 
-const PERMISSIONS = ["--allow-net", "--no-prompt"];
+const PERMISSIONS = [
+  "--allow-net",
+  "--no-prompt",
+  ...(ENGINE === "linux" ? ["--allow-ffi"] : []),
+];
+const ENGINE_ARGS = ENGINE === "linux" ? ["--engine", "linux"] : [];
 
 /** The server as its users start it. */
 export function server(args: string[], permissions = PERMISSIONS): Program {
@@ -134,6 +148,7 @@ export function server(args: string[], permissions = PERMISSIONS): Program {
     "run",
     ...permissions,
     "server.ts",
+    ...ENGINE_ARGS,
     ...args,
   ]);
 }
@@ -147,7 +162,7 @@ export async function client(
   } = {},
 ): Promise<Ended> {
   const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, "client.ts", ...args],
+    args: ["run", ...permissions, "client.ts", ...ENGINE_ARGS, ...args],
     cwd: ROOT,
     env: { NO_COLOR: "1" },
     stdin: stdin === undefined ? "null" : "piped",

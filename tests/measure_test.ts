@@ -8,7 +8,7 @@ import {
 } from "../lib/measure.ts";
 import { type ReflectorOptions, stampReflector } from "../lib/reflector.ts";
 import { serve } from "../lib/serve.ts";
-import { netTest } from "./helpers.ts";
+import { ENGINE, netTest } from "./helpers.ts";
 import { Relay } from "./relay.ts";
 import {
   CLIENT_HOST,
@@ -284,7 +284,7 @@ Deno.test("measure() checks its options at once", () => {
 netTest(
   "measure() reports what a relay over real sockets did, exactly",
   async () => {
-    await using server = serve({}, stampReflector());
+    await using server = serve({ engine: ENGINE }, stampReflector());
     const random = seededRandom(11);
     let passed = 0;
     await using relay = new Relay(server.addr, (way) => {

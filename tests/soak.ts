@@ -8,11 +8,11 @@
 // deno-lint-ignore-file no-console -- it is a program
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
-import { decimal, parseFlags } from "../lib/flags.ts";
+import { decimal, ENGINE_FLAG, parseFlags } from "../lib/flags.ts";
 import { statsLine } from "../lib/report.ts";
 import { request } from "../lib/request.ts";
 import { serve, type UdpServer } from "../lib/serve.ts";
-import { openDenoSocket } from "../lib/socket_deno.ts";
+import { type Engine, runtimeFor } from "../lib/runtime.ts";
 
 /** What a soak found. */
 export interface SoakReport {
@@ -22,8 +22,12 @@ export interface SoakReport {
 }
 
 /** Runs mixed load for so long. */
-export async function soak(ms: number): Promise<SoakReport> {
+export async function soak(
+  ms: number,
+  engine: Engine = "deno",
+): Promise<SoakReport> {
   const server = serve({
+    engine,
     hostname: "127.0.0.1",
     maxDatagramBytes: 4000,
     maxInFlight: 64,
@@ -34,8 +38,8 @@ export async function soak(ms: number): Promise<SoakReport> {
   const warm = start + ms / 5;
   const end = start + ms;
   const load = Promise.all([
-    ...Array.from({ length: 4 }, (_, i) => goodClient(server, i, end)),
-    badClient(server, end),
+    ...Array.from({ length: 4 }, (_, i) => goodClient(server, i, end, engine)),
+    badClient(server, end, engine),
   ]);
   await until(warm);
   const before = memory();
@@ -90,12 +94,13 @@ async function goodClient(
   server: UdpServer,
   id: number,
   end: number,
+  engine: Engine,
 ): Promise<GoodCounts> {
   const counts = { asked: 0, answered: 0, resent: 0, wrong: 0 };
   while (performance.now() < end) {
     const payload = encode(`\0${id} ${counts.asked++}`);
     try {
-      const options = { timeoutMs: 1000, retries: 2 };
+      const options = { timeoutMs: 1000, retries: 2, engine };
       const { data, attempts } = await request(server.addr, payload, options);
       counts.answered++;
       counts.resent += attempts - 1;
@@ -108,8 +113,12 @@ async function goodClient(
 }
 
 /** Sends what the server should survive; returns how many datagrams. */
-async function badClient(server: UdpServer, end: number): Promise<number> {
-  const socket = openDenoSocket({
+async function badClient(
+  server: UdpServer,
+  end: number,
+  engine: Engine,
+): Promise<number> {
+  const socket = runtimeFor(engine).open({
     hostname: "127.0.0.1",
     port: 0,
     maxDatagramBytes: 65_507,
@@ -196,9 +205,13 @@ function until(time: number): Promise<void> {
 
 if (import.meta.main) {
   const { given } = parseFlags({
+    engine: ENGINE_FLAG,
     minutes: { value: "N", parse: decimal(10_000), help: "" },
   }, Deno.args);
-  const { lines, faults } = await soak(60_000 * (given.minutes ?? 1));
+  const { lines, faults } = await soak(
+    60_000 * (given.minutes ?? 1),
+    given.engine,
+  );
   for (const line of lines) console.log(line);
   for (const fault of faults) console.error(`fault: ${fault}`);
   Deno.exit(faults.length > 0 ? 1 : 0);
