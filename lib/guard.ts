@@ -86,6 +86,9 @@ export class Guard {
   readonly #buckets = new RecentMap<string, Bucket>(MAX_NETWORKS);
   readonly #flows = new RecentMap<string, Flow>(MAX_FLOWS);
   #random = 1;
+  #lastRemote: UdpAddress | undefined;
+  #lastRefusal: Refusal | undefined;
+  #lastFlow: { remote: UdpAddress; flow: Flow } | undefined;
 
   /**
    * Makes a guard.
@@ -111,11 +114,12 @@ export class Guard {
 
   /** Whether this datagram may be answered at all. */
   admit(remote: UdpAddress, data: Uint8Array): Refusal | undefined {
-    if (ANSWERING_PORTS.has(remote.port)) return "port";
-    if (remote.port === this.#local.port && this.#isSelf(remote.hostname)) {
-      return "self";
+    // An engine that gives one peer the same object has it judged once.
+    if (remote !== this.#lastRemote) {
+      this.#lastRemote = remote;
+      this.#lastRefusal = this.#judge(remote);
     }
-    if (!isUnicast(remote.hostname)) return "source";
+    if (this.#lastRefusal !== undefined) return this.#lastRefusal;
     // A loop has datagrams to spare: looking at one in eight, by a linear
     // congruential generator so that no pattern of traffic escapes, keeps the
     // cost of looking down.
@@ -136,9 +140,10 @@ export class Guard {
       const allowed = maxAmplification * (data.length + headers);
       if (answer.length + headers > allowed) return "amplification";
     }
+    // An echo returns what it got, and needs no look.
     if (
-      answer.length === data.length && fixedReplies.has(answer) &&
-      equal(answer, data)
+      answer.length === data.length && answer !== data &&
+      fixedReplies.has(answer) && equal(answer, data)
     ) {
       return "ownReply";
     }
@@ -146,6 +151,13 @@ export class Guard {
       return "rate";
     }
     return undefined;
+  }
+
+  /** What is wrong with an address, whatever it sends. */
+  #judge({ hostname, port }: UdpAddress): Refusal | undefined {
+    if (ANSWERING_PORTS.has(port)) return "port";
+    if (port === this.#local.port && this.#isSelf(hostname)) return "self";
+    return isUnicast(hostname) ? undefined : "source";
   }
 
   #isSelf(hostname: string): boolean {
@@ -179,15 +191,10 @@ export class Guard {
    * replies. A client that does so looks the same; it loses one datagram in
    * more than {@linkcode MIN_LOOP}.
    */
-  #isLoop({ hostname, port }: UdpAddress, data: Uint8Array): boolean {
-    const key = `${hostname} ${port}`;
+  #isLoop(remote: UdpAddress, data: Uint8Array): boolean {
     const payload = fingerprint(data);
     const now = this.#now();
-    const flow = this.#flows.get(key);
-    if (flow === undefined) {
-      this.#flows.set(key, { payload, since: now, at: now, count: 1 });
-      return false;
-    }
+    const flow = this.#flowOf(remote, payload, now);
     const goesOn = payload === flow.payload && now - flow.at < MAX_PAUSE_MS;
     flow.at = now;
     if (goesOn) {
@@ -196,8 +203,20 @@ export class Guard {
     }
     flow.payload = payload;
     flow.since = now;
-    flow.count = 1;
+    flow.count = 0;
     return goesOn;
+  }
+
+  #flowOf(remote: UdpAddress, payload: number, now: number): Flow {
+    if (this.#lastFlow?.remote === remote) return this.#lastFlow.flow;
+    const key = `${remote.hostname} ${remote.port}`;
+    let flow = this.#flows.get(key);
+    if (flow === undefined) {
+      flow = { payload, since: now, at: now, count: 0 };
+      this.#flows.set(key, flow);
+    }
+    this.#lastFlow = { remote, flow };
+    return flow;
   }
 }
 

@@ -309,12 +309,15 @@ class LinuxSocket implements DatagramSocket {
         continue;
       }
       // An empty datagram is one too.
-      let at = 0;
-      do {
+      const views = batch.views(message, segment);
+      for (let i = 0, at = 0; i === 0 || at < length; i++, at += segment) {
         const size = Math.min(segment, length - at);
-        this.#handOutOne(batch.view(message, at, size), from, message);
-        at += size;
-      } while (at < length && !this.#closed);
+        const data = size === segment
+          ? views[i] ??= batch.view(message, at, size)
+          : batch.view(message, at, size);
+        this.#handOutOne(data, from, message);
+        if (this.#closed) break;
+      }
     }
     this.#current = undefined;
   }
@@ -623,17 +626,19 @@ class ReceiveBatch {
     return this.#addresses.get(this.#names.u8, message * NAME_BYTES);
   }
 
-  /** A part of a message. Views of equal size are made once for a buffer. */
+  /** A part of a message. */
   view(message: number, at: number, size: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#buffers[message]!.buffer, at, size);
+  }
+
+  /** Where the views of one size are kept, which are made once for a buffer. */
+  views(message: number, size: number): Uint8Array<ArrayBuffer>[] {
     const views = this.#views[message]!;
-    const { buffer } = this.#buffers[message]!;
     if (views.size !== size) {
-      if (at > 0) return new Uint8Array(buffer, at, size);
       views.size = size;
       views.list = [];
     }
-    const index = size === 0 ? 0 : at / size;
-    return views.list[index] ??= new Uint8Array(buffer, at, size);
+    return views.list;
   }
 
   /** The size of the datagrams that the kernel put together; 0 if it did not. */
