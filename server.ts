@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatAddress, parsePort } from "./lib/address.ts";
+import { parsePort } from "./lib/address.ts";
 import {
   complain,
   EXIT_OK,
@@ -19,26 +19,22 @@ import {
   decimal,
   ENGINE_FLAG,
   type Flags,
+  type Given,
   host,
   integer,
   parseFlags,
   usage,
   UsageError,
 } from "./lib/flags.ts";
-import { guardLimits } from "./lib/guard.ts";
+import { statsLine } from "./lib/report.ts";
 import {
-  errorMessage,
-  exchangeJson,
-  exchangeLines,
-  listeningLine,
-  refusalLine,
-  statsLine,
-} from "./lib/report.ts";
-import { stampReflector } from "./lib/reflector.ts";
-import { packetLine } from "./lib/report_stamp.ts";
-import { echo, fixedReply } from "./lib/responders.ts";
+  listeningText,
+  runServer,
+  type ServerOutput,
+  type ServerPlan,
+} from "./lib/server_run.ts";
+import { runWorkers } from "./lib/server_workers.ts";
 import { STAMP_PORT } from "./lib/stamp.ts";
-import { type Handler, serve } from "./lib/serve.ts";
 
 const DEFAULTS = { host: "127.0.0.1", port: 20_001, reply: "Hello UDP Client" };
 
@@ -76,6 +72,11 @@ const FLAGS = {
       "answer with at most X times the bytes of a request; 0 is no limit (3)",
   },
   engine: ENGINE_FLAG,
+  workers: {
+    value: "N",
+    parse: integer(1, 256),
+    help: "serve with N threads on one port, on the linux engine (1)",
+  },
   count: {
     short: "c",
     value: "N",
@@ -106,64 +107,59 @@ async function main(args: string[]): Promise<number> {
     throw new UsageError("--stateless needs --stamp");
   }
 
-  const reflector = given.stamp
-    ? stampReflector({ stateless: given.stateless })
-    : undefined;
-  const answer = reflector ??
-    (given.echo ? echo() : fixedReply(given.reply ?? DEFAULTS.reply));
-  const lines = given.stamp ? packetLine : exchangeLines;
-  const shown: Handler = (data, info) => {
-    // The reply first: a reflector tells how long it took.
-    const reply = answer(data, info);
-    out.write(
-      given.json
-        ? JSON.stringify(exchangeJson(data, info.remoteAddr))
-        : lines(data, info.remoteAddr),
-    );
-    return reply;
-  };
+  const { workers = 1 } = given;
+  if (workers > 1 && given.engine === undefined) given.engine = "linux";
+  if (workers > 1 && given.engine === "deno") {
+    throw new UsageError("--workers needs --engine linux");
+  }
+  if (workers > 1 && given.count !== undefined) {
+    throw new UsageError("--workers and --count exclude each other");
+  }
+
   const log = new Throttle((message) => complain("server", message));
-  const guard = {
-    ...(given["rate-limit"] !== undefined &&
-      { rateLimit: given["rate-limit"] }),
-    ...(given["max-amplification"] !== undefined &&
-      { maxAmplification: given["max-amplification"] }),
+  const plan = planOf(given);
+  const output: ServerOutput = {
+    line: (text) => out.write(text),
+    log: (kind, message) => log.say(kind, message),
+    listening: (addr) => out.write(listeningText(plan, addr)),
   };
-  const server = serve({
-    hostname: given.host ?? DEFAULTS.host,
-    port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
-    guard,
-    engine: given.engine ?? "deno",
-    ...(given.count !== undefined && { maxReplies: given.count }),
-    onListen: (addr) => {
-      const limits = guardLimits(guard, addr);
-      out.write(
-        given.json
-          ? JSON.stringify({ type: "listening", ...addr, ...limits })
-          : listeningLine(addr, limits.rateLimit),
-      );
-    },
-    onRefuse: (reason, info) => log.say(reason, refusalLine(reason, info)),
-    onError: (error, info) => {
-      const peer = info === undefined
-        ? ""
-        : `${formatAddress(info.remoteAddr)}: `;
-      log.say("error", peer + errorMessage(error));
-    },
-  }, given.quiet ? answer : shown);
+  const server = workers === 1
+    ? runServer(plan, output)
+    : await runWorkers(plan, workers, output);
   onInterrupt(() => server.shutdown());
   try {
     await server.finished;
   } finally {
-    const stats = server.stats();
-    const stamp = reflector && { stamp: reflector.stats() };
+    const { server: stats, reflector } = server.counts();
     if (given.json) {
+      const stamp = reflector && { stamp: reflector };
       out.write(JSON.stringify({ type: "summary", ...stats, ...stamp }));
     }
     await out.flush();
-    if (!given.json) note(statsLine(stats, stamp?.stamp));
+    if (!given.json) note(statsLine(stats, reflector));
   }
   return EXIT_OK;
+}
+
+function planOf(given: Given<typeof FLAGS>): ServerPlan {
+  return {
+    hostname: given.host ?? DEFAULTS.host,
+    port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
+    answer: given.stamp ? "stamp" : given.echo ? "echo" : "reply",
+    reply: given.reply ?? DEFAULTS.reply,
+    stateless: given.stateless,
+    guard: {
+      ...(given["rate-limit"] !== undefined &&
+        { rateLimit: given["rate-limit"] }),
+      ...(given["max-amplification"] !== undefined &&
+        { maxAmplification: given["max-amplification"] }),
+    },
+    engine: given.engine ?? "deno",
+    reusePort: false,
+    maxReplies: given.count,
+    quiet: given.quiet,
+    json: given.json,
+  };
 }
 
 const USAGE = `Answers UDP datagrams.

@@ -27,6 +27,11 @@ export function netTest(name: string, fn: TestFn): void {
   Deno.test({ name, ignore: !net, fn });
 }
 
+/** A test of what only the linux engine can do, run where it is chosen. */
+export function linuxTest(name: string, fn: TestFn): void {
+  Deno.test({ name: `${name} (linux engine)`, ignore: ENGINE !== "linux", fn });
+}
+
 /** A test that runs programs; ignored where one of `needs` is missing. */
 export function programTest(
   name: string,
@@ -138,7 +143,7 @@ export class Program implements AsyncDisposable {
 const PERMISSIONS = [
   "--allow-net",
   "--no-prompt",
-  ...(ENGINE === "linux" ? ["--allow-ffi"] : []),
+  ...(ENGINE === "linux" ? ["--allow-ffi", "--allow-read"] : []),
 ];
 const ENGINE_ARGS = ENGINE === "linux" ? ["--engine", "linux"] : [];
 

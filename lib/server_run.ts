@@ -1,0 +1,114 @@
+/**
+ * What `server.ts` runs, in its own thread or in workers: a plan that can be
+ * sent to a worker, and the lines that come of it.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "./address.ts";
+import { guardLimits, type GuardOptions } from "./guard.ts";
+import { type ReflectorStats, stampReflector } from "./reflector.ts";
+import {
+  errorMessage,
+  exchangeJson,
+  exchangeLines,
+  listeningLine,
+  refusalLine,
+} from "./report.ts";
+import { packetLine } from "./report_stamp.ts";
+import { echo, fixedReply } from "./responders.ts";
+import type { Engine } from "./runtime.ts";
+import { type Handler, serve, type ServerStats } from "./serve.ts";
+
+/** What to serve, and where; nothing but data. */
+export interface ServerPlan {
+  hostname: string;
+  port: number;
+  answer: "reply" | "echo" | "stamp";
+  reply: string;
+  stateless: boolean;
+  guard: GuardOptions;
+  engine: Engine;
+  reusePort: boolean;
+  maxReplies: number | undefined;
+  quiet: boolean;
+  json: boolean;
+}
+
+/** Where the lines go. */
+export interface ServerOutput {
+  /** A line, or two, for stdout. */
+  line(text: string): void;
+  /** A complaint, of a kind that may come often. */
+  log(kind: string, message: string): void;
+  /** The server is bound. */
+  listening(addr: UdpAddress): void;
+}
+
+/** All that a server has counted. */
+export interface ServerCounts {
+  server: ServerStats;
+  reflector?: ReflectorStats;
+}
+
+/** A server at work, in one thread or in many. */
+export interface RunningServer {
+  readonly finished: Promise<void>;
+  shutdown(): void;
+  counts(): ServerCounts;
+}
+
+/** Starts the server of a plan in this thread. */
+export function runServer(
+  plan: ServerPlan,
+  output: ServerOutput,
+): RunningServer {
+  const reflector = plan.answer === "stamp"
+    ? stampReflector({ stateless: plan.stateless })
+    : undefined;
+  const answer = reflector ??
+    (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
+  const lines = plan.answer === "stamp" ? packetLine : exchangeLines;
+  const shown: Handler = (data, info) => {
+    // The reply first: a reflector tells how long it took.
+    const reply = answer(data, info);
+    output.line(
+      plan.json
+        ? JSON.stringify(exchangeJson(data, info.remoteAddr))
+        : lines(data, info.remoteAddr),
+    );
+    return reply;
+  };
+  const { hostname, port, guard, engine, reusePort, maxReplies } = plan;
+  const server = serve({
+    hostname,
+    port,
+    guard,
+    engine,
+    reusePort,
+    ...(maxReplies !== undefined && { maxReplies }),
+    onListen: (addr) => output.listening(addr),
+    onRefuse: (reason, info) => output.log(reason, refusalLine(reason, info)),
+    onError: (error, info) => {
+      const peer = info === undefined
+        ? ""
+        : `${formatAddress(info.remoteAddr)}: `;
+      output.log("error", peer + errorMessage(error));
+    },
+  }, plan.quiet ? answer : shown);
+  return {
+    finished: server.finished,
+    shutdown: () => server.shutdown(),
+    counts: () => ({
+      server: server.stats(),
+      ...(reflector && { reflector: reflector.stats() }),
+    }),
+  };
+}
+
+/** The line about a bound server. */
+export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
+  const limits = guardLimits(plan.guard, addr);
+  return plan.json
+    ? JSON.stringify({ type: "listening", ...addr, ...limits })
+    : listeningLine(addr, limits.rateLimit);
+}

@@ -1,0 +1,250 @@
+/**
+ * `deno task bench`: the server beside its peers, all in one run.
+ *
+ * Every peer that is installed is started once, on the first processor; the
+ * load comes from the last one. Rounds are interleaved, so that what else the
+ * machine does hits all alike; ratios are of the same round. Linux only.
+ */
+// deno-lint-ignore-file no-console -- it is a program
+import { decimal, integer, parseFlags } from "../../lib/flags.ts";
+import { summarize } from "../../lib/statistics.ts";
+
+/** A program to compare; `build` makes it, and is tried once. */
+interface Peer {
+  name: string;
+  build?: string[];
+  command: string[];
+}
+
+interface Scenario {
+  name: string;
+  window: number;
+  size: number;
+  /** As `load.c` takes it. */
+  flows: number;
+}
+
+interface Measured {
+  repliesPerSecond: number;
+  lost: number;
+  wrong: number;
+  medianUs: number | null;
+}
+
+const here = (path: string) => new URL(path, import.meta.url).pathname;
+const out = await Deno.makeTempDir();
+const DENO = Deno.execPath();
+const SERVER = here("../../server.ts");
+const OURS = ["run", "--allow-net", "--allow-ffi", SERVER, "--echo", "--quiet"];
+
+const PEERS: Peer[] = [
+  {
+    name: "roundtrip linux",
+    command: [DENO, ...OURS, "--engine", "linux", "-p"],
+  },
+  { name: "roundtrip deno", command: [DENO, ...OURS, "-p"] },
+  {
+    name: "C",
+    build: ["cc", "-O2", "-o", `${out}/echo`, here("peers/echo.c")],
+    command: [`${out}/echo`],
+  },
+  { name: "C with GRO", command: [`${out}/echo`, "PORT", "gro"] },
+  {
+    name: "Go",
+    build: ["go", "build", "-o", `${out}/go`, here("peers/echo.go")],
+    command: [`${out}/go`],
+  },
+  { name: "Bun", command: ["bun", here("peers/echo_bun.mjs")] },
+  { name: "Node", command: ["node", here("peers/echo_node.mjs")] },
+  { name: "Python", command: ["python3", here("peers/echo.py")] },
+  { name: "asyncio", command: ["python3", here("peers/echo_asyncio.py")] },
+];
+
+const SCENARIOS: Scenario[] = [
+  { name: "1 flow, window 1, 16 B", window: 1, size: 16, flows: 1 },
+  { name: "1 flow, window 32, 16 B", window: 32, size: 16, flows: 1 },
+  { name: "1 flow, window 256, 16 B", window: 256, size: 16, flows: 1 },
+  { name: "1 flow, window 32, 512 B", window: 32, size: 512, flows: 1 },
+  { name: "1 flow, window 32, 1400 B", window: 32, size: 1400, flows: 1 },
+  { name: "32 flows, 16 B", window: 32, size: 16, flows: 32 },
+  { name: "256 flows, 16 B", window: 256, size: 16, flows: 256 },
+  { name: "1 flow, segmented, 16 B", window: 1024, size: 16, flows: 0 },
+];
+
+async function main(): Promise<number> {
+  const { given } = parseFlags({
+    seconds: { value: "N", parse: decimal(60), help: "" },
+    rounds: { value: "N", parse: integer(1, 100), help: "" },
+    only: { value: "TEXT", parse: String, help: "" },
+    json: { value: "FILE", parse: String, help: "" },
+  }, Deno.args);
+  const { seconds = 0.5, rounds = 5, only = "" } = given;
+  if (!await ran(["cc", "-O2", "-o", `${out}/load`, here("load.c")])) {
+    console.error("bench: needs a C compiler, cc, for its load generator");
+    return 2;
+  }
+  for (const peer of PEERS) {
+    if (peer.build !== undefined) await ran(peer.build);
+  }
+  await describe(seconds, rounds);
+  const raw: Record<string, Record<string, Measured[]>> = {};
+  for (const scenario of SCENARIOS) {
+    if (!scenario.name.includes(only)) continue;
+    // Anew for each: some peers do not survive a load that goes away.
+    const running = await startAll();
+    const results = await measureAll(running, scenario, seconds, rounds);
+    await Promise.all(running.map(stop));
+    raw[scenario.name] = Object.fromEntries(results);
+    show(scenario, results);
+  }
+  if (given.json !== undefined) {
+    await Deno.writeTextFile(given.json, JSON.stringify(raw, null, 2));
+  }
+  await Deno.remove(out, { recursive: true });
+  const wrong = Object.values(raw)
+    .flatMap((peers) => Object.values(peers).flat())
+    .reduce((sum, measured) => sum + measured.wrong, 0);
+  if (wrong > 0) console.error(`bench: ${wrong} replies were wrong`);
+  return wrong > 0 ? 1 : 0;
+}
+
+interface Running {
+  peer: Peer;
+  port: number;
+  process: Deno.ChildProcess;
+}
+
+/** Starts all peers; one that is not there, or not able, is left out. */
+async function startAll(): Promise<Running[]> {
+  const started = PEERS.flatMap((peer, i) => {
+    const port = 21_100 + i;
+    const [command, ...args] = peer.command.includes("PORT")
+      ? peer.command.map((arg) => arg === "PORT" ? `${port}` : arg)
+      : [...peer.command, `${port}`];
+    return [{ peer, port, process: pinned(0, [command!, ...args]).spawn() }];
+  });
+  const ended = new Set<Running>();
+  for (const running of started) {
+    running.process.status.then(() => ended.add(running));
+  }
+  await new Promise<void>((resolve) => setTimeout(resolve, 1500));
+  return started.filter((running) => !ended.has(running));
+}
+
+async function stop({ process }: Running): Promise<void> {
+  try {
+    process.kill("SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+  await process.status;
+}
+
+async function measureAll(
+  running: Running[],
+  scenario: Scenario,
+  seconds: number,
+  rounds: number,
+): Promise<Map<string, Measured[]>> {
+  const results = new Map<string, Measured[]>();
+  for (let round = -1; round < rounds; round++) {
+    for (const { peer, port } of running) {
+      const measured = await load(port, scenario, seconds);
+      // The first round is for compilers that work while a program runs.
+      if (round < 0) results.set(peer.name, []);
+      else results.get(peer.name)!.push(measured);
+    }
+  }
+  return results;
+}
+
+async function load(
+  port: number,
+  { window, size, flows }: Scenario,
+  seconds: number,
+): Promise<Measured> {
+  const args = [port, window, size, flows, seconds].map(String);
+  const last = navigator.hardwareConcurrency - 1;
+  const { stdout } = await pinned(last, [`${out}/load`, ...args], "piped")
+    .output();
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** Medians with their range, and our ratio to each peer, round by round. */
+function show(scenario: Scenario, results: Map<string, Measured[]>): void {
+  console.log(`\n${scenario.name}`);
+  const isLatency = scenario.window === 1;
+  const value = ({ medianUs, repliesPerSecond }: Measured) =>
+    isLatency ? medianUs! : repliesPerSecond / 1000;
+  const ours = results.get("roundtrip linux") ?? results.get("roundtrip deno")!;
+  const deno = results.get("roundtrip deno")!;
+  for (const [name, rounds] of results) {
+    const { min, median, max } = summarize(rounds.map(value))!;
+    const ratio = (own: Measured[]) =>
+      summarize(own.map((one, i) => value(one) / value(rounds[i]!)))!.median;
+    const lost = rounds.reduce((sum, one) => sum + one.lost, 0);
+    const wrong = rounds.reduce((sum, one) => sum + one.wrong, 0);
+    console.log(
+      [
+        name.padEnd(16),
+        median.toFixed(1).padStart(9),
+        isLatency ? "us" : "k/s",
+        `${min.toFixed(1)} … ${max.toFixed(1)}`.padStart(20),
+        `linux/it ${shown(ratio(ours))}`.padStart(15),
+        `deno/it ${shown(ratio(deno))}`.padStart(14),
+        ...(lost > 0 ? [`${lost} lost`] : []),
+        ...(wrong > 0 ? [`${wrong} WRONG`] : []),
+      ].join("  "),
+    );
+  }
+}
+
+/** A peer that stopped answering has no ratio. */
+function shown(ratio: number): string {
+  return Number.isFinite(ratio) ? ratio.toFixed(2) : "n/a";
+}
+
+async function describe(seconds: number, rounds: number): Promise<void> {
+  const kernel = await output("uname", "-sr");
+  const model = await output("grep", "-m1", "model name", "/proc/cpuinfo");
+  console.log([
+    `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ` +
+    `${kernel}, ${navigator.hardwareConcurrency} processors, ` +
+    model.replace(/.*:\s*/, ""),
+    `${rounds} rounds of ${seconds} s each; median, range, and the median of the ` +
+    "ratios of each round",
+  ].join("\n"));
+}
+
+async function output(command: string, ...args: string[]): Promise<string> {
+  const { stdout } = await new Deno.Command(command, { args }).output();
+  return new TextDecoder().decode(stdout).trim();
+}
+
+function pinned(
+  processor: number,
+  [command, ...args]: string[],
+  stdout: "null" | "piped" = "null",
+): Deno.Command {
+  return new Deno.Command("taskset", {
+    args: ["-c", `${processor}`, command!, ...args],
+    stdin: "null",
+    stdout,
+    stderr: "null",
+  });
+}
+
+async function ran([command, ...args]: string[]): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command(command!, {
+      args,
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    return success;
+  } catch {
+    return false;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());
