@@ -297,7 +297,7 @@ class LinuxSocket implements DatagramSocket {
   }
 
   #handOut(count: number): void {
-    for (let message = 0; message < count; message++) {
+    for (let message = 0; message < count && !this.#closed; message++) {
       const batch = this.#in;
       const length = batch.length(message);
       const from = batch.address(message);
@@ -308,39 +308,42 @@ class LinuxSocket implements DatagramSocket {
         for (let i = 0; i < dropped; i++) this.#receiver.onTooLong?.();
         continue;
       }
-      // An empty datagram is one too.
+      // Of this buffer, also when a handler keeps a part of it and the batch
+      // goes on with another.
+      const buffer = batch.buffer(message);
       const views = batch.views(message, segment);
+      // An empty datagram is one too.
       for (let i = 0, at = 0; i === 0 || at < length; i++, at += segment) {
         const size = Math.min(segment, length - at);
         const data = size === segment
-          ? views[i] ??= batch.view(message, at, size)
-          : batch.view(message, at, size);
-        this.#handOutOne(data, from, message);
+          ? views[i] ??= new Uint8Array(buffer, at, size)
+          : new Uint8Array(buffer, at, size);
+        const isKept = this.#handOutOne(data, from, message);
+        if (isKept && batch.buffer(message) === buffer) batch.retire(message);
         if (this.#closed) break;
       }
     }
     this.#current = undefined;
   }
 
+  /** Whether the receiver keeps the datagram for longer than the call. */
   #handOutOne(
     data: Uint8Array<ArrayBuffer>,
     remoteAddr: UdpAddress,
     message: number,
-  ): void {
+  ): boolean {
     const datagram = this.#current ?? new LentDatagram();
     datagram.data = data;
     datagram.remoteAddr = remoteAddr;
     datagram.isLent = true;
     this.#current = datagram;
     this.#receiver.onDatagram(datagram);
-    if (!datagram.isLent) return;
-    // Its owner keeps it for longer: the batch goes on with another buffer,
-    // the next datagram with another object.
+    if (!datagram.isLent) return false;
     datagram.isRetained = true;
     datagram.local = this.#in.local(message);
     this.#retained++;
-    this.#in.retire(message);
     this.#current = undefined;
+    return true;
   }
 
   #settle(datagram: LentDatagram): void {
@@ -626,9 +629,9 @@ class ReceiveBatch {
     return this.#addresses.get(this.#names.u8, message * NAME_BYTES);
   }
 
-  /** A part of a message. */
-  view(message: number, at: number, size: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#buffers[message]!.buffer, at, size);
+  /** What a message was received into. */
+  buffer(message: number): ArrayBuffer {
+    return this.#buffers[message]!.buffer;
   }
 
   /** Where the views of one size are kept, which are made once for a buffer. */
@@ -881,9 +884,11 @@ class AddressCache {
         names[at + 7]!) >>> 0;
     const index = (Math.imul(host ^ port << 16 ^ port, 0x9e3779b1) >>> 16) &
       CACHED_ADDRESSES - 1;
-    if (this.#keys[2 * index] === host && this.#keys[2 * index + 1] === port) {
-      return this.#addresses[index]!;
-    }
+    const known = this.#addresses[index];
+    if (
+      known !== undefined && this.#keys[2 * index] === host &&
+      this.#keys[2 * index + 1] === port
+    ) return known;
     const address = decodeSockaddr(names, at);
     this.#keys[2 * index] = host;
     this.#keys[2 * index + 1] = port;

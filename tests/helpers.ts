@@ -48,14 +48,17 @@ export function programTest(
   });
 }
 
+/** Whether a program can be run, or a file is there. */
 function isThere(program: string): boolean {
   try {
-    const { success } = new Deno.Command(program, {
+    if (program.startsWith("/")) return Deno.statSync(program).isFile;
+    // Any exit code: not all programs know this flag.
+    new Deno.Command(program, {
       args: ["--version"],
       stdout: "null",
       stderr: "null",
     }).outputSync();
-    return success;
+    return true;
   } catch {
     return false;
   }

@@ -12,7 +12,15 @@ import {
   findControl,
   localControl,
 } from "../lib/socket_linux.ts";
-import { client, ENGINE, linuxTest, netTest, server } from "./helpers.ts";
+import {
+  client,
+  ENGINE,
+  linuxTest,
+  netTest,
+  Program,
+  programTest,
+  server,
+} from "./helpers.ts";
 
 const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
 
@@ -152,6 +160,32 @@ linuxTest(
     assertEquals([received, replied], [200, 200]);
   },
 );
+
+if (ENGINE === "linux") {
+  programTest(
+    "datagrams that came as one are handed out as they were sent",
+    async () => {
+      // Every third is kept while others come, every third answered later.
+      const gate = Promise.withResolvers<void>();
+      await using running = serve({ engine: "linux" }, (data) => {
+        const seq = Number(decode(data)!.slice(0, 4));
+        if (seq % 3 === 0) return gate.promise.then(() => data);
+        if (seq === 40) gate.resolve();
+        return seq % 3 === 1 ? data : Promise.resolve(data);
+      });
+      for (const size of [16, 1400]) {
+        const args = [`${running.addr.port}`, "41", `${size}`];
+        await using peer = new Program("python3", [
+          "tests/peers/segmented.py",
+          ...args,
+        ]);
+        const { stdout, stderr } = await peer.ended();
+        assertEquals([stdout, stderr], ["alike\n", ""]);
+      }
+    },
+    ["python3"],
+  );
+}
 
 linuxTest(
   "timers, async handlers and aborts go on beside a busy server",
