@@ -278,7 +278,7 @@ programTest("client --max-loss and --expect decide the exit code", async () => {
     "-i",
     "0",
     "-W",
-    "50ms",
+    "200ms",
     "--retries",
     "0",
     "-q",
