@@ -5,7 +5,7 @@
  */
 import type { UdpAddress } from "./address.ts";
 import type { Bin } from "./distribution.ts";
-import { requireInteger, requireMs } from "./errors.ts";
+import { isRefusal, requireInteger, requireMs } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import { ERROR_ESTIMATE } from "./reflector.ts";
 import { planRequest, type RequestPlan } from "./request.ts";
@@ -85,6 +85,11 @@ export type MeasureEvent =
 export interface MeasureResult extends SessionResult {
   /** Since the first send, in milliseconds, without the wait at the end. */
   durationMs: number;
+  /**
+   * How often the system said that the port is closed. Only the linux engine is
+   * told.
+   */
+  refused: number;
 }
 
 /**
@@ -204,7 +209,7 @@ class StampMeasurement implements Measurement {
 
   result(): MeasureResult {
     return this.#run?.result() ??
-      { ...new SenderSession(0, 1).result(), durationMs: 0 };
+      { ...new SenderSession(0, 1).result(), durationMs: 0, refused: 0 };
   }
 
   bins(steps: number): Bin[] {
@@ -232,6 +237,7 @@ class MeasureRun implements Receiver {
   #firstDueAt = 0;
   #nextDueAt = 0;
   #endedAt: number | undefined;
+  #refused = 0;
 
   constructor(plan: RequestPlan, schedule: Schedule) {
     const { runtime, timeoutMs, target } = plan;
@@ -282,7 +288,11 @@ class MeasureRun implements Receiver {
 
   result(): MeasureResult {
     const until = this.#endedAt ?? this.#runtime.now();
-    return { ...this.session.result(), durationMs: until - this.#firstDueAt };
+    return {
+      ...this.session.result(),
+      durationMs: until - this.#firstDueAt,
+      refused: this.#refused,
+    };
   }
 
   end(failure?: { error: unknown }): void {
@@ -308,6 +318,10 @@ class MeasureRun implements Receiver {
 
   onTooLong(): void {
     this.session.onForeign();
+  }
+
+  onReceiveError(error: unknown): void {
+    if (isRefusal(error)) this.#refused++;
   }
 
   #send(): void {

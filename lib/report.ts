@@ -91,7 +91,9 @@ export function eventLine(event: SeriesEvent): string {
       return `${replyLine(data)} ${seq} ${time}`;
     }
     case "lost":
-      return `No reply ${seq} attempts=${event.error.attempts}`;
+      return `No reply ${seq} attempts=${event.error.attempts}${
+        event.error.cause === undefined ? "" : " (closed port)"
+      }`;
     case "late":
       return `Late reply ${seq}`;
     case "duplicate":
@@ -117,7 +119,12 @@ export function eventJson(event: SeriesEvent): Record<string, unknown> {
       };
     }
     case "lost":
-      return { type, seq, attempts: event.error.attempts };
+      return {
+        type,
+        seq,
+        attempts: event.error.attempts,
+        refused: event.error.cause !== undefined,
+      };
     case "error":
       return { type, seq, error: errorMessage(event.error) };
     default:

@@ -91,6 +91,7 @@ export function resultLines(target: UdpAddress, result: MeasureResult): string {
     ...counted(result.pending, "pending"),
     ...counted(result.foreign, "foreign"),
     ...counted(result.errors, "errors"),
+    ...counted(result.refused, "refused (the port is closed)"),
     `time ${Math.round(result.durationMs)} ms`,
   ];
   return [
@@ -133,6 +134,7 @@ export function resultJson(
     late: result.late,
     foreign: result.foreign,
     errors: result.errors,
+    refused: result.refused,
     durationMs: rounded(result.durationMs),
     exact: result.exact,
     ...Object.fromEntries(

@@ -361,6 +361,7 @@ class LinuxSocket implements DatagramSocket {
   #sendAll(): unknown {
     const out = this.#out;
     let failure: unknown;
+    let isRefused = false;
     for (let sent = 0; sent < out.count;) {
       const count = this.#libc.symbols.sendmmsg(
         this.#fd,
@@ -374,6 +375,12 @@ class LinuxSocket implements DatagramSocket {
       }
       const code = this.#libc.errno();
       if (code === EINTR) continue;
+      if (code === ECONNREFUSED && !isRefused) {
+        // About an earlier datagram: this one has not been tried yet.
+        isRefused = true;
+        this.#receiver.onReceiveError?.(errorOf(code));
+        continue;
+      }
       if (
         out.segments && (code === EIO || code === EINVAL) && out.split(sent)
       ) {
@@ -1118,6 +1125,7 @@ const EIO = 5;
 const EAGAIN = 11;
 const EINVAL = 22;
 const EAFNOSUPPORT = 97;
+const ECONNREFUSED = 111;
 
 const ERRORS: Record<
   number,

@@ -461,6 +461,7 @@ programTest(
       "late",
       "foreign",
       "errors",
+      "refused",
       "durationMs",
       "exact",
       "rttMs",
@@ -494,9 +495,10 @@ programTest(
     const target = await closedPort();
     const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
     const asked = await client([...args, "--json"]);
-    const { lost, lossPercent, rttMs, clockOffsetMs } = JSON.parse(
+    const { lost, lossPercent, rttMs, clockOffsetMs, refused } = JSON.parse(
       asked.stdout,
     );
+    assertEquals(refused > 0, ENGINE === "linux");
     assertEquals([asked.code, lost, lossPercent, rttMs, clockOffsetMs], [
       1,
       2,

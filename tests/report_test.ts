@@ -108,11 +108,19 @@ Deno.test("eventJson() has an object for each event, null for what is unknown", 
       text: "hi",
     },
     { type: "reply", seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
-    { type: "lost", seq: 2, attempts: 3 },
+    { type: "lost", seq: 2, attempts: 3, refused: false },
     { type: "late", seq: 2 },
     { type: "duplicate", seq: 0 },
     { type: "error", seq: 3, error: "No route" },
   ]);
+});
+
+Deno.test("a lost datagram is told from a refused one", () => {
+  const cause = new Deno.errors.ConnectionRefused("refused");
+  const error = new TimeoutError("No", { attempts: 1, foreign: 0, cause });
+  const event: SeriesEvent = { type: "lost", seq: 4, error };
+  assertEquals(eventLine(event), "No reply seq=4 attempts=1 (closed port)");
+  assertEquals(eventJson(event).refused, true);
 });
 
 Deno.test("exchangeJson() has text, or hex where there is no text", () => {
