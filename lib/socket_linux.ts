@@ -21,6 +21,7 @@ import type {
   OpenOptions,
   Receiver,
 } from "./socket.ts";
+import { openDenoSocket } from "./socket_deno.ts";
 
 /** Why there is no Linux engine here; undefined if there is one. */
 export function linuxEngineMissing(): string | undefined {
@@ -82,9 +83,9 @@ function requireNet({ hostname, port }: UdpAddress): void {
 function resolveLocal(hostname: string): string {
   const canonical = canonicalHostname(hostname);
   if (ipVersion(canonical) !== undefined) return canonical;
-  const probe = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+  const probe = openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 });
   probe.close();
-  return canonicalHostname((probe.addr as Deno.NetAddr).hostname);
+  return probe.addr.hostname;
 }
 
 class LinuxSocket implements DatagramSocket {
@@ -236,6 +237,8 @@ class LinuxSocket implements DatagramSocket {
 
   unref(): void {
     this.#keepsAlive = false;
+    // A poll under way would keep the process alive until something comes.
+    if (this.#started) poller().cancel(this.#fd);
   }
 
   /**
@@ -363,14 +366,14 @@ class LinuxSocket implements DatagramSocket {
     let failure: unknown;
     let isRefused = false;
     for (let sent = 0; sent < out.count;) {
-      const count = this.#libc.symbols.sendmmsg(
+      const result = this.#libc.symbols.sendmmsg(
         this.#fd,
         out.headerPointer(sent),
         out.count - sent,
         0,
       );
-      if (count > 0) {
-        sent += count;
+      if (result > 0) {
+        sent += result;
         continue;
       }
       const code = this.#libc.errno();
@@ -381,22 +384,31 @@ class LinuxSocket implements DatagramSocket {
         this.#receiver.onReceiveError?.(errorOf(code));
         continue;
       }
-      if (
-        out.segments && (code === EIO || code === EINVAL) && out.split(sent)
-      ) {
-        // The telling errors of a device that cannot segment: from now on each
-        // datagram goes by itself.
-        continue;
+      const count = out.repliesOf(sent);
+      if (count > 1 && (code === EIO || code === EINVAL)) {
+        // The telling errors of a device that cannot segment.
+        out.segments = false;
+        failure = this.#sendOneByOne(sent) ?? failure;
+      } else {
+        failure = errorOf(code);
+        this.#receiver.onUnsent?.(failure, out.addressOf(sent), count);
       }
-      failure = errorOf(code);
-      this.#receiver.onUnsent?.(
-        failure,
-        out.addressOf(sent),
-        out.repliesOf(sent),
-      );
       sent++;
     }
     out.clear();
+    return failure;
+  }
+
+  /** Sends the datagrams of a segmented message each by itself. */
+  #sendOneByOne(message: number): unknown {
+    const { sendmmsg } = this.#libc.symbols;
+    const out = this.#out;
+    let failure: unknown;
+    for (const _ of out.datagramsOf(message)) {
+      if (sendmmsg(this.#fd, out.headerPointer(message), 1, 0) > 0) continue;
+      failure = errorOf(this.#libc.errno());
+      this.#receiver.onUnsent?.(failure, out.addressOf(message), 1);
+    }
     return failure;
   }
 
@@ -549,11 +561,6 @@ class Memory {
     this.address = Number(Deno.UnsafePointer.value(this.pointer));
   }
 
-  /** Reads an address of other memory. */
-  getPointer(at: number): number {
-    return this.u32[at / 4]! + this.u32[at / 4 + 1]! * 2 ** 32;
-  }
-
   /** Writes an address of other memory. */
   setPointer(at: number, address: number): void {
     this.u32[at / 4] = address;
@@ -700,7 +707,7 @@ class SendBatch {
   #segmentBytes = 0;
   #lastBytes = 0;
 
-  constructor(readonly batch: number, public segments: boolean) {
+  constructor(batch: number, public segments: boolean) {
     this.#headers = new Memory(batch * HEADER_BYTES);
     this.#names = new Memory(batch * NAME_BYTES);
     this.#iovecs = new Memory(batch * IOVEC_BYTES);
@@ -814,33 +821,18 @@ class SendBatch {
     this.#appendControl(this.count - 1, local);
   }
 
-  /** Turns one segmented message into a message a datagram, from then on. */
-  split(message: number): boolean {
-    const replies = this.#replies[message]!;
-    if (replies === 1) return false;
-    this.segments = false;
+  /** Makes a segmented message each of its datagrams in turn. */
+  *datagramsOf(message: number): Generator<void> {
     const bytes = this.#iovecs.u32[message * 4 + 2]!;
-    const name = this.#headers.getPointer(message * HEADER_BYTES);
-    const nameLength = this.#headers.u32[message * HEADER_WORDS + 2]!;
-    const start = this.#starts[message]!;
     const size = this.#sizeOfSegments(message);
-    const to = this.#to[message]!;
-    const rest = this.#payloads.u8.slice(start, start + bytes);
-    // The first stays in its place, the others are queued at the end as far as
-    // there is room; what has none is lost, as datagrams are in a full queue.
-    this.#iovecs.u32[message * 4 + 2] = size;
-    this.#replies[message] = 1;
-    this.#headers.u32[message * HEADER_WORDS + 10] = 0;
-    for (
-      let at = size;
-      at < rest.length && this.count < this.batch;
-      at += size
-    ) {
-      const payload = rest.subarray(at, at + size);
-      if (this.isFull(payload.length)) break;
-      this.add(payload, name, nameLength, to);
+    // The control message that segments is the last one.
+    this.#headers.u32[message * HEADER_WORDS + 10]! -= SEGMENT_CONTROL_BYTES;
+    const start = this.#payloads.address + this.#starts[message]!;
+    for (let at = 0; at < bytes; at += size) {
+      this.#iovecs.setPointer(message * IOVEC_BYTES, start + at);
+      this.#iovecs.u32[message * 4 + 2] = Math.min(size, bytes - at);
+      yield;
     }
-    return true;
   }
 
   clear(): void {
@@ -856,7 +848,7 @@ class SendBatch {
   }
 
   #setSegment(message: number): void {
-    const control = new Uint8Array(24);
+    const control = new Uint8Array(SEGMENT_CONTROL_BYTES);
     const view = new DataView(control.buffer);
     view.setUint32(0, 18, true);
     view.setInt32(8, SOL_UDP, true);
@@ -1092,6 +1084,8 @@ const NAME_BYTES = 32;
 const IOVEC_BYTES = 16;
 /** CMSG_SPACE of an int, and of a struct in6_pktinfo. */
 const CONTROL_BYTES = 64;
+/** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
+const SEGMENT_CONTROL_BYTES = 24;
 const POLLFD_BYTES = 8;
 
 export const AF_INET = 2;

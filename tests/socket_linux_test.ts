@@ -220,6 +220,18 @@ linuxTest(
   },
 );
 
+programTest(
+  "unref() lets the process end while a server is running",
+  async () => {
+    const code = `import { echo, serve } from "./lib/mod.ts";
+    const server = serve({ engine: "${ENGINE}" }, echo());
+    setTimeout(() => server.unref(), 20);`;
+    await using program = new Program(Deno.execPath(), ["eval", code]);
+    const { code: exitCode, stderr } = await program.ended();
+    assertEquals([exitCode, stderr], [0, ""]);
+  },
+);
+
 netTest(
   "a server answers whether or not it keeps the process alive",
   async () => {
