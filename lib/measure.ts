@@ -7,6 +7,7 @@ import type { UdpAddress } from "./address.ts";
 import type { Bin } from "./distribution.ts";
 import { isRefusal, requireInteger, requireMs } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
+import { LazyRun, type Run, type Schedule } from "./lazy_run.ts";
 import { ERROR_ESTIMATE } from "./reflector.ts";
 import { planRequest, type RequestPlan } from "./request.ts";
 import { type Engine, type Runtime, runtimeFor } from "./runtime.ts";
@@ -168,62 +169,33 @@ export function measure(
       ...(localHostname !== undefined && { localHostname }),
       runtime,
     });
-  return new StampMeasurement(plan, {
+  const schedule = {
     count: Math.min(count, MAX_COUNT),
     intervalMs,
     deadlineMs,
     signal,
-  });
+  };
+  return new StampMeasurement(
+    plan,
+    (planned) => new MeasureRun(planned, schedule),
+    signal,
+  );
 }
 
-interface Schedule {
-  count: number;
-  intervalMs: number;
-  deadlineMs: number | undefined;
-  signal: AbortSignal | undefined;
-}
-
-class StampMeasurement implements Measurement {
-  readonly #plan: () => Promise<RequestPlan>;
-  readonly #schedule: Schedule;
-  #run: MeasureRun | undefined;
-  #stopped = false;
-
-  constructor(plan: () => Promise<RequestPlan>, schedule: Schedule) {
-    this.#plan = plan;
-    this.#schedule = schedule;
-  }
-
-  get target(): UdpAddress | undefined {
-    return this.#run?.plan.target;
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<MeasureEvent> {
-    this.#schedule.signal?.throwIfAborted();
-    const plan = await this.#plan();
-    this.#schedule.signal?.throwIfAborted();
-    if (this.#stopped) return;
-    this.#run = new MeasureRun(plan, this.#schedule);
-    yield* this.#run.events();
-  }
-
+class StampMeasurement extends LazyRun<MeasureEvent, MeasureRun>
+  implements Measurement {
   result(): MeasureResult {
-    return this.#run?.result() ??
+    return this.run?.result() ??
       { ...new SenderSession(0, 1).result(), durationMs: 0, refused: 0 };
   }
 
   bins(steps: number): Bin[] {
-    return this.#run?.session.rtts.bins(steps) ?? [];
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    this.#run?.end();
+    return this.run?.session.rtts.bins(steps) ?? [];
   }
 }
 
 /** A running measurement: its socket, its timers, its session. */
-class MeasureRun implements Receiver {
+class MeasureRun implements Run<MeasureEvent>, Receiver {
   readonly plan: RequestPlan;
   readonly session: SenderSession;
   readonly #schedule: Schedule;

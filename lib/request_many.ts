@@ -14,6 +14,7 @@ import {
   type UdpReply,
 } from "./request.ts";
 import { EventQueue } from "./event_queue.ts";
+import { LazyRun, type Run, type Schedule } from "./lazy_run.ts";
 import type { Runtime } from "./runtime.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
@@ -130,54 +131,22 @@ export function requestMany(
   requireInteger("count", count, 1, 1_000_000_000);
   requireMs("intervalMs", intervalMs);
   if (deadlineMs !== undefined) requireMs("deadlineMs", deadlineMs, 1);
+  const schedule = { count, intervalMs, deadlineMs, signal };
   return new RequestSeries(
     () => planRequest(address, payload, options),
-    { count, intervalMs, deadlineMs, signal },
+    (plan) => new SeriesRun(plan, schedule),
+    signal,
   );
 }
 
-interface Schedule {
-  count: number;
-  intervalMs: number;
-  deadlineMs: number | undefined;
-  signal: AbortSignal | undefined;
-}
-
-class RequestSeries implements Series {
-  readonly #plan: () => Promise<RequestPlan>;
-  readonly #schedule: Schedule;
-  #run: SeriesRun | undefined;
-  #stopped = false;
-
-  constructor(plan: () => Promise<RequestPlan>, schedule: Schedule) {
-    this.#plan = plan;
-    this.#schedule = schedule;
-  }
-
-  get target(): UdpAddress | undefined {
-    return this.#run?.plan.target;
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<SeriesEvent> {
-    this.#schedule.signal?.throwIfAborted();
-    const plan = await this.#plan();
-    this.#schedule.signal?.throwIfAborted();
-    this.#run = new SeriesRun(plan, this.#schedule);
-    if (!this.#stopped) yield* this.#run.events();
-  }
-
+class RequestSeries extends LazyRun<SeriesEvent, SeriesRun> implements Series {
   summary(): SeriesSummary {
-    return this.#run?.summary() ?? structuredClone(NOTHING_YET);
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    this.#run?.end();
+    return this.run?.summary() ?? structuredClone(NOTHING_YET);
   }
 }
 
 /** A running series: its sockets, its timers, its counts. */
-class SeriesRun {
+class SeriesRun implements Run<SeriesEvent> {
   readonly plan: RequestPlan;
   readonly #schedule: Schedule;
   readonly #runtime: Runtime;
