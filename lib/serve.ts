@@ -417,10 +417,11 @@ class Server implements UdpServer, Receiver {
     try {
       reply = await pending;
     } catch (error) {
-      if (!this.#waiting.has(datagram)) return;
+      if (!this.#waiting.has(datagram)) return this.#socket.release(datagram);
       reply = await this.#handlerFailed(error, info);
     }
     if (this.#waiting.delete(datagram)) this.#settle(datagram, reply, info);
+    else this.#socket.release(datagram);
   }
 
   /** Gives up on handlers that take too long. One timer serves them all. */
@@ -433,8 +434,8 @@ class Server implements UdpServer, Receiver {
         this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
         return;
       }
-      // Not released: its buffer stays with the handler, which may still use
-      // it, and another takes its place.
+      // Not released before the handler settles, if ever: it may still use the
+      // buffer, and another takes its place.
       this.#waiting.delete(datagram);
       this.#handlerFailed(
         new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),

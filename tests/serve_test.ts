@@ -379,6 +379,7 @@ Deno.test("serve() gives up on a handler that never settles, and on its buffer",
   gate.resolve("too late");
   await network.runFor(0);
   assertEquals(replies(), ["fast"]);
+  assertEquals(socket.held, 0);
   await server.shutdown();
   assertEquals(
     server.stats(),
