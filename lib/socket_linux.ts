@@ -83,9 +83,14 @@ function requireNet({ hostname, port }: UdpAddress): void {
 function resolveLocal(hostname: string): string {
   const canonical = canonicalHostname(hostname);
   if (ipVersion(canonical) !== undefined) return canonical;
-  const probe = openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 });
-  probe.close();
-  return probe.addr.hostname;
+  try {
+    const probe = openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 });
+    probe.close();
+    return probe.addr.hostname;
+  } catch (error) {
+    // The system's own, to be told with the port that was asked for.
+    throw (error as Error).cause ?? error;
+  }
 }
 
 class LinuxSocket implements DatagramSocket {
