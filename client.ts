@@ -12,7 +12,7 @@ import {
   onInterrupt,
   run,
   VERSION_LINE,
-} from "./lib/cli.ts";
+} from "./lib/cli/main.ts";
 import {
   COMMON_FLAGS,
   decimal,
@@ -26,7 +26,7 @@ import {
   parseFlags,
   usage,
   UsageError,
-} from "./lib/flags.ts";
+} from "./lib/cli/flags.ts";
 import { bytesLiteral, encode, parseHex, repeatTo } from "./lib/encoding.ts";
 import {
   eventJson,
@@ -34,7 +34,7 @@ import {
   replyLine,
   summaryJson,
   summaryLines,
-} from "./lib/report.ts";
+} from "./lib/cli/series_lines.ts";
 import { request } from "./lib/request.ts";
 import {
   requestMany,
@@ -43,7 +43,7 @@ import {
 } from "./lib/request_many.ts";
 import { echo } from "./lib/responders.ts";
 import { serve } from "./lib/serve.ts";
-import { STAMP_PORT } from "./lib/stamp.ts";
+import { STAMP_PORT } from "./lib/stamp/packet.ts";
 import { MAX_PAYLOAD_IPV6 } from "./lib/socket.ts";
 
 const DEFAULTS = {
@@ -177,7 +177,7 @@ async function stamp(
   asked: UdpAddress,
   out: LineWriter,
 ): Promise<number> {
-  const { runStamp } = await import("./lib/client_stamp.ts");
+  const { runStamp } = await import("./lib/cli/stamp_run.ts");
   const { count, interval, size, timeout, deadline, bind, engine } = given;
   const options = {
     ...(count !== undefined && { count: count === 0 ? Infinity : count }),

@@ -13,7 +13,7 @@ import {
   run,
   Throttle,
   VERSION_LINE,
-} from "./lib/cli.ts";
+} from "./lib/cli/main.ts";
 import {
   COMMON_FLAGS,
   decimal,
@@ -25,16 +25,16 @@ import {
   parseFlags,
   usage,
   UsageError,
-} from "./lib/flags.ts";
-import { statsLine } from "./lib/report.ts";
+} from "./lib/cli/flags.ts";
+import { statsLine } from "./lib/cli/series_lines.ts";
 import {
   listeningText,
   runServer,
   type ServerOutput,
   type ServerPlan,
-} from "./lib/server_run.ts";
-import { runWorkers } from "./lib/server_workers.ts";
-import { STAMP_PORT } from "./lib/stamp.ts";
+} from "./lib/cli/server_run.ts";
+import { runWorkers } from "./lib/cli/worker_pool.ts";
+import { STAMP_PORT } from "./lib/stamp/packet.ts";
 
 const DEFAULTS = { host: "127.0.0.1", port: 20_001, reply: "Hello UDP Client" };
 

@@ -30,13 +30,13 @@ export {
   type Measurement,
   type MeasureOptions,
   type MeasureResult,
-} from "./measure.ts";
+} from "./stamp/measure.ts";
 export {
   type ReflectorOptions,
   type ReflectorStats,
   type StampReflector,
   stampReflector,
-} from "./reflector.ts";
+} from "./stamp/reflector.ts";
 export { request, type RequestOptions, type UdpReply } from "./request.ts";
 export {
   requestMany,
@@ -61,12 +61,12 @@ export {
   type ServerStats,
   type UdpServer,
 } from "./serve.ts";
-export type { Sample, SessionResult } from "./session.ts";
+export type { Sample, SessionResult } from "./stamp/sender_session.ts";
 export type {
   Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
 } from "./socket.ts";
-export * from "./stamp.ts";
+export * from "./stamp/packet.ts";
 export { summarize, type Summary } from "./statistics.ts";

@@ -14,7 +14,7 @@ import {
   type UdpReply,
 } from "./request.ts";
 import { EventQueue } from "./event_queue.ts";
-import { LazyRun, type Run, type Schedule } from "./lazy_run.ts";
+import { LazyRun, type Run, type Schedule } from "./run.ts";
 import type { Runtime } from "./runtime.ts";
 import { summarize, type Summary } from "./statistics.ts";
 

@@ -7,7 +7,7 @@
 import { canonicalHostname, ipVersion } from "./address.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
-import { linuxEngineMissing, openLinuxSocket } from "./socket_linux.ts";
+import { linuxEngineMissing, openLinuxSocket } from "./linux/socket.ts";
 
 /**
  * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by

@@ -1,7 +1,7 @@
 /** Both programs, from the outside. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
-import { LineWriter, requireDeno, Throttle } from "../lib/cli.ts";
+import { LineWriter, requireDeno, Throttle } from "../lib/cli/main.ts";
 import { encode } from "../lib/encoding.ts";
 import { openDenoSocket } from "../lib/socket_deno.ts";
 import {

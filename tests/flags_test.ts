@@ -8,7 +8,7 @@ import {
   parseFlags,
   usage,
   UsageError,
-} from "../lib/flags.ts";
+} from "../lib/cli/flags.ts";
 
 const FLAGS = {
   port: { short: "p", value: "PORT", parse: integer(0, 9), help: "a port" },

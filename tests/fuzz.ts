@@ -29,18 +29,18 @@ import {
   integer,
   parseFlags,
   UsageError,
-} from "../lib/flags.ts";
+} from "../lib/cli/flags.ts";
 import { Guard, networkOf } from "../lib/guard.ts";
-import { ERROR_ESTIMATE, stampReflector } from "../lib/reflector.ts";
+import { ERROR_ESTIMATE, stampReflector } from "../lib/stamp/reflector.ts";
 import { request } from "../lib/request.ts";
 import { serve } from "../lib/serve.ts";
-import { SenderSession } from "../lib/session.ts";
+import { SenderSession } from "../lib/stamp/sender_session.ts";
 import {
   decodeReflector,
   decodeSender,
   encodeReflector,
   encodeSender,
-} from "../lib/stamp.ts";
+} from "../lib/stamp/packet.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";
 import { seededRandom } from "./simulated_network.ts";
 

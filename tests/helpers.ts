@@ -1,6 +1,6 @@
 /** What the tests share that use real sockets and real programs. */
 import type { Engine } from "../lib/runtime.ts";
-import { linuxEngineMissing } from "../lib/socket_linux.ts";
+import { linuxEngineMissing } from "../lib/linux/socket.ts";
 import { TextLineStream } from "./text_lines.ts";
 
 const [net, run, read] = await Promise.all(

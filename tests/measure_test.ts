@@ -5,8 +5,11 @@ import {
   type MeasureEvent,
   type Measurement,
   type MeasureOptions,
-} from "../lib/measure.ts";
-import { type ReflectorOptions, stampReflector } from "../lib/reflector.ts";
+} from "../lib/stamp/measure.ts";
+import {
+  type ReflectorOptions,
+  stampReflector,
+} from "../lib/stamp/reflector.ts";
 import { serve } from "../lib/serve.ts";
 import { ENGINE, netTest } from "./helpers.ts";
 import { Relay } from "./relay.ts";

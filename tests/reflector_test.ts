@@ -1,13 +1,16 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
-import { type ReflectorOptions, stampReflector } from "../lib/reflector.ts";
+import {
+  type ReflectorOptions,
+  stampReflector,
+} from "../lib/stamp/reflector.ts";
 import type { DatagramInfo } from "../lib/serve.ts";
 import {
   decodeReflector,
   encodeSender,
   type ReflectorPacket,
   timestampOf,
-} from "../lib/stamp.ts";
+} from "../lib/stamp/packet.ts";
 import { SimulatedNetwork, TIME_ORIGIN } from "./simulated_network.ts";
 
 const PEER: DatagramInfo = { remoteAddr: { hostname: "192.0.2.7", port: 862 } };

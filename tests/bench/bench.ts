@@ -6,7 +6,7 @@
  * machine does hits all alike; ratios are of the same round. Linux only.
  */
 // deno-lint-ignore-file no-console -- it is a program
-import { decimal, integer, parseFlags } from "../../lib/flags.ts";
+import { decimal, integer, parseFlags } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/statistics.ts";
 
 /** A program to compare; `build` makes it, and is tried once. */

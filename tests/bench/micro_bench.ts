@@ -1,8 +1,8 @@
 /** `deno bench`: what runs for each datagram. */
 import { bytesLiteral } from "../../lib/encoding.ts";
 import { Guard } from "../../lib/guard.ts";
-import { stampReflector } from "../../lib/reflector.ts";
-import { decodeSender, encodeSender } from "../../lib/stamp.ts";
+import { stampReflector } from "../../lib/stamp/reflector.ts";
+import { decodeSender, encodeSender } from "../../lib/stamp/packet.ts";
 import { Distribution } from "../../lib/distribution.ts";
 import { summarize } from "../../lib/statistics.ts";
 

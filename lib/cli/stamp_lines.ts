@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "./address.ts";
-import type { Bin } from "./distribution.ts";
-import type { MeasureEvent, MeasureResult } from "./measure.ts";
+import { formatAddress, type UdpAddress } from "../address.ts";
+import type { Bin } from "../distribution.ts";
+import type { MeasureEvent, MeasureResult } from "../stamp/measure.ts";
 import {
   counted,
   errorMessage,
@@ -13,8 +13,8 @@ import {
   percent,
   rounded,
   roundedSummary,
-} from "./report.ts";
-import type { Summary } from "./statistics.ts";
+} from "./series_lines.ts";
+import type { Summary } from "../statistics.ts";
 
 /** The server's line for one packet of a sender. */
 export function packetLine(data: Uint8Array, remote: UdpAddress): string {

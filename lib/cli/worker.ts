@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { errorMessage } from "./report.ts";
+import { errorMessage } from "./series_lines.ts";
 import { type RunningServer, runServer } from "./server_run.ts";
-import type { FromWorker, ToWorker } from "./server_workers.ts";
+import type { FromWorker, ToWorker } from "./worker_pool.ts";
 
 /** A worker's own global, which the types of a window do not know. */
 interface WorkerScope {

@@ -1,6 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
-import { SenderSession } from "../lib/session.ts";
-import { encodeReflector, encodeSender, timestampOf } from "../lib/stamp.ts";
+import { SenderSession } from "../lib/stamp/sender_session.ts";
+import {
+  encodeReflector,
+  encodeSender,
+  timestampOf,
+} from "../lib/stamp/packet.ts";
 import {
   aboveMinimum,
   Jitter,

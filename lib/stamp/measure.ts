@@ -3,17 +3,21 @@
  *
  * @module
  */
-import type { UdpAddress } from "./address.ts";
-import type { Bin } from "./distribution.ts";
-import { isRefusal, requireInteger, requireMs } from "./errors.ts";
-import { EventQueue } from "./event_queue.ts";
-import { LazyRun, type Run, type Schedule } from "./lazy_run.ts";
+import type { UdpAddress } from "../address.ts";
+import type { Bin } from "../distribution.ts";
+import { isRefusal, requireInteger, requireMs } from "../errors.ts";
+import { EventQueue } from "../event_queue.ts";
+import { LazyRun, type Run, type Schedule } from "../run.ts";
 import { ERROR_ESTIMATE } from "./reflector.ts";
-import { planRequest, type RequestPlan } from "./request.ts";
-import { type Engine, type Runtime, runtimeFor } from "./runtime.ts";
-import { type Sample, SenderSession, type SessionResult } from "./session.ts";
-import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
-import { encodeSender, STAMP_BYTES, timestampOf } from "./stamp.ts";
+import { planRequest, type RequestPlan } from "../request.ts";
+import { type Engine, type Runtime, runtimeFor } from "../runtime.ts";
+import {
+  type Sample,
+  SenderSession,
+  type SessionResult,
+} from "./sender_session.ts";
+import type { Datagram, DatagramSocket, Receiver } from "../socket.ts";
+import { encodeSender, STAMP_BYTES, timestampOf } from "./packet.ts";
 
 /** Options of {@linkcode measure}. */
 export interface MeasureOptions {

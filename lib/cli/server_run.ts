@@ -4,20 +4,20 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "./address.ts";
-import { guardLimits, type GuardOptions } from "./guard.ts";
-import { type ReflectorStats, stampReflector } from "./reflector.ts";
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { guardLimits, type GuardOptions } from "../guard.ts";
+import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
 import {
   errorMessage,
   exchangeJson,
   exchangeLines,
   listeningLine,
   refusalLine,
-} from "./report.ts";
-import { packetLine } from "./report_stamp.ts";
-import { echo, fixedReply } from "./responders.ts";
-import type { Engine } from "./runtime.ts";
-import { type Handler, serve, type ServerStats } from "./serve.ts";
+} from "./series_lines.ts";
+import { packetLine } from "./stamp_lines.ts";
+import { echo, fixedReply } from "../responders.ts";
+import type { Engine } from "../runtime.ts";
+import { type Handler, serve, type ServerStats } from "../serve.ts";
 
 /** What to serve, and where; nothing but data. */
 export interface ServerPlan {

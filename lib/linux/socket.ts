@@ -13,15 +13,15 @@ import {
   ipVersion,
   isWildcard,
   type UdpAddress,
-} from "./address.ts";
-import { bindError } from "./errors.ts";
+} from "../address.ts";
+import { bindError } from "../errors.ts";
 import type {
   Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
-} from "./socket.ts";
-import { openDenoSocket } from "./socket_deno.ts";
+} from "../socket.ts";
+import { openDenoSocket } from "../socket_deno.ts";
 
 /** Why there is no Linux engine here; undefined if there is one. */
 export function linuxEngineMissing(): string | undefined {

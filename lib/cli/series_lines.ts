@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "./address.ts";
-import { bytesLiteral, textOrHex } from "./encoding.ts";
-import type { SeriesEvent, SeriesSummary } from "./request_many.ts";
-import type { Refusal } from "./guard.ts";
-import type { ReflectorStats } from "./reflector.ts";
-import type { DatagramInfo, ServerStats } from "./serve.ts";
-import type { Summary } from "./statistics.ts";
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { bytesLiteral, textOrHex } from "../encoding.ts";
+import type { SeriesEvent, SeriesSummary } from "../request_many.ts";
+import type { Refusal } from "../guard.ts";
+import type { ReflectorStats } from "../stamp/reflector.ts";
+import type { DatagramInfo, ServerStats } from "../serve.ts";
+import type { Summary } from "../statistics.ts";
 
 /** The two lines of the server for one datagram. */
 export function exchangeLines(

@@ -5,9 +5,9 @@
  * @module
  */
 import { bold, red } from "@std/fmt/colors";
-import config from "../deno.json" with { type: "json" };
+import config from "../../deno.json" with { type: "json" };
 import { UsageError } from "./flags.ts";
-import { errorMessage } from "./report.ts";
+import { errorMessage } from "./series_lines.ts";
 
 /** Answered, and all that was asked for holds. */
 export const EXIT_OK = 0;

@@ -5,8 +5,8 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { parseAddress } from "./address.ts";
-import type { Engine } from "./runtime.ts";
+import { parseAddress } from "../address.ts";
+import type { Engine } from "../runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {

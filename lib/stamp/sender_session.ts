@@ -4,14 +4,14 @@
  *
  * @module
  */
-import { Distribution } from "./distribution.ts";
-import { decodeReflector, elapsedMs, timestampOf } from "./stamp.ts";
+import { Distribution } from "../distribution.ts";
+import { decodeReflector, elapsedMs, timestampOf } from "./packet.ts";
 import {
   aboveMinimum,
   Jitter,
   Reordering,
   type Summary,
-} from "./statistics.ts";
+} from "../statistics.ts";
 
 /** One reply, as it was measured. All times are in milliseconds. */
 export interface Sample {

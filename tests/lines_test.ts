@@ -13,7 +13,7 @@ import {
   statsLine,
   summaryJson,
   summaryLines,
-} from "../lib/report.ts";
+} from "../lib/cli/series_lines.ts";
 import { type Refusal, REFUSALS } from "../lib/guard.ts";
 import type { ServerStats } from "../lib/serve.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";

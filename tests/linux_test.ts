@@ -11,7 +11,7 @@ import {
   encodeSockaddr,
   findControl,
   localControl,
-} from "../lib/socket_linux.ts";
+} from "../lib/linux/socket.ts";
 import {
   client,
   ENGINE,

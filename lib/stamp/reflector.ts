@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { requireInteger, requireMs } from "./errors.ts";
-import { RecentMap } from "./recent_map.ts";
-import { denoRuntime, type Runtime } from "./runtime.ts";
-import type { Handler } from "./serve.ts";
+import { requireInteger, requireMs } from "../errors.ts";
+import { RecentMap } from "../recent_map.ts";
+import { denoRuntime, type Runtime } from "../runtime.ts";
+import type { Handler } from "../serve.ts";
 import {
   decodeReflector,
   decodeSender,
@@ -16,7 +16,7 @@ import {
   type SenderPacket,
   type Timestamp,
   timestampOf,
-} from "./stamp.ts";
+} from "./packet.ts";
 
 /** Options of {@linkcode stampReflector}. */
 export interface ReflectorOptions {

@@ -9,7 +9,7 @@ import {
   type ReflectorPacket,
   type SenderPacket,
   timestampOf,
-} from "../lib/stamp.ts";
+} from "../lib/stamp/packet.ts";
 import { seededRandom } from "./simulated_network.ts";
 
 const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { UdpAddress } from "./address.ts";
-import { guardLimits } from "./guard.ts";
+import type { UdpAddress } from "../address.ts";
+import { guardLimits } from "../guard.ts";
 import type {
   RunningServer,
   ServerCounts,
@@ -128,4 +128,4 @@ function sum<T extends object>(a: T, b: T): T {
   return Object.fromEntries(entries) as T;
 }
 
-const WORKER_URL = new URL("./server_worker.ts", import.meta.url);
+const WORKER_URL = new URL("./worker.ts", import.meta.url);

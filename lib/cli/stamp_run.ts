@@ -3,10 +3,14 @@
  *
  * @module
  */
-import type { UdpAddress } from "./address.ts";
-import { type LineWriter, onInterrupt } from "./cli.ts";
-import { measure, type MeasureOptions, type MeasureResult } from "./measure.ts";
-import { stampReflector } from "./reflector.ts";
+import type { UdpAddress } from "../address.ts";
+import { type LineWriter, onInterrupt } from "./main.ts";
+import {
+  measure,
+  type MeasureOptions,
+  type MeasureResult,
+} from "../stamp/measure.ts";
+import { stampReflector } from "../stamp/reflector.ts";
 import {
   histogramLines,
   measureJson,
@@ -14,8 +18,8 @@ import {
   resultJson,
   resultLines,
   statusLine,
-} from "./report_stamp.ts";
-import { serve } from "./serve.ts";
+} from "./stamp_lines.ts";
+import { serve } from "../serve.ts";
 
 /** How a measurement is to be shown. */
 export interface StampOutput {
