@@ -111,13 +111,14 @@ export function formatAddress({ hostname, port }: UdpAddress): string {
  */
 export function canonicalHostname(hostname: string): string {
   if (ipVersion(hostname) !== 6) return hostname.toLowerCase();
-  const [address, zone] = hostname.split("%") as [string, string?];
-  const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1);
-  const mapped = MAPPED_REGEXP.exec(canonical);
-  if (mapped !== null) {
-    const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)];
+  const canonical = new URL(`http://[${withoutZone(hostname)}]`).hostname
+    .slice(1, -1);
+  const groups = ipv6Groups(canonical);
+  if (groups.slice(0, 6).join(":") === MAPPED_PREFIX) {
+    const [high, low] = groups.slice(6) as [number, number];
     return [high >> 8, high & 255, low >> 8, low & 255].join(".");
   }
+  const zone = zoneOf(hostname);
   return zone === undefined ? canonical : `${canonical}%${zone}`;
 }
 
@@ -140,8 +141,8 @@ export function canonicalHostname(hostname: string): string {
  */
 export function ipVersion(hostname: string): 4 | 6 | undefined {
   if (IPV4_REGEXP.test(hostname)) return 4;
-  const [address] = hostname.split("%", 1);
-  return IPV6_CHARS_REGEXP.test(address!) && URL.canParse(`http://[${address}]`)
+  const address = withoutZone(hostname);
+  return IPV6_CHARS_REGEXP.test(address) && URL.canParse(`http://[${address}]`)
     ? 6
     : undefined;
 }
@@ -184,6 +185,25 @@ export function isWildcard(hostname: string): boolean {
   return hostname === "0.0.0.0" || hostname === "::";
 }
 
+/** The eight groups of an IPv6 address in canonical form, without a zone. */
+export function ipv6Groups(hostname: string): number[] {
+  const [head = "", tail = ""] = hostname.split("::");
+  const before = head === "" ? [] : head.split(":");
+  const after = tail === "" ? [] : tail.split(":");
+  const zeros = Array(8 - before.length - after.length).fill("0");
+  return [...before, ...zeros, ...after].map((group) => parseInt(group, 16));
+}
+
+/** An address without the `%zone` that names the interface of this machine. */
+export function withoutZone(hostname: string): string {
+  return hostname.split("%", 1)[0]!;
+}
+
+/** The zone of an IPv6 address, such as `2` of `fe80::1%2`. */
+export function zoneOf(hostname: string): string | undefined {
+  return hostname.split("%", 2)[1];
+}
+
 function splitHostPort(text: string): { host: string; port?: string } {
   if (text.startsWith("[")) {
     const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(text);
@@ -208,5 +228,5 @@ const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 /** What `URL` may be asked: no `@`, `#` or the like, which it takes apart. */
 const IPV6_CHARS_REGEXP = /^[\da-f:.]*:[\da-f:.]*$/i;
 
-/** How `URL` writes an IPv4-mapped address. */
-const MAPPED_REGEXP = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/;
+/** The first six groups of an IPv4-mapped address, in decimal. */
+const MAPPED_PREFIX = "0:0:0:0:0:65535";

@@ -70,6 +70,13 @@ export function textOrHex(
   return text === undefined ? { hex: payload.toHex() } : { text };
 }
 
+/** Whether two payloads have the same bytes. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 /**
  * Reads bytes written in hex, such as `48656c6c6f`, `0x4865` or `48 65 6c`.
  *

@@ -9,7 +9,7 @@ import { formatAddress, type UdpAddress } from "./address.ts";
 export interface TimeoutErrorOptions extends ErrorOptions {
   /** How many times the datagram was sent. */
   attempts: number;
-  /** Datagrams from other addresses that came in and were ignored. */
+  /** Datagrams that came in, were no reply, and were ignored. */
   foreign: number;
 }
 
@@ -30,7 +30,7 @@ export interface TimeoutErrorOptions extends ErrorOptions {
 export class TimeoutError extends Error {
   /** How many times the datagram was sent. */
   readonly attempts: number;
-  /** Datagrams from other addresses that came in and were ignored. */
+  /** Datagrams that came in, were no reply, and were ignored. */
   readonly foreign: number;
 
   /**
@@ -48,61 +48,126 @@ export class TimeoutError extends Error {
 }
 
 /**
- * The error of binding a socket, told with its address and the remedy. The
- * class and the `code` stay those of the system's error, so that `instanceof
- * Deno.errors.AddrInUse` goes on working; that error is the `cause`.
+ * The error of binding a socket, with its address and the remedy in the
+ * message. The class and the `code` stay those of the system's error, so that
+ * `instanceof Deno.errors.AddrInUse` goes on working; that error is the `cause`.
  */
 export function bindError(error: unknown, address: UdpAddress): unknown {
   if (!(error instanceof Error)) return error;
   const reason = BIND_REASONS.find(([matches]) => matches(error))?.[1];
   if (reason === undefined) return error;
   const ErrorClass = error.constructor as ErrorConstructor;
-  const told = new ErrorClass(
+  const explained = new ErrorClass(
     `Cannot bind ${formatAddress(address)}: ${reason}`,
     { cause: error },
   );
-  return "code" in error ? Object.assign(told, { code: error.code }) : told;
+  return "code" in error
+    ? Object.assign(explained, { code: error.code })
+    : explained;
 }
 
 /** Whether the system says by this error that the peer's port is closed. */
-export function isRefusal(error: unknown): boolean {
+export function isPortClosed(error: unknown): boolean {
   // Windows reports the ICMP message of an earlier send as a reset.
   return error instanceof Deno.errors.ConnectionRefused ||
     error instanceof Deno.errors.ConnectionReset;
 }
 
+/** The message of an error, in one line. */
+export function errorMessage(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/\s*\n\s*/g, " ");
+}
+
 /**
  * Checks a number among the options before any work is done.
  *
+ * @throws {TypeError} If it is no number.
  * @throws {RangeError} If it is not an integer from `min` to `max`.
  */
 export function requireInteger(
   name: string,
-  value: number,
+  value: unknown,
   min: number,
   max: number,
 ): void {
-  if (!Number.isInteger(value) || value < min || value > max) {
+  requireType(name, "number", value);
+  const number = value as number;
+  if (!Number.isInteger(number) || number < min || number > max) {
     throw new RangeError(
-      `'${name}' must be an integer from ${min} to ${max}: current value is ${value}`,
+      `'${name}' must be an integer from ${min} to ${max}: current value is ${number}`,
     );
   }
 }
 
 /**
- * Checks a time among the options before any work is done.
+ * Checks a number among the options that may have a fraction.
  *
- * @throws {RangeError} If it is not a number from `min` to one day.
+ * @throws {TypeError} If it is no number.
+ * @throws {RangeError} If it is not from `min` to `max`.
  */
-export function requireMs(name: string, value: number, min = 0): void {
-  if (!(value >= min && value <= MAX_MS)) {
+export function requireNumber(
+  name: string,
+  value: unknown,
+  min: number,
+  max: number,
+  unit = "",
+): void {
+  requireType(name, "number", value);
+  const number = value as number;
+  if (!(number >= min && number <= max)) {
     throw new RangeError(
-      `'${name}' must be from ${min} to ${MAX_MS} ms: current value is ${value}`,
+      `'${name}' must be from ${min} to ${max}${unit}: current value is ${number}`,
     );
   }
 }
 
-/** A day: far from the 24.8 days at which timers overflow. */
+/**
+ * Checks a time among the options.
+ *
+ * @throws {TypeError} If it is no number.
+ * @throws {RangeError} If it is not from `min` to one day.
+ */
+export function requireMs(name: string, value: unknown, min = 0): void {
+  requireNumber(name, value, min, MAX_MS, " ms");
+}
+
+/**
+ * Checks a function among the options.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function requireFunction(name: string, value: unknown): void {
+  requireType(name, "function", value);
+}
+
+/**
+ * Checks a text among the options.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function requireString(name: string, value: unknown): void {
+  requireType(name, "string", value);
+}
+
+/**
+ * Checks a boolean among the options.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function requireBoolean(name: string, value: unknown): void {
+  requireType(name, "boolean", value);
+}
+
+function requireType(name: string, type: string, value: unknown): void {
+  const actual = value === null ? "null" : typeof value;
+  if (actual === type) return;
+  throw new TypeError(
+    `'${name}' must be a ${type}: current value is ${actual}`,
+  );
+}
+
+/** The longest time: a day, far from the 24.8 days at which timers overflow. */
 export const MAX_MS = 86_400_000;
 
 const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [

@@ -10,10 +10,16 @@ export class EventQueue<T> {
   #wake = () => {};
   #failure: { error: unknown } | undefined;
   #ended = false;
+  readonly #end = Promise.withResolvers<void>();
 
   /** Whether nothing more will be taken. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Resolves when nothing more will be taken. */
+  get whenEnded(): Promise<void> {
+    return this.#end.promise;
   }
 
   /** Adds an event, unless the end has come. */
@@ -27,6 +33,7 @@ export class EventQueue<T> {
   end(failure?: { error: unknown }): void {
     this.#failure ??= failure;
     this.#ended = true;
+    this.#end.resolve();
     this.#wake();
   }
 

@@ -1,10 +1,19 @@
 /**
  * Who gets an answer: what keeps a server from being made an amplifier, a
- * source of floods, or one half of a loop (CVE-2024-2169). Pure; time is told.
+ * source of floods, or one half of a loop (CVE-2024-2169). Pure: the caller
+ * passes in the clock.
  *
  * @module
  */
-import { isLoopback, isWildcard, type UdpAddress } from "./address.ts";
+import {
+  ipv6Groups,
+  isLoopback,
+  isWildcard,
+  type UdpAddress,
+  withoutZone,
+} from "./address.ts";
+import { equalBytes } from "./encoding.ts";
+import { requireInteger, requireNumber } from "./errors.ts";
 import { RecentMap } from "./recent_map.ts";
 
 /** Options of the guard; each may be turned off by 0. */
@@ -17,7 +26,7 @@ export interface GuardOptions {
    *
    * @default {3}
    */
-  maxAmplification?: number;
+  maxAmplification?: number | undefined;
   /**
    * How many answers a second may go to one network, a /24 of IPv4 or a /56 of
    * IPv6, 0 to 1,000,000,000; 0 is no limit. As many may go at once after a
@@ -25,7 +34,18 @@ export interface GuardOptions {
    *
    * @default {1000, or 0 if bound to loopback}
    */
-  rateLimit?: number;
+  rateLimit?: number | undefined;
+}
+
+/** The defaults of {@linkcode GuardOptions}, where not bound to loopback. */
+export const GUARD_DEFAULTS = { maxAmplification: 3, rateLimit: 1000 } as const;
+
+/** What {@linkcode GuardOptions} allow, with nothing left open. */
+export interface GuardLimits {
+  /** How many times the bytes of its request an answer may have; 0: any. */
+  maxAmplification: number;
+  /** How many answers a second a network may get; 0: any number. */
+  rateLimit: number;
 }
 
 /**
@@ -63,13 +83,33 @@ export const REFUSALS: readonly Refusal[] = [
   "loop",
 ];
 
-/** The limits that {@linkcode GuardOptions} leave open, for a bound address. */
+/**
+ * Checks options of the guard.
+ *
+ * @throws {TypeError} If one is of a wrong type.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function checkGuardOptions(options: GuardOptions): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError("'guard' must be an object with options, or false");
+  }
+  const { maxAmplification, rateLimit } = options;
+  if (maxAmplification !== undefined) {
+    requireNumber("maxAmplification", maxAmplification, 0, 1000);
+  }
+  if (rateLimit !== undefined) {
+    requireInteger("rateLimit", rateLimit, 0, 1_000_000_000);
+  }
+}
+
+/** What the options allow a server that is bound to this address. */
 export function guardLimits(
-  { maxAmplification = 3, rateLimit }: GuardOptions,
+  { maxAmplification = GUARD_DEFAULTS.maxAmplification, rateLimit }:
+    GuardOptions,
   local: UdpAddress,
-): Required<GuardOptions> {
-  const limit = rateLimit ?? (isLoopback(local.hostname) ? 0 : 1000);
-  return { maxAmplification, rateLimit: limit };
+): GuardLimits {
+  const usual = isLoopback(local.hostname) ? 0 : GUARD_DEFAULTS.rateLimit;
+  return { maxAmplification, rateLimit: rateLimit ?? usual };
 }
 
 /**
@@ -80,7 +120,7 @@ export const fixedReplies: WeakSet<Uint8Array> = new WeakSet();
 
 /** Judges each datagram before the handler sees it, and each answer. */
 export class Guard {
-  readonly #limits: Required<GuardOptions>;
+  readonly #limits: GuardLimits;
   readonly #local: UdpAddress;
   readonly #now: () => number;
   readonly #buckets = new RecentMap<string, Bucket>(MAX_NETWORKS);
@@ -98,7 +138,7 @@ export class Guard {
    * @param now A clock, in milliseconds.
    */
   constructor(
-    limits: Required<GuardOptions>,
+    limits: GuardLimits,
     local: UdpAddress,
     now: () => number,
   ) {
@@ -143,7 +183,7 @@ export class Guard {
     // An echo returns what it got, and needs no look.
     if (
       answer.length === data.length && answer !== data &&
-      fixedReplies.has(answer) && equal(answer, data)
+      fixedReplies.has(answer) && equalBytes(answer, data)
     ) {
       return "ownReply";
     }
@@ -239,15 +279,9 @@ export function networkOf(hostname: string): string {
   if (!hostname.includes(":")) {
     return hostname.slice(0, hostname.lastIndexOf("."));
   }
-  // The four groups before `::` or the address's end, with the zeros that `::`
-  // may stand for, and of the fourth the upper half.
-  const [head = "", tail] = hostname.split("%", 1)[0]!.split("::");
-  const before = head === "" ? [] : head.split(":");
-  const after = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = Array(Math.max(0, 8 - before.length - after.length)).fill("0");
-  const groups = [...before, ...zeros, ...after].slice(0, 4);
-  const fourth = parseInt(groups[3] ?? "0", 16) >> 8;
-  return [...groups.slice(0, 3), fourth.toString(16)].join(":");
+  const [a, b, c, d] = ipv6Groups(withoutZone(hostname)) as number[];
+  // 56 bits: three groups, and the upper half of the fourth.
+  return [a, b, c, d! >> 8].map((group) => group!.toString(16)).join(":");
 }
 
 /** Whether a host can have this address: not broadcast, multicast, reserved. */
@@ -271,11 +305,6 @@ function fingerprint(data: Uint8Array): number {
     hash = Math.imul(hash ^ data[i]!, FNV_PRIME);
   }
   return hash;
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 const MULTICAST_REGEXP = /^ff[0-9a-f]{2}:/;

@@ -1,7 +1,7 @@
 /**
  * UDP requests and replies: {@linkcode serve} answers datagrams,
  * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
- * sends a series and tells what became of each, {@linkcode measure} measures
+ * sends a series and gives what became of each, {@linkcode measure} measures
  * the path to a STAMP reflector.
  *
  * Needs Deno's unstable net API: `"unstable": ["net"]` in `deno.json`, or
@@ -19,25 +19,29 @@
  *
  * @module
  */
-export * from "./address.ts";
+export {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  isLoopback,
+  isWildcard,
+  parseAddress,
+  parsePort,
+  type UdpAddress,
+} from "./address.ts";
 export type { Bin } from "./distribution.ts";
-export * from "./encoding.ts";
+export {
+  bytesLiteral,
+  decode,
+  encode,
+  parseHex,
+  repeatTo,
+  textOrHex,
+} from "./encoding.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
+export type { RequestOptions, UdpReply } from "./exchange.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
-export {
-  measure,
-  type MeasureEvent,
-  type Measurement,
-  type MeasureOptions,
-  type MeasureResult,
-} from "./stamp/measure.ts";
-export {
-  type ReflectorOptions,
-  type ReflectorStats,
-  type StampReflector,
-  stampReflector,
-} from "./stamp/reflector.ts";
-export { request, type RequestOptions, type UdpReply } from "./request.ts";
+export { request } from "./request.ts";
 export {
   requestMany,
   type RequestManyOptions,
@@ -61,12 +65,38 @@ export {
   type ServerStats,
   type UdpServer,
 } from "./serve.ts";
-export type { Sample, SessionResult } from "./stamp/sender_session.ts";
 export type {
   Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
 } from "./socket.ts";
-export * from "./stamp/packet.ts";
+export {
+  measure,
+  type MeasureEvent,
+  type Measurement,
+  type MeasureOptions,
+  type MeasureResult,
+} from "./stamp/measure.ts";
+export {
+  decodeReflector,
+  decodeSender,
+  elapsedMs,
+  encodeReflector,
+  encodeSender,
+  type ErrorEstimate,
+  type ReflectorPacket,
+  type SenderPacket,
+  STAMP_BYTES,
+  STAMP_PORT,
+  type Timestamp,
+  timestampOf,
+} from "./stamp/packet.ts";
+export {
+  type ReflectorOptions,
+  type ReflectorStats,
+  type StampReflector,
+  stampReflector,
+} from "./stamp/reflector.ts";
+export type { Sample, SessionResult } from "./stamp/sender_session.ts";
 export { summarize, type Summary } from "./statistics.ts";

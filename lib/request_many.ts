@@ -4,19 +4,19 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "./address.ts";
-import { requireInteger, requireMs, TimeoutError } from "./errors.ts";
+import { requireInteger, TimeoutError } from "./errors.ts";
 import {
   Exchange,
-  type ExchangeEvents,
+  type ExchangeListener,
   planRequest,
+  REQUEST_DEFAULTS,
   type RequestOptions,
   type RequestPlan,
   type UdpReply,
-} from "./request.ts";
-import { EventQueue } from "./event_queue.ts";
-import { LazyRun, type Run, type Schedule } from "./run.ts";
-import type { Runtime } from "./runtime.ts";
+} from "./exchange.ts";
+import { checkSchedule, Run, type Sender } from "./run.ts";
 import { summarize, type Summary } from "./statistics.ts";
+import type { Ends } from "./target.ts";
 
 /** Options of {@linkcode requestMany}. */
 export interface RequestManyOptions extends RequestOptions {
@@ -26,7 +26,7 @@ export interface RequestManyOptions extends RequestOptions {
    *
    * @default {1}
    */
-  count?: number;
+  count?: number | undefined;
   /**
    * From one datagram to the next, in milliseconds, up to one day, whether or
    * not a reply has come. With 0, each goes out when the one before is answered
@@ -34,15 +34,23 @@ export interface RequestManyOptions extends RequestOptions {
    *
    * @default {1000}
    */
-  intervalMs?: number;
+  intervalMs?: number | undefined;
   /**
    * The whole series ends after so many milliseconds, from 1 to 86,400,000 (a
-   * day); what is not answered by then is lost.
+   * day), the time to resolve names included; what is not answered by then is
+   * lost.
    *
    * @default {no deadline}
    */
-  deadlineMs?: number;
+  deadlineMs?: number | undefined;
 }
+
+/** The defaults of {@linkcode RequestManyOptions}. */
+export const SERIES_DEFAULTS = {
+  ...REQUEST_DEFAULTS,
+  count: 1,
+  intervalMs: 1000,
+} as const;
 
 /** What became of one datagram of a series; `seq` counts them from 0. */
 export type SeriesEvent =
@@ -82,10 +90,10 @@ export interface SeriesSummary {
 
 /**
  * A series of requests. It runs while it is iterated, which can be done once,
- * and ends its sockets when the iteration ends, is left, or throws.
+ * and closes its sockets when the iteration ends, is left, or throws.
  */
 export interface Series extends AsyncIterable<SeriesEvent> {
-  /** Whom it asks; undefined until the iteration has begun. */
+  /** Whom it asks; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
   /** The counts and times so far. */
   summary(): SeriesSummary;
@@ -94,7 +102,7 @@ export interface Series extends AsyncIterable<SeriesEvent> {
 }
 
 /**
- * Sends a series of datagrams and tells what became of each.
+ * Sends a series of datagrams and gives what became of each.
  *
  * Each datagram has a socket and port of its own for as long as the series
  * runs (the last 256 at least), so that a late reply is never taken for the
@@ -103,13 +111,21 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  * given up, a series of more than one listens on for duplicates: three times the
  * longest RTT, 20 ms at least and `timeoutMs` at most.
  *
+ * Events wait until they are iterated, in memory that grows with them: a slow
+ * consumer does not slow the series down.
+ *
  * @param address Whom to ask, as for {@linkcode request}.
- * @param payload What to send each time.
+ * @param payload What to send each time; bytes must not change while it runs.
  * @param options How many, how often, and those of {@linkcode request}.
  * @returns The series; iterate it to run it. The iteration throws what
- * {@linkcode request} throws, apart from {@linkcode TimeoutError} and errors of
- * sending, which are events, and throws `signal.reason` when aborted.
- * @throws {RangeError} If a number among the options is out of range.
+ * resolving, binding and opening sockets throw, `signal.reason` when aborted,
+ * and a TypeError when it is begun a second time. A {@linkcode TimeoutError}
+ * and errors of sending are events.
+ * @throws {RangeError} If a number among the options is out of range, or the
+ * payload too large.
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * asked.
  *
  * @example
  * ```ts
@@ -127,70 +143,62 @@ export function requestMany(
   payload: Uint8Array | string,
   options: RequestManyOptions = {},
 ): Series {
-  const { count = 1, intervalMs = 1000, deadlineMs, signal } = options;
-  requireInteger("count", count, 1, 1_000_000_000);
-  requireMs("intervalMs", intervalMs);
-  if (deadlineMs !== undefined) requireMs("deadlineMs", deadlineMs, 1);
-  const schedule = { count, intervalMs, deadlineMs, signal };
-  return new RequestSeries(
-    () => planRequest(address, payload, options),
-    (plan) => new SeriesRun(plan, schedule),
+  const {
+    count = SERIES_DEFAULTS.count,
+    intervalMs = SERIES_DEFAULTS.intervalMs,
+    // A series measures the path, whose loss a retransmission would hide.
+    retries = count === 1 ? SERIES_DEFAULTS.retries : 0,
+    deadlineMs,
     signal,
+  } = options;
+  requireInteger("count", count, 1, 1_000_000_000);
+  const schedule = { count, intervalMs, deadlineMs, signal };
+  checkSchedule(schedule, 0);
+  const plan = planRequest(address, payload, { ...options, retries });
+  const run: Run<SeriesEvent, SeriesSender> = new Run(
+    schedule,
+    plan.ends,
+    plan.runtime,
+    (ends) => new SeriesSender(plan, ends, run),
   );
+  return {
+    get target() {
+      return run.target;
+    },
+    summary: () => ({
+      ...run.sender?.summary() ?? structuredClone(NOTHING_YET),
+      durationMs: run.durationMs,
+    }),
+    stop: () => run.end(),
+    [Symbol.asyncIterator]: () => run[Symbol.asyncIterator](),
+  };
 }
 
-class RequestSeries extends LazyRun<SeriesEvent, SeriesRun> implements Series {
-  summary(): SeriesSummary {
-    return this.run?.summary() ?? structuredClone(NOTHING_YET);
-  }
-}
-
-/** A running series: its sockets, its timers, its counts. */
-class SeriesRun implements Run<SeriesEvent> {
-  readonly plan: RequestPlan;
-  readonly #schedule: Schedule;
-  readonly #runtime: Runtime;
+/** The sockets and the counts of a series that runs. */
+class SeriesSender implements Sender {
+  readonly #plan: RequestPlan;
+  readonly #ends: Ends;
+  readonly #run: Run<SeriesEvent, SeriesSender>;
   readonly #counts = structuredClone(NOTHING_YET);
   readonly #rttsMs: number[] = [];
   readonly #unanswered = new Map<number, Exchange>();
-  /** Answered or given up, oldest first, and open for what is late or double. */
-  readonly #settled = new Set<Exchange>();
-  #cancelDeadline = () => {};
-  #cancelNext = () => {};
-  readonly #queue = new EventQueue<SeriesEvent>();
-  #firstSendAt = 0;
-  #nextSendAt = 0;
-  /** The next send waits for an unanswered one to settle. */
+  /** Answered or given up, oldest first, and open for late replies and copies. */
+  readonly #over = new Set<Exchange>();
+  /** The next send waits until an unanswered datagram is answered or given up. */
   #held = false;
-  #endedAt: number | undefined;
 
-  constructor(plan: RequestPlan, schedule: Schedule) {
-    this.plan = plan;
-    this.#schedule = schedule;
-    this.#runtime = plan.runtime;
+  constructor(
+    plan: RequestPlan,
+    ends: Ends,
+    run: Run<SeriesEvent, SeriesSender>,
+  ) {
+    this.#plan = plan;
+    this.#ends = ends;
+    this.#run = run;
   }
 
-  async *events(): AsyncGenerator<SeriesEvent> {
-    const { signal, deadlineMs } = this.#schedule;
-    const abort = () => this.end({ error: signal!.reason });
-    signal?.addEventListener("abort", abort);
-    try {
-      this.#firstSendAt = this.#nextSendAt = this.#runtime.now();
-      if (deadlineMs !== undefined) {
-        this.#cancelDeadline = this.#runtime.after(
-          deadlineMs,
-          () => this.#meetDeadline(),
-        );
-      }
-      this.#send();
-      yield* this.#queue;
-    } finally {
-      this.end();
-      signal?.removeEventListener("abort", abort);
-      this.#cancelDeadline();
-      this.#cancelNext();
-      await Promise.all([...this.#exchanges()].map((one) => one.close()));
-    }
+  get sent(): number {
+    return this.#counts.sent;
   }
 
   summary(): SeriesSummary {
@@ -201,120 +209,102 @@ class SeriesRun implements Run<SeriesEvent> {
       ...counts,
       pending: counts.sent - judged,
       lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
-      durationMs: (this.#endedAt ?? this.#runtime.now()) - this.#firstSendAt,
       rttMs: summarize(this.#rttsMs),
     };
   }
 
-  end(failure?: { error: unknown }): void {
-    this.#endedAt ??= this.#runtime.now();
-    this.#queue.end(failure);
-  }
-
-  /** Sends the next datagram, and sees to the one after it. */
-  #send(): void {
-    if (this.#queue.ended) return;
+  send(): void {
     this.#held = this.#unanswered.size >= MAX_OPEN;
     if (this.#held) return;
     const seq = this.#counts.sent++;
-    const exchange = new Exchange(this.plan, this.#eventsOf(seq));
+    const exchange = new Exchange(
+      this.#plan,
+      this.#ends,
+      this.#listenerOf(seq),
+    );
     this.#unanswered.set(seq, exchange);
     this.#closeOldest();
     try {
       exchange.start();
     } catch (error) {
-      return this.end({ error });
+      return this.#run.end({ error });
     }
-    if (this.#counts.sent < this.#schedule.count) this.#scheduleNext();
+    const { count, intervalMs } = this.#run.schedule;
+    if (this.#counts.sent === count) return;
+    if (intervalMs === 0) this.#held = true;
+    else this.#run.sendNext("after");
   }
 
-  #scheduleNext(): void {
-    const { intervalMs } = this.#schedule;
-    this.#held = intervalMs === 0;
-    if (this.#held) return;
-    // From when this one was due, so that lateness does not add up; from now,
-    // if a whole interval was missed, so that there is no burst.
-    const now = this.#runtime.now();
-    this.#nextSendAt = Math.max(this.#nextSendAt + intervalMs, now);
-    const waitMs = this.#nextSendAt - now;
-    this.#cancelNext = this.#runtime.after(waitMs, () => this.#send());
+  giveUp(): void {
+    const target = formatAddress(this.#ends.target);
+    for (const [seq, { attempts, foreign }] of this.#unanswered) {
+      this.#counts.lost++;
+      const error = new TimeoutError(
+        `No reply from ${target} by the deadline`,
+        { attempts, foreign },
+      );
+      this.#run.push({ type: "lost", seq, error });
+    }
   }
 
-  #eventsOf(seq: number): ExchangeEvents {
+  async close(): Promise<void> {
+    await Promise.all([...this.#exchanges()].map((one) => one.close()));
+  }
+
+  #listenerOf(seq: number): ExchangeListener {
     return {
       onReply: (reply: UdpReply) => {
         this.#counts.received++;
         if (reply.rttMs !== undefined) this.#rttsMs.push(reply.rttMs);
-        this.#settle({ type: "reply", seq, reply });
+        this.#conclude({ type: "reply", seq, reply });
       },
       onTimeout: (error: TimeoutError) => {
         this.#counts.lost++;
-        this.#settle({ type: "lost", seq, error });
+        this.#conclude({ type: "lost", seq, error });
       },
       onError: (error: unknown) => {
         this.#counts.lost++;
         this.#counts.errors++;
-        this.#settle({ type: "error", seq, error });
+        this.#conclude({ type: "error", seq, error });
       },
       onLate: () => {
         this.#counts.late++;
-        this.#queue.push({ type: "late", seq });
+        this.#run.push({ type: "late", seq });
       },
       onDuplicate: () => {
         this.#counts.duplicates++;
-        this.#queue.push({ type: "duplicate", seq });
+        this.#run.push({ type: "duplicate", seq });
       },
     };
   }
 
-  #settle(event: SeriesEvent): void {
-    this.#queue.push(event);
+  /** A datagram is answered or given up: the next one may have waited for it. */
+  #conclude(event: SeriesEvent): void {
+    this.#run.push(event);
     const exchange = this.#unanswered.get(event.seq)!;
     this.#unanswered.delete(event.seq);
-    this.#settled.add(exchange);
-    if (this.#held) {
-      this.#send();
-    } else if (
-      this.#counts.sent === this.#schedule.count && this.#unanswered.size === 0
-    ) {
-      this.#endedAt = this.#runtime.now();
-      this.#cancelNext = this.#runtime.after(
-        this.#lingerMs(),
-        () => this.end(),
-      );
-    }
-  }
-
-  #lingerMs(): number {
-    if (this.#schedule.count === 1 || this.#rttsMs.length === 0) return 0;
-    const longest = this.#rttsMs.reduce((a, b) => Math.max(a, b));
-    return Math.min(Math.max(3 * longest, MIN_LINGER_MS), this.plan.timeoutMs);
-  }
-
-  #meetDeadline(): void {
-    for (const [seq, { attempts, foreign }] of this.#unanswered) {
-      this.#counts.lost++;
-      const error = new TimeoutError(
-        `No reply from ${formatAddress(this.plan.target)} by the deadline`,
-        { attempts, foreign },
-      );
-      this.#queue.push({ type: "lost", seq, error });
-    }
-    this.end();
+    this.#over.add(exchange);
+    const { count } = this.#run.schedule;
+    if (this.#held) return this.send();
+    if (this.#counts.sent < count || this.#unanswered.size > 0) return;
+    const longestMs = count === 1
+      ? 0
+      : this.#rttsMs.reduce((a, b) => Math.max(a, b), 0);
+    this.#run.linger(longestMs, this.#plan.timeoutMs);
   }
 
   /** Keeps the sockets bounded, by those that have nothing to wait for. */
   #closeOldest(): void {
-    if (this.#unanswered.size + this.#settled.size <= MAX_OPEN) return;
-    const [oldest] = this.#settled;
-    this.#settled.delete(oldest!);
+    if (this.#unanswered.size + this.#over.size <= MAX_OPEN) return;
+    const [oldest] = this.#over;
+    this.#over.delete(oldest!);
     oldest!.close();
     addCounts(this.#counts, oldest!);
   }
 
   *#exchanges(): Generator<Exchange> {
     yield* this.#unanswered.values();
-    yield* this.#settled;
+    yield* this.#over;
   }
 }
 
@@ -324,7 +314,6 @@ function addCounts(counts: SeriesSummary, exchange: Exchange): void {
 }
 
 const MAX_OPEN = 256;
-const MIN_LINGER_MS = 20;
 
 const NOTHING_YET: SeriesSummary = {
   sent: 0,

@@ -7,15 +7,22 @@
 import { canonicalHostname, ipVersion } from "./address.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
-import { linuxEngineMissing, openLinuxSocket } from "./linux/socket.ts";
+import { libcMissing } from "./linux/libc.ts";
+import { openLinuxSocket } from "./linux/socket.ts";
 
 /**
  * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by
  * recvmmsg and sendmmsg through FFI, which is many times as fast, needs Linux
- * on x86-64 or arm64 and `--allow-ffi`, and tells a client of a closed port at
- * once; `auto` takes `linux` where it can be had.
+ * on x86-64 or arm64 and `--allow-ffi`, and reports a closed port to a client
+ * at once; `auto` takes `linux` where it can be had.
  */
 export type Engine = "auto" | "deno" | "linux";
+
+/** All engines. */
+export const ENGINES: readonly Engine[] = ["deno", "linux", "auto"];
+
+/** The engine that is used where the caller names none. */
+export const DEFAULT_ENGINE: Engine = "deno";
 
 /** Sockets, names and time. */
 export interface Runtime {
@@ -51,8 +58,27 @@ const linuxRuntime: Runtime = { ...denoRuntime, open: openLinuxSocket };
 /** The real system, with sockets made by one of the engines. */
 export function runtimeFor(engine: Engine): Runtime {
   const isLinux = engine === "linux" ||
-    (engine === "auto" && linuxEngineMissing() === undefined);
+    (engine === "auto" && libcMissing() === undefined);
   return isLinux ? linuxRuntime : denoRuntime;
+}
+
+/**
+ * The runtime that a caller's options ask for.
+ *
+ * @throws {TypeError} If the engine is none.
+ */
+export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
+  engine?: Engine | undefined;
+  runtime?: Runtime | undefined;
+}): Runtime {
+  if (!ENGINES.includes(engine)) {
+    throw new TypeError(
+      `'engine' must be one of ${
+        ENGINES.join(", ")
+      }: current value is ${engine}`,
+    );
+  }
+  return runtime ?? runtimeFor(engine);
 }
 
 function after(ms: number, callback: () => void): () => void {

@@ -6,23 +6,30 @@
  */
 import type { UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
-import { requireInteger, requireMs } from "./errors.ts";
 import {
+  requireBoolean,
+  requireFunction,
+  requireInteger,
+  requireMs,
+  requireString,
+} from "./errors.ts";
+import {
+  checkGuardOptions,
   Guard,
   guardLimits,
   type GuardOptions,
   type Refusal,
   REFUSALS,
 } from "./guard.ts";
-import { type Engine, type Runtime, runtimeFor } from "./runtime.ts";
+import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
-  MAX_PAYLOAD_IPV6,
+  MAX_PAYLOAD,
   type Receiver,
 } from "./socket.ts";
 
-/** What a handler is told of a datagram besides its payload. */
+/** What a handler gets of a datagram besides its payload. */
 export interface DatagramInfo {
   /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
   readonly remoteAddr: UdpAddress;
@@ -34,10 +41,10 @@ export type Reply = Uint8Array | string | undefined | void;
 /**
  * Makes the reply to one datagram.
  *
- * `data` is lent: it may be overwritten once the handler has settled and its
- * reply is sent, so keep bytes with `data.slice()`. Returning `data`, or a part
- * of it, is an echo without a copy. A returned array must not be changed
- * before it is sent; best not at all.
+ * The bytes of `data` belong to the server, which receives the next datagrams
+ * into them once the handler has settled and its reply is sent: keep them with
+ * `data.slice()`. Returning `data`, or a part of it, is an echo without a copy.
+ * A returned array must not be changed before it is sent; best not at all.
  */
 export type Handler = (
   data: Uint8Array<ArrayBuffer>,
@@ -51,27 +58,27 @@ export interface ServeOptions {
    *
    * @default {"127.0.0.1"}
    */
-  hostname?: string;
+  hostname?: string | undefined;
   /**
    * The local port, 0 to 65,535; 0 takes any that is free.
    *
    * @default {0}
    */
-  port?: number;
+  port?: number | undefined;
   /**
    * Longer datagrams are dropped whole and counted, never cut. 1 to 65,527
    * bytes.
    *
    * @default {65527}
    */
-  maxDatagramBytes?: number;
+  maxDatagramBytes?: number | undefined;
   /**
    * How many datagrams may be in the handler or on their way out at once, 1 to
    * 65,536. What comes above that is dropped and counted.
    *
    * @default {256}
    */
-  maxInFlight?: number;
+  maxInFlight?: number | undefined;
   /**
    * How long a handler may take, in milliseconds, 1 to 86,400,000 (a day).
    * After that its datagram counts as unanswered, with an error, and a reply
@@ -80,60 +87,73 @@ export interface ServeOptions {
    *
    * @default {10000}
    */
-  handlerTimeoutMs?: number;
+  handlerTimeoutMs?: number | undefined;
   /**
    * Limits on who is answered, and with how much; `false` answers everyone and
    * anything, loops included.
    *
    * @default {{}}
    */
-  guard?: GuardOptions | false;
+  guard?: GuardOptions | false | undefined;
   /**
-   * Told of each datagram that the guard leaves unanswered, and why.
+   * Called for each datagram that the guard leaves unanswered, and why.
    *
    * @default {() => undefined}
    */
-  onRefuse?: (reason: Refusal, info: DatagramInfo) => void;
+  onRefuse?: ((reason: Refusal, info: DatagramInfo) => void) | undefined;
   /**
    * Shuts down after so many replies, and takes no more datagrams than it may
    * still answer. 1 to 1,000,000,000.
    *
    * @default {no limit}
    */
-  maxReplies?: number;
+  maxReplies?: number | undefined;
   /** Closes the server at once when aborted, without waiting for handlers. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Called with the bound address before `serve` returns. */
-  onListen?: (addr: UdpAddress) => void;
+  onListen?: ((addr: UdpAddress) => void) | undefined;
   /**
-   * Told of everything that goes wrong while the server goes on: a handler
+   * Called for everything that goes wrong while the server goes on: a handler
    * that throws or rejects or returns something that is no reply, a reply that
-   * cannot be sent, a failed receive (without `info`). For a handler that
-   * throws or rejects, what it returns is the reply.
+   * cannot be sent, and, without `info`, a failed receive or a fast path that
+   * the system refuses and that is turned off. For a handler that throws or
+   * rejects, what it returns is the reply.
    *
    * @default {() => undefined}
    */
-  onError?: (error: unknown, info?: DatagramInfo) => Reply | Promise<Reply>;
+  onError?:
+    | ((error: unknown, info?: DatagramInfo) => Reply | Promise<Reply>)
+    | undefined;
   /**
    * How sockets are made, see {@linkcode Engine}.
    *
    * @default {"deno"}
    */
-  engine?: Engine;
+  engine?: Engine | undefined;
   /**
    * Whether to share the port with other servers that do (SO_REUSEPORT), on the
    * linux engine: the kernel spreads the peers over them.
    *
    * @default {false}
    */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
   /**
    * Sockets and time; for tests.
    *
    * @default {runtimeFor(engine)}
    */
-  runtime?: Runtime;
+  runtime?: Runtime | undefined;
 }
+
+/** The defaults of {@linkcode ServeOptions}. */
+export const SERVE_DEFAULTS = {
+  hostname: "127.0.0.1",
+  port: 0,
+  maxDatagramBytes: MAX_PAYLOAD,
+  maxInFlight: 256,
+  handlerTimeoutMs: 10_000,
+  reusePort: false,
+} as const;
 
 /**
  * What a server has counted so far. `received` is the sum of `replied`,
@@ -200,6 +220,7 @@ export interface UdpServer extends AsyncDisposable {
  * @param handler Makes the reply to each datagram.
  * @returns The running server.
  * @throws {RangeError} If a number among the options is out of range.
+ * @throws {TypeError} If an option, or the handler, is of a wrong type.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
@@ -217,30 +238,35 @@ export interface UdpServer extends AsyncDisposable {
  */
 export function serve(options: ServeOptions, handler: Handler): UdpServer {
   const {
-    hostname = "127.0.0.1",
-    port = 0,
-    maxDatagramBytes = MAX_PAYLOAD_IPV6,
-    maxInFlight = 256,
-    handlerTimeoutMs = 10_000,
+    hostname = SERVE_DEFAULTS.hostname,
+    port = SERVE_DEFAULTS.port,
+    maxDatagramBytes = SERVE_DEFAULTS.maxDatagramBytes,
+    maxInFlight = SERVE_DEFAULTS.maxInFlight,
+    handlerTimeoutMs = SERVE_DEFAULTS.handlerTimeoutMs,
+    reusePort = SERVE_DEFAULTS.reusePort,
     guard = {},
-    maxReplies,
-    engine = "deno",
-    reusePort = false,
-    runtime = runtimeFor(engine),
+    maxReplies = Infinity,
     signal,
-    onListen,
+    onListen = () => {},
     onError = () => undefined,
     onRefuse = () => {},
   } = options;
   signal?.throwIfAborted();
+  requireString("hostname", hostname);
   requireInteger("port", port, 0, 65_535);
-  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD_IPV6);
+  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);
   requireMs("handlerTimeoutMs", handlerTimeoutMs, 1);
-  if (maxReplies !== undefined) {
+  requireBoolean("reusePort", reusePort);
+  if (maxReplies !== Infinity) {
     requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
   }
-  if (guard !== false) requireGuardOptions(guard);
+  if (guard !== false) checkGuardOptions(guard);
+  requireFunction("handler", handler);
+  requireFunction("onListen", onListen);
+  requireFunction("onError", onError);
+  requireFunction("onRefuse", onRefuse);
+  const runtime = runtimeOf(options);
   const socket = runtime.open({
     hostname,
     port,
@@ -249,7 +275,7 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     reusePort,
   });
   try {
-    onListen?.(socket.addr);
+    onListen(socket.addr);
   } catch (error) {
     socket.close();
     throw error;
@@ -258,7 +284,7 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     handler,
     onError,
     maxInFlight,
-    maxReplies: maxReplies ?? Infinity,
+    maxReplies,
     handlerTimeoutMs,
     onRefuse,
     runtime,
@@ -351,6 +377,8 @@ class Server implements UdpServer, Receiver {
       this.#stats.dropped.closing++;
       return this.#socket.release(datagram);
     }
+    // Replies that wait to go out together need not be in flight.
+    if (this.#inFlight >= maxInFlight) this.#socket.flush();
     if (this.#inFlight >= maxInFlight) {
       this.#stats.dropped.overload++;
       return this.#socket.release(datagram);
@@ -370,7 +398,7 @@ class Server implements UdpServer, Receiver {
     }
     // The usual case, without a promise.
     if (reply instanceof Uint8Array) this.#answer(datagram, reply);
-    else if (!isPromiseLike(reply)) this.#settle(datagram, reply, info);
+    else if (!isPromiseLike(reply)) this.#respond(datagram, reply, info);
     else this.#whenSettled(datagram, reply, info);
   }
 
@@ -379,22 +407,20 @@ class Server implements UdpServer, Receiver {
     this.#stats.dropped.tooLong++;
   }
 
-  onReplied(): void {
-    this.#stats.replied++;
+  onReplied(count: number): void {
+    this.#stats.replied += count;
     if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
-    this.#done();
+    this.#done(count);
   }
 
-  onReplyError(error: unknown, datagram: Datagram): void {
-    this.#stats.errors.send++;
-    this.#report(error, { remoteAddr: datagram.remoteAddr });
-    this.#done();
-  }
-
-  onUnsent(error: unknown, remoteAddr: UdpAddress, count: number): void {
-    this.#stats.replied -= count;
+  onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
     this.#stats.errors.send += count;
     this.#report(error, { remoteAddr });
+    this.#done(count);
+  }
+
+  onNotice(notice: Error): void {
+    this.#report(notice);
   }
 
   onReceiveError(error: unknown): void {
@@ -420,7 +446,7 @@ class Server implements UdpServer, Receiver {
       if (!this.#waiting.has(datagram)) return this.#socket.release(datagram);
       reply = await this.#handlerFailed(error, info);
     }
-    if (this.#waiting.delete(datagram)) this.#settle(datagram, reply, info);
+    if (this.#waiting.delete(datagram)) this.#respond(datagram, reply, info);
     else this.#socket.release(datagram);
   }
 
@@ -446,8 +472,8 @@ class Server implements UdpServer, Receiver {
     }
   }
 
-  /** Sends what a handler came to, if it is a reply. */
-  #settle(datagram: Datagram, reply: unknown, info: DatagramInfo): void {
+  /** Sends what a handler returned, if it is a reply. */
+  #respond(datagram: Datagram, reply: unknown, info: DatagramInfo): void {
     if (typeof reply === "string") reply = encode(reply);
     if (reply instanceof Uint8Array) return this.#answer(datagram, reply);
     if (reply !== undefined) {
@@ -502,8 +528,8 @@ class Server implements UdpServer, Receiver {
     }
   }
 
-  #done(): void {
-    this.#inFlight--;
+  #done(count = 1): void {
+    this.#inFlight -= count;
     if (this.#draining) this.#closeIfDrained();
   }
 
@@ -515,17 +541,6 @@ class Server implements UdpServer, Receiver {
     this.#closed = true;
     this.#socket.close();
   }
-}
-
-function requireGuardOptions(
-  { maxAmplification = 3, rateLimit = 0 }: GuardOptions,
-): void {
-  if (!(maxAmplification >= 0 && maxAmplification <= 1000)) {
-    throw new RangeError(
-      `'maxAmplification' must be from 0 to 1000: current value is ${maxAmplification}`,
-    );
-  }
-  requireInteger("rateLimit", rateLimit, 0, 1_000_000_000);
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<Reply> {

@@ -13,10 +13,13 @@ export const MAX_PAYLOAD_IPV4 = 65_507;
 /** The largest UDP payload over IPv6 (no jumbograms): 65,535 less UDP's 8. */
 export const MAX_PAYLOAD_IPV6 = 65_527;
 
+/** The largest UDP payload over either. */
+export const MAX_PAYLOAD: number = MAX_PAYLOAD_IPV6;
+
 /**
- * A received datagram. It is lent: `data` may be overwritten as soon as the
- * datagram is given back by {@linkcode DatagramSocket.release} or its reply
- * has been sent.
+ * A received datagram. Its bytes belong to the socket: `data` may be
+ * overwritten once the datagram has been handed back, by
+ * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
  */
 export interface Datagram {
   /** The payload, 0 bytes or more. */
@@ -25,7 +28,7 @@ export interface Datagram {
   readonly remoteAddr: UdpAddress;
 }
 
-/** What a socket tells its owner. */
+/** What a socket calls when something happens to it. */
 export interface Receiver {
   /**
    * A datagram came. Each must be handed back exactly once: by
@@ -34,14 +37,14 @@ export interface Receiver {
   onDatagram(datagram: Datagram): void;
   /** A datagram was longer than `maxDatagramBytes`, and was dropped. */
   onTooLong?(): void;
-  /** The reply to this datagram has been sent. */
-  onReplied?(datagram: Datagram): void;
-  /** The reply to this datagram could not be sent. */
-  onReplyError?(error: unknown, datagram: Datagram): void;
-  /** So many replies to an address, told as replied, were not sent after all. */
-  onUnsent?(error: unknown, remoteAddr: UdpAddress, count: number): void;
+  /** The system has taken `count` replies to send. */
+  onReplied?(count: number): void;
+  /** The system could not send `count` replies to this address. */
+  onReplyError?(error: unknown, remoteAddr: UdpAddress, count: number): void;
   /** Receiving failed once, and goes on. */
   onReceiveError?(error: unknown): void;
+  /** From now on something works less well than it could; said once. */
+  onNotice?(notice: Error): void;
 }
 
 /** A bound UDP socket. */
@@ -49,8 +52,8 @@ export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
-   * Whether it is connected to {@linkcode OpenOptions.peer}: then a refusal is
-   * about that peer, and at once.
+   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system's
+   * report of a closed port is about that peer, and comes at once.
    */
   readonly isConnected: boolean;
   /**
@@ -61,19 +64,25 @@ export interface DatagramSocket {
    */
   start(receiver: Receiver): Promise<void>;
   /**
-   * Sends one datagram. `payload` is lent until the promise settles.
+   * Sends one datagram. `payload` must not change until the promise settles.
    *
    * @returns Rejects with the system's error.
    */
   send(payload: Uint8Array, to: UdpAddress): Promise<void>;
   /**
    * Sends `payload` to where `datagram` came from, and hands the datagram
-   * back. `payload` is lent until {@linkcode Receiver.onReplied} or
-   * {@linkcode Receiver.onReplyError}; it may be a part of `datagram.data`.
+   * back. `payload` may be a part of `datagram.data`; it must not change until
+   * {@linkcode Receiver.onReplied} or {@linkcode Receiver.onReplyError} has
+   * counted it. Never throws.
    */
   reply(datagram: Datagram, payload: Uint8Array): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
+  /**
+   * Sends the replies that wait to go out together. Without a call they go when
+   * the socket has handed out all that it received at once.
+   */
+  flush(): void;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */
@@ -91,9 +100,9 @@ export interface OpenOptions {
   /** Longer datagrams are dropped whole. */
   maxDatagramBytes: number;
   /** The only peer, for engines that can connect a socket. */
-  peer?: UdpAddress;
+  peer?: UdpAddress | undefined;
   /** Whether many datagrams are to be expected, from many peers. */
-  isServer?: boolean;
+  isServer?: boolean | undefined;
   /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
 }

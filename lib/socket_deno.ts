@@ -108,13 +108,16 @@ export class DenoSocket implements DatagramSocket {
 
   reply(datagram: Datagram, payload: Uint8Array): void {
     const slot = datagram as Slot;
-    // Deno tries to send at once, so `payload` rarely stays lent for long; the
-    // two callbacks are the slot's own, made once.
+    // The two callbacks are the slot's own, made once.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
   }
 
   release(datagram: Datagram): void {
     this.#free.push(datagram as Slot);
+  }
+
+  flush(): void {
+    // Deno sends each reply at once.
   }
 
   close(): void {
@@ -140,11 +143,12 @@ export class DenoSocket implements DatagramSocket {
       remoteAddr: NOBODY,
       onSent: () => {
         this.#free.push(slot);
-        this.#receiver.onReplied?.(slot);
+        this.#receiver.onReplied?.(1);
       },
       onSendError: (error) => {
+        const { remoteAddr } = slot;
         this.#free.push(slot);
-        this.#receiver.onReplyError?.(error, slot);
+        this.#receiver.onReplyError?.(error, remoteAddr, 1);
       },
     };
     return slot;

@@ -2,7 +2,9 @@ import { assertEquals, assertThrows } from "@std/assert";
 import {
   decimal,
   duration,
+  durationText,
   type Flags,
+  fullUsage,
   host,
   integer,
   parseFlags,
@@ -15,7 +17,8 @@ const FLAGS = {
   message: { short: "m", value: "TEXT", parse: String, help: "a text" },
   "max-loss": { value: "PERCENT", parse: decimal(100), help: "a limit" },
   quiet: { short: "q", help: "no lines" },
-  json: { help: "one document" },
+  json: { group: "What to show", help: "one document" },
+  plot: { group: "What to show", rare: true, help: "a picture" },
 } satisfies Flags;
 
 const NOTHING = {
@@ -24,6 +27,7 @@ const NOTHING = {
   "max-loss": undefined,
   quiet: false,
   json: false,
+  plot: false,
 };
 
 Deno.test("parseFlags() reads long and short flags in every spelling", () => {
@@ -131,13 +135,26 @@ Deno.test("host() takes a host without a port", () => {
   }
 });
 
-Deno.test("usage() lists every flag once, with its value", () => {
-  const lines = usage(FLAGS, "Intro").split("\n").slice(3);
-  assertEquals(lines, [
+Deno.test("usage() lists flags in groups, and the rare ones only if asked", () => {
+  const common = [
+    "Intro",
+    "Flags:",
     "  -p, --port PORT         a port",
     "  -m, --message TEXT      a text",
     "      --max-loss PERCENT  a limit",
     "  -q, --quiet             no lines",
+    "What to show:",
     "      --json              one document",
-  ]);
+  ];
+  assertEquals(usage(FLAGS, "Intro").split("\n"), common);
+  const rare = "      --plot              a picture";
+  const all = fullUsage(FLAGS, "Intro", "Notes").split("\n");
+  assertEquals(all, [...common, rare, "Notes"]);
+});
+
+Deno.test("durationText() is what duration() reads", () => {
+  for (const ms of [1, 200, 999, 1000, 1500, 60_000]) {
+    assertEquals(duration(0)(durationText(ms)), ms);
+  }
+  assertEquals([durationText(1000), durationText(20)], ["1s", "20ms"]);
 });

@@ -31,7 +31,7 @@ import {
   UsageError,
 } from "../lib/cli/flags.ts";
 import { Guard, networkOf } from "../lib/guard.ts";
-import { ERROR_ESTIMATE, stampReflector } from "../lib/stamp/reflector.ts";
+import { stampReflector } from "../lib/stamp/reflector.ts";
 import { request } from "../lib/request.ts";
 import { serve } from "../lib/serve.ts";
 import { SenderSession } from "../lib/stamp/sender_session.ts";
@@ -40,6 +40,7 @@ import {
   decodeSender,
   encodeReflector,
   encodeSender,
+  ERROR_ESTIMATE,
 } from "../lib/stamp/packet.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";
 import { seededRandom } from "./simulated_network.ts";

@@ -1,6 +1,6 @@
 /** What the tests share that use real sockets and real programs. */
 import type { Engine } from "../lib/runtime.ts";
-import { linuxEngineMissing } from "../lib/linux/socket.ts";
+import { libcMissing } from "../lib/linux/libc.ts";
 import { TextLineStream } from "./text_lines.ts";
 
 const [net, run, read] = await Promise.all(
@@ -18,7 +18,7 @@ export const ENGINE: Engine =
   Deno.args[0] === "--engine" && Deno.args[1] === "linux" ? "linux" : "deno";
 
 // The C library stays loaded: done here, it is no leak of the first test.
-if (ENGINE === "linux") linuxEngineMissing();
+if (ENGINE === "linux") libcMissing();
 
 type TestFn = (t: Deno.TestContext) => void | Promise<void>;
 

@@ -1,19 +1,24 @@
 import { assertEquals } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
-import { TimeoutError } from "../lib/errors.ts";
+import { errorMessage, TimeoutError } from "../lib/errors.ts";
 import {
-  errorMessage,
-  eventJson,
-  eventLine,
   exchangeJson,
   exchangeLines,
   listeningLine,
+  packetLine,
   refusalLine,
-  replyLine,
   statsLine,
+} from "../lib/cli/server_lines.ts";
+import {
+  eventJson,
+  eventLine,
+  replyLine,
   summaryJson,
   summaryLines,
 } from "../lib/cli/series_lines.ts";
+import { measureLine, statusLine } from "../lib/cli/stamp_lines.ts";
+import type { MeasureEvent } from "../lib/stamp/measure.ts";
+import { SenderSession } from "../lib/stamp/sender_session.ts";
 import { type Refusal, REFUSALS } from "../lib/guard.ts";
 import type { ServerStats } from "../lib/serve.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
@@ -90,10 +95,10 @@ Deno.test("eventLine() has a line for each event", () => {
   assertEquals(EVENTS.map(eventLine), [
     'Message from Server b"hi" seq=0 time=0.123 ms',
     'Message from Server b"\\xff" seq=1 time=n/a attempts=2',
-    "No reply seq=2 attempts=3",
-    "Late reply seq=2",
-    "Duplicate reply seq=0",
-    "Error seq=3 No route",
+    "seq=2 lost attempts=3",
+    "seq=2 late",
+    "seq=0 duplicate",
+    "seq=3 error: No route",
   ]);
 });
 
@@ -108,19 +113,19 @@ Deno.test("eventJson() has an object for each event, null for what is unknown", 
       text: "hi",
     },
     { type: "reply", seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
-    { type: "lost", seq: 2, attempts: 3, refused: false },
+    { type: "lost", seq: 2, attempts: 3, portClosed: false },
     { type: "late", seq: 2 },
     { type: "duplicate", seq: 0 },
     { type: "error", seq: 3, error: "No route" },
   ]);
 });
 
-Deno.test("a lost datagram is told from a refused one", () => {
+Deno.test("a datagram that a closed port lost is shown as such", () => {
   const cause = new Deno.errors.ConnectionRefused("refused");
   const error = new TimeoutError("No", { attempts: 1, foreign: 0, cause });
   const event: SeriesEvent = { type: "lost", seq: 4, error };
-  assertEquals(eventLine(event), "No reply seq=4 attempts=1 (closed port)");
-  assertEquals(eventJson(event).refused, true);
+  assertEquals(eventLine(event), "seq=4 lost attempts=1 (closed port)");
+  assertEquals(eventJson(event).portClosed, true);
 });
 
 Deno.test("exchangeJson() has text, or hex where there is no text", () => {
@@ -206,19 +211,20 @@ Deno.test("summaryJson() has every key, its unit, and null for what is unknown",
 
 Deno.test("listeningLine() names a limit where there is one", () => {
   assertEquals(
-    listeningLine(TARGET, 0),
+    listeningLine(TARGET, { maxAmplification: 3, rateLimit: 0 }),
     "UDP server up and listening on [::1]:20001",
   );
   assertEquals(
-    listeningLine({ hostname: "0.0.0.0", port: 1 }, 100),
+    listeningLine({ hostname: "0.0.0.0", port: 1 }, {
+      maxAmplification: 3,
+      rateLimit: 100,
+    }),
     "UDP server up and listening on 0.0.0.0:1, at most 100 answers a second to a /24 or /56",
   );
 });
 
 Deno.test("refusalLine() has words for every reason", () => {
-  const lines = REFUSALS.map((reason: Refusal) =>
-    refusalLine(reason, { remoteAddr: PEER })
-  );
+  const lines = REFUSALS.map((reason: Refusal) => refusalLine(reason, PEER));
   assertEquals(new Set(lines).size, REFUSALS.length);
   assertEquals(
     lines[0],
@@ -259,4 +265,32 @@ Deno.test("statsLine() names what is not 0", () => {
 Deno.test("errorMessage() is one line, whatever was thrown", () => {
   assertEquals(errorMessage(new Error("a\n  b")), "a b");
   assertEquals(errorMessage("text"), "text");
+});
+
+Deno.test("packetLine() says who sent a STAMP packet, and how large it is", () => {
+  assertEquals(
+    packetLine(new Uint8Array(44), TARGET),
+    "STAMP request from [::1]:20001, 44 bytes",
+  );
+});
+
+Deno.test("measureLine() and eventLine() say alike what became of a datagram", () => {
+  const alike: Array<SeriesEvent & MeasureEvent> = [
+    { type: "late", seq: 2 },
+    { type: "duplicate", seq: 0 },
+    { type: "error", seq: 3, error: new Error("No route") },
+  ];
+  assertEquals(alike.map(measureLine), alike.map(eventLine));
+  assertEquals(measureLine({ type: "lost", seq: 2 }), "seq=2 lost");
+});
+
+Deno.test("statusLine() claims nothing before there is a reply", () => {
+  const session = new SenderSession(0, 16);
+  const result = { ...session.result(), durationMs: 0, portClosed: 0 };
+  assertEquals(statusLine(result), "0 sent, n/a loss, no reply yet");
+  const rttMs = SUMMARY.rttMs!;
+  assertEquals(
+    statusLine({ ...result, sent: 4, lossPercent: 25, rttMs }),
+    "4 sent, 25% loss, rtt 0.200 ms in the median",
+  );
 });

@@ -1,10 +1,14 @@
 /** Two servers set against each other by a datagram with a forged source. */
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
-import { ERROR_ESTIMATE, stampReflector } from "../lib/stamp/reflector.ts";
+import { stampReflector } from "../lib/stamp/reflector.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { type Handler, serve, type ServeOptions } from "../lib/serve.ts";
-import { encodeSender, timestampOf } from "../lib/stamp/packet.ts";
+import {
+  encodeSender,
+  ERROR_ESTIMATE,
+  timestampOf,
+} from "../lib/stamp/packet.ts";
 import { SimulatedNetwork } from "./simulated_network.ts";
 
 const A = { hostname: "198.51.100.1", port: 20001 };

@@ -282,6 +282,10 @@ Deno.test("measure() checks its options at once", () => {
   for (const [options, message] of wrong) {
     assertThrows(() => measure(SERVER, options), RangeError, message);
   }
+  assertThrows(() => measure("nowhere"), SyntaxError, "no port");
+  assertThrows(() => measure("0.0.0.0:862"), TypeError, "Cannot ask");
+  const mistyped = { intervalMs: "1" } as unknown as MeasureOptions;
+  assertThrows(() => measure(SERVER, mistyped), TypeError, "'intervalMs'");
 });
 
 netTest(

@@ -178,7 +178,12 @@ Deno.test("requestMany() listens on for three times the longest RTT", async () =
 
 Deno.test("a reply to each of two tries is no duplicate", async () => {
   const network = networkWith((passing) => isRequest(passing) ? [60] : [60]);
-  const series = start(network, { count: 2, intervalMs: 300, timeoutMs: 100 });
+  const series = start(network, {
+    count: 2,
+    intervalMs: 300,
+    timeoutMs: 100,
+    retries: 1,
+  });
   const events = await run(network, series);
   assertEquals(told(events), ["reply 0", "reply 1"]);
   const { duplicates, retransmissions, rttMs } = series.summary();
@@ -380,15 +385,48 @@ Deno.test("what is lost stays lost: without retries nothing is sent twice", asyn
   assertEquals(network.sent.filter(isRequest).length, 3);
 });
 
-Deno.test("requestMany() checks its options at once", () => {
-  const wrong: Array<[RequestManyOptions, string]> = [
-    [{ count: 0 }, "'count'"],
-    [{ count: 1.5 }, "'count'"],
-    [{ intervalMs: -1 }, "'intervalMs'"],
-    [{ intervalMs: NaN }, "'intervalMs'"],
-    [{ deadlineMs: 0 }, "'deadlineMs'"],
+Deno.test("requestMany() checks everything at the call, before it is iterated", () => {
+  const wrong: Array<[unknown, unknown, string]> = [
+    [SERVER, { count: 0 }, "'count'"],
+    [SERVER, { count: 1.5 }, "'count'"],
+    [SERVER, { intervalMs: -1 }, "'intervalMs'"],
+    [SERVER, { intervalMs: NaN }, "'intervalMs'"],
+    [SERVER, { deadlineMs: 0 }, "'deadlineMs'"],
+    [SERVER, { retries: -1 }, "'retries'"],
+    [SERVER, { timeoutMs: 0 }, "'timeoutMs'"],
+    [SERVER, { maxDatagramBytes: 0 }, "'maxDatagramBytes'"],
+    [{ ...SERVER, port: 0 }, {}, "'port'"],
   ];
-  for (const [options, message] of wrong) {
-    assertThrows(() => requestMany(SERVER, "", options), RangeError, message);
+  for (const [address, options, message] of wrong) {
+    const call = () =>
+      requestMany(address as UdpAddress, "", options as RequestManyOptions);
+    assertThrows(call, RangeError, message);
+  }
+  const mistyped: Array<[unknown, unknown, string]> = [
+    [SERVER, { intervalMs: "1000" }, "'intervalMs' must be a number"],
+    [SERVER, { match: "x" }, "'match' must be a function"],
+    [SERVER, { engine: "lniux" }, "'engine' must be one of deno, linux, auto"],
+    [SERVER, { localHostname: 7 }, "'localHostname' must be a string"],
+    [{ port: 7 }, {}, "'hostname' must be a string"],
+    ["0.0.0.0:7", {}, "Cannot ask 0.0.0.0:7"],
+    ["[::1]:7", { localHostname: "127.0.0.1" }, "Cannot ask [::1]:7 from"],
+  ];
+  for (const [address, options, message] of mistyped) {
+    const call = () =>
+      requestMany(address as UdpAddress, "", options as RequestManyOptions);
+    assertThrows(call, TypeError, message);
+  }
+  assertThrows(() => requestMany("nowhere", ""), SyntaxError, "no port");
+  const long = new Uint8Array(65_508);
+  assertThrows(() => requestMany(SERVER, long), RangeError, "at most 65507");
+});
+
+Deno.test("a series of more than one is not sent again unless asked", async () => {
+  for (
+    const [options, sent] of [[{ count: 2 }, 2], [{ count: 1 }, 3]] as const
+  ) {
+    const network = networkWith(() => []);
+    await run(network, start(network, { ...options, intervalMs: 1 }));
+    assertEquals(network.sent.length, sent);
   }
 });

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
-import { request as requestOn, type RequestOptions } from "../lib/request.ts";
+import type { RequestOptions } from "../lib/exchange.ts";
+import { request as requestOn } from "../lib/request.ts";
 import {
   requestMany as requestManyOn,
   type RequestManyOptions,

@@ -185,11 +185,11 @@ export class SimulatedSocket implements DatagramSocket {
     this.send(payload, datagram.remoteAddr).then(
       () => {
         this.release(datagram);
-        this.#receiver?.onReplied?.(datagram);
+        this.#receiver?.onReplied?.(1);
       },
       (error) => {
         this.release(datagram);
-        this.#receiver?.onReplyError?.(error, datagram);
+        this.#receiver?.onReplyError?.(error, datagram.remoteAddr, 1);
       },
     );
   }
@@ -199,6 +199,8 @@ export class SimulatedSocket implements DatagramSocket {
     // Whoever kept it sees that it was only lent.
     datagram.data.fill(0xdb);
   }
+
+  flush(): void {}
 
   close(): void {
     if (!this.open) return;

@@ -9,7 +9,7 @@
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
 import { decimal, ENGINE_FLAG, parseFlags } from "../lib/cli/flags.ts";
-import { statsLine } from "../lib/cli/series_lines.ts";
+import { statsLine } from "../lib/cli/server_lines.ts";
 import { request } from "../lib/request.ts";
 import { serve, type UdpServer } from "../lib/serve.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";

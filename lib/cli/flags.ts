@@ -6,7 +6,8 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress } from "../address.ts";
-import type { Engine } from "../runtime.ts";
+import { MAX_MS } from "../errors.ts";
+import { DEFAULT_ENGINE, type Engine, ENGINES } from "../runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {
@@ -16,7 +17,11 @@ export class UsageError extends Error {
 /** A flag that is on or off. */
 export interface Switch {
   short?: string;
+  /** The heading that it stands under in the usage text. */
+  group?: string;
   help: string;
+  /** Whether few people need it: then only `--help all` shows it. */
+  rare?: boolean;
 }
 
 /** A flag with a value; `parse` throws a `SyntaxError` that says what is wrong. */
@@ -37,15 +42,21 @@ export type Given<F extends Flags> = {
 
 /** The flags that every program has. */
 export const COMMON_FLAGS = {
-  help: { short: "h", help: "show this text" },
-  version: { short: "V", help: "show the version" },
+  help: {
+    short: "h",
+    group: "Help",
+    help: "show this text; --help all shows every flag",
+  },
+  version: { short: "V", group: "Help", help: "show the version" },
 } satisfies Flags;
 
 /** How sockets are made, see {@linkcode Engine}. */
 export const ENGINE_FLAG: ValueFlag<Engine> = {
+  group: "The engine",
+  rare: true,
   value: "NAME",
   parse: engine,
-  help: "deno, linux (recvmmsg through FFI), or auto (deno)",
+  help: `how sockets are made: ${ENGINES.join(", ")} (${DEFAULT_ENGINE})`,
 };
 
 /**
@@ -58,39 +69,111 @@ export function parseFlags<F extends Flags>(
   args: string[],
 ): { given: Given<F>; positionals: string[] } {
   const names = Object.keys(flags);
-  const takesValue = (name: string) => "value" in flags[name]!;
-  const parsed = parseArgs(joinValues(flags, args), {
-    boolean: names.filter((name) => !takesValue(name)),
-    string: ["_", ...names.filter(takesValue)],
+  const parsed = parseArgs([...spellOut(flags, args)], {
+    boolean: names.filter((name) => !("value" in flags[name]!)),
+    string: ["_", ...names.filter((name) => "value" in flags[name]!)],
     unknown: (arg, key) => {
       // Without a key it is a positional.
-      if (key !== undefined) throw unknownFlag(arg);
+      if (key !== undefined) {
+        throw new UsageError(`unknown flag ${arg.split("=", 1)[0]}`);
+      }
     },
   }) as Record<string, unknown>;
-  const given: Record<string, unknown> = {};
-  for (const name of names) {
+  const given = names.map((name) => {
     const flag = flags[name]!;
     const value = parsed[name];
-    given[name] = "parse" in flag && typeof value === "string"
-      ? parseValue(name, flag, value)
-      : value;
-  }
+    const isText = "parse" in flag && typeof value === "string";
+    return [name, isText ? parseValue(name, flag, value) : value];
+  });
   return {
-    given: given as Given<F>,
+    given: Object.fromEntries(given) as Given<F>,
     positionals: (parsed._ as Array<string | number>).map(String),
   };
 }
 
-/** The text behind `--help`. */
+/**
+ * Writes short flags as long ones, and a flag with its value as one argument:
+ * `-qp 7` as `--quiet --port=7`. A parser then takes any value as it is: an
+ * empty one, one that begins with a dash, the dash that stands for stdin.
+ */
+function* spellOut(flags: Flags, args: string[]): Generator<string> {
+  const rest = args.values();
+  for (const arg of rest) {
+    if (arg === "--") {
+      yield arg;
+      return yield* rest;
+    }
+    if (!/^-./s.test(arg)) {
+      yield arg;
+      continue;
+    }
+    const parts = arg.startsWith("--") ? [arg] : letters(flags, arg.slice(1));
+    for (const part of parts) {
+      const [head, ...value] = part.split("=");
+      const name = head!.slice(2);
+      const flag = Object.hasOwn(flags, name) ? flags[name]! : undefined;
+      if (flag !== undefined && "value" in flag && value.length === 0) {
+        const next = rest.next().value;
+        if (next === undefined) {
+          throw new UsageError(`${head} needs a value: ${head} ${flag.value}`);
+        }
+        yield `${head}=${next}`;
+      } else if (flag !== undefined && !("value" in flag) && value.length > 0) {
+        throw new UsageError(`${head} takes no value`);
+      } else yield part;
+    }
+  }
+}
+
+/** Short flags as long ones; what follows one that takes a value is its value. */
+function letters(flags: Flags, text: string): string[] {
+  if (text === "") return [];
+  const [letter, rest] = [text[0]!, text.slice(1)];
+  const entry = Object.entries(flags).find(([, { short }]) => short === letter);
+  if (entry === undefined) throw new UsageError(`unknown flag -${letter}`);
+  const [name, flag] = entry;
+  if (!("value" in flag)) return [`--${name}`, ...letters(flags, rest)];
+  return [rest === "" ? `--${name}` : `--${name}=${rest}`];
+}
+
+function parseValue(
+  name: string,
+  flag: ValueFlag<unknown>,
+  text: string,
+): unknown {
+  try {
+    return flag.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new UsageError(`--${name}: ${error.message}`);
+  }
+}
+
+/** The text behind `--help`: the flags in groups, the rare ones left out. */
 export function usage(flags: Flags, intro: string): string {
-  const heads = Object.entries(flags).map(([name, flag]) => {
-    const short = flag.short === undefined ? "    " : `-${flag.short}, `;
-    return `  ${short}--${name}${"value" in flag ? ` ${flag.value}` : ""}`;
-  });
-  const width = Math.max(...heads.map((head) => head.length)) + 2;
-  const helps = Object.values(flags).map((flag) => flag.help);
-  const lines = heads.map((head, i) => head.padEnd(width) + helps[i]);
-  return `${intro}\n\nOptions:\n${lines.join("\n")}`;
+  const everyday = Object.entries(flags).filter(([, { rare }]) => !rare);
+  return `${intro}\n${list(Object.fromEntries(everyday))}`;
+}
+
+/** The text behind `--help all`. */
+export function fullUsage(flags: Flags, intro: string, notes: string): string {
+  return `${intro}\n${list(flags)}\n${notes}`;
+}
+
+function list(flags: Flags): string {
+  const heads = new Map(
+    Object.entries(flags).map(([name, flag]) => {
+      const short = flag.short === undefined ? "    " : `-${flag.short}, `;
+      const value = "value" in flag ? ` ${flag.value}` : "";
+      return [flag, `  ${short}--${name}${value}`];
+    }),
+  );
+  const width = Math.max(...[...heads.values()].map((head) => head.length)) + 2;
+  const groups = Map.groupBy(heads, ([{ group = "Flags" }]) => group);
+  return [...groups].flatMap(([group, heads]) => [
+    `${group}:`,
+    ...heads.map(([{ help }, head]) => head.padEnd(width) + help),
+  ]).join("\n");
 }
 
 /** For {@linkcode ValueFlag.parse}: an integer from `min` to `max`. */
@@ -114,8 +197,9 @@ export function host(text: string): string {
 }
 
 function engine(text: string): Engine {
-  if (text === "auto" || text === "deno" || text === "linux") return text;
-  throw new SyntaxError(`'${text}' is not deno, linux or auto`);
+  const found = ENGINES.find((engine) => engine === text);
+  if (found !== undefined) return found;
+  throw new SyntaxError(`'${text}' is not one of ${ENGINES.join(", ")}`);
 }
 
 /** For {@linkcode ValueFlag.parse}: a number from 0 to `max`. */
@@ -136,7 +220,7 @@ export function duration(minMs: number): (text: string) => number {
   return (text) => {
     const match = /^(\d+\.?\d*|\.\d+)(ms|s|m|)$/.exec(text);
     const ms = match === null ? NaN : Number(match[1]) * UNIT_MS[match[2]!]!;
-    if (!(ms >= minMs && ms <= DAY_MS)) {
+    if (!(ms >= minMs && ms <= MAX_MS)) {
       throw new SyntaxError(
         `'${text}' is not a time from ${minMs}ms to a day, such as 0.5, 200ms, 1s or 1m`,
       );
@@ -145,73 +229,11 @@ export function duration(minMs: number): (text: string) => number {
   };
 }
 
-/**
- * Writes each flag as `--name=value` or `--name`, the one form that leaves no
- * doubt to any parser: a value may then be empty, or begin with a dash, or be
- * the lone dash that stands for stdin.
- */
-function joinValues(flags: Flags, args: string[]): string[] {
-  const byShort = new Map(
-    Object.entries(flags).map(([name, { short }]) => [short, name]),
-  );
-  const joined: string[] = [];
-  const rest = args.values();
-  const withValue = (name: string, inline: string | undefined) => {
-    const value = inline ?? rest.next().value;
-    if (value === undefined) {
-      const { value } = flags[name] as ValueFlag<unknown>;
-      throw new UsageError(`--${name} needs a value: --${name} ${value}`);
-    }
-    joined.push(`--${name}=${value}`);
-  };
-  for (const arg of rest) {
-    if (arg === "--") return [...joined, arg, ...rest];
-    if (!arg.startsWith("-") || arg === "-") {
-      joined.push(arg);
-      continue;
-    }
-    if (arg.startsWith("--")) {
-      const [, name, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(arg)!;
-      const flag = Object.hasOwn(flags, name!) ? flags[name!] : undefined;
-      if (flag === undefined) throw unknownFlag(`--${name}`);
-      if ("value" in flag) withValue(name!, inline);
-      else if (inline === undefined) joined.push(arg);
-      else throw new UsageError(`--${name} takes no value`);
-      continue;
-    }
-    for (let i = 1; i < arg.length; i++) {
-      const name = byShort.get(arg[i]);
-      if (name === undefined) throw unknownFlag(`-${arg[i]}`);
-      if (!("value" in flags[name]!)) {
-        joined.push(`--${name}`);
-        continue;
-      }
-      const inline = arg.slice(i + 1);
-      withValue(name, inline === "" ? undefined : inline);
-      break;
-    }
-  }
-  return joined;
-}
-
-function unknownFlag(arg: string): UsageError {
-  return new UsageError(`unknown flag ${arg}`);
-}
-
-function parseValue(
-  name: string,
-  flag: ValueFlag<unknown>,
-  text: string,
-): unknown {
-  try {
-    return flag.parse(text);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new UsageError(`--${name}: ${error.message}`);
-  }
+/** A time as a flag takes it, for the usage text: `1s`, `200ms`. */
+export function durationText(ms: number): string {
+  return ms >= 1000 && ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
 }
 
 /** A port that no address has. */
 export const NO_PORT = -1;
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, "": 1000 };
-const DAY_MS = 86_400_000;

@@ -1,13 +1,12 @@
 /**
- * What the two command lines share beside their flags: exit codes, signals, and
- * lines on stdout.
+ * How a program runs and ends: exit codes, errors, signals.
  *
  * @module
  */
-import { bold, red } from "@std/fmt/colors";
 import config from "../../deno.json" with { type: "json" };
-import { UsageError } from "./flags.ts";
-import { errorMessage } from "./series_lines.ts";
+import { errorMessage } from "../errors.ts";
+import { type Flags, fullUsage, usage, UsageError } from "./flags.ts";
+import { complain, flushNotes, type LineWriter } from "./output.ts";
 
 /** Answered, and all that was asked for holds. */
 export const EXIT_OK = 0;
@@ -22,10 +21,10 @@ const EXIT_INTERRUPTED = 130;
 export const VERSION_LINE = `roundtrip ${config.version}`;
 
 /**
- * Runs a program to its end: its exit code is the process's, and an error ends
- * it with one line on stderr.
+ * Runs a program to its end: what `main` resolves to is the exit code, and an
+ * error ends it with one line on stderr.
  */
-export async function run(
+export async function runMain(
   program: string,
   main: (args: string[]) => Promise<number>,
 ): Promise<never> {
@@ -38,62 +37,40 @@ export async function run(
     complain(program, errorMessage(error) + hint);
     code = EXIT_ERROR;
   }
+  await flushNotes();
   Deno.exit(code);
 }
 
-/** Writes one line on stderr. */
-export function complain(program: string, message: string): void {
-  const head = `${program}:`;
-  note(`${Deno.stderr.isTerminal() ? bold(red(head)) : head} ${message}`);
+/** What `--help` says of a program. */
+export interface Help {
+  flags: Flags;
+  intro: string;
+  /** Only behind `--help all`. */
+  notes: string;
 }
 
-/** Writes one line on stderr, as it is. */
-export function note(line: string): void {
-  try {
-    Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
-  } catch {
-    // Nobody reads stderr any more: there is no better place to say so.
-  }
-}
-
-/**
- * Complaints that may come by the thousand: each kind is written once a second
- * at most, with how many more there were in the meantime.
- */
-export class Throttle {
-  readonly #write: (message: string) => void;
-  readonly #now: () => number;
-  readonly #kinds = new Map<string, { at: number; more: number }>();
-
-  constructor(
-    write: (message: string) => void,
-    now: () => number = () => performance.now(),
-  ) {
-    this.#write = write;
-    this.#now = now;
-  }
-
-  /** Writes the message, unless one of its kind was written just now. */
-  say(kind: string, message: string): void {
-    const last = this.#kinds.get(kind);
-    const now = this.#now();
-    if (last !== undefined && now - last.at < 1000) {
-      last.more++;
-      return;
-    }
-    const more = last?.more ?? 0;
-    this.#write(more === 0 ? message : `${message} (and ${more} more)`);
-    this.#kinds.set(kind, { at: now, more: 0 });
-  }
+/** Prints what `--help`, `--help all` or `--version` asks for. */
+export async function showHelp(
+  { flags, intro, notes }: Help,
+  isVersion: boolean,
+  positionals: string[],
+  out: LineWriter,
+): Promise<number> {
+  const text = isVersion
+    ? VERSION_LINE
+    : positionals.includes("all")
+    ? fullUsage(flags, intro, notes)
+    : usage(flags, intro);
+  out.writeResult(text);
+  await out.flush();
+  return EXIT_OK;
 }
 
 /**
- * Calls back on the first SIGINT or SIGTERM; a second one ends the process at
- * once.
- *
- * @returns Takes it back.
+ * Calls back on the first SIGINT or SIGTERM, or when nobody reads `out` any
+ * more; a second signal ends the process at once.
  */
-export function onInterrupt(callback: () => void): () => void {
+export function onStop(out: LineWriter, callback: () => void): void {
   let interrupted = false;
   const listener = () => {
     if (interrupted) Deno.exit(EXIT_INTERRUPTED);
@@ -104,89 +81,7 @@ export function onInterrupt(callback: () => void): () => void {
     ? ["SIGINT", "SIGBREAK"]
     : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, listener);
-  return () => {
-    for (const signal of signals) Deno.removeSignalListener(signal, listener);
-  };
-}
-
-/**
- * Lines on their way to stdout. A reader that is too slow, such as a paused
- * terminal, never holds up the program: lines beyond a mebibyte of waiting
- * ones are left out, and how many is said on stderr.
- */
-export class LineWriter {
-  readonly #sink: Sink;
-  readonly #onError: (error: unknown) => void;
-  #waiting = "";
-  /** The status line that should show, and the one that does. */
-  #status = "";
-  #shown = "";
-  #leftOut = 0;
-  #writing: Promise<void> | undefined;
-
-  constructor(
-    sink: Sink = Deno.stdout,
-    onError: (error: unknown) => void = exitUnread,
-  ) {
-    this.#sink = sink;
-    this.#onError = onError;
-  }
-
-  /** Writes a line, or several with line feeds between them. */
-  write(line: string): void {
-    if (this.#waiting.length + line.length > MAX_WAITING) {
-      this.#leftOut++;
-      return;
-    }
-    this.#waiting += `${line}\n`;
-    this.#writing ??= this.#drain();
-  }
-
-  /** Shows a line below all others, on a terminal only; "" takes it away. */
-  status(line: string): void {
-    if (!this.#sink.isTerminal?.()) return;
-    this.#status = line;
-    this.#writing ??= this.#drain();
-  }
-
-  /** Resolves when all that was written is out. */
-  async flush(): Promise<void> {
-    await this.#writing;
-  }
-
-  async #drain(): Promise<void> {
-    try {
-      while (this.#waiting !== "" || this.#status !== this.#shown) {
-        const erase = this.#shown === "" ? "" : "\r\x1b[K";
-        let bytes = new TextEncoder().encode(
-          erase + this.#waiting + this.#status,
-        );
-        this.#waiting = "";
-        this.#shown = this.#status;
-        while (bytes.length > 0) {
-          bytes = bytes.subarray(await this.#sink.write(bytes));
-        }
-      }
-    } catch (error) {
-      this.#onError(error);
-    }
-    this.#writing = undefined;
-    if (this.#leftOut > 0) {
-      note(`${this.#leftOut} lines left out: stdout is read too slowly`);
-      this.#leftOut = 0;
-    }
-  }
-}
-
-type Sink =
-  & Pick<typeof Deno.stdout, "write">
-  & Partial<Pick<typeof Deno.stdout, "isTerminal">>;
-
-/** A reader that went away is no error, as for `cat` before `head`. */
-function exitUnread(error: unknown): void {
-  if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT_OK);
-  note(`stdout: ${errorMessage(error)}`);
-  Deno.exit(EXIT_ERROR);
+  out.onFailure = callback;
 }
 
 /** Checks the version that Deno says it has. */
@@ -196,5 +91,3 @@ export function requireDeno(version: string): void {
     throw new Error(`roundtrip needs Deno 2.9 or newer: this is ${version}`);
   }
 }
-
-const MAX_WAITING = 1 << 20;

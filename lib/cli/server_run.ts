@@ -5,19 +5,19 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
+import { errorMessage } from "../errors.ts";
 import { guardLimits, type GuardOptions } from "../guard.ts";
-import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
-import {
-  errorMessage,
-  exchangeJson,
-  exchangeLines,
-  listeningLine,
-  refusalLine,
-} from "./series_lines.ts";
-import { packetLine } from "./stamp_lines.ts";
 import { echo, fixedReply } from "../responders.ts";
 import type { Engine } from "../runtime.ts";
 import { type Handler, serve, type ServerStats } from "../serve.ts";
+import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
+import {
+  exchangeJson,
+  exchangeLines,
+  listeningLine,
+  packetLine,
+  refusalLine,
+} from "./server_lines.ts";
 
 /** What to serve, and where; nothing but data. */
 export interface ServerPlan {
@@ -28,7 +28,7 @@ export interface ServerPlan {
   stateless: boolean;
   guard: GuardOptions;
   engine: Engine;
-  reusePort: boolean;
+  workers: number;
   maxReplies: number | undefined;
   quiet: boolean;
   json: boolean;
@@ -47,21 +47,29 @@ export interface ServerOutput {
 /** All that a server has counted. */
 export interface ServerCounts {
   server: ServerStats;
-  reflector?: ReflectorStats;
+  reflector?: ReflectorStats | undefined;
 }
 
 /** A server at work, in one thread or in many. */
 export interface RunningServer {
+  /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  shutdown(): void;
   counts(): ServerCounts;
 }
 
-/** Starts the server of a plan in this thread. */
-export function runServer(
+/**
+ * Starts the server of a plan in this thread.
+ *
+ * @param plan What to serve.
+ * @param output Where the lines go.
+ * @param stopping Shuts the server down when aborted; its handlers finish.
+ */
+export function startServer(
   plan: ServerPlan,
   output: ServerOutput,
+  stopping: AbortSignal,
 ): RunningServer {
+  const { hostname, port, guard, engine, workers, maxReplies } = plan;
   const reflector = plan.answer === "stamp"
     ? stampReflector({ stateless: plan.stateless })
     : undefined;
@@ -69,7 +77,7 @@ export function runServer(
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
   const lines = plan.answer === "stamp" ? packetLine : exchangeLines;
   const shown: Handler = (data, info) => {
-    // The reply first: a reflector tells how long it took.
+    // The reply first: a reflector states how long it took.
     const reply = answer(data, info);
     output.line(
       plan.json
@@ -78,16 +86,16 @@ export function runServer(
     );
     return reply;
   };
-  const { hostname, port, guard, engine, reusePort, maxReplies } = plan;
   const server = serve({
     hostname,
     port,
     guard,
     engine,
-    reusePort,
-    ...(maxReplies !== undefined && { maxReplies }),
+    reusePort: workers > 1,
+    maxReplies,
     onListen: (addr) => output.listening(addr),
-    onRefuse: (reason, info) => output.log(reason, refusalLine(reason, info)),
+    onRefuse: (reason, { remoteAddr }) =>
+      output.log(reason, refusalLine(reason, remoteAddr)),
     onError: (error, info) => {
       const peer = info === undefined
         ? ""
@@ -95,13 +103,11 @@ export function runServer(
       output.log("error", peer + errorMessage(error));
     },
   }, plan.quiet ? answer : shown);
+  if (stopping.aborted) server.shutdown();
+  stopping.addEventListener("abort", () => server.shutdown());
   return {
     finished: server.finished,
-    shutdown: () => server.shutdown(),
-    counts: () => ({
-      server: server.stats(),
-      ...(reflector && { reflector: reflector.stats() }),
-    }),
+    counts: () => ({ server: server.stats(), reflector: reflector?.stats() }),
   };
 }
 
@@ -110,5 +116,5 @@ export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   return plan.json
     ? JSON.stringify({ type: "listening", ...addr, ...limits })
-    : listeningLine(addr, limits.rateLimit);
+    : listeningLine(addr, limits);
 }

@@ -4,22 +4,18 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
+import { errorMessage } from "../errors.ts";
 import type { Bin } from "../distribution.ts";
 import type { MeasureEvent, MeasureResult } from "../stamp/measure.ts";
+import type { Summary } from "../statistics.ts";
 import {
   counted,
-  errorMessage,
   milliseconds,
+  orNull,
   percent,
   rounded,
-  roundedSummary,
-} from "./series_lines.ts";
-import type { Summary } from "../statistics.ts";
-
-/** The server's line for one packet of a sender. */
-export function packetLine(data: Uint8Array, remote: UdpAddress): string {
-  return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
-}
+  summaryOrNull,
+} from "./format.ts";
 
 /** The client's line for one event. */
 export function measureLine(event: MeasureEvent): string {
@@ -91,7 +87,7 @@ export function resultLines(target: UdpAddress, result: MeasureResult): string {
     ...counted(result.pending, "pending"),
     ...counted(result.foreign, "foreign"),
     ...counted(result.errors, "errors"),
-    ...counted(result.refused, "refused (the port is closed)"),
+    ...counted(result.portClosed, "reports of a closed port"),
     `time ${Math.round(result.durationMs)} ms`,
   ];
   return [
@@ -134,14 +130,11 @@ export function resultJson(
     late: result.late,
     foreign: result.foreign,
     errors: result.errors,
-    refused: result.refused,
+    portClosed: result.portClosed,
     durationMs: rounded(result.durationMs),
     exact: result.exact,
     ...Object.fromEntries(
-      SUMMARIES.map(([key]) => {
-        const summary = result[key];
-        return [key, summary === undefined ? null : roundedSummary(summary)];
-      }),
+      SUMMARIES.map(([key]) => [key, summaryOrNull(result[key])]),
     ),
     forwardJitterMs: orNull(result.forwardJitterMs),
     backwardJitterMs: orNull(result.backwardJitterMs),
@@ -197,10 +190,6 @@ function column(value: number): string {
 
 function orNa(value: number | undefined): string {
   return value === undefined ? "n/a" : `${value}`;
-}
-
-function orNull(value: number | undefined): number | null {
-  return value === undefined ? null : rounded(value);
 }
 
 const SUMMARIES = [

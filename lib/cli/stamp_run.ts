@@ -4,13 +4,21 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { type LineWriter, onInterrupt } from "./main.ts";
+import { serve } from "../serve.ts";
 import {
   measure,
+  type MeasureEvent,
   type MeasureOptions,
   type MeasureResult,
 } from "../stamp/measure.ts";
 import { stampReflector } from "../stamp/reflector.ts";
+import type { LineWriter } from "./output.ts";
+import {
+  follow,
+  makeReporter,
+  type ReportOptions,
+  type View,
+} from "./reporter.ts";
 import {
   histogramLines,
   measureJson,
@@ -19,61 +27,41 @@ import {
   resultLines,
   statusLine,
 } from "./stamp_lines.ts";
-import { serve } from "../serve.ts";
-
-/** How a measurement is to be shown. */
-export interface StampOutput {
-  quiet: boolean;
-  json: boolean;
-  jsonStream: boolean;
-  histogram: boolean;
-}
 
 /** Runs a measurement, shows it, and gives what was measured. */
 export async function runStamp(
   target: UdpAddress,
   options: MeasureOptions,
-  output: StampOutput,
+  report: ReportOptions & { histogram: boolean },
   out: LineWriter,
 ): Promise<MeasureResult> {
   const measurement = measure(target, options);
-  onInterrupt(() => measurement.stop());
   await warmUp();
-  const { quiet, json, jsonStream, histogram } = output;
-  const isText = !json && !jsonStream;
-  const samples: unknown[] = [];
-  let shownAt = 0;
-  let failure: unknown;
-  for await (const event of measurement) {
-    if (event.type === "error") failure = event.error;
-    if (isText && performance.now() - shownAt > STATUS_MS) {
-      shownAt = performance.now();
-      out.status(statusLine(measurement.result()));
-    }
-    if (quiet) continue;
-    if (isText) out.write(measureLine(event));
-    else if (jsonStream) out.write(JSON.stringify(measureJson(event)));
-    else samples.push(measureJson(event));
-  }
-  out.status("");
-  const result = measurement.result();
-  const asked = measurement.target ?? target;
-  if (jsonStream) {
-    out.write(
-      JSON.stringify({ type: "summary", ...resultJson(asked, result) }),
-    );
-  } else if (json) {
-    const facts = resultJson(asked, result);
-    out.write(JSON.stringify(quiet ? facts : { ...facts, samples }));
-  } else {
-    out.write(resultLines(asked, result));
-    if (histogram && result.received > 0) {
-      out.write(histogramLines(measurement.bins(HISTOGRAM_ROWS)));
-    }
-  }
-  await out.flush();
-  if (result.received === 0 && failure !== undefined) throw failure;
-  return result;
+  let status = "";
+  let statusAt = -Infinity;
+  const view: View<MeasureEvent, MeasureResult> = {
+    line: measureLine,
+    json: measureJson,
+    listed: measureJson,
+    listKey: "samples",
+    status() {
+      const now = performance.now();
+      if (now - statusAt > STATUS_MS) {
+        statusAt = now;
+        status = statusLine(measurement.result());
+      }
+      return status;
+    },
+    lines(target, result) {
+      const lines = resultLines(target, result);
+      if (!report.histogram || result.received === 0) return lines;
+      return `${lines}\n${histogramLines(measurement.bins(HISTOGRAM_ROWS))}`;
+    },
+    resultJson,
+  };
+  const reporter = makeReporter(view, report, out);
+  const result = () => measurement.result();
+  return await follow(measurement, target, result, reporter, out);
 }
 
 /** The first packets of a process wait for its compiler: these are for that. */

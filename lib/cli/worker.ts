@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { errorMessage } from "./series_lines.ts";
-import { type RunningServer, runServer } from "./server_run.ts";
+import { errorMessage } from "../errors.ts";
+import { type RunningServer, startServer } from "./server_run.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
 
 /** A worker's own global, which the types of a window do not know. */
@@ -14,17 +14,18 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
-let server: RunningServer | undefined;
+const stopping = new AbortController();
 
 scope.onmessage = async ({ data }) => {
-  if (data === "shutdown") return server?.shutdown();
+  if (data === "shutdown") return stopping.abort();
+  let server: RunningServer | undefined;
   let error: string | undefined;
   try {
-    server = runServer(data, {
+    server = startServer(data, {
       line: (text) => scope.postMessage({ type: "line", text }),
       log: (kind, message) => scope.postMessage({ type: "log", kind, message }),
       listening: (addr) => scope.postMessage({ type: "listening", addr }),
-    });
+    }, stopping.signal);
     await server.finished;
   } catch (thrown) {
     error = errorMessage(thrown);

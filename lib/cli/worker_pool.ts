@@ -13,7 +13,7 @@ import type {
   ServerPlan,
 } from "./server_run.ts";
 
-/** What a worker tells. */
+/** What a worker sends. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
   | { type: "line"; text: string }
@@ -24,46 +24,46 @@ export type FromWorker =
     error: string | undefined;
   };
 
-/** What a worker is told: its plan at first, then to shut down. */
+/** What a worker gets: its plan at first, then the word to shut down. */
 export type ToWorker = ServerPlan | "shutdown";
 
-/** Starts so many workers; rejects with the error of the first that cannot. */
-export async function runWorkers(
+/**
+ * Starts the workers of a plan.
+ *
+ * @throws {Error} The error of the first worker that cannot start.
+ */
+export async function startWorkers(
   plan: ServerPlan,
-  count: number,
   output: ServerOutput,
+  stopping: AbortSignal,
 ): Promise<RunningServer> {
-  if (WORKER_URL.protocol === "file:") {
-    const path = WORKER_URL;
-    if (
-      Deno.permissions.querySync({ name: "read", path }).state !== "granted"
-    ) {
-      throw new Error("Cannot start workers: run with --allow-read");
-    }
-  }
+  requireReadable(WORKER_URL);
   // The peers of one network may be spread over all workers.
   const { rateLimit } = guardLimits(plan.guard, plan);
-  const share = Math.ceil(rateLimit / count);
-  const shared: ServerPlan = {
-    ...plan,
-    reusePort: true,
-    guard: { ...plan.guard, rateLimit: share },
-  };
-  const quiet: ServerOutput = { ...output, listening: () => {} };
-  const workers = [await startWorker(shared, output)];
+  const share = Math.ceil(rateLimit / plan.workers);
+  const shared = { ...plan, guard: { ...plan.guard, rateLimit: share } };
+  const silent: ServerOutput = { ...output, listening: () => {} };
+  const workers = [await startWorker(shared, output, stopping)];
   // The first one knows the port, if any will do.
   const { port } = workers[0]!.addr;
-  while (workers.length < count) {
-    workers.push(await startWorker({ ...shared, port }, quiet));
+  while (workers.length < plan.workers && !stopping.aborted) {
+    const worker = await startWorker({ ...shared, port }, silent, stopping);
+    workers.push(worker);
   }
   return {
     finished: Promise.all(workers.map(({ finished }) => finished)).then(
       () => {},
     ),
-    shutdown: () => workers.forEach((worker) => worker.shutdown()),
-    counts: () =>
-      workers.map(({ counts }) => counts()).reduce((a, b) => sum(a, b)),
+    counts: () => workers.map(({ counts }) => counts()).reduce(sum),
   };
+}
+
+/** Deno reads the worker's code when it starts, which needs a permission. */
+function requireReadable(path: URL): void {
+  if (path.protocol !== "file:") return;
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
+    throw new Error("Cannot start workers: run with --allow-read");
+  }
 }
 
 interface RunningWorker extends RunningServer {
@@ -73,15 +73,21 @@ interface RunningWorker extends RunningServer {
 function startWorker(
   plan: ServerPlan,
   output: ServerOutput,
+  stopping: AbortSignal,
 ): Promise<RunningWorker> {
   const worker = new Worker(WORKER_URL.href, { type: "module" });
   const listening = Promise.withResolvers<RunningWorker>();
   const finished = Promise.withResolvers<void>();
   let counts: ServerCounts | undefined;
+  const shutdown = () => worker.postMessage("shutdown" satisfies ToWorker);
+  const end = () => {
+    stopping.removeEventListener("abort", shutdown);
+    worker.terminate();
+  };
   const fail = (error: Error) => {
     listening.reject(error);
     finished.reject(error);
-    worker.terminate();
+    end();
   };
   // Whoever started it hears of a failure before it listens by that promise.
   finished.promise.catch(() => {});
@@ -96,7 +102,6 @@ function startWorker(
         return listening.resolve({
           addr: data.addr,
           finished: finished.promise,
-          shutdown: () => worker.postMessage("shutdown" satisfies ToWorker),
           counts: () => counts!,
         });
       case "line":
@@ -107,10 +112,12 @@ function startWorker(
         counts = data.counts;
         if (data.error !== undefined) return fail(new Error(data.error));
         finished.resolve();
-        worker.terminate();
+        end();
     }
   };
   worker.postMessage(plan satisfies ToWorker);
+  if (stopping.aborted) shutdown();
+  stopping.addEventListener("abort", shutdown);
   return listening.promise;
 }
 
@@ -118,12 +125,8 @@ function startWorker(
 function sum<T extends object>(a: T, b: T): T {
   const entries = Object.entries(a).map(([key, value]) => {
     const other = b[key as keyof T] as unknown;
-    return [
-      key,
-      typeof value === "number"
-        ? value + (other as number)
-        : sum(value, other as object),
-    ];
+    if (typeof value === "number") return [key, value + (other as number)];
+    return [key, value && sum(value, other as object)];
   });
   return Object.fromEntries(entries) as T;
 }

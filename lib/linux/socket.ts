@@ -1,56 +1,78 @@
 /**
- * {@linkcode DatagramSocket} over recvmmsg and sendmmsg, through FFI: Linux on
- * x86-64 and arm64, opt-in.
+ * {@linkcode DatagramSocket} over recvmmsg and sendmmsg: Linux on x86-64 and
+ * arm64, where the caller asks for it.
  *
- * One call moves up to 64 datagrams, or with UDP_GRO and UDP_SEGMENT up to 64
- * times as many of one flow. All of the project's FFI, pointers and struct
- * layouts are in this file; it is longer than the others for that.
+ * One call moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of
+ * them up to 64 datagrams of one flow.
  *
  * @module
  */
 import {
   canonicalHostname,
+  formatAddress,
   ipVersion,
   isWildcard,
   type UdpAddress,
 } from "../address.ts";
 import { bindError } from "../errors.ts";
-import type {
-  Datagram,
-  DatagramSocket,
-  OpenOptions,
-  Receiver,
+import {
+  type Datagram,
+  type DatagramSocket,
+  MAX_PAYLOAD,
+  type OpenOptions,
+  type Receiver,
 } from "../socket.ts";
 import { openDenoSocket } from "../socket_deno.ts";
-
-/** Why there is no Linux engine here; undefined if there is one. */
-export function linuxEngineMissing(): string | undefined {
-  const { os, arch } = Deno.build;
-  if (os !== "linux") return `it needs Linux: this is ${os}`;
-  if (arch !== "x86_64" && arch !== "aarch64") {
-    return `it knows x86-64 and arm64: this is ${arch}`;
-  }
-  // Without a path, since the permission is for all of FFI or for none.
-  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    return "it needs permission to use FFI: run with --allow-ffi";
-  }
-  try {
-    loadLibc();
-  } catch (error) {
-    return `it needs the C library: ${(error as Error).message}`;
-  }
-}
+import { ReceiveBatch, SendBatch } from "./batch.ts";
+import {
+  EAGAIN,
+  ECONNREFUSED,
+  EINTR,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
+  errorOf,
+} from "./errno.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  decodeSockaddr,
+  encodeSockaddr,
+  HEADER_BYTES,
+  IP_PKTINFO,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_RECVPKTINFO,
+  IPV6_V6ONLY,
+  MSG_DONTWAIT,
+  MSG_WAITFORONE,
+  NAME_BYTES,
+  SO_BROADCAST,
+  SO_RCVBUF,
+  SO_RCVTIMEO,
+  SO_REUSEPORT,
+  SO_SNDBUF,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+  SOL_UDP,
+  UDP_GRO,
+  UDP_SEGMENT,
+} from "./layout.ts";
+import { type Libc, libcMissing, loadLibc } from "./libc.ts";
+import { Poller } from "./poller.ts";
 
 /**
  * Binds a socket, and connects it if `peer` is given.
  *
- * @throws {Deno.errors.NotSupported} Where {@linkcode linuxEngineMissing} says.
+ * @throws {Deno.errors.NotSupported} Where {@linkcode libcMissing} gives a
+ * reason.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
  */
 export function openLinuxSocket(options: OpenOptions): DatagramSocket {
-  const missing = linuxEngineMissing();
+  const missing = libcMissing();
   if (missing !== undefined) {
     throw new Deno.errors.NotSupported(
       `Cannot use the linux engine: ${missing}`,
@@ -62,16 +84,18 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
     requireNet(address);
   }
   try {
-    return new LinuxSocket({ ...options, hostname: resolveLocal(hostname) });
+    const local = { ...options, hostname: resolveLocal(hostname) };
+    const libc = loadLibc();
+    return new LinuxSocket(local, libc, sharedPoller ??= new Poller(libc));
   } catch (error) {
     throw bindError(error, { hostname, port });
   }
 }
 
-function requireNet({ hostname, port }: UdpAddress): void {
-  const host = `${
-    ipVersion(hostname) === 6 ? `[${hostname}]` : hostname
-  }:${port}`;
+let sharedPoller: Poller | undefined;
+
+function requireNet(address: UdpAddress): void {
+  const host = formatAddress(address);
   if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
     throw new Deno.errors.NotCapable(
       `Requires net access to "${host}", run again with the --allow-net flag`,
@@ -88,15 +112,17 @@ function resolveLocal(hostname: string): string {
     probe.close();
     return probe.addr.hostname;
   } catch (error) {
-    // The system's own, to be told with the port that was asked for.
+    // The system's own error: the caller adds the port that was asked for.
     throw (error as Error).cause ?? error;
   }
 }
 
-class LinuxSocket implements DatagramSocket {
+/** A socket whose system calls are those of `libc`. */
+export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   readonly isConnected: boolean;
-  readonly #libc = loadLibc();
+  readonly #libc: Libc;
+  readonly #poller: Poller;
   readonly #fd: number;
   readonly #maxDatagramBytes: number;
   readonly #family: number;
@@ -104,136 +130,138 @@ class LinuxSocket implements DatagramSocket {
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
-  /** The datagram that the receiver is being told of, and may answer now. */
-  #current: LentDatagram | undefined;
+  /** The datagram that the receiver is working on, and may answer now. */
+  #current: BatchDatagram | undefined;
   /** The message in the receive batch that it came in. */
   #message = 0;
-  /** Lent for longer than the call that told of them. */
-  #retained = 0;
+  /** How many datagrams the receiver kept for longer than its call. */
+  #kept = 0;
   #started = false;
   #closed = false;
   #keepsAlive = true;
 
-  constructor(options: OpenOptions) {
-    const { hostname, port, peer } = options;
+  constructor(options: OpenOptions, libc: Libc, poller: Poller) {
+    const { hostname, port, peer, isServer = false } = options;
+    this.#libc = libc;
+    this.#poller = poller;
     this.#maxDatagramBytes = options.maxDatagramBytes;
-    this.#batch = options.isServer ? SERVER_BATCH : 1;
+    this.#batch = isServer ? SERVER_BATCH : 1;
     this.#family = ipVersion(hostname) === 6 ? AF_INET6 : AF_INET;
     this.isConnected = peer !== undefined;
-    const { symbols } = this.#libc;
     this.#fd = this.#check(
-      symbols.socket(this.#family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+      libc.socket(this.#family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
     );
     try {
       this.#configure(options);
-      const name = new Memory(NAME_BYTES);
-      const bindLength = encodeSockaddr(
-        { hostname, port },
-        this.#family,
-        name.u8,
-      );
-      this.#check(symbols.bind(this.#fd, name.pointer, bindLength));
+      const name = libc.allocate(NAME_BYTES);
+      const encode = (address: UdpAddress) =>
+        encodeSockaddr(address, this.#family, name.u8);
+      this.#check(libc.bind(this.#fd, name, encode({ hostname, port })));
       if (peer !== undefined) {
-        const length = encodeSockaddr(peer, this.#family, name.u8);
-        this.#check(symbols.connect(this.#fd, name.pointer, length));
+        this.#check(libc.connect(this.#fd, name, encode(peer)));
       }
-      const size = new Memory(4);
-      size.u32[0] = NAME_BYTES;
-      this.#check(symbols.getsockname(this.#fd, name.pointer, size.pointer));
+      const length = libc.allocate(4);
+      length.u32[0] = NAME_BYTES;
+      this.#check(libc.getsockname(this.#fd, name, length));
       this.addr = decodeSockaddr(name.u8);
     } catch (error) {
-      this.#closeFd();
+      libc.close(this.#fd);
       throw error;
     }
     // A wildcard socket answers from the address that was asked.
-    const tellsLocal = options.isServer === true && isWildcard(hostname) &&
-      this.#trySet(
-        this.#family === AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
-        this.#family === AF_INET ? IP_PKTINFO : IPV6_RECVPKTINFO,
-        1,
-      );
-    const coalesces = options.isServer === true &&
-      this.#trySet(SOL_UDP, UDP_GRO, 1);
-    const segments = options.isServer === true &&
-      this.#trySet(SOL_UDP, UDP_SEGMENT, 0);
+    const knowsLocal = isServer && isWildcard(hostname) &&
+      (this.#family === AF_INET
+        ? this.#trySet(IPPROTO_IP, IP_PKTINFO, 1)
+        : this.#trySet(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
+    const coalesces = isServer && this.#trySet(SOL_UDP, UDP_GRO, 1);
+    const segments = isServer && this.#trySet(SOL_UDP, UDP_SEGMENT, 0);
     this.#in = new ReceiveBatch(
+      libc,
       this.#batch,
       coalesces ? MAX_COALESCED_BYTES : this.#maxDatagramBytes + 1,
-      tellsLocal || coalesces,
+      knowsLocal || coalesces,
     );
-    this.#out = new SendBatch(this.#batch, segments);
+    this.#out = new SendBatch(
+      libc,
+      this.#batch,
+      isServer ? SEND_BYTES : MAX_PAYLOAD,
+      segments,
+    );
   }
 
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
     this.#started = true;
     try {
-      await this.#run();
+      await this.#receive();
     } finally {
       this.#closed = true;
-      await poller().cancel(this.#fd);
-      this.#closeFd();
+      await this.#poller.cancel(this.#fd);
+      this.#libc.close(this.#fd);
     }
   }
 
   // deno-lint-ignore require-await -- so that what it throws is a rejection
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
-    this.#flush();
+    if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
+    this.flush();
+    const out = this.#out;
     const name = this.isConnected
       ? 0
-      : encodeSockaddr(to, this.#family, this.#out.name(0));
-    this.#out.add(payload, this.#out.namePointer(0), name, to);
-    const failure = this.#sendAll();
-    if (failure !== undefined) throw failure;
+      : encodeSockaddr(to, this.#family, out.nextName);
+    out.add(payload, out.nextNamePointer, name, to);
+    const outcome = this.#transmit();
+    this.#tellAsides(outcome);
+    for (const { error } of outcome.failures) throw error;
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {
-    const lent = datagram as LentDatagram;
-    const isNow = lent === this.#current;
+    const answered = datagram as BatchDatagram;
     const out = this.#out;
-    if (out.isFull(payload.length)) this.#flush();
-    if (isNow) {
-      const message = this.#message;
-      if (!out.extend(payload, message, lent.remoteAddr)) {
-        if (out.count === this.#batch) this.#flush();
-        out.add(
-          payload,
-          this.#in.namePointer(message),
-          this.#in.nameLength(message),
-          lent.remoteAddr,
-          message,
-        );
-        this.#in.copyLocal(message, out);
-      }
-    } else {
-      if (out.count === this.#batch) this.#flush();
-      const at = out.count;
-      const length = encodeSockaddr(
-        lent.remoteAddr,
-        this.#family,
-        out.name(at),
-      );
-      out.add(payload, out.namePointer(at), length, lent.remoteAddr);
-      if (lent.local !== undefined) out.setLocal(lent.local);
+    if (payload.length > MAX_PAYLOAD) {
+      this.release(datagram);
+      const error = errorOf(EMSGSIZE);
+      return this.#receiver.onReplyError?.(error, datagram.remoteAddr, 1);
     }
-    this.#settle(lent);
-    this.#receiver.onReplied?.(lent);
     // What is answered while a batch is handed out goes with that batch.
-    if (this.#current === undefined) this.#flush();
+    const isNow = answered === this.#current;
+    if (!out.hasBytes(payload.length)) this.flush();
+    if (!isNow || !out.extend(payload, this.#message, answered.remoteAddr)) {
+      if (!out.hasRoom(payload.length)) this.flush();
+      if (isNow) this.#addNow(answered, payload);
+      else this.#addLater(answered, payload);
+    }
+    // The batch has a copy of the payload, so the datagram is free again.
+    this.release(answered);
+    if (this.#current === undefined) this.flush();
   }
 
   release(datagram: Datagram): void {
-    this.#settle(datagram as LentDatagram);
+    const released = datagram as BatchDatagram;
+    released.isHandedOut = false;
+    if (!released.isKept) return;
+    released.isKept = false;
+    this.#kept--;
+  }
+
+  flush(): void {
+    if (this.#out.count === 0) return;
+    const outcome = this.#transmit();
+    this.#tellAsides(outcome);
+    if (outcome.sent > 0) this.#receiver.onReplied?.(outcome.sent);
+    for (const { error, to, count } of outcome.failures) {
+      this.#receiver.onReplyError?.(error, to, count);
+    }
   }
 
   close(): void {
     if (this.#closed) return;
-    this.#flush();
     this.#closed = true;
-    if (!this.#started) return this.#closeFd();
-    // The loop closes the descriptor itself, when no poll uses it any more.
-    poller().cancel(this.#fd);
+    this.flush();
+    if (!this.#started) this.#libc.close(this.#fd);
+    // Else the loop closes the descriptor, when no poll uses it any more.
+    else this.#poller.cancel(this.#fd);
   }
 
   ref(): void {
@@ -243,7 +271,7 @@ class LinuxSocket implements DatagramSocket {
   unref(): void {
     this.#keepsAlive = false;
     // A poll under way would keep the process alive until something comes.
-    if (this.#started) poller().cancel(this.#fd);
+    if (this.#started) this.#poller.cancel(this.#fd);
   }
 
   /**
@@ -252,32 +280,29 @@ class LinuxSocket implements DatagramSocket {
    * each millisecond. When they come slowly, or handlers are at work that need
    * the event loop, a thread polls instead: an idle socket costs nothing.
    */
-  async #run(): Promise<void> {
-    const { recvmmsg } = this.#libc.symbols;
-    const { pointer } = this.#in.headers;
+  async #receive(): Promise<void> {
     let [turnAt, streakAt, streak, failures] = [performance.now(), 0, 0, 0];
     let isFast = false;
     while (!this.#closed) {
-      const waits = isFast && this.#retained === 0 && this.#keepsAlive;
+      const waits = isFast && this.#kept === 0 && this.#keepsAlive;
       this.#in.prepare();
-      const count = recvmmsg(
+      const count = this.#libc.recvmmsg(
         this.#fd,
-        pointer,
+        this.#in.headers,
         this.#batch,
         waits ? MSG_WAITFORONE : MSG_DONTWAIT,
-        null,
       );
       if (count > 0) {
         failures = 0;
         this.#handOut(count);
-        this.#flush();
+        this.flush();
         const now = performance.now();
         if (++streak === STREAK) {
           isFast = this.#batch > 1 && now - streakAt < STREAK_MS;
           streakAt = now;
           streak = 0;
         }
-        if (this.#retained > 0 || now - turnAt > TURN_MS) {
+        if (this.#kept > 0 || now - turnAt > TURN_MS) {
           turnAt = now;
           await nextTurn();
         }
@@ -297,7 +322,7 @@ class LinuxSocket implements DatagramSocket {
 
   /** Until something is there to receive, or the socket is being closed. */
   async #readable(): Promise<void> {
-    if (this.#keepsAlive) return await poller().readable(this.#fd);
+    if (this.#keepsAlive) return await this.#poller.readable(this.#fd);
     // A thread would keep the process alive; a timer need not.
     await new Promise<void>((resolve) => {
       Deno.unrefTimer(setTimeout(resolve, UNREF_MS) as unknown as number);
@@ -340,81 +365,103 @@ class LinuxSocket implements DatagramSocket {
     remoteAddr: UdpAddress,
     message: number,
   ): boolean {
-    const datagram = this.#current ??= new LentDatagram();
+    const datagram = this.#current ??= new BatchDatagram();
     datagram.data = data;
     if (datagram.remoteAddr !== remoteAddr) datagram.remoteAddr = remoteAddr;
-    datagram.isLent = true;
+    datagram.isHandedOut = true;
     this.#receiver.onDatagram(datagram);
-    if (!datagram.isLent) return false;
-    datagram.isRetained = true;
-    datagram.local = this.#in.local(message);
-    this.#retained++;
+    if (!datagram.isHandedOut) return false;
+    datagram.isKept = true;
+    datagram.local = this.#in.local(message)?.slice();
+    this.#kept++;
     this.#current = undefined;
     return true;
   }
 
-  #settle(datagram: LentDatagram): void {
-    datagram.isLent = false;
-    if (!datagram.isRetained) return;
-    datagram.isRetained = false;
-    this.#retained--;
+  /** Queues the answer to a datagram of the batch that is being handed out. */
+  #addNow({ remoteAddr }: BatchDatagram, payload: Uint8Array): void {
+    const message = this.#message;
+    this.#out.add(
+      payload,
+      this.#in.namePointer(message),
+      this.#in.nameLength(message),
+      remoteAddr,
+      message,
+    );
+    const local = this.#in.local(message);
+    if (local !== undefined) this.#out.addControl(local);
   }
 
-  /** Sends what is queued; what fails has been told as replied already. */
-  #flush(): void {
-    if (this.#out.count > 0) this.#sendAll();
-  }
-
-  /** Sends all that is queued, and gives the last error. */
-  #sendAll(): unknown {
+  /** Queues the answer to a datagram of an earlier batch. */
+  #addLater({ remoteAddr, local }: BatchDatagram, payload: Uint8Array): void {
     const out = this.#out;
-    let failure: unknown;
-    let isRefused = false;
-    for (let sent = 0; sent < out.count;) {
-      const result = this.#libc.symbols.sendmmsg(
+    const length = encodeSockaddr(remoteAddr, this.#family, out.nextName);
+    out.add(payload, out.nextNamePointer, length, remoteAddr);
+    if (local !== undefined) out.addControl(local);
+  }
+
+  /** Sends all that is queued, and empties the batch. */
+  #transmit(): Outcome {
+    const out = this.#out;
+    const outcome: Outcome = { sent: 0, failures: [] };
+    let triedAgain = -1;
+    for (let message = 0; message < out.count;) {
+      const result = this.#libc.sendmmsg(
         this.#fd,
-        out.headerPointer(sent),
-        out.count - sent,
-        0,
+        out.headers,
+        message * HEADER_BYTES,
+        out.count - message,
       );
       if (result > 0) {
-        sent += result;
+        const end = message + result;
+        while (message < end) outcome.sent += out.datagramsOf(message++);
         continue;
       }
       const code = this.#libc.errno();
       if (code === EINTR) continue;
-      if (code === ECONNREFUSED && !isRefused) {
+      if (code === ECONNREFUSED && triedAgain !== message) {
         // About an earlier datagram: this one has not been tried yet.
-        isRefused = true;
-        this.#receiver.onReceiveError?.(errorOf(code));
+        triedAgain = message;
+        outcome.closedPort = errorOf(code);
         continue;
       }
-      const count = out.repliesOf(sent);
-      if (count > 1 && (code === EIO || code === EINVAL)) {
-        // The telling errors of a device that cannot segment.
-        out.segments = false;
-        failure = this.#sendOneByOne(sent) ?? failure;
-      } else {
-        failure = errorOf(code);
-        this.#receiver.onUnsent?.(failure, out.addressOf(sent), count);
-      }
-      sent++;
+      this.#recover(message, code, outcome);
+      message++;
     }
     out.clear();
-    return failure;
+    return outcome;
   }
 
-  /** Sends the datagrams of a segmented message each by itself. */
-  #sendOneByOne(message: number): unknown {
-    const { sendmmsg } = this.#libc.symbols;
+  /** Makes the best of a message that the kernel refused as it was. */
+  #recover(message: number, code: number, outcome: Outcome): void {
     const out = this.#out;
-    let failure: unknown;
-    for (const _ of out.datagramsOf(message)) {
-      if (sendmmsg(this.#fd, out.headerPointer(message), 1, 0) > 0) continue;
-      failure = errorOf(this.#libc.errno());
-      this.#receiver.onUnsent?.(failure, out.addressOf(message), 1);
+    const to = out.addressOf(message);
+    const count = out.datagramsOf(message);
+    // A device that cannot cut messages says EIO or EINVAL; EMSGSIZE says that
+    // the datagrams do not fit this path, where the network can cut them.
+    if (count === 1 || ![EIO, EINVAL, EMSGSIZE].includes(code)) {
+      outcome.failures.push({ error: errorOf(code), to, count });
+      return;
     }
-    return failure;
+    if (code !== EMSGSIZE && out.segments) {
+      out.segments = false;
+      outcome.notice = new Error(
+        "Replies go out one by one from now on, which is slower: the system " +
+          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
+      );
+    }
+    for (const _ of out.cutByHand(message)) {
+      const offset = message * HEADER_BYTES;
+      const { sendmmsg, errno } = this.#libc;
+      if (sendmmsg(this.#fd, out.headers, offset, 1) > 0) outcome.sent++;
+      else outcome.failures.push({ error: errorOf(errno()), to, count: 1 });
+    }
+  }
+
+  /** Tells what else came up; the batch is empty again by then. */
+  #tellAsides({ closedPort, notice }: Outcome): void {
+    if (closedPort !== undefined) this.#receiver.onReceiveError?.(closedPort);
+    if (notice !== undefined) this.#receiver.onNotice?.(notice);
   }
 
   #configure({ reusePort, hostname }: OpenOptions): void {
@@ -426,19 +473,17 @@ class LinuxSocket implements DatagramSocket {
     this.#trySet(SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
     this.#trySet(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
     // struct timeval: seconds and microseconds, 8 bytes each.
-    const wait = new Memory(16);
+    const wait = this.#libc.allocate(16);
     wait.u32[2] = WAIT_US;
-    const { setsockopt } = this.#libc.symbols;
     this.#check(
-      setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, wait.pointer, 16),
+      this.#libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, wait, 16),
     );
   }
 
   #set(level: number, option: number, value: number): void {
-    const memory = new Memory(4);
+    const memory = this.#libc.allocate(4);
     memory.u32[0] = value;
-    const { setsockopt } = this.#libc.symbols;
-    this.#check(setsockopt(this.#fd, level, option, memory.pointer, 4));
+    this.#check(this.#libc.setsockopt(this.#fd, level, option, memory, 4));
   }
 
   /** Whether the kernel knows the option. */
@@ -455,551 +500,30 @@ class LinuxSocket implements DatagramSocket {
     if (result < 0) throw errorOf(this.#libc.errno());
     return result;
   }
+}
 
-  #closeFd(): void {
-    this.#libc.symbols.close(this.#fd);
-  }
+/** What became of the datagrams of a batch. */
+interface Outcome {
+  sent: number;
+  failures: Array<{ error: Error; to: UdpAddress; count: number }>;
+  /** The peer's port is closed, an earlier datagram says. */
+  closedPort?: Error;
+  /** A fast path was turned off. */
+  notice?: Error;
 }
 
 /**
- * One thread of Deno's pool that polls for all sockets with nothing to do: the
- * pool is small, and clients have many sockets.
+ * A datagram that the receiver works on. One object serves all that are
+ * answered or released before the receiver's call returns.
  */
-class Poller {
-  readonly #libc = loadLibc();
-  readonly #waiting = new Map<number, () => void>();
-  readonly #wakeFd: number;
-  readonly #counter = new Memory(8);
-  /** The poll under way, and of what; there is none while nothing waits. */
-  #round: Promise<unknown> | undefined;
-  #polled: number[] = [];
-
-  constructor() {
-    const { eventfd } = this.#libc.symbols;
-    this.#wakeFd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  }
-
-  /** Until there is something to receive, or the wait is cancelled. */
-  readable(fd: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.set(fd, resolve);
-      if (this.#round === undefined) this.#poll();
-      else this.#wake();
-    });
-  }
-
-  /** Ends a wait; resolves when the descriptor is in no poll any more. */
-  async cancel(fd: number): Promise<void> {
-    this.#waiting.get(fd)?.();
-    this.#waiting.delete(fd);
-    if (!this.#polled.includes(fd)) return;
-    this.#wake();
-    await this.#round;
-  }
-
-  async #poll(): Promise<void> {
-    while (this.#waiting.size > 0) {
-      const fds = [this.#wakeFd, ...this.#waiting.keys()];
-      const pollfds = new Memory(fds.length * POLLFD_BYTES);
-      fds.forEach((fd, i) => pollfds.u32.set([fd, POLLIN], 2 * i));
-      // Safety: `pollfds` is used after the call, so it outlives the call.
-      this.#round = this.#libc.symbols.poll(
-        pollfds.pointer,
-        BigInt(fds.length),
-        -1,
-      );
-      this.#polled = fds;
-      await this.#round;
-      this.#polled = [];
-      const { read } = this.#libc.symbols;
-      read(this.#wakeFd, this.#counter.pointer, 8n);
-      fds.forEach((fd, i) => {
-        const isReady = pollfds.u32[2 * i + 1]! >>> 16 !== 0;
-        if (!isReady || i === 0) return;
-        this.#waiting.get(fd)?.();
-        this.#waiting.delete(fd);
-      });
-    }
-    this.#round = undefined;
-  }
-
-  #wake(): void {
-    this.#counter.u32.set([1, 0]);
-    this.#libc.symbols.write(this.#wakeFd, this.#counter.pointer, 8n);
-  }
-}
-
-let sharedPoller: Poller | undefined;
-
-function poller(): Poller {
-  return sharedPoller ??= new Poller();
-}
-
-/** A datagram on loan. One object serves all that are settled at once. */
-class LentDatagram implements Datagram {
+class BatchDatagram implements Datagram {
   data: Uint8Array<ArrayBuffer> = NOTHING;
   remoteAddr: UdpAddress = { hostname: "", port: 0 };
-  isLent = false;
-  isRetained = false;
+  isHandedOut = false;
+  /** For longer than the call. */
+  isKept = false;
   /** The control message that sends a reply from the address asked. */
   local: Uint8Array | undefined;
-}
-
-/**
- * Memory that the kernel sees. Safety: made as an ArrayBuffer, which stays
- * where it is and lives as long as this object; a small typed array made by its
- * length lives on V8's heap, and can move.
- */
-class Memory {
-  readonly buffer: ArrayBuffer;
-  readonly u8: Uint8Array<ArrayBuffer>;
-  readonly u32: Uint32Array<ArrayBuffer>;
-  readonly pointer: Deno.PointerObject;
-  /** As a number, which is exact: user space ends below 2 ** 48. */
-  readonly address: number;
-
-  constructor(bytes: number) {
-    this.buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
-    this.u8 = new Uint8Array(this.buffer);
-    this.u32 = new Uint32Array(this.buffer);
-    this.pointer = Deno.UnsafePointer.of(this.u8)!;
-    this.address = Number(Deno.UnsafePointer.value(this.pointer));
-  }
-
-  /** Writes an address of other memory. */
-  setPointer(at: number, address: number): void {
-    this.u32[at / 4] = address;
-    this.u32[at / 4 + 1] = address / 2 ** 32;
-  }
-}
-
-/** Headers, addresses and buffers for one recvmmsg. */
-class ReceiveBatch {
-  readonly headers: Memory;
-  readonly #names: Memory;
-  readonly #iovecs: Memory;
-  readonly #controls: Memory | undefined;
-  readonly #buffers: Memory[];
-  readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }>;
-  readonly #bufferBytes: number;
-  readonly #addresses = new AddressCache();
-
-  constructor(batch: number, bufferBytes: number, hasControl: boolean) {
-    this.headers = new Memory(batch * HEADER_BYTES);
-    this.#names = new Memory(batch * NAME_BYTES);
-    this.#iovecs = new Memory(batch * IOVEC_BYTES);
-    this.#controls = hasControl ? new Memory(batch * CONTROL_BYTES) : undefined;
-    this.#bufferBytes = bufferBytes;
-    this.#buffers = [];
-    this.#views = [];
-    for (let i = 0; i < batch; i++) {
-      this.headers.setPointer(
-        i * HEADER_BYTES,
-        this.#names.address + i * NAME_BYTES,
-      );
-      this.headers.setPointer(
-        i * HEADER_BYTES + 16,
-        this.#iovecs.address + i * IOVEC_BYTES,
-      );
-      this.headers.u32[i * HEADER_WORDS + 6] = 1;
-      if (this.#controls !== undefined) {
-        this.headers.setPointer(
-          i * HEADER_BYTES + 32,
-          this.#controls.address + i * CONTROL_BYTES,
-        );
-      }
-      this.retire(i);
-    }
-  }
-
-  /** The kernel writes how much it used: says again how much there is. */
-  prepare(): void {
-    const words = this.headers.u32;
-    const control = this.#controls === undefined ? 0 : CONTROL_BYTES;
-    for (let i = 2; i < words.length; i += HEADER_WORDS) {
-      words[i] = NAME_BYTES;
-      words[i + 8] = control;
-    }
-  }
-
-  /** Gives a message another buffer; its old one stays with who has it. */
-  retire(message: number): void {
-    const buffer = new Memory(this.#bufferBytes);
-    this.#buffers[message] = buffer;
-    this.#views[message] = { size: -1, list: [] };
-    this.#iovecs.setPointer(message * IOVEC_BYTES, buffer.address);
-    this.#iovecs.u32[message * 4 + 2] = this.#bufferBytes;
-  }
-
-  length(message: number): number {
-    return this.headers.u32[message * HEADER_WORDS + 14]!;
-  }
-
-  nameLength(message: number): number {
-    return this.headers.u32[message * HEADER_WORDS + 2]!;
-  }
-
-  namePointer(message: number): number {
-    return this.#names.address + message * NAME_BYTES;
-  }
-
-  address(message: number): UdpAddress {
-    return this.#addresses.get(this.#names.u8, message * NAME_BYTES);
-  }
-
-  /** What a message was received into. */
-  buffer(message: number): ArrayBuffer {
-    return this.#buffers[message]!.buffer;
-  }
-
-  /** Where the views of one size are kept, which are made once for a buffer. */
-  views(message: number, size: number): Uint8Array<ArrayBuffer>[] {
-    const views = this.#views[message]!;
-    if (views.size !== size) {
-      views.size = size;
-      views.list = [];
-    }
-    return views.list;
-  }
-
-  /** The size of the datagrams that the kernel put together; 0 if it did not. */
-  segmentBytes(message: number): number {
-    const control = this.#control(message);
-    const at = control && findControl(control, SOL_UDP, UDP_GRO);
-    return at === undefined
-      ? 0
-      : new DataView(control!.buffer, control!.byteOffset)
-        .getUint32(at, true);
-  }
-
-  /** A copy of the control message that tells the local address. */
-  local(message: number): Uint8Array | undefined {
-    const control = this.#control(message);
-    return control && localControl(control)?.slice();
-  }
-
-  copyLocal(message: number, out: SendBatch): void {
-    const control = this.#control(message);
-    const local = control && localControl(control);
-    if (local !== undefined) out.setLocal(local);
-  }
-
-  #control(message: number): Uint8Array | undefined {
-    const length = this.headers.u32[message * HEADER_WORDS + 10]!;
-    return length === 0 ? undefined : this.#controls!.u8.subarray(
-      message * CONTROL_BYTES,
-      message * CONTROL_BYTES + length,
-    );
-  }
-}
-
-/** Headers and a copy of the payloads for one sendmmsg. */
-class SendBatch {
-  /** How many messages are queued. */
-  count = 0;
-  readonly #headers: Memory;
-  readonly #names: Memory;
-  readonly #iovecs: Memory;
-  readonly #controls: Memory;
-  readonly #payloads: Memory;
-  readonly #pointers: Deno.PointerObject[];
-  readonly #to: UdpAddress[] = [];
-  readonly #replies: number[] = [];
-  readonly #starts: number[] = [];
-  #used = 0;
-  /** What the last message may be extended by: the same size, from the same. */
-  #source = -1;
-  #segmentBytes = 0;
-  #lastBytes = 0;
-
-  constructor(batch: number, public segments: boolean) {
-    this.#headers = new Memory(batch * HEADER_BYTES);
-    this.#names = new Memory(batch * NAME_BYTES);
-    this.#iovecs = new Memory(batch * IOVEC_BYTES);
-    this.#controls = new Memory(batch * CONTROL_BYTES);
-    this.#payloads = new Memory(batch === 1 ? MAX_COALESCED_BYTES : SEND_BYTES);
-    for (let i = 0; i < batch; i++) {
-      this.#headers.setPointer(
-        i * HEADER_BYTES + 16,
-        this.#iovecs.address + i * IOVEC_BYTES,
-      );
-      this.#headers.u32[i * HEADER_WORDS + 6] = 1;
-    }
-    this.#pointers = Array.from(
-      { length: batch },
-      (_, i) =>
-        Deno.UnsafePointer.create(
-          BigInt(this.#headers.address + i * HEADER_BYTES),
-        )!,
-    );
-  }
-
-  isFull(bytes: number): boolean {
-    return this.#used + bytes > this.#payloads.u8.length;
-  }
-
-  name(message: number): Uint8Array {
-    return this.#names.u8.subarray(
-      message * NAME_BYTES,
-      (message + 1) * NAME_BYTES,
-    );
-  }
-
-  namePointer(message: number): number {
-    return this.#names.address + message * NAME_BYTES;
-  }
-
-  headerPointer(message: number): Deno.PointerObject {
-    return this.#pointers[message]!;
-  }
-
-  addressOf(message: number): UdpAddress {
-    return this.#to[message]!;
-  }
-
-  repliesOf(message: number): number {
-    return this.#replies[message]!;
-  }
-
-  /** Queues a message; `source` is the received one that it answers. */
-  add(
-    payload: Uint8Array,
-    name: number,
-    nameLength: number,
-    to: UdpAddress,
-    source = -1,
-  ): void {
-    const message = this.count++;
-    const words = message * HEADER_WORDS;
-    const start = this.#used;
-    this.#payloads.u8.set(payload, start);
-    this.#used += payload.length;
-    this.#headers.setPointer(
-      message * HEADER_BYTES,
-      nameLength === 0 ? 0 : name,
-    );
-    this.#headers.u32[words + 2] = nameLength;
-    this.#headers.setPointer(message * HEADER_BYTES + 32, 0);
-    this.#headers.u32[words + 10] = 0;
-    this.#iovecs.setPointer(
-      message * IOVEC_BYTES,
-      this.#payloads.address + start,
-    );
-    this.#iovecs.u32[message * 4 + 2] = payload.length;
-    this.#to[message] = to;
-    this.#replies[message] = 1;
-    this.#starts[message] = start;
-    this.#source = payload.length === 0 ? -1 : source;
-    this.#segmentBytes = payload.length;
-    this.#lastBytes = payload.length;
-  }
-
-  /**
-   * Lets the kernel cut one message into datagrams (UDP_SEGMENT): all of one
-   * size, but for the last, which may be shorter.
-   */
-  extend(payload: Uint8Array, source: number, to: UdpAddress): boolean {
-    const message = this.count - 1;
-    const { length } = payload;
-    if (
-      !this.segments || source !== this.#source || message < 0 ||
-      length === 0 || length > this.#segmentBytes ||
-      this.#lastBytes !== this.#segmentBytes || this.#to[message] !== to ||
-      this.#replies[message]! >= MAX_SEGMENTS ||
-      this.#used - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
-    ) return false;
-    const payloads = this.#payloads.u8;
-    const used = this.#used;
-    // For a few bytes the call of set() takes longer than the copy.
-    if (length <= SMALL_BYTES) {
-      for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
-    } else payloads.set(payload, used);
-    this.#used = used + length;
-    this.#iovecs.u32[message * 4 + 2]! += length;
-    if (++this.#replies[message]! === 2) this.#setSegment(message);
-    this.#lastBytes = length;
-    return true;
-  }
-
-  /** Sends the last message from the address that its control message tells. */
-  setLocal(local: Uint8Array): void {
-    this.#appendControl(this.count - 1, local);
-  }
-
-  /** Makes a segmented message each of its datagrams in turn. */
-  *datagramsOf(message: number): Generator<void> {
-    const bytes = this.#iovecs.u32[message * 4 + 2]!;
-    const size = this.#sizeOfSegments(message);
-    // The control message that segments is the last one.
-    this.#headers.u32[message * HEADER_WORDS + 10]! -= SEGMENT_CONTROL_BYTES;
-    const start = this.#payloads.address + this.#starts[message]!;
-    for (let at = 0; at < bytes; at += size) {
-      this.#iovecs.setPointer(message * IOVEC_BYTES, start + at);
-      this.#iovecs.u32[message * 4 + 2] = Math.min(size, bytes - at);
-      yield;
-    }
-  }
-
-  clear(): void {
-    this.count = 0;
-    this.#used = 0;
-    this.#source = -1;
-  }
-
-  #sizeOfSegments(message: number): number {
-    const control = this.#controls.u8.subarray(message * CONTROL_BYTES);
-    const at = findControl(control, SOL_UDP, UDP_SEGMENT)!;
-    return new DataView(control.buffer, control.byteOffset).getUint16(at, true);
-  }
-
-  #setSegment(message: number): void {
-    const control = new Uint8Array(SEGMENT_CONTROL_BYTES);
-    const view = new DataView(control.buffer);
-    view.setUint32(0, 18, true);
-    view.setInt32(8, SOL_UDP, true);
-    view.setInt32(12, UDP_SEGMENT, true);
-    view.setUint16(16, this.#segmentBytes, true);
-    this.#appendControl(message, control);
-  }
-
-  #appendControl(message: number, control: Uint8Array): void {
-    const words = message * HEADER_WORDS;
-    const used = this.#headers.u32[words + 10]!;
-    const at = message * CONTROL_BYTES + used;
-    this.#controls.u8.set(control, at);
-    this.#headers.setPointer(
-      message * HEADER_BYTES + 32,
-      this.#controls.address + message * CONTROL_BYTES,
-    );
-    this.#headers.u32[words + 10] = used + Math.ceil(control.length / 8) * 8;
-  }
-}
-
-/**
- * Addresses that were decoded before, so that a datagram of a known peer makes
- * no strings. Direct-mapped: bounded, and as fast with any number of peers.
- */
-class AddressCache {
-  readonly #keys = new Uint32Array(2 * CACHED_ADDRESSES);
-  readonly #addresses: UdpAddress[] = [];
-
-  get(names: Uint8Array, at: number): UdpAddress {
-    const family = names[at]! | names[at + 1]! << 8;
-    if (family !== AF_INET) return decodeSockaddr(names, at);
-    const port = names[at + 2]! << 8 | names[at + 3]!;
-    const host =
-      (names[at + 4]! << 24 | names[at + 5]! << 16 | names[at + 6]! << 8 |
-        names[at + 7]!) >>> 0;
-    const index = (Math.imul(host ^ port << 16 ^ port, 0x9e3779b1) >>> 16) &
-      CACHED_ADDRESSES - 1;
-    const known = this.#addresses[index];
-    if (
-      known !== undefined && this.#keys[2 * index] === host &&
-      this.#keys[2 * index + 1] === port
-    ) return known;
-    const address = decodeSockaddr(names, at);
-    this.#keys[2 * index] = host;
-    this.#keys[2 * index + 1] = port;
-    this.#addresses[index] = address;
-    return address;
-  }
-}
-
-/** Reads a struct sockaddr_in or sockaddr_in6. */
-export function decodeSockaddr(bytes: Uint8Array, at = 0): UdpAddress {
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
-  const port = view.getUint16(2);
-  if (view.getUint16(0, true) === AF_INET) {
-    return { hostname: bytes.subarray(at + 4, at + 8).join("."), port };
-  }
-  const groups = Array.from(
-    { length: 8 },
-    (_, i) => view.getUint16(8 + 2 * i).toString(16),
-  );
-  const scope = view.getUint32(24, true);
-  const hostname = canonicalHostname(groups.join(":"));
-  const isLinkLocal = (view.getUint16(8) & 0xffc0) === 0xfe80;
-  return {
-    hostname: isLinkLocal && scope !== 0 ? `${hostname}%${scope}` : hostname,
-    port,
-  };
-}
-
-/** Writes a struct sockaddr of a family, and gives its length. */
-export function encodeSockaddr(
-  { hostname, port }: UdpAddress,
-  family: number,
-  bytes: Uint8Array,
-): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  bytes.fill(0, 0, NAME_BYTES);
-  view.setUint16(0, family, true);
-  view.setUint16(2, port);
-  const [address, scope] = hostname.split("%") as [string, string?];
-  const isIPv4 = ipVersion(address) === 4;
-  if (family === AF_INET) {
-    if (!isIPv4) throw errorOf(EAFNOSUPPORT);
-    bytes.set(address.split(".").map(Number), 4);
-    return 16;
-  }
-  if (isIPv4) {
-    view.setUint16(18, 0xffff);
-    bytes.set(address.split(".").map(Number), 20);
-    return 28;
-  }
-  groupsOf(address).forEach((group, i) => view.setUint16(8 + 2 * i, group));
-  view.setUint32(24, Number(scope ?? 0), true);
-  return 28;
-}
-
-/** The eight groups of an IPv6 address in canonical form. */
-function groupsOf(address: string): number[] {
-  const [head = "", tail = ""] = address.split("::");
-  const before = head === "" ? [] : head.split(":");
-  const after = tail === "" ? [] : tail.split(":");
-  const zeros = Array(8 - before.length - after.length).fill("0");
-  return [...before, ...zeros, ...after].map((group) => parseInt(group, 16));
-}
-
-/** Where the data of a control message is; undefined if there is none such. */
-export function findControl(
-  control: Uint8Array,
-  level: number,
-  type: number,
-): number | undefined {
-  const view = new DataView(
-    control.buffer,
-    control.byteOffset,
-    control.byteLength,
-  );
-  for (let at = 0; at + 16 <= control.length;) {
-    const length = view.getUint32(at, true);
-    if (length < 16) return undefined;
-    if (
-      view.getInt32(at + 8, true) === level &&
-      view.getInt32(at + 12, true) === type
-    ) {
-      return at + 16;
-    }
-    at += Math.ceil(length / 8) * 8;
-  }
-}
-
-/**
- * The control message that makes a reply leave from where its request went, out
- * of those that came with the request. The interface is the kernel's choice,
- * but for link-local addresses.
- */
-export function localControl(control: Uint8Array): Uint8Array | undefined {
-  const v4 = findControl(control, IPPROTO_IP, IP_PKTINFO);
-  if (v4 !== undefined) {
-    control.fill(0, v4, v4 + 4);
-    return control.subarray(v4 - 16, v4 + 16);
-  }
-  const v6 = findControl(control, IPPROTO_IPV6, IPV6_PKTINFO);
-  if (v6 === undefined) return undefined;
-  if (control[v6] !== 0xfe) control.fill(0, v6 + 16, v6 + 20);
-  return control.subarray(v6 - 16, v6 + 24);
 }
 
 /** One turn of the event loop: timers, signals, and what else waits. */
@@ -1007,160 +531,9 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(() => resolve()));
 }
 
-/** The error of an errno, of the class that Deno uses for it. */
-function errorOf(errno: number): Error {
-  const [code, ErrorClass, text] = ERRORS[errno] ??
-    [`E${errno}`, Error, "System error"];
-  const error = new ErrorClass(`${text} (os error ${errno})`);
-  return Object.assign(error, { code });
-}
-
-type Libc = ReturnType<typeof dlopen> & { errno(): number };
-
-let libc: Libc | undefined;
-
-function loadLibc(): Libc {
-  if (libc !== undefined) return libc;
-  const musl = `libc.musl-${Deno.build.arch}.so.1`;
-  let library: ReturnType<typeof dlopen>;
-  try {
-    library = dlopen("libc.so.6");
-  } catch {
-    library = dlopen(musl);
-  }
-  // Safety: the place belongs to this thread, and stays as long as it does.
-  // Nothing that sets errno runs between a call and this read of it.
-  const place = new Deno.UnsafePointerView(library.symbols.errnoPlace()!);
-  return libc = Object.assign(library, { errno: () => place.getInt32() });
-}
-
-function dlopen(path: string) {
-  return Deno.dlopen(path, SYMBOLS);
-}
-
-const SYMBOLS = {
-  // int socket(int domain, int type, int protocol)
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  // int bind(int fd, const struct sockaddr *, socklen_t)
-  bind: { parameters: ["i32", "pointer", "u32"], result: "i32" },
-  // int connect(int fd, const struct sockaddr *, socklen_t)
-  connect: { parameters: ["i32", "pointer", "u32"], result: "i32" },
-  // int getsockname(int fd, struct sockaddr *, socklen_t *)
-  getsockname: { parameters: ["i32", "pointer", "pointer"], result: "i32" },
-  // int setsockopt(int fd, int level, int name, const void *, socklen_t)
-  setsockopt: {
-    parameters: ["i32", "i32", "i32", "pointer", "u32"],
-    result: "i32",
-  },
-  // int recvmmsg(int fd, struct mmsghdr *, unsigned, int, struct timespec *)
-  recvmmsg: {
-    parameters: ["i32", "pointer", "u32", "i32", "pointer"],
-    result: "i32",
-  },
-  // int sendmmsg(int fd, struct mmsghdr *, unsigned, int)
-  sendmmsg: { parameters: ["i32", "pointer", "u32", "i32"], result: "i32" },
-  // int poll(struct pollfd *, nfds_t, int): on a thread of Deno's pool
-  poll: {
-    parameters: ["pointer", "u64", "i32"],
-    result: "i32",
-    nonblocking: true,
-  },
-  // int eventfd(unsigned, int)
-  eventfd: { parameters: ["u32", "i32"], result: "i32" },
-  // ssize_t read(int fd, void *, size_t)
-  read: { parameters: ["i32", "pointer", "u64"], result: "i64" },
-  // ssize_t write(int fd, const void *, size_t)
-  write: { parameters: ["i32", "pointer", "u64"], result: "i64" },
-  // int close(int fd)
-  close: { parameters: ["i32"], result: "i32" },
-  // int *__errno_location(void)
-  errnoPlace: { name: "__errno_location", parameters: [], result: "pointer" },
-} as const satisfies Deno.ForeignLibraryInterface;
-
-// Safety: these layouts and numbers are those of Linux on x86-64 and arm64,
-// with glibc and with musl (little-endian, 64 bits), which
-// `linuxEngineMissing` makes sure of.
-
-/** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
-const HEADER_BYTES = 64;
-const HEADER_WORDS = 16;
-/** struct sockaddr_in6 is 28. */
-const NAME_BYTES = 32;
-const IOVEC_BYTES = 16;
-/** CMSG_SPACE of an int, and of a struct in6_pktinfo. */
-const CONTROL_BYTES = 64;
-/** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
-const SEGMENT_CONTROL_BYTES = 24;
-const POLLFD_BYTES = 8;
-
-export const AF_INET = 2;
-export const AF_INET6 = 10;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const EFD_CLOEXEC = 0o2000000;
-const EFD_NONBLOCK = 0o4000;
-const SOL_SOCKET = 1;
-const SO_BROADCAST = 6;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_REUSEPORT = 15;
-const SO_RCVTIMEO = 20;
-const IPPROTO_IP = 0;
-const IP_PKTINFO = 8;
-const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = 26;
-const IPV6_RECVPKTINFO = 49;
-const IPV6_PKTINFO = 50;
-const SOL_UDP = 17;
-const UDP_SEGMENT = 103;
-const UDP_GRO = 104;
-const MSG_DONTWAIT = 0x40;
-const MSG_WAITFORONE = 0x10000;
-/** events is the lower half of the second word, revents the upper. */
-const POLLIN = 1;
-
-const EINTR = 4;
-const EIO = 5;
-const EAGAIN = 11;
-const EINVAL = 22;
-const EAFNOSUPPORT = 97;
-const ECONNREFUSED = 111;
-
-const ERRORS: Record<
-  number,
-  [string, new (message: string) => Error, string]
-> = {
-  1: ["EPERM", Deno.errors.PermissionDenied, "Operation not permitted"],
-  13: ["EACCES", Deno.errors.PermissionDenied, "Permission denied"],
-  22: ["EINVAL", Error, "Invalid argument"],
-  24: ["EMFILE", Error, "Too many open files"],
-  90: ["EMSGSIZE", Error, "Message too long"],
-  97: ["EAFNOSUPPORT", Error, "Address family not supported by protocol"],
-  98: ["EADDRINUSE", Deno.errors.AddrInUse, "Address already in use"],
-  99: [
-    "EADDRNOTAVAIL",
-    Deno.errors.AddrNotAvailable,
-    "Cannot assign requested address",
-  ],
-  100: ["ENETDOWN", Error, "Network is down"],
-  101: [
-    "ENETUNREACH",
-    Deno.errors.NetworkUnreachable,
-    "Network is unreachable",
-  ],
-  105: ["ENOBUFS", Error, "No buffer space available"],
-  111: ["ECONNREFUSED", Deno.errors.ConnectionRefused, "Connection refused"],
-  113: ["EHOSTUNREACH", Error, "No route to host"],
-};
-
 const SERVER_BATCH = 64;
-const SMALL_BYTES = 32;
 const MAX_COALESCED_BYTES = 65_536;
 const SEND_BYTES = 1 << 20;
-/** UDP_MAX_SEGMENTS of older kernels. */
-const MAX_SEGMENTS = 64;
-const MAX_SEGMENTED_BYTES = 65_000;
-const CACHED_ADDRESSES = 1 << 16;
 const BUFFER_BYTES = 4 << 20;
 const MAX_RECEIVE_FAILURES = 16;
 const WAIT_US = 2000;

@@ -5,19 +5,28 @@
  */
 import type { UdpAddress } from "../address.ts";
 import type { Bin } from "../distribution.ts";
-import { isRefusal, requireInteger, requireMs } from "../errors.ts";
-import { EventQueue } from "../event_queue.ts";
-import { LazyRun, type Run, type Schedule } from "../run.ts";
-import { ERROR_ESTIMATE } from "./reflector.ts";
-import { planRequest, type RequestPlan } from "../request.ts";
-import { type Engine, type Runtime, runtimeFor } from "../runtime.ts";
+import { isPortClosed, requireInteger, requireMs } from "../errors.ts";
+import { checkSchedule, Run, type Sender } from "../run.ts";
+import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
+import {
+  type Datagram,
+  type DatagramSocket,
+  MAX_PAYLOAD,
+  MAX_PAYLOAD_IPV4,
+  type Receiver,
+} from "../socket.ts";
+import { checkEnds, comesFrom, type Ends } from "../target.ts";
+import {
+  encodeSender,
+  ERROR_ESTIMATE,
+  STAMP_BYTES,
+  timestampOf,
+} from "./packet.ts";
 import {
   type Sample,
   SenderSession,
   type SessionResult,
 } from "./sender_session.ts";
-import type { Datagram, DatagramSocket, Receiver } from "../socket.ts";
-import { encodeSender, STAMP_BYTES, timestampOf } from "./packet.ts";
 
 /** Options of {@linkcode measure}. */
 export interface MeasureOptions {
@@ -27,7 +36,7 @@ export interface MeasureOptions {
    *
    * @default {10}
    */
-  count?: number;
+  count?: number | undefined;
   /**
    * From one request to the next, in milliseconds, 0.01 to 86,400,000 (a day).
    * Each is due at a multiple of it after the first; how far off it was sent is
@@ -35,48 +44,56 @@ export interface MeasureOptions {
    *
    * @default {1000}
    */
-  intervalMs?: number;
+  intervalMs?: number | undefined;
   /**
    * The size of a request, 44 to 65,507 bytes of UDP payload.
    *
    * @default {44}
    */
-  size?: number;
+  size?: number | undefined;
   /**
    * The loss threshold, in milliseconds, 1 to 86,400,000 (a day): what is not
    * answered by then is lost. At most 500,000 intervals.
    *
    * @default {1000}
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /**
-   * The measurement ends after so many milliseconds, 1 to 86,400,000 (a day);
-   * what is not answered by then is lost.
+   * The measurement ends after so many milliseconds, 1 to 86,400,000 (a day),
+   * the time to resolve names included; what is not answered by then is lost.
    *
    * @default {no deadline}
    */
-  deadlineMs?: number;
+  deadlineMs?: number | undefined;
   /**
    * The local IP address or host name to send from.
    *
    * @default {"0.0.0.0" or "::", as the target is}
    */
-  localHostname?: string;
+  localHostname?: string | undefined;
   /**
    * How sockets are made, see {@linkcode Engine}.
    *
    * @default {"deno"}
    */
-  engine?: Engine;
+  engine?: Engine | undefined;
   /** Ends the measurement when aborted; the iteration throws its reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * Sockets, names and time; for tests.
    *
    * @default {runtimeFor(engine)}
    */
-  runtime?: Runtime;
+  runtime?: Runtime | undefined;
 }
+
+/** The defaults of {@linkcode MeasureOptions}. */
+export const MEASURE_DEFAULTS = {
+  count: 10,
+  intervalMs: 1000,
+  size: STAMP_BYTES,
+  timeoutMs: 1000,
+} as const;
 
 /** What became of one request; `seq` counts them from 0. */
 export type MeasureEvent =
@@ -91,10 +108,10 @@ export interface MeasureResult extends SessionResult {
   /** Since the first send, in milliseconds, without the wait at the end. */
   durationMs: number;
   /**
-   * How often the system said that the port is closed. Only the linux engine is
-   * told.
+   * How often the system reported that the port is closed, which it does on the
+   * linux engine only.
    */
-  refused: number;
+  portClosed: number;
 }
 
 /**
@@ -102,7 +119,7 @@ export interface MeasureResult extends SessionResult {
  * closes its socket when the iteration ends, is left, or throws.
  */
 export interface Measurement extends AsyncIterable<MeasureEvent> {
-  /** Whom it asks; undefined until the iteration has begun. */
+  /** Whom it asks; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
   /** All figures so far. */
   result(): MeasureResult;
@@ -125,9 +142,12 @@ export interface Measurement extends AsyncIterable<MeasureEvent> {
  * on port 862 unless it is told otherwise.
  * @param options How many, how often, how large.
  * @returns The measurement; iterate it to run it. The iteration throws what
- * {@linkcode request} throws, apart from {@linkcode TimeoutError} and errors of
- * sending, which are events, and throws `signal.reason` when aborted.
+ * resolving, binding and opening a socket throw, `signal.reason` when aborted,
+ * and a TypeError when it is begun a second time. Errors of sending are events.
  * @throws {RangeError} If a number among the options is out of range.
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * asked.
  *
  * @example
  * ```ts
@@ -146,150 +166,149 @@ export function measure(
   options: MeasureOptions = {},
 ): Measurement {
   const {
-    count = 10,
-    intervalMs = 1000,
-    size = STAMP_BYTES,
-    timeoutMs = 1000,
+    count = MEASURE_DEFAULTS.count,
+    intervalMs = MEASURE_DEFAULTS.intervalMs,
+    size = MEASURE_DEFAULTS.size,
+    timeoutMs = MEASURE_DEFAULTS.timeoutMs,
     deadlineMs,
     localHostname,
     signal,
-    engine = "deno",
-    runtime = runtimeFor(engine),
   } = options;
   if (count !== Infinity) requireInteger("count", count, 1, MAX_COUNT);
-  requireMs("intervalMs", intervalMs, 0.01);
-  requireInteger("size", size, STAMP_BYTES, 65_507);
-  requireMs("timeoutMs", timeoutMs, 1);
-  if (deadlineMs !== undefined) requireMs("deadlineMs", deadlineMs, 1);
-  if (timeoutMs / intervalMs > MAX_PENDING) {
-    throw new RangeError(
-      `'timeoutMs' must be at most ${MAX_PENDING} times 'intervalMs': ` +
-        `current values are ${timeoutMs} and ${intervalMs}`,
-    );
-  }
-  const plan = () =>
-    planRequest(address, new Uint8Array(size), {
-      timeoutMs,
-      ...(localHostname !== undefined && { localHostname }),
-      runtime,
-    });
   const schedule = {
     count: Math.min(count, MAX_COUNT),
     intervalMs,
     deadlineMs,
     signal,
   };
-  return new StampMeasurement(
-    plan,
-    (planned) => new MeasureRun(planned, schedule),
-    signal,
+  checkSchedule(schedule, 0.01);
+  requireInteger("size", size, STAMP_BYTES, MAX_PAYLOAD_IPV4);
+  requireMs("timeoutMs", timeoutMs, 1);
+  if (timeoutMs / intervalMs > MAX_PENDING) {
+    throw new RangeError(
+      `'timeoutMs' must be at most ${MAX_PENDING} times 'intervalMs': ` +
+        `current values are ${timeoutMs} and ${intervalMs}`,
+    );
+  }
+  const runtime = runtimeOf(options);
+  const ends = checkEnds(address, localHostname, size);
+  const run: Run<MeasureEvent, StampSender> = new Run(
+    schedule,
+    ends,
+    runtime,
+    (ends) => new StampSender({ runtime, size, timeoutMs }, ends, run),
   );
+  return {
+    get target() {
+      return run.target;
+    },
+    result: () => ({
+      ...(run.sender?.session ?? new SenderSession(0, 1)).result(),
+      durationMs: run.durationMs,
+      portClosed: run.sender?.portClosed ?? 0,
+    }),
+    bins: (steps) => run.sender?.session.rtts.bins(steps) ?? [],
+    stop: () => run.end(),
+    [Symbol.asyncIterator]: () => run[Symbol.asyncIterator](),
+  };
 }
 
-class StampMeasurement extends LazyRun<MeasureEvent, MeasureRun>
-  implements Measurement {
-  result(): MeasureResult {
-    return this.run?.result() ??
-      { ...new SenderSession(0, 1).result(), durationMs: 0, refused: 0 };
-  }
-
-  bins(steps: number): Bin[] {
-    return this.run?.session.rtts.bins(steps) ?? [];
-  }
+/** The checked options that a sender needs. */
+interface SenderPlan {
+  runtime: Runtime;
+  size: number;
+  timeoutMs: number;
 }
 
-/** A running measurement: its socket, its timers, its session. */
-class MeasureRun implements Run<MeasureEvent>, Receiver {
-  readonly plan: RequestPlan;
+/** The socket, the timers and the session of a measurement that runs. */
+class StampSender implements Sender, Receiver {
   readonly session: SenderSession;
-  readonly #schedule: Schedule;
-  readonly #runtime: Runtime;
-  readonly #queue = new EventQueue<MeasureEvent>();
-  readonly #peer: string;
+  readonly #plan: SenderPlan;
+  readonly #target: UdpAddress;
+  readonly #run: Run<MeasureEvent, StampSender>;
   readonly #socket: DatagramSocket;
-  #cancelDeadline = () => {};
-  #cancelSend = () => {};
+  readonly #closed: Promise<void>;
   #cancelExpiry: (() => void) | undefined;
-  #firstDueAt = 0;
-  #nextDueAt = 0;
-  #endedAt: number | undefined;
-  #refused = 0;
+  /** How often the system reported a closed port. */
+  portClosed = 0;
 
-  constructor(plan: RequestPlan, schedule: Schedule) {
-    const { runtime, timeoutMs, target } = plan;
-    this.plan = plan;
-    this.#schedule = schedule;
-    this.#runtime = runtime;
-    this.#peer = target.hostname.replace(/%.*/, "");
+  constructor(
+    plan: SenderPlan,
+    { target, localHostname }: Ends,
+    run: Run<MeasureEvent, StampSender>,
+  ) {
+    const { runtime, timeoutMs } = plan;
+    this.#plan = plan;
+    this.#target = target;
+    this.#run = run;
     // Room for what is unanswered, and as much again for copies and late ones.
-    const pending = Math.ceil(timeoutMs / schedule.intervalMs);
+    const pending = Math.ceil(timeoutMs / run.schedule.intervalMs);
     this.session = new SenderSession(
       runtime.timeOrigin,
       Math.max(MIN_REMEMBERED, 2 * pending),
     );
     this.#socket = runtime.open({
-      hostname: plan.localHostname,
+      hostname: localHostname,
       port: 0,
-      maxDatagramBytes: plan.maxDatagramBytes,
+      maxDatagramBytes: MAX_PAYLOAD,
       peer: target,
     });
+    this.#closed = this.#socket.start(this)
+      .catch((error) => run.end({ error }));
   }
 
-  async *events(): AsyncGenerator<MeasureEvent> {
-    const { signal, deadlineMs } = this.#schedule;
-    const abort = () => this.end({ error: signal!.reason });
-    signal?.addEventListener("abort", abort);
-    const closed = this.#socket.start(this)
-      .catch((error) => this.end({ error }));
-    try {
-      this.#firstDueAt = this.#nextDueAt = this.#runtime.now();
-      if (deadlineMs !== undefined) {
-        this.#cancelDeadline = this.#runtime.after(deadlineMs, () => {
-          this.#expire(Infinity);
-          this.end();
-        });
-      }
-      this.#send();
-      yield* this.#queue;
-    } finally {
-      this.end();
-      signal?.removeEventListener("abort", abort);
-      this.#cancelDeadline();
-      this.#cancelSend();
-      this.#cancelExpiry?.();
-      this.#socket.close();
-      await closed;
+  get sent(): number {
+    return this.session.sent;
+  }
+
+  send(): void {
+    const { runtime, size } = this.#plan;
+    if (this.session.hasRoom) {
+      const seq = this.session.sent;
+      const dueAt = this.#run.dueAt(seq);
+      const sentAt = runtime.now();
+      const request = encodeSender({
+        sequence: seq,
+        timestamp: timestampOf(runtime.timeOrigin + sentAt),
+        errorEstimate: ERROR_ESTIMATE,
+        ssid: 0,
+      }, size);
+      this.session.onSent(request, dueAt, sentAt);
+      this.#socket.send(request, this.#target).catch((error) => {
+        this.session.onSendError(seq);
+        this.#run.push({ type: "error", seq, error });
+        this.#lingerIfDone();
+      });
+      this.#watch();
+    }
+    if (this.session.sent < this.#run.schedule.count) {
+      this.#run.sendNext("afterExactly");
     }
   }
 
-  result(): MeasureResult {
-    const until = this.#endedAt ?? this.#runtime.now();
-    return {
-      ...this.session.result(),
-      durationMs: until - this.#firstDueAt,
-      refused: this.#refused,
-    };
+  giveUp(): void {
+    this.#expire(Infinity);
   }
 
-  end(failure?: { error: unknown }): void {
-    this.#endedAt ??= this.#runtime.now();
-    this.#queue.end(failure);
+  async close(): Promise<void> {
+    this.#cancelExpiry?.();
+    this.#socket.close();
+    await this.#closed;
   }
 
   onDatagram(datagram: Datagram): void {
-    const receivedAt = this.#runtime.now();
+    const receivedAt = this.#plan.runtime.now();
     const { data, remoteAddr } = datagram;
-    const verdict = remoteAddr.port === this.plan.target.port &&
-        remoteAddr.hostname === this.#peer
+    const verdict = comesFrom(remoteAddr, this.#target)
       ? this.session.onReceived(data, receivedAt)
       : this.session.onForeign();
     this.#socket.release(datagram);
     if (verdict.type === "foreign") return;
     if (verdict.type === "reply") {
       const { sample } = verdict;
-      this.#queue.push({ type: "reply", seq: sample.seq, sample });
-      this.#endIfSettled();
-    } else this.#queue.push(verdict);
+      this.#run.push({ type: "reply", seq: sample.seq, sample });
+      this.#lingerIfDone();
+    } else this.#run.push(verdict);
   }
 
   onTooLong(): void {
@@ -297,38 +316,7 @@ class MeasureRun implements Run<MeasureEvent>, Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    if (isRefusal(error)) this.#refused++;
-  }
-
-  #send(): void {
-    if (this.#queue.ended) return;
-    const { runtime, target, payload: { length } } = this.plan;
-    const { count, intervalMs } = this.#schedule;
-    if (this.session.hasRoom) {
-      const seq = this.session.sent;
-      const sentAt = runtime.now();
-      const request = encodeSender({
-        sequence: seq,
-        timestamp: timestampOf(runtime.timeOrigin + sentAt),
-        errorEstimate: ERROR_ESTIMATE,
-        ssid: 0,
-      }, length);
-      this.session.onSent(request, this.#nextDueAt, sentAt);
-      this.#socket.send(request, target).catch((error) => {
-        this.session.onSendError(seq);
-        this.#queue.push({ type: "error", seq, error });
-        this.#endIfSettled();
-      });
-      this.#watch();
-    }
-    if (this.session.sent >= count) return;
-    this.#nextDueAt += intervalMs;
-    const now = runtime.now();
-    // Lateness does not add up, but what was missed for long, as when the
-    // machine slept, is not sent in a burst either.
-    if (now - this.#nextDueAt > MAX_CATCH_UP_MS) this.#nextDueAt = now;
-    const waitMs = Math.max(0, this.#nextDueAt - now);
-    this.#cancelSend = runtime.afterExactly(waitMs, () => this.#send());
+    if (isPortClosed(error)) this.portClosed++;
   }
 
   /** One timer looks after all that is unanswered. */
@@ -336,37 +324,30 @@ class MeasureRun implements Run<MeasureEvent>, Receiver {
     if (this.#cancelExpiry !== undefined) return;
     const oldest = this.session.oldestSentAt();
     if (oldest === undefined) return;
-    const dueAt = oldest + this.plan.timeoutMs;
-    const waitMs = Math.max(0, dueAt - this.#runtime.now());
-    this.#cancelExpiry = this.#runtime.after(waitMs, () => {
+    const dueAt = oldest + this.#plan.timeoutMs;
+    const waitMs = Math.max(0, dueAt - this.#plan.runtime.now());
+    this.#cancelExpiry = this.#plan.runtime.after(waitMs, () => {
       this.#cancelExpiry = undefined;
-      this.#expire(this.#runtime.now() - this.plan.timeoutMs);
+      this.#expire(this.#plan.runtime.now() - this.#plan.timeoutMs);
       this.#watch();
-      this.#endIfSettled();
+      this.#lingerIfDone();
     });
   }
 
   #expire(sentBefore: number): void {
     this.session.expire(
       sentBefore,
-      (seq) => this.#queue.push({ type: "lost", seq }),
+      (seq) => this.#run.push({ type: "lost", seq }),
     );
   }
 
-  #endIfSettled(): void {
+  #lingerIfDone(): void {
     const { sent, pending, longestMs } = this.session;
-    if (sent < this.#schedule.count || pending > 0) return;
-    if (this.#endedAt !== undefined) return;
-    this.#endedAt = this.#runtime.now();
-    const waitMs = longestMs === 0
-      ? 0
-      : Math.min(Math.max(3 * longestMs, MIN_LINGER_MS), this.plan.timeoutMs);
-    this.#cancelSend = this.#runtime.after(waitMs, () => this.end());
+    if (sent < this.#run.schedule.count || pending > 0) return;
+    this.#run.linger(longestMs, this.#plan.timeoutMs);
   }
 }
 
 const MAX_COUNT = 2 ** 32 - 1;
 const MAX_PENDING = 500_000;
 const MIN_REMEMBERED = 1 << 16;
-const MAX_CATCH_UP_MS = 100;
-const MIN_LINGER_MS = 20;

@@ -31,6 +31,17 @@ export interface ErrorEstimate {
   multiplier: number;
 }
 
+/**
+ * Of this program's clock. It is not known to be synchronized, and its anchor
+ * to the wall clock is read to the millisecond: 2 * 2^-10 s is the bound.
+ */
+export const ERROR_ESTIMATE: ErrorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 22,
+  multiplier: 2,
+};
+
 /** What a Session-Sender sends. */
 export interface SenderPacket {
   /** From 0 to 4,294,967,295. */

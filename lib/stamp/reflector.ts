@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { requireInteger, requireMs } from "../errors.ts";
+import { requireBoolean, requireInteger, requireMs } from "../errors.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
 import type { Handler } from "../serve.ts";
@@ -12,7 +12,7 @@ import {
   decodeSender,
   elapsedMs,
   encodeReflector,
-  type ErrorEstimate,
+  ERROR_ESTIMATE,
   type SenderPacket,
   type Timestamp,
   timestampOf,
@@ -27,28 +27,35 @@ export interface ReflectorOptions {
    *
    * @default {false}
    */
-  stateless?: boolean;
+  stateless?: boolean | undefined;
   /**
    * How many sessions are remembered, 2 to 1,000,000; those unused for longest
    * give way.
    *
    * @default {10000}
    */
-  maxSessions?: number;
+  maxSessions?: number | undefined;
   /**
    * After how long without a packet a session is over, in milliseconds, 1 to
    * 86,400,000 (a day).
    *
    * @default {900000}
    */
-  sessionTimeoutMs?: number;
+  sessionTimeoutMs?: number | undefined;
   /**
    * Time; for tests.
    *
    * @default {denoRuntime}
    */
-  runtime?: Runtime;
+  runtime?: Runtime | undefined;
 }
+
+/** The defaults of {@linkcode ReflectorOptions}. */
+export const REFLECTOR_DEFAULTS = {
+  stateless: false,
+  maxSessions: 10_000,
+  sessionTimeoutMs: 900_000,
+} as const;
 
 /** What a reflector has counted. */
 export interface ReflectorStats {
@@ -69,16 +76,17 @@ export interface StampReflector extends Handler {
 }
 
 /**
- * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), statefully
- * unless told otherwise. What is malformed is counted and never answered, nor
- * is what another reflector made of this one's replies.
+ * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), with a count
+ * for each session unless `stateless` is set. What is malformed is counted and
+ * never answered, nor is what another reflector made of this one's replies.
  *
  * The reply is as long as the request, and 44 bytes at least; its TTL field is
- * 0, since Deno does not tell the TTL of a datagram.
+ * 0, since Deno does not give the TTL of a datagram.
  *
  * @param options The mode, and the bounds.
  * @returns The handler.
  * @throws {RangeError} If a number among the options is out of range.
+ * @throws {TypeError} If an option is of a wrong type.
  *
  * @example
  * ```ts
@@ -93,14 +101,15 @@ export interface StampReflector extends Handler {
  */
 export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const {
-    stateless = false,
-    maxSessions = 10_000,
-    sessionTimeoutMs = 900_000,
+    stateless = REFLECTOR_DEFAULTS.stateless,
+    maxSessions = REFLECTOR_DEFAULTS.maxSessions,
+    sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
     runtime = denoRuntime,
   } = options;
+  requireBoolean("stateless", stateless);
   requireInteger("maxSessions", maxSessions, 2, 1_000_000);
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
-  const sessions = new RecentMap<string, Session>(maxSessions);
+  const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
   const counts = { reflected: 0, malformed: 0, returned: 0 };
 
   const reflect: Handler = (data, { remoteAddr: { hostname, port } }) => {
@@ -114,7 +123,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const key = `${hostname} ${port} ${packet.ssid}`;
     let session = sessions.get(key);
     if (session === undefined) {
-      session = new Session(packet, now);
+      session = new ReflectorSession(packet, now);
       sessions.set(key, session);
     } else if (session.isReturnedBy(packet, data)) {
       counts.returned++;
@@ -144,7 +153,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
 }
 
 /** One sender, by its address, port and SSID. */
-class Session {
+class ReflectorSession {
   /** When its last packet came. */
   at: number;
   /** What the next reply is numbered. */
@@ -194,14 +203,3 @@ class Session {
 function isSame(a: Timestamp, b: Timestamp): boolean {
   return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
-
-/**
- * Not known to be synchronized. The anchor to wall time is read to the
- * millisecond: 2 * 2^-10 s is the bound.
- */
-export const ERROR_ESTIMATE: ErrorEstimate = {
-  synchronized: false,
-  ptp: false,
-  scale: 22,
-  multiplier: 2,
-};

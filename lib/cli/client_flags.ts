@@ -1,0 +1,235 @@
+/**
+ * The flags of `client.ts`, and what they mean together. Pure.
+ *
+ * @module
+ */
+import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
+import { parseHex } from "../encoding.ts";
+import { SERIES_DEFAULTS } from "../request_many.ts";
+import { MAX_PAYLOAD } from "../socket.ts";
+import { MEASURE_DEFAULTS } from "../stamp/measure.ts";
+import { STAMP_PORT } from "../stamp/packet.ts";
+import {
+  COMMON_FLAGS,
+  decimal,
+  duration,
+  durationText,
+  ENGINE_FLAG,
+  type Flags,
+  type Given,
+  host,
+  integer,
+  NO_PORT,
+  UsageError,
+} from "./flags.ts";
+import type { Help } from "./main.ts";
+import type { ReportOptions } from "./reporter.ts";
+
+/** What is asked, and with what, where nothing else is given. */
+export const CLIENT_DEFAULTS = {
+  host: "127.0.0.1",
+  port: 20_001,
+  message: "Hello UDP Server",
+};
+
+/** All flags. */
+export const CLIENT_FLAGS = {
+  port: {
+    short: "p",
+    group: "Where to",
+    value: "PORT",
+    parse: parsePort,
+    help: `the port to ask, if HOST names none (${CLIENT_DEFAULTS.port})`,
+  },
+  bind: {
+    short: "B",
+    group: "Where to",
+    rare: true,
+    value: "HOST",
+    parse: host,
+    help: "send from this address of this machine",
+  },
+  message: {
+    short: "m",
+    group: "What to send",
+    value: "TEXT",
+    parse: String,
+    help: `this text; - sends stdin ("${CLIENT_DEFAULTS.message}")`,
+  },
+  hex: {
+    group: "What to send",
+    rare: true,
+    value: "HEX",
+    parse: parseHex,
+    help: "these bytes, as hex digits",
+  },
+  size: {
+    short: "s",
+    group: "What to send",
+    value: "BYTES",
+    parse: integer(0, MAX_PAYLOAD),
+    help: "repeated or cut to so many bytes",
+  },
+  stamp: {
+    group: "What to send",
+    help: `STAMP packets, to measure the path, to port ${STAMP_PORT}`,
+  },
+  count: {
+    short: "c",
+    group: "How often, how long to wait",
+    value: "N",
+    parse: integer(0, 1_000_000_000),
+    help:
+      `how many datagrams (${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}, 0 for no end)`,
+  },
+  interval: {
+    short: "i",
+    group: "How often, how long to wait",
+    value: "TIME",
+    parse: duration(0),
+    help: `from one to the next; 0 waits for each answer (${
+      durationText(SERIES_DEFAULTS.intervalMs)
+    })`,
+  },
+  timeout: {
+    short: "W",
+    group: "How often, how long to wait",
+    value: "TIME",
+    parse: duration(1),
+    help: `how long to wait for a reply; doubles with retries (${
+      durationText(SERIES_DEFAULTS.timeoutMs)
+    })`,
+  },
+  retries: {
+    group: "How often, how long to wait",
+    rare: true,
+    value: "N",
+    parse: integer(0, 100),
+    help:
+      `how often to send again unanswered (${SERIES_DEFAULTS.retries}; in a series 0)`,
+  },
+  deadline: {
+    short: "w",
+    group: "How often, how long to wait",
+    rare: true,
+    value: "TIME",
+    parse: duration(1),
+    help: "end after so long, whatever is still unanswered",
+  },
+  expect: {
+    group: "What counts as failure",
+    value: "TEXT",
+    parse: String,
+    help: "exit with 1 if a reply is not this text",
+  },
+  "max-loss": {
+    group: "What counts as failure",
+    value: "PERCENT",
+    parse: decimal(100),
+    help: "exit with 1 if more is lost",
+  },
+  quiet: {
+    short: "q",
+    group: "What to show",
+    help: "show no replies, only the summary",
+  },
+  json: { group: "What to show", help: "print one JSON document at the end" },
+  "json-stream": {
+    group: "What to show",
+    rare: true,
+    help: "print one JSON object a line as things happen",
+  },
+  histogram: {
+    group: "What to show",
+    rare: true,
+    help: "with --stamp, draw how the RTTs are distributed",
+  },
+  engine: ENGINE_FLAG,
+  ...COMMON_FLAGS,
+} satisfies Flags;
+
+/** What was given on the command line. */
+export type ClientFlags = Given<typeof CLIENT_FLAGS>;
+
+const INTRO = `Sends UDP datagrams and shows what comes back.
+Usage: deno task client [flags] [HOST[:PORT]]`;
+
+const NOTES =
+  `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
+[IPV6]:PORT. A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
+Exit codes: 0 answered; 1 no answer, a wrong one, or too much loss; 2 an error.`;
+
+/** What `--help` says. */
+export const CLIENT_HELP: Help = {
+  flags: CLIENT_FLAGS,
+  intro: INTRO,
+  notes: NOTES,
+};
+
+/**
+ * Refuses flags that do not go together.
+ *
+ * @throws {UsageError} Which names them.
+ */
+export function checkClientFlags(given: ClientFlags): void {
+  const notStamp = ["message", "hex", "retries", "expect"] as const;
+  const clash = notStamp.find((name) => given[name] !== undefined);
+  if (given.stamp && clash !== undefined) {
+    throw new UsageError(`--stamp and --${clash} exclude each other`);
+  }
+  if (given.histogram && !given.stamp) {
+    throw new UsageError("--histogram needs --stamp");
+  }
+  if (given.count === 0 && !given.stamp) {
+    throw new UsageError("--count: 0, for no end, needs --stamp");
+  }
+  if (given.interval === 0 && given.stamp) {
+    throw new UsageError("--interval: 0 is too short for --stamp");
+  }
+  if (given.hex !== undefined && given.message !== undefined) {
+    throw new UsageError("--hex and --message exclude each other");
+  }
+  if (given.json && given["json-stream"]) {
+    throw new UsageError("--json and --json-stream exclude each other");
+  }
+}
+
+/**
+ * Whom to ask.
+ *
+ * @throws {UsageError} If it does not parse, or is more than one.
+ */
+export function parseTarget(
+  given: ClientFlags,
+  positionals: string[],
+): UdpAddress {
+  if (positionals.length > 1) {
+    throw new UsageError(
+      `Unexpected argument '${positionals[1]}': the client takes one HOST`,
+    );
+  }
+  const [text = CLIENT_DEFAULTS.host] = positionals;
+  try {
+    const { hostname, port } = parseAddress(text, NO_PORT);
+    if (port !== NO_PORT && given.port !== undefined && port !== given.port) {
+      throw new SyntaxError(`'${text}' has another port than --port`);
+    }
+    const usual = given.stamp ? STAMP_PORT : CLIENT_DEFAULTS.port;
+    const asked = port === NO_PORT ? given.port ?? usual : port;
+    if (asked === 0) throw new SyntaxError("nobody can be asked at port 0");
+    return { hostname, port: asked };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new UsageError(`HOST[:PORT]: ${error.message}`);
+  }
+}
+
+/** How the run is to be shown. */
+export function reportOptions(given: ClientFlags): ReportOptions {
+  const format = given.json
+    ? "json"
+    : given["json-stream"]
+    ? "json-stream"
+    : "text";
+  return { format, quiet: given.quiet };
+}

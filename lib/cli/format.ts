@@ -1,0 +1,53 @@
+/**
+ * How numbers are shown, to people and in JSON. Pure.
+ *
+ * @module
+ */
+import type { Summary } from "../statistics.ts";
+
+/** `[N what]`, or nothing for 0. */
+export function counted(count: number, what: string): string[] {
+  return count === 0 ? [] : [`${count} ${what}`];
+}
+
+/** Milliseconds, to the microsecond. */
+export function milliseconds(ms: number): string {
+  return ms.toFixed(3);
+}
+
+/** A percentage, to two places. */
+export function percent(value: number): string {
+  // Neither all nor nothing unless it is: 99.999 % is not shown as 100 %.
+  const shown = value > 0 && value < 100
+    ? Math.min(Math.max(value, 0.01), 99.99)
+    : value;
+  return `${Number(shown.toFixed(2))}%`;
+}
+
+/** To the nanosecond, which is finer than any clock at hand. */
+export function rounded(value: number): number {
+  return Number(value.toFixed(6));
+}
+
+function roundedSummary(summary: Summary): Summary {
+  const { min, mean, median, p90, p99, max, stddev } = summary;
+  return {
+    min: rounded(min),
+    mean: rounded(mean),
+    median: rounded(median),
+    p90: rounded(p90),
+    p99: rounded(p99),
+    max: rounded(max),
+    stddev: rounded(stddev),
+  };
+}
+
+/** For JSON, where what is unknown is `null`. */
+export function orNull(value: number | undefined): number | null {
+  return value === undefined ? null : rounded(value);
+}
+
+/** For JSON: a summary, or `null` if nothing was measured. */
+export function summaryOrNull(summary: Summary | undefined): Summary | null {
+  return summary === undefined ? null : roundedSummary(summary);
+}

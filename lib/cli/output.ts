@@ -1,0 +1,187 @@
+/**
+ * Lines on their way to stdout and stderr. A reader that is slow, or that went
+ * away, never holds up the program.
+ *
+ * @module
+ */
+import { bold, red } from "@std/fmt/colors";
+import { errorMessage } from "../errors.ts";
+
+/** Where lines go, such as `Deno.stdout`. */
+export type Sink =
+  & Pick<typeof Deno.stdout, "write">
+  & Partial<Pick<typeof Deno.stdout, "isTerminal">>;
+
+/**
+ * Lines on their way to a sink. Passing lines beyond a mebibyte of waiting ones
+ * are left out, and how many is said on stderr; results are always written.
+ */
+export class LineWriter {
+  /** Called once if the sink fails or its reader goes away. */
+  onFailure: (error: unknown) => void = () => {};
+  readonly #sink: Sink;
+  readonly #name: string;
+  #waiting: string[] = [];
+  #waitingChars = 0;
+  /** The status line that should show, and the one that does. */
+  #status = "";
+  #shown = "";
+  #leftOut = 0;
+  #writing: Promise<void> | undefined;
+  #failure: unknown;
+
+  /**
+   * Makes a writer.
+   *
+   * @param sink Where the lines go.
+   * @param name What the sink is called where lines are left out.
+   */
+  constructor(sink: Sink, name = "stdout") {
+    this.#sink = sink;
+    this.#name = name;
+  }
+
+  /** Writes a passing line, or several with line feeds between them. */
+  write(line: string): void {
+    if (this.#waitingChars + line.length > MAX_WAITING_CHARS) this.#leftOut++;
+    else this.writeResult(line);
+  }
+
+  /** Writes a line, or several, however much waits. */
+  writeResult(line: string): void {
+    this.#waiting.push(line);
+    this.#waitingChars += line.length;
+    this.#drain();
+  }
+
+  /** Whether a person may be looking at the lines. */
+  get isTerminal(): boolean {
+    return this.#sink.isTerminal?.() ?? false;
+  }
+
+  /** Whether the sink failed or its reader went away. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** Shows a line below all others, on a terminal only; "" takes it away. */
+  status(line: string): void {
+    if (!this.isTerminal) return;
+    this.#status = line;
+    this.#drain();
+  }
+
+  /**
+   * Resolves when all that was written is out, or its reader has gone away;
+   * rejects if the sink failed otherwise.
+   */
+  async flush(): Promise<void> {
+    await this.#writing;
+    const failure = this.#failure;
+    if (failure === undefined || failure instanceof Deno.errors.BrokenPipe) {
+      return;
+    }
+    throw new Error(`Cannot write the results: ${errorMessage(failure)}`);
+  }
+
+  #drain(): void {
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    // What is written in one turn goes out together.
+    await Promise.resolve();
+    while (this.#waiting.length > 0 || this.#status !== this.#shown) {
+      if (this.#leftOut > 0 && this.#failure === undefined) {
+        const lines = this.#leftOut === 1 ? "1 line" : `${this.#leftOut} lines`;
+        this.#leftOut = 0;
+        note(`${lines} left out: ${this.#name} is read too slowly`);
+      }
+      const erase = this.#shown === "" ? "" : "\r\x1b[K";
+      const lines = this.#waiting.map((line) => `${line}\n`).join("");
+      this.#waiting = [];
+      this.#waitingChars = 0;
+      this.#shown = this.#status;
+      if (this.#failure !== undefined) continue;
+      try {
+        await this.#writeBytes(ENCODER.encode(erase + lines + this.#status));
+      } catch (error) {
+        this.#failure = error;
+        this.onFailure(error);
+      }
+    }
+  }
+
+  async #writeBytes(bytes: Uint8Array): Promise<void> {
+    while (bytes.length > 0) {
+      try {
+        bytes = bytes.subarray(await this.#sink.write(bytes));
+      } catch (error) {
+        // A pipe or terminal that another program made non-blocking is full.
+        if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+}
+
+/**
+ * Complaints that may come by the thousand: each kind is written once a second
+ * at most, with how many more there were in the meantime.
+ */
+export class Throttle {
+  readonly #write: (message: string) => void;
+  readonly #now: () => number;
+  readonly #kinds = new Map<string, { at: number; more: number }>();
+
+  constructor(
+    write: (message: string) => void,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#write = write;
+    this.#now = now;
+  }
+
+  /** Writes the message, unless one of its kind was written just now. */
+  say(kind: string, message: string): void {
+    const last = this.#kinds.get(kind);
+    const now = this.#now();
+    if (last !== undefined && now - last.at < 1000) {
+      last.more++;
+      return;
+    }
+    const more = last?.more ?? 0;
+    this.#write(more === 0 ? message : `${message} (and ${more} more)`);
+    this.#kinds.set(kind, { at: now, more: 0 });
+  }
+}
+
+const stderr = new LineWriter(Deno.stderr, "stderr");
+
+/** Writes one line on stderr, after the program's name. */
+export function complain(program: string, message: string): void {
+  const head = `${program}:`;
+  note(`${Deno.stderr.isTerminal() ? bold(red(head)) : head} ${message}`);
+}
+
+/** Writes one line on stderr, as it is. */
+export function note(line: string): void {
+  stderr.write(line);
+}
+
+/** Resolves when stderr has taken all, or nobody has read it for a while. */
+export async function flushNotes(): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([
+    stderr.flush().catch(() => {}), // There is no better place to say so.
+    new Promise((resolve) => timer = setTimeout(resolve, MAX_FLUSH_MS)),
+  ]);
+  clearTimeout(timer);
+}
+
+const ENCODER = new TextEncoder();
+const MAX_WAITING_CHARS = 1 << 20;
+const MAX_FLUSH_MS = 1000;
+const RETRY_MS = 10;

@@ -1,0 +1,111 @@
+/**
+ * `client` without `--stamp`: one datagram or a series, and the lines about it.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { bytesLiteral, equalBytes } from "../encoding.ts";
+import { request } from "../request.ts";
+import {
+  requestMany,
+  type RequestManyOptions,
+  type SeriesEvent,
+  type SeriesSummary,
+} from "../request_many.ts";
+import { echo } from "../responders.ts";
+import { serve } from "../serve.ts";
+import { complain, type LineWriter } from "./output.ts";
+import {
+  follow,
+  makeReporter,
+  type Reporter,
+  type ReportOptions,
+  type View,
+} from "./reporter.ts";
+import {
+  eventJson,
+  eventLine,
+  replyLine,
+  summaryJson,
+  summaryLines,
+} from "./series_lines.ts";
+
+/** What came of a series, and how many replies were not what was expected. */
+export interface SeriesOutcome extends SeriesSummary {
+  unexpected: number;
+}
+
+/** Runs a series, shows it, and gives what came of it. */
+export async function runSeries(
+  target: UdpAddress,
+  payload: Uint8Array,
+  options: RequestManyOptions,
+  expected: Uint8Array | undefined,
+  report: ReportOptions,
+  out: LineWriter,
+): Promise<SeriesOutcome> {
+  const series = requestMany(target, payload, options);
+  const isSeries = (options.count ?? 1) > 1;
+  if (isSeries) await warmUp();
+  let unexpected = 0;
+  const shown = makeReporter(isSeries ? SERIES : SINGLE, report, out);
+  const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
+    end: shown.end,
+    event(event) {
+      shown.event(event);
+      if (event.type !== "reply" || expected === undefined) return;
+      const { data } = event.reply;
+      if (equalBytes(data, expected)) return;
+      unexpected++;
+      complain(
+        "client",
+        `--expect ${bytesLiteral(expected)}: the reply is ${
+          bytesLiteral(data)
+        }`,
+      );
+    },
+  };
+  const outcome = () => ({ ...series.summary(), unexpected });
+  return await follow(series, target, outcome, reporter, out);
+}
+
+const SERIES: View<SeriesEvent, SeriesOutcome> = {
+  line: eventLine,
+  json: eventJson,
+  listed(event) {
+    const { type, ...reply } = eventJson(event);
+    return type === "reply" ? reply : undefined;
+  },
+  listKey: "replies",
+  status: () => "",
+  lines: summaryLines,
+  resultJson: (target, { unexpected, ...summary }) => ({
+    ...summaryJson(target, summary),
+    unexpected,
+  }),
+};
+
+/** One datagram: its reply alone on stdout, everything else on stderr. */
+const SINGLE: View<SeriesEvent, SeriesOutcome> = {
+  ...SERIES,
+  line(event) {
+    if (event.type === "lost") complain("client", event.error.message);
+    return event.type === "reply" ? replyLine(event.reply.data) : undefined;
+  },
+  lines: () => "",
+};
+
+/**
+ * The first exchanges of a process take milliseconds that are the compiler's,
+ * not the network's: these three, with ourselves, are not measured.
+ */
+async function warmUp(): Promise<void> {
+  try {
+    await using server = serve({}, echo());
+    for (let i = 0; i < 3; i++) {
+      await request(server.addr, "", { timeoutMs: 100, retries: 0 });
+    }
+  } catch {
+    // Without a loopback to use, the first times are what they are.
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * The flags of `server.ts`, and the plan that they make together. Pure.
+ *
+ * @module
+ */
+import { parsePort } from "../address.ts";
+import { GUARD_DEFAULTS } from "../guard.ts";
+import { DEFAULT_ENGINE } from "../runtime.ts";
+import { SERVE_DEFAULTS } from "../serve.ts";
+import { MAX_PAYLOAD } from "../socket.ts";
+import { STAMP_PORT } from "../stamp/packet.ts";
+import { encode } from "../encoding.ts";
+import {
+  COMMON_FLAGS,
+  decimal,
+  ENGINE_FLAG,
+  type Flags,
+  type Given,
+  host,
+  integer,
+  UsageError,
+} from "./flags.ts";
+import type { Help } from "./main.ts";
+import type { ServerPlan } from "./server_run.ts";
+
+const DEFAULTS = { port: 20_001, reply: "Hello UDP Client" };
+
+/** All flags. */
+export const SERVER_FLAGS = {
+  host: {
+    group: "Where to listen",
+    value: "HOST",
+    parse: host,
+    help:
+      `the address to bind; :: takes IPv4 and IPv6 (${SERVE_DEFAULTS.hostname})`,
+  },
+  port: {
+    short: "p",
+    group: "Where to listen",
+    value: "PORT",
+    parse: parsePort,
+    help: `the port to bind; 0 takes any that is free (${DEFAULTS.port})`,
+  },
+  reply: {
+    short: "r",
+    group: "What to answer",
+    value: "TEXT",
+    parse: replyText,
+    help: `answer each datagram with this text ("${DEFAULTS.reply}")`,
+  },
+  echo: {
+    group: "What to answer",
+    help: "answer each datagram with its own payload",
+  },
+  stamp: {
+    group: "What to answer",
+    help: `reflect STAMP packets (RFC 8762), at port ${STAMP_PORT}`,
+  },
+  stateless: {
+    group: "What to answer",
+    rare: true,
+    help: "with --stamp, return the sender's sequence",
+  },
+  "rate-limit": {
+    group: "Whom to answer",
+    value: "N",
+    parse: integer(0, 1_000_000_000),
+    help:
+      `answers a second to a /24 or /56; 0: any (${GUARD_DEFAULTS.rateLimit}; on loopback 0)`,
+  },
+  "max-amplification": {
+    group: "Whom to answer",
+    value: "X",
+    parse: decimal(1000),
+    help:
+      `answer's bytes to the request's; 0: any (${GUARD_DEFAULTS.maxAmplification})`,
+  },
+  count: {
+    short: "c",
+    group: "How long to run",
+    value: "N",
+    parse: integer(1, 1_000_000_000),
+    help: "exit after N replies",
+  },
+  quiet: { short: "q", group: "What to show", help: "show no datagrams" },
+  json: { group: "What to show", help: "print one JSON object a line" },
+  engine: ENGINE_FLAG,
+  workers: {
+    group: "The engine",
+    rare: true,
+    value: "N",
+    parse: integer(1, 256),
+    help: "serve with N threads on one port, on the linux engine (1)",
+  },
+  ...COMMON_FLAGS,
+} satisfies Flags;
+
+const INTRO = `Answers UDP datagrams.
+Usage: deno task server [flags]`;
+
+const NOTES =
+  `Ctrl-C lets the answers that are being made go out, and prints the counts; a
+second one ends the server at once. Exit codes: 0 stopped; 2 an error.`;
+
+/** What `--help` says. */
+export const SERVER_HELP: Help = {
+  flags: SERVER_FLAGS,
+  intro: INTRO,
+  notes: NOTES,
+};
+
+/**
+ * The plan that the flags make.
+ *
+ * @throws {UsageError} If flags do not go together.
+ */
+export function planServer(
+  given: Given<typeof SERVER_FLAGS>,
+  positionals: string[],
+): ServerPlan {
+  if (positionals.length > 0) {
+    throw new UsageError(
+      `Unexpected argument '${positionals[0]}': the address goes behind --host`,
+    );
+  }
+  const modes = [given.echo, given.stamp, given.reply !== undefined];
+  if (modes.filter(Boolean).length > 1) {
+    throw new UsageError("--echo, --stamp and --reply exclude each other");
+  }
+  if (given.stateless && !given.stamp) {
+    throw new UsageError("--stateless needs --stamp");
+  }
+  const { workers = 1 } = given;
+  const engine = given.engine ?? (workers > 1 ? "linux" : DEFAULT_ENGINE);
+  if (workers > 1 && engine === "deno") {
+    throw new UsageError("--workers needs --engine linux");
+  }
+  if (workers > 1 && given.count !== undefined) {
+    throw new UsageError("--workers and --count exclude each other");
+  }
+  return {
+    hostname: given.host ?? SERVE_DEFAULTS.hostname,
+    port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
+    answer: given.stamp ? "stamp" : given.echo ? "echo" : "reply",
+    reply: given.reply ?? DEFAULTS.reply,
+    stateless: given.stateless,
+    guard: {
+      rateLimit: given["rate-limit"],
+      maxAmplification: given["max-amplification"],
+    },
+    engine,
+    workers,
+    maxReplies: given.count,
+    quiet: given.quiet,
+    json: given.json,
+  };
+}
+
+function replyText(text: string): string {
+  const { length } = encode(text);
+  if (length > MAX_PAYLOAD) {
+    throw new SyntaxError(
+      `a reply of ${length} bytes fits no datagram: UDP takes at most ${MAX_PAYLOAD}`,
+    );
+  }
+  return text;
+}

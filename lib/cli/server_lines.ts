@@ -1,0 +1,93 @@
+/**
+ * How the server shows what it does: lines for people, objects for JSON. Pure.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { bytesLiteral, textOrHex } from "../encoding.ts";
+import type { GuardLimits, Refusal } from "../guard.ts";
+import type { ServerStats } from "../serve.ts";
+import type { ReflectorStats } from "../stamp/reflector.ts";
+import { counted } from "./format.ts";
+
+/** The two lines of the server for one datagram. */
+export function exchangeLines(
+  data: Uint8Array,
+  { hostname, port }: UdpAddress,
+): string {
+  return `Message from Client:${bytesLiteral(data)}\n` +
+    `Client IP Address:("${hostname}", ${port})`;
+}
+
+/** The server's JSON object for one datagram. */
+export function exchangeJson(
+  data: Uint8Array,
+  { hostname, port }: UdpAddress,
+): Record<string, unknown> {
+  return {
+    type: "request",
+    hostname,
+    port,
+    size: data.length,
+    ...textOrHex(data),
+  };
+}
+
+/** The server's first line, which names its limits where it has some. */
+export function listeningLine(
+  addr: UdpAddress,
+  { rateLimit }: GuardLimits,
+): string {
+  const limit = rateLimit === 0
+    ? ""
+    : `, at most ${rateLimit} answers a second to a /24 or /56`;
+  return `UDP server up and listening on ${formatAddress(addr)}${limit}`;
+}
+
+/** Why a datagram was refused, and what there is to do about it. */
+export function refusalLine(
+  reason: Refusal,
+  remote: UdpAddress,
+): string {
+  return `refused ${formatAddress(remote)}: ${REFUSAL_LINES[reason]}`;
+}
+
+/** The server's counts in one line; what is 0 and unusual is left out. */
+export function statsLine(
+  stats: ServerStats,
+  reflector?: ReflectorStats,
+): string {
+  const { received, replied, unanswered, dropped, refused, errors } = stats;
+  return [
+    `${received} received`,
+    `${replied} replied`,
+    ...counted(unanswered, "unanswered"),
+    ...counted(reflector?.malformed ?? 0, "malformed"),
+    ...counted(reflector?.returned ?? 0, "returned by a reflector"),
+    ...counted(dropped.tooLong, "dropped as too long"),
+    ...counted(dropped.overload, "dropped in overload"),
+    ...counted(dropped.closing, "dropped while closing"),
+    ...Object.entries(refused).flatMap(([reason, count]) =>
+      counted(count, `refused (${reason})`)
+    ),
+    ...counted(errors.handler, "handler errors"),
+    ...counted(errors.send, "send errors"),
+    ...counted(errors.receive, "receive errors"),
+  ].join(", ");
+}
+
+/** The server's line for one packet of a STAMP sender. */
+export function packetLine(data: Uint8Array, remote: UdpAddress): string {
+  return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
+}
+
+const REFUSAL_LINES: Record<Refusal, string> = {
+  amplification:
+    "the answer is too large for its request (--max-amplification)",
+  rate: "too many answers a second to its network (--rate-limit)",
+  self: "it comes from the server's own address and port",
+  port: "it comes from a port whose service may answer in turn",
+  source: "it comes from an address that no host can have",
+  ownReply: "it is this server's own reply",
+  loop: "the same payload, over and over: it may be another server's reply",
+};

@@ -1,0 +1,300 @@
+/**
+ * One request on a socket of its own: its options, its retransmissions, and
+ * what comes back.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "./address.ts";
+import { encode } from "./encoding.ts";
+import {
+  isPortClosed,
+  MAX_MS,
+  requireFunction,
+  requireInteger,
+  requireMs,
+  TimeoutError,
+} from "./errors.ts";
+import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
+import {
+  type Datagram,
+  type DatagramSocket,
+  MAX_PAYLOAD,
+  type Receiver,
+} from "./socket.ts";
+import { checkEnds, comesFrom, type Ends, type NamedEnds } from "./target.ts";
+
+/** Options of {@linkcode request}. */
+export interface RequestOptions {
+  /**
+   * How long to wait for the reply before the first retransmission, in
+   * milliseconds, from 1 to 86,400,000 (a day). The wait doubles with each
+   * retransmission (RFC 8085, section 3.1.1), up to a minute or this value, the
+   * larger.
+   *
+   * @default {1000}
+   */
+  timeoutMs?: number | undefined;
+  /**
+   * How often to send again when no reply comes, 0 to 100. In a series of more
+   * than one datagram the default is 0, so that its loss is the path's.
+   *
+   * @default {2}
+   */
+  retries?: number | undefined;
+  /**
+   * The local IP address or host name to send from.
+   *
+   * @default {"0.0.0.0" or "::", as the target is}
+   */
+  localHostname?: string | undefined;
+  /**
+   * Longer datagrams are ignored, never cut. 1 to 65,527 bytes.
+   *
+   * @default {65527}
+   */
+  maxDatagramBytes?: number | undefined;
+  /** Says whether a datagram is the reply; what is not is ignored. */
+  match?: ((data: Uint8Array) => boolean) | undefined;
+  /** Gives up when aborted; the promise rejects with its reason. */
+  signal?: AbortSignal | undefined;
+  /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine | undefined;
+  /**
+   * Sockets, names and time; for tests.
+   *
+   * @default {runtimeFor(engine)}
+   */
+  runtime?: Runtime | undefined;
+}
+
+/** The defaults of {@linkcode RequestOptions}. */
+export const REQUEST_DEFAULTS = {
+  timeoutMs: 1000,
+  retries: 2,
+  maxDatagramBytes: MAX_PAYLOAD,
+} as const;
+
+/** A reply. */
+export interface UdpReply {
+  /** The payload; a copy that belongs to the caller. */
+  data: Uint8Array<ArrayBuffer>;
+  /** Where it came from: the address that was asked. */
+  remoteAddr: UdpAddress;
+  /**
+   * The round-trip time in milliseconds, from just before the send until the
+   * reply was read. Undefined after a retransmission, since nobody can say
+   * which of the datagrams was answered (Karn's algorithm, RFC 8085, section
+   * 3.1.1).
+   */
+  rttMs: number | undefined;
+  /** How many times the datagram was sent. */
+  attempts: number;
+}
+
+/** A request whose options have been checked. */
+export interface RequestPlan {
+  ends: NamedEnds;
+  payload: Uint8Array;
+  timeoutMs: number;
+  retries: number;
+  maxDatagramBytes: number;
+  match: (data: Uint8Array) => boolean;
+  runtime: Runtime;
+}
+
+/**
+ * Checks the options of a request; opens nothing.
+ *
+ * @throws {RangeError} If a number is out of range, or the payload too large.
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * asked.
+ */
+export function planRequest(
+  address: UdpAddress | string,
+  payload: Uint8Array | string,
+  options: RequestOptions,
+): RequestPlan {
+  const {
+    timeoutMs = REQUEST_DEFAULTS.timeoutMs,
+    retries = REQUEST_DEFAULTS.retries,
+    maxDatagramBytes = REQUEST_DEFAULTS.maxDatagramBytes,
+    match = () => true,
+  } = options;
+  requireMs("timeoutMs", timeoutMs, 1);
+  requireInteger("retries", retries, 0, 100);
+  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
+  requireFunction("match", match);
+  const bytes = encode(payload);
+  const ends = checkEnds(address, options.localHostname, bytes.length);
+  return {
+    ends,
+    payload: bytes,
+    timeoutMs,
+    retries,
+    maxDatagramBytes,
+    match,
+    runtime: runtimeOf(options),
+  };
+}
+
+/** Who is called as an {@linkcode Exchange} goes on. */
+export interface ExchangeListener {
+  /** The first reply came in time. */
+  onReply(reply: UdpReply): void;
+  /** No reply came in time. */
+  onTimeout(error: TimeoutError): void;
+  /** The system failed to send or receive; the exchange is over. */
+  onError(error: unknown): void;
+  /** The first reply came after the time-out. */
+  onLate?(): void;
+  /** There are more replies than datagrams that were sent. */
+  onDuplicate?(): void;
+}
+
+/** One request. Its socket stays open until {@linkcode Exchange.close}. */
+export class Exchange implements Receiver {
+  readonly #plan: RequestPlan;
+  readonly #ends: Ends;
+  readonly #listener: ExchangeListener;
+  #socket: DatagramSocket | undefined;
+  #finished = Promise.resolve();
+  #cancelTimer = () => {};
+  /** Answered, given up or failed: nothing is waited for any more. */
+  #isOver = false;
+  #sentAt = 0;
+  #replies = 0;
+  #portClosed: unknown;
+  /** How many times the datagram was sent. */
+  attempts = 0;
+  /** Datagrams that are no reply: from elsewhere, or `match` says so. */
+  foreign = 0;
+
+  constructor(plan: RequestPlan, ends: Ends, listener: ExchangeListener) {
+    this.#plan = plan;
+    this.#ends = ends;
+    this.#listener = listener;
+  }
+
+  /** Opens the socket and sends; throws the system's error. */
+  start(): void {
+    const { runtime, maxDatagramBytes } = this.#plan;
+    const { target, localHostname } = this.#ends;
+    const socket = runtime.open({
+      hostname: localHostname,
+      port: 0,
+      maxDatagramBytes,
+      peer: target,
+    });
+    this.#socket = socket;
+    this.#finished = socket.start(this).catch((error) => this.#fail(error));
+    this.#send(socket);
+  }
+
+  /** Ends it, whatever its state; resolves when its socket is closed. */
+  close(): Promise<void> {
+    this.#end();
+    this.#socket?.close();
+    return this.#finished;
+  }
+
+  onDatagram(datagram: Datagram): void {
+    const { match, runtime } = this.#plan;
+    const { target } = this.#ends;
+    const now = runtime.now();
+    try {
+      if (!comesFrom(datagram.remoteAddr, target) || !match(datagram.data)) {
+        this.foreign++;
+        return;
+      }
+      this.#replies++;
+      if (!this.#isOver) {
+        this.#end();
+        this.#listener.onReply({
+          data: datagram.data.slice(),
+          remoteAddr: target,
+          rttMs: this.attempts === 1 ? now - this.#sentAt : undefined,
+          attempts: this.attempts,
+        });
+      } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
+      else if (this.#replies === 1) this.#listener.onLate?.();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#socket!.release(datagram);
+    }
+  }
+
+  onReceiveError(error: unknown): void {
+    if (!isPortClosed(error) || this.#isOver) return;
+    this.#portClosed = error;
+    // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2):
+    // the wait goes on. A connected one only hears of this very peer.
+    if (this.#socket!.isConnected) this.#timeOut();
+  }
+
+  #send(socket: DatagramSocket): void {
+    const { payload, runtime } = this.#plan;
+    this.attempts++;
+    this.#cancelTimer = runtime.after(this.#waitMs(), () => {
+      if (this.attempts <= this.#plan.retries) this.#send(socket);
+      else this.#timeOut();
+    });
+    this.#sentAt = runtime.now();
+    socket.send(payload, this.#ends.target).catch((error) => {
+      // The answer to an earlier datagram, which comes with the next send.
+      if (isPortClosed(error)) this.onReceiveError(error);
+      else this.#fail(error);
+    });
+  }
+
+  /** How long to wait for an answer to the datagram that is now being sent. */
+  #waitMs(): number {
+    const { timeoutMs, retries } = this.#plan;
+    const doubled = timeoutMs * 2 ** (this.attempts - 1);
+    const waitMs = Math.min(doubled, Math.max(timeoutMs, MAX_BACKOFF_MS));
+    // Jitter keeps clients that lost together from resending together; the
+    // wait after the last datagram needs none.
+    const jitter = this.attempts <= retries ? Math.random() * MAX_JITTER : 0;
+    return Math.min(waitMs * (1 + jitter), MAX_MS);
+  }
+
+  #timeOut(): void {
+    this.#end();
+    const { attempts, foreign } = this;
+    const why = this.#portClosed === undefined
+      ? "lost on the way, a closed port, or a silent server"
+      : "the system reports a closed port";
+    const ignored = foreign === 0
+      ? ""
+      : foreign === 1
+      ? "; 1 other datagram came and was ignored"
+      : `; ${foreign} other datagrams came and were ignored`;
+    this.#listener.onTimeout(
+      new TimeoutError(
+        `No reply from ${formatAddress(this.#ends.target)} to ${
+          attempts === 1 ? "1 datagram" : `${attempts} datagrams`
+        }: ${why}${ignored}`,
+        { attempts, foreign, cause: this.#portClosed },
+      ),
+    );
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#listener.onError(error);
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#cancelTimer();
+  }
+}
+
+const MAX_BACKOFF_MS = 60_000;
+const MAX_JITTER = 0.1;

@@ -1,0 +1,397 @@
+/**
+ * What one recvmmsg and one sendmmsg move: headers, addresses, control messages
+ * and payloads, in memory that is laid out once and used again.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import {
+  AF_INET,
+  coalescedBytes,
+  CONTROL_BYTES,
+  decodeSockaddr,
+  HEADER_BYTES,
+  HEADER_CONTROL,
+  HEADER_CONTROL_LENGTH,
+  HEADER_IOVEC,
+  HEADER_IOVEC_COUNT,
+  HEADER_LENGTH,
+  HEADER_NAME,
+  HEADER_NAME_LENGTH,
+  IOVEC_BYTES,
+  IOVEC_LENGTH,
+  localControl,
+  NAME_BYTES,
+  SEGMENT_CONTROL_BYTES,
+  segmentControl,
+  setPointer,
+} from "./layout.ts";
+import type { Libc, Memory } from "./libc.ts";
+
+/** Headers, addresses and buffers for one recvmmsg. */
+export class ReceiveBatch {
+  readonly headers: Memory;
+  readonly #libc: Libc;
+  readonly #names: Memory;
+  readonly #iovecs: Memory;
+  readonly #controls: Memory | undefined;
+  readonly #buffers: Memory[] = [];
+  readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }> =
+    [];
+  readonly #bufferBytes: number;
+  readonly #addresses = new AddressCache();
+
+  /**
+   * Lays out a batch.
+   *
+   * @param libc Where the memory comes from.
+   * @param size How many messages.
+   * @param bufferBytes How many bytes a message may have.
+   * @param hasControl Whether control messages are received.
+   */
+  constructor(
+    libc: Libc,
+    size: number,
+    bufferBytes: number,
+    hasControl: boolean,
+  ) {
+    this.#libc = libc;
+    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.#names = libc.allocate(size * NAME_BYTES);
+    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
+    this.#controls = hasControl
+      ? libc.allocate(size * CONTROL_BYTES)
+      : undefined;
+    this.#bufferBytes = bufferBytes;
+    const { u32 } = this.headers;
+    for (let i = 0; i < size; i++) {
+      const at = i * HEADER_BYTES;
+      setPointer(u32, at + HEADER_NAME, this.namePointer(i));
+      setPointer(
+        u32,
+        at + HEADER_IOVEC,
+        this.#iovecs.address + i * IOVEC_BYTES,
+      );
+      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      if (this.#controls !== undefined) {
+        const control = this.#controls.address + i * CONTROL_BYTES;
+        setPointer(u32, at + HEADER_CONTROL, control);
+      }
+      this.retire(i);
+    }
+  }
+
+  /** The kernel writes how much it used: says again how much there is. */
+  prepare(): void {
+    const words = this.headers.u32;
+    const control = this.#controls === undefined ? 0 : CONTROL_BYTES;
+    for (let at = 0; at < words.length; at += HEADER_BYTES / 4) {
+      words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
+      words[at + HEADER_CONTROL_LENGTH / 4] = control;
+    }
+  }
+
+  /** Gives a message another buffer; its old one stays with who has it. */
+  retire(message: number): void {
+    const buffer = this.#libc.allocate(this.#bufferBytes);
+    this.#buffers[message] = buffer;
+    this.#views[message] = { size: -1, list: [] };
+    const at = message * IOVEC_BYTES;
+    setPointer(this.#iovecs.u32, at, buffer.address);
+    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = this.#bufferBytes;
+  }
+
+  /** How many bytes a message has. */
+  length(message: number): number {
+    return this.#word(message, HEADER_LENGTH);
+  }
+
+  /** How many bytes the sender's address has. */
+  nameLength(message: number): number {
+    return this.#word(message, HEADER_NAME_LENGTH);
+  }
+
+  /** Where the sender's address is in memory. */
+  namePointer(message: number): number {
+    return this.#names.address + message * NAME_BYTES;
+  }
+
+  /** The sender's address; the same object again while it is remembered. */
+  address(message: number): UdpAddress {
+    return this.#addresses.get(this.#names.u8, message * NAME_BYTES);
+  }
+
+  /** What a message was received into. */
+  buffer(message: number): ArrayBuffer {
+    return this.#buffers[message]!.u8.buffer;
+  }
+
+  /** The views of one size into a message's buffer, kept to be used again. */
+  views(message: number, size: number): Uint8Array<ArrayBuffer>[] {
+    const views = this.#views[message]!;
+    if (views.size !== size) {
+      views.size = size;
+      views.list = [];
+    }
+    return views.list;
+  }
+
+  /** The size of the datagrams that the kernel put together; 0 if it did not. */
+  segmentBytes(message: number): number {
+    const control = this.#control(message);
+    return control === undefined ? 0 : coalescedBytes(control);
+  }
+
+  /**
+   * The control message that has a reply leave from the address asked; it is
+   * overwritten by the next receive.
+   */
+  local(message: number): Uint8Array | undefined {
+    const control = this.#control(message);
+    return control && localControl(control);
+  }
+
+  #control(message: number): Uint8Array | undefined {
+    const length = this.#word(message, HEADER_CONTROL_LENGTH);
+    if (length === 0) return undefined;
+    const start = message * CONTROL_BYTES;
+    return this.#controls!.u8.subarray(start, start + length);
+  }
+
+  #word(message: number, offset: number): number {
+    return this.headers.u32[(message * HEADER_BYTES + offset) / 4]!;
+  }
+}
+
+/** Headers and a copy of the payloads for one sendmmsg. */
+export class SendBatch {
+  /** How many messages are queued. */
+  count = 0;
+  readonly headers: Memory;
+  /** Whether the kernel may be asked to cut messages (UDP_SEGMENT). */
+  segments: boolean;
+  readonly #size: number;
+  readonly #names: Memory;
+  readonly #iovecs: Memory;
+  readonly #controls: Memory;
+  readonly #payloads: Memory;
+  readonly #to: UdpAddress[] = [];
+  /** Of each message: how many datagrams, how large, and where they begin. */
+  readonly #datagrams: number[] = [];
+  readonly #sizes: number[] = [];
+  readonly #starts: number[] = [];
+  #used = 0;
+  /** Which received message the last one answers; -1 for none. */
+  #source = -1;
+  #lastBytes = 0;
+
+  /**
+   * Lays out a batch.
+   *
+   * @param libc Where the memory comes from.
+   * @param size How many messages.
+   * @param payloadBytes How many bytes they may have together.
+   * @param segments Whether the kernel can cut messages.
+   */
+  constructor(
+    libc: Libc,
+    size: number,
+    payloadBytes: number,
+    segments: boolean,
+  ) {
+    this.segments = segments;
+    this.#size = size;
+    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.#names = libc.allocate(size * NAME_BYTES);
+    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
+    this.#controls = libc.allocate(size * CONTROL_BYTES);
+    this.#payloads = libc.allocate(payloadBytes);
+    const { u32 } = this.headers;
+    for (let i = 0; i < size; i++) {
+      const at = i * HEADER_BYTES;
+      setPointer(
+        u32,
+        at + HEADER_IOVEC,
+        this.#iovecs.address + i * IOVEC_BYTES,
+      );
+      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+    }
+  }
+
+  /** Whether there is room for another message with so many bytes. */
+  hasRoom(bytes: number): boolean {
+    return this.count < this.#size && this.hasBytes(bytes);
+  }
+
+  /** Whether there is room for so many bytes more of the last message. */
+  hasBytes(bytes: number): boolean {
+    return this.#used + bytes <= this.#payloads.u8.length;
+  }
+
+  /** The place for the address of the next message. */
+  get nextName(): Uint8Array {
+    const start = this.count * NAME_BYTES;
+    return this.#names.u8.subarray(start, start + NAME_BYTES);
+  }
+
+  /** Where {@linkcode nextName} is in memory. */
+  get nextNamePointer(): number {
+    return this.#names.address + this.count * NAME_BYTES;
+  }
+
+  /** Where a message is sent. */
+  addressOf(message: number): UdpAddress {
+    return this.#to[message]!;
+  }
+
+  /** How many datagrams a message has. */
+  datagramsOf(message: number): number {
+    return this.#datagrams[message]!;
+  }
+
+  /**
+   * Queues a message.
+   *
+   * @param payload The bytes, which are copied.
+   * @param name Where the address is in memory; not looked at if it has no
+   * length, as on a connected socket.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param source Which received message it answers; -1 for none.
+   */
+  add(
+    payload: Uint8Array,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    source = -1,
+  ): void {
+    const message = this.count++;
+    const at = message * HEADER_BYTES;
+    const start = this.#used;
+    this.#payloads.u8.set(payload, start);
+    this.#used += payload.length;
+    const { u32 } = this.headers;
+    setPointer(u32, at + HEADER_NAME, nameLength === 0 ? 0 : name);
+    u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
+    setPointer(u32, at + HEADER_CONTROL, 0);
+    u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
+    this.#setBytes(message, this.#payloads.address + start, payload.length);
+    this.#to[message] = to;
+    this.#datagrams[message] = 1;
+    this.#sizes[message] = payload.length;
+    this.#starts[message] = start;
+    this.#source = payload.length === 0 ? -1 : source;
+    this.#lastBytes = payload.length;
+  }
+
+  /**
+   * Adds a datagram to the last message, for the kernel to cut into datagrams
+   * of one size; only the last one may be shorter.
+   *
+   * @returns Whether it could be added; else it needs a message of its own.
+   */
+  extend(payload: Uint8Array, source: number, to: UdpAddress): boolean {
+    const message = this.count - 1;
+    const { length } = payload;
+    if (
+      !this.segments || source !== this.#source || message < 0 ||
+      length === 0 || length > this.#sizes[message]! ||
+      this.#lastBytes !== this.#sizes[message] || this.#to[message] !== to ||
+      this.#datagrams[message]! >= MAX_SEGMENTS ||
+      this.#used - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
+    ) return false;
+    const payloads = this.#payloads.u8;
+    const used = this.#used;
+    // For a few bytes the call of set() takes longer than the copy.
+    if (length <= SMALL_BYTES) {
+      for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
+    } else payloads.set(payload, used);
+    this.#used = used + length;
+    this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
+    if (++this.#datagrams[message]! === 2) {
+      this.addControl(segmentControl(this.#sizes[message]!));
+    }
+    this.#lastBytes = length;
+    return true;
+  }
+
+  /** Sends the last message with a control message. */
+  addControl(control: Uint8Array): void {
+    const message = this.count - 1;
+    const at = message * HEADER_BYTES;
+    const { u32 } = this.headers;
+    const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    const start = message * CONTROL_BYTES;
+    this.#controls.u8.set(control, start + used);
+    setPointer(u32, at + HEADER_CONTROL, this.#controls.address + start);
+    u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +
+      Math.ceil(control.length / 8) * 8;
+  }
+
+  /** Makes a segmented message each of its datagrams in turn. */
+  *cutByHand(message: number): Generator<void> {
+    const size = this.#sizes[message]!;
+    const at = message * IOVEC_BYTES;
+    const bytes = this.#iovecs.u32[(at + IOVEC_LENGTH) / 4]!;
+    const start = this.#payloads.address + this.#starts[message]!;
+    // The control message that has the kernel cut is the last one.
+    const { u32 } = this.headers;
+    const header = message * HEADER_BYTES;
+    u32[(header + HEADER_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
+    for (let done = 0; done < bytes; done += size) {
+      this.#setBytes(message, start + done, Math.min(size, bytes - done));
+      yield;
+    }
+  }
+
+  /** Empties the batch. */
+  clear(): void {
+    this.count = 0;
+    this.#used = 0;
+    this.#source = -1;
+  }
+
+  #setBytes(message: number, address: number, length: number): void {
+    const at = message * IOVEC_BYTES;
+    setPointer(this.#iovecs.u32, at, address);
+    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = length;
+  }
+}
+
+/**
+ * Addresses that were decoded before, so that a datagram of a known peer makes
+ * no strings. Direct-mapped: bounded, and as fast with any number of peers.
+ */
+class AddressCache {
+  readonly #keys = new Uint32Array(2 * CACHED_ADDRESSES);
+  readonly #addresses: UdpAddress[] = [];
+
+  get(names: Uint8Array, at: number): UdpAddress {
+    const family = names[at]! | names[at + 1]! << 8;
+    if (family !== AF_INET) return Object.freeze(decodeSockaddr(names, at));
+    const port = names[at + 2]! << 8 | names[at + 3]!;
+    const host =
+      (names[at + 4]! << 24 | names[at + 5]! << 16 | names[at + 6]! << 8 |
+        names[at + 7]!) >>> 0;
+    const index = (Math.imul(host ^ port << 16 ^ port, 0x9e3779b1) >>> 16) &
+      CACHED_ADDRESSES - 1;
+    const known = this.#addresses[index];
+    if (
+      known !== undefined && this.#keys[2 * index] === host &&
+      this.#keys[2 * index + 1] === port
+    ) return known;
+    // Frozen, since one object serves many datagrams and their handlers.
+    const address = Object.freeze(decodeSockaddr(names, at));
+    this.#keys[2 * index] = host;
+    this.#keys[2 * index + 1] = port;
+    this.#addresses[index] = address;
+    return address;
+  }
+}
+
+const CACHED_ADDRESSES = 1 << 16;
+const SMALL_BYTES = 32;
+/** UDP_MAX_SEGMENTS of older kernels. */
+const MAX_SEGMENTS = 64;
+const MAX_SEGMENTED_BYTES = 65_000;

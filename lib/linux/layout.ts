@@ -1,0 +1,186 @@
+/**
+ * How Linux lays out addresses, message headers and control messages in memory,
+ * on x86-64 and arm64 (little-endian, 64 bits). Pure.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  ipv6Groups,
+  ipVersion,
+  type UdpAddress,
+  withoutZone,
+  zoneOf,
+} from "../address.ts";
+import { EAFNOSUPPORT, errorOf } from "./errno.ts";
+
+/** Writes an address of memory, as a pointer, at a byte offset. */
+export function setPointer(
+  words: Uint32Array,
+  at: number,
+  address: number,
+): void {
+  words[at / 4] = address;
+  words[at / 4 + 1] = address / 2 ** 32;
+}
+
+/** Reads a struct sockaddr_in or sockaddr_in6. */
+export function decodeSockaddr(bytes: Uint8Array, at = 0): UdpAddress {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
+  const port = view.getUint16(2);
+  if (view.getUint16(0, true) === AF_INET) {
+    return { hostname: bytes.subarray(at + 4, at + 8).join("."), port };
+  }
+  const groups = Array.from(
+    { length: 8 },
+    (_, i) => view.getUint16(8 + 2 * i).toString(16),
+  );
+  const scope = view.getUint32(24, true);
+  const hostname = canonicalHostname(groups.join(":"));
+  const isLinkLocal = (view.getUint16(8) & 0xffc0) === 0xfe80;
+  return {
+    hostname: isLinkLocal && scope !== 0 ? `${hostname}%${scope}` : hostname,
+    port,
+  };
+}
+
+/**
+ * Writes a struct sockaddr of a family, and gives its length.
+ *
+ * @throws {Error} EAFNOSUPPORT for an IPv6 address where the family is IPv4.
+ */
+export function encodeSockaddr(
+  { hostname, port }: UdpAddress,
+  family: number,
+  bytes: Uint8Array,
+): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  bytes.fill(0, 0, NAME_BYTES);
+  view.setUint16(0, family, true);
+  view.setUint16(2, port);
+  const isIPv4 = ipVersion(hostname) === 4;
+  if (family === AF_INET) {
+    if (!isIPv4) throw errorOf(EAFNOSUPPORT);
+    bytes.set(hostname.split(".").map(Number), 4);
+    return 16;
+  }
+  if (isIPv4) {
+    view.setUint16(18, 0xffff);
+    bytes.set(hostname.split(".").map(Number), 20);
+    return 28;
+  }
+  ipv6Groups(withoutZone(hostname))
+    .forEach((group, i) => view.setUint16(8 + 2 * i, group));
+  view.setUint32(24, Number(zoneOf(hostname) ?? 0), true);
+  return 28;
+}
+
+/** Where the data of a control message is; undefined if there is none such. */
+export function findControl(
+  control: Uint8Array,
+  level: number,
+  type: number,
+): number | undefined {
+  const view = new DataView(
+    control.buffer,
+    control.byteOffset,
+    control.byteLength,
+  );
+  for (let at = 0; at + 16 <= control.length;) {
+    const length = view.getUint32(at, true);
+    if (length < 16) return undefined;
+    if (
+      view.getInt32(at + 8, true) === level &&
+      view.getInt32(at + 12, true) === type
+    ) {
+      return at + 16;
+    }
+    at += Math.ceil(length / 8) * 8;
+  }
+}
+
+/**
+ * The control message that makes a reply leave from where its request went, out
+ * of those that came with the request. The kernel chooses the interface, except
+ * for link-local addresses.
+ */
+export function localControl(control: Uint8Array): Uint8Array | undefined {
+  const v4 = findControl(control, IPPROTO_IP, IP_PKTINFO);
+  if (v4 !== undefined) {
+    control.fill(0, v4, v4 + 4);
+    return control.subarray(v4 - 16, v4 + 16);
+  }
+  const v6 = findControl(control, IPPROTO_IPV6, IPV6_PKTINFO);
+  if (v6 === undefined) return undefined;
+  if (control[v6] !== 0xfe) control.fill(0, v6 + 16, v6 + 20);
+  return control.subarray(v6 - 16, v6 + 24);
+}
+
+/** The size of the datagrams that UDP_GRO put together; 0 if it did not. */
+export function coalescedBytes(control: Uint8Array): number {
+  const at = findControl(control, SOL_UDP, UDP_GRO);
+  return at === undefined
+    ? 0
+    : new DataView(control.buffer, control.byteOffset).getUint32(at, true);
+}
+
+/** The control message that has the kernel cut a message (UDP_SEGMENT). */
+export function segmentControl(segmentBytes: number): Uint8Array {
+  const control = new Uint8Array(SEGMENT_CONTROL_BYTES);
+  const view = new DataView(control.buffer);
+  view.setUint32(0, 18, true);
+  view.setInt32(8, SOL_UDP, true);
+  view.setInt32(12, UDP_SEGMENT, true);
+  view.setUint16(16, segmentBytes, true);
+  return control;
+}
+
+/** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
+export const HEADER_BYTES = 64;
+/** Where in it, in bytes: the pointer to the address, and its length. */
+export const HEADER_NAME = 0;
+export const HEADER_NAME_LENGTH = 8;
+/** The pointer to the struct iovec, and how many there are. */
+export const HEADER_IOVEC = 16;
+export const HEADER_IOVEC_COUNT = 24;
+/** The pointer to the control messages, and their length. */
+export const HEADER_CONTROL = 32;
+export const HEADER_CONTROL_LENGTH = 40;
+/** How many bytes were received or sent. */
+export const HEADER_LENGTH = 56;
+/** struct iovec: a pointer, and at byte 8 a length. */
+export const IOVEC_BYTES = 16;
+export const IOVEC_LENGTH = 8;
+/** struct sockaddr_in6 is 28. */
+export const NAME_BYTES = 32;
+/** CMSG_SPACE of an int, and of a struct in6_pktinfo. */
+export const CONTROL_BYTES = 64;
+/** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
+export const SEGMENT_CONTROL_BYTES = 24;
+/** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
+export const POLLFD_BYTES = 8;
+export const POLLIN = 1;
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_DGRAM = 2;
+export const SOCK_CLOEXEC = 0o2000000;
+export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
+export const SOL_SOCKET = 1;
+export const SO_BROADCAST = 6;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_REUSEPORT = 15;
+export const SO_RCVTIMEO = 20;
+export const IPPROTO_IP = 0;
+export const IP_PKTINFO = 8;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_V6ONLY = 26;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_WAITFORONE = 0x10000;

@@ -1,0 +1,131 @@
+/**
+ * Whom a client asks, and from where: checked when the caller names them,
+ * resolved to IP addresses when the run begins.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  isWildcard,
+  parseAddress,
+  type UdpAddress,
+  withoutZone,
+} from "./address.ts";
+import { requireInteger, requireString } from "./errors.ts";
+import { resolveHost, type Runtime } from "./runtime.ts";
+import { MAX_PAYLOAD, MAX_PAYLOAD_IPV4 } from "./socket.ts";
+
+/** Both ends as the caller named them. */
+export interface NamedEnds {
+  target: UdpAddress;
+  localHostname: string | undefined;
+  /** How many bytes a datagram will carry. */
+  payloadBytes: number;
+}
+
+/** Both ends as IP addresses of one version. */
+export interface Ends {
+  target: UdpAddress;
+  localHostname: string;
+}
+
+/**
+ * Checks all that can be known before a name is resolved.
+ *
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {RangeError} If the port is 0 or the payload too large for UDP.
+ * @throws {TypeError} If the address cannot be asked.
+ */
+export function checkEnds(
+  address: UdpAddress | string,
+  localHostname: string | undefined,
+  payloadBytes: number,
+): NamedEnds {
+  const asked = typeof address === "string" ? parseAddress(address) : address;
+  requireString("hostname", asked?.hostname);
+  requireInteger("port", asked.port, 1, 65_535);
+  const target = {
+    hostname: canonicalHostname(asked.hostname),
+    port: asked.port,
+  };
+  if (localHostname !== undefined) {
+    requireString("localHostname", localHostname);
+    localHostname = canonicalHostname(localHostname);
+  }
+  requireReachable(target, localHostname);
+  requireFit(payloadBytes, target.hostname);
+  return { target, localHostname, payloadBytes };
+}
+
+/**
+ * Resolves both names, once. Whichever end is an IP address decides for the
+ * other; between two names, IPv4 is preferred.
+ *
+ * @throws {Deno.errors.NotFound} If a name does not resolve.
+ * @throws {TypeError} If the address cannot be asked.
+ * @throws {RangeError} If the payload is too large for IPv4.
+ */
+export async function resolveEnds(
+  { target, localHostname, payloadBytes }: NamedEnds,
+  runtime: Runtime,
+): Promise<Ends> {
+  const targetVersion = ipVersion(target.hostname);
+  let local = localHostname === undefined
+    ? undefined
+    : await resolveHost(localHostname, runtime, targetVersion ?? 4);
+  const localVersion = local === undefined ? undefined : ipVersion(local);
+  const hostname = await resolveHost(
+    target.hostname,
+    runtime,
+    localVersion ?? 4,
+  );
+  const resolved = { hostname, port: target.port };
+  requireReachable(resolved, local);
+  requireFit(payloadBytes, hostname);
+  local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
+  return { target: resolved, localHostname: local };
+}
+
+/** Whether a datagram comes from the address that was asked. */
+export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
+  // The zone says by which interface to send; not every reply carries it.
+  return remote.port === target.port &&
+    (remote.hostname === target.hostname ||
+      withoutZone(remote.hostname) === withoutZone(target.hostname));
+}
+
+function requireReachable(target: UdpAddress, local: string | undefined): void {
+  const { hostname } = target;
+  if (isWildcard(hostname)) {
+    throw new TypeError(
+      `Cannot ask ${formatAddress(target)}: it stands for all addresses of ` +
+        `a machine; ask one of them, such as ${
+          hostname === "::" ? "[::1]" : "127.0.0.1"
+        }`,
+    );
+  }
+  const versions = [ipVersion(hostname), local && ipVersion(local)];
+  // An IPv6 wildcard socket reaches IPv4 too.
+  if (
+    !versions.includes(undefined) && versions[0] !== versions[1] &&
+    local !== "::"
+  ) {
+    throw new TypeError(
+      `Cannot ask ${formatAddress(target)} from ${local}: ` +
+        "both ends must be IPv4, or both IPv6",
+    );
+  }
+}
+
+function requireFit(payloadBytes: number, hostname: string): void {
+  const isIPv4 = ipVersion(hostname) === 4;
+  const max = isIPv4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
+  if (payloadBytes <= max) return;
+  throw new RangeError(
+    `Cannot send ${payloadBytes} bytes in one datagram: UDP${
+      isIPv4 ? " over IPv4" : ""
+    } takes at most ${max}`,
+  );
+}

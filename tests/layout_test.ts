@@ -1,0 +1,93 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  AF_INET,
+  AF_INET6,
+  decodeSockaddr,
+  encodeSockaddr,
+  findControl,
+  localControl,
+} from "../lib/linux/layout.ts";
+
+const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
+
+const SOCKADDRS: Array<[number, string, number, string]> = [
+  [AF_INET, "127.0.0.1", 20001, "0200 4e21 7f000001 0000000000000000"],
+  [AF_INET, "255.254.253.252", 65535, "0200 ffff fffefdfc 0000000000000000"],
+  [
+    AF_INET6,
+    "2001:db8::1",
+    53,
+    "0a00 0035 00000000 20010db8000000000000000000000001 00000000",
+  ],
+  [AF_INET6, "::", 0, `0a00 0000 00000000 ${"00".repeat(16)} 00000000`],
+  [
+    AF_INET6,
+    "fe80::1%3",
+    1,
+    "0a00 0001 00000000 fe800000000000000000000000000001 03000000",
+  ],
+  [
+    AF_INET6,
+    "192.0.2.1",
+    1,
+    "0a00 0001 00000000 00000000000000000000ffffc0000201 00000000",
+  ],
+];
+
+Deno.test("a sockaddr is its bytes, in both directions", () => {
+  for (const [family, hostname, port, text] of SOCKADDRS) {
+    const bytes = new Uint8Array(32).fill(0xee);
+    const length = encodeSockaddr({ hostname, port }, family, bytes);
+    assertEquals(bytes.subarray(0, length), hex(text), hostname);
+    assertEquals(decodeSockaddr(bytes), { hostname, port });
+    // Not only at the start of a batch.
+    const batch = new Uint8Array([...new Uint8Array(32), ...bytes]);
+    assertEquals(decodeSockaddr(batch, 32), { hostname, port });
+  }
+});
+
+Deno.test("an IPv4 socket has no IPv6 peers", () => {
+  const bytes = new Uint8Array(32);
+  assertThrows(
+    () => encodeSockaddr({ hostname: "::1", port: 1 }, AF_INET, bytes),
+    Error,
+    "Address family",
+  );
+});
+
+// cmsg_len, cmsg_level, cmsg_type, then the data, padded to 8 bytes.
+const GRO = "1400000000000000 11000000 68000000 10000000 00000000";
+const PKTINFO =
+  "1c00000000000000 00000000 08000000 02000000 7f000002 7f000003 00000000";
+const PKTINFO6 = "2400000000000000 29000000 32000000 " +
+  "20010db8000000000000000000000001 02000000 00000000";
+
+Deno.test("findControl() finds a control message among others", () => {
+  const control = hex(PKTINFO + GRO);
+  assertEquals(findControl(control, 0, 8), 16);
+  assertEquals(findControl(control, 17, 104), 48);
+  assertEquals(findControl(control, 17, 103), undefined);
+  assertEquals(findControl(new Uint8Array(0), 0, 8), undefined);
+  assertEquals(
+    findControl(new Uint8Array(40), 0, 0),
+    undefined,
+    "of no length",
+  );
+  assertEquals(findControl(control.subarray(0, 15), 0, 8), undefined);
+});
+
+Deno.test("localControl() keeps the address asked, and leaves the interface open", () => {
+  const v4 = localControl(hex(GRO + PKTINFO))!;
+  assertEquals(
+    v4,
+    hex(PKTINFO.replace("02000000 7f000002", "00000000 7f000002")),
+  );
+  const v6 = localControl(hex(PKTINFO6))!;
+  assertEquals(
+    v6,
+    hex(PKTINFO6.replace("02000000 00000000", "00000000 00000000")),
+  );
+  const linkLocal = PKTINFO6.replace("20010db8", "fe800000");
+  assertEquals(localControl(hex(linkLocal)), hex(linkLocal));
+  assertEquals(localControl(hex(GRO)), undefined);
+});
