@@ -27,6 +27,11 @@ export function netTest(name: string, fn: TestFn): void {
   Deno.test({ name, ignore: !net, fn });
 }
 
+/** A test that reads the project's files. */
+export function readTest(name: string, fn: TestFn): void {
+  Deno.test({ name, ignore: !read, fn });
+}
+
 /** A test of what only the linux engine can do, run where it is chosen. */
 export function linuxTest(name: string, fn: TestFn): void {
   Deno.test({ name: `${name} (linux engine)`, ignore: ENGINE !== "linux", fn });

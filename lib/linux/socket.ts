@@ -452,9 +452,12 @@ export class LinuxSocket implements DatagramSocket {
     }
     for (const _ of out.cutByHand(message)) {
       const offset = message * HEADER_BYTES;
-      const { sendmmsg, errno } = this.#libc;
-      if (sendmmsg(this.#fd, out.headers, offset, 1) > 0) outcome.sent++;
-      else outcome.failures.push({ error: errorOf(errno()), to, count: 1 });
+      const libc = this.#libc;
+      if (libc.sendmmsg(this.#fd, out.headers, offset, 1) > 0) outcome.sent++;
+      else {
+        const error = errorOf(libc.errno());
+        outcome.failures.push({ error, to, count: 1 });
+      }
     }
   }
 

@@ -1,0 +1,243 @@
+/**
+ * A C library in memory: the tests say what arrives and how each system call
+ * ends, and see what was sent, decoded from the headers as the kernel would.
+ */
+import type { UdpAddress } from "../lib/address.ts";
+import { EAGAIN } from "../lib/linux/errno.ts";
+import {
+  AF_INET,
+  decodeSockaddr,
+  encodeSockaddr,
+  findControl,
+  HEADER_BYTES,
+  HEADER_CONTROL,
+  HEADER_CONTROL_LENGTH,
+  HEADER_IOVEC,
+  HEADER_LENGTH,
+  HEADER_NAME,
+  HEADER_NAME_LENGTH,
+  IOVEC_LENGTH,
+  POLLIN,
+  SOL_UDP,
+  UDP_GRO,
+  UDP_SEGMENT,
+} from "../lib/linux/layout.ts";
+import type { Libc, Memory } from "../lib/linux/libc.ts";
+import { Poller } from "../lib/linux/poller.ts";
+import { LinuxSocket } from "../lib/linux/socket.ts";
+import { denoRuntime, type Runtime } from "../lib/runtime.ts";
+
+/** One message, as one header of sendmmsg describes it. */
+export interface Sent {
+  /** Undefined on a connected socket. */
+  to: UdpAddress | undefined;
+  payload: string;
+  /** How the kernel was asked to cut it; 0 for not at all. */
+  segmentBytes: number;
+}
+
+interface Arriving {
+  from: UdpAddress;
+  payload: string;
+  segmentBytes: number;
+}
+
+const FD = 7;
+const WAKE_FD = 8;
+const BOUND = { hostname: "127.0.0.1", port: 4242 };
+
+export class FakeLibc implements Libc {
+  /** Everything that left, message by message. */
+  readonly sent: Sent[] = [];
+  /** Descriptors that were closed, in order. */
+  readonly closed: number[] = [];
+  /**
+   * How the next calls of sendmmsg end: how many messages are taken, or a
+   * negative errno. When it is used up, all are taken.
+   */
+  sends: number[] = [];
+  /** Negative errnos with which the next calls of recvmmsg fail. */
+  receives: number[] = [];
+  /** What calls return that make and set up a socket; 0 is success. */
+  setUp: Partial<Record<"socket" | "bind" | "connect", number>> = {};
+  /** Socket options that the kernel does not know. */
+  unknownOptions: number[] = [];
+  readonly #memories: Memory[] = [];
+  #nextAddress = 2 ** 33;
+  #errno = 0;
+  #inbox: Arriving[] = [];
+  #wakePoll = () => {};
+
+  /** A runtime whose sockets are made by this library. */
+  get runtime(): Runtime {
+    const poller = new Poller(this);
+    return {
+      ...denoRuntime,
+      open: (options) => new LinuxSocket(options, this, poller),
+    };
+  }
+
+  /** Datagrams come, as one receive; those of one message are coalesced. */
+  arrive(...messages: Array<{ port?: number; payloads: string[] }>): void {
+    for (const { port = 9, payloads } of messages) {
+      this.#inbox.push({
+        from: { hostname: "127.0.0.2", port },
+        payload: payloads.join(""),
+        segmentBytes: payloads.length > 1 ? payloads[0]!.length : 0,
+      });
+    }
+    this.#wakePoll();
+  }
+
+  allocate(bytes: number): Memory {
+    const buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
+    const memory = {
+      u8: new Uint8Array(buffer),
+      u32: new Uint32Array(buffer),
+      address: this.#nextAddress,
+    };
+    this.#nextAddress += buffer.byteLength + 4096;
+    this.#memories.push(memory);
+    return memory;
+  }
+
+  errno(): number {
+    return this.#errno;
+  }
+
+  socket(): number {
+    return this.#result(this.setUp.socket ?? FD);
+  }
+
+  bind(): number {
+    return this.#result(this.setUp.bind ?? 0);
+  }
+
+  connect(): number {
+    return this.#result(this.setUp.connect ?? 0);
+  }
+
+  getsockname(_fd: number, name: Memory): number {
+    encodeSockaddr(BOUND, AF_INET, name.u8);
+    return 0;
+  }
+
+  setsockopt(_fd: number, level: number, option: number): number {
+    const isUnknown = level === SOL_UDP && this.unknownOptions.includes(option);
+    return this.#result(isUnknown ? -92 : 0);
+  }
+
+  recvmmsg(_fd: number, headers: Memory, count: number): number {
+    const failure = this.receives.shift();
+    if (failure !== undefined) return this.#result(failure);
+    const arriving = this.#inbox.splice(0, count);
+    if (arriving.length === 0) return this.#result(-EAGAIN);
+    arriving.forEach((message, i) => this.#deliver(headers, i, message));
+    return arriving.length;
+  }
+
+  sendmmsg(_fd: number, headers: Memory, offset: number, count: number) {
+    const result = this.#result(this.sends.shift() ?? count);
+    for (let i = 0; i < result; i++) {
+      this.sent.push(this.#read(headers, offset + i * HEADER_BYTES));
+    }
+    return result;
+  }
+
+  poll(fds: Memory, count: number): Promise<number> {
+    return new Promise((resolve) => {
+      this.#wakePoll = () => {
+        for (let i = 0; i < count; i++) {
+          const isReady = fds.u32[2 * i] === FD && this.#inbox.length > 0;
+          fds.u32[2 * i + 1] = POLLIN | (isReady ? POLLIN << 16 : 0);
+        }
+        this.#wakePoll = () => {};
+        resolve(1);
+      };
+      if (this.#inbox.length > 0 || this.receives.length > 0) this.#wakePoll();
+    });
+  }
+
+  eventfd(): number {
+    return WAKE_FD;
+  }
+
+  readCounter(): void {}
+
+  writeCounter(): void {
+    this.#wakePoll();
+  }
+
+  close(fd: number): number {
+    this.closed.push(fd);
+    return 0;
+  }
+
+  /** A negative number is a failure, with that errno. */
+  #result(result: number): number {
+    if (result >= 0) return result;
+    this.#errno = -result;
+    return -1;
+  }
+
+  #deliver(headers: Memory, index: number, message: Arriving): void {
+    const at = index * HEADER_BYTES;
+    const iovec = this.#at(pointerAt(headers, at + HEADER_IOVEC));
+    const buffer = this.#at(pointerAt(iovec.memory, iovec.at));
+    const bytes = new TextEncoder().encode(message.payload);
+    buffer.memory.u8.set(bytes, buffer.at);
+    const name = this.#at(pointerAt(headers, at + HEADER_NAME));
+    encodeSockaddr(message.from, AF_INET, name.memory.u8.subarray(name.at));
+    headers.u32[(at + HEADER_NAME_LENGTH) / 4] = 16;
+    headers.u32[(at + HEADER_LENGTH) / 4] = bytes.length;
+    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
+    if (message.segmentBytes === 0) return;
+    const control = this.#at(pointerAt(headers, at + HEADER_CONTROL));
+    const view = new DataView(control.memory.u8.buffer, control.at);
+    view.setUint32(0, 20, true);
+    view.setInt32(8, SOL_UDP, true);
+    view.setInt32(12, UDP_GRO, true);
+    view.setInt32(16, message.segmentBytes, true);
+    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = 24;
+  }
+
+  #read(headers: Memory, at: number): Sent {
+    const word = (offset: number) => headers.u32[(at + offset) / 4]!;
+    const iovec = this.#at(pointerAt(headers, at + HEADER_IOVEC));
+    const length = iovec.memory.u32[(iovec.at + IOVEC_LENGTH) / 4]!;
+    const buffer = this.#at(pointerAt(iovec.memory, iovec.at));
+    const bytes = buffer.memory.u8.slice(buffer.at, buffer.at + length);
+    const name = word(HEADER_NAME_LENGTH) === 0
+      ? undefined
+      : this.#at(pointerAt(headers, at + HEADER_NAME));
+    return {
+      to: name && decodeSockaddr(name.memory.u8, name.at),
+      payload: new TextDecoder().decode(bytes),
+      segmentBytes: this.#segmentBytes(headers, at),
+    };
+  }
+
+  #segmentBytes(headers: Memory, at: number): number {
+    const length = headers.u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    if (length === 0) return 0;
+    const place = this.#at(pointerAt(headers, at + HEADER_CONTROL));
+    const control = place.memory.u8.slice(place.at, place.at + length);
+    const found = findControl(control, SOL_UDP, UDP_SEGMENT);
+    return found === undefined
+      ? 0
+      : new DataView(control.buffer).getUint16(found, true);
+  }
+
+  /** The memory at an address, which must be some that was allocated. */
+  #at(address: number): { memory: Memory; at: number } {
+    const memory = this.#memories.find(({ address: start, u8 }) =>
+      address >= start && address < start + u8.length
+    );
+    if (memory === undefined) throw new Error(`No memory at ${address}`);
+    return { memory, at: address - memory.address };
+  }
+}
+
+function pointerAt({ u32 }: Memory, at: number): number {
+  return u32[at / 4]! + u32[at / 4 + 1]! * 2 ** 32;
+}
