@@ -39,7 +39,9 @@ function codeOf(source: string): string {
 }
 
 function importsOf(path: string, code: string): string[] {
-  const matches = code.matchAll(/(?:from|import\(|URL\()\s*"(\.[^"]+)"/g);
+  const matches = code.matchAll(
+    /(?:from|import|import\(|URL\()\s*"(\.[^"]+)"/g,
+  );
   return [...matches].map(([, specifier]) =>
     new URL(specifier!, `file:///${path}`).pathname.slice(1)
   );

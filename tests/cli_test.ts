@@ -630,11 +630,11 @@ programTest(
   "without Deno's unstable net API both say how to get it",
   async () => {
     // Without deno.json nothing asks for the API; an import map takes over what
-    // else that file says.
+    // else that file says, be it the stand-ins or the real packages.
     const imports = Object.fromEntries(
-      ["cli/parse_args.ts", "fmt/colors.ts"].map((path) => [
-        `@std/${path.replace("_", "-").replace(".ts", "")}`,
-        new URL(`lib/std/${path}`, ROOT).href,
+      ["@std/cli/parse-args", "@std/fmt/colors"].map((name) => [
+        name,
+        import.meta.resolve(name),
       ]),
     );
     const permissions = [
