@@ -181,3 +181,16 @@ linuxTest("--workers says what does not go with it", async () => {
     assert(stderr.includes(message) && stderr.split("\n").length === 2, stderr);
   }
 });
+
+linuxTest(
+  "--workers can be stopped as soon as they say that they listen",
+  async () => {
+    for (let i = 0; i < 5; i++) {
+      await using s = server(["-p", "0", "--workers", "3", "-q"]);
+      await s.line();
+      s.kill("SIGTERM");
+      const { code, stderr } = await s.ended();
+      assertEquals([code, stderr], [0, "0 received, 0 replied\n"]);
+    }
+  },
+);
