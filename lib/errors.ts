@@ -14,8 +14,8 @@ export interface TimeoutErrorOptions extends ErrorOptions {
 }
 
 /**
- * No reply came in time. UDP cannot tell a lost request from a lost reply, a
- * closed port or a server that chose to be silent. Where the system did say
+ * No reply came in time. UDP cannot distinguish a lost request from a lost
+ * reply, a closed port or a server that chose to be silent. Where the system did say
  * that the port is closed, that error is the `cause`.
  *
  * @example

@@ -293,7 +293,7 @@ function isUnicast(hostname: string): boolean {
   return first > 0 && first < 224;
 }
 
-/** A number that tells payloads apart, by their length and ends (FNV-1a). */
+/** A number made of a payload's length and ends (FNV-1a). */
 function fingerprint(data: Uint8Array): number {
   const { length } = data;
   const head = Math.min(length, FINGERPRINT_BYTES);

@@ -10,7 +10,6 @@ import {
   portOf,
   Program,
   programTest,
-  ROOT,
   server,
 } from "./helpers.ts";
 

@@ -212,7 +212,7 @@ export class LinuxSocket implements DatagramSocket {
       : encodeSockaddr(to, this.#family, out.nextName);
     out.add(payload, out.nextNamePointer, name, to);
     const outcome = this.#transmit();
-    this.#tellAsides(outcome);
+    this.#reportAsides(outcome);
     for (const { error } of outcome.failures) throw error;
   }
 
@@ -248,7 +248,7 @@ export class LinuxSocket implements DatagramSocket {
   flush(): void {
     if (this.#out.count === 0) return;
     const outcome = this.#transmit();
-    this.#tellAsides(outcome);
+    this.#reportAsides(outcome);
     if (outcome.sent > 0) this.#receiver.onReplied?.(outcome.sent);
     for (const { error, to, count } of outcome.failures) {
       this.#receiver.onReplyError?.(error, to, count);
@@ -461,8 +461,8 @@ export class LinuxSocket implements DatagramSocket {
     }
   }
 
-  /** Tells what else came up; the batch is empty again by then. */
-  #tellAsides({ closedPort, notice }: Outcome): void {
+  /** Reports what else came up; the batch is empty again by then. */
+  #reportAsides({ closedPort, notice }: Outcome): void {
     if (closedPort !== undefined) this.#receiver.onReceiveError?.(closedPort);
     if (notice !== undefined) this.#receiver.onNotice?.(notice);
   }

@@ -139,7 +139,7 @@ export interface Measurement extends AsyncIterable<MeasureEvent> {
  * times the longest RTT, 20 ms at least and `timeoutMs` at most.
  *
  * @param address Whom to ask, as for {@linkcode request}; a reflector listens
- * on port 862 unless it is told otherwise.
+ * on port 862 unless it was given another.
  * @param options How many, how often, how large.
  * @returns The measurement; iterate it to run it. The iteration throws what
  * resolving, binding and opening a socket throw, `signal.reason` when aborted,

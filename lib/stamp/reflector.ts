@@ -22,8 +22,8 @@ import {
 export interface ReflectorOptions {
   /**
    * Whether to return the sender's sequence, and keep no state. A stateful
-   * reflector counts what it reflects, so that its sender can tell loss on the
-   * way there from loss on the way back.
+   * reflector counts what it reflects, so that its sender can distinguish loss
+   * on the way there from loss on the way back.
    *
    * @default {false}
    */

@@ -63,9 +63,12 @@ export interface SessionResult {
    * known to count what it reflects, or nothing was lost.
    */
   lostUp: number | undefined;
-  /** Replies that the reflector sent and that never came; likewise. */
+  /** Replies that the reflector sent and that never came; undefined as above. */
   lostDown: number | undefined;
-  /** Requests after the last that was answered: lost on either way; likewise. */
+  /**
+   * Requests after the last that was answered, lost on one way or the other;
+   * undefined as above.
+   */
   lostUnattributed: number | undefined;
   /** Copies of replies beyond the first, in time (RFC 5560). */
   duplicates: number;
@@ -147,7 +150,8 @@ export class SenderSession {
   /**
    * Makes a session.
    *
-   * @param timeOrigin The Unix time at which the times told are 0.
+   * @param timeOrigin The Unix time, in milliseconds, at which the clock of the
+   * other methods was 0.
    * @param capacity How many of the latest requests are remembered; more than
    * are ever unanswered.
    */
@@ -260,7 +264,7 @@ export class SenderSession {
 
   /**
    * Takes for lost what was sent before a moment and is not answered; `lost` is
-   * told of each.
+   * called for each.
    */
   expire(sentBefore: number, lost: (seq: number) => void): void {
     const { state, sentAt } = this.#slots;

@@ -86,7 +86,13 @@ async function main(): Promise<number> {
   for (const peer of PEERS) {
     if (peer.build !== undefined) await ran(peer.build);
   }
-  await describe(seconds, rounds);
+  const facts = await describe(seconds, rounds);
+  console.log(
+    `${
+      Object.values(facts).join(", ")
+    }; median, range, and the median of the ` +
+      "ratios of each round",
+  );
   const raw: Record<string, Record<string, Measured[]>> = {};
   for (const scenario of SCENARIOS) {
     if (!scenario.name.includes(only)) continue;
@@ -98,7 +104,8 @@ async function main(): Promise<number> {
     show(scenario, results);
   }
   if (given.json !== undefined) {
-    await Deno.writeTextFile(given.json, JSON.stringify(raw, null, 2));
+    const run = { ...facts, results: raw };
+    await Deno.writeTextFile(given.json, JSON.stringify(run, null, 1) + "\n");
   }
   await Deno.remove(out, { recursive: true });
   const wrong = Object.values(raw)
@@ -204,16 +211,20 @@ function shown(ratio: number): string {
   return Number.isFinite(ratio) ? ratio.toFixed(2) : "n/a";
 }
 
-async function describe(seconds: number, rounds: number): Promise<void> {
-  const kernel = await output("uname", "-sr");
+/** When, where and how this run was made. */
+async function describe(
+  seconds: number,
+  rounds: number,
+): Promise<Record<string, string>> {
   const model = await output("grep", "-m1", "model name", "/proc/cpuinfo");
-  console.log([
-    `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ` +
-    `${kernel}, ${navigator.hardwareConcurrency} processors, ` +
-    model.replace(/.*:\s*/, ""),
-    `${rounds} rounds of ${seconds} s each; median, range, and the median of the ` +
-    "ratios of each round",
-  ].join("\n"));
+  const { hardwareConcurrency } = navigator;
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    deno: `Deno ${Deno.version.deno}`,
+    system: await output("uname", "-sr"),
+    machine: `${hardwareConcurrency} processors ${model.replace(/.*:\s*/, "")}`,
+    command: `deno task bench --seconds ${seconds} --rounds ${rounds}`,
+  };
 }
 
 async function output(command: string, ...args: string[]): Promise<string> {
