@@ -327,7 +327,10 @@ class Server implements UdpServer, Receiver {
   /** Datagrams with an asynchronous handler, and until when it may take. */
   readonly #waiting = new Map<Datagram, number>();
   #cancelCheck: (() => void) | undefined;
-  #inFlight = 0;
+  /** Datagrams whose handler has not settled. */
+  #atWork = 0;
+  /** Replies that the system has neither taken nor refused yet. */
+  #unsent = 0;
   #draining = false;
   #closed = false;
 
@@ -371,15 +374,16 @@ class Server implements UdpServer, Receiver {
   onDatagram(datagram: Datagram): void {
     const { maxInFlight, maxReplies, guard } = this.#options;
     this.#stats.received++;
+    const unsent = this.#unsent;
     if (
-      this.#draining || this.#stats.replied + this.#inFlight >= maxReplies
+      this.#draining ||
+      this.#stats.replied + this.#atWork + unsent >= maxReplies
     ) {
       this.#stats.dropped.closing++;
       return this.#socket.release(datagram);
     }
-    // Replies that wait to go out together need not be in flight.
-    if (this.#inFlight >= maxInFlight) this.#socket.flush();
-    if (this.#inFlight >= maxInFlight) {
+    const held = this.#socket.copiesReplies ? 0 : unsent;
+    if (this.#atWork + held >= maxInFlight) {
       this.#stats.dropped.overload++;
       return this.#socket.release(datagram);
     }
@@ -389,7 +393,7 @@ class Server implements UdpServer, Receiver {
       this.#refuse(refusal, info);
       return this.#socket.release(datagram);
     }
-    this.#inFlight++;
+    this.#atWork++;
     let reply: Reply | Promise<Reply>;
     try {
       reply = this.#options.handler(datagram.data, info);
@@ -410,13 +414,15 @@ class Server implements UdpServer, Receiver {
   onReplied(count: number): void {
     this.#stats.replied += count;
     if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
-    this.#done(count);
+    this.#unsent -= count;
+    if (this.#draining) this.#closeIfDrained();
   }
 
   onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
     this.#stats.errors.send += count;
     this.#report(error, { remoteAddr });
-    this.#done(count);
+    this.#unsent -= count;
+    if (this.#draining) this.#closeIfDrained();
   }
 
   onNotice(notice: Error): void {
@@ -497,6 +503,8 @@ class Server implements UdpServer, Receiver {
       this.#refuse(refusal, { remoteAddr });
       this.#socket.release(datagram);
     } else if (!this.#closed) {
+      this.#atWork--;
+      this.#unsent++;
       return this.#socket.reply(datagram, payload);
     } else this.#stats.dropped.closing++;
     this.#done();
@@ -528,13 +536,14 @@ class Server implements UdpServer, Receiver {
     }
   }
 
-  #done(count = 1): void {
-    this.#inFlight -= count;
+  /** A datagram gets no reply. */
+  #done(): void {
+    this.#atWork--;
     if (this.#draining) this.#closeIfDrained();
   }
 
   #closeIfDrained(): void {
-    if (this.#inFlight === 0) this.#close();
+    if (this.#atWork + this.#unsent === 0) this.#close();
   }
 
   #close(): void {

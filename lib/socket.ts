@@ -57,6 +57,11 @@ export interface DatagramSocket {
    */
   readonly isConnected: boolean;
   /**
+   * Whether {@linkcode DatagramSocket.reply} copies the payload and hands the
+   * datagram back at once, so that a reply on its way out takes no more memory.
+   */
+  readonly copiesReplies: boolean;
+  /**
    * Starts receiving; called once.
    *
    * @returns Resolves when the socket is closed, rejects with the system's
@@ -78,11 +83,6 @@ export interface DatagramSocket {
   reply(datagram: Datagram, payload: Uint8Array): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
-  /**
-   * Sends the replies that wait to go out together. Without a call they go when
-   * the socket has handed out all that it received at once.
-   */
-  flush(): void;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */

@@ -43,6 +43,7 @@ export class DenoSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   /** Deno connects no UDP socket. */
   readonly isConnected = false;
+  readonly copiesReplies = false;
   readonly #conn: Deno.DatagramConn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
@@ -114,10 +115,6 @@ export class DenoSocket implements DatagramSocket {
 
   release(datagram: Datagram): void {
     this.#free.push(datagram as Slot);
-  }
-
-  flush(): void {
-    // Deno sends each reply at once.
   }
 
   close(): void {

@@ -125,6 +125,7 @@ export class SimulatedNetwork {
 export class SimulatedSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   readonly isConnected = false;
+  readonly copiesReplies = false;
   readonly #network: SimulatedNetwork;
   readonly #maxDatagramBytes: number;
   readonly #finished = Promise.withResolvers<void>();
@@ -199,8 +200,6 @@ export class SimulatedSocket implements DatagramSocket {
     // Whoever kept it sees that it was only lent.
     datagram.data.fill(0xdb);
   }
-
-  flush(): void {}
 
   close(): void {
     if (!this.open) return;

@@ -121,6 +121,7 @@ function resolveLocal(hostname: string): string {
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   readonly isConnected: boolean;
+  readonly copiesReplies = true;
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #fd: number;
@@ -205,7 +206,7 @@ export class LinuxSocket implements DatagramSocket {
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
     if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    this.flush();
+    this.#flush();
     const out = this.#out;
     const name = this.isConnected
       ? 0
@@ -226,15 +227,15 @@ export class LinuxSocket implements DatagramSocket {
     }
     // What is answered while a batch is handed out goes with that batch.
     const isNow = answered === this.#current;
-    if (!out.hasBytes(payload.length)) this.flush();
+    if (!out.hasBytes(payload.length)) this.#flush();
     if (!isNow || !out.extend(payload, this.#message, answered.remoteAddr)) {
-      if (!out.hasRoom(payload.length)) this.flush();
+      if (!out.hasRoom(payload.length)) this.#flush();
       if (isNow) this.#addNow(answered, payload);
       else this.#addLater(answered, payload);
     }
     // The batch has a copy of the payload, so the datagram is free again.
     this.release(answered);
-    if (this.#current === undefined) this.flush();
+    if (this.#current === undefined) this.#flush();
   }
 
   release(datagram: Datagram): void {
@@ -245,20 +246,10 @@ export class LinuxSocket implements DatagramSocket {
     this.#kept--;
   }
 
-  flush(): void {
-    if (this.#out.count === 0) return;
-    const outcome = this.#transmit();
-    this.#reportAsides(outcome);
-    if (outcome.sent > 0) this.#receiver.onReplied?.(outcome.sent);
-    for (const { error, to, count } of outcome.failures) {
-      this.#receiver.onReplyError?.(error, to, count);
-    }
-  }
-
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.flush();
+    this.#flush();
     if (!this.#started) this.#libc.close(this.#fd);
     // Else the loop closes the descriptor, when no poll uses it any more.
     else this.#poller.cancel(this.#fd);
@@ -295,7 +286,7 @@ export class LinuxSocket implements DatagramSocket {
       if (count > 0) {
         failures = 0;
         this.#handOut(count);
-        this.flush();
+        this.#flush();
         const now = performance.now();
         if (++streak === STREAK) {
           isFast = this.#batch > 1 && now - streakAt < STREAK_MS;
@@ -398,6 +389,17 @@ export class LinuxSocket implements DatagramSocket {
     const length = encodeSockaddr(remoteAddr, this.#family, out.nextName);
     out.add(payload, out.nextNamePointer, length, remoteAddr);
     if (local !== undefined) out.addControl(local);
+  }
+
+  /** Sends the replies that wait to go out together, and reports them. */
+  #flush(): void {
+    if (this.#out.count === 0) return;
+    const outcome = this.#transmit();
+    this.#reportAsides(outcome);
+    if (outcome.sent > 0) this.#receiver.onReplied?.(outcome.sent);
+    for (const { error, to, count } of outcome.failures) {
+      this.#receiver.onReplyError?.(error, to, count);
+    }
   }
 
   /** Sends all that is queued, and empties the batch. */

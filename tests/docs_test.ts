@@ -1,0 +1,172 @@
+/** What the documentation says of flags, keys and defaults is what there is. */
+import { assert, assertEquals } from "@std/assert";
+import { GUARD_DEFAULTS, REFUSALS } from "../lib/guard.ts";
+import { SERIES_DEFAULTS } from "../lib/request_many.ts";
+import { SERVE_DEFAULTS } from "../lib/serve.ts";
+import { MEASURE_DEFAULTS } from "../lib/stamp/measure.ts";
+import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
+import {
+  client,
+  portOf,
+  Program,
+  programTest,
+  readTest,
+  ROOT,
+  server,
+} from "./helpers.ts";
+
+const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
+
+programTest("the README lists the flags as --help all does", async () => {
+  const readme = await read("README.md");
+  await using asked = server(["--help", "all"]);
+  const helps = {
+    server: (await asked.ended()).stdout,
+    client: (await client(["--help", "all"])).stdout,
+  };
+  for (const [program, help] of Object.entries(helps)) {
+    const marker = `<!-- deno run ${program}.ts --help all -->`;
+    const listed = readme.split(marker)[1]?.split("```")[1];
+    assertEquals(listed, `text\n${help.split("\n").slice(2).join("\n")}`);
+  }
+});
+
+programTest("--help fits the screen of a newcomer", async () => {
+  await using asked = server(["--help"]);
+  for (
+    const { stdout } of [await asked.ended(), await client(["--help"])]
+  ) assert(stdout.split("\n").length <= 24, stdout);
+});
+
+/** The names in the first column of a table of docs/json.md, or in the second. */
+function keysIn(page: string, heading: string, type?: string): string[] {
+  const section = page.split(`\n## ${heading}\n`)[1]!.split("\n## ")[0]!;
+  const rows = section.split("\n").filter((line) => line.startsWith("| `"));
+  const names = (cell: string) =>
+    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name!);
+  if (type === undefined) {
+    return rows.flatMap((row) => names(row.split("|")[1]!));
+  }
+  const row = rows.find((row) => row.split("|")[1]!.includes(`\`${type}\``))!;
+  return names(row.split("|")[2]!);
+}
+
+/** The objects of a stream, without what one of them is instead of another. */
+function parsed(stdout: string): Array<Record<string, unknown>> {
+  return stdout.trim().split("\n").map((line) => JSON.parse(line));
+}
+
+const without = (keys: string[], ...left: string[]) =>
+  keys.filter((key) => !left.includes(key));
+
+programTest("docs/json.md has the keys that the programs print", async () => {
+  const page = await read("docs/json.md");
+  await using s = server(["-p", "0", "--stamp", "--json"]);
+  const [listening] = parsed(await s.line());
+  const target = `127.0.0.1:${listening!.port}`;
+  const runs: Array<[string, string[], string]> = [
+    ["client", ["-s", "44", "--hex", "0100", "-i", "0"], "replies"],
+    ["client --stamp", ["--stamp", "-i", "5ms"], "samples"],
+  ];
+  for (const [name, args, list] of runs) {
+    const keys = keysIn(page, `${name} --json`);
+    const asked = await client([target, "-c", "2", ...args, "--json"]);
+    const [document] = parsed(asked.stdout);
+    assertEquals(Object.keys(document!), keys, name);
+    const streamed = await client([
+      target,
+      "-c",
+      "2",
+      ...args,
+      "--json-stream",
+    ]);
+    const [reply, ...rest] = parsed(streamed.stdout);
+    assertEquals(
+      Object.keys(reply!),
+      [
+        "type",
+        ...without(keysIn(page, `${name} --json-stream`, "reply"), "text"),
+      ],
+      name,
+    );
+    const summary = rest.at(-1)!;
+    assertEquals(Object.keys(summary), ["type", ...without(keys, list)], name);
+    const [none] = parsed(
+      (await client(["127.0.0.1:9", "-c", "1", "-W", "10ms", "--json-stream"]))
+        .stdout,
+    );
+    assertEquals(
+      Object.keys(none!),
+      ["type", ...keysIn(page, "client --json-stream", "lost")],
+    );
+  }
+  s.kill("SIGTERM");
+  const { stdout } = await s.ended();
+  const objects = parsed(stdout);
+  for (const type of ["listening", "request", "summary"]) {
+    const object = objects.find((object) => object.type === type)!;
+    const keys = keysIn(page, "server --json", type);
+    assertEquals(Object.keys(object), [
+      "type",
+      ...without(keys, "text", "hex"),
+      ...type === "request" ? ["hex"] : [],
+    ]);
+  }
+});
+
+readTest("docs/operations.md explains every reason to refuse", async () => {
+  const page = await read("docs/operations.md");
+  const section = page.split("## Why a datagram is refused\n")[1]!
+    .split("\n## ")[0]!;
+  const listed = [...section.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
+  assertEquals(listed, [...REFUSALS]);
+});
+
+readTest("the docs of the options have the defaults of the code", async () => {
+  const options = [
+    ["lib/serve.ts", SERVE_DEFAULTS],
+    ["lib/guard.ts", GUARD_DEFAULTS],
+    ["lib/exchange.ts", SERIES_DEFAULTS],
+    ["lib/request_many.ts", SERIES_DEFAULTS],
+    ["lib/stamp/measure.ts", MEASURE_DEFAULTS],
+    ["lib/stamp/reflector.ts", REFLECTOR_DEFAULTS],
+  ] as const;
+  let seen = 0;
+  for (const [path, defaults] of options) {
+    const documented = (await read(path)).matchAll(
+      /@default \{([^}]*)\}\n\s+\*\/\n\s+(\w+)\?:/g,
+    );
+    for (const [, text, name] of documented) {
+      if (!(name! in defaults)) continue;
+      const value = (defaults as Record<string, unknown>)[name!];
+      const shown = text!.split(",")[0]!;
+      assertEquals(shown, JSON.stringify(value), `${path}: ${name}`);
+      seen++;
+    }
+  }
+  assert(seen >= 16, `${seen} defaults compared`);
+});
+
+programTest(
+  "the commands of the README's first screen work as they say",
+  async () => {
+    await using s = new Program(Deno.execPath(), [
+      "task",
+      "server",
+      "--port",
+      "0",
+      "--quiet",
+    ]);
+    const port = await portOf(s);
+    await using c = new Program(Deno.execPath(), [
+      "task",
+      "client",
+      `127.0.0.1:${port}`,
+    ]);
+    const { code, stdout } = await c.ended();
+    assertEquals([code, stdout], [
+      0,
+      'Message from Server b"Hello UDP Client"\n',
+    ]);
+  },
+);
