@@ -11,6 +11,7 @@ import {
   Program,
   programTest,
   server,
+  signalTest,
 } from "./helpers.ts";
 
 /** A server of ours, and where to ask it. */
@@ -49,11 +50,6 @@ function peer(answer: (seq: number) => string[]) {
     },
   };
 }
-
-/** Windows has no signals that one program could send to another. */
-const signalTest: typeof programTest = Deno.build.os === "windows"
-  ? (name, fn) => Deno.test({ name, ignore: true, fn })
-  : programTest;
 
 /** An address where nothing answers. */
 async function closedPort(): Promise<string> {

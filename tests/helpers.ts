@@ -53,6 +53,14 @@ export function programTest(
   });
 }
 
+/**
+ * A test that runs programs as a Unix shell does, or sends one a signal:
+ * Windows has neither.
+ */
+export const signalTest: typeof programTest = Deno.build.os === "windows"
+  ? (name, fn) => Deno.test({ name, ignore: true, fn })
+  : programTest;
+
 /** Whether a program can be run, or a file is there. */
 function isThere(program: string): boolean {
   try {

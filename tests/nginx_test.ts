@@ -1,4 +1,4 @@
-/** The README's example of several servers behind nginx. */
+/** docs/operations.md's example of several servers behind nginx. */
 import { assert, assertEquals } from "@std/assert";
 import {
   client,
@@ -49,13 +49,13 @@ programTest(
   ["nginx", MODULE],
 );
 
-/** nginx as in the README, but for the ports, when it is ready. */
+/** nginx as in docs/operations.md, except for the ports, when it is ready. */
 async function startNginx(
   front: number,
   ports: number[],
 ): Promise<AsyncDisposable> {
-  const readme = await Deno.readTextFile(new URL("README.md", ROOT));
-  const example = readme.split("```nginx\n")[1]!.split("```")[0]!;
+  const page = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
+  const example = page.split("```nginx\n")[1]!.split("```")[0]!;
   const servers = ports.map((port) => `server 127.0.0.1:${port};`).join(" ");
   const config =
     `load_module ${MODULE};\ndaemon off;\nmaster_process off;\npid /dev/null;\n` +

@@ -1,0 +1,49 @@
+/** The ways out of the checkout: the packed library, the installed programs. */
+import { assertEquals } from "@std/assert";
+import { Program, ROOT, signalTest } from "./helpers.ts";
+
+/** What a shell script prints; it may write where the tests may not. */
+async function shell(script: string): Promise<string> {
+  await using program = new Program("sh", ["-ec", script], {
+    env: { NO_COLOR: "1", DENO: Deno.execPath() },
+  });
+  const { code, stdout, stderr } = await program.ended();
+  if (code !== 0) throw new Error(`${script}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+signalTest(
+  "the packed library works in a project of its own, without a warning",
+  async () => {
+    const lines = await shell(`
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    $DENO pack -q --allow-dirty -o "$folder/roundtrip-udp.tgz" 2>/dev/null >&2
+    cd "$folder"
+    echo '{ "unstable": ["net"] }' > deno.json
+    npm install --offline --no-audit --no-fund ./roundtrip-udp.tgz >/dev/null 2>&1
+    cat > main.ts <<'END'
+import { request, serve, type UdpReply } from "@roundtrip/udp";
+await using server = serve({}, () => "pong");
+const reply: UdpReply = await request(server.addr, "ping");
+console.log(new TextDecoder().decode(reply.data));
+END
+    $DENO run --check --quiet --allow-net main.ts 2>&1`);
+    assertEquals(lines, "pong\n");
+  },
+  ["npm"],
+);
+
+signalTest("the installed programs run from any folder", async () => {
+  const tasks = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", ROOT)),
+  ).tasks;
+  const lines = await shell(`
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    export DENO_INSTALL_ROOT="$folder" PATH="$(dirname "$DENO"):$PATH"
+    ( ${tasks.install.command} ) >/dev/null 2>&1
+    cd /
+    "$folder/bin/roundtrip-server" --port 0 --count 1 > "$folder/out" 2>&1 &
+    until grep -q listening "$folder/out"; do sleep 0.1; done
+    "$folder/bin/roundtrip-client" "$(sed 's/.* //;q' "$folder/out")" 2>&1`);
+  assertEquals(lines, 'Message from Server b"Hello UDP Client"\n');
+});
