@@ -69,8 +69,10 @@ export async function showHelp(
 /**
  * Calls back on the first SIGINT or SIGTERM, or when nobody reads `out` any
  * more; a second signal ends the process at once.
+ *
+ * @returns Takes it back.
  */
-export function onStop(out: LineWriter, callback: () => void): void {
+export function onStop(out: LineWriter, callback: () => void): () => void {
   let interrupted = false;
   const listener = () => {
     if (interrupted) Deno.exit(EXIT_INTERRUPTED);
@@ -82,6 +84,9 @@ export function onStop(out: LineWriter, callback: () => void): void {
     : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, listener);
   out.onFailure = callback;
+  return () => {
+    for (const signal of signals) Deno.removeSignalListener(signal, listener);
+  };
 }
 
 /** Checks the version that Deno says it has. */

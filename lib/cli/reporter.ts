@@ -108,15 +108,19 @@ export async function follow<
   reporter: Reporter<E, R>,
   out: LineWriter,
 ): Promise<R> {
-  onStop(out, () => run.stop());
+  const forget = onStop(out, () => run.stop());
   let failure: unknown;
-  for await (const event of run) {
-    if (event.type === "error") failure = event.error;
-    reporter.event(event);
+  try {
+    for await (const event of run) {
+      if (event.type === "error") failure = event.error;
+      reporter.event(event);
+    }
+    const ended = result();
+    reporter.end(run.target ?? asked, ended);
+    await out.flush();
+    if (ended.received === 0 && failure !== undefined) throw failure;
+    return ended;
+  } finally {
+    forget();
   }
-  const ended = result();
-  reporter.end(run.target ?? asked, ended);
-  await out.flush();
-  if (ended.received === 0 && failure !== undefined) throw failure;
-  return ended;
 }
