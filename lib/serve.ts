@@ -73,8 +73,10 @@ export interface ServeOptions {
    */
   maxDatagramBytes?: number | undefined;
   /**
-   * How many datagrams may be in the handler or on their way out at once, 1 to
-   * 65,536. What comes above that is dropped and counted.
+   * How many datagrams may be in the handler at once, or with a reply that the
+   * system has not taken yet, 1 to 65,536. What comes above that is dropped and
+   * counted. On the linux engine replies on their way out do not count, since
+   * they take no more memory.
    *
    * @default {256}
    */

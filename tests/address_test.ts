@@ -82,7 +82,7 @@ Deno.test("canonicalHostname() gives one spelling to one address", () => {
   }
 });
 
-Deno.test("ipVersion() tells addresses from names", () => {
+Deno.test("ipVersion() distinguishes addresses and names", () => {
   for (const text of ["0.0.0.0", "127.0.0.1", "255.255.255.255"]) {
     assertEquals(ipVersion(text), 4, text);
   }

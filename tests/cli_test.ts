@@ -595,7 +595,7 @@ programTest("bad input gets one line and exit code 2", async () => {
   }
 });
 
-programTest("a port in use is told by its address", async () => {
+programTest("a port in use is named with its address", async () => {
   await using first = await started(["-q"]);
   await using second = server(["-p", `${first.port}`]);
   const { code, stdout, stderr } = await second.ended();

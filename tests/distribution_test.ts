@@ -34,14 +34,14 @@ Deno.test("Distribution of very many stays within 0.2 % of the truth", () => {
     );
     const distribution = collect(values);
     const truth = summarize(values)!;
-    const told = distribution.summary()!;
+    const found = distribution.summary()!;
     assertEquals([distribution.isExact, distribution.count], [false, 250_000]);
-    assertEquals([told.min, told.max], [truth.min, truth.max]);
+    assertEquals([found.min, found.max], [truth.min, truth.max]);
     for (const key of ["mean", "stddev"] as const) {
-      assert(Math.abs(told[key] - truth[key]) < 1e-9, key);
+      assert(Math.abs(found[key] - truth[key]) < 1e-9, key);
     }
     for (const key of ["median", "p90", "p99"] as const) {
-      const error = Math.abs(told[key] - truth[key]);
+      const error = Math.abs(found[key] - truth[key]);
       assert(error <= 0.002 * Math.abs(truth[key]) + 1e-5, `${key}: ${error}`);
     }
   }

@@ -20,7 +20,7 @@ function make(options: GuardOptions = { rateLimit: 0 }, local = LOCAL) {
   return { clock, guard: new Guard(limits, local, () => clock.now) };
 }
 
-Deno.test("guardLimits() limits the rate unless bound to loopback, or told", () => {
+Deno.test("guardLimits() limits the rate unless bound to loopback, or set", () => {
   const limit = (hostname: string, options: GuardOptions = {}) =>
     guardLimits(options, { hostname, port: 1 });
   assertEquals(limit("127.0.0.1"), { maxAmplification: 3, rateLimit: 0 });

@@ -218,7 +218,7 @@ Deno.test("a client's send fails with the system's error, and closes its socket"
   }
 });
 
-Deno.test("a client is told of a closed port at once", async () => {
+Deno.test("a client hears of a closed port at once", async () => {
   const target = { hostname: "127.0.0.2", port: 9 };
   const libc = new FakeLibc();
   libc.receives = [-ECONNREFUSED];

@@ -80,7 +80,7 @@ Deno.test("without the guard a pair never comes to rest", async () => {
   assert(lastAt > 1999);
 });
 
-Deno.test("a server that is told to answer itself does not", async () => {
+Deno.test("a server does not answer itself", async () => {
   const network = new SimulatedNetwork(() => [0.2]);
   const server = serve({ ...A, runtime: network.runtime }, echo());
   network.pass(A, A, encode("forged"));

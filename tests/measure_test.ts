@@ -48,7 +48,7 @@ const run = (network: SimulatedNetwork, measurement: Measurement) =>
   network.run(collect(measurement));
 
 const isUp = ({ to }: Passing) => to.port === SERVER.port;
-const told = (events: MeasureEvent[]) =>
+const brief = (events: MeasureEvent[]) =>
   events.map(({ type, seq }) => `${type} ${seq}`);
 
 Deno.test("measure() sends on an absolute schedule and reports each reply", async () => {
@@ -61,7 +61,7 @@ Deno.test("measure() sends on an absolute schedule and reports each reply", asyn
   };
   const measurement = start(network, { count: 4, intervalMs: 50 });
   const events = await run(network, measurement);
-  assertEquals(told(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
+  assertEquals(brief(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
   assertEquals(sentAt, [0, 50, 100, 150]);
   const [first] = events;
   assert(first?.type === "reply");
@@ -151,7 +151,7 @@ Deno.test("measure() counts a reply after the loss threshold as lost, and late",
     intervalMs: 40,
     timeoutMs: 50,
   });
-  assertEquals(told(await run(network, measurement)), [
+  assertEquals(brief(await run(network, measurement)), [
     "lost 0",
     "reply 1",
     "late 0",
@@ -188,7 +188,7 @@ Deno.test("measure() counts as foreign what no reflector would send", async () =
     return [5];
   };
   const measurement = start(network, { count: 2, intervalMs: 20 });
-  assertEquals(told(await run(network, measurement)), ["reply 0", "reply 1"]);
+  assertEquals(brief(await run(network, measurement)), ["reply 0", "reply 1"]);
   const { received, foreign } = measurement.result();
   assertEquals([received, foreign], [2, 10]);
 });
@@ -207,7 +207,7 @@ Deno.test("stop() ends a measurement, and what is unanswered stays pending", asy
   const network = networkWith((passing) => isUp(passing) ? [50] : [50]);
   const measurement = start(network, { count: Infinity, intervalMs: 40 });
   network.runtime.after(130, () => measurement.stop());
-  assertEquals(told(await run(network, measurement)), ["reply 0"]);
+  assertEquals(brief(await run(network, measurement)), ["reply 0"]);
   const { sent, received, lost, pending } = measurement.result();
   assertEquals([sent, received, lost, pending], [4, 1, 0, 3]);
   assertEquals(network.sockets.size, 1);
@@ -233,7 +233,7 @@ Deno.test("measure() throws the reason of an abort, before and during", async ()
   assertEquals([during.result().sent, network.sockets.size], [3, 1]);
 });
 
-Deno.test("measure() tells a send that fails, and goes on", async () => {
+Deno.test("measure() reports a send that fails, and goes on", async () => {
   const network = networkWith(({ index, from }) => {
     if (index === 0 && from.hostname === CLIENT_HOST) {
       throw new Error("no route");
@@ -241,7 +241,7 @@ Deno.test("measure() tells a send that fails, and goes on", async () => {
     return [5];
   });
   const measurement = start(network, { count: 2, intervalMs: 20 });
-  assertEquals(told(await run(network, measurement)), ["error 0", "reply 1"]);
+  assertEquals(brief(await run(network, measurement)), ["error 0", "reply 1"]);
   const { sent, lost, errors } = measurement.result();
   assertEquals([sent, lost, errors], [2, 1, 1]);
 });

@@ -47,7 +47,7 @@ function isRequest({ to }: Passing): boolean {
   return to.port === SERVER.port;
 }
 
-function told(events: SeriesEvent[]): string[] {
+function brief(events: SeriesEvent[]): string[] {
   return events.map(({ type, seq }) => `${type} ${seq}`);
 }
 
@@ -61,7 +61,7 @@ Deno.test("requestMany() sends count datagrams, an interval apart, from ports of
   const series = start(network, { count: 4, intervalMs: 200 });
   assertEquals(series.target, undefined);
   const events = await run(network, series);
-  assertEquals(told(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
+  assertEquals(brief(events), ["reply 0", "reply 1", "reply 2", "reply 3"]);
   assertEquals(sentAt, [0, 200, 400, 600]);
   const ports = network.sent.filter(isRequest).map(({ from }) => from.port);
   assertEquals(new Set(ports).size, 4);
@@ -95,7 +95,7 @@ Deno.test("requestMany() sends on schedule while earlier ones are unanswered", a
   const network = networkWith((passing) => isRequest(passing) ? [500] : [500]);
   const series = start(network, { count: 3, intervalMs: 100, timeoutMs: 2000 });
   const events = await run(network, series);
-  assertEquals(told(events), ["reply 0", "reply 1", "reply 2"]);
+  assertEquals(brief(events), ["reply 0", "reply 1", "reply 2"]);
   assertEquals(series.summary().durationMs, 1200);
 });
 
@@ -113,7 +113,7 @@ Deno.test("requestMany() with an interval of 0 sends when the one before is sett
     timeoutMs: 100,
     retries: 0,
   });
-  assertEquals(told(await run(network, series)), [
+  assertEquals(brief(await run(network, series)), [
     "reply 0",
     "lost 1",
     "reply 2",
@@ -132,7 +132,7 @@ Deno.test("a late reply is not the answer to a later datagram, though all are al
     retries: 0,
   });
   const events = await run(network, series);
-  assertEquals(told(events), [
+  assertEquals(brief(events), [
     "lost 0",
     "late 0",
     "lost 1",
@@ -155,7 +155,7 @@ Deno.test("requestMany() counts duplicates, those of the last datagram too", asy
   );
   const series = start(network, { count: 3, intervalMs: 50 });
   const events = await run(network, series);
-  assertEquals(told(events), [
+  assertEquals(brief(events), [
     "reply 0",
     "duplicate 0",
     "reply 1",
@@ -185,7 +185,7 @@ Deno.test("a reply to each of two tries is no duplicate", async () => {
     retries: 1,
   });
   const events = await run(network, series);
-  assertEquals(told(events), ["reply 0", "reply 1"]);
+  assertEquals(brief(events), ["reply 0", "reply 1"]);
   const { duplicates, retransmissions, rttMs } = series.summary();
   assertEquals([duplicates, retransmissions, rttMs], [0, 2, undefined]);
 });
@@ -203,7 +203,7 @@ Deno.test("requestMany() goes on while the server is stopped and started", async
     timeoutMs: 50,
     retries: 0,
   });
-  assertEquals(told(await run(network, series)), [
+  assertEquals(brief(await run(network, series)), [
     "reply 0",
     "reply 1",
     "lost 2",
@@ -213,7 +213,7 @@ Deno.test("requestMany() goes on while the server is stopped and started", async
   ]);
 });
 
-Deno.test("requestMany() tells a send that fails, and goes on", async () => {
+Deno.test("requestMany() reports a send that fails, and goes on", async () => {
   const unreachable = new Error("Network is unreachable");
   const network = networkWith(({ index }) => {
     if (index === 0) throw unreachable;
@@ -221,7 +221,7 @@ Deno.test("requestMany() tells a send that fails, and goes on", async () => {
   });
   const series = start(network, { count: 2, intervalMs: 50 });
   const events = await run(network, series);
-  assertEquals(told(events), ["error 0", "reply 1"]);
+  assertEquals(brief(events), ["error 0", "reply 1"]);
   const [first] = events;
   assert(first?.type === "error" && first.error === unreachable);
   const { sent, received, lost, errors } = series.summary();
@@ -235,7 +235,7 @@ Deno.test("requestMany() ends at its deadline, and what is unanswered is lost", 
     intervalMs: 100,
     deadlineMs: 250,
   });
-  assertEquals(told(await run(network, series)), [
+  assertEquals(brief(await run(network, series)), [
     "lost 0",
     "lost 1",
     "lost 2",
@@ -249,7 +249,7 @@ Deno.test("stop() ends the series, and what is unanswered stays pending", async 
   const network = networkWith(({ index }) => index < 2 ? [LATENCY_MS] : []);
   const series = start(network, { count: 100, intervalMs: 100 });
   network.runtime.after(150, () => series.stop());
-  assertEquals(told(await run(network, series)), ["reply 0"]);
+  assertEquals(brief(await run(network, series)), ["reply 0"]);
   const { sent, received, lost, pending, lossPercent } = series.summary();
   assertEquals([sent, received, lost, pending], [2, 1, 0, 1]);
   assertEquals(lossPercent, 0);
@@ -333,7 +333,7 @@ Deno.test("an unanswered datagram outlives many that are answered", async () => 
   const events = await run(network, series);
   const { received, lost, pending } = series.summary();
   assertEquals([received, lost, pending], [399, 1, 0]);
-  assertEquals(told(events).at(-1), "lost 0");
+  assertEquals(brief(events).at(-1), "lost 0");
 });
 
 Deno.test("requestMany() reports what a seeded network did, exactly", async () => {
@@ -381,7 +381,7 @@ Deno.test("what is lost stays lost: without retries nothing is sent twice", asyn
   const network = networkWith(({ index }) => index === 0 ? [] : [LATENCY_MS]);
   const series = start(network, { count: 3, intervalMs: 50, retries: 0 });
   const events = await run(network, series);
-  assertEquals(told(events), ["reply 1", "reply 2", "lost 0"]);
+  assertEquals(brief(events), ["reply 1", "reply 2", "lost 0"]);
   assertEquals(network.sent.filter(isRequest).length, 3);
 });
 

@@ -185,7 +185,7 @@ netTest(
       () => request(addr, "lost", { timeoutMs: 20, retries: 1 }),
       TimeoutError,
     );
-    // The linux engine is told of the closed port at the first.
+    // The linux engine hears of the closed port at the first.
     const isTold = error.cause instanceof Deno.errors.ConnectionRefused;
     assertEquals(
       [error.attempts, isTold],
@@ -270,7 +270,7 @@ netTest("a series against a real server loses nothing", async () => {
   assert(rttMs!.min > 0 && rttMs!.min <= rttMs!.median);
 });
 
-netTest("binding tells what is wrong with the address", () => {
+netTest("binding says what is wrong with the address", () => {
   const first = serve({}, echo());
   assertThrows(
     () => serve(first.addr, echo()),
@@ -290,7 +290,7 @@ netTest("binding tells what is wrong with the address", () => {
   return first.shutdown();
 });
 
-netTest("a name that does not resolve is told by its name", async () => {
+netTest("a name that does not resolve is named", async () => {
   await assertRejects(
     () => request("no.such.invalid:1", "x"),
     Deno.errors.NotFound,

@@ -130,7 +130,7 @@ Deno.test("a session takes the reflector's time out of the RTT, if it can be", (
   assertEquals(session.result().reflectorMs, summarize([5, 1e6]));
 });
 
-Deno.test("a session tells loss up from loss down by the reflector's numbers", () => {
+Deno.test("a session distinguishes loss up and loss down by the reflector's numbers", () => {
   const { session, receive } = make(10);
   // Never there: 1 and 4. Reflected, and lost on the way back: 2 and 6. The
   // last two are lost, who knows where.

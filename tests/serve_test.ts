@@ -106,7 +106,7 @@ Deno.test("serve() takes bytes, text, nothing and promises as replies", async ()
   );
 });
 
-Deno.test("serve() lends the data until the reply is sent, and no longer", async () => {
+Deno.test("serve() leaves the data alone until the reply is sent, and no longer", async () => {
   const kept: Uint8Array[] = [];
   const { socket, server, ask, replies, settle } = start(async (data) => {
     kept.push(data);
@@ -400,7 +400,7 @@ Deno.test("shutdown() waits for a handler that never settles only so long", asyn
   assertEquals(network.now, 10_000);
 });
 
-Deno.test("serve() lets a handler change the data it was lent", async () => {
+Deno.test("serve() lets a handler change its data", async () => {
   const { server, ask, replies, settle } = start((data) => {
     data.fill(0x78);
     return data;
@@ -412,7 +412,7 @@ Deno.test("serve() lets a handler change the data it was lent", async () => {
   await server.shutdown();
 });
 
-Deno.test("serve() refuses what the guard refuses, tells why, and goes on", async () => {
+Deno.test("serve() refuses what the guard refuses, says why, and goes on", async () => {
   const refused: unknown[] = [];
   const { server, socket, ask, replies, settle } = start(
     fixedReply("x".repeat(200)),

@@ -197,7 +197,7 @@ export class SimulatedSocket implements DatagramSocket {
 
   release(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
-    // Whoever kept it sees that it was only lent.
+    // Whoever kept it sees that it is used again.
     datagram.data.fill(0xdb);
   }
 

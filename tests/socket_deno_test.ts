@@ -65,22 +65,22 @@ async function settled(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 }
 
-/** A socket that keeps what it is told. */
+/** A socket that keeps what it reports. */
 function start(conn: FakeConn, maxDatagramBytes = 10) {
   const socket = new DenoSocket(
     conn as unknown as Deno.DatagramConn,
     maxDatagramBytes,
   );
   const got: Datagram[] = [];
-  const told: unknown[] = [];
+  const heard: unknown[] = [];
   const receiver: Receiver = {
     onDatagram: (datagram) => got.push(datagram),
-    onTooLong: () => told.push("too long"),
-    onReplied: () => told.push("replied"),
-    onReplyError: (error) => told.push(error),
-    onReceiveError: (error) => told.push(error),
+    onTooLong: () => heard.push("too long"),
+    onReplied: () => heard.push("replied"),
+    onReplyError: (error) => heard.push(error),
+    onReceiveError: (error) => heard.push(error),
   };
-  return { socket, got, told, finished: socket.start(receiver) };
+  return { socket, got, heard, finished: socket.start(receiver) };
 }
 
 Deno.test("DenoSocket hands on datagrams, one receive at a time", async () => {
@@ -116,30 +116,30 @@ Deno.test("DenoSocket uses a buffer again once it is released, not before", asyn
 
 Deno.test("DenoSocket drops what does not fit, whole", async () => {
   const conn = new FakeConn();
-  const { socket, got, told, finished } = start(conn, 3);
+  const { socket, got, heard, finished } = start(conn, 3);
   await conn.arrive("four");
   await conn.arrive("abc");
   assertEquals(got.map(({ data }) => decode(data)), ["abc"]);
-  assertEquals(told, ["too long"]);
+  assertEquals(heard, ["too long"]);
   socket.close();
   await finished;
 });
 
 Deno.test("DenoSocket replies to where a datagram came from", async () => {
   const conn = new FakeConn();
-  const { socket, got, told, finished } = start(conn);
+  const { socket, got, heard, finished } = start(conn);
   await conn.arrive("ping");
   socket.reply(got[0]!, encode("pong"));
   await settled();
   assertEquals(conn.sent, [
     ["pong", { transport: "udp", hostname: "127.0.0.1", port: 9 }],
   ]);
-  assertEquals(told, ["replied"]);
+  assertEquals(heard, ["replied"]);
   conn.sendError = Object.assign(new Error("ENOBUFS"), { code: "ENOBUFS" });
   await conn.arrive("ping");
   socket.reply(got[1]!, encode("pong"));
   await settled();
-  assertEquals(told, ["replied", conn.sendError]);
+  assertEquals(heard, ["replied", conn.sendError]);
   socket.close();
   await finished;
 });
@@ -160,25 +160,25 @@ Deno.test("DenoSocket shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6
 
 Deno.test("DenoSocket goes on after a failed receive", async () => {
   const conn = new FakeConn();
-  const { socket, got, told, finished } = start(conn);
+  const { socket, got, heard, finished } = start(conn);
   const reset = new Deno.errors.ConnectionReset("reset");
   for (let i = 0; i < 100; i++) {
     await conn.fail(reset);
     await conn.arrive(`${i}`);
   }
   assertEquals(got.length, 100);
-  assertEquals(told, Array(100).fill(reset));
+  assertEquals(heard, Array(100).fill(reset));
   socket.close();
   await finished;
 });
 
 Deno.test("DenoSocket gives up when receiving only fails", async () => {
   const conn = new FakeConn();
-  const { told, finished } = start(conn);
+  const { heard, finished } = start(conn);
   const gone = new Error("interface gone");
   const rejected = assertRejects(() => finished, Error);
   for (let i = 0; i < 16; i++) await conn.fail(gone);
   assert(await rejected === gone);
-  assertEquals(told.length, 15);
+  assertEquals(heard.length, 15);
   assertEquals([conn.closed, conn.pending], [1, 0]);
 });
