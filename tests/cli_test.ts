@@ -238,7 +238,7 @@ programTest("client --json-stream has an object for each event", async () => {
 programTest("client without an answer says so and exits with 1", async () => {
   const target = await closedPort();
   const args = [target, "-W", "20ms", "--retries", "1"];
-  assertEquals(await client(args), {
+  assertEquals(await client([...args, "-q"]), {
     code: 1,
     stdout: "",
     stderr: `client: No reply from ${target} to ` +

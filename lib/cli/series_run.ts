@@ -53,6 +53,10 @@ export async function runSeries(
     end: shown.end,
     event(event) {
       shown.event(event);
+      // Without a reply there is nothing else to say, however quiet.
+      if (event.type === "lost" && !isSeries && report.format === "text") {
+        complain("client", event.error.message);
+      }
       if (event.type !== "reply" || expected === undefined) return;
       const { data } = event.reply;
       if (equalBytes(data, expected)) return;
@@ -88,10 +92,8 @@ const SERIES: View<SeriesEvent, SeriesOutcome> = {
 /** One datagram: its reply alone on stdout, everything else on stderr. */
 const SINGLE: View<SeriesEvent, SeriesOutcome> = {
   ...SERIES,
-  line(event) {
-    if (event.type === "lost") complain("client", event.error.message);
-    return event.type === "reply" ? replyLine(event.reply.data) : undefined;
-  },
+  line: (event) =>
+    event.type === "reply" ? replyLine(event.reply.data) : undefined,
   lines: () => "",
 };
 
