@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { errorMessage } from "../errors.ts";
 import type { Summary } from "../statistics.ts";
 
 /** `[N what]`, or nothing for 0. */
@@ -50,4 +51,25 @@ export function orNull(value: number | undefined): number | null {
 /** For JSON: a summary, or `null` if nothing was measured. */
 export function summaryOrNull(summary: Summary | undefined): Summary | null {
   return summary === undefined ? null : roundedSummary(summary);
+}
+
+/** What became of a datagram, where there is no more to say of it. */
+export interface PlainEvent {
+  type: string;
+  seq: number;
+  error?: unknown;
+}
+
+/** An event as a line, in the form that all have: `seq=2 late`. */
+export function eventText({ type, seq, error }: PlainEvent): string {
+  const why = error === undefined ? "" : `: ${errorMessage(error)}`;
+  return `seq=${seq} ${type}${why}`;
+}
+
+/** An event as an object. */
+export function eventObject(event: PlainEvent): Record<string, unknown> {
+  const { type, seq, error } = event;
+  return error === undefined
+    ? { type, seq }
+    : { type, seq, error: errorMessage(error) };
 }

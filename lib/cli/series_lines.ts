@@ -5,10 +5,12 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { bytesLiteral, textOrHex } from "../encoding.ts";
-import { errorMessage, type TimeoutError } from "../errors.ts";
+import type { TimeoutError } from "../errors.ts";
 import type { SeriesEvent, SeriesSummary } from "../request_many.ts";
 import {
   counted,
+  eventObject,
+  eventText,
   milliseconds,
   orNull,
   percent,
@@ -37,10 +39,8 @@ export function eventLine(event: SeriesEvent): string {
       const why = isPortClosed(event.error) ? " (closed port)" : "";
       return `${seq} lost attempts=${attempts}${why}`;
     }
-    case "error":
-      return `${seq} error: ${errorMessage(event.error)}`;
     default:
-      return `${seq} ${event.type}`;
+      return eventText(event);
   }
 }
 
@@ -66,10 +66,8 @@ export function eventJson(event: SeriesEvent): Record<string, unknown> {
         attempts: event.error.attempts,
         portClosed: isPortClosed(event.error),
       };
-    case "error":
-      return { type, seq, error: errorMessage(event.error) };
     default:
-      return { type, seq };
+      return eventObject(event);
   }
 }
 

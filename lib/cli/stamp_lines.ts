@@ -4,12 +4,13 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { errorMessage } from "../errors.ts";
 import type { Bin } from "../distribution.ts";
 import type { MeasureEvent, MeasureResult } from "../stamp/measure.ts";
 import type { Summary } from "../statistics.ts";
 import {
   counted,
+  eventObject,
+  eventText,
   milliseconds,
   orNull,
   percent,
@@ -30,10 +31,8 @@ export function measureLine(event: MeasureEvent): string {
         reordered ? " reordered" : ""
       }`;
     }
-    case "error":
-      return `${seq} error: ${errorMessage(event.error)}`;
     default:
-      return `${seq} ${event.type}`;
+      return eventText(event);
   }
 }
 
@@ -55,10 +54,8 @@ export function measureJson(event: MeasureEvent): Record<string, unknown> {
         reordered,
       };
     }
-    case "error":
-      return { type, seq, error: errorMessage(event.error) };
     default:
-      return { type, seq };
+      return eventObject(event);
   }
 }
 
