@@ -144,6 +144,18 @@ Deno.test("measure() reports what a seeded network did, exactly, in both directi
   }
 });
 
+Deno.test("measure() loses what is due, whatever fractions its times have", async () => {
+  const random = seededRandom(3);
+  for (let i = 0; i < 200; i++) {
+    const network = networkWith(() => []);
+    network.now = random() * 100;
+    const timeoutMs = 1 + random();
+    const measurement = start(network, { count: 1, timeoutMs });
+    await run(network, measurement);
+    assertEquals(measurement.result().lost, 1);
+  }
+});
+
 Deno.test("measure() counts a reply after the loss threshold as lost, and late", async () => {
   const network = networkWith(({ index }) => index === 1 ? [80] : [5]);
   const measurement = start(network, {

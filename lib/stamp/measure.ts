@@ -328,7 +328,9 @@ class StampSender implements Sender, Receiver {
     const waitMs = Math.max(0, dueAt - this.#plan.runtime.now());
     this.#cancelExpiry = this.#plan.runtime.after(waitMs, () => {
       this.#cancelExpiry = undefined;
-      this.#expire(this.#plan.runtime.now() - this.#plan.timeoutMs);
+      // The oldest is due now, even if a sum of fractions comes out below it.
+      const sentBefore = this.#plan.runtime.now() - this.#plan.timeoutMs;
+      this.#expire(Math.max(sentBefore, oldest));
       this.#watch();
       this.#lingerIfDone();
     });
