@@ -15,6 +15,7 @@ import {
 import { equalBytes } from "./encoding.ts";
 import { requireInteger, requireNumber } from "./errors.ts";
 import { RecentMap } from "./recent_map.ts";
+import type { Runtime } from "./runtime.ts";
 
 /** Options of the guard; each may be turned off by 0. */
 export interface GuardOptions {
@@ -59,9 +60,9 @@ export interface GuardLimits {
  * - `source`: it comes from an address that no host can have, such as
  *   broadcast or multicast.
  * - `ownReply`: it is the server's own fixed reply.
- * - `loop`: the same payload has come from the same address and port for so
- *   long without a pause that two servers may be answering each other. One
- *   datagram goes unanswered, which ends a loop; a client would send again.
+ * - `loop`: its address and port sent without a pause for as long as it was
+ *   answered, and fell silent when it was not: another server may be answering
+ *   the answers.
  */
 export type Refusal =
   | "amplification"
@@ -118,54 +119,48 @@ export function guardLimits(
  */
 export const fixedReplies: WeakSet<Uint8Array> = new WeakSet();
 
-/** Judges each datagram before the handler sees it, and each answer. */
+/** Judges where a datagram comes from, and each answer. */
 export class Guard {
   readonly #limits: GuardLimits;
   readonly #local: UdpAddress;
-  readonly #now: () => number;
+  readonly #system: Pick<Runtime, "now" | "ownsAddress">;
+  /** Which addresses are this machine's, of those that used our port. */
+  readonly #own = new RecentMap<string, boolean>(MAX_OWN);
+  #askedAt = -Infinity;
   readonly #buckets = new RecentMap<string, Bucket>(MAX_NETWORKS);
-  readonly #flows = new RecentMap<string, Flow>(MAX_FLOWS);
-  #random = 1;
   #lastRemote: UdpAddress | undefined;
   #lastRefusal: Refusal | undefined;
-  #lastFlow: { remote: UdpAddress; flow: Flow } | undefined;
 
   /**
    * Makes a guard.
    *
    * @param limits What is allowed.
    * @param local The address that the server is bound to.
-   * @param now A clock, in milliseconds.
+   * @param system A clock, in milliseconds, and the machine's addresses.
    */
   constructor(
     limits: GuardLimits,
     local: UdpAddress,
-    now: () => number,
+    system: Pick<Runtime, "now" | "ownsAddress">,
   ) {
     this.#limits = limits;
     this.#local = local;
-    this.#now = now;
+    this.#system = system;
   }
 
-  /** How many networks and flows are remembered. */
+  /** How many networks are remembered. */
   get size(): number {
-    return this.#buckets.size + this.#flows.size;
+    return this.#buckets.size;
   }
 
-  /** Whether this datagram may be answered at all. */
-  admit(remote: UdpAddress, data: Uint8Array): Refusal | undefined {
+  /** Whether a datagram from this address may be answered at all. */
+  admit(remote: UdpAddress): Refusal | undefined {
     // An engine that gives one peer the same object has it judged once.
     if (remote !== this.#lastRemote) {
       this.#lastRemote = remote;
       this.#lastRefusal = this.#judge(remote);
     }
-    if (this.#lastRefusal !== undefined) return this.#lastRefusal;
-    // A loop has datagrams to spare: looking at one in eight, by a linear
-    // congruential generator so that no pattern of traffic escapes, keeps the
-    // cost of looking down.
-    this.#random = (Math.imul(this.#random, 1_664_525) + 1_013_904_223) | 0;
-    if (this.#random >>> 29 !== 0) return undefined;
-    return this.#isLoop(remote, data) ? "loop" : undefined;
+    return this.#lastRefusal;
   }
 
   /** Whether this answer may go out to that datagram. */
@@ -175,7 +170,8 @@ export class Guard {
     answer: Uint8Array,
   ): Refusal | undefined {
     const { maxAmplification, rateLimit } = this.#limits;
-    if (answer.length > data.length && maxAmplification !== 0) {
+    const isLarger = answer.length > data.length || maxAmplification < 1;
+    if (isLarger && maxAmplification !== 0) {
       const headers = remote.hostname.includes(":") ? 48 : 28;
       const allowed = maxAmplification * (data.length + headers);
       if (answer.length + headers > allowed) return "amplification";
@@ -202,15 +198,30 @@ export class Guard {
 
   #isSelf(hostname: string): boolean {
     return hostname === this.#local.hostname ||
-      (isWildcard(this.#local.hostname) && isLoopback(hostname));
+      (isWildcard(this.#local.hostname) &&
+        (isLoopback(hostname) || this.#isOwn(hostname)));
+  }
+
+  #isOwn(hostname: string): boolean {
+    const known = this.#own.get(hostname);
+    if (known !== undefined) return known;
+    // Asking takes a system call: forged addresses must not make many.
+    const now = this.#system.now();
+    if (now - this.#askedAt < ASK_EVERY_MS) return false;
+    this.#askedAt = now;
+    const isOwn = this.#system.ownsAddress(hostname);
+    this.#own.set(hostname, isOwn);
+    return isOwn;
   }
 
   #takeToken(hostname: string, rateLimit: number): boolean {
     const network = networkOf(hostname);
-    const now = this.#now();
+    const now = this.#system.now();
     let bucket = this.#buckets.get(network);
     if (bucket === undefined) {
-      bucket = { tokens: rateLimit, at: now };
+      // In a crowded table it may be an old one that was forgotten.
+      const tokens = this.#buckets.isCrowded ? 1 : rateLimit;
+      bucket = { tokens, at: now };
       this.#buckets.set(network, bucket);
     }
     // A clock that was set back adds nothing and takes nothing.
@@ -224,54 +235,12 @@ export class Guard {
     bucket.tokens--;
     return true;
   }
-
-  /**
-   * In a loop of two servers the same payload comes from the same peer, again
-   * and again, as fast as both can answer: whether they echo or have fixed
-   * replies. A client that does so looks the same; it loses one datagram in
-   * more than {@linkcode MIN_LOOP}.
-   */
-  #isLoop(remote: UdpAddress, data: Uint8Array): boolean {
-    const payload = fingerprint(data);
-    const now = this.#now();
-    const flow = this.#flowOf(remote, payload, now);
-    const goesOn = payload === flow.payload && now - flow.at < MAX_PAUSE_MS;
-    flow.at = now;
-    if (goesOn) {
-      flow.count += SAMPLING;
-      if (flow.count < MIN_LOOP || now - flow.since < MIN_LOOP_MS) return false;
-    }
-    flow.payload = payload;
-    flow.since = now;
-    flow.count = 0;
-    return goesOn;
-  }
-
-  #flowOf(remote: UdpAddress, payload: number, now: number): Flow {
-    if (this.#lastFlow?.remote === remote) return this.#lastFlow.flow;
-    const key = `${remote.hostname} ${remote.port}`;
-    let flow = this.#flows.get(key);
-    if (flow === undefined) {
-      flow = { payload, since: now, at: now, count: 0 };
-      this.#flows.set(key, flow);
-    }
-    this.#lastFlow = { remote, flow };
-    return flow;
-  }
 }
 
 /** The answers that a network may still get, as of a moment. */
 interface Bucket {
   tokens: number;
   at: number;
-}
-
-/** The same payload from the same peer, since when and how often. */
-interface Flow {
-  payload: number;
-  since: number;
-  at: number;
-  count: number;
 }
 
 /** The /24 of an IPv4 address, the /56 of an IPv6 address, as a key. */
@@ -293,20 +262,6 @@ function isUnicast(hostname: string): boolean {
   return first > 0 && first < 224;
 }
 
-/** A number made of a payload's length and ends (FNV-1a). */
-function fingerprint(data: Uint8Array): number {
-  const { length } = data;
-  const head = Math.min(length, FINGERPRINT_BYTES);
-  let hash = Math.imul(FNV_OFFSET ^ length, FNV_PRIME);
-  for (let i = 0; i < head; i++) {
-    hash = Math.imul(hash ^ data[i]!, FNV_PRIME);
-  }
-  for (let i = Math.max(head, length - FINGERPRINT_BYTES); i < length; i++) {
-    hash = Math.imul(hash ^ data[i]!, FNV_PRIME);
-  }
-  return hash;
-}
-
 const MULTICAST_REGEXP = /^ff[0-9a-f]{2}:/;
 
 /** Port 0, and those that inetd's successors refuse since they answer. */
@@ -314,15 +269,5 @@ const ANSWERING_PORTS = new Set([0, 7, 13, 17, 19, 37]);
 
 /** As many as BIND's response rate limiting keeps (max-table-size). */
 const MAX_NETWORKS = 20_000;
-const MAX_FLOWS = 4096;
-
-/** One datagram in so many is looked at for a loop. */
-const SAMPLING = 8;
-/** A loop runs for at least so many datagrams, and so long, without a pause. */
-const MIN_LOOP = 192;
-const MIN_LOOP_MS = 500;
-const MAX_PAUSE_MS = 500;
-
-const FINGERPRINT_BYTES = 32;
-const FNV_OFFSET = 0x811c9dc5;
-const FNV_PRIME = 0x01000193;
+const MAX_OWN = 256;
+const ASK_EVERY_MS = 10;

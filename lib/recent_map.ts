@@ -24,6 +24,11 @@ export class RecentMap<K, V> {
     return this.#young.size + this.#old.size;
   }
 
+  /** Whether it is so full that entries that are not used are soon forgotten. */
+  get isCrowded(): boolean {
+    return this.#old.size > 0;
+  }
+
   /** The value of a key, which then counts as used. */
   get(key: K): V | undefined {
     const value = this.#young.get(key);

@@ -30,6 +30,8 @@ export interface Runtime {
   open(options: OpenOptions): DatagramSocket;
   /** The IP addresses of a host name, at least one; rejects if there is none. */
   resolve(hostname: string): Promise<string[]>;
+  /** Whether an IP address is one of this machine's. */
+  ownsAddress(hostname: string): boolean;
   /** A monotonic clock, in milliseconds. */
   now(): number;
   /** The Unix time, in milliseconds, at which `now()` was 0; read once. */
@@ -47,6 +49,7 @@ export interface Runtime {
 export const denoRuntime: Runtime = {
   open: openDenoSocket,
   resolve: lookup,
+  ownsAddress,
   now: () => performance.now(),
   timeOrigin: performance.timeOrigin,
   after,
@@ -79,6 +82,16 @@ export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
     );
   }
   return runtime ?? runtimeFor(engine);
+}
+
+/** Only an address of this machine can be bound. */
+function ownsAddress(hostname: string): boolean {
+  try {
+    openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 }).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function after(ms: number, callback: () => void): () => void {

@@ -21,6 +21,7 @@ import {
   type Refusal,
   REFUSALS,
 } from "./guard.ts";
+import { LoopWatch, noLoops } from "./loop_watch.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import {
   type Datagram,
@@ -294,9 +295,15 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     guard: guard === false ? undefined : new Guard(
       guardLimits(guard, socket.addr),
       socket.addr,
-      () => runtime.now(),
+      runtime,
     ),
   });
+}
+
+/** An answer that waits to be sent. */
+interface Answer {
+  datagram: Datagram;
+  payload: Uint8Array;
 }
 
 interface ServerOptions {
@@ -316,6 +323,8 @@ class Server implements UdpServer, Receiver {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #options: ServerOptions;
+  readonly #loops: LoopWatch<Answer>;
+  readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
   readonly #stats: ServerStats = {
     received: 0,
     replied: 0,
@@ -339,18 +348,32 @@ class Server implements UdpServer, Receiver {
   constructor(socket: DatagramSocket, options: ServerOptions) {
     this.#socket = socket;
     this.#options = options;
+    this.#isNoLoop = noLoops.get(options.handler);
+    this.#loops = new LoopWatch<Answer>({
+      now: () => options.runtime.now(),
+      after: (ms, callback) => options.runtime.after(ms, callback),
+      send: (answer) => this.#send(answer.datagram, answer.payload),
+      drop: ({ datagram }) => {
+        this.#atWork--;
+        this.#refuse("loop", { remoteAddr: datagram.remoteAddr });
+        this.#socket.release(datagram);
+        if (this.#draining) this.#closeIfDrained();
+      },
+    });
     this.addr = socket.addr;
     const close = () => this.#close();
     options.signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#closed = true;
       this.#cancelCheck?.();
+      this.#loops.release();
       options.signal?.removeEventListener("abort", close);
     });
   }
 
   shutdown(): Promise<void> {
     this.#draining = true;
+    this.#loops.release();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
     this.#closeIfDrained();
@@ -384,13 +407,13 @@ class Server implements UdpServer, Receiver {
       this.#stats.dropped.closing++;
       return this.#socket.release(datagram);
     }
-    const held = this.#socket.copiesReplies ? 0 : unsent;
+    const held = (this.#socket.copiesReplies ? 0 : unsent) - this.#loops.kept;
     if (this.#atWork + held >= maxInFlight) {
       this.#stats.dropped.overload++;
       return this.#socket.release(datagram);
     }
     const info = { remoteAddr: datagram.remoteAddr };
-    const refusal = guard?.admit(info.remoteAddr, datagram.data);
+    const refusal = guard?.admit(info.remoteAddr);
     if (refusal !== undefined) {
       this.#refuse(refusal, info);
       return this.#socket.release(datagram);
@@ -500,16 +523,31 @@ class Server implements UdpServer, Receiver {
 
   #answer(datagram: Datagram, payload: Uint8Array): void {
     const { data, remoteAddr } = datagram;
-    const refusal = this.#options.guard?.permit(remoteAddr, data, payload);
+    const { guard } = this.#options;
+    const refusal = guard?.permit(remoteAddr, data, payload);
     if (refusal !== undefined) {
       this.#refuse(refusal, { remoteAddr });
       this.#socket.release(datagram);
-    } else if (!this.#closed) {
-      this.#atWork--;
-      this.#unsent++;
-      return this.#socket.reply(datagram, payload);
-    } else this.#stats.dropped.closing++;
-    this.#done();
+      return this.#done();
+    }
+    const isKept = guard !== undefined && !this.#draining &&
+      !this.#isNoLoop?.(data) &&
+      // A copy, since a handler may use its array again by then.
+      this.#loops.keeps(remoteAddr, () => ({
+        datagram,
+        payload: payload.slice(),
+      }));
+    if (!isKept) this.#send(datagram, payload);
+  }
+
+  #send(datagram: Datagram, payload: Uint8Array): void {
+    if (this.#closed) {
+      this.#stats.dropped.closing++;
+      return this.#done();
+    }
+    this.#atWork--;
+    this.#unsent++;
+    this.#socket.reply(datagram, payload);
   }
 
   #refuse(reason: Refusal, info: DatagramInfo): void {

@@ -236,10 +236,10 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
     const guard = new Guard(
       { maxAmplification: 3, rateLimit: 1 },
       { hostname: "127.0.0.1", port: 1 },
-      () => random.integer(10_000),
+      { now: () => random.integer(10_000), ownsAddress: () => false },
     );
     const remote = { hostname, port: random.integer(65_536) };
-    guard.admit(remote, input);
+    guard.admit(remote);
     guard.permit(remote, input, random.bytes(20));
     if (ipVersion(hostname) === 6) {
       const groups = networkOf(canonicalHostname(hostname)).split(/[:.]/);

@@ -24,59 +24,180 @@ const MODES: Record<string, () => Handler> = {
   "a handler of its own": () => () => "text",
   "a STAMP reflector": () => stampReflector(),
   "a stateless reflector": () => stampReflector({ stateless: true }),
+  "a count": counting,
+  "a reply that grows": () => (data) => new Uint8Array([...data, 1]),
 };
 
-/** Runs a pair for two seconds; when the last datagram was sent, of how many. */
-async function collide(a: Handler, b: Handler, options: ServeOptions) {
+/** Answers each datagram with another text. */
+function counting(): Handler {
+  let count = 0;
+  return () => `the answer number ${count++}`;
+}
+
+interface Collision {
+  /** From one server to the other and back. */
+  rttMs: number;
+  /** How many datagrams with a forged source begin it. */
+  forged: number;
+  options: ServeOptions;
+}
+
+/** How long a loop may go on. */
+const limitMs = (rttMs: number) => Math.max(2000, 10 * rttMs);
+
+/** Sets a pair against each other; when the last datagram was sent, of how many. */
+async function collide(
+  a: Handler,
+  b: Handler,
+  { rttMs, forged, options }: Collision,
+) {
+  let lastAt = 0;
+  let sent = 0;
   const network = new SimulatedNetwork(() => {
     lastAt = network.now;
-    return [0.2];
+    sent++;
+    network.sent.length = 0; // Only their number counts here.
+    return [rttMs / 2];
   });
-  let lastAt = 0;
   const { runtime } = network;
   const servers = [
     serve({ ...A, runtime, ...options }, a),
     serve({ ...B, runtime, ...options }, b),
   ];
-  // A request to a reflector, and as good as any to the others.
-  const { timeOrigin } = runtime;
-  network.pass(
-    B,
-    A,
-    encodeSender({
-      sequence: 0,
-      timestamp: timestampOf(timeOrigin),
-      errorEstimate: ERROR_ESTIMATE,
-      ssid: 0,
-    }),
-  );
-  await network.runFor(2000);
-  const sent = network.sent.length;
+  // Requests to a reflector, as good as any to the others, and all different.
+  for (let i = 0; i < forged; i++) {
+    network.pass(
+      B,
+      A,
+      encodeSender({
+        sequence: i,
+        timestamp: timestampOf(runtime.timeOrigin + i),
+        errorEstimate: ERROR_ESTIMATE,
+        ssid: 0,
+      }),
+    );
+  }
+  await network.runFor(limitMs(rttMs) + rttMs + 1);
   await Promise.all(servers.map((server) => server.shutdown()));
   return { lastAt, sent };
 }
 
 // Without a limit on the rate, as on loopback: the limit would slow it down.
-const guard = { rateLimit: 0 };
+const options = { guard: { rateLimit: 0 } };
 
 for (const [nameA, a] of Object.entries(MODES)) {
   for (const [nameB, b] of Object.entries(MODES)) {
     Deno.test(`a pair comes to rest: ${nameA} against ${nameB}`, async () => {
-      const { lastAt, sent } = await collide(a(), b(), { guard });
-      assert(sent >= 2, `${sent} datagrams`);
-      assert(lastAt < 1000, `still going after ${lastAt} ms`);
+      for (const [rttMs, forged] of [[5, 1], [40, 2], [1000, 7]] as const) {
+        const { lastAt, sent } = await collide(a(), b(), {
+          rttMs,
+          forged,
+          options,
+        });
+        assert(sent >= 2, `${sent} datagrams`);
+        assert(lastAt < limitMs(rttMs), `still going after ${lastAt} ms`);
+      }
     });
   }
 }
 
+for (const rttMs of [0.1, 0.4, 1, 60, 300, 5000]) {
+  for (const forged of [1, 10, 50]) {
+    Deno.test(`what circulates in ${rttMs} ms comes to rest, ${forged} at once`, async () => {
+      const circulating: Collision = { rttMs, forged, options };
+      const { lastAt } = await collide(echo(), counting(), circulating);
+      assert(lastAt < limitMs(rttMs), `still going after ${lastAt} ms`);
+    });
+  }
+}
+
+/** A client on one port; which of its requests were answered, and when. */
+async function steady(everyMs: number, count: number) {
+  const network = new SimulatedNetwork(() => {
+    network.sent.length = 0;
+    return [1];
+  });
+  const { runtime } = network;
+  const server = serve({ ...A, runtime, ...options }, echo());
+  const socket = runtime.open({
+    hostname: B.hostname,
+    port: 0,
+    maxDatagramBytes: 100,
+  });
+  const sentAt: number[] = [];
+  let answered = 0;
+  let late = 0;
+  socket.start({
+    onDatagram(datagram) {
+      const seq = Number(new TextDecoder().decode(datagram.data));
+      answered++;
+      if (network.now > sentAt[seq]! + 2.001) late++;
+      socket.release(datagram);
+    },
+  });
+  const all = Promise.withResolvers<void>();
+  const send = () => {
+    if (sentAt.length === count) return all.resolve();
+    socket.send(encode(`${sentAt.length}`), server.addr);
+    sentAt.push(network.now);
+    runtime.after(everyMs, send);
+  };
+  send();
+  await network.run(all.promise);
+  await network.runFor(10_000);
+  socket.close();
+  await server.shutdown();
+  return { answered, late, refused: server.stats().refused.loop };
+}
+
+for (const hertz of [1, 10, 60, 1000, 10_000, 100_000]) {
+  const count = Math.min(100_000, Math.max(2000, hertz));
+  Deno.test(`a client at ${hertz} Hz is answered each time`, async () => {
+    const { answered, late, refused } = await steady(1000 / hertz, count);
+    assertEquals([answered, refused], [count, 0]);
+    // One test of the watch, which keeps no more than this.
+    assert(late <= 64, `${late} answers were late`);
+  });
+}
+
+Deno.test("a client that waits for each answer loses no more than one in a thousand", async () => {
+  const network = new SimulatedNetwork(() => [1]);
+  const { runtime } = network;
+  const server = serve({ ...A, runtime, ...options }, echo());
+  const socket = runtime.open({ ...B, port: 0, maxDatagramBytes: 100 });
+  let [asked, answered] = [0, 0];
+  let cancel = () => {};
+  const all = Promise.withResolvers<void>();
+  const ask = () => {
+    if (asked++ === 20_000) return all.resolve();
+    socket.send(encode("again"), server.addr);
+    cancel = runtime.after(1000, ask);
+  };
+  socket.start({
+    onDatagram(datagram) {
+      socket.release(datagram);
+      answered++;
+      cancel();
+      ask();
+    },
+  });
+  ask();
+  await network.run(all.promise);
+  assert(answered >= 19_980, `${answered} of 20,000 answered`);
+  socket.close();
+  await server.shutdown();
+});
+
 Deno.test("two servers with the default reply stop at its first return", async () => {
   const reply = MODES["the default reply"]!;
-  const { sent } = await collide(reply(), reply(), { guard });
+  const collision = { rttMs: 5, forged: 1, options };
+  const { sent } = await collide(reply(), reply(), collision);
   assertEquals(sent, 2);
 });
 
 Deno.test("without the guard a pair never comes to rest", async () => {
-  const { lastAt } = await collide(echo(), echo(), { guard: false });
+  const collision = { rttMs: 5, forged: 1, options: { guard: false } } as const;
+  const { lastAt } = await collide(echo(), echo(), collision);
   assert(lastAt > 1999);
 });
 

@@ -11,7 +11,11 @@ import {
   type ReflectorPacket,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import { SimulatedNetwork, TIME_ORIGIN } from "./simulated_network.ts";
+import {
+  seededRandom,
+  SimulatedNetwork,
+  TIME_ORIGIN,
+} from "./simulated_network.ts";
 
 const PEER: DatagramInfo = { remoteAddr: { hostname: "192.0.2.7", port: 862 } };
 const errorEstimate = {
@@ -116,14 +120,35 @@ Deno.test("stampReflector() counts what is malformed, and never answers it", () 
   assert(reflect(request(0).slice(0, 14)) !== undefined, "TWAMP-Light");
 });
 
-Deno.test("stampReflector() does not answer what returns its own reply", () => {
+Deno.test("stampReflector() does not answer a reflector, its own replies or another's", () => {
   const { reflector, request } = make();
   const another = stampReflector();
   const reply = reflector(request(3), PEER) as Uint8Array<ArrayBuffer>;
-  assertEquals(reflector(reply.slice(), PEER), undefined, "an echo");
-  const reflected = another(reply, PEER) as Uint8Array<ArrayBuffer>;
-  assertEquals(reflector(reflected, PEER), undefined, "a reflector");
-  assertEquals(reflector.stats().returned, 2);
+  const changed = reply.slice();
+  changed[0] = 7;
+  const longer = new Uint8Array([...reply, 1]);
+  for (const data of [reply, changed, longer]) {
+    assertEquals(reflector(data, PEER), undefined);
+    assertEquals(another(data, PEER), undefined);
+  }
+  assertEquals(reflector.stats().returned, 3);
+  // What a sender of TWAMP pads with is not taken for a reflection.
+  const random = seededRandom(5);
+  for (let seq = 0; seq < 1000; seq++) {
+    const padded = request(seq);
+    for (let i = 14; i < padded.length; i++) padded[i] = random() * 256;
+    assert(reflector(padded, PEER) !== undefined, `seq ${seq}`);
+  }
+});
+
+Deno.test("stampReflector() does not go on answering one packet that comes over and over", () => {
+  const { reflector, request } = make();
+  const same = request(3);
+  const answered = Array.from({ length: 20 }, () => reflector(same, PEER))
+    .filter((reply) => reply !== undefined);
+  assertEquals(answered.length, 9);
+  assertEquals(reflector.stats().returned, 11);
+  assert(reflector(request(4), PEER) !== undefined);
 });
 
 Deno.test("stampReflector() remembers a bounded number of sessions", () => {

@@ -39,6 +39,8 @@ export class SimulatedNetwork {
   readonly sockets = new Map<string, SimulatedSocket>();
   /** What names resolve to. */
   readonly names = new Map<string, string[]>();
+  /** Addresses of the machine that the runtime is of. */
+  readonly own = new Set<string>();
   readonly runtime: Runtime;
   plan: Plan;
   now = 0;
@@ -55,6 +57,7 @@ export class SimulatedNetwork {
           ? Promise.reject(new Deno.errors.NotFound(name))
           : Promise.resolve(addresses);
       },
+      ownsAddress: (hostname) => this.own.has(hostname),
       now: () => this.now,
       timeOrigin: TIME_ORIGIN,
       after: (ms, callback) => this.#after(ms, callback),

@@ -89,5 +89,5 @@ const REFUSAL_LINES: Record<Refusal, string> = {
   port: "it comes from a port whose service may answer in turn",
   source: "it comes from an address that no host can have",
   ownReply: "it is this server's own reply",
-  loop: "the same payload, over and over: it may be another server's reply",
+  loop: "it fell silent when it was not answered: it may be another server",
 };

@@ -7,6 +7,7 @@
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../errors.ts";
 import { guardLimits, type GuardOptions } from "../guard.ts";
+import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
 import type { Engine } from "../runtime.ts";
 import { type Handler, serve, type ServerStats } from "../serve.ts";
@@ -86,6 +87,8 @@ export function startServer(
     );
     return reply;
   };
+  const isNoLoop = noLoops.get(answer);
+  if (isNoLoop !== undefined) noLoops.set(shown, isNoLoop);
   const server = serve({
     hostname,
     port,

@@ -4,8 +4,10 @@
  *
  * @module
  */
-import type { UdpAddress } from "../address.ts";
+import { ipVersion, type UdpAddress } from "../address.ts";
+import { bindError } from "../errors.ts";
 import { guardLimits } from "../guard.ts";
+import { denoRuntime } from "../runtime.ts";
 import type {
   RunningServer,
   ServerCounts,
@@ -38,10 +40,12 @@ export async function startWorkers(
   stopping: AbortSignal,
 ): Promise<RunningServer> {
   requireReadable(WORKER_URL);
+  const hostname = addressOf(plan);
   // The peers of one network may be spread over all workers.
-  const { rateLimit } = guardLimits(plan.guard, plan);
+  const { rateLimit } = guardLimits(plan.guard, { ...plan, hostname });
   const share = Math.ceil(rateLimit / plan.workers);
-  const shared = { ...plan, guard: { ...plan.guard, rateLimit: share } };
+  const guard = { ...plan.guard, rateLimit: share };
+  const shared = { ...plan, hostname, guard };
   const silent: ServerOutput = { ...output, listening: () => {} };
   const workers = [await startWorker(shared, output, stopping)];
   // The first one knows the port, if any will do.
@@ -56,6 +60,18 @@ export async function startWorkers(
     ),
     counts: () => workers.map(({ counts }) => counts()).reduce(sum),
   };
+}
+
+/** The IP address that all workers bind, and whose limits they share. */
+function addressOf({ hostname, port }: ServerPlan): string {
+  if (ipVersion(hostname) !== undefined) return hostname;
+  try {
+    const probe = denoRuntime.open({ hostname, port: 0, maxDatagramBytes: 1 });
+    probe.close();
+    return probe.addr.hostname;
+  } catch (error) {
+    throw bindError((error as Error).cause ?? error, { hostname, port });
+  }
 }
 
 /** Deno reads the worker's code when it starts, which needs a permission. */

@@ -211,6 +211,30 @@ export function decodeReflector(data: Uint8Array): ReflectorPacket | undefined {
 }
 
 /**
+ * Whether a packet has what only a Session-Sender leaves empty: zeros up to the
+ * end of the 44 bytes, where a Session-Reflector writes (RFC 8762, section
+ * 4.2.1).
+ */
+export function isPlainSender(data: Uint8Array): boolean {
+  if (data.length < STAMP_BYTES) return false;
+  for (let i = 16; i < STAMP_BYTES; i++) if (data[i] !== 0) return false;
+  return true;
+}
+
+/**
+ * Whether a packet is a Session-Reflector's: its receive timestamp (T2) is one,
+ * and close to its own (T3). Random padding of a TWAMP sender is not.
+ */
+export function isReflection(data: Uint8Array): boolean {
+  const packet = decodeReflector(data);
+  if (packet === undefined || viewOf(data).getBigUint64(16) === 0n) {
+    return false;
+  }
+  const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
+  return Math.abs(tookMs) < MAX_REFLECTION_MS;
+}
+
+/**
  * The time from one timestamp to another, in milliseconds.
  *
  * @param from The earlier one, as a rule.
@@ -340,6 +364,9 @@ function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
 const TWAMP_BYTES = 14;
 /** Up to the sender's error estimate. */
 const MIN_REPLY_BYTES = 38;
+
+/** Longer than any reflector takes, shorter than chance is likely to hit. */
+const MAX_REFLECTION_MS = 60_000;
 
 const TLV_HEADER_BYTES = 4;
 const TLV_UNRECOGNIZED = 0x80;

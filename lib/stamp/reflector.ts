@@ -4,15 +4,17 @@
  * @module
  */
 import { requireBoolean, requireInteger, requireMs } from "../errors.ts";
+import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
 import type { Handler } from "../serve.ts";
 import {
-  decodeReflector,
   decodeSender,
   elapsedMs,
   encodeReflector,
   ERROR_ESTIMATE,
+  isPlainSender,
+  isReflection,
   type SenderPacket,
   type Timestamp,
   timestampOf,
@@ -63,7 +65,7 @@ export interface ReflectorStats {
   reflected: number;
   /** Datagrams too short or corrupt to be packets of a sender. */
   malformed: number;
-  /** Packets of another reflector that return this one's own. */
+  /** Packets of another reflector, and copies that come over and over. */
   returned: number;
   /** Sessions that are remembered. */
   sessions: number;
@@ -78,7 +80,7 @@ export interface StampReflector extends Handler {
 /**
  * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), with a count
  * for each session unless `stateless` is set. What is malformed is counted and
- * never answered, nor is what another reflector made of this one's replies.
+ * never answered, nor is what another reflector sends.
  *
  * The reply is as long as the request, and 44 bytes at least; its TTL field is
  * 0, since Deno does not give the TTL of a datagram.
@@ -120,12 +122,17 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       counts.malformed++;
       return;
     }
+    // Whatever is answered to a reflector's packet would be answered again.
+    if (isReflection(data)) {
+      counts.returned++;
+      return;
+    }
     const key = `${hostname} ${port} ${packet.ssid}`;
     let session = sessions.get(key);
     if (session === undefined) {
       session = new ReflectorSession(packet, now);
       sessions.set(key, session);
-    } else if (session.isReturnedBy(packet, data)) {
+    } else if (session.isRepeatedBy(packet)) {
       counts.returned++;
       return;
     } else if (
@@ -133,11 +140,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     ) session.restart(packet);
     session.onReflect(packet, now);
     counts.reflected++;
-    session.sequence = stateless ? packet.sequence : session.next++;
-    session.timestamp = timestampOf(runtime.timeOrigin + runtime.now());
     return encodeReflector({
-      sequence: session.sequence,
-      timestamp: session.timestamp,
+      sequence: stateless ? packet.sequence : session.next++,
+      timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
       errorEstimate: ERROR_ESTIMATE,
       ssid: packet.ssid,
       receiveTimestamp,
@@ -147,6 +152,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       senderTtl: 0,
     }, data);
   };
+  noLoops.set(reflect, isPlainSender);
   return Object.assign(reflect, {
     stats: () => ({ ...counts, sessions: sessions.size }),
   });
@@ -158,14 +164,15 @@ class ReflectorSession {
   at: number;
   /** What the next reply is numbered. */
   next = 0;
-  /** The number and time of the last reply. */
-  sequence = 0;
-  timestamp: Timestamp = { seconds: 0, nanoseconds: 0 };
+  /** How often the last packet has come again, as it was. */
+  #repeats = 0;
+  #last: SenderPacket;
   /** The latest time that the sender wrote. */
   #latest: Timestamp;
 
   constructor(packet: SenderPacket, now: number) {
     this.#latest = packet.timestamp;
+    this.#last = packet;
     this.at = now;
   }
 
@@ -185,21 +192,18 @@ class ReflectorSession {
   }
 
   /**
-   * The last reply comes back, from an echo as it was, from a reflector in its
-   * reply: two servers would answer each other for ever.
+   * The same packet comes over and over. A network makes a few copies; more are
+   * from a server that gives every datagram the same reply.
    */
-  isReturnedBy(packet: SenderPacket, data: Uint8Array): boolean {
-    if (this.#isLastReply(packet.sequence, packet.timestamp)) return true;
-    const reply = decodeReflector(data);
-    return reply !== undefined &&
-      this.#isLastReply(reply.senderSequence, reply.senderTimestamp);
-  }
-
-  #isLastReply(sequence: number, timestamp: Timestamp): boolean {
-    return sequence === this.sequence && isSame(timestamp, this.timestamp);
+  isRepeatedBy(packet: SenderPacket): boolean {
+    const { sequence, timestamp } = this.#last;
+    const isSame = packet.sequence === sequence &&
+      elapsedMs(packet.timestamp, timestamp) === 0;
+    this.#repeats = isSame ? this.#repeats + 1 : 0;
+    this.#last = packet;
+    return this.#repeats > MAX_REPEATS;
   }
 }
 
-function isSame(a: Timestamp, b: Timestamp): boolean {
-  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
-}
+/** More copies than a network makes. */
+const MAX_REPEATS = 8;

@@ -39,12 +39,12 @@ for (const sources of [1, 50_000]) {
     const guard = new Guard(
       { maxAmplification: 3, rateLimit },
       LOCAL,
-      () => performance.now(),
+      { now: () => performance.now(), ownsAddress: () => false },
     );
     const rate = rateLimit === 0 ? "" : " and a rate limit";
     BENCHES[`guard, ${sources} sources${rate}`] = () => {
       const peer = peers[next++ % sources]!;
-      guard.admit(peer, payload);
+      guard.admit(peer);
       guard.permit(peer, payload, payload);
     };
   }

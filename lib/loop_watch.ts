@@ -1,0 +1,183 @@
+/**
+ * Finds out whether a peer sends of its own accord or only in answer to us,
+ * in which case two servers may be answering each other for ever
+ * (CVE-2024-2169). Pure: the caller passes in the clock and the timers.
+ *
+ * Payloads say nothing, since a loop may change them. What does is a pause of
+ * our own: now and then the answers to a peer that goes on without a pause are
+ * kept for a moment. All that circulates in a loop then waits here, and nothing
+ * more comes: the answers are dropped, and the loop has ended, however many
+ * datagrams were in it. A client goes on: its answers are sent, a little late,
+ * and none is lost.
+ *
+ * @module
+ */
+import type { UdpAddress } from "./address.ts";
+import { RecentMap } from "./recent_map.ts";
+
+/**
+ * Handlers that know of some datagrams, by their content, that they are no part
+ * of a loop: the answers to these never wait.
+ */
+export const noLoops: WeakMap<object, (data: Uint8Array) => boolean> =
+  new WeakMap();
+
+/** What the watch needs, and what it does with the answers that it kept. */
+export interface LoopWatchOptions<T> {
+  /** A monotonic clock, in milliseconds. */
+  now(): number;
+  /** Calls back after so many milliseconds; returns what cancels it. */
+  after(ms: number, callback: () => void): () => void;
+  /** The peer is a client: its answer goes out after all. */
+  send(answer: T): void;
+  /** The peer fell silent without answers: this one is not sent. */
+  drop(answer: T): void;
+}
+
+/** Watches the answers to all peers of a server. */
+export class LoopWatch<T> {
+  readonly #options: LoopWatchOptions<T>;
+  readonly #flows = new RecentMap<string, Flow<T>>(MAX_FLOWS);
+  readonly #keeping = new Set<Flow<T>>();
+  #last: { remote: UdpAddress; flow: Flow<T> } | undefined;
+  #kept = 0;
+
+  constructor(options: LoopWatchOptions<T>) {
+    this.#options = options;
+  }
+
+  /** How many answers are kept. */
+  get kept(): number {
+    return this.#kept;
+  }
+
+  /**
+   * An answer is about to go out. Tells whether it has to wait; then `make` is
+   * called for it.
+   */
+  keeps(remote: UdpAddress, make: () => T): boolean {
+    const now = this.#options.now();
+    const flow = this.#flowOf(remote, now);
+    const gapMs = now - flow.at;
+    flow.at = now;
+    if (flow.answers === undefined) {
+      if (gapMs > MAX_PAUSE_MS) begin(flow, now);
+      else if (gapMs > flow.longestGapMs) flow.longestGapMs = gapMs;
+      flow.untilTest--;
+      if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return false;
+      if (this.#kept > MAX_KEPT - flow.mostKept) return false;
+      this.#beginTest(flow, now);
+    } else if (
+      flow.answers.length >= flow.mostKept ||
+      now - flow.testSince > Math.max(1.25 * flow.longestGapMs, MIN_TEST_MS)
+    ) {
+      // More than was on its way when the test began: it comes by itself.
+      this.#endTest(flow, this.#options.send);
+      flow.untilTest = MAX_TRUST;
+      flow.mostKept = MAX_KEPT_LATER;
+      return false;
+    }
+    flow.answers!.push(make());
+    this.#kept++;
+    return true;
+  }
+
+  /** Sends all that is kept, since the server is about to close. */
+  release(): void {
+    for (const flow of this.#keeping) this.#endTest(flow, this.#options.send);
+  }
+
+  #flowOf(remote: UdpAddress, now: number): Flow<T> {
+    if (this.#last?.remote === remote) return this.#last.flow;
+    const key = `${remote.hostname} ${remote.port}`;
+    let flow = this.#flows.get(key);
+    if (flow === undefined) {
+      flow = {
+        since: now,
+        at: now,
+        longestGapMs: 0,
+        untilTest: FIRST_TEST,
+        trust: MIN_TRUST,
+        mostKept: MAX_KEPT_FIRST,
+        answers: undefined,
+        testSince: 0,
+        cancel: () => {},
+      };
+      this.#flows.set(key, flow);
+    }
+    this.#last = { remote, flow };
+    return flow;
+  }
+
+  #beginTest(flow: Flow<T>, now: number): void {
+    flow.answers = [];
+    flow.testSince = now;
+    this.#keeping.add(flow);
+    const patienceMs = Math.max(2 * flow.longestGapMs, MIN_TEST_MS);
+    const look = () => {
+      const leftMs = flow.at + patienceMs - this.#options.now();
+      // Silent for long enough only if the last one came long enough ago.
+      if (leftMs > 0) flow.cancel = this.#options.after(leftMs, look);
+      else {
+        this.#endTest(flow, this.#options.drop);
+        // What comes now comes unasked, as from a client that tries again.
+        flow.untilTest = flow.trust;
+        flow.trust = Math.min(10 * flow.trust, MAX_TRUST);
+      }
+    };
+    flow.cancel = this.#options.after(patienceMs, look);
+  }
+
+  #endTest(flow: Flow<T>, each: (answer: T) => void): void {
+    const answers = flow.answers!;
+    flow.answers = undefined;
+    flow.cancel();
+    this.#keeping.delete(flow);
+    this.#kept -= answers.length;
+    for (const answer of answers) each(answer);
+  }
+}
+
+/** One peer, by its address and port. */
+interface Flow<T> {
+  /** Since when it goes on without a pause, and when it was last heard of. */
+  since: number;
+  at: number;
+  /** In a loop of few datagrams, its round-trip time. */
+  longestGapMs: number;
+  /** How many answers until the next test. */
+  untilTest: number;
+  /** How many answers it gets after it fell silent and came back. */
+  trust: number;
+  /** How many answers a test keeps at most. */
+  mostKept: number;
+  /** The answers that a test keeps; undefined outside of a test. */
+  answers: T[] | undefined;
+  testSince: number;
+  cancel: () => void;
+}
+
+/** The peer made a pause: it begins anew. */
+function begin<T>(flow: Flow<T>, now: number): void {
+  flow.since = now;
+  flow.longestGapMs = 0;
+  flow.untilTest = FIRST_TEST;
+  flow.trust = MIN_TRUST;
+}
+
+/** As many peers as are remembered. */
+const MAX_FLOWS = 4096;
+/** After so many answers, and no sooner than so long, comes the first test. */
+const FIRST_TEST = 6;
+const MIN_AGE_MS = 500;
+/** Twice the longest round trip that a loop is expected to have. */
+const MAX_PAUSE_MS = 10_000;
+/** A test is at least so long, unless more comes than it keeps. */
+const MIN_TEST_MS = 250;
+const MAX_KEPT_FIRST = 64;
+const MAX_KEPT_LATER = 255;
+/** In all tests together; each answer may hold a buffer of 64 KiB. */
+const MAX_KEPT = 512;
+/** How many answers a peer gets after a test that it passed. */
+const MIN_TRUST = 1000;
+const MAX_TRUST = 100_000;
