@@ -39,7 +39,9 @@ export class LoopWatch<T> {
   readonly #options: LoopWatchOptions<T>;
   readonly #flows = new RecentMap<string, Flow<T>>(MAX_FLOWS);
   readonly #keeping = new Set<Flow<T>>();
-  #last: { remote: UdpAddress; flow: Flow<T> } | undefined;
+  readonly #byObject = new WeakMap<UdpAddress, Flow<T>>();
+  #lastRemote: UdpAddress | undefined;
+  #last: Flow<T> | undefined;
   #kept = 0;
 
   constructor(options: LoopWatchOptions<T>) {
@@ -52,12 +54,17 @@ export class LoopWatch<T> {
   }
 
   /**
-   * An answer is about to go out. Tells whether it has to wait; then `make` is
-   * called for it.
+   * An answer to a peer is about to go out. Says whether it has to wait: then
+   * {@linkcode LoopWatch.keep} takes it.
+   *
+   * @param remote The peer.
+   * @param now When its request came, in milliseconds.
    */
-  keeps(remote: UdpAddress, make: () => T): boolean {
-    const now = this.#options.now();
-    const flow = this.#flowOf(remote, now);
+  hasToWait(remote: UdpAddress, now: number): boolean {
+    const last = this.#lastRemote;
+    const isLast = remote === last ||
+      (remote.port === last?.port && remote.hostname === last.hostname);
+    const flow = isLast ? this.#last! : this.#flowOf(remote, now);
     const gapMs = now - flow.at;
     flow.at = now;
     if (flow.answers === undefined) {
@@ -77,9 +84,13 @@ export class LoopWatch<T> {
       flow.mostKept = MAX_KEPT_LATER;
       return false;
     }
-    flow.answers!.push(make());
-    this.#kept++;
     return true;
+  }
+
+  /** Keeps an answer that has to wait. */
+  keep(answer: T): void {
+    this.#last!.answers!.push(answer);
+    this.#kept++;
   }
 
   /** Sends all that is kept, since the server is about to close. */
@@ -88,11 +99,14 @@ export class LoopWatch<T> {
   }
 
   #flowOf(remote: UdpAddress, now: number): Flow<T> {
-    if (this.#last?.remote === remote) return this.#last.flow;
+    this.#lastRemote = remote;
+    const known = this.#byObject.get(remote);
+    if (known !== undefined) return this.#last = known;
     const key = `${remote.hostname} ${remote.port}`;
     let flow = this.#flows.get(key);
     if (flow === undefined) {
       flow = {
+        remote: undefined,
         since: now,
         at: now,
         longestGapMs: 0,
@@ -105,8 +119,11 @@ export class LoopWatch<T> {
       };
       this.#flows.set(key, flow);
     }
-    this.#last = { remote, flow };
-    return flow;
+    // Some engines give a peer the same object each time. Where they do not,
+    // remembering all of them would cost more than the text of the address.
+    if (flow.remote === remote) this.#byObject.set(remote, flow);
+    flow.remote = remote;
+    return this.#last = flow;
   }
 
   #beginTest(flow: Flow<T>, now: number): void {
@@ -140,6 +157,8 @@ export class LoopWatch<T> {
 
 /** One peer, by its address and port. */
 interface Flow<T> {
+  /** The object that its address was last. */
+  remote: UdpAddress | undefined;
   /** Since when it goes on without a pause, and when it was last heard of. */
   since: number;
   at: number;

@@ -532,12 +532,10 @@ class Server implements UdpServer, Receiver {
     }
     const isKept = guard !== undefined && !this.#draining &&
       !this.#isNoLoop?.(data) &&
-      // A copy, since a handler may use its array again by then.
-      this.#loops.keeps(remoteAddr, () => ({
-        datagram,
-        payload: payload.slice(),
-      }));
-    if (!isKept) this.#send(datagram, payload);
+      this.#loops.hasToWait(remoteAddr, datagram.receivedAt);
+    // A copy, since a handler may use its array again by then.
+    if (isKept) this.#loops.keep({ datagram, payload: payload.slice() });
+    else this.#send(datagram, payload);
   }
 
   #send(datagram: Datagram, payload: Uint8Array): void {

@@ -26,6 +26,8 @@ export interface Datagram {
   readonly data: Uint8Array<ArrayBuffer>;
   /** Where it came from, in canonical form. */
   readonly remoteAddr: UdpAddress;
+  /** When it was received, in milliseconds, by the clock of the runtime. */
+  readonly receivedAt: number;
 }
 
 /** What a socket calls when something happens to it. */

@@ -99,6 +99,7 @@ export class DenoSocket implements DatagramSocket {
       }
       slot.from = received[1] as Deno.NetAddr;
       slot.remoteAddr = this.#canonical(slot.from);
+      slot.receivedAt = performance.now();
       receiver.onDatagram(slot);
     }
   }
@@ -138,6 +139,7 @@ export class DenoSocket implements DatagramSocket {
       data: NOTHING,
       from: NOBODY,
       remoteAddr: NOBODY,
+      receivedAt: 0,
       onSent: () => {
         this.#free.push(slot);
         this.#receiver.onReplied?.(1);
@@ -186,6 +188,7 @@ interface Slot {
   /** As Deno gave it, which is also what it takes for the reply. */
   from: Deno.NetAddr;
   remoteAddr: UdpAddress;
+  receivedAt: number;
   readonly onSent: () => void;
   readonly onSendError: (error: unknown) => void;
 }

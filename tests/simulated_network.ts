@@ -159,7 +159,11 @@ export class SimulatedSocket implements DatagramSocket {
       this.#receiver?.onTooLong?.();
       return;
     }
-    const datagram = { data: payload.slice(), remoteAddr: { ...remoteAddr } };
+    const datagram = {
+      data: payload.slice(),
+      remoteAddr: { ...remoteAddr },
+      receivedAt: this.#network.now,
+    };
     this.#held.add(datagram);
     this.#receiver?.onDatagram(datagram);
   }

@@ -135,6 +135,8 @@ export class LinuxSocket implements DatagramSocket {
   #current: BatchDatagram | undefined;
   /** The message in the receive batch that it came in. */
   #message = 0;
+  /** When the batch came that is being handed out. */
+  #receivedAt = 0;
   /** How many datagrams the receiver kept for longer than its call. */
   #kept = 0;
   #started = false;
@@ -285,6 +287,7 @@ export class LinuxSocket implements DatagramSocket {
       );
       if (count > 0) {
         failures = 0;
+        this.#receivedAt = performance.now();
         this.#handOut(count);
         this.#flush();
         const now = performance.now();
@@ -358,6 +361,7 @@ export class LinuxSocket implements DatagramSocket {
   ): boolean {
     const datagram = this.#current ??= new BatchDatagram();
     datagram.data = data;
+    datagram.receivedAt = this.#receivedAt;
     if (datagram.remoteAddr !== remoteAddr) datagram.remoteAddr = remoteAddr;
     datagram.isHandedOut = true;
     this.#receiver.onDatagram(datagram);
@@ -524,6 +528,7 @@ interface Outcome {
 class BatchDatagram implements Datagram {
   data: Uint8Array<ArrayBuffer> = NOTHING;
   remoteAddr: UdpAddress = { hostname: "", port: 0 };
+  receivedAt = 0;
   isHandedOut = false;
   /** For longer than the call. */
   isKept = false;

@@ -1,6 +1,7 @@
 /** `deno bench`: what runs for each datagram. A test runs each of them once. */
 import { bytesLiteral } from "../../lib/encoding.ts";
 import { Guard } from "../../lib/guard.ts";
+import { LoopWatch } from "../../lib/loop_watch.ts";
 import { stampReflector } from "../../lib/stamp/reflector.ts";
 import { decodeSender, encodeSender } from "../../lib/stamp/packet.ts";
 import { Distribution } from "../../lib/distribution.ts";
@@ -46,6 +47,21 @@ for (const sources of [1, 50_000]) {
       const peer = peers[next++ % sources]!;
       guard.admit(peer);
       guard.permit(peer, payload, payload);
+    };
+  }
+}
+for (const sources of [1, 4000, 50_000]) {
+  for (const isSame of [true, false]) {
+    const loops = new LoopWatch<void>({
+      now: () => performance.now(),
+      after: () => () => {},
+      send: () => {},
+      drop: () => {},
+    });
+    const kind = isSame ? "" : ", an object each time";
+    BENCHES[`loop watch, ${sources} sources${kind}`] = () => {
+      const peer = peers[next++ % sources]!;
+      loops.hasToWait(isSame ? peer : { ...peer }, performance.now());
     };
   }
 }
