@@ -4,6 +4,7 @@
  * @module
  */
 import { parseFlags } from "./lib/cli/flags.ts";
+import { json } from "./lib/cli/format.ts";
 import { EXIT_OK, onStop, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter, note, Throttle } from "./lib/cli/output.ts";
 import {
@@ -44,7 +45,7 @@ async function main(args: string[]): Promise<number> {
     const { server: stats, reflector } = server.counts();
     if (plan.json) {
       const summary = { type: "summary", ...stats, stamp: reflector };
-      out.writeResult(JSON.stringify(summary));
+      out.writeResult(json(summary));
     } else if (!out.hasFailed) note(statsLine(stats, reflector));
     await out.flush();
   }

@@ -41,6 +41,11 @@ export function parseAddress(text: string, defaultPort?: number): UdpAddress {
   if (/[\s/\[\]@?#\0]/.test(host)) {
     throw new SyntaxError(`'${text}' is not HOST[:PORT] or [IPV6][:PORT]`);
   }
+  if (ipVersion(host) === undefined && /(?:^|\.)\d+\.?$/.test(host)) {
+    throw new SyntaxError(
+      `'${host}' is no IP address, and no name, which would not end in a number`,
+    );
+  }
   if (port === undefined && defaultPort === undefined) {
     throw new SyntaxError(`'${text}' has no port: write HOST:PORT`);
   }

@@ -50,13 +50,19 @@ export class TimeoutError extends Error {
 /**
  * The error of binding a socket, with its address and the remedy in the
  * message. The class and the `code` stay those of the system's error, so that
- * `instanceof Deno.errors.AddrInUse` goes on working; that error is the `cause`.
+ * `instanceof Deno.errors.AddrInUse` goes on working, and a name that does not
+ * resolve is `Deno.errors.NotFound`; the system's error is the `cause`.
  */
 export function bindError(error: unknown, address: UdpAddress): unknown {
   if (!(error instanceof Error)) return error;
-  const reason = BIND_REASONS.find(([matches]) => matches(error))?.[1];
+  const isName = /lookup address|No such host/i.test(error.message);
+  const reason = isName
+    ? "the name does not resolve: check its spelling, or give an IP address"
+    : BIND_REASONS.find(([matches]) => matches(error))?.[1];
   if (reason === undefined) return error;
-  const ErrorClass = error.constructor as ErrorConstructor;
+  const ErrorClass = isName
+    ? Deno.errors.NotFound
+    : error.constructor as ErrorConstructor;
   const explained = new ErrorClass(
     `Cannot bind ${formatAddress(address)}: ${reason}`,
     { cause: error },
@@ -159,6 +165,16 @@ export function requireBoolean(name: string, value: unknown): void {
   requireType(name, "boolean", value);
 }
 
+/**
+ * Checks the signal among the options, which may be left out.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function requireSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError("'signal' must be an AbortSignal");
+}
+
 function requireType(name: string, type: string, value: unknown): void {
   const actual = value === null ? "null" : typeof value;
   if (actual === type) return;
@@ -182,9 +198,5 @@ const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
   [
     (error) => error instanceof Deno.errors.PermissionDenied,
     "the system does not allow it: ports below 1024 need more rights",
-  ],
-  [
-    (error) => /lookup address|No such host/i.test(error.message),
-    "the name does not resolve: check its spelling, or give an IP address",
   ],
 ];

@@ -9,9 +9,11 @@ import { encode } from "./encoding.ts";
 import {
   isPortClosed,
   MAX_MS,
+  requireBoolean,
   requireFunction,
   requireInteger,
   requireMs,
+  requireSignal,
   TimeoutError,
 } from "./errors.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
@@ -129,6 +131,7 @@ export function planRequest(
   requireInteger("retries", retries, 0, 100);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
   requireFunction("match", match);
+  requireSignal(options.signal);
   const bytes = encode(payload);
   const ends = checkEnds(address, options.localHostname, bytes.length);
   return {
@@ -207,7 +210,11 @@ export class Exchange implements Receiver {
     const { target } = this.#ends;
     const now = runtime.now();
     try {
-      if (!comesFrom(datagram.remoteAddr, target) || !match(datagram.data)) {
+      const isReply: unknown = comesFrom(datagram.remoteAddr, target) &&
+        match(datagram.data);
+      // A promise, of an async function, would always count as true.
+      requireBoolean("match()", isReply);
+      if (!isReply) {
         this.foreign++;
         return;
       }
@@ -216,7 +223,7 @@ export class Exchange implements Receiver {
         this.#end();
         this.#listener.onReply({
           data: datagram.data.slice(),
-          remoteAddr: target,
+          remoteAddr: { ...target },
           rttMs: this.attempts === 1 ? now - this.#sentAt : undefined,
           attempts: this.attempts,
         });

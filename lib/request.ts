@@ -52,8 +52,8 @@ export async function request(
   options: RequestOptions = {},
 ): Promise<UdpReply> {
   const { signal } = options;
-  signal?.throwIfAborted();
   const plan = planRequest(address, payload, options);
+  signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // It may come when nobody waits any more.
   const onAbort = () => abort(signal!.reason);

@@ -6,7 +6,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "./address.ts";
-import { requireMs, TimeoutError } from "./errors.ts";
+import { requireMs, requireSignal, TimeoutError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Runtime } from "./runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
@@ -21,11 +21,12 @@ export interface Schedule {
 
 /** Checks what is common to all schedules. */
 export function checkSchedule(
-  { intervalMs, deadlineMs }: Schedule,
+  { intervalMs, deadlineMs, signal }: Schedule,
   minIntervalMs: number,
 ): void {
   requireMs("intervalMs", intervalMs, minIntervalMs);
   if (deadlineMs !== undefined) requireMs("deadlineMs", deadlineMs, 1);
+  requireSignal(signal);
 }
 
 /** The part of a run that knows what is sent, and what became of it. */

@@ -11,6 +11,7 @@ import {
   requireFunction,
   requireInteger,
   requireMs,
+  requireSignal,
   requireString,
 } from "./errors.ts";
 import {
@@ -224,6 +225,7 @@ export interface UdpServer extends AsyncDisposable {
  * @returns The running server.
  * @throws {RangeError} If a number among the options is out of range.
  * @throws {TypeError} If an option, or the handler, is of a wrong type.
+ * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
@@ -254,7 +256,7 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     onError = () => undefined,
     onRefuse = () => {},
   } = options;
-  signal?.throwIfAborted();
+  requireSignal(signal);
   requireString("hostname", hostname);
   requireInteger("port", port, 0, 65_535);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
@@ -270,6 +272,7 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
   requireFunction("onError", onError);
   requireFunction("onRefuse", onRefuse);
   const runtime = runtimeOf(options);
+  signal?.throwIfAborted();
   const socket = runtime.open({
     hostname,
     port,
@@ -369,6 +372,8 @@ class Server implements UdpServer, Receiver {
       this.#loops.release();
       options.signal?.removeEventListener("abort", close);
     });
+    // By `onListen`, before there was anyone to hear of it.
+    if (options.signal?.aborted) close();
   }
 
   shutdown(): Promise<void> {
@@ -551,7 +556,11 @@ class Server implements UdpServer, Receiver {
   #refuse(reason: Refusal, info: DatagramInfo): void {
     this.#stats.refused[reason]++;
     try {
-      this.#options.onRefuse(reason, info);
+      const returned: unknown = this.#options.onRefuse(reason, info);
+      // An async function is no mistake, and what it rejects with is no crash.
+      if (isPromiseLike(returned)) {
+        Promise.resolve(returned).catch((error) => this.#report(error, info));
+      }
     } catch (error) {
       this.#report(error, info);
     }
@@ -590,6 +599,11 @@ class Server implements UdpServer, Receiver {
   }
 }
 
+/** Whether a value is to be awaited, which never throws: `then` may. */
 function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
-  return typeof (value as PromiseLike<Reply> | undefined)?.then === "function";
+  try {
+    return typeof (value as PromiseLike<Reply> | null)?.then === "function";
+  } catch {
+    return true;
+  }
 }

@@ -16,7 +16,8 @@ import type {
 /**
  * Binds a socket.
  *
- * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API.
+ * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API,
+ * or a port is to be shared.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
@@ -26,6 +27,11 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
     throw new Deno.errors.NotSupported(
       "Cannot open a UDP socket as Deno.listenDatagram is missing: " +
         `run with --unstable-net, or put "unstable": ["net"] into deno.json`,
+    );
+  }
+  if (options.reusePort) {
+    throw new Deno.errors.NotSupported(
+      "Cannot share a port on the deno engine: 'reusePort' needs engine 'linux'",
     );
   }
   const { hostname, port } = options;
@@ -57,7 +63,7 @@ export class DenoSocket implements DatagramSocket {
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;
     this.#isIPv6 = ipVersion(hostname) === 6;
-    this.addr = { hostname: canonicalHostname(hostname), port };
+    this.addr = Object.freeze({ hostname: canonicalHostname(hostname), port });
   }
 
   async start(receiver: Receiver): Promise<void> {
@@ -74,6 +80,10 @@ export class DenoSocket implements DatagramSocket {
     // One receive at a time: several pending on one socket end in any order.
     while (!this.#closed) {
       const slot = this.#free.pop() ?? this.#newSlot();
+      // A handler may have transferred it to another thread.
+      if (slot.buffer.length < this.#bufferBytes) {
+        slot.buffer = new Uint8Array(this.#bufferBytes);
+      }
       let received: [Uint8Array<ArrayBuffer>, Deno.Addr];
       try {
         received = await this.#conn.receive(slot.buffer);
@@ -97,7 +107,8 @@ export class DenoSocket implements DatagramSocket {
         receiver.onTooLong?.();
         continue;
       }
-      slot.from = received[1] as Deno.NetAddr;
+      // Frozen, since the reply goes where it says.
+      slot.from = Object.freeze(received[1] as Deno.NetAddr);
       slot.remoteAddr = this.#canonical(slot.from);
       slot.receivedAt = performance.now();
       receiver.onDatagram(slot);
@@ -157,7 +168,7 @@ export class DenoSocket implements DatagramSocket {
   #keepSpares(): void {
     const kept = spares.get(this.#bufferBytes) ?? [];
     for (const { buffer } of this.#free.splice(0)) {
-      if (kept.length < MAX_SPARES) kept.push(buffer);
+      if (kept.length < MAX_SPARES && buffer.length > 0) kept.push(buffer);
     }
     spares.clear();
     spares.set(this.#bufferBytes, kept);
@@ -166,7 +177,10 @@ export class DenoSocket implements DatagramSocket {
   /** An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`. */
   #canonical(from: Deno.NetAddr): UdpAddress {
     return this.#isIPv6 && from.hostname.startsWith("::ffff:")
-      ? { hostname: canonicalHostname(from.hostname), port: from.port }
+      ? Object.freeze({
+        hostname: canonicalHostname(from.hostname),
+        port: from.port,
+      })
       : from;
   }
 
@@ -183,7 +197,7 @@ export class DenoSocket implements DatagramSocket {
 
 /** A receive buffer, and what is made once for it and used for each datagram. */
 interface Slot {
-  readonly buffer: Uint8Array<ArrayBuffer>;
+  buffer: Uint8Array<ArrayBuffer>;
   data: Uint8Array<ArrayBuffer>;
   /** As Deno gave it, which is also what it takes for the reply. */
   from: Deno.NetAddr;

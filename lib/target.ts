@@ -81,7 +81,7 @@ export async function resolveEnds(
     runtime,
     localVersion ?? 4,
   );
-  const resolved = { hostname, port: target.port };
+  const resolved = Object.freeze({ hostname, port: target.port });
   requireReachable(resolved, local);
   requireFit(payloadBytes, hostname);
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";

@@ -125,3 +125,14 @@ Deno.test("isLoopback() and isWildcard() know their addresses", () => {
     assertEquals([isLoopback(host), isWildcard(host)], [false, false], host);
   }
 });
+
+Deno.test("parseAddress() refuses numbers that only look like a host", () => {
+  for (
+    const host of ["20001", "1.2.3", "256.0.0.1", "1.2.3.4.5", "a.7", "a.7."]
+  ) {
+    assertThrows(() => parseAddress(host, 1), SyntaxError, "no IP address");
+  }
+  for (const host of ["1.2.3.4", "7a", "a7", "7.example"]) {
+    assertEquals(parseAddress(host, 1), { hostname: host, port: 1 });
+  }
+});

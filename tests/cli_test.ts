@@ -560,6 +560,7 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
   [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
   [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
+  [["20001"], /HOST\[:PORT\]: '20001' is no IP address, and no name/],
   [["host:"], /HOST\[:PORT\]: port '' is not a number/],
   [["host:99999"], /HOST\[:PORT\]: port '99999'/],
   [[":20001"], /HOST\[:PORT\]: ':20001' has no host/],

@@ -16,6 +16,7 @@ import {
   summaryJson,
   summaryLines,
 } from "../lib/cli/series_lines.ts";
+import { json } from "../lib/cli/format.ts";
 import { measureLine, statusLine } from "../lib/cli/stamp_lines.ts";
 import type { MeasureEvent } from "../lib/stamp/measure.ts";
 import { SenderSession } from "../lib/stamp/sender_session.ts";
@@ -292,5 +293,15 @@ Deno.test("statusLine() claims nothing before there is a reply", () => {
   assertEquals(
     statusLine({ ...result, sent: 4, lossPercent: 25, rttMs }),
     "4 sent, 25% loss, rtt 0.200 ms in the median",
+  );
+});
+
+Deno.test("json() escapes what would act on a terminal, and stays the same value", () => {
+  const text = "a\x1b[2J\x7f\x9b31m\u2028\u202e\u2066\u061cé漢😀";
+  const shown = json({ text });
+  assertEquals(JSON.parse(shown), { text });
+  assertEquals(
+    shown,
+    '{"text":"a\\u001b[2J\\u007f\\u009b31m\\u2028\\u202e\\u2066\\u061cé漢😀"}',
   );
 });

@@ -317,3 +317,17 @@ Deno.test("request() checks what it is asked before it opens a socket", async ()
   assertEquals(network.sent, []);
   assertEquals(network.sockets.size, 0);
 });
+
+Deno.test("request() refuses a match() that gives no boolean, such as a promise", async () => {
+  const network = networkWith(echo());
+  const match = (() => Promise.resolve(false)) as unknown as () => boolean;
+  const asked = () => ask(network, { match });
+  await assertRejects(asked, TypeError, "'match()' must be a boolean");
+});
+
+Deno.test("what a reply says of its sender can be changed without effect", async () => {
+  const network = networkWith(echo());
+  const first = await ask(network);
+  first.remoteAddr.port = 1;
+  assertEquals((await ask(network)).remoteAddr, SERVER);
+});

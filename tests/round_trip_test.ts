@@ -297,3 +297,45 @@ netTest("a name that does not resolve is named", async () => {
     "Cannot resolve 'no.such.invalid'",
   );
 });
+
+netTest(
+  "a server on the deno engine goes on when its handler transfers the data",
+  async () => {
+    await using server = serveOn({ engine: "deno" }, (data) => {
+      if (data[0] === 0x74) data.buffer.transfer();
+      else return data;
+    });
+    for (let i = 0; i < 20; i++) {
+      await assertRejects(
+        () => request(server.addr, "transfer", { timeoutMs: 5, retries: 0 }),
+        TimeoutError,
+      );
+    }
+    assertEquals(decode((await request(server.addr, "next")).data), "next");
+  },
+);
+
+netTest("a handler cannot change where other replies go", async () => {
+  await using server = serve({}, (data, { remoteAddr }) => {
+    assertThrows(() => remoteAddr.port = 1, TypeError);
+    return data;
+  });
+  assertEquals(decode((await request(server.addr, "x")).data), "x");
+});
+
+netTest("serve() says NotFound of a name that does not resolve", () => {
+  const hostname = "no.such.invalid";
+  assertThrows(
+    () => serve({ hostname }, echo()),
+    Deno.errors.NotFound,
+    hostname,
+  );
+});
+
+netTest("the deno engine says that it cannot share a port", () => {
+  assertThrows(
+    () => serveOn({ engine: "deno", reusePort: true }, echo()),
+    Deno.errors.NotSupported,
+    "'reusePort' needs engine 'linux'",
+  );
+});

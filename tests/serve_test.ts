@@ -593,3 +593,69 @@ Deno.test("serve() checks its options before it opens a socket", () => {
   }
   assertEquals(network.sockets.size, 0);
 });
+
+Deno.test("serve() survives an onRefuse that rejects", async () => {
+  const errors: unknown[] = [];
+  const reason = new Error("no log");
+  const { server, socket, ask, settle, replies } = start(echo(), {
+    onRefuse: (async () => {
+      await Promise.resolve();
+      throw reason;
+    }) as ServeOptions["onRefuse"],
+    onError: (error) => void errors.push(error),
+  });
+  socket.arrive(encode("x"), { ...CLIENT, port: 7 });
+  await settle();
+  ask("next");
+  await settle();
+  assertEquals([replies(), errors], [["next"], [reason]]);
+  await server.shutdown();
+});
+
+Deno.test("serve() survives a handler whose result throws when it is looked at", async () => {
+  const result = {
+    get then() {
+      throw new Error("no then");
+    },
+  };
+  const { server, ask, settle, replies } = start((data) =>
+    decode(data) === "bad" ? result as unknown as Reply : data
+  );
+  ask("bad");
+  ask("good");
+  await settle();
+  assertEquals(replies(), ["good"]);
+  assertEquals(server.stats().errors.handler, 1);
+  await server.shutdown();
+});
+
+Deno.test("an abort within onListen closes the server", async () => {
+  const controller = new AbortController();
+  const { server, network } = start(echo(), {
+    signal: controller.signal,
+    onListen: () => controller.abort(),
+  });
+  await network.run(server.finished);
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("serve() refuses options of a wrong type, and names them", () => {
+  const { runtime } = new SimulatedNetwork();
+  const wrong: Array<[unknown, unknown, string]> = [
+    [{ hostname: 5 }, echo(), "'hostname' must be a string"],
+    [{ port: "80" }, echo(), "'port' must be a number"],
+    [{ maxInFlight: null }, echo(), "'maxInFlight' must be a number"],
+    [{ guard: "off" }, echo(), "'guard' must be an object"],
+    [{ guard: { maxAmplification: null } }, echo(), "'maxAmplification'"],
+    [{ onError: 5 }, echo(), "'onError' must be a function"],
+    [{ onRefuse: "x" }, echo(), "'onRefuse' must be a function"],
+    [{ signal: {} }, echo(), "'signal' must be an AbortSignal"],
+    [{ engine: "lniux" }, echo(), "'engine' must be one of"],
+    [{ reusePort: 1 }, echo(), "'reusePort' must be a boolean"],
+    [{}, undefined, "'handler' must be a function"],
+  ];
+  for (const [options, handler, message] of wrong) {
+    const all = { runtime, ...options as ServeOptions };
+    assertThrows(() => serve(all, handler as Handler), TypeError, message);
+  }
+});

@@ -53,6 +53,22 @@ export function summaryOrNull(summary: Summary | undefined): Summary | null {
   return summary === undefined ? null : roundedSummary(summary);
 }
 
+/**
+ * A value as JSON in one line, safe to print on a terminal: the control
+ * characters that JSON leaves as they are, line separators and the marks that
+ * change the direction of text are escaped.
+ */
+export function json(value: unknown): string {
+  return JSON.stringify(value).replace(
+    UNSAFE_REGEXP,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** DEL and C1, U+2028 and U+2029, and the bidirectional controls. */
+const UNSAFE_REGEXP =
+  /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
 /** What became of a datagram, where there is no more to say of it. */
 export interface PlainEvent {
   type: string;

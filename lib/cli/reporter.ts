@@ -5,6 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import { json } from "./format.ts";
 import { onStop } from "./main.ts";
 import type { LineWriter } from "./output.ts";
 
@@ -60,10 +61,10 @@ export function makeReporter<E, R>(
       };
     case "json-stream":
       return {
-        event: (event) => quiet || out.write(JSON.stringify(view.json(event))),
+        event: (event) => quiet || out.write(json(view.json(event))),
         end(target, result) {
           const facts = view.resultJson(target, result);
-          out.writeResult(JSON.stringify({ type: "summary", ...facts }));
+          out.writeResult(json({ type: "summary", ...facts }));
         },
       };
     case "json": {
@@ -76,7 +77,7 @@ export function makeReporter<E, R>(
         end(target, result) {
           const facts = view.resultJson(target, result);
           const list = quiet ? {} : { [view.listKey]: listed };
-          out.writeResult(JSON.stringify({ ...facts, ...list }));
+          out.writeResult(json({ ...facts, ...list }));
         },
       };
     }

@@ -12,6 +12,7 @@ import { echo, fixedReply } from "../responders.ts";
 import type { Engine } from "../runtime.ts";
 import { type Handler, serve, type ServerStats } from "../serve.ts";
 import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
+import { json } from "./format.ts";
 import {
   exchangeJson,
   exchangeLines,
@@ -82,7 +83,7 @@ export function startServer(
     const reply = answer(data, info);
     output.line(
       plan.json
-        ? JSON.stringify(exchangeJson(data, info.remoteAddr))
+        ? json(exchangeJson(data, info.remoteAddr))
         : lines(data, info.remoteAddr),
     );
     return reply;
@@ -118,6 +119,6 @@ export function startServer(
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   return plan.json
-    ? JSON.stringify({ type: "listening", ...addr, ...limits })
+    ? json({ type: "listening", ...addr, ...limits })
     : listeningLine(addr, limits);
 }

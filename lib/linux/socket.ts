@@ -166,7 +166,7 @@ export class LinuxSocket implements DatagramSocket {
       const length = libc.allocate(4);
       length.u32[0] = NAME_BYTES;
       this.#check(libc.getsockname(this.#fd, name, length));
-      this.addr = decodeSockaddr(name.u8);
+      this.addr = Object.freeze(decodeSockaddr(name.u8));
     } catch (error) {
       libc.close(this.#fd);
       throw error;
