@@ -190,6 +190,11 @@ export function isWildcard(hostname: string): boolean {
   return hostname === "0.0.0.0" || hostname === "::";
 }
 
+/** Whether a host is the name of this machine to itself (RFC 6761). */
+export function isLocalhost(hostname: string): boolean {
+  return /^localhost\.?$/i.test(hostname);
+}
+
 /** The eight groups of an IPv6 address in canonical form, without a zone. */
 export function ipv6Groups(hostname: string): number[] {
   const [head = "", tail = ""] = hostname.split("::");

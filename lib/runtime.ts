@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { canonicalHostname, ipVersion } from "./address.ts";
+import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
 import { libcMissing } from "./linux/libc.ts";
@@ -136,7 +136,9 @@ export async function resolveHost(
 ): Promise<string> {
   const host = canonicalHostname(hostname);
   if (ipVersion(host) !== undefined) return host;
-  const addresses = (await runtime.resolve(host)).map(canonicalHostname);
+  // The hosts file knows it without a final dot only.
+  const name = isLocalhost(host) ? "localhost" : host;
+  const addresses = (await runtime.resolve(name)).map(canonicalHostname);
   return addresses.find((address) => ipVersion(address) === wanted) ??
     addresses[0]!;
 }

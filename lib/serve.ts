@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { UdpAddress } from "./address.ts";
+import { isLocalhost, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
 import {
   requireBoolean,
@@ -274,7 +274,8 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
   const socket = runtime.open({
-    hostname,
+    // Where a client looks for it first, whatever the order of the hosts file.
+    hostname: isLocalhost(hostname) ? "127.0.0.1" : hostname,
     port,
     maxDatagramBytes,
     isServer: true,

@@ -339,3 +339,12 @@ netTest("the deno engine says that it cannot share a port", () => {
     "'reusePort' needs engine 'linux'",
   );
 });
+
+netTest("a server on localhost is where a client looks for it", async () => {
+  for (const hostname of ["localhost", "localhost.", "LOCALHOST"]) {
+    await using server = serve({ hostname }, echo());
+    assertEquals(server.addr.hostname, "127.0.0.1");
+    const { data } = await request({ hostname, port: server.addr.port }, "x");
+    assertEquals(decode(data), "x");
+  }
+});

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ipVersion, type UdpAddress } from "../address.ts";
+import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import { guardLimits } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
@@ -65,6 +65,7 @@ export async function startWorkers(
 /** The IP address that all workers bind, and whose limits they share. */
 function addressOf({ hostname, port }: ServerPlan): string {
   if (ipVersion(hostname) !== undefined) return hostname;
+  if (isLocalhost(hostname)) return "127.0.0.1";
   try {
     const probe = denoRuntime.open({ hostname, port: 0, maxDatagramBytes: 1 });
     probe.close();
