@@ -225,7 +225,7 @@ class SeriesSender implements Sender {
     this.#unanswered.set(seq, exchange);
     this.#closeOldest();
     try {
-      exchange.start();
+      this.#start(exchange);
     } catch (error) {
       return this.#run.end({ error });
     }
@@ -249,6 +249,17 @@ class SeriesSender implements Sender {
 
   async close(): Promise<void> {
     await Promise.all([...this.#exchanges()].map((one) => one.close()));
+  }
+
+  #start(exchange: Exchange): void {
+    try {
+      exchange.start();
+    } catch (error) {
+      // Perhaps there is no room for one more socket: these are not needed.
+      if (this.#over.size === 0) throw error;
+      while (this.#over.size > 0) this.#closeOne();
+      exchange.start();
+    }
   }
 
   #listenerOf(seq: number): ExchangeListener {
@@ -295,7 +306,13 @@ class SeriesSender implements Sender {
 
   /** Keeps the sockets bounded, by those that have nothing to wait for. */
   #closeOldest(): void {
-    if (this.#unanswered.size + this.#over.size <= MAX_OPEN) return;
+    if (this.#unanswered.size + this.#over.size > MAX_OPEN) {
+      this.#closeOne();
+    }
+  }
+
+  /** Closes the oldest that is over, and keeps what it counted. */
+  #closeOne(): void {
     const [oldest] = this.#over;
     this.#over.delete(oldest!);
     oldest!.close();

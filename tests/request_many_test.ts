@@ -430,3 +430,18 @@ Deno.test("a series of more than one is not sent again unless asked", async () =
     assertEquals(network.sent.length, sent);
   }
 });
+
+Deno.test("requestMany() closes what is answered when there is no room for a socket", async () => {
+  const network = networkWith();
+  const { open } = network.runtime;
+  const runtime = {
+    ...network.runtime,
+    open(options: Parameters<typeof open>[0]) {
+      if (network.sockets.size > 10) throw new Error("Too many open files");
+      return open(options);
+    },
+  };
+  const series = start(network, { count: 50, intervalMs: 20, runtime });
+  await run(network, series);
+  assertEquals(series.summary().received, 50);
+});
