@@ -43,7 +43,11 @@ signalTest("the installed programs run from any folder", async () => {
     ( ${tasks.install.command} ) >/dev/null 2>&1
     cd /
     "$folder/bin/roundtrip-server" --port 0 --count 1 > "$folder/out" 2>&1 &
-    until grep -q listening "$folder/out"; do sleep 0.1; done
+    trap 'kill $! 2>/dev/null || true; rm -rf "$folder"' EXIT
+    for try in $(seq 100); do
+      if grep -q listening "$folder/out"; then break; fi
+      sleep 0.1
+    done
     "$folder/bin/roundtrip-client" "$(sed 's/.* //;q' "$folder/out")" 2>&1`);
   assertEquals(lines, 'Message from Server b"Hello UDP Client"\n');
-});
+}, [new URL("lib/std/import_map.json", ROOT).pathname]);
