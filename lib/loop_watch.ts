@@ -69,9 +69,10 @@ export class LoopWatch<T> {
     flow.at = now;
     if (flow.answers === undefined) {
       if (gapMs > MAX_PAUSE_MS) begin(flow, now);
-      else if (gapMs > flow.longestGapMs) flow.longestGapMs = gapMs;
+      else noteGap(flow, gapMs);
       flow.untilTest--;
       if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return false;
+      if (!isRegular(flow.longGaps)) return false;
       if (this.#kept > MAX_KEPT - flow.mostKept) return false;
       this.#beginTest(flow, now);
     } else if (
@@ -110,6 +111,8 @@ export class LoopWatch<T> {
         since: now,
         at: now,
         longestGapMs: 0,
+        longGaps: [],
+        shortGaps: 0,
         untilTest: FIRST_TEST,
         trust: MIN_TRUST,
         mostKept: MAX_KEPT_FIRST,
@@ -164,6 +167,9 @@ interface Flow<T> {
   at: number;
   /** In a loop of few datagrams, its round-trip time. */
   longestGapMs: number;
+  /** The latest long gaps, and how many shorter ones came since. */
+  longGaps: number[];
+  shortGaps: number;
   /** How many answers until the next test. */
   untilTest: number;
   /** How many answers it gets after it fell silent and came back. */
@@ -180,10 +186,32 @@ interface Flow<T> {
 function begin<T>(flow: Flow<T>, now: number): void {
   flow.since = now;
   flow.longestGapMs = 0;
+  flow.longGaps = [];
   flow.untilTest = FIRST_TEST;
   flow.trust = MIN_TRUST;
 }
 
+function noteGap<T>(flow: Flow<T>, gapMs: number): void {
+  if (gapMs > flow.longestGapMs) flow.longestGapMs = gapMs;
+  if (gapMs > LONG_GAP_MS) {
+    flow.shortGaps = 0;
+    flow.longGaps.push(gapMs);
+    if (flow.longGaps.length > REGULAR_GAPS) flow.longGaps.shift();
+  } else if (++flow.shortGaps > MAX_KEPT_FIRST) flow.longGaps = [];
+}
+
+/**
+ * Whether long gaps are as those of a loop, which are its round-trip time. Where
+ * a port serves one client after another, they are not.
+ */
+function isRegular(longGaps: number[]): boolean {
+  return longGaps.length === 0 ||
+    (longGaps.length === REGULAR_GAPS &&
+      Math.min(...longGaps) > 0.6 * Math.max(...longGaps));
+}
+
+const LONG_GAP_MS = 200;
+const REGULAR_GAPS = 4;
 /** As many peers as are remembered. */
 const MAX_FLOWS = 4096;
 /** After so many answers, and no sooner than so long, comes the first test. */

@@ -9,7 +9,7 @@ import {
   ERROR_ESTIMATE,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import { SimulatedNetwork } from "./simulated_network.ts";
+import { seededRandom, SimulatedNetwork } from "./simulated_network.ts";
 
 const A = { hostname: "198.51.100.1", port: 20001 };
 const B = { hostname: "198.51.100.2", port: 20002 };
@@ -111,8 +111,8 @@ for (const rttMs of [0.1, 0.4, 1, 60, 300, 5000]) {
   }
 }
 
-/** A client on one port; which of its requests were answered, and when. */
-async function steady(everyMs: number, count: number) {
+/** A client on one port; how many of its requests were answered, and late. */
+async function steady(everyMs: number | (() => number), count: number) {
   const network = new SimulatedNetwork(() => {
     network.sent.length = 0;
     return [1];
@@ -140,7 +140,8 @@ async function steady(everyMs: number, count: number) {
     if (sentAt.length === count) return all.resolve();
     socket.send(encode(`${sentAt.length}`), server.addr);
     sentAt.push(network.now);
-    runtime.after(everyMs, send);
+    const waitMs = typeof everyMs === "number" ? everyMs : everyMs();
+    runtime.after(waitMs, send);
   };
   send();
   await network.run(all.promise);
@@ -159,6 +160,19 @@ for (const hertz of [1, 10, 60, 1000, 10_000, 100_000]) {
     assert(late <= 64, `${late} answers were late`);
   });
 }
+
+Deno.test("a port that one client after another uses is answered at once", async () => {
+  for (const seed of [1, 2, 3, 4]) {
+    const random = seededRandom(seed);
+    const { answered, late, refused } = await steady(
+      () => 100 + 8000 * random() ** 2,
+      500,
+    );
+    assertEquals([answered, refused], [500, 0]);
+    // At most one test of the watch in all of it.
+    assert(late <= 10, `${late} answers were late`);
+  }
+});
 
 Deno.test("a client that waits for each answer loses no more than one in a thousand", async () => {
   const network = new SimulatedNetwork(() => [1]);

@@ -167,8 +167,10 @@ function report(
   if (outcomes !== stats.received) {
     faults.push(`${stats.received} received, but ${outcomes} outcomes counted`);
   }
-  // Each good request that was sent again was in flight with too many others.
-  const explained = stats.dropped.overload + stats.dropped.closing;
+  // Each good request that was sent again was in flight with too many others,
+  // or its port had been used so regularly that it might have been a loop.
+  const explained = stats.dropped.overload + stats.dropped.closing +
+    stats.refused.loop;
   if (sum("resent") > explained) {
     faults.push(`${sum("resent")} resent, but ${explained} dropped`);
   }
