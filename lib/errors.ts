@@ -139,33 +139,6 @@ export function requireMs(name: string, value: unknown, min = 0): void {
 }
 
 /**
- * Checks a function among the options.
- *
- * @throws {TypeError} If it is none.
- */
-export function requireFunction(name: string, value: unknown): void {
-  requireType(name, "function", value);
-}
-
-/**
- * Checks a text among the options.
- *
- * @throws {TypeError} If it is none.
- */
-export function requireString(name: string, value: unknown): void {
-  requireType(name, "string", value);
-}
-
-/**
- * Checks a boolean among the options.
- *
- * @throws {TypeError} If it is none.
- */
-export function requireBoolean(name: string, value: unknown): void {
-  requireType(name, "boolean", value);
-}
-
-/**
  * Checks the signal among the options, which may be left out.
  *
  * @throws {TypeError} If it is none.
@@ -175,7 +148,16 @@ export function requireSignal(signal: unknown): void {
   throw new TypeError("'signal' must be an AbortSignal");
 }
 
-function requireType(name: string, type: string, value: unknown): void {
+/**
+ * Checks the type of an option.
+ *
+ * @throws {TypeError} If `value` is of another.
+ */
+export function requireType(
+  name: string,
+  type: "boolean" | "function" | "number" | "string",
+  value: unknown,
+): void {
   const actual = value === null ? "null" : typeof value;
   if (actual === type) return;
   throw new TypeError(

@@ -9,11 +9,10 @@ import { encode } from "./encoding.ts";
 import {
   isPortClosed,
   MAX_MS,
-  requireBoolean,
-  requireFunction,
   requireInteger,
   requireMs,
   requireSignal,
+  requireType,
   TimeoutError,
 } from "./errors.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
@@ -130,7 +129,7 @@ export function planRequest(
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("retries", retries, 0, 100);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
-  requireFunction("match", match);
+  requireType("match", "function", match);
   requireSignal(options.signal);
   const bytes = encode(payload);
   const ends = checkEnds(address, options.localHostname, bytes.length);
@@ -213,7 +212,7 @@ export class Exchange implements Receiver {
       const isReply: unknown = comesFrom(datagram.remoteAddr, target) &&
         match(datagram.data);
       // A promise, of an async function, would always count as true.
-      requireBoolean("match()", isReply);
+      requireType("match()", "boolean", isReply);
       if (!isReply) {
         this.foreign++;
         return;

@@ -5,10 +5,10 @@
  *
  * Payloads say nothing, since a loop may change them. What does is a pause of
  * our own: now and then the answers to a peer that goes on without a pause are
- * kept for a moment. All that circulates in a loop then waits here, and nothing
- * more comes: the answers are dropped, and the loop has ended, however many
- * datagrams were in it. A client goes on: its answers are sent, a little late,
- * and none is lost.
+ * kept for a moment. What circulates in a loop then waits here, and nothing more
+ * comes: the answers are dropped, and the loop has ended. A client goes on: its
+ * answers are sent, a little late, and none is lost. A client that sends only
+ * when it is answered cannot be distinguished from a loop, and loses what waits.
  *
  * @module
  */

@@ -7,12 +7,10 @@
 import { isLocalhost, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
 import {
-  requireBoolean,
-  requireFunction,
   requireInteger,
   requireMs,
   requireSignal,
-  requireString,
+  requireType,
 } from "./errors.ts";
 import {
   checkGuardOptions,
@@ -257,20 +255,20 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
     onRefuse = () => {},
   } = options;
   requireSignal(signal);
-  requireString("hostname", hostname);
+  requireType("hostname", "string", hostname);
   requireInteger("port", port, 0, 65_535);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);
   requireMs("handlerTimeoutMs", handlerTimeoutMs, 1);
-  requireBoolean("reusePort", reusePort);
+  requireType("reusePort", "boolean", reusePort);
   if (maxReplies !== Infinity) {
     requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
   }
   if (guard !== false) checkGuardOptions(guard);
-  requireFunction("handler", handler);
-  requireFunction("onListen", onListen);
-  requireFunction("onError", onError);
-  requireFunction("onRefuse", onRefuse);
+  requireType("handler", "function", handler);
+  requireType("onListen", "function", onListen);
+  requireType("onError", "function", onError);
+  requireType("onRefuse", "function", onRefuse);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
   const socket = runtime.open({
@@ -304,12 +302,6 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
   });
 }
 
-/** An answer that waits to be sent. */
-interface Answer {
-  datagram: Datagram;
-  payload: Uint8Array;
-}
-
 interface ServerOptions {
   handler: Handler;
   onError: NonNullable<ServeOptions["onError"]>;
@@ -327,7 +319,7 @@ class Server implements UdpServer, Receiver {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #options: ServerOptions;
-  readonly #loops: LoopWatch<Answer>;
+  readonly #loops: LoopWatch<{ datagram: Datagram; payload: Uint8Array }>;
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
   readonly #stats: ServerStats = {
     received: 0,
@@ -353,16 +345,11 @@ class Server implements UdpServer, Receiver {
     this.#socket = socket;
     this.#options = options;
     this.#isNoLoop = noLoops.get(options.handler);
-    this.#loops = new LoopWatch<Answer>({
+    this.#loops = new LoopWatch({
       now: () => options.runtime.now(),
       after: (ms, callback) => options.runtime.after(ms, callback),
-      send: (answer) => this.#send(answer.datagram, answer.payload),
-      drop: ({ datagram }) => {
-        this.#atWork--;
-        this.#refuse("loop", { remoteAddr: datagram.remoteAddr });
-        this.#socket.release(datagram);
-        if (this.#draining) this.#closeIfDrained();
-      },
+      send: ({ datagram, payload }) => this.#send(datagram, payload),
+      drop: ({ datagram }) => this.#withhold(datagram, "loop"),
     });
     this.addr = socket.addr;
     const close = () => this.#close();
@@ -446,14 +433,14 @@ class Server implements UdpServer, Receiver {
     this.#stats.replied += count;
     if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
     this.#unsent -= count;
-    if (this.#draining) this.#closeIfDrained();
+    this.#closeIfDrained();
   }
 
   onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
     this.#stats.errors.send += count;
     this.#report(error, { remoteAddr });
     this.#unsent -= count;
-    if (this.#draining) this.#closeIfDrained();
+    this.#closeIfDrained();
   }
 
   onNotice(notice: Error): void {
@@ -531,11 +518,7 @@ class Server implements UdpServer, Receiver {
     const { data, remoteAddr } = datagram;
     const { guard } = this.#options;
     const refusal = guard?.permit(remoteAddr, data, payload);
-    if (refusal !== undefined) {
-      this.#refuse(refusal, { remoteAddr });
-      this.#socket.release(datagram);
-      return this.#done();
-    }
+    if (refusal !== undefined) return this.#withhold(datagram, refusal);
     const isKept = guard !== undefined && !this.#draining &&
       !this.#isNoLoop?.(data) &&
       this.#loops.hasToWait(remoteAddr, datagram.receivedAt);
@@ -552,6 +535,13 @@ class Server implements UdpServer, Receiver {
     this.#atWork--;
     this.#unsent++;
     this.#socket.reply(datagram, payload);
+  }
+
+  /** Sends no answer, though the handler made one. */
+  #withhold(datagram: Datagram, reason: Refusal): void {
+    this.#refuse(reason, { remoteAddr: datagram.remoteAddr });
+    this.#socket.release(datagram);
+    this.#done();
   }
 
   #refuse(reason: Refusal, info: DatagramInfo): void {
@@ -587,11 +577,11 @@ class Server implements UdpServer, Receiver {
   /** A datagram gets no reply. */
   #done(): void {
     this.#atWork--;
-    if (this.#draining) this.#closeIfDrained();
+    this.#closeIfDrained();
   }
 
   #closeIfDrained(): void {
-    if (this.#atWork + this.#unsent === 0) this.#close();
+    if (this.#draining && this.#atWork + this.#unsent === 0) this.#close();
   }
 
   #close(): void {

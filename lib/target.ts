@@ -13,7 +13,7 @@ import {
   type UdpAddress,
   withoutZone,
 } from "./address.ts";
-import { requireInteger, requireString } from "./errors.ts";
+import { requireInteger, requireType } from "./errors.ts";
 import { resolveHost, type Runtime } from "./runtime.ts";
 import { MAX_PAYLOAD, MAX_PAYLOAD_IPV4 } from "./socket.ts";
 
@@ -44,14 +44,14 @@ export function checkEnds(
   payloadBytes: number,
 ): NamedEnds {
   const asked = typeof address === "string" ? parseAddress(address) : address;
-  requireString("hostname", asked?.hostname);
+  requireType("hostname", "string", asked?.hostname);
   requireInteger("port", asked.port, 1, 65_535);
   const target = {
     hostname: canonicalHostname(asked.hostname),
     port: asked.port,
   };
   if (localHostname !== undefined) {
-    requireString("localHostname", localHostname);
+    requireType("localHostname", "string", localHostname);
     localHostname = canonicalHostname(localHostname);
   }
   requireReachable(target, localHostname);

@@ -732,6 +732,25 @@ signalTest(
   },
 );
 
+programTest(
+  "a client whose reader goes away exits by what it measured",
+  async () => {
+    for (const [answers, code] of [[["a"], 0], [[], 1]] as const) {
+      await using p = peer(() => [...answers]);
+      const args = [p.target, "-c", "1000", "-i", "10ms", "-W", "20ms"];
+      await using c = new Program(Deno.execPath(), [
+        "run",
+        "--allow-net",
+        "client.ts",
+        ...args,
+      ]);
+      await c.line();
+      await c.closeStdout();
+      assertEquals((await c.status).code, code);
+    }
+  },
+);
+
 programTest("a reader that goes away ends the program quietly", async () => {
   await using s = await started();
   await s.program.closeStdout();

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { request } from "../lib/request.ts";
 import { echo } from "../lib/responders.ts";
-import { serve, type ServeOptions } from "../lib/serve.ts";
+import { type Handler, serve, type ServeOptions } from "../lib/serve.ts";
 import { UDP_GRO, UDP_SEGMENT } from "../lib/linux/layout.ts";
 import { FakeLibc } from "./fake_libc.ts";
 
@@ -10,8 +10,8 @@ const EPERM = 1, EINTR = 4, EIO = 5, EAGAIN = 11, ENOMEM = 12, EINVAL = 22;
 const EMFILE = 24, EMSGSIZE = 90, EADDRINUSE = 98, ENOBUFS = 105;
 const ECONNREFUSED = 111;
 
-/** An echo server on a fake C library, and the errors that it reports. */
-function started(options: ServeOptions = {}) {
+/** A server, an echo if nothing else is given, on a fake C library, and the errors that it reports. */
+function started(options: ServeOptions = {}, handler: Handler = echo()) {
   const libc = new FakeLibc();
   const errors: string[] = [];
   const server = serve({
@@ -19,7 +19,7 @@ function started(options: ServeOptions = {}) {
     guard: false,
     onError: (error) => void errors.push((error as Error).message),
     ...options,
-  }, echo());
+  }, handler);
   return { libc, server, errors };
 }
 
@@ -231,13 +231,10 @@ Deno.test("a client hears of a closed port at once", async () => {
 });
 
 Deno.test("a reply that fits no datagram is refused as the system would", async () => {
-  const libc = new FakeLibc();
-  const errors: string[] = [];
-  const server = serve({
-    runtime: libc.runtime,
-    guard: false,
-    onError: (error) => void errors.push((error as Error).message),
-  }, (data) => new Uint8Array(data[0] === 0x61 ? 2_000_000 : 1));
+  const { libc, server, errors } = started(
+    {},
+    (data) => new Uint8Array(data[0] === 0x61 ? 2_000_000 : 1),
+  );
   libc.arrive(one("a"), one("b"));
   await idle();
   const { replied, errors: { send } } = server.stats();

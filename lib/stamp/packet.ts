@@ -226,10 +226,12 @@ export function isPlainSender(data: Uint8Array): boolean {
  * and close to its own (T3). Random padding of a TWAMP sender is not.
  */
 export function isReflection(data: Uint8Array): boolean {
-  const packet = decodeReflector(data);
-  if (packet === undefined || viewOf(data).getBigUint64(16) === 0n) {
+  // Of a plain sender, whose packets are most, there is no more to look at.
+  if (data.length < MIN_REPLY_BYTES || viewOf(data).getBigUint64(16) === 0n) {
     return false;
   }
+  const packet = decodeReflector(data);
+  if (packet === undefined) return false;
   const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
   return Math.abs(tookMs) < MAX_REFLECTION_MS;
 }

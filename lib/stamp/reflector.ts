@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { requireBoolean, requireInteger, requireMs } from "../errors.ts";
+import { requireInteger, requireMs, requireType } from "../errors.ts";
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
@@ -108,7 +108,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
     runtime = denoRuntime,
   } = options;
-  requireBoolean("stateless", stateless);
+  requireType("stateless", "boolean", stateless);
   requireInteger("maxSessions", maxSessions, 2, 1_000_000);
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
