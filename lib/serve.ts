@@ -390,18 +390,16 @@ class Server implements UdpServer, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { maxInFlight, maxReplies, guard } = this.#options;
+    const { maxReplies, guard } = this.#options;
     this.#stats.received++;
-    const unsent = this.#unsent;
     if (
-      this.#draining ||
-      this.#stats.replied + this.#atWork + unsent >= maxReplies
+      this.#draining || this.#closed ||
+      this.#stats.replied + this.#atWork + this.#unsent >= maxReplies
     ) {
       this.#stats.dropped.closing++;
       return this.#socket.release(datagram);
     }
-    const held = (this.#socket.copiesReplies ? 0 : unsent) - this.#loops.kept;
-    if (this.#atWork + held >= maxInFlight) {
+    if (this.isFull()) {
       this.#stats.dropped.overload++;
       return this.#socket.release(datagram);
     }
@@ -422,6 +420,12 @@ class Server implements UdpServer, Receiver {
     if (reply instanceof Uint8Array) this.#answer(datagram, reply);
     else if (!isPromiseLike(reply)) this.#respond(datagram, reply, info);
     else this.#whenSettled(datagram, reply, info);
+  }
+
+  isFull(): boolean {
+    const unsent = this.#socket.copiesReplies ? 0 : this.#unsent;
+    const held = this.#atWork + unsent - this.#loops.kept;
+    return held >= this.#options.maxInFlight;
   }
 
   onTooLong(): void {

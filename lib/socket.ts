@@ -37,6 +37,11 @@ export interface Receiver {
    * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
    */
   onDatagram(datagram: Datagram): void;
+  /**
+   * Whether the next datagram would be dropped, since all room is taken. What
+   * only waits for a microtask then settles first.
+   */
+  isFull?(): boolean;
   /** A datagram was longer than `maxDatagramBytes`, and was dropped. */
   onTooLong?(): void;
   /** The system has taken `count` replies to send. */

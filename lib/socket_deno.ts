@@ -5,7 +5,7 @@
  * @module
  */
 import { canonicalHostname, ipVersion, type UdpAddress } from "./address.ts";
-import { bindError } from "./errors.ts";
+import { bindError, isPortClosed } from "./errors.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -23,42 +23,54 @@ import type {
  * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
  */
 export function openDenoSocket(options: OpenOptions): DatagramSocket {
+  if (options.reusePort) {
+    throw new Deno.errors.NotSupported(
+      "Cannot share a port on the deno engine: 'reusePort' needs engine 'linux'",
+    );
+  }
+  return new DenoSocket(bindConn(options), options.maxDatagramBytes);
+}
+
+/** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */
+export function bindConn({ hostname, port }: UdpAddress): Conn {
   if (Deno.listenDatagram === undefined) {
     throw new Deno.errors.NotSupported(
       "Cannot open a UDP socket as Deno.listenDatagram is missing: " +
         `run with --unstable-net, or put "unstable": ["net"] into deno.json`,
     );
   }
-  if (options.reusePort) {
-    throw new Deno.errors.NotSupported(
-      "Cannot share a port on the deno engine: 'reusePort' needs engine 'linux'",
-    );
-  }
-  const { hostname, port } = options;
-  let conn: Deno.DatagramConn;
   try {
-    conn = Deno.listenDatagram({ transport: "udp", hostname, port });
+    return Deno.listenDatagram({ transport: "udp", hostname, port }) as Conn;
   } catch (error) {
     throw bindError(error, { hostname, port });
   }
-  return new DenoSocket(conn, options.maxDatagramBytes);
 }
+
+/** `Deno.DatagramConn` with two methods that it has, but not in its types. */
+export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 
 /** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
 export class DenoSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  /** Deno connects no UDP socket. */
-  readonly isConnected = false;
+  readonly isConnected: boolean;
   readonly copiesReplies = false;
-  readonly #conn: Deno.DatagramConn;
+  readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
   readonly #free: Slot[] = [];
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
 
-  constructor(conn: Deno.DatagramConn, maxDatagramBytes: number) {
+  /**
+   * Takes a bound socket.
+   *
+   * @param conn The socket.
+   * @param maxDatagramBytes Longer datagrams are dropped whole.
+   * @param isConnected Deno itself connects no UDP socket; an engine may.
+   */
+  constructor(conn: Conn, maxDatagramBytes: number, isConnected = false) {
     this.#conn = conn;
+    this.isConnected = isConnected;
     // Deno cuts without a word what does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;
@@ -90,9 +102,9 @@ export class DenoSocket implements DatagramSocket {
       } catch (error) {
         this.#free.push(slot);
         if (this.#closed) return;
-        // A reset is about an earlier send (Windows), most others pass; what
-        // fails over and over with nothing received between is for good.
-        if (++failures >= MAX_RECEIVE_FAILURES) {
+        // A closed port is about an earlier send; most others pass; what fails
+        // over and over with nothing received between is for good.
+        if (!isPortClosed(error) && ++failures >= MAX_RECEIVE_FAILURES) {
           this.close();
           throw error;
         }
@@ -136,11 +148,11 @@ export class DenoSocket implements DatagramSocket {
   }
 
   ref(): void {
-    (this.#conn as Referable).ref();
+    this.#conn.ref();
   }
 
   unref(): void {
-    (this.#conn as Referable).unref();
+    this.#conn.unref();
   }
 
   #newSlot(): Slot {
@@ -206,9 +218,6 @@ interface Slot {
   readonly onSent: () => void;
   readonly onSendError: (error: unknown) => void;
 }
-
-/** Deno has these two on the object, but not in its types. */
-type Referable = Deno.DatagramConn & { ref(): void; unref(): void };
 
 /** Buffers of closed sockets, of the size that was last in use. */
 const spares = new Map<number, Uint8Array<ArrayBuffer>[]>();

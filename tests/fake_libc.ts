@@ -8,6 +8,9 @@ import {
   AF_INET,
   decodeSockaddr,
   encodeSockaddr,
+  EPOLLIN,
+  EPOLLONESHOT,
+  EPOLLOUT,
   findControl,
   HEADER_BYTES,
   HEADER_CONTROL,
@@ -17,12 +20,11 @@ import {
   HEADER_NAME,
   HEADER_NAME_LENGTH,
   IOVEC_LENGTH,
-  POLLIN,
   SOL_UDP,
   UDP_GRO,
   UDP_SEGMENT,
 } from "../lib/linux/layout.ts";
-import type { Libc, Memory } from "../lib/linux/libc.ts";
+import type { EpollEvent, Libc, Memory } from "../lib/linux/libc.ts";
 import { Poller } from "../lib/linux/poller.ts";
 import { LinuxSocket } from "../lib/linux/socket.ts";
 import { denoRuntime, type Runtime } from "../lib/runtime.ts";
@@ -43,7 +45,7 @@ interface Arriving {
 }
 
 const FD = 7;
-const WAKE_FD = 8;
+const EPOLL_FD = 8;
 const BOUND = { hostname: "127.0.0.1", port: 4242 };
 
 export class FakeLibc implements Libc {
@@ -58,23 +60,36 @@ export class FakeLibc implements Libc {
   sends: number[] = [];
   /** Negative errnos with which the next calls of recvmmsg fail. */
   receives: number[] = [];
-  /** What calls return that make and set up a socket; 0 is success. */
-  setUp: Partial<Record<"socket" | "bind" | "connect", number>> = {};
+  /** The time, in milliseconds, which only a test moves on. */
+  now = 0;
+  /** Whether the send buffer has room, for who waits for it. */
+  #hasRoom = true;
   /** Socket options that the kernel does not know. */
   unknownOptions: number[] = [];
   readonly #memories: Memory[] = [];
   #nextAddress = 2 ** 33;
   #errno = 0;
   #inbox: Arriving[] = [];
-  #wakePoll = () => {};
+  /** What is waited for, and who is told. */
+  #armed = 0;
+  #wake = () => {};
 
   /** A runtime whose sockets are made by this library. */
   get runtime(): Runtime {
-    const poller = new Poller(this);
+    const close = (fd: number) => ({ fd, close: () => this.closed.push(fd) });
+    const poller = new Poller(this, close);
+    const bound = { ...close(FD), family: AF_INET };
     return {
       ...denoRuntime,
-      open: (options) => new LinuxSocket(options, this, poller),
+      open: (options) =>
+        new LinuxSocket(bound, options, this, poller, () => this.now),
     };
+  }
+
+  /** Whether who waits for room in the send buffer waits in vain. */
+  set hasRoom(hasRoom: boolean) {
+    this.#hasRoom = hasRoom;
+    this.#wake();
   }
 
   /** Datagrams come, as one receive; those of one message are coalesced. */
@@ -86,7 +101,7 @@ export class FakeLibc implements Libc {
         segmentBytes: payloads.length > 1 ? payloads[0]!.length : 0,
       });
     }
-    this.#wakePoll();
+    this.#wake();
   }
 
   allocate(bytes: number): Memory {
@@ -106,15 +121,19 @@ export class FakeLibc implements Libc {
   }
 
   socket(): number {
-    return this.#result(this.setUp.socket ?? FD);
+    return FD;
   }
 
   bind(): number {
-    return this.#result(this.setUp.bind ?? 0);
+    return 0;
   }
 
   connect(): number {
-    return this.#result(this.setUp.connect ?? 0);
+    return 0;
+  }
+
+  getsockopt(): number {
+    return 0;
   }
 
   getsockname(_fd: number, name: Memory): number {
@@ -144,28 +163,47 @@ export class FakeLibc implements Libc {
     return result;
   }
 
-  poll(fds: Memory, count: number): Promise<number> {
+  ppoll(): number {
+    return this.#inbox.length > 0 ? 1 : 0;
+  }
+
+  epollCreate(): number {
+    return EPOLL_FD;
+  }
+
+  epollControl(_epoll: number, _op: number, _fd: number, event: Memory) {
+    this.#armed = event.u32[0]! & ~EPOLLONESHOT;
+    this.#wake();
+    return 0;
+  }
+
+  epollWait(): Promise<EpollEvent[]> {
     return new Promise((resolve) => {
-      this.#wakePoll = () => {
-        for (let i = 0; i < count; i++) {
-          const isReady = fds.u32[2 * i] === FD && this.#inbox.length > 0;
-          fds.u32[2 * i + 1] = POLLIN | (isReady ? POLLIN << 16 : 0);
-        }
-        this.#wakePoll = () => {};
-        resolve(1);
+      this.#wake = () => {
+        const isReadable = this.#inbox.length > 0 || this.receives.length > 0;
+        const ready = (isReadable ? EPOLLIN : 0) |
+          (this.#hasRoom ? EPOLLOUT : 0);
+        const events = this.#armed & ready;
+        if (events === 0) return;
+        this.#armed = 0;
+        this.#wake = () => {};
+        // As by a thread, not before the event loop has a turn.
+        setImmediate(() => resolve([{ fd: FD, events }]));
       };
-      if (this.#inbox.length > 0 || this.receives.length > 0) this.#wakePoll();
+      this.#wake();
     });
   }
 
-  eventfd(): number {
-    return WAKE_FD;
+  threadMs(): number {
+    return 0;
   }
 
-  readCounter(): void {}
+  interfaceIndex(): number {
+    return 0;
+  }
 
-  writeCounter(): void {
-    this.#wakePoll();
+  dup(_from: number, to: number): number {
+    return to;
   }
 
   close(fd: number): number {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decode, encode } from "../lib/encoding.ts";
 import type { Datagram, Receiver } from "../lib/socket.ts";
-import { DenoSocket } from "../lib/socket_deno.ts";
+import { type Conn, DenoSocket } from "../lib/socket_deno.ts";
 
 type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
 
@@ -68,7 +68,7 @@ async function settled(): Promise<void> {
 /** A socket that keeps what it reports. */
 function start(conn: FakeConn, maxDatagramBytes = 10) {
   const socket = new DenoSocket(
-    conn as unknown as Deno.DatagramConn,
+    conn as unknown as Conn,
     maxDatagramBytes,
   );
   const got: Datagram[] = [];

@@ -40,6 +40,8 @@ export class ReceiveBatch {
     [];
   readonly #bufferBytes: number;
   readonly #addresses = new AddressCache();
+  /** How many messages the kernel has written to since it was prepared. */
+  #used: number;
 
   /**
    * Lays out a batch.
@@ -63,6 +65,7 @@ export class ReceiveBatch {
       ? libc.allocate(size * CONTROL_BYTES)
       : undefined;
     this.#bufferBytes = bufferBytes;
+    this.#used = size;
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
       const at = i * HEADER_BYTES;
@@ -81,14 +84,26 @@ export class ReceiveBatch {
     }
   }
 
-  /** The kernel writes how much it used: says again how much there is. */
+  /** Makes all ready to be received into; to be called before each receive. */
   prepare(): void {
     const words = this.headers.u32;
     const control = this.#controls === undefined ? 0 : CONTROL_BYTES;
-    for (let at = 0; at < words.length; at += HEADER_BYTES / 4) {
+    // The kernel writes how much it used: this says again how much there is.
+    for (let i = 0; i < this.#used; i++) {
+      const at = i * HEADER_BYTES / 4;
       words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
       words[at + HEADER_CONTROL_LENGTH / 4] = control;
     }
+    this.#used = 0;
+    // Who was handed a buffer may have transferred it at any time since.
+    for (let i = 0; i < this.#buffers.length; i++) {
+      if (this.#buffers[i]!.u8.length === 0) this.retire(i);
+    }
+  }
+
+  /** Says how many messages were received. */
+  received(count: number): void {
+    this.#used = count;
   }
 
   /** Gives a message another buffer; its old one stays with who has it. */
@@ -122,8 +137,8 @@ export class ReceiveBatch {
   }
 
   /** What a message was received into. */
-  buffer(message: number): ArrayBuffer {
-    return this.#buffers[message]!.u8.buffer;
+  buffer(message: number): Memory {
+    return this.#buffers[message]!;
   }
 
   /** The views of one size into a message's buffer, kept to be used again. */
@@ -163,10 +178,15 @@ export class ReceiveBatch {
   }
 }
 
-/** Headers and a copy of the payloads for one sendmmsg. */
+/**
+ * Headers for one sendmmsg, and the payloads: copies, or where they were
+ * received.
+ */
 export class SendBatch {
-  /** How many messages are queued. */
+  /** How many messages are queued, those that were sent included. */
   count = 0;
+  /** The first message that was not sent. */
+  first = 0;
   readonly headers: Memory;
   /** Whether the kernel may be asked to cut messages (UDP_SEGMENT). */
   segments: boolean;
@@ -180,10 +200,14 @@ export class SendBatch {
   readonly #datagrams: number[] = [];
   readonly #sizes: number[] = [];
   readonly #starts: number[] = [];
+  /** Of each: in which received message its payload still is; -1 for none. */
+  readonly #placed: number[] = [];
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
   #lastBytes = 0;
+  /** Where the last one's payload ends in memory. */
+  #end = 0;
 
   /**
    * Lays out a batch.
@@ -234,7 +258,7 @@ export class SendBatch {
     return this.#names.u8.subarray(start, start + NAME_BYTES);
   }
 
-  /** Where {@linkcode nextName} is in memory. */
+  /** Where {@linkcode SendBatch.nextName} is in memory. */
   get nextNamePointer(): number {
     return this.#names.address + this.count * NAME_BYTES;
   }
@@ -249,12 +273,16 @@ export class SendBatch {
     return this.#datagrams[message]!;
   }
 
+  /** In which received message the payload still is; -1 if it is a copy. */
+  placeOf(message: number): number {
+    return this.#placed[message]!;
+  }
+
   /**
-   * Queues a message.
+   * Queues a message whose payload is copied.
    *
-   * @param payload The bytes, which are copied.
-   * @param name Where the address is in memory; not looked at if it has no
-   * length, as on a connected socket.
+   * @param payload The bytes.
+   * @param name Where the address is in memory.
    * @param nameLength The length of the address.
    * @param to The same address.
    * @param source Which received message it answers; -1 for none.
@@ -266,51 +294,102 @@ export class SendBatch {
     to: UdpAddress,
     source = -1,
   ): void {
-    const message = this.count++;
-    const at = message * HEADER_BYTES;
     const start = this.#used;
     this.#payloads.u8.set(payload, start);
     this.#used += payload.length;
+    const address = this.#payloads.address + start;
+    this.#add(address, payload.length, name, nameLength, to, source);
+    this.#placed[this.count - 1] = -1;
+  }
+
+  /**
+   * Queues a message whose payload stays where it was received.
+   *
+   * @param address Where the payload is in memory.
+   * @param length How many bytes it has.
+   * @param name Where the address is in memory.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param source Which received message it answers and is in.
+   */
+  addInPlace(
+    address: number,
+    length: number,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    source: number,
+  ): void {
+    this.#add(address, length, name, nameLength, to, source);
+    this.#placed[this.count - 1] = source;
+  }
+
+  #add(
+    address: number,
+    length: number,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    source: number,
+  ): void {
+    const message = this.count++;
+    const at = message * HEADER_BYTES;
     const { u32 } = this.headers;
-    setPointer(u32, at + HEADER_NAME, nameLength === 0 ? 0 : name);
+    setPointer(u32, at + HEADER_NAME, name);
     u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
     setPointer(u32, at + HEADER_CONTROL, 0);
     u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
-    this.#setBytes(message, this.#payloads.address + start, payload.length);
+    this.#setBytes(message, address, length);
     this.#to[message] = to;
     this.#datagrams[message] = 1;
-    this.#sizes[message] = payload.length;
-    this.#starts[message] = start;
-    this.#source = payload.length === 0 ? -1 : source;
-    this.#lastBytes = payload.length;
+    this.#sizes[message] = length;
+    this.#starts[message] = address;
+    this.#source = length === 0 ? -1 : source;
+    this.#lastBytes = length;
+    this.#end = address + length;
   }
 
   /**
    * Adds a datagram to the last message, for the kernel to cut into datagrams
    * of one size; only the last one may be shorter.
    *
+   * @param payload The bytes, which are copied if the last message's are.
+   * @param address Where they are in memory; 0 if they have to be copied.
+   * @param source Which received message it answers.
+   * @param to Where it is sent.
    * @returns Whether it could be added; else it needs a message of its own.
    */
-  extend(payload: Uint8Array, source: number, to: UdpAddress): boolean {
+  extend(
+    payload: Uint8Array,
+    address: number,
+    source: number,
+    to: UdpAddress,
+  ): boolean {
     const message = this.count - 1;
     const { length } = payload;
+    if (source !== this.#source || message < this.first) return false;
+    const size = this.#sizes[message]!;
     if (
-      !this.segments || source !== this.#source || message < 0 ||
-      length === 0 || length > this.#sizes[message]! ||
-      this.#lastBytes !== this.#sizes[message] || this.#to[message] !== to ||
+      !this.segments || length === 0 || length > size ||
+      this.#lastBytes !== size || this.#to[message] !== to ||
       this.#datagrams[message]! >= MAX_SEGMENTS ||
-      this.#used - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
+      this.#end - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
     ) return false;
-    const payloads = this.#payloads.u8;
-    const used = this.#used;
-    // For a few bytes the call of set() takes longer than the copy.
-    if (length <= SMALL_BYTES) {
-      for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
-    } else payloads.set(payload, used);
-    this.#used = used + length;
+    if (this.#placed[message] !== -1) {
+      if (address !== this.#end) return false;
+    } else if (this.hasBytes(length)) {
+      const payloads = this.#payloads.u8;
+      const used = this.#used;
+      // For a few bytes the call of set() takes longer than the copy.
+      if (length <= SMALL_BYTES) {
+        for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
+      } else payloads.set(payload, used);
+      this.#used = used + length;
+    } else return false;
+    this.#end += length;
     this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
     if (++this.#datagrams[message]! === 2) {
-      this.addControl(segmentControl(this.#sizes[message]!));
+      this.addControl(segmentControl(size));
     }
     this.#lastBytes = length;
     return true;
@@ -334,7 +413,7 @@ export class SendBatch {
     const size = this.#sizes[message]!;
     const at = message * IOVEC_BYTES;
     const bytes = this.#iovecs.u32[(at + IOVEC_LENGTH) / 4]!;
-    const start = this.#payloads.address + this.#starts[message]!;
+    const start = this.#starts[message]!;
     // The control message that has the kernel cut is the last one.
     const { u32 } = this.headers;
     const header = message * HEADER_BYTES;
@@ -345,9 +424,18 @@ export class SendBatch {
     }
   }
 
+  /** Leaves out a message's control messages; returns whether it had some. */
+  dropControls(message: number): boolean {
+    const word = (message * HEADER_BYTES + HEADER_CONTROL_LENGTH) / 4;
+    const { u32 } = this.headers;
+    if (u32[word] === 0) return false;
+    u32[word] = 0;
+    return true;
+  }
+
   /** Empties the batch. */
   clear(): void {
-    this.count = 0;
+    this.count = this.first = 0;
     this.#used = 0;
     this.#source = -1;
   }

@@ -8,6 +8,8 @@
 export const EINTR = 4;
 /** A network device failed, for instance to cut a message into segments. */
 export const EIO = 5;
+/** There is no such descriptor. */
+export const EBADF = 9;
 /** The call would have to wait. */
 export const EAGAIN = 11;
 /** An argument is not understood, for instance by an older kernel. */
@@ -33,6 +35,7 @@ const ERRORS: Record<
 > = {
   1: ["EPERM", Deno.errors.PermissionDenied, "Operation not permitted"],
   5: ["EIO", Error, "Input/output error"],
+  9: ["EBADF", Deno.errors.BadResource, "Bad file descriptor"],
   11: ["EAGAIN", Deno.errors.WouldBlock, "Resource temporarily unavailable"],
   12: ["ENOMEM", Error, "Cannot allocate memory"],
   13: ["EACCES", Deno.errors.PermissionDenied, "Permission denied"],

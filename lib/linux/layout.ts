@@ -159,28 +159,44 @@ export const CONTROL_BYTES = 64;
 export const SEGMENT_CONTROL_BYTES = 24;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
 export const POLLFD_BYTES = 8;
+/** struct timespec: seconds and nanoseconds, 8 bytes each. */
+export const TIMESPEC_BYTES = 16;
 export const POLLIN = 1;
+
+/**
+ * struct epoll_event in words of 32 bits: `events`, and where `data` begins. On
+ * x86-64 it is packed.
+ */
+export const EPOLL_EVENT_WORDS: number = Deno.build.arch === "x86_64" ? 3 : 4;
+export const EPOLL_DATA_WORD: number = EPOLL_EVENT_WORDS - 2;
+export const MAX_EPOLL_EVENTS = 16;
+export const EPOLL_CLOEXEC = 0o2000000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+export const EPOLLIN = 1;
+export const EPOLLOUT = 4;
+/** A descriptor is reported once, and then to be armed again. */
+export const EPOLLONESHOT = 0x40000000;
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
-export const EFD_CLOEXEC = 0o2000000;
-export const EFD_NONBLOCK = 0o4000;
 export const SOL_SOCKET = 1;
+export const SO_TYPE = 3;
+export const SO_ERROR = 4;
 export const SO_BROADCAST = 6;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
-export const SO_RCVTIMEO = 20;
 export const IPPROTO_IP = 0;
 export const IP_PKTINFO = 8;
 export const IPPROTO_IPV6 = 41;
-export const IPV6_V6ONLY = 26;
 export const IPV6_RECVPKTINFO = 49;
 export const IPV6_PKTINFO = 50;
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 export const MSG_DONTWAIT = 0x40;
-export const MSG_WAITFORONE = 0x10000;

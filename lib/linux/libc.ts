@@ -8,6 +8,13 @@
  * @module
  */
 
+import { EBADF } from "./errno.ts";
+import {
+  EPOLL_DATA_WORD,
+  EPOLL_EVENT_WORDS,
+  MAX_EPOLL_EVENTS,
+} from "./layout.ts";
+
 /** Memory that the kernel reads and writes. */
 export interface Memory {
   readonly u8: Uint8Array<ArrayBuffer>;
@@ -22,7 +29,10 @@ export interface Memory {
  * in its place.
  */
 export interface Libc {
-  /** Zeroed memory, which stays where it is for as long as the object lives. */
+  /**
+   * Zeroed memory for calls that are over when they return. It stays where it
+   * is for as long as the object lives, unless a script detaches its buffer.
+   */
   allocate(bytes: number): Memory;
   /** The error number of the call before. */
   errno(): number;
@@ -30,6 +40,13 @@ export interface Libc {
   bind(fd: number, name: Memory, length: number): number;
   connect(fd: number, name: Memory, length: number): number;
   getsockname(fd: number, name: Memory, length: Memory): number;
+  getsockopt(
+    fd: number,
+    level: number,
+    option: number,
+    value: Memory,
+    length: Memory,
+  ): number;
   setsockopt(
     fd: number,
     level: number,
@@ -39,15 +56,35 @@ export interface Libc {
   ): number;
   recvmmsg(fd: number, headers: Memory, count: number, flags: number): number;
   /** Sends the messages whose headers begin `offset` bytes into `headers`. */
-  sendmmsg(fd: number, headers: Memory, offset: number, count: number): number;
-  /** On a thread of its own. */
-  poll(fds: Memory, count: number, timeoutMs: number): Promise<number>;
-  eventfd(initial: number, flags: number): number;
-  /** Reads 8 bytes, which is what an eventfd has. */
-  readCounter(fd: number, counter: Memory): void;
-  /** Writes 8 bytes. */
-  writeCounter(fd: number, counter: Memory): void;
+  sendmmsg(
+    fd: number,
+    headers: Memory,
+    offset: number,
+    count: number,
+    flags: number,
+  ): number;
+  /** Waits in this thread, at most so long as `timeout`, a struct timespec. */
+  ppoll(fds: Memory, count: number, timeout: Memory): number;
+  epollCreate(flags: number): number;
+  epollControl(epoll: number, op: number, fd: number, event: Memory): number;
+  /**
+   * Waits on a thread of Deno's pool, in memory that is not the script's, since
+   * the thread may outlive it; gives what has come up.
+   */
+  epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
+  /** The processor time of this thread, in milliseconds. */
+  threadMs(): number;
+  /** The index of a network interface; 0 if there is none of this name. */
+  interfaceIndex(name: string): number;
+  /** Makes `to` another descriptor of what `from` is one of. */
+  dup(from: number, to: number): number;
   close(fd: number): number;
+}
+
+/** What has come up for a descriptor, as bits such as EPOLLIN. */
+export interface EpollEvent {
+  fd: number;
+  events: number;
 }
 
 /** Why the C library cannot be used here; undefined if it can. */
@@ -62,12 +99,31 @@ export function libcMissing(): string | undefined {
     return "it needs permission to use FFI: run with --allow-ffi";
   }
   try {
-    loadLibc();
+    return (whatIsRefused ??= refused(loadLibc())) || undefined;
   } catch (error) {
     return `it needs the C library: ${(error as Error).message}`;
   }
 }
 
+/** What a sandbox refuses of what the engine calls; "" for nothing. */
+function refused(libc: Libc): string {
+  const nothing = libc.allocate(8);
+  const calls: Array<[string, () => number]> = [
+    ["recvmmsg", () => libc.recvmmsg(-1, nothing, 0, 0)],
+    ["sendmmsg", () => libc.sendmmsg(-1, nothing, 0, 0, 0)],
+    ["ppoll", () => libc.ppoll(nothing, 0, libc.allocate(16))],
+    ["epoll_ctl", () => libc.epollControl(-1, 0, -1, libc.allocate(16))],
+  ];
+  for (const [name, call] of calls) {
+    // What is allowed says that -1 is no descriptor.
+    if (call() < 0 && libc.errno() !== EBADF) {
+      return `the system refuses ${name} (os error ${libc.errno()})`;
+    }
+  }
+  return "";
+}
+
+let whatIsRefused: string | undefined;
 let loaded: Libc | undefined;
 
 /** The C library of this system, loaded once. */
@@ -83,8 +139,8 @@ class KernelMemory implements Memory {
 
   constructor(bytes: number) {
     // Safety: an ArrayBuffer stays where it is and lives as long as this
-    // object; a small typed array made by its length lives on V8's heap, and
-    // can move.
+    // object, unless it is detached, which who hands it out looks for; a small
+    // typed array made by its length lives on V8's heap, and can move.
     const buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
     this.u8 = new Uint8Array(buffer);
     this.u32 = new Uint32Array(buffer);
@@ -99,6 +155,21 @@ function bindLibc(): Libc {
   // Nothing that sets errno runs between a call and the read of it.
   const errno = new Deno.UnsafePointerView(symbols.errnoPlace()!);
   const pointer = (memory: Memory) => (memory as KernelMemory).pointer;
+  const time = new KernelMemory(16);
+  const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
+  // Safety: never freed, since a thread may write into it at any time, also
+  // when the worker that asked for it is gone.
+  const events = symbols.calloc(
+    BigInt(MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS),
+    4n,
+  );
+  if (events === null) throw new Error("out of memory");
+  const found = new Uint32Array(
+    Deno.UnsafePointerView.getArrayBuffer(
+      events,
+      4 * MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS,
+    ),
+  );
   return {
     allocate: (bytes) => new KernelMemory(bytes),
     errno: () => errno.getInt32(),
@@ -107,22 +178,44 @@ function bindLibc(): Libc {
     connect: (fd, name, length) => symbols.connect(fd, pointer(name), length),
     getsockname: (fd, name, length) =>
       symbols.getsockname(fd, pointer(name), pointer(length)),
+    getsockopt: (fd, level, option, value, length) =>
+      symbols.getsockopt(fd, level, option, pointer(value), pointer(length)),
     setsockopt: (fd, level, option, value, length) =>
       symbols.setsockopt(fd, level, option, pointer(value), length),
     recvmmsg: (fd, headers, count, flags) =>
       symbols.recvmmsg(fd, pointer(headers), count, flags, null),
-    sendmmsg: (fd, headers, offset, count) => {
+    sendmmsg: (fd, headers, offset, count, flags) => {
       const first = offset === 0
         ? pointer(headers)
         : Deno.UnsafePointer.create(BigInt(headers.address + offset));
-      return symbols.sendmmsg(fd, first, count, 0);
+      return symbols.sendmmsg(fd, first, count, flags);
     },
-    // Safety: the caller keeps `fds`, which the thread uses until it is done.
-    poll: (fds, count, timeoutMs) =>
-      symbols.poll(pointer(fds), BigInt(count), timeoutMs),
-    eventfd: symbols.eventfd,
-    readCounter: (fd, counter) => void symbols.read(fd, pointer(counter), 8n),
-    writeCounter: (fd, counter) => void symbols.write(fd, pointer(counter), 8n),
+    ppoll: (fds, count, timeout) =>
+      symbols.ppoll(pointer(fds), BigInt(count), pointer(timeout), null),
+    epollCreate: symbols.epoll_create1,
+    epollControl: (epoll, op, fd, event) =>
+      symbols.epoll_ctl(epoll, op, fd, pointer(event)),
+    epollWait: async (epoll, timeoutMs) => {
+      const count = await symbols.epoll_wait(
+        epoll,
+        events,
+        MAX_EPOLL_EVENTS,
+        timeoutMs,
+      );
+      return Array.from(
+        { length: Math.max(count, 0) },
+        (_, i) => ({
+          fd: found[i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]!,
+          events: found[i * EPOLL_EVENT_WORDS]!,
+        }),
+      );
+    },
+    threadMs: () => {
+      symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
+      return time.u32[0]! * 1000 + time.u32[2]! / 1e6;
+    },
+    interfaceIndex: (name) => symbols.if_nametoindex(cString(name)),
+    dup: (from, to) => symbols.dup3(from, to, O_CLOEXEC),
     close: symbols.close,
   };
 }
@@ -135,6 +228,9 @@ function openLibrary() {
   }
 }
 
+const CLOCK_THREAD_CPUTIME_ID = 3;
+const O_CLOEXEC = 0o2000000;
+
 const SYMBOLS = {
   // int socket(int domain, int type, int protocol)
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
@@ -144,6 +240,11 @@ const SYMBOLS = {
   connect: { parameters: ["i32", "pointer", "u32"], result: "i32" },
   // int getsockname(int fd, struct sockaddr *, socklen_t *)
   getsockname: { parameters: ["i32", "pointer", "pointer"], result: "i32" },
+  // int getsockopt(int fd, int level, int name, void *, socklen_t *)
+  getsockopt: {
+    parameters: ["i32", "i32", "i32", "pointer", "pointer"],
+    result: "i32",
+  },
   // int setsockopt(int fd, int level, int name, const void *, socklen_t)
   setsockopt: {
     parameters: ["i32", "i32", "i32", "pointer", "u32"],
@@ -156,18 +257,29 @@ const SYMBOLS = {
   },
   // int sendmmsg(int fd, struct mmsghdr *, unsigned, int)
   sendmmsg: { parameters: ["i32", "pointer", "u32", "i32"], result: "i32" },
-  // int poll(struct pollfd *, nfds_t, int): on a thread of Deno's pool
-  poll: {
-    parameters: ["pointer", "u64", "i32"],
+  // int ppoll(struct pollfd *, nfds_t, const struct timespec *, sigset_t *)
+  ppoll: {
+    parameters: ["pointer", "u64", "pointer", "pointer"],
+    result: "i32",
+  },
+  // int epoll_create1(int)
+  epoll_create1: { parameters: ["i32"], result: "i32" },
+  // int epoll_ctl(int epoll, int op, int fd, struct epoll_event *)
+  epoll_ctl: { parameters: ["i32", "i32", "i32", "pointer"], result: "i32" },
+  // int epoll_wait(int, struct epoll_event *, int, int): on Deno's pool
+  epoll_wait: {
+    parameters: ["i32", "pointer", "i32", "i32"],
     result: "i32",
     nonblocking: true,
   },
-  // int eventfd(unsigned, int)
-  eventfd: { parameters: ["u32", "i32"], result: "i32" },
-  // ssize_t read(int fd, void *, size_t)
-  read: { parameters: ["i32", "pointer", "u64"], result: "i64" },
-  // ssize_t write(int fd, const void *, size_t)
-  write: { parameters: ["i32", "pointer", "u64"], result: "i64" },
+  // int clock_gettime(clockid_t, struct timespec *)
+  clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  // void *calloc(size_t, size_t)
+  calloc: { parameters: ["usize", "usize"], result: "pointer" },
+  // unsigned if_nametoindex(const char *)
+  if_nametoindex: { parameters: ["buffer"], result: "u32" },
+  // int dup3(int from, int to, int flags)
+  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
   // int close(int fd)
   close: { parameters: ["i32"], result: "i32" },
   // int *__errno_location(void)

@@ -1,69 +1,215 @@
 /**
- * One thread of Deno's pool that polls for all sockets with nothing to do: the
- * pool is small, and clients have many sockets.
+ * Waits for sockets with nothing to do: one thread of Deno's pool, in one
+ * epoll_wait, for all of them.
  *
  * @module
  */
-import { EFD_CLOEXEC, EFD_NONBLOCK, POLLFD_BYTES, POLLIN } from "./layout.ts";
+import type { Descriptor } from "./descriptor.ts";
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLL_DATA_WORD,
+  EPOLLIN,
+  EPOLLONESHOT,
+  EPOLLOUT,
+} from "./layout.ts";
+import { errorOf } from "./errno.ts";
 import type { Libc, Memory } from "./libc.ts";
 
-/** Waits until there is something to receive, for any number of sockets. */
+/**
+ * The waits of all sockets of a thread. A descriptor that is armed while the
+ * wait is under way joins it, and one that is closed leaves it, both by the
+ * system's doing.
+ */
 export class Poller {
   readonly #libc: Libc;
-  readonly #waiting = new Map<number, () => void>();
-  readonly #wakeFd: number;
-  readonly #counter: Memory;
-  /** The poll under way, and of what; there is none while nothing waits. */
-  #poll: Promise<unknown> | undefined;
-  #polled: number[] = [];
+  readonly #own: (fd: number) => Descriptor;
+  readonly #event: Memory;
+  readonly #sockets = new Map<number, Waiter>();
+  #epoll: Descriptor | undefined;
+  /** The wait under way. */
+  #wait: Promise<void> | undefined;
+  /** The timer that lets the process end if nothing else keeps it alive. */
+  #gap: number | undefined;
+  #gapAt = 0;
 
-  constructor(libc: Libc) {
+  /**
+   * Makes a poller; opens nothing.
+   *
+   * @param libc The C library.
+   * @param own Has Deno own the descriptor of the epoll instance.
+   */
+  constructor(libc: Libc, own: (fd: number) => Descriptor) {
     this.#libc = libc;
-    this.#counter = libc.allocate(8);
-    this.#wakeFd = libc.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    this.#own = own;
+    this.#event = libc.allocate(16);
   }
 
-  /** Until there is something to receive, or the wait is cancelled. */
-  readable(fd: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.set(fd, resolve);
-      if (this.#poll === undefined) this.#pollAll();
-      else this.#wake();
+  /**
+   * Takes a socket in. It is watched only while it is waited for, since each
+   * datagram costs more where somebody watches.
+   *
+   * @param fd Its descriptor.
+   * @param keepsAlive Whether a wait for it keeps the process alive.
+   */
+  add(fd: number, keepsAlive: () => boolean): void {
+    this.#epoll ??= this.#own(this.#check(
+      this.#libc.epollCreate(EPOLL_CLOEXEC),
+    ));
+    this.#sockets.set(fd, {
+      keepsAlive,
+      isWatched: false,
+      onReadable: undefined,
+      onWritable: undefined,
     });
   }
 
-  /** Ends a wait; resolves when the descriptor is in no poll any more. */
-  async cancel(fd: number): Promise<void> {
-    this.#waiting.get(fd)?.();
-    this.#waiting.delete(fd);
-    if (!this.#polled.includes(fd)) return;
-    this.#wake();
-    await this.#poll;
+  /** Until there is something to receive, or the wait is ended. */
+  readable(fd: number): Promise<void> {
+    return new Promise((resolve) => {
+      const socket = this.#sockets.get(fd);
+      if (socket === undefined) return resolve();
+      socket.onReadable = resolve;
+      this.#arm(fd, socket);
+    });
   }
 
-  async #pollAll(): Promise<void> {
-    while (this.#waiting.size > 0) {
-      const fds = [this.#wakeFd, ...this.#waiting.keys()];
-      const pollfds = this.#libc.allocate(fds.length * POLLFD_BYTES);
-      fds.forEach((fd, i) => pollfds.u32.set([fd, POLLIN], 2 * i));
-      // Safety: `pollfds` is used after the call, so it outlives the call.
-      this.#poll = this.#libc.poll(pollfds, fds.length, -1);
-      this.#polled = fds;
-      await this.#poll;
-      this.#polled = [];
-      this.#libc.readCounter(this.#wakeFd, this.#counter);
-      fds.forEach((fd, i) => {
-        const isReady = pollfds.u32[2 * i + 1]! >>> 16 !== 0;
-        if (!isReady || i === 0) return;
-        this.#waiting.get(fd)?.();
-        this.#waiting.delete(fd);
-      });
+  /** Until the send buffer has room, or the wait is ended. */
+  writable(fd: number): Promise<void> {
+    return new Promise((resolve) => {
+      const socket = this.#sockets.get(fd);
+      if (socket === undefined) return resolve();
+      socket.onWritable = resolve;
+      this.#arm(fd, socket);
+    });
+  }
+
+  /** Ends the waits for a socket, and has the thread look at all anew. */
+  wake(fd: number): void {
+    const socket = this.#sockets.get(fd);
+    if (socket === undefined) return;
+    end(socket, EPOLLIN | EPOLLOUT);
+    // Room to send is there nearly always, which is reported at once.
+    if (this.#wait !== undefined) this.#watch(fd, socket, EPOLLOUT);
+  }
+
+  /** Whether the process is kept alive has changed for a socket. */
+  refresh(fd: number): void {
+    const socket = this.#sockets.get(fd);
+    if (socket === undefined) return;
+    if (!socket.keepsAlive()) this.wake(fd);
+    else if (this.#gap !== undefined) Deno.refTimer(this.#gap);
+  }
+
+  /** Lets a socket go, which must stay open until the promise resolves. */
+  async remove(fd: number): Promise<void> {
+    const socket = this.#sockets.get(fd);
+    if (socket === undefined) return;
+    this.wake(fd);
+    // The thread must not be left waiting for nothing.
+    const others = [...this.#sockets.values()].some(isWaiting);
+    if (!others) await this.#wait;
+    if (socket.isWatched) this.#control(EPOLL_CTL_DEL, fd, 0);
+    this.#sockets.delete(fd);
+    if (this.#sockets.size > 0) return;
+    this.#epoll?.close();
+    this.#epoll = undefined;
+  }
+
+  #arm(fd: number, socket: Waiter): void {
+    const { onReadable, onWritable } = socket;
+    const events = (onReadable ? EPOLLIN : 0) | (onWritable ? EPOLLOUT : 0);
+    this.#watch(fd, socket, events);
+    this.#wait ??= this.#waitForAll();
+  }
+
+  async #waitForAll(): Promise<void> {
+    const waiting = () => [...this.#sockets.values()].filter(isWaiting);
+    for (let all = waiting(); all.length > 0; all = waiting()) {
+      const isAlive = all.some(({ keepsAlive }) => keepsAlive());
+      const waitMs = isAlive ? MAX_WAIT_MS : UNREF_WAIT_MS;
+      const { fd: epoll } = this.#epoll!;
+      for (const { fd, events } of await this.#libc.epollWait(epoll, waitMs)) {
+        const socket = this.#sockets.get(fd);
+        if (socket === undefined) continue;
+        this.#control(EPOLL_CTL_DEL, fd, 0);
+        socket.isWatched = false;
+        end(socket, events);
+        if (isWaiting(socket)) this.#arm(fd, socket);
+      }
+      if (!isAlive) await this.#letEnd();
     }
-    this.#poll = undefined;
+    // At once, not when the promise has resolved: who was just told that there
+    // is something may wait for more by then.
+    this.#wait = undefined;
   }
 
-  #wake(): void {
-    this.#counter.u32.set([1, 0]);
-    this.#libc.writeCounter(this.#wakeFd, this.#counter);
+  /** A moment in which nothing of ours keeps the process alive, now and then. */
+  async #letEnd(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#gapAt < UNREF_WAIT_MS / 2) return;
+    await new Promise<void>((resolve) => {
+      this.#gap = setTimeout(resolve, 0) as unknown as number;
+      Deno.unrefTimer(this.#gap);
+    });
+    this.#gap = undefined;
+    this.#gapAt = performance.now();
+  }
+
+  #watch(fd: number, socket: Waiter, events: number): void {
+    const operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    this.#control(operation, fd, events | EPOLLONESHOT);
+    socket.isWatched = true;
+  }
+
+  #control(operation: number, fd: number, events: number): number {
+    const { u32 } = this.#event;
+    u32[0] = events;
+    u32[EPOLL_DATA_WORD] = fd;
+    return this.#libc.epollControl(
+      this.#epoll!.fd,
+      operation,
+      fd,
+      this.#event,
+    );
+  }
+
+  #check(result: number): number {
+    if (result < 0) throw errorOf(this.#libc.errno());
+    return result;
   }
 }
+
+/** A socket, and who waits for it. */
+interface Waiter {
+  keepsAlive: () => boolean;
+  isWatched: boolean;
+  onReadable: (() => void) | undefined;
+  onWritable: (() => void) | undefined;
+}
+
+function isWaiting({ onReadable, onWritable }: Waiter): boolean {
+  return onReadable !== undefined || onWritable !== undefined;
+}
+
+/** Ends the waits for what has come up: an error ends them all. */
+function end(socket: Waiter, events: number): void {
+  if (events !== EPOLLOUT) {
+    socket.onReadable?.();
+    socket.onReadable = undefined;
+  }
+  if (events !== EPOLLIN) {
+    socket.onWritable?.();
+    socket.onWritable = undefined;
+  }
+}
+
+/**
+ * A thread that is left behind by a worker that was terminated ends after so
+ * long; until then it costs nothing.
+ */
+const MAX_WAIT_MS = 1000;
+/** So long does a process go on that only a socket without `ref` is left of. */
+const UNREF_WAIT_MS = 100;

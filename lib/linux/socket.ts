@@ -1,19 +1,14 @@
 /**
- * {@linkcode DatagramSocket} over recvmmsg and sendmmsg: Linux on x86-64 and
- * arm64, where the caller asks for it.
+ * The linux engine: Linux on x86-64 and arm64, where the caller asks for it.
  *
- * One call moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of
- * them up to 64 datagrams of one flow.
+ * A server's socket is a {@linkcode DatagramSocket} over recvmmsg and sendmmsg:
+ * one call moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of
+ * them up to 64 datagrams of one flow. A client's socket is that of the default
+ * engine, connected, so that the system tells it of a closed port.
  *
  * @module
  */
-import {
-  canonicalHostname,
-  formatAddress,
-  ipVersion,
-  isWildcard,
-  type UdpAddress,
-} from "../address.ts";
+import { formatAddress, isWildcard, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import {
   type Datagram,
@@ -22,8 +17,18 @@ import {
   type OpenOptions,
   type Receiver,
 } from "../socket.ts";
-import { openDenoSocket } from "../socket_deno.ts";
+import { DenoSocket } from "../socket_deno.ts";
 import { ReceiveBatch, SendBatch } from "./batch.ts";
+import { ConnectedSocket } from "./connected_socket.ts";
+import {
+  addressOf,
+  bindDescriptor,
+  bindOwned,
+  connect,
+  own,
+  setOption,
+  type SocketDescriptor,
+} from "./descriptor.ts";
 import {
   EAGAIN,
   ECONNREFUSED,
@@ -35,31 +40,25 @@ import {
 } from "./errno.ts";
 import {
   AF_INET,
-  AF_INET6,
-  decodeSockaddr,
   encodeSockaddr,
   HEADER_BYTES,
   IP_PKTINFO,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_RECVPKTINFO,
-  IPV6_V6ONLY,
   MSG_DONTWAIT,
-  MSG_WAITFORONE,
-  NAME_BYTES,
-  SO_BROADCAST,
+  POLLFD_BYTES,
+  POLLIN,
   SO_RCVBUF,
-  SO_RCVTIMEO,
-  SO_REUSEPORT,
   SO_SNDBUF,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
   SOL_SOCKET,
   SOL_UDP,
+  TIMESPEC_BYTES,
   UDP_GRO,
   UDP_SEGMENT,
 } from "./layout.ts";
-import { type Libc, libcMissing, loadLibc } from "./libc.ts";
+import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
+import { Pace } from "./pace.ts";
 import { Poller } from "./poller.ts";
 
 /**
@@ -78,22 +77,54 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
       `Cannot use the linux engine: ${missing}`,
     );
   }
-  const { hostname, port, peer } = options;
-  // FFI goes past Deno's own check.
-  for (const address of [options, ...(peer === undefined ? [] : [peer])]) {
-    requireNet(address);
-  }
+  const libc = loadLibc();
+  return options.isServer
+    ? openServer(libc, options)
+    : openClient(libc, options);
+}
+
+function openServer(libc: Libc, options: OpenOptions): LinuxSocket {
+  const { reusePort = false } = options;
+  // Deno checks the address that it binds, which is another one at first.
+  if (reusePort) requireNet(options);
   try {
-    const local = { ...options, hostname: resolveLocal(hostname) };
-    const libc = loadLibc();
-    return new LinuxSocket(local, libc, sharedPoller ??= new Poller(libc));
+    const bound = bindOwned(libc, options, reusePort);
+    try {
+      const { hostname } = addressOf(libc, bound.fd);
+      poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
+      return new LinuxSocket(bound, options, libc, poller);
+    } catch (error) {
+      bound.close();
+      throw error;
+    }
   } catch (error) {
-    throw bindError(error, { hostname, port });
+    throw bindError(error, options);
   }
 }
 
-let sharedPoller: Poller | undefined;
+function openClient(libc: Libc, options: OpenOptions): DenoSocket {
+  const { peer, maxDatagramBytes } = options;
+  const bound = bindDescriptor(libc, options);
+  try {
+    growBuffers(libc, bound.fd);
+    if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
+    connect(libc, bound, peer);
+    return new ConnectedSocket(libc, bound, maxDatagramBytes);
+  } catch (error) {
+    bound.close();
+    throw error;
+  }
+}
 
+function growBuffers(libc: Libc, fd: number): void {
+  trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+  trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+}
+
+/** One for all servers of this thread. */
+let poller: Poller | undefined;
+
+/** FFI goes past Deno's own check. */
 function requireNet(address: UdpAddress): void {
   const host = formatAddress(address);
   if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
@@ -103,141 +134,143 @@ function requireNet(address: UdpAddress): void {
   }
 }
 
-/** A name's address, as Deno's own socket resolves it. */
-function resolveLocal(hostname: string): string {
-  const canonical = canonicalHostname(hostname);
-  if (ipVersion(canonical) !== undefined) return canonical;
+/** Whether the kernel knows the option. */
+function trySet(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+): boolean {
   try {
-    const probe = openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 });
-    probe.close();
-    return probe.addr.hostname;
-  } catch (error) {
-    // The system's own error: the caller adds the port that was asked for.
-    throw (error as Error).cause ?? error;
+    setOption(libc, fd, level, option, value);
+    return true;
+  } catch {
+    return false;
   }
 }
 
-/** A socket whose system calls are those of `libc`. */
+/** A server's socket, whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected: boolean;
+  readonly isConnected = false;
   readonly copiesReplies = true;
   readonly #libc: Libc;
   readonly #poller: Poller;
-  readonly #fd: number;
+  readonly #now: () => number;
+  readonly #bound: SocketDescriptor;
   readonly #maxDatagramBytes: number;
-  readonly #family: number;
-  readonly #batch: number;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
+  readonly #pace = new Pace();
+  readonly #pollfd: Memory;
+  readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
+  /** The object for all datagrams that are handed back within the call. */
+  #reusable = new BatchDatagram();
   /** The datagram that the receiver is working on, and may answer now. */
   #current: BatchDatagram | undefined;
-  /** The message in the receive batch that it came in. */
+  /** Of the batch that is being handed out: how many messages it has. */
+  #count = 0;
+  /** Which of them is being handed out, from which byte on. */
   #message = 0;
-  /** When the batch came that is being handed out. */
+  #at = 0;
+  /** What that message was received into, and the views into it. */
+  #buffer: Memory;
+  #views: Uint8Array<ArrayBuffer>[] = [];
+  /** Whether it is several datagrams that the kernel put together. */
+  #isCoalesced = false;
   #receivedAt = 0;
+  /** The event loop had its last turn then, and timers their last round. */
+  #turnAt = 0;
+  #roundAt = 0;
+  /** How many datagrams are handed out between two looks at the clock. */
+  #stride = 1;
+  #untilLook = 1;
+  #lookedAt = 0;
   /** How many datagrams the receiver kept for longer than its call. */
   #kept = 0;
+  /** Whether replies wait for room in the send buffer. */
+  #isBlocked = false;
+  #willFlush = false;
   #started = false;
   #closed = false;
+  #released: Promise<void> | undefined;
   #keepsAlive = true;
 
-  constructor(options: OpenOptions, libc: Libc, poller: Poller) {
-    const { hostname, port, peer, isServer = false } = options;
+  constructor(
+    bound: SocketDescriptor,
+    { maxDatagramBytes }: Pick<OpenOptions, "maxDatagramBytes">,
+    libc: Libc,
+    poller: Poller,
+    now: () => number = () => performance.now(),
+  ) {
     this.#libc = libc;
     this.#poller = poller;
-    this.#maxDatagramBytes = options.maxDatagramBytes;
-    this.#batch = isServer ? SERVER_BATCH : 1;
-    this.#family = ipVersion(hostname) === 6 ? AF_INET6 : AF_INET;
-    this.isConnected = peer !== undefined;
-    this.#fd = this.#check(
-      libc.socket(this.#family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
-    );
-    try {
-      this.#configure(options);
-      const name = libc.allocate(NAME_BYTES);
-      const encode = (address: UdpAddress) =>
-        encodeSockaddr(address, this.#family, name.u8);
-      this.#check(libc.bind(this.#fd, name, encode({ hostname, port })));
-      if (peer !== undefined) {
-        this.#check(libc.connect(this.#fd, name, encode(peer)));
-      }
-      const length = libc.allocate(4);
-      length.u32[0] = NAME_BYTES;
-      this.#check(libc.getsockname(this.#fd, name, length));
-      this.addr = Object.freeze(decodeSockaddr(name.u8));
-    } catch (error) {
-      libc.close(this.#fd);
-      throw error;
-    }
+    this.#now = now;
+    this.#bound = bound;
+    const { fd, family } = bound;
+    this.#maxDatagramBytes = maxDatagramBytes;
+    this.addr = Object.freeze(addressOf(libc, fd));
+    growBuffers(libc, fd);
     // A wildcard socket answers from the address that was asked.
-    const knowsLocal = isServer && isWildcard(hostname) &&
-      (this.#family === AF_INET
-        ? this.#trySet(IPPROTO_IP, IP_PKTINFO, 1)
-        : this.#trySet(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
-    const coalesces = isServer && this.#trySet(SOL_UDP, UDP_GRO, 1);
-    const segments = isServer && this.#trySet(SOL_UDP, UDP_SEGMENT, 0);
+    const knowsLocal = isWildcard(this.addr.hostname) &&
+      (family === AF_INET
+        ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
+        : trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
+    const coalesces = trySet(libc, fd, SOL_UDP, UDP_GRO, 1);
+    const segments = trySet(libc, fd, SOL_UDP, UDP_SEGMENT, 0);
     this.#in = new ReceiveBatch(
       libc,
-      this.#batch,
-      coalesces ? MAX_COALESCED_BYTES : this.#maxDatagramBytes + 1,
+      BATCH,
+      coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
       knowsLocal || coalesces,
     );
-    this.#out = new SendBatch(
-      libc,
-      this.#batch,
-      isServer ? SEND_BYTES : MAX_PAYLOAD,
-      segments,
-    );
+    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments);
+    this.#buffer = this.#in.buffer(0);
+    this.#pollfd = libc.allocate(POLLFD_BYTES);
+    this.#pollfd.u32.set([fd, POLLIN]);
+    this.#wait = libc.allocate(TIMESPEC_BYTES);
+    this.#wait.u32[2] = WAIT_US * 1000;
+    poller.add(fd, () => this.#keepsAlive);
   }
 
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
     this.#started = true;
     try {
+      // Whoever starts it gets to know of it before its first datagram.
+      await null;
+      this.#turnAt = this.#roundAt = this.#now();
       await this.#receive();
     } finally {
       this.#closed = true;
-      await this.#poller.cancel(this.#fd);
-      this.#libc.close(this.#fd);
+      await this.#release();
     }
   }
 
   // deno-lint-ignore require-await -- so that what it throws is a rejection
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+    requireNet(to);
     if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    this.#flush();
     const out = this.#out;
-    const name = this.isConnected
-      ? 0
-      : encodeSockaddr(to, this.#family, out.nextName);
-    out.add(payload, out.nextNamePointer, name, to);
+    this.#flush();
+    if (out.count > 0) throw new Error(SEND_BUFFER_FULL);
+    const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
+    out.add(payload, out.nextNamePointer, bytes, to);
     const outcome = this.#transmit();
-    this.#reportAsides(outcome);
-    for (const { error } of outcome.failures) throw error;
+    if (out.count > 0) this.#waitForRoom();
+    const [failure] = outcome.failures.splice(0);
+    this.#report({ ...outcome, sent: 0 });
+    if (failure !== undefined) throw failure.error;
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {
     const answered = datagram as BatchDatagram;
-    const out = this.#out;
-    if (payload.length > MAX_PAYLOAD) {
-      this.release(datagram);
-      const error = errorOf(EMSGSIZE);
-      return this.#receiver.onReplyError?.(error, datagram.remoteAddr, 1);
-    }
-    // What is answered while a batch is handed out goes with that batch.
-    const isNow = answered === this.#current;
-    if (!out.hasBytes(payload.length)) this.#flush();
-    if (!isNow || !out.extend(payload, this.#message, answered.remoteAddr)) {
-      if (!out.hasRoom(payload.length)) this.#flush();
-      if (isNow) this.#addNow(answered, payload);
-      else this.#addLater(answered, payload);
-    }
-    // The batch has a copy of the payload, so the datagram is free again.
+    if (answered === this.#current) this.#replyNow(answered, payload);
+    else this.#replyLater(answered, payload);
     this.release(answered);
-    if (this.#current === undefined) this.#flush();
   }
 
   release(datagram: Datagram): void {
@@ -252,187 +285,354 @@ export class LinuxSocket implements DatagramSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#flush();
-    if (!this.#started) this.#libc.close(this.#fd);
-    // Else the loop closes the descriptor, when no poll uses it any more.
-    else this.#poller.cancel(this.#fd);
+    if (this.#started) this.#poller.wake(this.#bound.fd);
+    else this.#release();
   }
 
   ref(): void {
     this.#keepsAlive = true;
+    this.#poller.refresh(this.#bound.fd);
   }
 
   unref(): void {
     this.#keepsAlive = false;
-    // A poll under way would keep the process alive until something comes.
-    if (this.#started) this.#poller.cancel(this.#fd);
+    this.#poller.refresh(this.#bound.fd);
   }
 
   /**
-   * While datagrams come fast, waits for them within the system call, a few
-   * milliseconds at most, which is as fast as C; the event loop has its turn
-   * each millisecond. When they come slowly, or handlers are at work that need
-   * the event loop, a thread polls instead: an idle socket costs nothing.
+   * Takes what is there, without waiting. When nothing is, waits by the
+   * {@linkcode Poller}, on another thread; or, while datagrams come fast and
+   * nothing else is at work, for a moment in this one. After each millisecond of
+   * work the event loop has a turn, which lets all else in that waits.
    */
   async #receive(): Promise<void> {
-    let [turnAt, streakAt, streak, failures] = [performance.now(), 0, 0, 0];
-    let isFast = false;
+    let failures = 0;
     while (!this.#closed) {
-      const waits = isFast && this.#kept === 0 && this.#keepsAlive;
       this.#in.prepare();
       const count = this.#libc.recvmmsg(
-        this.#fd,
+        this.#bound.fd,
         this.#in.headers,
-        this.#batch,
-        waits ? MSG_WAITFORONE : MSG_DONTWAIT,
+        BATCH,
+        MSG_DONTWAIT,
       );
       if (count > 0) {
         failures = 0;
-        this.#receivedAt = performance.now();
-        this.#handOut(count);
-        this.#flush();
-        const now = performance.now();
-        if (++streak === STREAK) {
-          isFast = this.#batch > 1 && now - streakAt < STREAK_MS;
-          streakAt = now;
-          streak = 0;
+        this.#in.received(count);
+        this.#receivedAt = this.#now();
+        this.#pace.onBatch(this.#receivedAt);
+        this.#begin(count);
+        while (!this.#handOut()) {
+          this.#flush();
+          await (this.#isTurnDue() ? this.#shortTurn() : this.#round());
         }
-        if (this.#kept > 0 || now - turnAt > TURN_MS) {
-          turnAt = now;
-          await nextTurn();
+        this.#flush();
+        const now = this.#now();
+        if (now - this.#turnAt > this.#pace.turnMs(now)) await this.#turn();
+        // Timers, handlers at work, and what waits for a microtask.
+        else if (this.#kept > 0 || now - this.#roundAt > TURN_MS) {
+          await this.#round();
         }
         continue;
       }
       const code = this.#libc.errno();
-      if (code === EAGAIN || code === EINTR) {
-        if (waits) isFast = false;
-        await this.#readable();
-        continue;
+      if (code === EAGAIN) {
+        if (!this.#isReadableSoon()) await this.#turn();
+      } else if (code !== EINTR) {
+        const error = errorOf(code);
+        if (++failures >= MAX_RECEIVE_FAILURES) throw error;
+        this.#receiver.onReceiveError?.(error);
+        await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
-      const error = errorOf(code);
-      if (++failures >= MAX_RECEIVE_FAILURES) throw error;
-      this.#receiver.onReceiveError?.(error);
     }
   }
 
-  /** Until something is there to receive, or the socket is being closed. */
-  async #readable(): Promise<void> {
-    if (this.#keepsAlive) return await this.#poller.readable(this.#fd);
-    // A thread would keep the process alive; a timer need not.
+  #isTurnDue(): boolean {
+    return this.#now() - this.#turnAt > TURN_MS;
+  }
+
+  /** Lets timers run, and all settle that waits for nothing but microtasks. */
+  async #round(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+    this.#roundAt = this.#now();
+  }
+
+  /** Lets the event loop go round, until there is something to receive. */
+  async #turn(): Promise<void> {
+    // It may have been closed while microtasks ran.
+    if (this.#closed) return;
+    const isFast = this.#pace.isFast;
+    const before = isFast ? this.#libc.threadMs() : 0;
+    await this.#poller.readable(this.#bound.fd);
+    this.#turnAt = this.#roundAt = this.#now();
+    if (isFast) {
+      this.#pace.onTurn(this.#turnAt, this.#libc.threadMs() - before);
+    }
+  }
+
+  /** Lets the event loop go round once, in the middle of a batch. */
+  async #shortTurn(): Promise<void> {
+    // By the thread, since a turn by setImmediate lets no input in.
+    if (this.#isBlocked) await this.#pause(0);
+    else await this.#poller.writable(this.#bound.fd);
+    this.#turnAt = this.#roundAt = this.#now();
+  }
+
+  /** Waits in this thread, where that is good for all. */
+  #isReadableSoon(): boolean {
+    const now = this.#now();
+    // Who is at work needs the event loop, and so does who waits to send.
+    if (this.#kept > 0 || this.#isBlocked || !this.#pace.mayWait(now)) {
+      return false;
+    }
+    const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
+    this.#pace.onWait(this.#now(), ready === 0);
+    return ready > 0 && !this.#isTurnDue();
+  }
+
+  async #pause(ms: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      Deno.unrefTimer(setTimeout(resolve, UNREF_MS) as unknown as number);
+      const timer = setTimeout(resolve, ms) as unknown as number;
+      if (!this.#keepsAlive) Deno.unrefTimer(timer);
     });
   }
 
-  #handOut(count: number): void {
-    for (let message = 0; message < count && !this.#closed; message++) {
-      const batch = this.#in;
-      const length = batch.length(message);
-      const from = batch.address(message);
-      const segment = batch.segmentBytes(message) || length;
-      this.#message = message;
-      if (segment > this.#maxDatagramBytes) {
-        const dropped = Math.max(1, Math.ceil(length / segment));
-        for (let i = 0; i < dropped; i++) this.#receiver.onTooLong?.();
-        continue;
-      }
-      // Of this buffer, also when a handler keeps a part of it and the batch
-      // goes on with another.
-      const buffer = batch.buffer(message);
-      const views = batch.views(message, segment);
-      // An empty datagram is one too.
-      for (let i = 0, at = 0; i === 0 || at < length; i++, at += segment) {
-        const size = Math.min(segment, length - at);
-        const data = size === segment
-          ? views[i] ??= new Uint8Array(buffer, at, size)
-          : new Uint8Array(buffer, at, size);
-        const isKept = this.#handOutOne(data, from, message);
-        if (isKept && batch.buffer(message) === buffer) batch.retire(message);
-        if (this.#closed) break;
-      }
-    }
-    this.#current = undefined;
+  #begin(count: number): void {
+    this.#count = count;
+    this.#message = 0;
+    this.#lookedAt = this.#receivedAt;
+    this.#open();
   }
 
-  /** Whether the receiver keeps the datagram for longer than the call. */
-  #handOutOne(
-    data: Uint8Array<ArrayBuffer>,
-    remoteAddr: UdpAddress,
-    message: number,
-  ): boolean {
-    const datagram = this.#current ??= new BatchDatagram();
-    datagram.data = data;
-    datagram.receivedAt = this.#receivedAt;
-    if (datagram.remoteAddr !== remoteAddr) datagram.remoteAddr = remoteAddr;
-    datagram.isHandedOut = true;
-    this.#receiver.onDatagram(datagram);
-    if (!datagram.isHandedOut) return false;
-    datagram.isKept = true;
-    datagram.local = this.#in.local(message)?.slice();
-    this.#kept++;
-    this.#current = undefined;
+  /** Makes ready to hand out the next message of the batch. */
+  #open(): void {
+    this.#at = 0;
+    if (this.#message < this.#count) {
+      this.#buffer = this.#in.buffer(this.#message);
+    }
+  }
+
+  /**
+   * Hands out the batch from where it was left off.
+   *
+   * @returns Whether all is handed out; else the event loop is to have a turn,
+   * or what waits for nothing but a microtask is to settle.
+   */
+  #handOut(): boolean {
+    const batch = this.#in;
+    for (; this.#message < this.#count; this.#message++, this.#open()) {
+      const message = this.#message;
+      const length = batch.length(message);
+      const from = batch.address(message);
+      const coalesced = batch.segmentBytes(message);
+      const segment = coalesced || length;
+      this.#isCoalesced = coalesced !== 0;
+      this.#views = batch.views(message, segment);
+      // An empty datagram is one too.
+      do {
+        const size = Math.min(segment, length - this.#at);
+        const mayGoOn = this.#handOutOne(from, size, segment);
+        this.#at += size;
+        if (mayGoOn) continue;
+        if (this.#at >= length) {
+          this.#message++;
+          this.#open();
+        }
+        return this.#message >= this.#count;
+      } while (this.#at < length);
+    }
     return true;
   }
 
-  /** Queues the answer to a datagram of the batch that is being handed out. */
-  #addNow({ remoteAddr }: BatchDatagram, payload: Uint8Array): void {
-    const message = this.#message;
-    this.#out.add(
-      payload,
-      this.#in.namePointer(message),
-      this.#in.nameLength(message),
-      remoteAddr,
-      message,
-    );
-    const local = this.#in.local(message);
-    if (local !== undefined) this.#out.addControl(local);
+  /** Hands out a datagram; returns whether the next one may follow at once. */
+  #handOutOne(from: UdpAddress, size: number, segment: number): boolean {
+    if (size > this.#maxDatagramBytes) {
+      this.#receiver.onTooLong?.();
+      return true;
+    }
+    const whole = this.#buffer.u8;
+    // A buffer that was transferred has no length any more.
+    if (whole.length === 0) {
+      this.#receiver.onReceiveError?.(new Error(TRANSFERRED));
+      return true;
+    }
+    const data = size === segment && size > 0
+      ? this.#views[this.#at / segment] ??= view(whole, this.#at, size)
+      : view(whole, this.#at, size);
+    const datagram = this.#reusable;
+    datagram.data = data;
+    datagram.receivedAt = this.#receivedAt;
+    if (datagram.remoteAddr !== from) datagram.remoteAddr = from;
+    datagram.isHandedOut = true;
+    this.#current = datagram;
+    this.#receiver.onDatagram(datagram);
+    this.#current = undefined;
+    if (datagram.isHandedOut) {
+      this.#keep(datagram);
+      if (this.#receiver.isFull?.()) return false;
+    }
+    return --this.#untilLook > 0 || this.#look();
   }
 
-  /** Queues the answer to a datagram of an earlier batch. */
-  #addLater({ remoteAddr, local }: BatchDatagram, payload: Uint8Array): void {
+  /** The receiver keeps a datagram for longer than the call. */
+  #keep(datagram: BatchDatagram): void {
+    datagram.isKept = true;
+    datagram.local = this.#in.local(this.#message)?.slice();
+    this.#kept++;
+    this.#reusable = new BatchDatagram();
+    // The next receive goes into another buffer.
+    if (this.#in.buffer(this.#message) === this.#buffer) {
+      this.#in.retire(this.#message);
+    }
+  }
+
+  /** Looks at the clock; returns whether there is time for more. */
+  #look(): boolean {
+    const now = this.#now();
+    const eachMs = (now - this.#lookedAt) / this.#stride;
+    this.#stride = Math.max(
+      1,
+      Math.min(2 * this.#stride, MAX_STRIDE, Math.floor(LOOK_MS / eachMs)),
+    );
+    this.#untilLook = this.#stride;
+    this.#lookedAt = now;
+    return now - this.#roundAt <= TURN_MS;
+  }
+
+  /** Queues the answer to the datagram that is being handed out. */
+  #replyNow({ remoteAddr, data }: BatchDatagram, payload: Uint8Array): void {
     const out = this.#out;
-    const length = encodeSockaddr(remoteAddr, this.#family, out.nextName);
-    out.add(payload, out.nextNamePointer, length, remoteAddr);
+    const { length } = payload;
+    // An echo stays where it was received, unless it may have to wait there.
+    const address = payload === data && !this.#isBlocked && this.#isCoalesced
+      ? this.#buffer.address + this.#at
+      : 0;
+    const message = this.#message;
+    if (out.extend(payload, address, message, remoteAddr)) return;
+    if (!this.#hasRoom(address === 0 ? length : 0, remoteAddr, length)) return;
+    const name = this.#in.namePointer(message);
+    const bytes = this.#in.nameLength(message);
+    if (address === 0) out.add(payload, name, bytes, remoteAddr, message);
+    else out.addInPlace(address, length, name, bytes, remoteAddr, message);
+    const local = this.#in.local(message);
     if (local !== undefined) out.addControl(local);
+  }
+
+  /** Queues the answer to a datagram that was kept. */
+  #replyLater(answered: BatchDatagram, payload: Uint8Array): void {
+    const { remoteAddr, local } = answered;
+    const { length } = payload;
+    if (!this.#hasRoom(length, remoteAddr, length)) return;
+    const out = this.#out;
+    const { family } = this.#bound;
+    const bytes = encodeSockaddr(remoteAddr, family, out.nextName);
+    out.add(payload, out.nextNamePointer, bytes, remoteAddr);
+    if (local !== undefined) out.addControl(local);
+    if (this.#willFlush) return;
+    // Answers of one turn go out together.
+    this.#willFlush = true;
+    queueMicrotask(() => {
+      this.#willFlush = false;
+      this.#flush();
+    });
+  }
+
+  /**
+   * Whether there is room for another answer, of which so many bytes are to be
+   * copied. If there is none, its fate is told.
+   */
+  #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
+    if (length > MAX_PAYLOAD) {
+      this.#receiver.onReplyError?.(errorOf(EMSGSIZE), to, 1);
+      return false;
+    }
+    if (!this.#out.hasRoom(copied)) this.#flush();
+    if (this.#out.hasRoom(copied)) return true;
+    this.#receiver.onReplyError?.(new Error(SEND_BUFFER_FULL), to, 1);
+    return false;
   }
 
   /** Sends the replies that wait to go out together, and reports them. */
   #flush(): void {
-    if (this.#out.count === 0) return;
+    if (this.#out.count === 0 || this.#isBlocked) return;
     const outcome = this.#transmit();
-    this.#reportAsides(outcome);
-    if (outcome.sent > 0) this.#receiver.onReplied?.(outcome.sent);
-    for (const { error, to, count } of outcome.failures) {
+    if (this.#out.count > 0) this.#waitForRoom();
+    this.#report(outcome);
+  }
+
+  #report({ sent, failures, closedPort, notice }: Outcome): void {
+    if (closedPort !== undefined) this.#receiver.onReceiveError?.(closedPort);
+    if (notice !== undefined) this.#receiver.onNotice?.(notice);
+    if (sent > 0) this.#receiver.onReplied?.(sent);
+    for (const { error, to, count } of failures) {
       this.#receiver.onReplyError?.(error, to, count);
     }
   }
 
-  /** Sends all that is queued, and empties the batch. */
+  /** The send buffer is full: the rest waits, and what comes is received. */
+  async #waitForRoom(): Promise<void> {
+    this.#isBlocked = true;
+    // Into what an echo still lies in must nothing be received.
+    for (let message = this.#out.first; message < this.#out.count; message++) {
+      const place = this.#out.placeOf(message);
+      if (place !== -1) this.#in.retire(place);
+    }
+    await this.#poller.writable(this.#bound.fd);
+    this.#isBlocked = false;
+    if (!this.#closed) this.#flush();
+  }
+
+  /** Closes the descriptor, once, when no wait uses it any more. */
+  #release(): Promise<void> {
+    return this.#released ??= (async () => {
+      this.#giveUp();
+      await this.#poller.remove(this.#bound.fd);
+      this.#bound.close();
+    })();
+  }
+
+  /** The socket is about to be closed: what still waits is not sent. */
+  #giveUp(): void {
+    const failures: Outcome["failures"] = [];
+    for (let message = this.#out.first; message < this.#out.count; message++) {
+      failures.push({
+        error: new Error(SEND_BUFFER_FULL),
+        to: this.#out.addressOf(message),
+        count: this.#out.datagramsOf(message),
+      });
+    }
+    this.#out.clear();
+    this.#report({ sent: 0, failures });
+  }
+
+  /** Sends what is queued, as far as there is room in the send buffer. */
   #transmit(): Outcome {
     const out = this.#out;
     const outcome: Outcome = { sent: 0, failures: [] };
     let triedAgain = -1;
-    for (let message = 0; message < out.count;) {
+    while (out.first < out.count) {
       const result = this.#libc.sendmmsg(
-        this.#fd,
+        this.#bound.fd,
         out.headers,
-        message * HEADER_BYTES,
-        out.count - message,
+        out.first * HEADER_BYTES,
+        out.count - out.first,
+        MSG_DONTWAIT,
       );
       if (result > 0) {
-        const end = message + result;
-        while (message < end) outcome.sent += out.datagramsOf(message++);
+        const end = out.first + result;
+        while (out.first < end) outcome.sent += out.datagramsOf(out.first++);
         continue;
       }
       const code = this.#libc.errno();
       if (code === EINTR) continue;
-      if (code === ECONNREFUSED && triedAgain !== message) {
+      if (code === EAGAIN) return outcome;
+      if (code === ECONNREFUSED && triedAgain !== out.first) {
         // About an earlier datagram: this one has not been tried yet.
-        triedAgain = message;
+        triedAgain = out.first;
         outcome.closedPort = errorOf(code);
         continue;
       }
-      this.#recover(message, code, outcome);
-      message++;
+      this.#recover(out.first, code, outcome);
+      out.first++;
     }
     out.clear();
     return outcome;
@@ -446,7 +646,11 @@ export class LinuxSocket implements DatagramSocket {
     // A device that cannot cut messages says EIO or EINVAL; EMSGSIZE says that
     // the datagrams do not fit this path, where the network can cut them.
     if (count === 1 || ![EIO, EINVAL, EMSGSIZE].includes(code)) {
-      outcome.failures.push({ error: errorOf(code), to, count });
+      // What was sent to a group cannot be answered from its address: then the
+      // kernel chooses.
+      if (count === 1 && out.dropControls(message) && this.#sendOne(message)) {
+        outcome.sent++;
+      } else outcome.failures.push({ error: errorOf(code), to, count });
       return;
     }
     if (code !== EMSGSIZE && out.segments) {
@@ -457,57 +661,19 @@ export class LinuxSocket implements DatagramSocket {
       );
     }
     for (const _ of out.cutByHand(message)) {
-      const offset = message * HEADER_BYTES;
-      const libc = this.#libc;
-      if (libc.sendmmsg(this.#fd, out.headers, offset, 1) > 0) outcome.sent++;
+      if (this.#sendOne(message)) outcome.sent++;
       else {
-        const error = errorOf(libc.errno());
+        const error = errorOf(this.#libc.errno());
         outcome.failures.push({ error, to, count: 1 });
       }
     }
   }
 
-  /** Reports what else came up; the batch is empty again by then. */
-  #reportAsides({ closedPort, notice }: Outcome): void {
-    if (closedPort !== undefined) this.#receiver.onReceiveError?.(closedPort);
-    if (notice !== undefined) this.#receiver.onNotice?.(notice);
-  }
-
-  #configure({ reusePort, hostname }: OpenOptions): void {
-    if (reusePort) this.#set(SOL_SOCKET, SO_REUSEPORT, 1);
-    this.#set(SOL_SOCKET, SO_BROADCAST, 1);
-    if (this.#family === AF_INET6) {
-      this.#set(IPPROTO_IPV6, IPV6_V6ONLY, isWildcard(hostname) ? 0 : 1);
-    }
-    this.#trySet(SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
-    this.#trySet(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
-    // struct timeval: seconds and microseconds, 8 bytes each.
-    const wait = this.#libc.allocate(16);
-    wait.u32[2] = WAIT_US;
-    this.#check(
-      this.#libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, wait, 16),
-    );
-  }
-
-  #set(level: number, option: number, value: number): void {
-    const memory = this.#libc.allocate(4);
-    memory.u32[0] = value;
-    this.#check(this.#libc.setsockopt(this.#fd, level, option, memory, 4));
-  }
-
-  /** Whether the kernel knows the option. */
-  #trySet(level: number, option: number, value: number): boolean {
-    try {
-      this.#set(level, option, value);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  #check(result: number): number {
-    if (result < 0) throw errorOf(this.#libc.errno());
-    return result;
+  #sendOne(message: number): boolean {
+    const { headers } = this.#out;
+    const offset = message * HEADER_BYTES;
+    const { fd } = this.#bound;
+    return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
   }
 }
 
@@ -521,10 +687,7 @@ interface Outcome {
   notice?: Error;
 }
 
-/**
- * A datagram that the receiver works on. One object serves all that are
- * answered or released before the receiver's call returns.
- */
+/** A datagram that the receiver works on. */
 class BatchDatagram implements Datagram {
   data: Uint8Array<ArrayBuffer> = NOTHING;
   remoteAddr: UdpAddress = { hostname: "", port: 0 };
@@ -536,21 +699,30 @@ class BatchDatagram implements Datagram {
   local: Uint8Array | undefined;
 }
 
-/** One turn of the event loop: timers, signals, and what else waits. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(() => resolve()));
+function view(
+  { buffer }: Uint8Array<ArrayBuffer>,
+  at: number,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(buffer, at, size);
 }
 
-const SERVER_BATCH = 64;
+const BATCH = 64;
 const MAX_COALESCED_BYTES = 65_536;
 const SEND_BYTES = 1 << 20;
 const BUFFER_BYTES = 4 << 20;
 const MAX_RECEIVE_FAILURES = 16;
-const WAIT_US = 2000;
+const MAX_PAUSE_MS = 32;
+/** The longest wait in the thread itself. */
+const WAIT_US = 200;
+/** The longest work without a turn of the event loop. */
 const TURN_MS = 1;
-/** So many receives within so long make a socket a fast one. */
-const STREAK = 8;
-const STREAK_MS = 3;
-const UNREF_MS = 5;
+const MAX_STRIDE = 32;
+const LOOK_MS = 0.25;
+
+const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";
+const TRANSFERRED =
+  "A datagram is lost: a handler transferred the buffer that it came in " +
+  "(copy with slice() what is to be transferred)";
 
 const NOTHING = new Uint8Array(0);

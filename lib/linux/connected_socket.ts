@@ -1,0 +1,58 @@
+/**
+ * A client's socket on the linux engine: that of the default engine, connected
+ * to its peer, so that the system tells of a closed port.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import type { Receiver } from "../socket.ts";
+import { DenoSocket } from "../socket_deno.ts";
+import { type ConnDescriptor, pendingError } from "./descriptor.ts";
+import type { Libc } from "./libc.ts";
+
+/** A {@linkcode DenoSocket} that looks for what the system says of its peer. */
+export class ConnectedSocket extends DenoSocket {
+  readonly #libc: Libc;
+  readonly #bound: ConnDescriptor;
+  #receiver: Receiver | undefined;
+  #timer: number | undefined;
+  #afterMs = FIRST_LOOK_MS;
+
+  constructor(libc: Libc, bound: ConnDescriptor, maxDatagramBytes: number) {
+    super(bound.conn, maxDatagramBytes, true);
+    this.#libc = libc;
+    this.#bound = bound;
+  }
+
+  override start(receiver: Receiver): Promise<void> {
+    this.#receiver = receiver;
+    return super.start(receiver);
+  }
+
+  override send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    this.#afterMs = FIRST_LOOK_MS;
+    this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
+    return super.send(payload, to);
+  }
+
+  override close(): void {
+    clearTimeout(this.#timer);
+    super.close();
+  }
+
+  /**
+   * Deno wakes a receive for datagrams only. An error comes about as fast as a
+   * reply would, so it is looked for often at first, then less and less.
+   */
+  #look = (): void => {
+    this.#timer = undefined;
+    const error = pendingError(this.#libc, this.#bound.fd);
+    if (error !== undefined) return this.#receiver?.onReceiveError?.(error);
+    this.#afterMs *= 2;
+    if (this.#afterMs > LAST_LOOK_MS) return;
+    this.#timer = setTimeout(this.#look, this.#afterMs) as unknown as number;
+  };
+}
+
+const FIRST_LOOK_MS = 1;
+const LAST_LOOK_MS = 2048;
