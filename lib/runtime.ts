@@ -60,9 +60,18 @@ const linuxRuntime: Runtime = { ...denoRuntime, open: openLinuxSocket };
 
 /** The real system, with sockets made by one of the engines. */
 export function runtimeFor(engine: Engine): Runtime {
-  const isLinux = engine === "linux" ||
-    (engine === "auto" && libcMissing() === undefined);
-  return isLinux ? linuxRuntime : denoRuntime;
+  return chooseEngine(engine).engine === "linux" ? linuxRuntime : denoRuntime;
+}
+
+/** The engine that is used where `auto` is asked for, and why no other one. */
+export function chooseEngine(
+  engine: Engine,
+): { engine: "deno" | "linux"; why?: string } {
+  if (engine !== "auto") return { engine };
+  const missing = libcMissing();
+  return missing === undefined
+    ? { engine: "linux" }
+    : { engine: "deno", why: `no linux engine: ${missing}` };
 }
 
 /**

@@ -321,16 +321,7 @@ class Server implements UdpServer, Receiver {
   readonly #options: ServerOptions;
   readonly #loops: LoopWatch<{ datagram: Datagram; payload: Uint8Array }>;
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
-  readonly #stats: ServerStats = {
-    received: 0,
-    replied: 0,
-    unanswered: 0,
-    dropped: { tooLong: 0, overload: 0, closing: 0 },
-    refused: Object.fromEntries(
-      REFUSALS.map((reason) => [reason, 0]),
-    ) as Record<Refusal, number>,
-    errors: { handler: 0, send: 0, receive: 0 },
-  };
+  readonly #stats = noStats();
   /** Datagrams with an asynchronous handler, and until when it may take. */
   readonly #waiting = new Map<Datagram, number>();
   #cancelCheck: (() => void) | undefined;
@@ -592,6 +583,20 @@ class Server implements UdpServer, Receiver {
     this.#closed = true;
     this.#socket.close();
   }
+}
+
+/** What a server has counted that has just begun. */
+export function noStats(): ServerStats {
+  return {
+    received: 0,
+    replied: 0,
+    unanswered: 0,
+    dropped: { tooLong: 0, overload: 0, closing: 0 },
+    refused: Object.fromEntries(
+      REFUSALS.map((reason) => [reason, 0]),
+    ) as Record<Refusal, number>,
+    errors: { handler: 0, send: 0, receive: 0 },
+  };
 }
 
 /** Whether a value is to be awaited, which never throws: `then` may. */

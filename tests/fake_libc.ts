@@ -20,6 +20,7 @@ import {
   HEADER_NAME,
   HEADER_NAME_LENGTH,
   IOVEC_LENGTH,
+  MSG_DONTWAIT,
   SOL_UDP,
   UDP_GRO,
   UDP_SEGMENT,
@@ -155,7 +156,14 @@ export class FakeLibc implements Libc {
     return arriving.length;
   }
 
-  sendmmsg(_fd: number, headers: Memory, offset: number, count: number) {
+  sendmmsg(
+    _fd: number,
+    headers: Memory,
+    offset: number,
+    count: number,
+    flags: number,
+  ) {
+    if ((flags & MSG_DONTWAIT) === 0) throw new Error("sendmmsg would wait");
     const result = this.#result(this.sends.shift() ?? count);
     for (let i = 0; i < result; i++) {
       this.sent.push(this.#read(headers, offset + i * HEADER_BYTES));

@@ -210,17 +210,17 @@ Deno.test("summaryJson() has every key, its unit, and null for what is unknown",
   assertEquals([lossPercent, rttMs], [null, null]);
 });
 
-Deno.test("listeningLine() names a limit where there is one", () => {
+Deno.test("listeningLine() names a limit where there is one, and an unusual engine", () => {
   assertEquals(
-    listeningLine(TARGET, { maxAmplification: 3, rateLimit: 0 }),
+    listeningLine(TARGET, { maxAmplification: 3, rateLimit: 0 }, "deno"),
     "UDP server up and listening on [::1]:20001",
   );
   assertEquals(
     listeningLine({ hostname: "0.0.0.0", port: 1 }, {
       maxAmplification: 3,
       rateLimit: 100,
-    }),
-    "UDP server up and listening on 0.0.0.0:1, at most 100 answers a second to a /24 or /56",
+    }, "linux"),
+    "UDP server up and listening on 0.0.0.0:1, at most 100 answers a second to a /24 or /56 (linux engine)",
   );
 });
 

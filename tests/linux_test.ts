@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decode, encode } from "../lib/encoding.ts";
+import { TimeoutError } from "../lib/errors.ts";
 import { request } from "../lib/request.ts";
 import { echo } from "../lib/responders.ts";
 import { runtimeFor } from "../lib/runtime.ts";
@@ -11,6 +12,7 @@ import {
   netTest,
   Program,
   programTest,
+  ROOT,
   server,
 } from "./helpers.ts";
 
@@ -28,6 +30,63 @@ linuxTest(
     }
   },
 );
+
+linuxTest("a handler may transfer what it gets", async () => {
+  const { port1, port2 } = new MessageChannel();
+  await using running = serve({ engine: "linux" }, (data) => {
+    if (data[0] === 0x74) data.buffer.transfer();
+    else if (data[0] === 0x70) port1.postMessage(data, [data.buffer]);
+    else return data;
+  });
+  for (let i = 0; i < 70; i++) {
+    const options = { timeoutMs: 2, retries: 0 };
+    const payload = i % 2 === 0 ? "transfer" : "post";
+    await assertRejects(
+      () => request(running.addr, payload, options),
+      TimeoutError,
+    );
+  }
+  assertEquals(decode((await request(running.addr, "next")).data), "next");
+  port1.close();
+  port2.close();
+});
+
+if (ENGINE === "linux") {
+  programTest("a worker that is terminated leaves nothing open", async () => {
+    let port = 0;
+    for (let i = 0; i < 3; i++) {
+      const code = `
+        import { echo, serve } from "${new URL("lib/mod.ts", ROOT)}";
+        const server = serve({ engine: "linux", port: ${port} }, echo());
+        postMessage(server.addr.port);`;
+      const worker = new Worker(
+        `data:application/typescript,${encodeURIComponent(code)}`,
+        { type: "module" },
+      );
+      port = await new Promise<number>((resolve) =>
+        worker.onmessage = ({ data }) => resolve(data)
+      );
+      const { data } = await request({ hostname: "127.0.0.1", port }, "x");
+      assertEquals(decode(data), "x");
+      worker.terminate();
+      // Its port is free again: the next one binds it.
+    }
+  });
+}
+
+programTest("unref() and then ref() keep the process alive", async () => {
+  const code = `import { echo, serve } from "./lib/mod.ts";
+    const server = serve({ engine: "${ENGINE}" }, echo());
+    server.unref();
+    server.ref();
+    setTimeout(() => {}, 0);
+    console.log(server.addr.port);`;
+  await using program = new Program(Deno.execPath(), ["eval", code]);
+  const port = Number(await program.line());
+  // An ended process would not answer.
+  const { data } = await request({ hostname: "127.0.0.1", port }, "x");
+  assertEquals(decode(data), "x");
+});
 
 linuxTest(
   "datagrams of one flow, put together or not, stay what they are",

@@ -132,12 +132,12 @@ export class LineWriter {
  * at most, with how many more there were in the meantime.
  */
 export class Throttle {
-  readonly #write: (message: string) => void;
+  readonly #write: (message: string, kind: string) => void;
   readonly #now: () => number;
   readonly #kinds = new Map<string, { at: number; more: number }>();
 
   constructor(
-    write: (message: string) => void,
+    write: (message: string, kind: string) => void,
     now: () => number = () => performance.now(),
   ) {
     this.#write = write;
@@ -153,7 +153,7 @@ export class Throttle {
       return;
     }
     const more = last?.more ?? 0;
-    this.#write(more === 0 ? message : `${message} (and ${more} more)`);
+    this.#write(more === 0 ? message : `${message} (and ${more} more)`, kind);
     this.#kinds.set(kind, { at: now, more: 0 });
   }
 }

@@ -6,6 +6,7 @@
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { bytesLiteral, textOrHex } from "../encoding.ts";
 import type { GuardLimits, Refusal } from "../guard.ts";
+import { DEFAULT_ENGINE, type Engine } from "../runtime.ts";
 import type { ServerStats } from "../serve.ts";
 import type { ReflectorStats } from "../stamp/reflector.ts";
 import { counted } from "./format.ts";
@@ -33,15 +34,19 @@ export function exchangeJson(
   };
 }
 
-/** The server's first line, which names its limits where it has some. */
+/** The server's first line, with its limits, and its engine if it is not the usual one. */
 export function listeningLine(
   addr: UdpAddress,
   { rateLimit }: GuardLimits,
+  engine: Engine,
 ): string {
+  const suffix = engine === DEFAULT_ENGINE ? "" : ` (${engine} engine)`;
   const limit = rateLimit === 0
     ? ""
     : `, at most ${rateLimit} answers a second to a /24 or /56`;
-  return `UDP server up and listening on ${formatAddress(addr)}${limit}`;
+  return `UDP server up and listening on ${
+    formatAddress(addr)
+  }${limit}${suffix}`;
 }
 
 /** Why a datagram was refused, and what there is to do about it. */

@@ -9,7 +9,7 @@ import { errorMessage } from "../errors.ts";
 import { guardLimits, type GuardOptions } from "../guard.ts";
 import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
-import type { Engine } from "../runtime.ts";
+import { chooseEngine, type Engine } from "../runtime.ts";
 import { type Handler, serve, type ServerStats } from "../serve.ts";
 import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
 import { json } from "./format.ts";
@@ -72,6 +72,8 @@ export function startServer(
   stopping: AbortSignal,
 ): RunningServer {
   const { hostname, port, guard, engine, workers, maxReplies } = plan;
+  const { why } = chooseEngine(engine);
+  if (why !== undefined) output.log("engine", why);
   const reflector = plan.answer === "stamp"
     ? stampReflector({ stateless: plan.stateless })
     : undefined;
@@ -118,7 +120,8 @@ export function startServer(
 /** The line about a bound server. */
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
+  const { engine } = chooseEngine(plan.engine);
   return plan.json
-    ? json({ type: "listening", ...addr, ...limits })
-    : listeningLine(addr, limits);
+    ? json({ type: "listening", ...addr, ...limits, engine })
+    : listeningLine(addr, limits, engine);
 }

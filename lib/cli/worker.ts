@@ -4,6 +4,7 @@
  * @module
  */
 import { errorMessage } from "../errors.ts";
+import { LineWriter, Throttle } from "./output.ts";
 import { type RunningServer, startServer } from "./server_run.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
 
@@ -15,20 +16,37 @@ interface WorkerScope {
 
 const scope = globalThis as unknown as WorkerScope;
 const stopping = new AbortController();
+/** Called when the thread that has stdout has taken what was sent. */
+let onTaken = () => {};
+
+// Both keep what waits bounded, however fast datagrams come.
+const lines = new LineWriter({
+  write: (bytes) =>
+    new Promise((resolve) => {
+      onTaken = () => resolve(bytes.length);
+      const text = new TextDecoder().decode(bytes).slice(0, -1);
+      scope.postMessage({ type: "lines", text });
+    }),
+});
+const log = new Throttle((message, kind) =>
+  scope.postMessage({ type: "log", kind, message })
+);
 
 scope.onmessage = async ({ data }) => {
   if (data === "shutdown") return stopping.abort();
+  if (data === "taken") return onTaken();
   let server: RunningServer | undefined;
   let error: string | undefined;
   try {
     server = startServer(data, {
-      line: (text) => scope.postMessage({ type: "line", text }),
-      log: (kind, message) => scope.postMessage({ type: "log", kind, message }),
+      line: (text) => lines.write(text),
+      log: (kind, message) => log.say(kind, message),
       listening: (addr) => scope.postMessage({ type: "listening", addr }),
     }, stopping.signal);
     await server.finished;
   } catch (thrown) {
     error = errorMessage(thrown);
   }
+  await lines.flush();
   scope.postMessage({ type: "ended", counts: server?.counts(), error });
 };

@@ -8,6 +8,7 @@ import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import { guardLimits } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
+import { noStats } from "../serve.ts";
 import type {
   RunningServer,
   ServerCounts,
@@ -18,7 +19,7 @@ import type {
 /** What a worker sends. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
-  | { type: "line"; text: string }
+  | { type: "lines"; text: string }
   | { type: "log"; kind: string; message: string }
   | {
     type: "ended";
@@ -26,8 +27,11 @@ export type FromWorker =
     error: string | undefined;
   };
 
-/** What a worker gets: its plan at first, then the word to shut down. */
-export type ToWorker = ServerPlan | "shutdown";
+/**
+ * What a worker gets: its plan at first; that its lines were taken, so that it
+ * may send more; and the word to shut down.
+ */
+export type ToWorker = ServerPlan | "taken" | "shutdown";
 
 /**
  * Starts the workers of a plan.
@@ -47,19 +51,33 @@ export async function startWorkers(
   const guard = { ...plan.guard, rateLimit: share };
   const shared = { ...plan, hostname, guard };
   const silent: ServerOutput = { ...output, listening: () => {} };
-  const workers = [await startWorker(shared, output, stopping)];
+  // One that fails takes the others with it, and their counts remain.
+  const failing = new AbortController();
+  const ending = AbortSignal.any([stopping, failing.signal]);
+  const workers = [await startWorker(shared, output, ending)];
   // The first one knows the port, if any will do.
   const { port } = workers[0]!.addr;
   while (workers.length < plan.workers && !stopping.aborted) {
-    const worker = await startWorker({ ...shared, port }, silent, stopping);
-    workers.push(worker);
+    workers.push(await startWorker({ ...shared, port }, silent, ending));
   }
   return {
-    finished: Promise.all(workers.map(({ finished }) => finished)).then(
-      () => {},
-    ),
+    finished: endOf(workers, () => failing.abort()),
     counts: () => workers.map(({ counts }) => counts()).reduce(sum),
   };
+}
+
+/** Resolves when all have ended, or rejects with the first one's error. */
+async function endOf(
+  workers: RunningServer[],
+  onFailure: () => void,
+): Promise<void> {
+  const ends = await Promise.allSettled(workers.map(async ({ finished }) => {
+    await finished.catch((error) => {
+      onFailure();
+      throw error;
+    });
+  }));
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
 }
 
 /** The IP address that all workers bind, and whose limits they share. */
@@ -119,10 +137,11 @@ function startWorker(
         return listening.resolve({
           addr: data.addr,
           finished: finished.promise,
-          counts: () => counts!,
+          counts: () => counts ?? NOTHING,
         });
-      case "line":
-        return output.line(data.text);
+      case "lines":
+        output.line(data.text);
+        return worker.postMessage("taken" satisfies ToWorker);
       case "log":
         return output.log(data.kind, data.message);
       case "ended":
@@ -140,12 +159,18 @@ function startWorker(
 
 /** Adds up the numbers of two objects of one shape. */
 function sum<T extends object>(a: T, b: T): T {
-  const entries = Object.entries(a).map(([key, value]) => {
-    const other = b[key as keyof T] as unknown;
-    if (typeof value === "number") return [key, value + (other as number)];
-    return [key, value && sum(value, other as object)];
-  });
-  return Object.fromEntries(entries) as T;
+  const total = { ...a };
+  for (const [key, value] of Object.entries(b) as Array<[keyof T, unknown]>) {
+    const other: unknown = a[key];
+    if (other === undefined) total[key] = value as T[keyof T];
+    else if (typeof value === "number") {
+      total[key] = value + (other as number) as T[keyof T];
+    } else total[key] = sum(other as object, value as object) as T[keyof T];
+  }
+  return total;
 }
+
+/** Of a worker that could not say what it had counted. */
+const NOTHING: ServerCounts = { server: noStats() };
 
 const WORKER_URL = new URL("./worker.ts", import.meta.url);

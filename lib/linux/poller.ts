@@ -212,4 +212,4 @@ function end(socket: Waiter, events: number): void {
  */
 const MAX_WAIT_MS = 1000;
 /** So long does a process go on that only a socket without `ref` is left of. */
-const UNREF_WAIT_MS = 100;
+const UNREF_WAIT_MS = 250;

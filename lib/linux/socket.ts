@@ -8,7 +8,12 @@
  *
  * @module
  */
-import { formatAddress, isWildcard, type UdpAddress } from "../address.ts";
+import {
+  formatAddress,
+  ipVersion,
+  isWildcard,
+  type UdpAddress,
+} from "../address.ts";
 import { bindError } from "../errors.ts";
 import {
   type Datagram,
@@ -252,6 +257,11 @@ export class LinuxSocket implements DatagramSocket {
   // deno-lint-ignore require-await -- so that what it throws is a rejection
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+    if (ipVersion(to.hostname) === undefined) {
+      throw new TypeError(
+        `Cannot send to '${to.hostname}': it is no IP address`,
+      );
+    }
     requireNet(to);
     if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
     const out = this.#out;

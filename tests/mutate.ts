@@ -1,0 +1,203 @@
+/**
+ * Changes the library in one small place at a time and runs the tests: a change
+ * that no test notices is code that no test holds. Prints those that live.
+ *
+ * `deno task mutate --seed 1 --count 100 --seconds 600 --only lib/guard.ts`
+ */
+// deno-lint-ignore-file no-console no-sync-fn-in-async-fn -- a program that has all the time there is
+import { parseArgs } from "@std/cli/parse-args";
+
+/** A change of one place in a file. */
+interface Mutant {
+  file: string;
+  line: number;
+  from: string;
+  to: string;
+  text: string;
+}
+
+const root = new URL("../", import.meta.url);
+
+/** What is put in the place of what; each needs its spaces, so that types and arrows stay whole. */
+const OPERATORS: ReadonlyArray<[RegExp, (found: string) => string]> = [
+  [/ (===|!==|<=|>=|<|>) /g, (op) => ` ${OPPOSITE[op.trim()]} `],
+  [/ (&&|\|\|) /g, (op) => op.trim() === "&&" ? " || " : " && "],
+  [/ (\+|-|\*|\/|%) /g, (op) => ` ${OPPOSITE[op.trim()]} `],
+  [/ (\+=|-=) /g, (op) => op.trim() === "+=" ? " -= " : " += "],
+  [/(\+\+|--)/g, (op) => op === "++" ? "--" : "++"],
+  [/\b(true|false)\b/g, (word) => word === "true" ? "false" : "true"],
+  [/(?<=[ (\[,])\d[\d_]*(?=[,;)\] ])/g, (digits) => `${digits} + 1`],
+  [/\bMath\.(min|max)\b/g, (f) => f === "Math.min" ? "Math.max" : "Math.min"],
+  [/(?<=\bif \()(?=[^)]*\) )/g, () => "!!0 && "],
+  // A call whose result nobody uses is left out.
+  [
+    /(?<=^ +)(?!return|throw|await|yield|super|import|export)[\w.#?!]+\([^;{}]*\);$/gm,
+    () => ";",
+  ],
+];
+
+const OPPOSITE: Record<string, string> = {
+  "===": "!==",
+  "!==": "===",
+  "<": "<=",
+  "<=": "<",
+  ">": ">=",
+  ">=": ">",
+  "+": "-",
+  "-": "+",
+  "*": "/",
+  "/": "*",
+  "%": "*",
+};
+
+/** The text with comments, strings and imports blanked out, as long as before. */
+function codeOf(text: string): string {
+  const blank = (found: string) => found.replace(/[^\n]/g, "_");
+  return text
+    .replace(
+      /\/\*[\s\S]*?\*\/|\/\/.*|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`|(?<=[(,=:[] ?)\/(?:[^/\\\n]|\\.)+\/[a-z]*/g,
+      blank,
+    )
+    .replace(/^(?:import|export) (?:type )?[{*][^;]*;$/gm, blank)
+    .replace(/^(?:export )?interface [\s\S]*?^\}$/gm, blank)
+    .replace(/^(?:export )?type [^;]*;$/gm, blank);
+}
+
+function* mutantsOf(file: string, text: string): Generator<Mutant> {
+  const code = codeOf(text);
+  for (const [pattern, change] of OPERATORS) {
+    for (const { 0: found, index } of code.matchAll(pattern)) {
+      const to = change(found);
+      const line = text.slice(0, index).split("\n").length;
+      const end = index + found.length;
+      const mutated = text.slice(0, index) + to + text.slice(end);
+      yield { file, line, from: text.slice(index, end), to, text: mutated };
+    }
+  }
+}
+
+/** A sequence that is the same for the same seed (mulberry32). */
+function random(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let x = Math.imul(seed ^ seed >>> 15, seed | 1);
+    x ^= x + Math.imul(x ^ x >>> 7, x | 61);
+    return ((x ^ x >>> 14) >>> 0) / 2 ** 32;
+  };
+}
+
+const UNIT = ["--allow-net", "--allow-read"];
+const ALL = [...UNIT, "--allow-run"];
+const LINUX = [
+  ...ALL,
+  "--allow-ffi",
+  "tests/round_trip_test.ts",
+  "tests/linux_test.ts",
+  "tests/measure_test.ts",
+  "--",
+  "--engine",
+  "linux",
+];
+
+/** Whether the tests fail, or do not end, on a copy of the project. */
+async function isKilled(copy: string, file: string): Promise<boolean> {
+  const near = nearest(file);
+  if (near.length > 0 && await fails(copy, [...UNIT, ...near])) return true;
+  if (await fails(copy, ALL)) return true;
+  return file.startsWith("lib/linux/") && await fails(copy, LINUX);
+}
+
+async function fails(copy: string, args: string[]): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "--no-check", "--fail-fast", "--quiet", ...args],
+    cwd: copy,
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+    signal: AbortSignal.timeout(MAX_TEST_MS),
+  }).output();
+  return !success;
+}
+
+const testFiles = [...walk(new URL("tests/", root))]
+  .filter((name) => /^[^/]*_test\.ts$/.test(name))
+  .map((name) => ({
+    name: `tests/${name}`,
+    text: Deno.readTextFileSync(new URL(`tests/${name}`, root)),
+  }));
+
+/** The tests that import the file, which are the likeliest to fail. */
+function nearest(file: string): string[] {
+  return testFiles
+    .filter(({ text }) => text.includes(`"../${file}"`))
+    .map(({ name }) => name);
+}
+
+/** All files below a folder, but for hidden ones. */
+function* walk(folder: URL, below = ""): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+    if (name.startsWith(".") || name === "node_modules") continue;
+    const path = `${below}${name}`;
+    if (isDirectory) yield* walk(new URL(`${name}/`, folder), `${path}/`);
+    else yield path;
+  }
+}
+
+async function main(): Promise<void> {
+  const {
+    seed = "1",
+    count = "100",
+    seconds = "600",
+    jobs = "2",
+    only = "lib/",
+  } = parseArgs(Deno.args, {
+    string: ["seed", "count", "seconds", "jobs", "only"],
+  }) as Record<string, string | undefined>;
+  const mutants: Mutant[] = [];
+  for (const name of walk(new URL("lib/", root))) {
+    const file = `lib/${name}`;
+    if (!file.startsWith(only) || file.startsWith("lib/std/")) continue;
+    const text = Deno.readTextFileSync(new URL(file, root));
+    mutants.push(...mutantsOf(file, text));
+  }
+  console.log(`${mutants.length} places, seed ${seed}`);
+  const next = random(Number(seed));
+  const chosen: Mutant[] = [];
+  while (chosen.length < Number(count) && mutants.length > 0) {
+    const at = Math.floor(next() * mutants.length);
+    chosen.push(...mutants.splice(at, 1));
+  }
+  const until = performance.now() + 1000 * Number(seconds);
+  let killed = 0, tried = 0;
+  const work = async () => {
+    const copy = Deno.makeTempDirSync({ prefix: "mutate-" });
+    try {
+      for (const name of walk(root)) {
+        Deno.mkdirSync(`${copy}/${name}`.replace(/\/[^/]*$/, ""), {
+          recursive: true,
+        });
+        Deno.copyFileSync(new URL(name, root), `${copy}/${name}`);
+      }
+      while (chosen.length > 0 && performance.now() < until) {
+        const { file, line, from, to, text } = chosen.pop()!;
+        const original = Deno.readTextFileSync(`${copy}/${file}`);
+        Deno.writeTextFileSync(`${copy}/${file}`, text);
+        const isDead = await isKilled(copy, file);
+        Deno.writeTextFileSync(`${copy}/${file}`, original);
+        tried++;
+        if (isDead) killed++;
+        else console.log(`lives: ${file}:${line} '${from}' -> '${to}'`);
+      }
+    } finally {
+      Deno.removeSync(copy, { recursive: true });
+    }
+  };
+  await Promise.all(Array.from({ length: Number(jobs) }, work));
+  const share = Math.round(1000 * killed / tried) / 10;
+  console.log(`${killed} of ${tried} killed (${share} %)`);
+}
+
+/** A change that makes the tests wait for ever is found by this. */
+const MAX_TEST_MS = 120_000;
+
+if (import.meta.main) await main();
