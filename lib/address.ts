@@ -115,7 +115,7 @@ export function formatAddress({ hostname, port }: UdpAddress): string {
  * ```
  */
 export function canonicalHostname(hostname: string): string {
-  if (ipVersion(hostname) !== 6) return hostname.toLowerCase();
+  if (ipVersion(hostname) !== 6) return asciiHostname(hostname.toLowerCase());
   const canonical = new URL(`http://[${withoutZone(hostname)}]`).hostname
     .slice(1, -1);
   const groups = ipv6Groups(canonical);
@@ -125,6 +125,14 @@ export function canonicalHostname(hostname: string): string {
   }
   const zone = zoneOf(hostname);
   return zone === undefined ? canonical : `${canonical}%${zone}`;
+}
+
+/** A name as the domain name system has it (IDNA): `xn--…` for other letters. */
+function asciiHostname(hostname: string): string {
+  const url = `http://${hostname}`;
+  return /^\p{ASCII}*$/u.test(hostname) || !URL.canParse(url)
+    ? hostname
+    : new URL(url).hostname;
 }
 
 /**

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isLocalhost, type UdpAddress } from "./address.ts";
+import { canonicalHostname, isLocalhost, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
 import {
   requireInteger,
@@ -271,14 +271,17 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
   requireType("onRefuse", "function", onRefuse);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
-  const socket = runtime.open({
-    // Where a client looks for it first, whatever the order of the hosts file.
-    hostname: isLocalhost(hostname) ? "127.0.0.1" : hostname,
-    port,
-    maxDatagramBytes,
-    isServer: true,
-    reusePort,
-  });
+  const open = (hostname: string) =>
+    runtime.open({
+      hostname,
+      port,
+      maxDatagramBytes,
+      isServer: true,
+      reusePort,
+    });
+  const socket = isLocalhost(hostname)
+    ? openLocalhost(open)
+    : open(canonicalHostname(hostname));
   try {
     onListen(socket.addr);
   } catch (error) {
@@ -302,6 +305,19 @@ export function serve(options: ServeOptions, handler: Handler): UdpServer {
   });
 }
 
+/** Where a client looks for it first, whatever the order of the hosts file. */
+function openLocalhost(
+  open: (hostname: string) => DatagramSocket,
+): DatagramSocket {
+  try {
+    return open("127.0.0.1");
+  } catch (error) {
+    // The permission may be for the name.
+    if (error instanceof Deno.errors.NotCapable) return open("localhost");
+    throw error;
+  }
+}
+
 interface ServerOptions {
   handler: Handler;
   onError: NonNullable<ServeOptions["onError"]>;
@@ -323,7 +339,7 @@ class Server implements UdpServer, Receiver {
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
   readonly #stats = noStats();
   /** Datagrams with an asynchronous handler, and until when it may take. */
-  readonly #waiting = new Map<Datagram, number>();
+  readonly #waiting = new Map<Pending, number>();
   #cancelCheck: (() => void) | undefined;
   /** Datagrams whose handler has not settled. */
   #atWork = 0;
@@ -410,7 +426,7 @@ class Server implements UdpServer, Receiver {
     // The usual case, without a promise.
     if (reply instanceof Uint8Array) this.#answer(datagram, reply);
     else if (!isPromiseLike(reply)) this.#respond(datagram, reply, info);
-    else this.#whenSettled(datagram, reply, info);
+    else this.#whenSettled({ datagram }, reply, info);
   }
 
   isFull(): boolean {
@@ -448,47 +464,58 @@ class Server implements UdpServer, Receiver {
   }
 
   async #whenSettled(
-    datagram: Datagram,
-    pending: PromiseLike<Reply>,
+    pending: Pending,
+    settled: PromiseLike<Reply>,
     info: DatagramInfo,
   ): Promise<void> {
     const { runtime, handlerTimeoutMs } = this.#options;
-    this.#waiting.set(datagram, runtime.now() + handlerTimeoutMs);
+    this.#waiting.set(pending, runtime.now() + handlerTimeoutMs);
     this.#cancelCheck ??= runtime.after(
       handlerTimeoutMs,
       () => this.#checkWaiting(),
     );
     let reply: Reply;
     try {
-      reply = await pending;
+      reply = await settled;
     } catch (error) {
-      if (!this.#waiting.has(datagram)) return this.#socket.release(datagram);
+      if (pending.datagram === undefined) return;
       reply = await this.#handlerFailed(error, info);
     }
-    if (this.#waiting.delete(datagram)) this.#respond(datagram, reply, info);
-    else this.#socket.release(datagram);
+    const { datagram } = pending;
+    this.#waiting.delete(pending);
+    if (datagram !== undefined) this.#respond(datagram, reply, info);
   }
 
   /** Gives up on handlers that take too long. One timer serves them all. */
   #checkWaiting(): void {
     const { runtime, handlerTimeoutMs } = this.#options;
     this.#cancelCheck = undefined;
-    for (const [datagram, deadline] of this.#waiting) {
+    for (const [pending, deadline] of this.#waiting) {
       const leftMs = deadline - runtime.now();
       if (leftMs > 0) {
         this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
         return;
       }
-      // Not released before the handler settles, if ever: it may still use the
-      // buffer, and another takes its place.
-      this.#waiting.delete(datagram);
+      const { remoteAddr } = this.#giveUp(pending);
       this.#handlerFailed(
         new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
-        { remoteAddr: datagram.remoteAddr },
+        { remoteAddr },
       );
       this.#stats.unanswered++;
       this.#done();
     }
+  }
+
+  /**
+   * Waits no more for a handler. It may still use the buffer, so that another
+   * takes its place; and the promise, which may never settle, keeps neither.
+   */
+  #giveUp(pending: Pending): Datagram {
+    const datagram = pending.datagram!;
+    pending.datagram = undefined;
+    this.#waiting.delete(pending);
+    this.#socket.abandon(datagram);
+    return datagram;
   }
 
   /** Sends what a handler returned, if it is a reply. */
@@ -580,9 +607,21 @@ class Server implements UdpServer, Receiver {
   }
 
   #close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
+    // What their handlers still make of them is not sent.
+    for (const pending of this.#waiting.keys()) {
+      this.#giveUp(pending);
+      this.#stats.dropped.closing++;
+      this.#atWork--;
+    }
   }
+}
+
+/** A datagram with an asynchronous handler; none once that is given up. */
+interface Pending {
+  datagram: Datagram | undefined;
 }
 
 /** What a server has counted that has just begun. */

@@ -90,6 +90,11 @@ export interface DatagramSocket {
   reply(datagram: Datagram, payload: Uint8Array): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
+  /**
+   * Gives up a datagram whose bytes may still be in use: they are left to who
+   * uses them, and it must not be handed back any more.
+   */
+  abandon(datagram: Datagram): void;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */

@@ -141,6 +141,10 @@ export class DenoSocket implements DatagramSocket {
     this.#free.push(datagram as Slot);
   }
 
+  abandon(): void {
+    // The next receive makes another slot.
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -136,3 +136,8 @@ Deno.test("parseAddress() refuses numbers that only look like a host", () => {
     assertEquals(parseAddress(host, 1), { hostname: host, port: 1 });
   }
 });
+
+Deno.test("a name in other letters is written as the domain name system has it", () => {
+  assertEquals(canonicalHostname("BÜCHER.example"), "xn--bcher-kva.example");
+  assertEquals(canonicalHostname("[ü"), "[ü");
+});

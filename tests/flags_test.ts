@@ -158,3 +158,12 @@ Deno.test("durationText() is what duration() reads", () => {
   }
   assertEquals([durationText(1000), durationText(20)], ["1s", "20ms"]);
 });
+
+Deno.test("parseFlags() says of what is not UTF-8 that it cannot tell", () => {
+  // What the system gives to Deno is decoded by then.
+  assertThrows(
+    () => parseFlags(FLAGS, ["--message", "caf\ufffd"]),
+    UsageError,
+    "'caf\ufffd' is not UTF-8: give bytes as --hex",
+  );
+});

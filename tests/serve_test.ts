@@ -353,11 +353,16 @@ Deno.test("await using shuts a server down", async () => {
   assert(!kept.open);
 });
 
-Deno.test("serve() gives up on a handler that never settles, and on its buffer", async () => {
+Deno.test("serve() gives up on a handler that never settles, and leaves it its buffer", async () => {
   const errors: string[] = [];
+  const kept: Uint8Array[] = [];
   const gate = Promise.withResolvers<string>();
   const { network, server, socket, ask, replies } = start(
-    (data) => decode(data) === "slow" ? gate.promise : "fast",
+    (data) => {
+      if (decode(data) !== "slow") return "fast";
+      kept.push(data);
+      return gate.promise;
+    },
     {
       maxInFlight: 2,
       handlerTimeoutMs: 1000,
@@ -375,11 +380,12 @@ Deno.test("serve() gives up on a handler that never settles, and on its buffer",
   await network.runFor(400);
   assertEquals(replies(), ["fast"]);
   assertEquals(errors, Array(2).fill("Handler has not settled within 1000 ms"));
-  assertEquals(socket.held, 2);
+  // The socket has no part in them any more, whenever they settle.
+  assertEquals(socket.held, 0);
   gate.resolve("too late");
   await network.runFor(0);
   assertEquals(replies(), ["fast"]);
-  assertEquals(socket.held, 0);
+  assertEquals(kept.map(decode), ["slow", "slow"]);
   await server.shutdown();
   assertEquals(
     server.stats(),
@@ -391,6 +397,27 @@ Deno.test("serve() gives up on a handler that never settles, and on its buffer",
       errors: { handler: 2 },
     }),
   );
+});
+
+Deno.test("an abort counts what is still with its handler", async () => {
+  const controller = new AbortController();
+  const gate = Promise.withResolvers<string>();
+  const { server, socket, ask, replies, settle } = start(
+    (data) => decode(data) === "held" ? gate.promise : "now",
+    { signal: controller.signal },
+  );
+  for (const text of ["held", "now", "held"]) ask(text);
+  await settle();
+  controller.abort();
+  const expected = counts({
+    received: 3,
+    replied: 1,
+    dropped: { closing: 2 },
+  });
+  assertEquals([server.stats(), socket.held], [expected, 0]);
+  gate.resolve("too late");
+  await settle();
+  assertEquals([server.stats(), replies()], [expected, ["now"]]);
 });
 
 Deno.test("shutdown() waits for a handler that never settles only so long", async () => {
@@ -534,7 +561,10 @@ Deno.test("an abort ends a shutdown that waits for a handler", async () => {
   const shutdown = server.shutdown();
   controller.abort();
   await network.run(shutdown);
-  assertEquals(server.stats(), counts({ received: 1 }));
+  assertEquals(
+    server.stats(),
+    counts({ received: 1, dropped: { closing: 1 } }),
+  );
 });
 
 Deno.test("an abort after the end does nothing", async () => {

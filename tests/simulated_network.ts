@@ -202,6 +202,10 @@ export class SimulatedSocket implements DatagramSocket {
     );
   }
 
+  abandon(datagram: Datagram): void {
+    if (!this.#held.delete(datagram)) throw new Error("Released twice");
+  }
+
   release(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
     // Whoever kept it sees that it is used again.

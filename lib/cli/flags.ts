@@ -68,6 +68,12 @@ export function parseFlags<F extends Flags>(
   flags: F,
   args: string[],
 ): { given: Given<F>; positionals: string[] } {
+  const unreadable = args.find((arg) => arg.includes("\ufffd"));
+  if (unreadable !== undefined) {
+    throw new UsageError(
+      `'${unreadable}' is not UTF-8: give bytes as --hex`,
+    );
+  }
   const names = Object.keys(flags);
   const parsed = parseArgs([...spellOut(flags, args)], {
     boolean: names.filter((name) => !("value" in flags[name]!)),

@@ -122,7 +122,7 @@ export function connect(
   { fd, family }: SocketDescriptor,
   { hostname, port }: UdpAddress,
 ): void {
-  const name = libc.allocate(NAME_BYTES);
+  const { name } = scratchOf(libc);
   const [address, zone] = hostname.split("%");
   // The system wants the number of an interface that has a name here.
   const index = zone === undefined || /^\d+$/.test(zone)
@@ -164,7 +164,7 @@ export function own(
 
 /** The address that a socket is bound to. */
 export function addressOf(libc: Libc, fd: number): UdpAddress {
-  const name = libc.allocate(NAME_BYTES);
+  const { name } = scratchOf(libc);
   readName(libc, fd, name);
   return decodeSockaddr(name.u8);
 }
@@ -183,9 +183,31 @@ export function setOption(
   option: number,
   value: number,
 ): void {
-  const memory = libc.allocate(4);
+  const { value: memory } = scratchOf(libc);
   memory.u32[0] = value;
   check(libc, libc.setsockopt(fd, level, option, memory, 4));
+}
+
+/**
+ * Memory for the arguments of one call, used again by the next: many sockets
+ * are to take no more memory than they need.
+ */
+interface Scratch {
+  name: Memory;
+  value: Memory;
+  length: Memory;
+}
+
+const scratches = new WeakMap<Libc, Scratch>();
+
+function scratchOf(libc: Libc): Scratch {
+  let scratch = scratches.get(libc);
+  if (scratch === undefined) {
+    const [name, value] = [libc.allocate(NAME_BYTES), libc.allocate(4)];
+    scratch = { name, value, length: libc.allocate(4) };
+    scratches.set(libc, scratch);
+  }
+  return scratch;
 }
 
 /** Throws the system's error if a call has failed. */
@@ -195,14 +217,14 @@ export function check(libc: Libc, result: number): number {
 }
 
 function readOption(libc: Libc, fd: number, option: number): number {
-  const [value, length] = [libc.allocate(4), libc.allocate(4)];
+  const { value, length } = scratchOf(libc);
   length.u32[0] = 4;
   check(libc, libc.getsockopt(fd, SOL_SOCKET, option, value, length));
   return value.u32[0]!;
 }
 
 function readName(libc: Libc, fd: number, name: Memory): number {
-  const length = libc.allocate(4);
+  const { length } = scratchOf(libc);
   length.u32[0] = NAME_BYTES;
   check(libc, libc.getsockname(fd, name, length));
   return length.u32[0]!;
@@ -210,23 +232,32 @@ function readName(libc: Libc, fd: number, name: Memory): number {
 
 /** The UDP socket of this process that is bound to an address. */
 function find(libc: Libc, address: UdpAddress, family: number): number {
-  const name = libc.allocate(NAME_BYTES);
-  const length = libc.allocate(4);
+  const { name, length } = scratchOf(libc);
   const wanted = new Uint8Array(NAME_BYTES);
   const bytes = encodeSockaddr(address, family, wanted);
   // Deno does not tell the zone, which comes last.
   const compared = family === AF_INET6 ? bytes - 4 : bytes;
-  for (let fd = 0; fd < MAX_DESCRIPTORS; fd++) {
+  const isIt = (fd: number): boolean => {
     length.u32[0] = NAME_BYTES;
-    if (libc.getsockname(fd, name, length) < 0) continue;
-    const isThere = name.u8.subarray(0, compared)
-      .every((byte, i) => byte === wanted[i]);
-    if (isThere && readOption(libc, fd, SO_TYPE) === SOCK_DGRAM) return fd;
+    if (libc.getsockname(fd, name, length) < 0) return false;
+    for (let i = 0; i < compared; i++) {
+      if (name.u8[i] !== wanted[i]) return false;
+    }
+    return readOption(libc, fd, SO_TYPE) === SOCK_DGRAM;
+  };
+  // Where many sockets are opened, the next one is near the last one.
+  for (let fd = lastFound; fd < lastFound + NEAR; fd++) {
+    if (isIt(fd)) return lastFound = fd;
+  }
+  for (let fd = 0; fd < MAX_DESCRIPTORS; fd++) {
+    if (isIt(fd)) return lastFound = fd;
   }
   throw new Error(
     `Cannot find the descriptor of the socket at ${formatAddress(address)}`,
   );
 }
 
+let lastFound = 0;
+const NEAR = 16;
 /** More than any limit in use; what is open has the lowest numbers. */
 const MAX_DESCRIPTORS = 1 << 20;

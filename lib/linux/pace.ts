@@ -62,9 +62,9 @@ const STREAK = 8;
 const STREAK_MS = 1;
 /** After a wait in vain there is none for so long; twice that the next time. */
 const MIN_PENALTY_MS = 5;
-const MAX_PENALTY_MS = 1000;
+const MAX_PENALTY_MS = 100;
 /** After so many waits that were not in vain the penalty is the first again. */
-const FORGIVEN = 1000;
+const FORGIVEN = 64;
 /** A turn costs some 50 us, which is much only where nobody else needs it. */
 const TURN_MS = 1;
 const LONE_TURN_MS = 4;

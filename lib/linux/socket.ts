@@ -291,6 +291,11 @@ export class LinuxSocket implements DatagramSocket {
     this.#kept--;
   }
 
+  abandon(datagram: Datagram): void {
+    // Its buffer has left the batch.
+    this.release(datagram);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
