@@ -214,6 +214,19 @@ Deno.test("more than maxInFlight at once are answered where handlers are synchro
   await server.shutdown();
 });
 
+Deno.test("each of thousands of peers gets its own answer", async () => {
+  const { libc, server } = started({ maxInFlight: 65_536 });
+  const ports = Array.from({ length: 3000 }, (_, i) => 1024 + 7 * i);
+  // Twice, so that what is remembered of the first time is used.
+  for (const port of [...ports, ...ports]) libc.arrive(one(`${port}`, port));
+  while (server.stats().replied < 2 * ports.length) await idle();
+  assertEquals(
+    libc.sent.filter(({ to, payload }) => `${to!.port}` !== payload),
+    [],
+  );
+  await server.shutdown();
+});
+
 Deno.test("a slow handler gives the event loop a turn after each millisecond", async () => {
   const order: string[] = [];
   const { libc, server } = started({}, (data) => {

@@ -86,6 +86,8 @@ function random(seed: number): () => number {
   };
 }
 
+/** What only runs on the linux engine. */
+const LINUX_FILES_REGEXP = /^lib\/(linux\/|cli\/worker|runtime)/;
 const UNIT = ["--allow-net", "--allow-read"];
 const ALL = [...UNIT, "--allow-run"];
 const LINUX = [
@@ -104,7 +106,7 @@ async function isKilled(copy: string, file: string): Promise<boolean> {
   const near = nearest(file);
   if (near.length > 0 && await fails(copy, [...UNIT, ...near])) return true;
   if (await fails(copy, ALL)) return true;
-  return file.startsWith("lib/linux/") && await fails(copy, LINUX);
+  return LINUX_FILES_REGEXP.test(file) && await fails(copy, LINUX);
 }
 
 async function fails(copy: string, args: string[]): Promise<boolean> {

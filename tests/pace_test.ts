@@ -30,7 +30,7 @@ Deno.test("after a wait in vain there is none for a while, longer each time", ()
 
 Deno.test("who else is at work in the process is not kept waiting", () => {
   const { pace, now } = after(0.01);
-  assertEquals(pace.turnMs(now), 4);
+  assertEquals(pace.turnMs(now), 8);
   pace.onTurn(now, 0.05);
   assertEquals(pace.mayWait(now), true);
   pace.onTurn(now, 0.3);

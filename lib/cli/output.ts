@@ -163,7 +163,14 @@ const stderr = new LineWriter(Deno.stderr, "stderr");
 /** Writes one line on stderr, after the program's name. */
 export function complain(program: string, message: string): void {
   const head = `${program}:`;
-  note(`${Deno.stderr.isTerminal() ? bold(red(head)) : head} ${message}`);
+  note(`${hasColors() ? bold(red(head)) : head} ${message}`);
+}
+
+/** Whether stderr is a terminal that shows colours, as far as can be known. */
+function hasColors(): boolean {
+  if (!Deno.stderr.isTerminal()) return false;
+  const mayAsk = Deno.permissions.querySync({ name: "env", variable: "TERM" });
+  return mayAsk.state !== "granted" || Deno.env.get("TERM") !== "dumb";
 }
 
 /** Writes one line on stderr, as it is. */

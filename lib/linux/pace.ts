@@ -65,9 +65,9 @@ const MIN_PENALTY_MS = 5;
 const MAX_PENALTY_MS = 100;
 /** After so many waits that were not in vain the penalty is the first again. */
 const FORGIVEN = 64;
-/** A turn costs some 50 us, which is much only where nobody else needs it. */
+/** A turn costs up to 100 us, which is much only where nobody else needs it. */
 const TURN_MS = 1;
-const LONE_TURN_MS = 4;
+const LONE_TURN_MS = 8;
 /** A turn in which nothing but this socket is at work takes less. */
 const IDLE_TURN_MS = 0.1;
 /** Who was at work once is expected to be again for so long. */

@@ -1,0 +1,121 @@
+/** Every number among the options: its bounds, and what is no number at all. */
+import { assertRejects, assertThrows } from "@std/assert";
+import { request } from "../lib/request.ts";
+import { requestMany } from "../lib/request_many.ts";
+import { echo } from "../lib/responders.ts";
+import { serve } from "../lib/serve.ts";
+import { measure } from "../lib/stamp/measure.ts";
+import { stampReflector } from "../lib/stamp/reflector.ts";
+import { SimulatedNetwork } from "./simulated_network.ts";
+
+const DAY = 86_400_000;
+const TARGET = { hostname: "192.0.2.1", port: 7 };
+
+type Call = (options: Record<string, unknown>) => unknown;
+
+/** Each is called with one option; what runs only when iterated does not run. */
+const CALLS: Record<string, Call> = {
+  serve: (options) => {
+    const { runtime } = new SimulatedNetwork();
+    const given = { hostname: "192.0.2.2", runtime, ...options };
+    return serve(given, echo()).shutdown();
+  },
+  guard: (guard) => CALLS.serve!({ guard }),
+  requestMany: (options) => requestMany(TARGET, "x", options),
+  measure: (options) => measure(TARGET, options),
+  stampReflector: (options) => stampReflector(options),
+};
+
+/** Of each option: the least, the most, and whether it may have a fraction. */
+const BOUNDS: Array<[string, string, number, number, boolean?]> = [
+  ["serve", "port", 0, 65_535],
+  ["serve", "maxDatagramBytes", 1, 65_527],
+  ["serve", "maxInFlight", 1, 65_536],
+  ["serve", "handlerTimeoutMs", 1, DAY, true],
+  ["serve", "maxReplies", 1, 1_000_000_000],
+  ["guard", "maxAmplification", 0, 1000, true],
+  ["guard", "rateLimit", 0, 1_000_000_000],
+  ["requestMany", "timeoutMs", 1, DAY, true],
+  ["requestMany", "retries", 0, 100],
+  ["requestMany", "maxDatagramBytes", 1, 65_527],
+  ["requestMany", "count", 1, 1_000_000_000],
+  ["requestMany", "intervalMs", 0, DAY, true],
+  ["requestMany", "deadlineMs", 1, DAY, true],
+  ["measure", "count", 1, 2 ** 32 - 1],
+  ["measure", "intervalMs", 0.01, DAY, true],
+  ["measure", "size", 44, 65_507],
+  ["measure", "timeoutMs", 1, DAY, true],
+  ["measure", "deadlineMs", 1, DAY, true],
+  ["stampReflector", "maxSessions", 2, 1_000_000],
+  ["stampReflector", "sessionTimeoutMs", 1, DAY, true],
+];
+
+for (const [name, option, min, max, isReal = false] of BOUNDS) {
+  Deno.test(`${name}() takes '${option}' from ${min} to ${max}, and nothing else`, async () => {
+    const call = CALLS[name]!;
+    for (const value of [min, max, undefined]) await call({ [option]: value });
+    const step = isReal ? 1e-6 : 1;
+    const tooMuch = isReal ? max * (1 + 1e-15) : max + 1;
+    const outside = [min - step, tooMuch, NaN, -Infinity];
+    if (!isReal) outside.push(min + 0.5);
+    for (const value of outside) {
+      assertThrows(
+        () => call({ [option]: value }),
+        RangeError,
+        `'${option}' must be`,
+      );
+    }
+    for (const value of [`${min}`, null, true, {}, [min], BigInt(max)]) {
+      assertThrows(
+        () => call({ [option]: value }),
+        TypeError,
+        `'${option}' must be a number`,
+      );
+    }
+  });
+}
+
+/** What is of a wrong type, whichever function it is given to. */
+const MISTYPED: Array<[string, string, unknown[]]> = [
+  ["serve", "hostname", [7, null, {}, ["127.0.0.1"]]],
+  ["serve", "reusePort", [1, "true", null]],
+  ["serve", "signal", [{}, null, "abort", new AbortController()]],
+  ["serve", "onListen", [5, null, "f"]],
+  ["serve", "onError", [5, null, {}]],
+  ["serve", "onRefuse", [5, null, true]],
+  ["serve", "guard", ["off", true, null, 3]],
+  ["serve", "engine", ["lniux", 1, null, "DENO"]],
+  ["requestMany", "match", ["x", null, /x/]],
+  ["requestMany", "signal", [{}, null, 1]],
+  ["requestMany", "engine", ["node", 0]],
+  ["requestMany", "localHostname", [7, null, {}]],
+  ["measure", "signal", [{}, null]],
+  ["measure", "engine", ["", {}]],
+  ["measure", "localHostname", [true, []]],
+];
+
+for (const [name, option, values] of MISTYPED) {
+  Deno.test(`${name}() says of '${option}' what it must be`, () => {
+    for (const value of values) {
+      assertThrows(
+        () => CALLS[name]!({ [option]: value }),
+        TypeError,
+        `'${option}' must be`,
+      );
+    }
+  });
+}
+
+Deno.test("what is no function, no address or no payload is a TypeError", async () => {
+  for (const handler of [undefined, null, {}, "echo"]) {
+    assertThrows(
+      () => serve({}, handler as never),
+      TypeError,
+      "'handler' must be a function",
+    );
+  }
+  for (const target of [null, {}, { port: 7 }, 7]) {
+    assertThrows(() => requestMany(target as never, "x"), TypeError);
+    await assertRejects(() => request(target as never, "x"), TypeError);
+  }
+});
