@@ -272,3 +272,87 @@ linuxTest("--workers on localhost have no limit on the rate", async () => {
   assert(summary.replied > 1000, JSON.stringify(summary));
   assertEquals(summary.refused.rate, 0);
 });
+
+linuxTest("the engine is named, and why it is not used", async () => {
+  await using named = server(["-p", "0", "-q"]);
+  assert((await named.line()).endsWith(" (linux engine)"));
+  const permissions = ["--allow-net", "--no-prompt"];
+  const args = ["-p", "0", "--json", "-c", "1", "--engine", "auto"];
+  await using s = server(args, permissions);
+  const { engine, port } = JSON.parse(await s.line());
+  assertEquals(engine, "deno");
+  await client([`127.0.0.1:${port}`]);
+  const { code, stderr } = await s.ended();
+  const why = "server: no linux engine: it needs permission to use FFI: " +
+    "run with --allow-ffi\n";
+  assertEquals([code, stderr], [0, why]);
+});
+
+linuxTest("FFI does not get around --allow-net and --deny-net", async () => {
+  const free = serve({}, echo());
+  const { port } = free.addr;
+  await free.shutdown();
+  const ffi = ["--allow-ffi", "--no-prompt"];
+  const here = `127.0.0.1:${port}`;
+  const refused: Array<[string, string[]]> = [
+    ["localhost", ["--allow-net", "--deny-net=127.0.0.1"]],
+    ["127.0.0.1", ["--allow-net=127.0.0.2"]],
+    ["127.0.0.1", [`--allow-net=127.0.0.1:${port - 1}`]],
+  ];
+  for (const [host, permissions] of refused) {
+    const args = ["--host", host, "-p", `${port}`];
+    await using s = server(args, [...permissions, ...ffi]);
+    const { code, stderr } = await s.ended();
+    assertEquals(code, 2);
+    assert(stderr.includes("Requires net access"), stderr);
+  }
+  for (const granted of [here, `localhost:${port}`]) {
+    const permissions = [`--allow-net=${granted}`, ...ffi];
+    const host = granted.split(":")[0]!;
+    const args = ["--host", host, "-p", `${port}`, "-c", "1", "-q"];
+    await using s = server(args, permissions);
+    await s.line();
+    assertEquals((await client([here])).code, 0);
+    assertEquals((await s.ended()).code, 0);
+  }
+  const permissions = ["--allow-net", `--deny-net=${here}`, ...ffi];
+  const { code, stderr } = await client([here], { permissions });
+  assertEquals(code, 2);
+  assert(stderr.includes("Requires net access"), stderr);
+});
+
+linuxTest(
+  "--workers keep their counts when nobody reads their lines",
+  async () => {
+    await using s = server(["-p", "0", "--workers", "2", "--json"]);
+    const address = JSON.parse(await s.line());
+    const socket = runtimeFor("linux").open({
+      hostname: "127.0.0.1",
+      port: 0,
+      maxDatagramBytes: 100,
+    });
+    let replies = 0;
+    const enough = Promise.withResolvers<void>();
+    const done = socket.start({
+      onDatagram(datagram) {
+        socket.release(datagram);
+        if (++replies === 20_000) enough.resolve();
+      },
+    });
+    for (let i = 0; replies < 20_000; i++) {
+      await socket.send(encode("some text for the line"), address);
+      if (i % 20 === 0) await new Promise((turn) => setTimeout(turn));
+    }
+    await enough.promise;
+    socket.close();
+    await done;
+    s.kill("SIGTERM");
+    const { code, stdout, stderr } = await s.ended();
+    const { type, received, replied } = JSON.parse(
+      stdout.trim().split("\n").at(-1)!,
+    );
+    assertEquals([code, type], [0, "summary"]);
+    assert(received >= replied && replied >= 20_000, `${received}, ${replied}`);
+    assert(stderr.includes("left out"), stderr);
+  },
+);
