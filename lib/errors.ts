@@ -149,6 +149,20 @@ export function requireSignal(signal: unknown): void {
 }
 
 /**
+ * Checks that options are an object, whatever is in it.
+ *
+ * @throws {TypeError} If they are not.
+ */
+export function requireOptions(name: string, options: unknown): void {
+  if (typeof options === "object" && options !== null) return;
+  throw new TypeError(
+    `'${name}' must be an object: current value is ${
+      options === null ? "null" : typeof options
+    }`,
+  );
+}
+
+/**
  * Checks the type of an option.
  *
  * @throws {TypeError} If `value` is of another.

@@ -11,6 +11,7 @@ import {
   MAX_MS,
   requireInteger,
   requireMs,
+  requireOptions,
   requireSignal,
   requireType,
   TimeoutError,
@@ -120,6 +121,7 @@ export function planRequest(
   payload: Uint8Array | string,
   options: RequestOptions,
 ): RequestPlan {
+  requireOptions("options", options);
   const {
     timeoutMs = REQUEST_DEFAULTS.timeoutMs,
     retries = REQUEST_DEFAULTS.retries,

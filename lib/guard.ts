@@ -13,7 +13,7 @@ import {
   withoutZone,
 } from "./address.ts";
 import { equalBytes } from "./encoding.ts";
-import { requireInteger, requireNumber } from "./errors.ts";
+import { requireInteger, requireNumber, requireOptions } from "./errors.ts";
 import { RecentMap } from "./recent_map.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -91,9 +91,7 @@ export const REFUSALS: readonly Refusal[] = [
  * @throws {RangeError} If a number is out of range.
  */
 export function checkGuardOptions(options: GuardOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError("'guard' must be an object with options, or false");
-  }
+  requireOptions("guard", options);
   const { maxAmplification, rateLimit } = options;
   if (maxAmplification !== undefined) {
     requireNumber("maxAmplification", maxAmplification, 0, 1000);

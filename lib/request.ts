@@ -51,8 +51,8 @@ export async function request(
   payload: Uint8Array | string,
   options: RequestOptions = {},
 ): Promise<UdpReply> {
-  const { signal } = options;
   const plan = planRequest(address, payload, options);
+  const { signal } = options;
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // It may come when nobody waits any more.

@@ -4,7 +4,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "./address.ts";
-import { requireInteger, TimeoutError } from "./errors.ts";
+import { requireInteger, requireOptions, TimeoutError } from "./errors.ts";
 import {
   Exchange,
   type ExchangeListener,
@@ -143,6 +143,7 @@ export function requestMany(
   payload: Uint8Array | string,
   options: RequestManyOptions = {},
 ): Series {
+  requireOptions("options", options);
   const {
     count = SERIES_DEFAULTS.count,
     intervalMs = SERIES_DEFAULTS.intervalMs,

@@ -9,6 +9,7 @@ import { encode } from "./encoding.ts";
 import {
   requireInteger,
   requireMs,
+  requireOptions,
   requireSignal,
   requireType,
 } from "./errors.ts";
@@ -35,8 +36,8 @@ export interface DatagramInfo {
   readonly remoteAddr: UdpAddress;
 }
 
-/** A payload to answer with, text as UTF-8; `undefined` stays silent. */
-export type Reply = Uint8Array | string | undefined | void;
+/** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
+export type Reply = Uint8Array | string | null | undefined | void;
 
 /**
  * Makes the reply to one datagram.
@@ -214,11 +215,11 @@ export interface UdpServer extends AsyncDisposable {
 }
 
 /**
- * Answers UDP datagrams.
+ * Answers UDP datagrams, on 127.0.0.1 at any port that is free unless options
+ * say otherwise, which come first: `serve(options, handler)`.
  *
  * The library never prints: without `onError`, errors are only counted.
  *
- * @param options Where to listen, and the limits.
  * @param handler Makes the reply to each datagram.
  * @returns The running server.
  * @throws {RangeError} If a number among the options is out of range.
@@ -239,7 +240,23 @@ export interface UdpServer extends AsyncDisposable {
  * assertEquals(reply.data, new TextEncoder().encode("ping"));
  * ```
  */
-export function serve(options: ServeOptions, handler: Handler): UdpServer {
+export function serve(handler: Handler): UdpServer;
+/**
+ * Answers UDP datagrams, as {@linkcode serve} with a handler alone does, with
+ * options.
+ *
+ * @param options Where to listen, and the limits.
+ * @param handler Makes the reply to each datagram.
+ * @returns The running server.
+ */
+export function serve(options: ServeOptions, handler: Handler): UdpServer;
+export function serve(
+  ...args: [Handler] | [ServeOptions, Handler]
+): UdpServer {
+  const [options, handler] = args.length > 1
+    ? args as [ServeOptions, Handler]
+    : [{} as ServeOptions, args[0] as Handler];
+  requireOptions("options", options);
   const {
     hostname = SERVE_DEFAULTS.hostname,
     port = SERVE_DEFAULTS.port,
@@ -522,11 +539,10 @@ class Server implements UdpServer, Receiver {
   #respond(datagram: Datagram, reply: unknown, info: DatagramInfo): void {
     if (typeof reply === "string") reply = encode(reply);
     if (reply instanceof Uint8Array) return this.#answer(datagram, reply);
-    if (reply !== undefined) {
-      const shown = reply === null ? "null" : typeof reply;
+    if (reply !== undefined && reply !== null) {
       this.#handlerFailed(
         new TypeError(
-          `Cannot reply as the handler must return a Uint8Array, a string or undefined: it returned ${shown}`,
+          `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
         ),
         info,
       );

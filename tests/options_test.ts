@@ -106,6 +106,24 @@ for (const [name, option, values] of MISTYPED) {
   });
 }
 
+Deno.test("options are an object, for every function that has some", async () => {
+  for (const options of [null, 7, "port", true, Symbol()] as never[]) {
+    const calls: Array<() => unknown> = [
+      () => serve(options, echo()),
+      () => requestMany(TARGET, "x", options),
+      () => measure(TARGET, options),
+      () => stampReflector(options),
+    ];
+    const message = "'options' must be an object";
+    for (const call of calls) assertThrows(call, TypeError, message);
+    await assertRejects(
+      () => request(TARGET, "x", options),
+      TypeError,
+      message,
+    );
+  }
+});
+
 Deno.test("what is no function, no address or no payload is a TypeError", async () => {
   for (const handler of [undefined, null, {}, "echo"]) {
     assertThrows(

@@ -323,6 +323,12 @@ netTest("a handler cannot change where other replies go", async () => {
   assertEquals(decode((await request(server.addr, "x")).data), "x");
 });
 
+netTest("serve() takes a handler alone", async () => {
+  await using server = serveOn((data) => data);
+  assertEquals(server.addr.hostname, "127.0.0.1");
+  assertEquals(decode((await request(server.addr, "x")).data), "x");
+});
+
 netTest("serve() says NotFound of a name that does not resolve", () => {
   const hostname = "no.such.invalid";
   assertThrows(

@@ -191,7 +191,7 @@ Deno.test("serve() survives an onError that throws or rejects", async () => {
 });
 
 Deno.test("serve() reports a handler that returns no reply at all", async () => {
-  const wrong: unknown[] = [null, 42, {}, new ArrayBuffer(1), [1]];
+  const wrong: unknown[] = [true, 42, {}, new ArrayBuffer(1), [1]];
   const errors: unknown[] = [];
   const next = wrong.values();
   const { server, ask, settle } = start(() => next.next().value as Reply, {
@@ -397,6 +397,17 @@ Deno.test("serve() gives up on a handler that never settles, and leaves it its b
       errors: { handler: 2 },
     }),
   );
+});
+
+Deno.test("null is silence, as undefined is", async () => {
+  const { server, ask, replies, settle } = start((data) =>
+    decode(data) === "now" ? null : Promise.resolve(null)
+  );
+  for (const text of ["now", "later"]) ask(text);
+  await settle();
+  assertEquals(replies(), []);
+  assertEquals(server.stats(), counts({ received: 2, unanswered: 2 }));
+  await server.shutdown();
 });
 
 Deno.test("an abort counts what is still with its handler", async () => {

@@ -5,7 +5,12 @@
  */
 import type { UdpAddress } from "../address.ts";
 import type { Bin } from "../distribution.ts";
-import { isPortClosed, requireInteger, requireMs } from "../errors.ts";
+import {
+  isPortClosed,
+  requireInteger,
+  requireMs,
+  requireOptions,
+} from "../errors.ts";
 import { checkSchedule, Run, type Sender } from "../run.ts";
 import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
 import {
@@ -165,6 +170,7 @@ export function measure(
   address: UdpAddress | string,
   options: MeasureOptions = {},
 ): Measurement {
+  requireOptions("options", options);
   const {
     count = MEASURE_DEFAULTS.count,
     intervalMs = MEASURE_DEFAULTS.intervalMs,

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { requireInteger, requireMs, requireType } from "../errors.ts";
+import {
+  requireInteger,
+  requireMs,
+  requireOptions,
+  requireType,
+} from "../errors.ts";
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
@@ -102,6 +107,7 @@ export interface StampReflector extends Handler {
  * ```
  */
 export function stampReflector(options: ReflectorOptions = {}): StampReflector {
+  requireOptions("options", options);
   const {
     stateless = REFLECTOR_DEFAULTS.stateless,
     maxSessions = REFLECTOR_DEFAULTS.maxSessions,
