@@ -156,7 +156,8 @@ Deno.test("durationText() is what duration() reads", () => {
   for (const ms of [1, 200, 999, 1000, 1500, 60_000]) {
     assertEquals(duration(0)(durationText(ms)), ms);
   }
-  assertEquals([durationText(1000), durationText(20)], ["1s", "20ms"]);
+  const texts = [0, 20, 1000, 1500, 2000].map(durationText);
+  assertEquals(texts, ["0ms", "20ms", "1s", "1500ms", "2s"]);
 });
 
 Deno.test("parseFlags() says of what is not UTF-8 that it cannot tell", () => {

@@ -136,4 +136,11 @@ Deno.test("what is no function, no address or no payload is a TypeError", async 
     assertThrows(() => requestMany(target as never, "x"), TypeError);
     await assertRejects(() => request(target as never, "x"), TypeError);
   }
+  for (const signal of [null, {}, "abort"] as never[]) {
+    await assertRejects(
+      () => request(TARGET, "x", { signal }),
+      TypeError,
+      "'signal' must be an AbortSignal",
+    );
+  }
 });

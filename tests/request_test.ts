@@ -228,6 +228,31 @@ Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async (
   assertEquals(reply.remoteAddr, { hostname: "2001:db8::9", port: 1 });
 });
 
+Deno.test("request() checks the payload and the ends again once a name is resolved", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  network.names.set("four.example", ["192.0.2.1"]);
+  network.names.set("none.example", ["0.0.0.0"]);
+  const asked = (name: string, size: number, localHostname?: string) =>
+    request(`${name}:7`, new Uint8Array(size), { runtime, localHostname });
+  await assertRejects(
+    () => asked("four.example", 65_508),
+    RangeError,
+    "UDP over IPv4 takes at most 65507",
+  );
+  await assertRejects(
+    () => asked("none.example", 1),
+    TypeError,
+    "Cannot ask 0.0.0.0:7",
+  );
+  await assertRejects(
+    () => asked("four.example", 1, "::1"),
+    TypeError,
+    "both ends must be IPv4, or both IPv6",
+  );
+  assertEquals(network.sent, []);
+});
+
 Deno.test("request() takes an IPv4-mapped target for the IPv4 address", async () => {
   const network = networkWith(echo());
   const { runtime } = network;
