@@ -8,7 +8,7 @@ import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
 import { libcMissing } from "./linux/libc.ts";
-import { openLinuxSocket } from "./linux/socket.ts";
+import { openLinuxSocket } from "./linux/open.ts";
 
 /**
  * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by

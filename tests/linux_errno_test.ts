@@ -117,16 +117,19 @@ Deno.test("EAGAIN is no error: replies wait for room, and others are received", 
   const { libc, server, errors } = started();
   libc.hasRoom = false;
   libc.sends = [1, -EAGAIN];
-  libc.arrive(one("a"), one("b"), { payloads: ["cc", "dd"] });
+  libc.arrive(one("a", 1), one("b", 2), { port: 3, payloads: ["cc", "dd"] });
   await idle();
-  libc.arrive(one("e"));
+  // Into where those were received, if nothing has been done about it.
+  libc.arrive(one("e", 4), one("f", 5), one("g", 6));
   await idle();
-  assertEquals([payloads(libc), server.stats().received], [["a"], 5]);
+  assertEquals([payloads(libc), server.stats().received], [["a"], 7]);
   libc.hasRoom = true;
   await idle();
-  // What waits is a copy, or in a buffer into which nothing else comes.
-  assertEquals(payloads(libc), ["a", "b", "ccdd", "e"]);
-  assertEquals([server.stats().replied, errors], [5, []]);
+  assertEquals(
+    libc.sent.map(({ to, payload }) => [to!.port, payload]),
+    [[1, "a"], [2, "b"], [3, "ccdd"], [4, "e"], [5, "f"], [6, "g"]],
+  );
+  assertEquals([server.stats().replied, errors], [7, []]);
   await server.shutdown();
 });
 
@@ -149,7 +152,8 @@ Deno.test("a server that is closed counts the replies that still wait", async ()
   const controller = new AbortController();
   const { libc, server } = started({ signal: controller.signal });
   libc.hasRoom = false;
-  libc.sends = [-EAGAIN];
+  // Full, and still full when the server is closed.
+  libc.sends = [-EAGAIN, -EAGAIN];
   libc.arrive(one("a"), one("b"));
   await idle();
   controller.abort();

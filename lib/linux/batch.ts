@@ -28,6 +28,9 @@ import {
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
+/** How many messages a call moves at most. */
+export const BATCH = 64;
+
 /** Headers, addresses and buffers for one recvmmsg. */
 export class ReceiveBatch {
   readonly headers: Memory;
@@ -261,6 +264,14 @@ export class SendBatch {
   /** Where {@linkcode SendBatch.nextName} is in memory. */
   get nextNamePointer(): number {
     return this.#names.address + this.count * NAME_BYTES;
+  }
+
+  /** The place for a message's address that is not shared with what comes in. */
+  ownName(message: number): Uint8Array {
+    const start = message * NAME_BYTES;
+    const at = message * HEADER_BYTES + HEADER_NAME;
+    setPointer(this.headers.u32, at, this.#names.address + start);
+    return this.#names.u8.subarray(start, start + NAME_BYTES);
   }
 
   /** Where a message is sent. */

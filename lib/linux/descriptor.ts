@@ -17,7 +17,9 @@ import {
   NAME_BYTES,
   SO_BROADCAST,
   SO_ERROR,
+  SO_RCVBUF,
   SO_REUSEPORT,
+  SO_SNDBUF,
   SO_TYPE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -187,6 +189,40 @@ export function setOption(
   memory.u32[0] = value;
   check(libc, libc.setsockopt(fd, level, option, memory, 4));
 }
+
+/** FFI goes past Deno's own check. */
+export function requireNet(address: UdpAddress): void {
+  const host = formatAddress(address);
+  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      `Requires net access to "${host}", run again with the --allow-net flag`,
+    );
+  }
+}
+
+/** Whether the kernel knows the option. */
+export function trySet(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+): boolean {
+  try {
+    setOption(libc, fd, level, option, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Asks for as much room as the system grants. */
+export function growBuffers(libc: Libc, fd: number): void {
+  trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+  trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+}
+
+const BUFFER_BYTES = 4 << 20;
 
 /**
  * Memory for the arguments of one call, used again by the next: many sockets

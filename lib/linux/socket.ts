@@ -1,52 +1,29 @@
 /**
- * The linux engine: Linux on x86-64 and arm64, where the caller asks for it.
- *
- * A server's socket is a {@linkcode DatagramSocket} over recvmmsg and sendmmsg:
- * one call moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of
- * them up to 64 datagrams of one flow. A client's socket is that of the default
- * engine, connected, so that the system tells it of a closed port.
+ * A server's {@linkcode DatagramSocket} over recvmmsg and sendmmsg: one call
+ * moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of them up to
+ * 64 datagrams of one flow. This file is the way in; the way out is
+ * `replies.ts`.
  *
  * @module
  */
-import {
-  formatAddress,
-  ipVersion,
-  isWildcard,
-  type UdpAddress,
-} from "../address.ts";
-import { bindError } from "../errors.ts";
-import {
-  type Datagram,
-  type DatagramSocket,
-  MAX_PAYLOAD,
-  type OpenOptions,
-  type Receiver,
+import { ipVersion, isWildcard, type UdpAddress } from "../address.ts";
+import type {
+  Datagram,
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
 } from "../socket.ts";
-import { DenoSocket } from "../socket_deno.ts";
-import { ReceiveBatch, SendBatch } from "./batch.ts";
-import { ConnectedSocket } from "./connected_socket.ts";
+import { BATCH, ReceiveBatch } from "./batch.ts";
 import {
   addressOf,
-  bindDescriptor,
-  bindOwned,
-  connect,
-  own,
-  setOption,
+  growBuffers,
+  requireNet,
   type SocketDescriptor,
+  trySet,
 } from "./descriptor.ts";
-import {
-  EAGAIN,
-  ECONNREFUSED,
-  EINTR,
-  EINVAL,
-  EIO,
-  EMSGSIZE,
-  errorOf,
-} from "./errno.ts";
+import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import {
   AF_INET,
-  encodeSockaddr,
-  HEADER_BYTES,
   IP_PKTINFO,
   IPPROTO_IP,
   IPPROTO_IPV6,
@@ -54,106 +31,14 @@ import {
   MSG_DONTWAIT,
   POLLFD_BYTES,
   POLLIN,
-  SO_RCVBUF,
-  SO_SNDBUF,
-  SOL_SOCKET,
   SOL_UDP,
   TIMESPEC_BYTES,
   UDP_GRO,
-  UDP_SEGMENT,
 } from "./layout.ts";
-import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
+import type { Libc, Memory } from "./libc.ts";
 import { Pace } from "./pace.ts";
-import { Poller } from "./poller.ts";
-
-/**
- * Binds a socket, and connects it if `peer` is given.
- *
- * @throws {Deno.errors.NotSupported} Where {@linkcode libcMissing} gives a
- * reason.
- * @throws {Deno.errors.NotCapable} Without permission to use the address.
- * @throws {Deno.errors.AddrInUse} If the port is taken.
- * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
- */
-export function openLinuxSocket(options: OpenOptions): DatagramSocket {
-  const missing = libcMissing();
-  if (missing !== undefined) {
-    throw new Deno.errors.NotSupported(
-      `Cannot use the linux engine: ${missing}`,
-    );
-  }
-  const libc = loadLibc();
-  return options.isServer
-    ? openServer(libc, options)
-    : openClient(libc, options);
-}
-
-function openServer(libc: Libc, options: OpenOptions): LinuxSocket {
-  const { reusePort = false } = options;
-  // Deno checks the address that it binds, which is another one at first.
-  if (reusePort) requireNet(options);
-  try {
-    const bound = bindOwned(libc, options, reusePort);
-    try {
-      const { hostname } = addressOf(libc, bound.fd);
-      poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
-      return new LinuxSocket(bound, options, libc, poller);
-    } catch (error) {
-      bound.close();
-      throw error;
-    }
-  } catch (error) {
-    throw bindError(error, options);
-  }
-}
-
-function openClient(libc: Libc, options: OpenOptions): DenoSocket {
-  const { peer, maxDatagramBytes } = options;
-  const bound = bindDescriptor(libc, options);
-  try {
-    growBuffers(libc, bound.fd);
-    if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
-    connect(libc, bound, peer);
-    return new ConnectedSocket(libc, bound, maxDatagramBytes);
-  } catch (error) {
-    bound.close();
-    throw error;
-  }
-}
-
-function growBuffers(libc: Libc, fd: number): void {
-  trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
-  trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
-}
-
-/** One for all servers of this thread. */
-let poller: Poller | undefined;
-
-/** FFI goes past Deno's own check. */
-function requireNet(address: UdpAddress): void {
-  const host = formatAddress(address);
-  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-    throw new Deno.errors.NotCapable(
-      `Requires net access to "${host}", run again with the --allow-net flag`,
-    );
-  }
-}
-
-/** Whether the kernel knows the option. */
-function trySet(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  value: number,
-): boolean {
-  try {
-    setOption(libc, fd, level, option, value);
-    return true;
-  } catch {
-    return false;
-  }
-}
+import type { Poller } from "./poller.ts";
+import { Replies } from "./replies.ts";
 
 /** A server's socket, whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
@@ -166,7 +51,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly #bound: SocketDescriptor;
   readonly #maxDatagramBytes: number;
   readonly #in: ReceiveBatch;
-  readonly #out: SendBatch;
+  readonly #replies: Replies;
   readonly #pace = new Pace();
   readonly #pollfd: Memory;
   readonly #wait: Memory;
@@ -195,9 +80,6 @@ export class LinuxSocket implements DatagramSocket {
   #lookedAt = 0;
   /** How many datagrams the receiver kept for longer than its call. */
   #kept = 0;
-  /** Whether replies wait for room in the send buffer. */
-  #isBlocked = false;
-  #willFlush = false;
   #started = false;
   #closed = false;
   #released: Promise<void> | undefined;
@@ -224,14 +106,13 @@ export class LinuxSocket implements DatagramSocket {
         ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
         : trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
     const coalesces = trySet(libc, fd, SOL_UDP, UDP_GRO, 1);
-    const segments = trySet(libc, fd, SOL_UDP, UDP_SEGMENT, 0);
     this.#in = new ReceiveBatch(
       libc,
       BATCH,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
       knowsLocal || coalesces,
     );
-    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments);
+    this.#replies = new Replies(libc, poller, bound, this.#in);
     this.#buffer = this.#in.buffer(0);
     this.#pollfd = libc.allocate(POLLFD_BYTES);
     this.#pollfd.u32.set([fd, POLLIN]);
@@ -241,7 +122,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   async start(receiver: Receiver): Promise<void> {
-    this.#receiver = receiver;
+    this.#receiver = this.#replies.receiver = receiver;
     this.#started = true;
     try {
       // Whoever starts it gets to know of it before its first datagram.
@@ -263,23 +144,18 @@ export class LinuxSocket implements DatagramSocket {
       );
     }
     requireNet(to);
-    if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    const out = this.#out;
-    this.#flush();
-    if (out.count > 0) throw new Error(SEND_BUFFER_FULL);
-    const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-    out.add(payload, out.nextNamePointer, bytes, to);
-    const outcome = this.#transmit();
-    if (out.count > 0) this.#waitForRoom();
-    const [failure] = outcome.failures.splice(0);
-    this.#report({ ...outcome, sent: 0 });
-    if (failure !== undefined) throw failure.error;
+    this.#replies.send(payload, to);
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {
     const answered = datagram as BatchDatagram;
-    if (answered === this.#current) this.#replyNow(answered, payload);
-    else this.#replyLater(answered, payload);
+    const { data, remoteAddr, local } = answered;
+    if (answered === this.#current) {
+      // Copies of small datagrams are as fast.
+      const isInPlace = payload === data && this.#isCoalesced;
+      const address = isInPlace ? this.#buffer.address + this.#at : 0;
+      this.#replies.addNow(payload, address, this.#message, remoteAddr);
+    } else this.#replies.addLater(payload, remoteAddr, local);
     this.release(answered);
   }
 
@@ -299,7 +175,7 @@ export class LinuxSocket implements DatagramSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#flush();
+    this.#replies.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
     else this.#release();
   }
@@ -337,10 +213,10 @@ export class LinuxSocket implements DatagramSocket {
         this.#pace.onBatch(this.#receivedAt);
         this.#begin(count);
         while (!this.#handOut()) {
-          this.#flush();
+          this.#replies.flush();
           await (this.#isTurnDue() ? this.#shortTurn() : this.#round());
         }
-        this.#flush();
+        this.#replies.flush();
         const now = this.#now();
         if (now - this.#turnAt > this.#pace.turnMs(now)) await this.#turn();
         // Timers, handlers at work, and what waits for a microtask.
@@ -387,7 +263,7 @@ export class LinuxSocket implements DatagramSocket {
   /** Lets the event loop go round once, in the middle of a batch. */
   async #shortTurn(): Promise<void> {
     // By the thread, since a turn by setImmediate lets no input in.
-    if (this.#isBlocked) await this.#pause(0);
+    if (this.#replies.isBlocked) await this.#pause(0);
     else await this.#poller.writable(this.#bound.fd);
     this.#turnAt = this.#roundAt = this.#now();
   }
@@ -396,7 +272,7 @@ export class LinuxSocket implements DatagramSocket {
   #isReadableSoon(): boolean {
     const now = this.#now();
     // Who is at work needs the event loop, and so does who waits to send.
-    if (this.#kept > 0 || this.#isBlocked || !this.#pace.mayWait(now)) {
+    if (this.#kept > 0 || this.#replies.isBlocked || !this.#pace.mayWait(now)) {
       return false;
     }
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
@@ -513,193 +389,14 @@ export class LinuxSocket implements DatagramSocket {
     return now - this.#roundAt <= TURN_MS;
   }
 
-  /** Queues the answer to the datagram that is being handed out. */
-  #replyNow({ remoteAddr, data }: BatchDatagram, payload: Uint8Array): void {
-    const out = this.#out;
-    const { length } = payload;
-    // An echo stays where it was received, unless it may have to wait there.
-    const address = payload === data && !this.#isBlocked && this.#isCoalesced
-      ? this.#buffer.address + this.#at
-      : 0;
-    const message = this.#message;
-    if (out.extend(payload, address, message, remoteAddr)) return;
-    if (!this.#hasRoom(address === 0 ? length : 0, remoteAddr, length)) return;
-    const name = this.#in.namePointer(message);
-    const bytes = this.#in.nameLength(message);
-    if (address === 0) out.add(payload, name, bytes, remoteAddr, message);
-    else out.addInPlace(address, length, name, bytes, remoteAddr, message);
-    const local = this.#in.local(message);
-    if (local !== undefined) out.addControl(local);
-  }
-
-  /** Queues the answer to a datagram that was kept. */
-  #replyLater(answered: BatchDatagram, payload: Uint8Array): void {
-    const { remoteAddr, local } = answered;
-    const { length } = payload;
-    if (!this.#hasRoom(length, remoteAddr, length)) return;
-    const out = this.#out;
-    const { family } = this.#bound;
-    const bytes = encodeSockaddr(remoteAddr, family, out.nextName);
-    out.add(payload, out.nextNamePointer, bytes, remoteAddr);
-    if (local !== undefined) out.addControl(local);
-    if (this.#willFlush) return;
-    // Answers of one turn go out together.
-    this.#willFlush = true;
-    queueMicrotask(() => {
-      this.#willFlush = false;
-      this.#flush();
-    });
-  }
-
-  /**
-   * Whether there is room for another answer, of which so many bytes are to be
-   * copied. If there is none, its fate is told.
-   */
-  #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
-    if (length > MAX_PAYLOAD) {
-      this.#receiver.onReplyError?.(errorOf(EMSGSIZE), to, 1);
-      return false;
-    }
-    if (!this.#out.hasRoom(copied)) this.#flush();
-    if (this.#out.hasRoom(copied)) return true;
-    this.#receiver.onReplyError?.(new Error(SEND_BUFFER_FULL), to, 1);
-    return false;
-  }
-
-  /** Sends the replies that wait to go out together, and reports them. */
-  #flush(): void {
-    if (this.#out.count === 0 || this.#isBlocked) return;
-    const outcome = this.#transmit();
-    if (this.#out.count > 0) this.#waitForRoom();
-    this.#report(outcome);
-  }
-
-  #report({ sent, failures, closedPort, notice }: Outcome): void {
-    if (closedPort !== undefined) this.#receiver.onReceiveError?.(closedPort);
-    if (notice !== undefined) this.#receiver.onNotice?.(notice);
-    if (sent > 0) this.#receiver.onReplied?.(sent);
-    for (const { error, to, count } of failures) {
-      this.#receiver.onReplyError?.(error, to, count);
-    }
-  }
-
-  /** The send buffer is full: the rest waits, and what comes is received. */
-  async #waitForRoom(): Promise<void> {
-    this.#isBlocked = true;
-    // Into what an echo still lies in must nothing be received.
-    for (let message = this.#out.first; message < this.#out.count; message++) {
-      const place = this.#out.placeOf(message);
-      if (place !== -1) this.#in.retire(place);
-    }
-    await this.#poller.writable(this.#bound.fd);
-    this.#isBlocked = false;
-    if (!this.#closed) this.#flush();
-  }
-
   /** Closes the descriptor, once, when no wait uses it any more. */
   #release(): Promise<void> {
     return this.#released ??= (async () => {
-      this.#giveUp();
+      this.#replies.close();
       await this.#poller.remove(this.#bound.fd);
       this.#bound.close();
     })();
   }
-
-  /** The socket is about to be closed: what still waits is not sent. */
-  #giveUp(): void {
-    const failures: Outcome["failures"] = [];
-    for (let message = this.#out.first; message < this.#out.count; message++) {
-      failures.push({
-        error: new Error(SEND_BUFFER_FULL),
-        to: this.#out.addressOf(message),
-        count: this.#out.datagramsOf(message),
-      });
-    }
-    this.#out.clear();
-    this.#report({ sent: 0, failures });
-  }
-
-  /** Sends what is queued, as far as there is room in the send buffer. */
-  #transmit(): Outcome {
-    const out = this.#out;
-    const outcome: Outcome = { sent: 0, failures: [] };
-    let triedAgain = -1;
-    while (out.first < out.count) {
-      const result = this.#libc.sendmmsg(
-        this.#bound.fd,
-        out.headers,
-        out.first * HEADER_BYTES,
-        out.count - out.first,
-        MSG_DONTWAIT,
-      );
-      if (result > 0) {
-        const end = out.first + result;
-        while (out.first < end) outcome.sent += out.datagramsOf(out.first++);
-        continue;
-      }
-      const code = this.#libc.errno();
-      if (code === EINTR) continue;
-      if (code === EAGAIN) return outcome;
-      if (code === ECONNREFUSED && triedAgain !== out.first) {
-        // About an earlier datagram: this one has not been tried yet.
-        triedAgain = out.first;
-        outcome.closedPort = errorOf(code);
-        continue;
-      }
-      this.#recover(out.first, code, outcome);
-      out.first++;
-    }
-    out.clear();
-    return outcome;
-  }
-
-  /** Makes the best of a message that the kernel refused as it was. */
-  #recover(message: number, code: number, outcome: Outcome): void {
-    const out = this.#out;
-    const to = out.addressOf(message);
-    const count = out.datagramsOf(message);
-    // A device that cannot cut messages says EIO or EINVAL; EMSGSIZE says that
-    // the datagrams do not fit this path, where the network can cut them.
-    if (count === 1 || ![EIO, EINVAL, EMSGSIZE].includes(code)) {
-      // What was sent to a group cannot be answered from its address: then the
-      // kernel chooses.
-      if (count === 1 && out.dropControls(message) && this.#sendOne(message)) {
-        outcome.sent++;
-      } else outcome.failures.push({ error: errorOf(code), to, count });
-      return;
-    }
-    if (code !== EMSGSIZE && out.segments) {
-      out.segments = false;
-      outcome.notice = new Error(
-        "Replies go out one by one from now on, which is slower: the system " +
-          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
-      );
-    }
-    for (const _ of out.cutByHand(message)) {
-      if (this.#sendOne(message)) outcome.sent++;
-      else {
-        const error = errorOf(this.#libc.errno());
-        outcome.failures.push({ error, to, count: 1 });
-      }
-    }
-  }
-
-  #sendOne(message: number): boolean {
-    const { headers } = this.#out;
-    const offset = message * HEADER_BYTES;
-    const { fd } = this.#bound;
-    return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
-  }
-}
-
-/** What became of the datagrams of a batch. */
-interface Outcome {
-  sent: number;
-  failures: Array<{ error: Error; to: UdpAddress; count: number }>;
-  /** The peer's port is closed, an earlier datagram says. */
-  closedPort?: Error;
-  /** A fast path was turned off. */
-  notice?: Error;
 }
 
 /** A datagram that the receiver works on. */
@@ -722,10 +419,7 @@ function view(
   return new Uint8Array(buffer, at, size);
 }
 
-const BATCH = 64;
 const MAX_COALESCED_BYTES = 65_536;
-const SEND_BYTES = 1 << 20;
-const BUFFER_BYTES = 4 << 20;
 const MAX_RECEIVE_FAILURES = 16;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */
@@ -735,7 +429,6 @@ const TURN_MS = 1;
 const MAX_STRIDE = 32;
 const LOOK_MS = 0.25;
 
-const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";
 const TRANSFERRED =
   "A datagram is lost: a handler transferred the buffer that it came in " +
   "(copy with slice() what is to be transferred)";
