@@ -1,0 +1,121 @@
+import { assertEquals } from "@std/assert";
+import { LoopWatch } from "../lib/loop_watch.ts";
+
+const PEER = { hostname: "192.0.2.1", port: 7 };
+
+/** A watch with a clock of its own; answers are the times of their requests. */
+function watched() {
+  const timers = new Map<() => void, number>();
+  const sent: number[] = [];
+  const dropped: number[] = [];
+  let now = 0;
+  const watch = new LoopWatch<number>({
+    now: () => now,
+    after(ms, callback) {
+      timers.set(callback, now + ms);
+      return () => timers.delete(callback);
+    },
+    send: (answer) => sent.push(answer),
+    drop: (answer) => dropped.push(answer),
+  });
+  const advance = (to: number) => {
+    while (true) {
+      const next = [...timers].filter(([, at]) => at <= to)
+        .sort(([, a], [, b]) => a - b)[0];
+      if (next === undefined) break;
+      timers.delete(next[0]);
+      now = next[1];
+      next[0]();
+    }
+    now = to;
+  };
+  /** Requests at these times; gives those whose answers have to wait. */
+  const ask = (times: number[], peer = PEER): number[] =>
+    times.filter((at) => {
+      advance(at);
+      // Another object each time, as some engines have it.
+      const hasToWait = watch.hasToWait({ ...peer }, at);
+      if (hasToWait) watch.keep(at);
+      return hasToWait;
+    });
+  return { watch, ask, advance, sent, dropped };
+}
+
+const every = (ms: number, count: number, from = 0) =>
+  Array.from({ length: count }, (_, i) => from + i * ms);
+
+Deno.test("a peer is put to the test after six answers and half a second", () => {
+  for (
+    const [gapMs, first] of [[100, 500], [50, 500], [99, 594], [140, 700]]
+  ) {
+    const { ask } = watched();
+    assertEquals(ask(every(gapMs!, 12))[0], first, `${gapMs} ms`);
+  }
+});
+
+Deno.test("a peer that goes on gets what was kept, and is not tested again soon", () => {
+  const { watch, ask, sent, dropped } = watched();
+  assertEquals(ask(every(100, 8)), [500, 600, 700]);
+  assertEquals([watch.kept, sent], [3, []]);
+  // At 800 the test has lasted for more than 250 ms.
+  assertEquals(ask([800]), []);
+  assertEquals([watch.kept, sent, dropped], [0, [500, 600, 700], []]);
+  assertEquals(ask(every(1, 99_999, 900)), []);
+  assertEquals(ask(every(1, 2, 100_899)).length, 2);
+});
+
+Deno.test("a peer that falls silent loses what was kept", () => {
+  const { watch, ask, advance, sent, dropped } = watched();
+  assertEquals(ask(every(100, 6)), [500]);
+  advance(749);
+  assertEquals([watch.kept, dropped], [1, []]);
+  advance(750);
+  assertEquals([watch.kept, sent, dropped], [0, [], [500]]);
+  // It is believed for 1,000 answers, and for 10,000 the next time.
+  assertEquals(ask(every(1, 999, 760)), []);
+  assertEquals(ask([1759]), [1759]);
+  advance(2300);
+  assertEquals(dropped, [500, 1759]);
+  assertEquals(ask(every(1, 9999, 2301)), []);
+  assertEquals(ask([12_300]), [12_300]);
+});
+
+Deno.test("silence counts from the last request of the test", () => {
+  const { ask, advance, dropped } = watched();
+  assertEquals(ask([...every(100, 6), 700]), [500, 700]);
+  advance(949);
+  assertEquals(dropped, []);
+  advance(950);
+  assertEquals(dropped, [500, 700]);
+});
+
+Deno.test("who made a pause of more than ten seconds begins anew", () => {
+  for (const [pauseMs, waits] of [[10_000, true], [10_001, false]] as const) {
+    const { ask } = watched();
+    ask(every(100, 5));
+    // Alone among short gaps it would be no round-trip time of a loop.
+    ask(every(1, 70, 400 + pauseMs));
+    assertEquals(ask([400 + pauseMs + 100]).length > 0, waits, `${pauseMs}`);
+  }
+});
+
+Deno.test("long gaps are those of a loop only if they are alike", () => {
+  const alike = watched();
+  assertEquals(alike.ask(every(300, 6)), [1500]);
+  const uneven = watched();
+  assertEquals(uneven.ask([0, 300, 900, 1200, 2100, 2400, 3300]), []);
+  const fewer = watched();
+  assertEquals(fewer.ask([0, 300, 600, 601, 602, 603, 604, 605]), []);
+});
+
+Deno.test("release() sends all that is kept, and peers are told apart", () => {
+  const { watch, ask, sent } = watched();
+  const other = { ...PEER, port: 8 };
+  for (const at of every(100, 6)) {
+    ask([at]);
+    if (at > 0) ask([at], other);
+  }
+  assertEquals(watch.kept, 1);
+  watch.release();
+  assertEquals([watch.kept, sent], [0, [500]]);
+});
