@@ -11,6 +11,7 @@ import {
   usage,
   UsageError,
 } from "../lib/cli/flags.ts";
+import { SERVER_FLAGS } from "../lib/cli/server_flags.ts";
 
 const FLAGS = {
   port: { short: "p", value: "PORT", parse: integer(0, 9), help: "a port" },
@@ -167,4 +168,12 @@ Deno.test("parseFlags() says of what is not UTF-8 that it cannot tell", () => {
     UsageError,
     "'caf\ufffd' is not UTF-8: give bytes as --hex",
   );
+});
+
+Deno.test("--workers takes 1 to 256", () => {
+  const { parse } = SERVER_FLAGS.workers;
+  assertEquals([parse("1"), parse("256")], [1, 256]);
+  for (const text of ["0", "257", "1.5"]) {
+    assertThrows(() => parse(text), SyntaxError);
+  }
 });

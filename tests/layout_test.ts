@@ -1,4 +1,6 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import * as layout from "../lib/linux/layout.ts";
+import { Program, programTest } from "./helpers.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -91,3 +93,71 @@ Deno.test("localControl() keeps the address asked, and leaves the interface open
   assertEquals(localControl(hex(linkLocal)), hex(linkLocal));
   assertEquals(localControl(hex(GRO)), undefined);
 });
+
+programTest(
+  "the layouts and numbers are those of the system's own headers",
+  async () => {
+    const sizes: Record<string, string> = {
+      HEADER_BYTES: "sizeof(struct mmsghdr)",
+      HEADER_NAME: "offsetof(struct msghdr, msg_name)",
+      HEADER_NAME_LENGTH: "offsetof(struct msghdr, msg_namelen)",
+      HEADER_IOVEC: "offsetof(struct msghdr, msg_iov)",
+      HEADER_IOVEC_COUNT: "offsetof(struct msghdr, msg_iovlen)",
+      HEADER_CONTROL: "offsetof(struct msghdr, msg_control)",
+      HEADER_CONTROL_LENGTH: "offsetof(struct msghdr, msg_controllen)",
+      HEADER_LENGTH: "offsetof(struct mmsghdr, msg_len)",
+      IOVEC_BYTES: "sizeof(struct iovec)",
+      IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
+      SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
+      CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
+        "CMSG_SPACE(sizeof(int))",
+      POLLFD_BYTES: "sizeof(struct pollfd)",
+      TIMESPEC_BYTES: "sizeof(struct timespec)",
+      EPOLL_EVENT_WORDS: "sizeof(struct epoll_event) / 4",
+      EPOLL_DATA_WORD: "offsetof(struct epoll_event, data) / 4",
+    };
+    // Ours to choose: as large as any address, and how many events at once.
+    const own = ["NAME_BYTES", "MAX_EPOLL_EVENTS"];
+    const names = Object.entries(layout)
+      .filter(([name, value]) =>
+        typeof value === "number" && !own.includes(name)
+      )
+      .map(([name]) => name);
+    const code = `
+    #define _GNU_SOURCE
+    #include <netinet/in.h>
+    #include <netinet/udp.h>
+    #include <poll.h>
+    #include <stddef.h>
+    #include <stdint.h>
+    #include <stdio.h>
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    int main(void) {
+      ${
+      names.map((name) =>
+        `printf("${name} %u\\n", (unsigned)(${sizes[name] ?? name}));`
+      ).join("\n")
+    }
+    }`;
+    const script =
+      'f=$(mktemp) && printf %s "$1" | cc -x c -o "$f" - && "$f"; ' +
+      'code=$?; rm -f "$f"; exit $code';
+    await using program = new Program("sh", ["-c", script, "sh", code]);
+    const { stdout, stderr } = await program.ended();
+    assertEquals(stderr, "");
+    const found = Object.fromEntries(
+      stdout.trim().split("\n").map((line) => line.split(" ")),
+    );
+    const ours = Object.entries(layout).filter(([name]) =>
+      names.includes(name)
+    );
+    assertEquals(
+      found,
+      Object.fromEntries(ours.map(([name, value]) => [name, `${value}`])),
+    );
+    assert(layout.NAME_BYTES >= 28);
+  },
+  ["cc"],
+);

@@ -12,3 +12,11 @@ Deno.test("RecentMap keeps what is used, and never more than its size", () => {
   }
   assertEquals(map.get(5000), undefined);
 });
+
+Deno.test("RecentMap counts an entry once that is used again", () => {
+  const map = new RecentMap<string, number>(4);
+  for (const [i, key] of ["a", "b", "c"].entries()) map.set(key, i);
+  assertEquals([map.size, map.isCrowded], [3, true]);
+  assertEquals([map.get("a"), map.size], [0, 3]);
+  assertEquals([map.get("a"), map.get("d")], [0, undefined]);
+});
