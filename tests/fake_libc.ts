@@ -61,6 +61,8 @@ export class FakeLibc implements Libc {
   sends: number[] = [];
   /** Negative errnos with which the next calls of recvmmsg fail. */
   receives: number[] = [];
+  /** Negative errnos with which the next calls of epoll_ctl fail. */
+  watches: number[] = [];
   /** The time, in milliseconds, which only a test moves on. */
   now = 0;
   /** Whether the send buffer has room, for who waits for it. */
@@ -180,6 +182,8 @@ export class FakeLibc implements Libc {
   }
 
   epollControl(_epoll: number, _op: number, _fd: number, event: Memory) {
+    const failure = this.watches.shift();
+    if (failure !== undefined) return this.#result(failure);
     this.#armed = event.u32[0]! & ~EPOLLONESHOT;
     this.#wake();
     return 0;

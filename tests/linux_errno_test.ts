@@ -294,6 +294,39 @@ Deno.test("of coalesced datagrams only those over maxDatagramBytes are dropped",
   await server.shutdown();
 });
 
+Deno.test("a socket that the system cannot watch for a while is not deaf", async () => {
+  const answered = Promise.withResolvers<void>();
+  const { libc, server } = started({}, (data) => {
+    answered.resolve();
+    return data;
+  });
+  libc.watches = [-ENOMEM, -ENOMEM];
+  await idle();
+  libc.arrive(one("a"));
+  await answered.promise;
+  await idle();
+  assertEquals(payloads(libc), ["a"]);
+  await server.shutdown();
+});
+
+Deno.test("replies that wait for room do not end the turn of a slow handler", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { libc, server } = started({}, async (data) => {
+    libc.now += 2;
+    if (data[0] === 0x61) await gate.promise;
+    return data;
+  });
+  libc.arrive(one("a"), one("b"), one("c"));
+  libc.hasRoom = false;
+  libc.sends = [-EAGAIN];
+  setImmediate(gate.resolve);
+  await idle();
+  libc.hasRoom = true;
+  await idle();
+  assertEquals(payloads(libc).sort(), ["a", "b", "c"]);
+  await server.shutdown();
+});
+
 Deno.test("no handler runs before serve() returns", async () => {
   const libc = new FakeLibc();
   libc.arrive(one("a"));

@@ -30,14 +30,20 @@ export class ConnectedSocket extends DenoSocket {
   }
 
   override send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
     return super.send(payload, to);
   }
 
   override close(): void {
-    clearTimeout(this.#timer);
+    this.#stop();
     super.close();
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   /**

@@ -61,6 +61,7 @@ export class Poller {
     this.#sockets.set(fd, {
       keepsAlive,
       isWatched: false,
+      retry: undefined,
       onReadable: undefined,
       onWritable: undefined,
     });
@@ -71,7 +72,7 @@ export class Poller {
     return new Promise((resolve) => {
       const socket = this.#sockets.get(fd);
       if (socket === undefined) return resolve();
-      socket.onReadable = resolve;
+      socket.onReadable = both(socket.onReadable, resolve);
       this.#arm(fd, socket);
     });
   }
@@ -81,7 +82,7 @@ export class Poller {
     return new Promise((resolve) => {
       const socket = this.#sockets.get(fd);
       if (socket === undefined) return resolve();
-      socket.onWritable = resolve;
+      socket.onWritable = both(socket.onWritable, resolve);
       this.#arm(fd, socket);
     });
   }
@@ -121,7 +122,14 @@ export class Poller {
   #arm(fd: number, socket: Waiter): void {
     const { onReadable, onWritable } = socket;
     const events = (onReadable ? EPOLLIN : 0) | (onWritable ? EPOLLOUT : 0);
-    this.#watch(fd, socket, events);
+    if (!this.#watch(fd, socket, events)) {
+      // Memory may be short for a while: then it is as if something had come.
+      socket.retry ??= setTimeout(
+        () => end(socket, EPOLLIN | EPOLLOUT),
+        RETRY_MS,
+      ) as unknown as number;
+      return;
+    }
     this.#wait ??= this.#waitForAll();
   }
 
@@ -158,10 +166,12 @@ export class Poller {
     this.#gapAt = performance.now();
   }
 
-  #watch(fd: number, socket: Waiter, events: number): void {
+  /** Whether the system watches the socket from now on. */
+  #watch(fd: number, socket: Waiter, events: number): boolean {
     const operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    this.#control(operation, fd, events | EPOLLONESHOT);
-    socket.isWatched = true;
+    const result = this.#control(operation, fd, events | EPOLLONESHOT);
+    socket.isWatched ||= result === 0;
+    return result === 0;
   }
 
   #control(operation: number, fd: number, events: number): number {
@@ -186,6 +196,8 @@ export class Poller {
 interface Waiter {
   keepsAlive: () => boolean;
   isWatched: boolean;
+  /** The timer that takes the place of a watch that could not be had. */
+  retry: number | undefined;
   onReadable: (() => void) | undefined;
   onWritable: (() => void) | undefined;
 }
@@ -194,8 +206,22 @@ function isWaiting({ onReadable, onWritable }: Waiter): boolean {
   return onReadable !== undefined || onWritable !== undefined;
 }
 
+/** Calls both, where there is another one that waits. */
+function both(
+  first: (() => void) | undefined,
+  second: () => void,
+): () => void {
+  if (first === undefined) return second;
+  return () => {
+    first();
+    second();
+  };
+}
+
 /** Ends the waits for what has come up: an error ends them all. */
 function end(socket: Waiter, events: number): void {
+  clearTimeout(socket.retry);
+  socket.retry = undefined;
   if (events !== EPOLLOUT) {
     socket.onReadable?.();
     socket.onReadable = undefined;
@@ -211,5 +237,6 @@ function end(socket: Waiter, events: number): void {
  * long; until then it costs nothing.
  */
 const MAX_WAIT_MS = 1000;
+const RETRY_MS = 10;
 /** So long does a process go on that only a socket without `ref` is left of. */
 const UNREF_WAIT_MS = 250;
