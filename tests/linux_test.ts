@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
 import { request } from "../lib/request.ts";
@@ -354,5 +355,42 @@ linuxTest(
     assertEquals([code, type], [0, "summary"]);
     assert(received >= replied && replied >= 20_000, `${received}, ${replied}`);
     assert(stderr.includes("left out"), stderr);
+  },
+);
+
+linuxTest(
+  "a send that fails leaves nothing behind for the next one",
+  async () => {
+    const heard: string[] = [];
+    const all = Promise.withResolvers<void>();
+    await using running = serve((data) => {
+      heard.push(decode(data)!);
+      if (heard.length === 2) all.resolve();
+    });
+    const socket = runtimeFor("linux").open({
+      hostname: "127.0.0.1",
+      port: 0,
+      maxDatagramBytes: 100,
+      isServer: true,
+    });
+    const to = running.addr;
+    await socket.send(encode("first"), to);
+    const wrong: Array<[Uint8Array, UdpAddress, string]> = [
+      [new Uint8Array(65_528), to, "Message too long"],
+      [new Uint8Array(65_508), to, "Message too long"],
+      [encode("x"), { ...to, hostname: "localhost" }, "it is no IP address"],
+      [encode("x"), { ...to, hostname: "::1" }, "Address family not supported"],
+    ];
+    for (const [payload, address, message] of wrong) {
+      await assertRejects(() => socket.send(payload, address), Error, message);
+    }
+    await socket.send(encode("second"), to);
+    await all.promise;
+    assertEquals(heard, ["first", "second"]);
+    socket.close();
+    await assertRejects(
+      () => socket.send(encode("x"), to),
+      Deno.errors.BadResource,
+    );
   },
 );

@@ -87,7 +87,7 @@ function random(seed: number): () => number {
 }
 
 /** What only runs on the linux engine. */
-const LINUX_FILES_REGEXP = /^lib\/(linux\/|cli\/worker|runtime)/;
+const LINUX_FILES_REGEXP = /^lib\/(linux\/|cli\/|runtime)/;
 const UNIT = ["--allow-net", "--allow-read"];
 const ALL = [...UNIT, "--allow-run"];
 const LINUX = [
