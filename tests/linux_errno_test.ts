@@ -24,7 +24,8 @@ function started(options: ServeOptions = {}, handler: Handler = echo()) {
 
 /** Lets everything happen that can happen. */
 async function idle(): Promise<void> {
-  for (let i = 0; i < 20; i++) {
+  // A turn of the engine takes 64 of these.
+  for (let i = 0; i < 500; i++) {
     await new Promise<void>((resolve) => setImmediate(() => resolve()));
   }
 }

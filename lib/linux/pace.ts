@@ -69,6 +69,6 @@ const FORGIVEN = 64;
 const TURN_MS = 1;
 const LONE_TURN_MS = 8;
 /** A turn in which nothing but this socket is at work takes less. */
-const IDLE_TURN_MS = 0.1;
+const IDLE_TURN_MS = 0.2;
 /** Who was at work once is expected to be again for so long. */
 const BUSY_MS = 20;

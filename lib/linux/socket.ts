@@ -214,7 +214,7 @@ export class LinuxSocket implements DatagramSocket {
         this.#begin(count);
         while (!this.#handOut()) {
           this.#replies.flush();
-          await (this.#isTurnDue() ? this.#shortTurn() : this.#round());
+          await (this.#isTurnDue() ? this.#turn() : this.#round());
         }
         this.#replies.flush();
         const now = this.#now();
@@ -227,7 +227,7 @@ export class LinuxSocket implements DatagramSocket {
       }
       const code = this.#libc.errno();
       if (code === EAGAIN) {
-        if (!this.#isReadableSoon()) await this.#turn();
+        if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
         if (++failures >= MAX_RECEIVE_FAILURES) throw error;
@@ -247,25 +247,31 @@ export class LinuxSocket implements DatagramSocket {
     this.#roundAt = this.#now();
   }
 
-  /** Lets the event loop go round, until there is something to receive. */
-  async #turn(): Promise<void> {
+  /** Waits on another thread until there is something to receive. */
+  async #idle(): Promise<void> {
     // It may have been closed while microtasks ran.
     if (this.#closed) return;
+    const before = this.#now();
+    await this.#poller.readable(this.#bound.fd);
+    const now = this.#now();
+    // In so long a wait the event loop has looked at everything.
+    if (now - before > PARKED_MS) this.#turnAt = this.#roundAt = now;
+    else if (this.#isTurnDue()) await this.#turn();
+  }
+
+  /** Lets all have a turn that waits for input or for time. */
+  async #turn(): Promise<void> {
     const isFast = this.#pace.isFast;
     const before = isFast ? this.#libc.threadMs() : 0;
-    await this.#poller.readable(this.#bound.fd);
+    for (let i = 0; i < ROUNDS && !this.#closed; i++) await this.#round();
+    // Only in a wait may the process of a server without `ref` end.
+    if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
+      await this.#poller.writable(this.#bound.fd);
+    }
     this.#turnAt = this.#roundAt = this.#now();
     if (isFast) {
       this.#pace.onTurn(this.#turnAt, this.#libc.threadMs() - before);
     }
-  }
-
-  /** Lets the event loop go round once, in the middle of a batch. */
-  async #shortTurn(): Promise<void> {
-    // By the thread, since a turn by setImmediate lets no input in.
-    if (this.#replies.isBlocked) await this.#pause(0);
-    else await this.#poller.writable(this.#bound.fd);
-    this.#turnAt = this.#roundAt = this.#now();
   }
 
   /** Waits in this thread, where that is good for all. */
@@ -426,6 +432,12 @@ const MAX_PAUSE_MS = 32;
 const WAIT_US = 200;
 /** The longest work without a turn of the event loop. */
 const TURN_MS = 1;
+/**
+ * Deno's runtime (tokio's) looks for input and at the time when it has nothing
+ * else to do, else in every 61st round only.
+ */
+const ROUNDS = 64;
+const PARKED_MS = 0.5;
 const MAX_STRIDE = 32;
 const LOOK_MS = 0.25;
 
