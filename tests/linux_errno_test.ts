@@ -286,6 +286,20 @@ Deno.test("a handler that transfers its buffer loses only what is in it, which i
   await server.shutdown();
 });
 
+Deno.test("an echo is not sent out of a buffer that another handler has transferred", async () => {
+  const { libc, server, errors } = started({}, (data) => {
+    if (data[0] === 0x74) data.buffer.transfer();
+    else return data;
+  });
+  libc.arrive(one("a"), { payloads: ["b", "c", "t"] }, one("d"));
+  await idle();
+  assertEquals(payloads(libc), ["a", "d"]);
+  const { replied, unanswered, errors: { send } } = server.stats();
+  assertEquals([replied, unanswered, send], [2, 1, 2]);
+  assert(errors[0]!.includes("transferred"), errors[0]);
+  await server.shutdown();
+});
+
 Deno.test("of coalesced datagrams only those over maxDatagramBytes are dropped", async () => {
   const { libc, server } = started({ maxDatagramBytes: 3 });
   libc.arrive({ payloads: ["long", "long", "s"] });

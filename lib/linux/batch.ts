@@ -205,6 +205,8 @@ export class SendBatch {
   readonly #starts: number[] = [];
   /** Of each: in which received message its payload still is; -1 for none. */
   readonly #placed: number[] = [];
+  /** The memory that such a payload is in, which has to live until it is sent. */
+  readonly #held: Array<Memory | undefined> = [];
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
@@ -311,12 +313,14 @@ export class SendBatch {
     const address = this.#payloads.address + start;
     this.#add(address, payload.length, name, nameLength, to, source);
     this.#placed[this.count - 1] = -1;
+    this.#held[this.count - 1] = undefined;
   }
 
   /**
    * Queues a message whose payload stays where it was received.
    *
-   * @param address Where the payload is in memory.
+   * @param memory What the payload is in.
+   * @param at Where in it.
    * @param length How many bytes it has.
    * @param name Where the address is in memory.
    * @param nameLength The length of the address.
@@ -324,15 +328,29 @@ export class SendBatch {
    * @param source Which received message it answers and is in.
    */
   addInPlace(
-    address: number,
+    memory: Memory,
+    at: number,
     length: number,
     name: number,
     nameLength: number,
     to: UdpAddress,
     source: number,
   ): void {
-    this.#add(address, length, name, nameLength, to, source);
+    this.#add(memory.address + at, length, name, nameLength, to, source);
     this.#placed[this.count - 1] = source;
+    this.#held[this.count - 1] = memory;
+  }
+
+  /**
+   * How many messages from the first one on are whole: a handler may have
+   * transferred what an echo is in.
+   */
+  get whole(): number {
+    let message = this.first;
+    while (message < this.count && this.#held[message]?.u8.length !== 0) {
+      message++;
+    }
+    return message - this.first;
   }
 
   #add(

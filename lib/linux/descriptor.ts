@@ -159,9 +159,15 @@ export function own(
     libc.close(fd);
     throw error;
   }
-  libc.dup(fd, place.fd);
-  libc.close(fd);
-  return place;
+  try {
+    check(libc, libc.dup(fd, place.fd));
+    return place;
+  } catch (error) {
+    place.close();
+    throw error;
+  } finally {
+    libc.close(fd);
+  }
 }
 
 /** The address that a socket is bound to. */

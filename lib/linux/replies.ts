@@ -24,7 +24,7 @@ import {
   SOL_UDP,
   UDP_SEGMENT,
 } from "./layout.ts";
-import type { Libc } from "./libc.ts";
+import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
 /** Replies of one socket. */
@@ -63,14 +63,16 @@ export class Replies {
    * Queues the answer to a datagram of the batch that is being handed out.
    *
    * @param payload The answer.
-   * @param address Where it is in memory if it is an echo that may be sent from
-   * where it was received; 0 if it is to be copied.
+   * @param memory What it is in if it is an echo that may be sent from where it
+   * was received; undefined if it is to be copied.
+   * @param at Where in that memory.
    * @param message The message that the datagram came in.
    * @param to Where it came from.
    */
   addNow(
     payload: Uint8Array,
-    address: number,
+    memory: Memory | undefined,
+    at: number,
     message: number,
     to: UdpAddress,
   ): void {
@@ -81,15 +83,16 @@ export class Replies {
     }
     const out = this.#out;
     const { length } = payload;
+    const address = memory === undefined ? 0 : memory.address + at;
     if (out.extend(payload, address, message, to)) return;
-    if (!this.#hasRoom(address === 0 ? length : 0, to, length)) return;
+    if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
     if (this.#isBlocked) {
       return this.addLater(payload, to, received.local(message));
     }
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
-    if (address === 0) out.add(payload, name, bytes, to, message);
-    else out.addInPlace(address, length, name, bytes, to, message);
+    if (memory === undefined) out.add(payload, name, bytes, to, message);
+    else out.addInPlace(memory, at, length, name, bytes, to, message);
     const local = received.local(message);
     if (local !== undefined) out.addControl(local);
   }
@@ -207,11 +210,18 @@ export class Replies {
     const outcome: Outcome = { sent: 0, failures: [] };
     let triedAgain = -1;
     while (out.first < out.count) {
+      const { whole } = out;
+      if (whole === 0) {
+        const to = out.addressOf(out.first);
+        const count = out.datagramsOf(out.first++);
+        outcome.failures.push({ error: new Error(TRANSFERRED), to, count });
+        continue;
+      }
       const result = this.#libc.sendmmsg(
         this.#bound.fd,
         out.headers,
         out.first * HEADER_BYTES,
-        out.count - out.first,
+        whole,
         MSG_DONTWAIT,
       );
       if (result > 0) {
@@ -292,4 +302,6 @@ interface Outcome {
 }
 
 const SEND_BYTES = 1 << 20;
+const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
+  "(copy with slice() what is to be transferred)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";

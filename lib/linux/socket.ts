@@ -153,8 +153,9 @@ export class LinuxSocket implements DatagramSocket {
     if (answered === this.#current) {
       // Copies of small datagrams are as fast.
       const isInPlace = payload === data && this.#isCoalesced;
-      const address = isInPlace ? this.#buffer.address + this.#at : 0;
-      this.#replies.addNow(payload, address, this.#message, remoteAddr);
+      const memory = isInPlace ? this.#buffer : undefined;
+      const message = this.#message;
+      this.#replies.addNow(payload, memory, this.#at, message, remoteAddr);
     } else this.#replies.addLater(payload, remoteAddr, local);
     this.release(answered);
   }
