@@ -212,6 +212,56 @@ export function ipv6Groups(hostname: string): number[] {
   return [...before, ...zeros, ...after].map((group) => parseInt(group, 16));
 }
 
+/** A network: the first `bits` of its addresses are those of `groups`. */
+export interface Network {
+  /** The parts of an address: four of 8 bits, or eight of 16. */
+  groups: number[];
+  /** How many bits from the left are the network's. */
+  bits: number;
+}
+
+/**
+ * Reads a network, such as `10.0.0.0/8`, `fd00::/8` or a single address.
+ *
+ * @throws {SyntaxError} If it is none.
+ */
+export function parseNetwork(text: string): Network {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const version = ipVersion(address);
+  const most = version === 4 ? 32 : 128;
+  const bits = prefix === undefined ? most : Number(prefix);
+  if (
+    version === undefined || address.includes("%") || rest.length > 0 ||
+    !/^\d{1,3}$/.test(prefix ?? "0") || bits > most
+  ) {
+    throw new SyntaxError(
+      `'${text}' is no network: write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8`,
+    );
+  }
+  return { groups: groupsOf(canonicalHostname(address)), bits };
+}
+
+/** Whether an IP address in canonical form is in a network. */
+export function isInNetwork(
+  { groups, bits }: Network,
+  hostname: string,
+): boolean {
+  const own = groupsOf(withoutZone(hostname));
+  if (own.length !== groups.length) return false;
+  const width = groups.length === 4 ? 8 : 16;
+  return groups.every((group, i) => {
+    const compared = Math.min(Math.max(bits - i * width, 0), width);
+    const ignored = width - compared;
+    return group >> ignored === own[i]! >> ignored;
+  });
+}
+
+function groupsOf(hostname: string): number[] {
+  return hostname.includes(":")
+    ? ipv6Groups(hostname)
+    : hostname.split(".").map(Number);
+}
+
 /** An address without the `%zone` that names the interface of this machine. */
 export function withoutZone(hostname: string): string {
   return hostname.split("%", 1)[0]!;

@@ -7,13 +7,21 @@
  */
 import {
   ipv6Groups,
+  isInNetwork,
   isLoopback,
   isWildcard,
+  type Network,
+  parseNetwork,
   type UdpAddress,
   withoutZone,
 } from "./address.ts";
 import { equalBytes } from "./encoding.ts";
-import { requireInteger, requireNumber, requireOptions } from "./errors.ts";
+import {
+  requireInteger,
+  requireNumber,
+  requireOptions,
+  requireType,
+} from "./errors.ts";
 import { RecentMap } from "./recent_map.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -23,9 +31,9 @@ export interface GuardOptions {
    * How many times the bytes of its request an answer may have, both counted
    * on the wire with IP and UDP headers, 0 to 1,000; 0 is no limit. A forged
    * source then gains an attacker no more than that factor (RFC 9000, section
-   * 8.1, has the 3).
+   * 8.1, has the 3). All answers to one datagram count together.
    *
-   * @default {3}
+   * @default {3, or 0 if bound to loopback}
    */
   maxAmplification?: number | undefined;
   /**
@@ -36,7 +44,19 @@ export interface GuardOptions {
    * @default {1000, or 0 if bound to loopback}
    */
   rateLimit?: number | undefined;
+  /**
+   * Networks, such as `"10.0.0.0/8"`, that are answered in full and as often as
+   * they ask; loops are ended there too. Name only networks whose addresses
+   * nobody outside can forge. By default the limits that are not given do not
+   * hold for loopback; with a list they hold for all that is not on it.
+   *
+   * @default {["127.0.0.0/8", "::1"]}
+   */
+  trusted?: readonly string[] | undefined;
 }
+
+/** The networks of this machine alone. */
+export const LOOPBACK_NETWORKS: readonly string[] = ["127.0.0.0/8", "::1"];
 
 /** The defaults of {@linkcode GuardOptions}, where not bound to loopback. */
 export const GUARD_DEFAULTS = { maxAmplification: 3, rateLimit: 1000 } as const;
@@ -89,10 +109,24 @@ export const REFUSALS: readonly Refusal[] = [
  *
  * @throws {TypeError} If one is of a wrong type.
  * @throws {RangeError} If a number is out of range.
+ * @throws {SyntaxError} If a network does not parse.
  */
 export function checkGuardOptions(options: GuardOptions): void {
   requireOptions("guard", options);
-  const { maxAmplification, rateLimit } = options;
+  const { maxAmplification, rateLimit, trusted } = options;
+  if (trusted !== undefined) {
+    if (!Array.isArray(trusted)) {
+      throw new TypeError(
+        `'trusted' must be an array of networks: current value is ${
+          trusted === null ? "null" : typeof trusted
+        }`,
+      );
+    }
+    for (const network of trusted as unknown[]) {
+      requireType("trusted", "string", network);
+      parseNetwork(network as string);
+    }
+  }
   if (maxAmplification !== undefined) {
     requireNumber("maxAmplification", maxAmplification, 0, 1000);
   }
@@ -103,12 +137,17 @@ export function checkGuardOptions(options: GuardOptions): void {
 
 /** What the options allow a server that is bound to this address. */
 export function guardLimits(
-  { maxAmplification = GUARD_DEFAULTS.maxAmplification, rateLimit }:
-    GuardOptions,
+  { maxAmplification, rateLimit, trusted }: GuardOptions,
   local: UdpAddress,
 ): GuardLimits {
-  const usual = isLoopback(local.hostname) ? 0 : GUARD_DEFAULTS.rateLimit;
-  return { maxAmplification, rateLimit: rateLimit ?? usual };
+  const isTrusted = isLoopback(local.hostname) && trusted === undefined;
+  const usual = isTrusted
+    ? { maxAmplification: 0, rateLimit: 0 }
+    : GUARD_DEFAULTS;
+  return {
+    maxAmplification: maxAmplification ?? usual.maxAmplification,
+    rateLimit: rateLimit ?? usual.rateLimit,
+  };
 }
 
 /**
@@ -120,6 +159,9 @@ export const fixedReplies: WeakSet<Uint8Array> = new WeakSet();
 /** Judges where a datagram comes from, and each answer. */
 export class Guard {
   readonly #limits: GuardLimits;
+  readonly #trusted: Network[];
+  /** Whether each limit holds for loopback. */
+  readonly #onLoopback: { maxAmplification: boolean; rateLimit: boolean };
   readonly #local: UdpAddress;
   readonly #system: Pick<Runtime, "now" | "ownsAddress">;
   /** Which addresses are this machine's, of those that used our port. */
@@ -132,16 +174,24 @@ export class Guard {
   /**
    * Makes a guard.
    *
-   * @param limits What is allowed.
+   * @param options What is allowed, checked.
    * @param local The address that the server is bound to.
    * @param system A clock, in milliseconds, and the machine's addresses.
    */
   constructor(
-    limits: GuardLimits,
+    options: GuardOptions,
     local: UdpAddress,
     system: Pick<Runtime, "now" | "ownsAddress">,
   ) {
-    this.#limits = limits;
+    const { maxAmplification, rateLimit, trusted } = options;
+    this.#limits = guardLimits(options, local);
+    this.#trusted = (trusted ?? []).map(parseNetwork);
+    const isGiven = (limit?: number) =>
+      limit !== undefined || trusted !== undefined;
+    this.#onLoopback = {
+      maxAmplification: isGiven(maxAmplification),
+      rateLimit: isGiven(rateLimit),
+    };
     this.#local = local;
     this.#system = system;
   }
@@ -161,19 +211,46 @@ export class Guard {
     return this.#lastRefusal;
   }
 
-  /** Whether this answer may go out to that datagram. */
+  /**
+   * How many bytes an answer to a datagram of so many may have; Infinity
+   * without a limit.
+   *
+   * @param remote Where the datagram came from.
+   * @param requestBytes How many bytes it has.
+   * @param spent How many its other answers had so far, with their headers.
+   */
+  maxReplyBytes(remote: UdpAddress, requestBytes: number, spent = 0): number {
+    const { maxAmplification } = this.#limits;
+    if (
+      maxAmplification === 0 || !this.#isHeld(remote, "maxAmplification")
+    ) return Infinity;
+    const headers = headersOf(remote);
+    const allowed = maxAmplification * (requestBytes + headers);
+    return Math.floor(allowed - spent - headers);
+  }
+
+  /**
+   * Whether this answer may go out to that datagram.
+   *
+   * @param remote Where the datagram came from.
+   * @param data Its payload.
+   * @param answer The answer.
+   * @param spent How many bytes its other answers had so far, with their
+   * headers.
+   */
   permit(
     remote: UdpAddress,
     data: Uint8Array,
     answer: Uint8Array,
+    spent = 0,
   ): Refusal | undefined {
     const { maxAmplification, rateLimit } = this.#limits;
-    const isLarger = answer.length > data.length || maxAmplification < 1;
-    if (isLarger && maxAmplification !== 0) {
-      const headers = remote.hostname.includes(":") ? 48 : 28;
-      const allowed = maxAmplification * (data.length + headers);
-      if (answer.length + headers > allowed) return "amplification";
-    }
+    const isLarger = spent > 0 || answer.length > data.length ||
+      maxAmplification < 1;
+    if (
+      isLarger &&
+      answer.length > this.maxReplyBytes(remote, data.length, spent)
+    ) return "amplification";
     // An echo returns what it got, and needs no look.
     if (
       answer.length === data.length && answer !== data &&
@@ -181,10 +258,22 @@ export class Guard {
     ) {
       return "ownReply";
     }
-    if (rateLimit !== 0 && !this.#takeToken(remote.hostname, rateLimit)) {
+    if (
+      rateLimit !== 0 && this.#isHeld(remote, "rateLimit") &&
+      !this.#takeToken(remote.hostname, rateLimit)
+    ) {
       return "rate";
     }
     return undefined;
+  }
+
+  /** Whether a limit holds for an address. */
+  #isHeld(
+    { hostname }: UdpAddress,
+    limit: "maxAmplification" | "rateLimit",
+  ): boolean {
+    if (!this.#onLoopback[limit] && isLoopback(hostname)) return false;
+    return !this.#trusted.some((network) => isInNetwork(network, hostname));
   }
 
   /** What is wrong with an address, whatever it sends. */
@@ -233,6 +322,11 @@ export class Guard {
     bucket.tokens--;
     return true;
   }
+}
+
+/** The bytes of the IP and UDP headers of a datagram to or from an address. */
+export function headersOf({ hostname }: UdpAddress): number {
+  return hostname.includes(":") ? 48 : 28;
 }
 
 /** The answers that a network may still get, as of a moment. */

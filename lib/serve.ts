@@ -16,7 +16,6 @@ import {
 import {
   checkGuardOptions,
   Guard,
-  guardLimits,
   type GuardOptions,
   type Refusal,
   REFUSALS,
@@ -93,7 +92,8 @@ export interface ServeOptions {
   handlerTimeoutMs?: number | undefined;
   /**
    * Limits on who is answered, and with how much; `false` answers everyone and
-   * anything, loops included.
+   * anything, loops included. The handler gets every datagram: only an answer
+   * is withheld.
    *
    * @default {{}}
    */
@@ -179,7 +179,7 @@ export interface ServerStats {
     /** Came, or was still with its handler, when the server closed. */
     closing: number;
   };
-  /** Datagrams that the guard left unanswered, and why. */
+  /** Datagrams whose answer the guard withheld, and why. */
   refused: Record<Refusal, number>;
   /** What went wrong, while the server went on. */
   errors: {
@@ -314,11 +314,7 @@ export function serve(
     onRefuse,
     runtime,
     signal,
-    guard: guard === false ? undefined : new Guard(
-      guardLimits(guard, socket.addr),
-      socket.addr,
-      runtime,
-    ),
+    guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),
   });
 }
 
@@ -414,7 +410,7 @@ class Server implements UdpServer, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { maxReplies, guard } = this.#options;
+    const { maxReplies } = this.#options;
     this.#stats.received++;
     if (
       this.#draining || this.#closed ||
@@ -428,11 +424,6 @@ class Server implements UdpServer, Receiver {
       return this.#socket.release(datagram);
     }
     const info = { remoteAddr: datagram.remoteAddr };
-    const refusal = guard?.admit(info.remoteAddr);
-    if (refusal !== undefined) {
-      this.#refuse(refusal, info);
-      return this.#socket.release(datagram);
-    }
     this.#atWork++;
     let reply: Reply | Promise<Reply>;
     try {
@@ -555,7 +546,8 @@ class Server implements UdpServer, Receiver {
   #answer(datagram: Datagram, payload: Uint8Array): void {
     const { data, remoteAddr } = datagram;
     const { guard } = this.#options;
-    const refusal = guard?.permit(remoteAddr, data, payload);
+    const refusal = guard?.admit(remoteAddr) ??
+      guard?.permit(remoteAddr, data, payload);
     if (refusal !== undefined) return this.#withhold(datagram, refusal);
     const isKept = guard !== undefined && !this.#draining &&
       !this.#isNoLoop?.(data) &&

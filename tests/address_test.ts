@@ -3,9 +3,11 @@ import {
   canonicalHostname,
   formatAddress,
   ipVersion,
+  isInNetwork,
   isLoopback,
   isWildcard,
   parseAddress,
+  parseNetwork,
   parsePort,
 } from "../lib/address.ts";
 
@@ -140,4 +142,48 @@ Deno.test("parseAddress() refuses numbers that only look like a host", () => {
 Deno.test("a name in other letters is written as the domain name system has it", () => {
   assertEquals(canonicalHostname("BÜCHER.example"), "xn--bcher-kva.example");
   assertEquals(canonicalHostname("[ü"), "[ü");
+});
+
+Deno.test("isInNetwork() compares as many bits as the network has", () => {
+  const cases: Array<[string, string, boolean]> = [
+    ["10.0.0.0/8", "10.255.0.1", true],
+    ["10.0.0.0/8", "11.0.0.1", false],
+    ["192.0.2.128/25", "192.0.2.200", true],
+    ["192.0.2.128/25", "192.0.2.127", false],
+    ["172.16.0.0/12", "172.31.255.255", true],
+    ["172.16.0.0/12", "172.32.0.0", false],
+    ["192.0.2.1", "192.0.2.1", true],
+    ["192.0.2.1", "192.0.2.2", false],
+    ["0.0.0.0/0", "203.0.113.9", true],
+    ["0.0.0.0/0", "2001:db8::1", false],
+    ["::/0", "203.0.113.9", false],
+    ["fe80::/10", "febf::1%eth0", true],
+    ["fe80::/10", "fec0::1", false],
+    ["2001:db8::/33", "2001:db8:7fff::", true],
+    ["2001:db8::/33", "2001:db8:8000::", false],
+    ["::1", "::1", true],
+    ["::1", "::2", false],
+  ];
+  for (const [network, hostname, isIn] of cases) {
+    const parsed = parseNetwork(network);
+    assertEquals(isInNetwork(parsed, hostname), isIn, `${network} ${hostname}`);
+  }
+});
+
+Deno.test("parseNetwork() says what a network looks like", () => {
+  const wrong = [
+    "",
+    "/8",
+    "10.0.0.0/",
+    "10.0.0.0/33",
+    "::/129",
+    "10.0.0.0/8/8",
+  ];
+  for (const text of [...wrong, "example.org/8", "fe80::1%eth0/64", "::/-1"]) {
+    assertThrows(
+      () => parseNetwork(text),
+      SyntaxError,
+      `'${text}' is no network: write ADDRESS/BITS`,
+    );
+  }
 });

@@ -104,7 +104,7 @@ programTest("server --json has an object a line, the counts last", async () => {
   assertEquals(listening, {
     type: "listening",
     hostname: "127.0.0.1",
-    maxAmplification: 3,
+    maxAmplification: 0,
     rateLimit: 0,
     engine: ENGINE,
   });
@@ -355,13 +355,14 @@ programTest("both programs show their flags and their version", async () => {
 programTest(
   "the server refuses to amplify, and says so once a second",
   async () => {
-    await using s = await started(["-q", "-r", "x".repeat(1400)]);
+    const limited = ["--max-amplification", "3", "-r", "x".repeat(1400)];
+    await using s = await started(["-q", ...limited]);
     const unanswered = [s.target, "-W", "50ms", "--retries", "0"];
     for (const message of ["", "1"]) {
       assertEquals((await client([...unanswered, "-m", message])).code, 1);
     }
     assertEquals((await client([s.target, "-s", "1400", "-q"])).code, 0);
-    await using last = await started(["-c", "1", "-r", "x".repeat(1400)]);
+    await using last = await started(["-c", "1", ...limited]);
     await client([last.target, "-m", "1", "-W", "50ms", "--retries", "0"]);
     await client([last.target, "-s", "1400", "-q"]);
     const { stderr } = await last.program.ended();

@@ -16,10 +16,9 @@ const PEER: UdpAddress = { hostname: "192.0.2.7", port: 40000 };
 /** A guard, and a clock for it. */
 function make(options: GuardOptions = { rateLimit: 0 }, local = LOCAL) {
   const clock = { now: 1000 };
-  const limits = guardLimits(options, local);
   const own = new Set<string>();
   let asked = 0;
-  const guard = new Guard(limits, local, {
+  const guard = new Guard(options, local, {
     now: () => clock.now,
     ownsAddress(hostname) {
       asked++;
@@ -29,14 +28,18 @@ function make(options: GuardOptions = { rateLimit: 0 }, local = LOCAL) {
   return { clock, guard, own, asked: () => asked };
 }
 
-Deno.test("guardLimits() limits the rate unless bound to loopback, or set", () => {
+Deno.test("guardLimits() limits nothing on loopback, unless asked to", () => {
   const limit = (hostname: string, options: GuardOptions = {}) =>
     guardLimits(options, { hostname, port: 1 });
-  assertEquals(limit("127.0.0.1"), { maxAmplification: 3, rateLimit: 0 });
-  assertEquals(limit("::1"), { maxAmplification: 3, rateLimit: 0 });
+  assertEquals(limit("127.0.0.1"), { maxAmplification: 0, rateLimit: 0 });
+  assertEquals(limit("::1"), { maxAmplification: 0, rateLimit: 0 });
   assertEquals(limit("0.0.0.0"), { maxAmplification: 3, rateLimit: 1000 });
   assertEquals(limit("0.0.0.0", { rateLimit: 0 }).rateLimit, 0);
   assertEquals(limit("127.0.0.1", { rateLimit: 5 }).rateLimit, 5);
+  assertEquals(limit("127.0.0.1", { trusted: [] }), {
+    maxAmplification: 3,
+    rateLimit: 1000,
+  });
 });
 
 Deno.test("permit() keeps answers within 3 times the request, on the wire", () => {
@@ -245,4 +248,60 @@ Deno.test("a guard's memory is bounded, however many sources there are", () => {
     guard.permit(remote, new Uint8Array(1), new Uint8Array(1));
   }
   assert(guard.size > 10_000 && guard.size <= 20_000, `${guard.size}`);
+});
+
+Deno.test("trusted networks are answered in full, and loops end there too", () => {
+  const sizes = (options: GuardOptions, hostname: string) => {
+    const { guard } = make(options, { hostname: "0.0.0.0", port: 20001 });
+    const remote = { hostname, port: 40000 };
+    const large = new Uint8Array(1000);
+    const asked = Array.from(
+      { length: 3 },
+      () => guard.permit(remote, new Uint8Array(1), large),
+    );
+    return [guard.maxReplyBytes(remote, 1), ...asked];
+  };
+  const full = [Infinity, undefined, undefined, undefined];
+  const limited = [59, ...Array(3).fill("amplification")];
+  assertEquals(sizes({}, "127.0.0.1"), full);
+  assertEquals(sizes({}, "::1"), full);
+  assertEquals(sizes({}, "10.1.2.3"), limited);
+  const trusted = ["10.0.0.0/8", "fd00::/8"];
+  assertEquals(sizes({ trusted }, "10.1.2.3"), full);
+  assertEquals(sizes({ trusted }, "fdff::1"), full);
+  assertEquals(sizes({ trusted }, "11.1.2.3"), limited);
+  assertEquals(sizes({ trusted }, "127.0.0.1"), limited);
+  // A limit that is given holds for loopback too, the other one does not.
+  assertEquals(sizes({ maxAmplification: 3 }, "127.0.0.1"), limited);
+  assertEquals(sizes({ rateLimit: 2 }, "127.0.0.1"), [
+    Infinity,
+    undefined,
+    undefined,
+    "rate",
+  ]);
+  const { guard } = make({ trusted }, { hostname: "10.0.0.1", port: 20001 });
+  assertEquals(guard.admit({ hostname: "10.0.0.1", port: 20001 }), "self");
+});
+
+Deno.test("maxReplyBytes() is what permit() allows, after other answers too", () => {
+  for (const hostname of ["192.0.2.7", "2001:db8::7"]) {
+    const remote = { hostname, port: 40000 };
+    for (const maxAmplification of [0.5, 1, 1.5, 3]) {
+      const { guard } = make({ maxAmplification, rateLimit: 0 });
+      for (const request of [0, 1, 16, 333]) {
+        for (const spent of [0, 40, 300]) {
+          const most = guard.maxReplyBytes(remote, request, spent);
+          const permit = (bytes: number) =>
+            guard.permit(
+              remote,
+              new Uint8Array(request),
+              new Uint8Array(bytes),
+              spent,
+            );
+          if (most >= 0) assertEquals(permit(most), undefined);
+          assertEquals(permit(Math.max(most + 1, 0)), "amplification");
+        }
+      }
+    }
+  }
 });

@@ -482,6 +482,42 @@ Deno.test("serve() refuses what the guard refuses, says why, and goes on", async
   );
 });
 
+Deno.test("serve() hands every datagram to the handler, and refuses answers only", async () => {
+  const seen: string[] = [];
+  const { server, socket, replies, settle } = start((data) => {
+    seen.push(`${decode(data)}`);
+    return decode(data) === "silent" ? undefined : "answer";
+  });
+  socket.arrive(encode("silent"), { ...CLIENT, port: 7 });
+  socket.arrive(encode("asked"), { ...CLIENT, port: 7 });
+  socket.arrive(encode("self"), SERVER);
+  await settle();
+  assertEquals(seen, ["silent", "asked", "self"]);
+  assertEquals([replies(), socket.held], [[], 0]);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 3, unanswered: 1, refused: { port: 1, self: 1 } }),
+  );
+});
+
+Deno.test("serve() refuses a network that does not parse, before it opens a socket", () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const guard = { trusted: ["10.0.0.0/33"] };
+  assertThrows(
+    () => serve({ guard, runtime }, echo()),
+    SyntaxError,
+    "'10.0.0.0/33' is no network",
+  );
+  assertThrows(
+    () => serve({ guard: { trusted: "::1" as never }, runtime }, echo()),
+    TypeError,
+    "'trusted' must be an array of networks",
+  );
+  assertEquals(network.sockets.size, 0);
+});
+
 Deno.test("serve() survives an onRefuse that throws", async () => {
   const errors: unknown[] = [];
   const { server, socket, settle } = start(echo(), {

@@ -73,7 +73,7 @@ export const SERVER_FLAGS = {
     value: "X",
     parse: decimal(1000),
     help:
-      `answer's bytes to the request's; 0: any (${GUARD_DEFAULTS.maxAmplification})`,
+      `answer's bytes to the request's; 0: any (${GUARD_DEFAULTS.maxAmplification}; on loopback 0)`,
   },
   count: {
     short: "c",

@@ -6,7 +6,7 @@
  */
 import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
-import { guardLimits } from "../guard.ts";
+import { guardLimits, LOOPBACK_NETWORKS } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
 import { noStats } from "../serve.ts";
 import type {
@@ -48,7 +48,15 @@ export async function startWorkers(
   // The peers of one network may be spread over all workers.
   const { rateLimit } = guardLimits(plan.guard, { ...plan, hostname });
   const share = Math.ceil(rateLimit / plan.workers);
-  const guard = { ...plan.guard, rateLimit: share };
+  const isUsual = Object.values(plan.guard).every((limit) =>
+    limit === undefined
+  );
+  const guard = {
+    ...plan.guard,
+    rateLimit: share,
+    // Else a limit that is given holds there too.
+    trusted: isUsual ? LOOPBACK_NETWORKS : plan.guard.trusted,
+  };
   const shared = { ...plan, hostname, guard };
   const silent: ServerOutput = { ...output, listening: () => {} };
   // One that fails takes the others with it, and their counts remain.
