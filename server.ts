@@ -6,7 +6,7 @@
 import { parseFlags } from "./lib/cli/flags.ts";
 import { json } from "./lib/cli/format.ts";
 import { EXIT_OK, onStop, runMain, showHelp } from "./lib/cli/main.ts";
-import { complain, LineWriter, note, Throttle } from "./lib/cli/output.ts";
+import { complain, LineWriter, note } from "./lib/cli/output.ts";
 import {
   planServer,
   SERVER_FLAGS,
@@ -19,6 +19,7 @@ import {
   startServer,
 } from "./lib/cli/server_run.ts";
 import { startWorkers } from "./lib/cli/worker_pool.ts";
+import { Throttle } from "./lib/warn.ts";
 
 async function main(args: string[]): Promise<number> {
   const { given, positionals } = parseFlags(SERVER_FLAGS, args);

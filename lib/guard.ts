@@ -104,6 +104,17 @@ export const REFUSALS: readonly Refusal[] = [
   "loop",
 ];
 
+/** Why an answer was refused, in words. */
+export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
+  amplification: "the answer is too large for its request",
+  rate: "too many answers a second to its network",
+  self: "it comes from the server's own address and port",
+  port: "it comes from a port whose service may answer in turn",
+  source: "it comes from an address that no host can have",
+  ownReply: "it is this server's own reply",
+  loop: "it fell silent when it was not answered: it may be another server",
+};
+
 /**
  * Checks options of the guard.
  *

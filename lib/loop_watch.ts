@@ -54,49 +54,59 @@ export class LoopWatch<T> {
   }
 
   /**
-   * An answer to a peer is about to go out. Says whether it has to wait: then
-   * {@linkcode LoopWatch.keep} takes it.
+   * An answer to a peer is about to go out. Gives the test that it has to wait
+   * for, if there is one: then {@linkcode LoopWatch.keep} takes it. Called once
+   * for all answers to a datagram.
    *
    * @param remote The peer.
    * @param now When its request came, in milliseconds.
+   * @param isOneOfMany Whether it gets more than one answer to a datagram.
    */
-  hasToWait(remote: UdpAddress, now: number): boolean {
+  test(
+    remote: UdpAddress,
+    now: number,
+    isOneOfMany = false,
+  ): Test<T> | undefined {
     const last = this.#lastRemote;
     const isLast = remote === last ||
       (remote.port === last?.port && remote.hostname === last.hostname);
     const flow = isLast ? this.#last! : this.#flowOf(remote, now);
     const gapMs = now - flow.at;
     flow.at = now;
-    if (flow.answers === undefined) {
+    flow.getsMany ||= isOneOfMany;
+    const { test } = flow;
+    if (test === undefined) {
       if (gapMs > MAX_PAUSE_MS) begin(flow, now);
       else noteGap(flow, gapMs);
       flow.untilTest--;
-      if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return false;
-      if (!isRegular(flow.longGaps)) return false;
-      if (this.#kept > MAX_KEPT - flow.mostKept) return false;
-      this.#beginTest(flow, now);
-    } else if (
-      flow.answers.length >= flow.mostKept ||
-      now - flow.testSince > Math.max(1.25 * flow.longestGapMs, MIN_TEST_MS)
-    ) {
-      // More than was on its way when the test began: it comes by itself.
-      this.#endTest(flow, this.#options.send);
-      flow.untilTest = MAX_TRUST;
-      flow.mostKept = MAX_KEPT_LATER;
-      return false;
+      if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return;
+      if (!isRegular(flow.longGaps)) return;
+      if (this.#kept > MAX_KEPT - flow.mostKept) return;
+      return this.#beginTest(flow, now);
     }
-    return true;
+    // Where each datagram makes several, a loop grows beyond any number.
+    const isMore = !flow.getsMany && test.answers.length >= flow.mostKept;
+    const longestMs = Math.max(1.25 * flow.longestGapMs, MIN_TEST_MS);
+    if (!isMore && now - test.since <= longestMs) return test;
+    // More than was on its way when the test began: it comes by itself.
+    this.#endTest(flow, "send");
+    flow.untilTest = MAX_TRUST;
+    flow.mostKept = MAX_KEPT_LATER;
+    return undefined;
   }
 
-  /** Keeps an answer that has to wait. */
-  keep(answer: T): void {
-    this.#last!.answers!.push(answer);
+  /** Keeps an answer that has to wait, or does with it what the test says. */
+  keep(test: Test<T>, answer: T): void {
+    const isFull = test.answers.length >= MAX_KEPT_LATER;
+    const verdict = test.verdict ?? (isFull ? "drop" : undefined);
+    if (verdict !== undefined) return this.#options[verdict](answer);
+    test.answers.push(answer);
     this.#kept++;
   }
 
   /** Sends all that is kept, since the server is about to close. */
   release(): void {
-    for (const flow of this.#keeping) this.#endTest(flow, this.#options.send);
+    for (const flow of this.#keeping) this.#endTest(flow, "send");
   }
 
   #flowOf(remote: UdpAddress, now: number): Flow<T> {
@@ -116,8 +126,8 @@ export class LoopWatch<T> {
         untilTest: FIRST_TEST,
         trust: MIN_TRUST,
         mostKept: MAX_KEPT_FIRST,
-        answers: undefined,
-        testSince: 0,
+        getsMany: false,
+        test: undefined,
         cancel: () => {},
       };
       this.#flows.set(key, flow);
@@ -129,9 +139,9 @@ export class LoopWatch<T> {
     return this.#last = flow;
   }
 
-  #beginTest(flow: Flow<T>, now: number): void {
-    flow.answers = [];
-    flow.testSince = now;
+  #beginTest(flow: Flow<T>, now: number): Test<T> {
+    const test: Test<T> = { since: now, answers: [], verdict: undefined };
+    flow.test = test;
     this.#keeping.add(flow);
     const patienceMs = Math.max(2 * flow.longestGapMs, MIN_TEST_MS);
     const look = () => {
@@ -139,23 +149,35 @@ export class LoopWatch<T> {
       // Silent for long enough only if the last one came long enough ago.
       if (leftMs > 0) flow.cancel = this.#options.after(leftMs, look);
       else {
-        this.#endTest(flow, this.#options.drop);
+        this.#endTest(flow, "drop");
         // What comes now comes unasked, as from a client that tries again.
         flow.untilTest = flow.trust;
         flow.trust = Math.min(10 * flow.trust, MAX_TRUST);
       }
     };
     flow.cancel = this.#options.after(patienceMs, look);
+    return test;
   }
 
-  #endTest(flow: Flow<T>, each: (answer: T) => void): void {
-    const answers = flow.answers!;
-    flow.answers = undefined;
+  #endTest(flow: Flow<T>, verdict: "send" | "drop"): void {
+    const test = flow.test!;
+    flow.test = undefined;
     flow.cancel();
     this.#keeping.delete(flow);
-    this.#kept -= answers.length;
-    for (const answer of answers) each(answer);
+    this.#kept -= test.answers.length;
+    test.verdict = verdict;
+    for (const answer of test.answers) this.#options[verdict](answer);
   }
+}
+
+/** A pause in the answers to a peer. */
+export interface Test<T> {
+  /** When it began. */
+  since: number;
+  /** What is kept. */
+  answers: T[];
+  /** What became of them; undefined while it lasts. */
+  verdict: "send" | "drop" | undefined;
 }
 
 /** One peer, by its address and port. */
@@ -176,9 +198,9 @@ interface Flow<T> {
   trust: number;
   /** How many answers a test keeps at most. */
   mostKept: number;
-  /** The answers that a test keeps; undefined outside of a test. */
-  answers: T[] | undefined;
-  testSince: number;
+  /** Whether it gets several answers to a datagram. */
+  getsMany: boolean;
+  test: Test<T> | undefined;
   cancel: () => void;
 }
 

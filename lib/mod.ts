@@ -56,15 +56,15 @@ export {
   type Runtime,
   runtimeFor,
 } from "./runtime.ts";
-export {
-  type DatagramInfo,
-  type Handler,
-  type Reply,
-  serve,
-  type ServeOptions,
-  type ServerStats,
-  type UdpServer,
-} from "./serve.ts";
+export { serve, type ServeOptions } from "./serve.ts";
+export type {
+  DatagramInfo,
+  Handler,
+  Hooks,
+  Reply,
+  ServerStats,
+  UdpServer,
+} from "./server.ts";
 export type {
   Datagram,
   DatagramSocket,

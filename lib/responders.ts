@@ -5,7 +5,7 @@
  */
 import { encode } from "./encoding.ts";
 import { fixedReplies } from "./guard.ts";
-import type { Handler } from "./serve.ts";
+import { borrowers, type Handler } from "./server.ts";
 
 /**
  * Answers every datagram with the same reply. A datagram that has the bytes of
@@ -27,7 +27,7 @@ import type { Handler } from "./serve.ts";
 export function fixedReply(reply: string | Uint8Array): Handler {
   const bytes = encode(reply).slice();
   fixedReplies.add(bytes);
-  return () => bytes;
+  return borrowing(() => bytes);
 }
 
 /**
@@ -46,5 +46,10 @@ export function fixedReply(reply: string | Uint8Array): Handler {
  * ```
  */
 export function echo(): Handler {
-  return (data) => data;
+  return borrowing((data) => data);
+}
+
+function borrowing(handler: Handler): Handler {
+  borrowers.add(handler);
+  return handler;
 }

@@ -9,6 +9,7 @@ import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
+import { warn } from "./warn.ts";
 
 /**
  * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by
@@ -43,6 +44,8 @@ export interface Runtime {
    * for the last milliseconds.
    */
   afterExactly(ms: number, callback: () => void): () => void;
+  /** Tells the developer or operator something, in lines on stderr. */
+  warn(text: string): void;
 }
 
 /** The real system, through Deno. */
@@ -54,6 +57,7 @@ export const denoRuntime: Runtime = {
   timeOrigin: performance.timeOrigin,
   after,
   afterExactly,
+  warn,
 };
 
 const linuxRuntime: Runtime = { ...denoRuntime, open: openLinuxSocket };

@@ -1,11 +1,9 @@
 /**
- * The server: one loop that hands each datagram to a handler and sends what it
- * returns.
+ * Starts a server: its options, and their checks.
  *
  * @module
  */
 import { canonicalHostname, isLocalhost, type UdpAddress } from "./address.ts";
-import { encode } from "./encoding.ts";
 import {
   requireInteger,
   requireMs,
@@ -13,46 +11,13 @@ import {
   requireSignal,
   requireType,
 } from "./errors.ts";
-import {
-  checkGuardOptions,
-  Guard,
-  type GuardOptions,
-  type Refusal,
-  REFUSALS,
-} from "./guard.ts";
-import { LoopWatch, noLoops } from "./loop_watch.ts";
+import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
-import {
-  type Datagram,
-  type DatagramSocket,
-  MAX_PAYLOAD,
-  type Receiver,
-} from "./socket.ts";
-
-/** What a handler gets of a datagram besides its payload. */
-export interface DatagramInfo {
-  /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
-  readonly remoteAddr: UdpAddress;
-}
-
-/** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
-export type Reply = Uint8Array | string | null | undefined | void;
-
-/**
- * Makes the reply to one datagram.
- *
- * The bytes of `data` belong to the server, which receives the next datagrams
- * into them once the handler has settled and its reply is sent: keep them with
- * `data.slice()`. Returning `data`, or a part of it, is an echo without a copy.
- * A returned array must not be changed before it is sent; best not at all.
- */
-export type Handler = (
-  data: Uint8Array<ArrayBuffer>,
-  info: DatagramInfo,
-) => Reply | Promise<Reply>;
+import { type Handler, type Hooks, Server, type UdpServer } from "./server.ts";
+import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
 
 /** Options of {@linkcode serve}. */
-export interface ServeOptions {
+export interface ServeOptions extends Hooks {
   /**
    * The local IP address or host name to bind; `::` takes IPv4 and IPv6.
    *
@@ -99,12 +64,6 @@ export interface ServeOptions {
    */
   guard?: GuardOptions | false | undefined;
   /**
-   * Called for each datagram that the guard leaves unanswered, and why.
-   *
-   * @default {() => undefined}
-   */
-  onRefuse?: ((reason: Refusal, info: DatagramInfo) => void) | undefined;
-  /**
    * Shuts down after so many replies, and takes no more datagrams than it may
    * still answer. 1 to 1,000,000,000.
    *
@@ -116,17 +75,14 @@ export interface ServeOptions {
   /** Called with the bound address before `serve` returns. */
   onListen?: ((addr: UdpAddress) => void) | undefined;
   /**
-   * Called for everything that goes wrong while the server goes on: a handler
-   * that throws or rejects or returns something that is no reply, a reply that
-   * cannot be sent, and, without `info`, a failed receive or a fast path that
-   * the system refuses and that is turned off. For a handler that throws or
-   * rejects, what it returns is the reply.
+   * Whether the handler gets its data without a copy, in bytes that belong to
+   * the server: they are received into again when the handler has settled and
+   * its reply is sent. Keep them with `data.slice()`. Returning `data`, or a
+   * part of it, is then an echo without a copy.
    *
-   * @default {() => undefined}
+   * @default {false}
    */
-  onError?:
-    | ((error: unknown, info?: DatagramInfo) => Reply | Promise<Reply>)
-    | undefined;
+  lend?: boolean | undefined;
   /**
    * How sockets are made, see {@linkcode Engine}.
    *
@@ -155,70 +111,18 @@ export const SERVE_DEFAULTS = {
   maxDatagramBytes: MAX_PAYLOAD,
   maxInFlight: 256,
   handlerTimeoutMs: 10_000,
+  lend: false,
+  quiet: false,
   reusePort: false,
 } as const;
-
-/**
- * What a server has counted so far. `received` is the sum of `replied`,
- * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
- * in flight.
- */
-export interface ServerStats {
-  /** Datagrams that came in. */
-  received: number;
-  /** Replies that were sent. */
-  replied: number;
-  /** Datagrams whose handler gave no reply, by choice or by failing. */
-  unanswered: number;
-  /** Datagrams that no handler's reply was sent for, and why. */
-  dropped: {
-    /** Longer than `maxDatagramBytes`. */
-    tooLong: number;
-    /** More than `maxInFlight` at once. */
-    overload: number;
-    /** Came, or was still with its handler, when the server closed. */
-    closing: number;
-  };
-  /** Datagrams whose answer the guard withheld, and why. */
-  refused: Record<Refusal, number>;
-  /** What went wrong, while the server went on. */
-  errors: {
-    /** Handlers that threw, rejected, took too long, or returned no reply. */
-    handler: number;
-    /** Replies that could not be sent. */
-    send: number;
-    /** Receives that failed. */
-    receive: number;
-  };
-}
-
-/** A running server. */
-export interface UdpServer extends AsyncDisposable {
-  /** The bound address, the port never 0. */
-  readonly addr: UdpAddress;
-  /**
-   * Resolves when the server has closed; rejects with the system's error if
-   * receiving fails for good.
-   */
-  readonly finished: Promise<void>;
-  /**
-   * Stops taking datagrams, waits for the handlers at work and their replies,
-   * then closes. Every call returns the same promise.
-   */
-  shutdown(): Promise<void>;
-  /** A snapshot of the counts. */
-  stats(): ServerStats;
-  /** Lets the server keep the process alive, as it does at first. */
-  ref(): void;
-  /** Lets the process end while the server is running. */
-  unref(): void;
-}
 
 /**
  * Answers UDP datagrams, on 127.0.0.1 at any port that is free unless options
  * say otherwise, which come first: `serve(options, handler)`.
  *
- * The library never prints: without `onError`, errors are only counted.
+ * What goes wrong is counted, and said on stderr unless `onError`, `onRefuse` or
+ * `onOverload` are there to hear of it, or `quiet` is set: errors of handlers at
+ * most once a second for each kind, all else once.
  *
  * @param handler Makes the reply to each datagram.
  * @returns The running server.
@@ -267,9 +171,12 @@ export function serve(
     guard = {},
     maxReplies = Infinity,
     signal,
+    lend = SERVE_DEFAULTS.lend,
+    quiet = SERVE_DEFAULTS.quiet,
     onListen = () => {},
-    onError = () => undefined,
-    onRefuse = () => {},
+    onError,
+    onRefuse,
+    onOverload,
   } = options;
   requireSignal(signal);
   requireType("hostname", "string", hostname);
@@ -284,8 +191,13 @@ export function serve(
   if (guard !== false) checkGuardOptions(guard);
   requireType("handler", "function", handler);
   requireType("onListen", "function", onListen);
-  requireType("onError", "function", onError);
-  requireType("onRefuse", "function", onRefuse);
+  for (
+    const [name, hook] of Object.entries({ onError, onRefuse, onOverload })
+  ) {
+    if (hook !== undefined) requireType(name, "function", hook);
+  }
+  requireType("lend", "boolean", lend);
+  requireType("quiet", "boolean", quiet);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
   const open = (hostname: string) =>
@@ -307,11 +219,14 @@ export function serve(
   }
   return new Server(socket, {
     handler,
+    lend,
+    quiet,
     onError,
+    onRefuse,
+    onOverload,
     maxInFlight,
     maxReplies,
     handlerTimeoutMs,
-    onRefuse,
     runtime,
     signal,
     guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),
@@ -328,329 +243,5 @@ function openLocalhost(
     // The permission may be for the name.
     if (error instanceof Deno.errors.NotCapable) return open("localhost");
     throw error;
-  }
-}
-
-interface ServerOptions {
-  handler: Handler;
-  onError: NonNullable<ServeOptions["onError"]>;
-  maxInFlight: number;
-  maxReplies: number;
-  handlerTimeoutMs: number;
-  guard: Guard | undefined;
-  onRefuse: NonNullable<ServeOptions["onRefuse"]>;
-  runtime: Runtime;
-  signal: AbortSignal | undefined;
-}
-
-class Server implements UdpServer, Receiver {
-  readonly addr: UdpAddress;
-  readonly finished: Promise<void>;
-  readonly #socket: DatagramSocket;
-  readonly #options: ServerOptions;
-  readonly #loops: LoopWatch<{ datagram: Datagram; payload: Uint8Array }>;
-  readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
-  readonly #stats = noStats();
-  /** Datagrams with an asynchronous handler, and until when it may take. */
-  readonly #waiting = new Map<Pending, number>();
-  #cancelCheck: (() => void) | undefined;
-  /** Datagrams whose handler has not settled. */
-  #atWork = 0;
-  /** Replies that the system has neither taken nor refused yet. */
-  #unsent = 0;
-  #draining = false;
-  #closed = false;
-
-  constructor(socket: DatagramSocket, options: ServerOptions) {
-    this.#socket = socket;
-    this.#options = options;
-    this.#isNoLoop = noLoops.get(options.handler);
-    this.#loops = new LoopWatch({
-      now: () => options.runtime.now(),
-      after: (ms, callback) => options.runtime.after(ms, callback),
-      send: ({ datagram, payload }) => this.#send(datagram, payload),
-      drop: ({ datagram }) => this.#withhold(datagram, "loop"),
-    });
-    this.addr = socket.addr;
-    const close = () => this.#close();
-    options.signal?.addEventListener("abort", close);
-    this.finished = socket.start(this).finally(() => {
-      this.#closed = true;
-      this.#cancelCheck?.();
-      this.#loops.release();
-      options.signal?.removeEventListener("abort", close);
-    });
-    // By `onListen`, before there was anyone to hear of it.
-    if (options.signal?.aborted) close();
-  }
-
-  shutdown(): Promise<void> {
-    this.#draining = true;
-    this.#loops.release();
-    // Closing first would lose the replies: Deno cannot stop a receive in any
-    // other way than by closing the socket.
-    this.#closeIfDrained();
-    return this.finished;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.shutdown();
-  }
-
-  stats(): ServerStats {
-    return structuredClone(this.#stats);
-  }
-
-  ref(): void {
-    this.#socket.ref();
-  }
-
-  unref(): void {
-    this.#socket.unref();
-  }
-
-  onDatagram(datagram: Datagram): void {
-    const { maxReplies } = this.#options;
-    this.#stats.received++;
-    if (
-      this.#draining || this.#closed ||
-      this.#stats.replied + this.#atWork + this.#unsent >= maxReplies
-    ) {
-      this.#stats.dropped.closing++;
-      return this.#socket.release(datagram);
-    }
-    if (this.isFull()) {
-      this.#stats.dropped.overload++;
-      return this.#socket.release(datagram);
-    }
-    const info = { remoteAddr: datagram.remoteAddr };
-    this.#atWork++;
-    let reply: Reply | Promise<Reply>;
-    try {
-      reply = this.#options.handler(datagram.data, info);
-    } catch (error) {
-      reply = this.#handlerFailed(error, info);
-    }
-    // The usual case, without a promise.
-    if (reply instanceof Uint8Array) this.#answer(datagram, reply);
-    else if (!isPromiseLike(reply)) this.#respond(datagram, reply, info);
-    else this.#whenSettled({ datagram }, reply, info);
-  }
-
-  isFull(): boolean {
-    const unsent = this.#socket.copiesReplies ? 0 : this.#unsent;
-    const held = this.#atWork + unsent - this.#loops.kept;
-    return held >= this.#options.maxInFlight;
-  }
-
-  onTooLong(): void {
-    this.#stats.received++;
-    this.#stats.dropped.tooLong++;
-  }
-
-  onReplied(count: number): void {
-    this.#stats.replied += count;
-    if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
-    this.#unsent -= count;
-    this.#closeIfDrained();
-  }
-
-  onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
-    this.#stats.errors.send += count;
-    this.#report(error, { remoteAddr });
-    this.#unsent -= count;
-    this.#closeIfDrained();
-  }
-
-  onNotice(notice: Error): void {
-    this.#report(notice);
-  }
-
-  onReceiveError(error: unknown): void {
-    this.#stats.errors.receive++;
-    this.#report(error);
-  }
-
-  async #whenSettled(
-    pending: Pending,
-    settled: PromiseLike<Reply>,
-    info: DatagramInfo,
-  ): Promise<void> {
-    const { runtime, handlerTimeoutMs } = this.#options;
-    this.#waiting.set(pending, runtime.now() + handlerTimeoutMs);
-    this.#cancelCheck ??= runtime.after(
-      handlerTimeoutMs,
-      () => this.#checkWaiting(),
-    );
-    let reply: Reply;
-    try {
-      reply = await settled;
-    } catch (error) {
-      if (pending.datagram === undefined) return;
-      reply = await this.#handlerFailed(error, info);
-    }
-    const { datagram } = pending;
-    this.#waiting.delete(pending);
-    if (datagram !== undefined) this.#respond(datagram, reply, info);
-  }
-
-  /** Gives up on handlers that take too long. One timer serves them all. */
-  #checkWaiting(): void {
-    const { runtime, handlerTimeoutMs } = this.#options;
-    this.#cancelCheck = undefined;
-    for (const [pending, deadline] of this.#waiting) {
-      const leftMs = deadline - runtime.now();
-      if (leftMs > 0) {
-        this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
-        return;
-      }
-      const { remoteAddr } = this.#giveUp(pending);
-      this.#handlerFailed(
-        new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
-        { remoteAddr },
-      );
-      this.#stats.unanswered++;
-      this.#done();
-    }
-  }
-
-  /**
-   * Waits no more for a handler. It may still use the buffer, so that another
-   * takes its place; and the promise, which may never settle, keeps neither.
-   */
-  #giveUp(pending: Pending): Datagram {
-    const datagram = pending.datagram!;
-    pending.datagram = undefined;
-    this.#waiting.delete(pending);
-    this.#socket.abandon(datagram);
-    return datagram;
-  }
-
-  /** Sends what a handler returned, if it is a reply. */
-  #respond(datagram: Datagram, reply: unknown, info: DatagramInfo): void {
-    if (typeof reply === "string") reply = encode(reply);
-    if (reply instanceof Uint8Array) return this.#answer(datagram, reply);
-    if (reply !== undefined && reply !== null) {
-      this.#handlerFailed(
-        new TypeError(
-          `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
-        ),
-        info,
-      );
-    }
-    this.#stats.unanswered++;
-    this.#socket.release(datagram);
-    this.#done();
-  }
-
-  #answer(datagram: Datagram, payload: Uint8Array): void {
-    const { data, remoteAddr } = datagram;
-    const { guard } = this.#options;
-    const refusal = guard?.admit(remoteAddr) ??
-      guard?.permit(remoteAddr, data, payload);
-    if (refusal !== undefined) return this.#withhold(datagram, refusal);
-    const isKept = guard !== undefined && !this.#draining &&
-      !this.#isNoLoop?.(data) &&
-      this.#loops.hasToWait(remoteAddr, datagram.receivedAt);
-    // A copy, since a handler may use its array again by then.
-    if (isKept) this.#loops.keep({ datagram, payload: payload.slice() });
-    else this.#send(datagram, payload);
-  }
-
-  #send(datagram: Datagram, payload: Uint8Array): void {
-    if (this.#closed) {
-      this.#stats.dropped.closing++;
-      return this.#done();
-    }
-    this.#atWork--;
-    this.#unsent++;
-    this.#socket.reply(datagram, payload);
-  }
-
-  /** Sends no answer, though the handler made one. */
-  #withhold(datagram: Datagram, reason: Refusal): void {
-    this.#refuse(reason, { remoteAddr: datagram.remoteAddr });
-    this.#socket.release(datagram);
-    this.#done();
-  }
-
-  #refuse(reason: Refusal, info: DatagramInfo): void {
-    this.#stats.refused[reason]++;
-    try {
-      const returned: unknown = this.#options.onRefuse(reason, info);
-      // An async function is no mistake, and what it rejects with is no crash.
-      if (isPromiseLike(returned)) {
-        Promise.resolve(returned).catch((error) => this.#report(error, info));
-      }
-    } catch (error) {
-      this.#report(error, info);
-    }
-  }
-
-  /** What `onError` makes of a handler's error; its own errors end here. */
-  #handlerFailed(error: unknown, info: DatagramInfo): Reply | Promise<Reply> {
-    this.#stats.errors.handler++;
-    return this.#report(error, info);
-  }
-
-  #report(error: unknown, info?: DatagramInfo): Reply | Promise<Reply> {
-    try {
-      const reply = this.#options.onError(error, info);
-      return isPromiseLike(reply)
-        ? Promise.resolve(reply).catch(() => undefined)
-        : reply;
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** A datagram gets no reply. */
-  #done(): void {
-    this.#atWork--;
-    this.#closeIfDrained();
-  }
-
-  #closeIfDrained(): void {
-    if (this.#draining && this.#atWork + this.#unsent === 0) this.#close();
-  }
-
-  #close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#socket.close();
-    // What their handlers still make of them is not sent.
-    for (const pending of this.#waiting.keys()) {
-      this.#giveUp(pending);
-      this.#stats.dropped.closing++;
-      this.#atWork--;
-    }
-  }
-}
-
-/** A datagram with an asynchronous handler; none once that is given up. */
-interface Pending {
-  datagram: Datagram | undefined;
-}
-
-/** What a server has counted that has just begun. */
-export function noStats(): ServerStats {
-  return {
-    received: 0,
-    replied: 0,
-    unanswered: 0,
-    dropped: { tooLong: 0, overload: 0, closing: 0 },
-    refused: Object.fromEntries(
-      REFUSALS.map((reason) => [reason, 0]),
-    ) as Record<Refusal, number>,
-    errors: { handler: 0, send: 0, receive: 0 },
-  };
-}
-
-/** Whether a value is to be awaited, which never throws: `then` may. */
-function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
-  try {
-    return typeof (value as PromiseLike<Reply> | null)?.then === "function";
-  } catch {
-    return true;
   }
 }

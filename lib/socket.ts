@@ -26,6 +26,8 @@ export interface Datagram {
   readonly data: Uint8Array<ArrayBuffer>;
   /** Where it came from, in canonical form. */
   readonly remoteAddr: UdpAddress;
+  /** Where it was sent to; the bound address where the engine cannot say. */
+  readonly localAddr: UdpAddress;
   /** When it was received, in milliseconds, by the clock of the runtime. */
   readonly receivedAt: number;
 }
@@ -78,9 +80,17 @@ export interface DatagramSocket {
   /**
    * Sends one datagram. `payload` must not change until the promise settles.
    *
+   * @param payload What to send.
+   * @param to Where to.
+   * @param from Which of the machine's addresses it leaves from, where the
+   * engine can choose.
    * @returns Rejects with the system's error.
    */
-  send(payload: Uint8Array, to: UdpAddress): Promise<void>;
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from?: UdpAddress | undefined,
+  ): Promise<void>;
   /**
    * Sends `payload` to where `datagram` came from, and hands the datagram
    * back. `payload` may be a part of `datagram.data`; it must not change until

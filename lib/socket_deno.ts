@@ -166,6 +166,7 @@ export class DenoSocket implements DatagramSocket {
       data: NOTHING,
       from: NOBODY,
       remoteAddr: NOBODY,
+      localAddr: this.addr,
       receivedAt: 0,
       onSent: () => {
         this.#free.push(slot);
@@ -218,6 +219,7 @@ interface Slot {
   /** As Deno gave it, which is also what it takes for the reply. */
   from: Deno.NetAddr;
   remoteAddr: UdpAddress;
+  readonly localAddr: UdpAddress;
   receivedAt: number;
   readonly onSent: () => void;
   readonly onSendError: (error: unknown) => void;

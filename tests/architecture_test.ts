@@ -89,7 +89,9 @@ const FENCES: Array<[RegExp, (path: string) => boolean]> = [
   ],
   [
     /Deno\.(args|exit|stdin|stdout|stderr|addSignalListener)|import\.meta\.main/,
-    (path) => path.startsWith("lib/cli/") || !path.startsWith("lib/"),
+    (path) =>
+      path.startsWith("lib/cli/") || !path.startsWith("lib/") ||
+      path === "lib/warn.ts",
   ],
   [/\bconsole\./, () => false],
   [/Deno\.exit/, (path) => path === "lib/cli/main.ts"],

@@ -84,6 +84,7 @@ export class FakeLibc implements Libc {
     const bound = { ...close(FD), family: AF_INET };
     return {
       ...denoRuntime,
+      warn: () => {},
       open: (options) =>
         new LinuxSocket(bound, options, this, poller, () => this.now),
     };

@@ -43,7 +43,7 @@ import {
   ERROR_ESTIMATE,
 } from "../lib/stamp/packet.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";
-import { seededRandom } from "./simulated_network.ts";
+import { infoOf, seededRandom } from "./simulated_network.ts";
 
 export interface FuzzOptions {
   seed: number;
@@ -88,6 +88,7 @@ async function fuzzServer(
   engine: Engine,
 ): Promise<number> {
   await using server = serve({
+    quiet: true,
     engine,
     maxDatagramBytes: 2000,
     maxInFlight: 16,
@@ -199,16 +200,15 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
   },
   stampReflector(input) {
     const remoteAddr = { hostname: "192.0.2.1", port: input.length };
-    const reply = REFLECTOR(Uint8Array.from(input), { remoteAddr });
+    const reply = REFLECTOR(Uint8Array.from(input), infoOf(remoteAddr));
     if (reply === undefined) return;
     assertEquals((reply as Uint8Array).length, Math.max(44, input.length));
   },
   session(input, random) {
     const session = new SenderSession(0, 100);
     for (let seq = 0; seq < 3; seq++) session.onSent(PACKET, seq, seq);
-    const reply = REFLECTOR(PACKET.slice(), {
-      remoteAddr: { hostname: "192.0.2.2", port: random.integer(60_000) },
-    }) as Uint8Array;
+    const remote = { hostname: "192.0.2.2", port: random.integer(60_000) };
+    const reply = REFLECTOR(PACKET.slice(), infoOf(remote)) as Uint8Array;
     const at = random.integer(reply.length + 1);
     const mutated = new Uint8Array([...reply.subarray(0, at), ...input]);
     session.onReceived(mutated, 5);

@@ -21,7 +21,7 @@ import { measureLine, statusLine } from "../lib/cli/stamp_lines.ts";
 import type { MeasureEvent } from "../lib/stamp/measure.ts";
 import { SenderSession } from "../lib/stamp/sender_session.ts";
 import { type Refusal, REFUSALS } from "../lib/guard.ts";
-import type { ServerStats } from "../lib/serve.ts";
+import type { ServerStats } from "../lib/server.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
 
 const PEER = { hostname: "127.0.0.1", port: 51696 };
@@ -239,7 +239,7 @@ Deno.test("statsLine() names what is not 0", () => {
   const refused = Object.fromEntries(
     REFUSALS.map((reason) => [reason, 0]),
   ) as ServerStats["refused"];
-  const stats: ServerStats = {
+  const stats: Omit<ServerStats, "pushed"> = {
     received: 2,
     replied: 2,
     unanswered: 0,
@@ -250,6 +250,7 @@ Deno.test("statsLine() names what is not 0", () => {
   assertEquals(statsLine(stats), "2 received, 2 replied");
   assertEquals(
     statsLine({
+      ...stats,
       received: 9,
       replied: 1,
       unanswered: 2,

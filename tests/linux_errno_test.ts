@@ -1,7 +1,8 @@
 /** How the linux engine meets each error of the system, on a C library that the test owns. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../lib/responders.ts";
-import { type Handler, serve, type ServeOptions } from "../lib/serve.ts";
+import { serve, type ServeOptions } from "../lib/serve.ts";
+import type { Handler } from "../lib/server.ts";
 import { UDP_GRO, UDP_SEGMENT } from "../lib/linux/layout.ts";
 import { FakeLibc } from "./fake_libc.ts";
 
@@ -272,7 +273,7 @@ Deno.test("what is received when a server closes is counted", async () => {
 });
 
 Deno.test("a handler that transfers its buffer loses only what is in it, which is told", async () => {
-  const { libc, server, errors } = started({}, (data) => {
+  const { libc, server, errors } = started({ lend: true }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
     else return data;
   });
@@ -287,7 +288,7 @@ Deno.test("a handler that transfers its buffer loses only what is in it, which i
 });
 
 Deno.test("an echo is not sent out of a buffer that another handler has transferred", async () => {
-  const { libc, server, errors } = started({}, (data) => {
+  const { libc, server, errors } = started({ lend: true }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
     else return data;
   });

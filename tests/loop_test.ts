@@ -3,7 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
-import { type Handler, serve, type ServeOptions } from "../lib/serve.ts";
+import { serve, type ServeOptions } from "../lib/serve.ts";
+import type { Handler } from "../lib/server.ts";
 import {
   encodeSender,
   ERROR_ESTIMATE,

@@ -34,9 +34,9 @@ function watched() {
     times.filter((at) => {
       advance(at);
       // Another object each time, as some engines have it.
-      const hasToWait = watch.hasToWait({ ...peer }, at);
-      if (hasToWait) watch.keep(at);
-      return hasToWait;
+      const test = watch.test({ ...peer }, at);
+      if (test !== undefined) watch.keep(test, at);
+      return test !== undefined;
     });
   return { watch, ask, advance, sent, dropped };
 }
@@ -118,4 +118,24 @@ Deno.test("release() sends all that is kept, and peers are told apart", () => {
   assertEquals(watch.kept, 1);
   watch.release();
   assertEquals([watch.kept, sent], [0, [500]]);
+});
+
+Deno.test("who gets several answers passes by time alone, and loses what is too much", () => {
+  const { watch, advance, sent, dropped } = watched();
+  const ask = (at: number) => {
+    advance(at);
+    const test = watch.test(PEER, at, true);
+    // Two answers to each.
+    for (const answer of [at, -at]) if (test) watch.keep(test, answer);
+    return test;
+  };
+  for (const at of every(100, 5)) assertEquals(ask(at), undefined);
+  for (const at of every(1, 200, 500)) ask(at);
+  assertEquals([watch.kept, dropped.length, sent], [255, 145, []]);
+  const test = ask(700)!;
+  assertEquals(ask(751), undefined);
+  assertEquals([watch.kept, sent.length, test.verdict], [0, 255, "send"]);
+  // What a slow handler makes of a datagram from before goes the same way.
+  watch.keep(test, 1);
+  assertEquals([watch.kept, sent.length], [0, 256]);
 });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { LineWriter, Throttle } from "../lib/cli/output.ts";
+import { LineWriter } from "../lib/cli/output.ts";
+import { Throttle } from "../lib/warn.ts";
 
 /** A sink that keeps what is written, and takes it when `ready` resolves. */
 function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {

@@ -4,7 +4,6 @@ import {
   type ReflectorOptions,
   stampReflector,
 } from "../lib/stamp/reflector.ts";
-import type { DatagramInfo } from "../lib/serve.ts";
 import {
   decodeReflector,
   encodeSender,
@@ -12,12 +11,13 @@ import {
   timestampOf,
 } from "../lib/stamp/packet.ts";
 import {
+  infoOf,
   seededRandom,
   SimulatedNetwork,
   TIME_ORIGIN,
 } from "./simulated_network.ts";
 
-const PEER: DatagramInfo = { remoteAddr: { hostname: "192.0.2.7", port: 862 } };
+const PEER = infoOf({ hostname: "192.0.2.7", port: 862 });
 const errorEstimate = {
   synchronized: false,
   ptp: false,
@@ -71,7 +71,7 @@ Deno.test("stampReflector() returns what the sender sent, and when it came", () 
 
 Deno.test("stampReflector() counts for each session, by address, port and SSID", () => {
   const { reflector, request, reflect } = make();
-  const other = { remoteAddr: { ...PEER.remoteAddr, port: 863 } };
+  const other = infoOf({ ...PEER.remoteAddr, port: 863 });
   const numbers = [
     reflect(request(0)),
     reflect(request(1)),
@@ -161,7 +161,7 @@ Deno.test("stampReflector() does not go on answering one packet that comes over 
 Deno.test("stampReflector() remembers a bounded number of sessions", () => {
   const { reflector, request, reflect } = make({ maxSessions: 100 });
   for (let port = 1; port <= 5000; port++) {
-    reflect(request(0), { remoteAddr: { hostname: "192.0.2.7", port } });
+    reflect(request(0), infoOf({ hostname: "192.0.2.7", port }));
   }
   const { sessions } = reflector.stats();
   assert(sessions >= 50 && sessions <= 100, `${sessions}`);

@@ -5,7 +5,8 @@ import { TimeoutError } from "../lib/errors.ts";
 import type { RequestOptions } from "../lib/exchange.ts";
 import { request } from "../lib/request.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
-import { type Handler, serve } from "../lib/serve.ts";
+import { serve } from "../lib/serve.ts";
+import type { Handler } from "../lib/server.ts";
 import {
   CLIENT_HOST,
   LATENCY_MS,

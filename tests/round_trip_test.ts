@@ -1,7 +1,7 @@
 /** The library over real sockets, on loopback. */
 // deno-lint-ignore-file no-console -- says once what was ignored
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { UdpAddress } from "../lib/address.ts";
+import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
 import type { RequestOptions } from "../lib/exchange.ts";
@@ -12,12 +12,9 @@ import {
 } from "../lib/request_many.ts";
 import { runtimeFor } from "../lib/runtime.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
-import {
-  type Handler,
-  serve as serveOn,
-  type ServeOptions,
-} from "../lib/serve.ts";
-import { ENGINE, IGNORED_NOTE, netTest } from "./helpers.ts";
+import { serve as serveOn, type ServeOptions } from "../lib/serve.ts";
+import type { Handler } from "../lib/server.ts";
+import { ENGINE, IGNORED_NOTE, linuxTest, netTest } from "./helpers.ts";
 
 if (IGNORED_NOTE !== undefined) console.log(IGNORED_NOTE);
 
@@ -132,10 +129,13 @@ netTest(
   "a datagram over maxDatagramBytes is dropped whole, and counted",
   async () => {
     const sizes: number[] = [];
-    await using server = serve({ maxDatagramBytes: 10 }, (data) => {
-      sizes.push(data.length);
-      return data;
-    });
+    await using server = serve(
+      { maxDatagramBytes: 10, quiet: true },
+      (data) => {
+        sizes.push(data.length);
+        return data;
+      },
+    );
     const options = { timeoutMs: 50, retries: 0 };
     await assertRejects(
       () => request(server.addr, new Uint8Array(11), options),
@@ -353,4 +353,77 @@ netTest("a server on localhost is where a client looks for it", async () => {
     const { data } = await request({ hostname, port: server.addr.port }, "x");
     assertEquals(decode(data), "x");
   }
+});
+
+netTest(
+  "a handler answers more than once, and the server speaks unasked",
+  async () => {
+    for (const hostname of ["127.0.0.1", "::1", "0.0.0.0", "::"]) {
+      await using server = serve({ hostname }, (data, info) => {
+        for (const part of ["one", "two"]) {
+          info.reply(`${decode(data)} ${part}`);
+        }
+        return "last";
+      });
+      const host = hostname.includes(":") ? "::1" : "127.0.0.1";
+      const heard: string[] = [];
+      const froms = new Set<string>();
+      const done = Promise.withResolvers<void>();
+      await using peer = serve(
+        { hostname: host },
+        (data, info) => {
+          froms.add(formatAddress(info.remoteAddr));
+          heard.push(`${decode(data)}`);
+          if (heard.length === 5) done.resolve();
+        },
+      );
+      const target = { hostname: host, port: server.addr.port };
+      await peer.send("ask", target);
+      assertEquals(await server.sendMany("all", [peer.addr, peer.addr]), 2);
+      await done.promise;
+      assertEquals(heard.sort(), ["all", "all", "ask one", "ask two", "last"]);
+      assertEquals([...froms], [formatAddress(target)]);
+      assertEquals(server.stats().pushed.sent, 4);
+    }
+  },
+);
+
+linuxTest(
+  "a handler is told which of the machine's addresses was asked",
+  async () => {
+    for (const [hostname, host] of [["0.0.0.0", "127.0.0.7"], ["::", "::1"]]) {
+      const seen: string[] = [];
+      await using server = serve(
+        { hostname: hostname! },
+        (_, { localAddr, reply }) => {
+          seen.push(formatAddress(localAddr));
+          reply("beside");
+        },
+      );
+      const target = { hostname: host!, port: server.addr.port };
+      const { data } = await request(target, "x");
+      // It came from the address asked, or the client would not have taken it.
+      assertEquals(decode(data), "beside");
+      assertEquals(seen, [formatAddress(target)]);
+    }
+  },
+);
+
+netTest("sendMany() reaches a thousand sockets, each once", async () => {
+  const heard = new Map<number, number>();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const peers = Array.from(
+    { length: 1000 },
+    () =>
+      serve({ maxDatagramBytes: 100 }, (_, { localAddr: { port } }) => {
+        heard.set(port, (heard.get(port) ?? 0) + 1);
+        if (heard.size === 1000) resolve();
+      }),
+  );
+  await using server = serve({}, echo());
+  const sent = await server.sendMany("tick", peers.map(({ addr }) => addr));
+  await promise;
+  await Promise.all(peers.map((peer) => peer.shutdown()));
+  assertEquals(sent, 1000);
+  assertEquals([...new Set(heard.values())], [1]);
 });

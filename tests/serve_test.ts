@@ -2,13 +2,13 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
-import {
-  type Handler,
-  type Reply,
-  serve,
-  type ServeOptions,
-  type ServerStats,
-} from "../lib/serve.ts";
+import { serve, type ServeOptions } from "../lib/serve.ts";
+import type {
+  DatagramInfo,
+  Handler,
+  Reply,
+  ServerStats,
+} from "../lib/server.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "./simulated_network.ts";
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
@@ -37,6 +37,7 @@ function counts(expected: {
   unanswered?: number;
   dropped?: Partial<ServerStats["dropped"]>;
   refused?: Partial<ServerStats["refused"]>;
+  pushed?: Partial<ServerStats["pushed"]>;
   errors?: Partial<ServerStats["errors"]>;
 }): ServerStats {
   return {
@@ -55,6 +56,7 @@ function counts(expected: {
       loop: 0,
       ...expected.refused,
     },
+    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0, ...expected.pushed },
     errors: { handler: 0, send: 0, receive: 0, ...expected.errors },
   };
 }
@@ -106,13 +108,24 @@ Deno.test("serve() takes bytes, text, nothing and promises as replies", async ()
   );
 });
 
-Deno.test("serve() leaves the data alone until the reply is sent, and no longer", async () => {
+Deno.test("serve() gives the handler a copy that it may keep", async () => {
+  const kept: Uint8Array[] = [];
+  const { server, ask, settle } = start((data) => {
+    kept.push(data);
+  });
+  for (const text of ["m0", "m1", "m2"]) ask(text);
+  await settle();
+  assertEquals(kept.map(decode), ["m0", "m1", "m2"]);
+  await server.shutdown();
+});
+
+Deno.test("serve() with lend leaves the data alone until the reply is sent, and no longer", async () => {
   const kept: Uint8Array[] = [];
   const { socket, server, ask, replies, settle } = start(async (data) => {
     kept.push(data);
     await Promise.resolve();
     return data.subarray(1);
-  });
+  }, { lend: true });
   ask("abc");
   assertEquals(socket.held, 1);
   await settle();
@@ -364,6 +377,7 @@ Deno.test("serve() gives up on a handler that never settles, and leaves it its b
       return gate.promise;
     },
     {
+      lend: true,
       maxInFlight: 2,
       handlerTimeoutMs: 1000,
       onError: (error) => {
@@ -726,6 +740,9 @@ Deno.test("serve() refuses options of a wrong type, and names them", () => {
     [{ guard: { maxAmplification: null } }, echo(), "'maxAmplification'"],
     [{ onError: 5 }, echo(), "'onError' must be a function"],
     [{ onRefuse: "x" }, echo(), "'onRefuse' must be a function"],
+    [{ onOverload: 1 }, echo(), "'onOverload' must be a function"],
+    [{ lend: "no" }, echo(), "'lend' must be a boolean"],
+    [{ quiet: 1 }, echo(), "'quiet' must be a boolean"],
     [{ signal: {} }, echo(), "'signal' must be an AbortSignal"],
     [{ engine: "lniux" }, echo(), "'engine' must be one of"],
     [{ reusePort: 1 }, echo(), "'reusePort' must be a boolean"],
@@ -735,4 +752,293 @@ Deno.test("serve() refuses options of a wrong type, and names them", () => {
     const all = { runtime, ...options as ServeOptions };
     assertThrows(() => serve(all, handler as Handler), TypeError, message);
   }
+});
+
+Deno.test("a handler is told when and where its datagram came, and how much it may answer", async () => {
+  let kept: DatagramInfo | undefined;
+  const { network, server, ask, settle } = start(({ length }, info) => {
+    kept = info;
+    assertEquals(info.remoteAddr, CLIENT);
+    assertEquals(info.localAddr, SERVER);
+    assertEquals(info.receivedAt, 7);
+    return "x".repeat(info.maxReplyBytes - (length === 1 ? 0 : 1));
+  });
+  await network.runFor(7);
+  ask("1");
+  ask("22");
+  await settle();
+  // 3 * (1 + 28) - 28 and 3 * (2 + 28) - 28.
+  assertEquals(network.sent.map(({ data }) => data.length), [59, 61]);
+  assertEquals(kept!.maxReplyBytes, 0, "after it has settled");
+  await server.shutdown();
+});
+
+Deno.test("maxReplyBytes is Infinity without limit, and 0 for who gets no answer", async () => {
+  const seen: number[] = [];
+  const handler: Handler = (_, { maxReplyBytes }) =>
+    void seen.push(maxReplyBytes);
+  const guarded = start(handler);
+  guarded.socket.arrive(encode("x"), { ...CLIENT, port: 7 });
+  await guarded.server.shutdown();
+  for (
+    const guard of [false, { maxAmplification: 0 }, {
+      trusted: ["192.0.2.0/24"],
+    }]
+  ) {
+    const { server, ask } = start(handler, { guard } as ServeOptions);
+    ask("x");
+    await server.shutdown();
+  }
+  assertEquals(seen, [0, Infinity, Infinity, Infinity]);
+});
+
+Deno.test("info.reply() sends answers beside the one that is returned", async () => {
+  const { network, server, ask, replies, settle } = start((data, { reply }) => {
+    const buffer = encode("0");
+    for (let i = 0; i < 3; i++) {
+      buffer[0] = 0x30 + i;
+      assert(reply(buffer));
+    }
+    return decode(data) === "last" ? "end" : undefined;
+  }, { guard: { maxAmplification: 0 } });
+  ask("last");
+  ask("none");
+  await settle();
+  assertEquals(replies(), ["0", "1", "2", "end", "0", "1", "2"]);
+  assert(network.sent.every(({ to }) => to.port === CLIENT.port));
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({ received: 2, replied: 1, unanswered: 1, pushed: { sent: 6 } }),
+  );
+});
+
+Deno.test("all answers to a datagram share its limit", async () => {
+  const outcomes: unknown[] = [];
+  const refused: string[] = [];
+  const { server, ask, replies, settle } = start((_, info) => {
+    // 3 * (16 + 28) = 132 bytes on the wire, 38 for each of these.
+    for (let i = 0; i < 4; i++) outcomes.push(info.reply("x".repeat(10)));
+    outcomes.push(info.maxReplyBytes);
+    return "y";
+  }, { onRefuse: (reason) => refused.push(reason) });
+  ask("x".repeat(16));
+  await settle();
+  assertEquals(outcomes, [true, true, true, false, 0]);
+  assertEquals(refused, ["amplification", "amplification"]);
+  assertEquals(replies().length, 3);
+  await server.shutdown();
+  assertEquals(
+    server.stats(),
+    counts({
+      received: 1,
+      refused: { amplification: 1 },
+      pushed: { sent: 3, refused: 1 },
+    }),
+  );
+});
+
+Deno.test("info.reply() throws once the handler has settled, and for what is no payload", async () => {
+  let late: DatagramInfo | undefined;
+  const thrown: unknown[] = [];
+  const { server, ask, replies, settle } = start(async (_, info) => {
+    late = info;
+    for (const wrong of [undefined, 5, [1]]) {
+      try {
+        info.reply(wrong as never);
+      } catch (error) {
+        thrown.push((error as Error).name);
+      }
+    }
+    await null;
+    info.reply("in time");
+  });
+  ask("x");
+  await settle();
+  assertEquals(thrown, ["TypeError", "TypeError", "TypeError"]);
+  assertThrows(() => late!.reply("late"), TypeError, "the handler has settled");
+  assertEquals(replies(), ["in time"]);
+  await server.shutdown();
+});
+
+Deno.test("a pair of servers that answer each datagram twice comes to rest", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const hosts = ["198.51.100.1", "198.51.100.2"];
+  const servers = hosts.map((hostname) =>
+    serve(
+      { hostname, port: 20001, runtime, quiet: true },
+      (data, { reply }) => {
+        // Else it would be over before anyone looks.
+        if (network.sent.length < 3000) reply(data);
+        return data;
+      },
+    )
+  );
+  network.plan = () => [60];
+  const [first] = network.sockets.values() as Iterable<SimulatedSocket>;
+  first!.arrive(encode("x"), { hostname: hosts[1]!, port: 20001 });
+  await network.runFor(10_000);
+  const atRest = network.sent.length;
+  await network.runFor(60_000);
+  assertEquals(network.sent.length, atRest);
+  await network.run(Promise.all(servers.map((server) => server.shutdown())));
+});
+
+Deno.test("send() and sendMany() send from the server's port, and count", async () => {
+  const { network, server, settle } = start(echo());
+  network.plan = ({ to }) => {
+    if (to.hostname === "192.0.2.66") throw new Error("unreachable");
+    return [1];
+  };
+  await network.run(server.send("one", "192.0.2.1:5000"));
+  const failure = network.run(server.send("two", "192.0.2.66:5000"));
+  await assertRejects(() => failure, Error, "unreachable");
+  const many = server.sendMany(
+    encode("many"),
+    Array.from(
+      { length: 200 },
+      (_, i) => ({ hostname: `192.0.2.${i}`, port: 9 }),
+    ),
+  );
+  assertEquals(await network.run(many), 199);
+  await settle();
+  assert(network.sent.every(({ from }) => from === server.addr));
+  assertEquals(network.sent.length, 202);
+  assertEquals(network.sent[2]!.to, { hostname: "192.0.2.0", port: 9 });
+  assertEquals(network.warnings.length, 1);
+  assert(network.warnings[0]!.includes("Cannot send to 192.0.2.66:9"));
+  await server.shutdown();
+  assertEquals(server.stats(), counts({ pushed: { sent: 200, failed: 2 } }));
+});
+
+Deno.test("send() checks its address, and sends nothing where one of many is wrong", async () => {
+  const { network, server } = start(echo());
+  const wrong: Array<[unknown, ErrorConstructor, string]> = [
+    ["example.org:9", TypeError, "it is no IP address"],
+    [{ hostname: "example.org", port: 9 }, TypeError, "it is no IP address"],
+    ["192.0.2.1", SyntaxError, "no port"],
+    [{ hostname: "192.0.2.1", port: 0 }, RangeError, "'port'"],
+  ];
+  for (const [to, type, message] of wrong) {
+    await assertRejects(() => server.send("x", to as string), type, message);
+    const many = ["192.0.2.1:9", to as string];
+    await assertRejects(() => server.sendMany("x", many), type, message);
+  }
+  const noPayload = 5 as unknown as string;
+  await assertRejects(() => server.send(noPayload, "192.0.2.1:9"), TypeError);
+  assertEquals(network.sent, []);
+  await server.shutdown();
+  const late = server.send("x", "192.0.2.1:9");
+  await assertRejects(() => late, Error, "the server has closed");
+  assertEquals(server.stats().pushed.dropped, 1);
+});
+
+Deno.test("send() keeps 4,096 on their way, and drops what is more", async () => {
+  const { network, server } = start(echo());
+  const all = Promise.allSettled(
+    Array.from({ length: 4100 }, () => server.send("x", "192.0.2.1:9")),
+  );
+  const dropped = (await network.run(all)).filter(({ status }) =>
+    status === "rejected"
+  );
+  assertEquals(dropped.length, 4);
+  assertEquals(server.stats().pushed, {
+    sent: 4096,
+    refused: 0,
+    dropped: 4,
+    failed: 0,
+  });
+  await server.shutdown();
+});
+
+Deno.test("shutdown() waits for what is being sent", async () => {
+  const { network, server } = start(echo());
+  const sent = server.send("x", "192.0.2.1:9");
+  await network.run(server.shutdown());
+  await sent;
+  assertEquals(network.sent.length, 1);
+});
+
+Deno.test("serve() says on stderr what nobody else hears of, each kind once a second", async () => {
+  const { network, server, socket, ask, settle } = start((data) => {
+    const text = `${decode(data)}`;
+    if (text.startsWith("{")) return JSON.parse(text);
+    if (text === "large") return "x".repeat(1000);
+    throw new Error(`bad\x1b]0;title\x07 ${text}`);
+  }, { maxDatagramBytes: 9 });
+  const said = () => network.warnings.splice(0);
+  for (let i = 0; i < 5; i++) ask("{");
+  const [first, ...more] = said();
+  assertEquals(more, []);
+  assert(
+    first!.startsWith(
+      "UDP server on 198.51.100.1:20001: the handler failed (192.0.2.7:40000): SyntaxError:",
+    ),
+    first,
+  );
+  assert(first!.includes("\n    at "), "where it was thrown");
+  ask("x");
+  const [controls] = said();
+  assert(controls!.includes("bad\\u001b]0;title\\u0007 x"), controls);
+  await network.runFor(1000);
+  ask("{");
+  assert(said()[0]!.endsWith("(and 4 more)"));
+  for (let i = 0; i < 3; i++) ask("large");
+  assertEquals(said(), [
+    "UDP server on 198.51.100.1:20001: refused to answer 192.0.2.7:40000: the " +
+    "answer is too large for its request; info.maxReplyBytes says how large it " +
+    "may be, guard.trusted or guard.maxAmplification allow more. From now on " +
+    "these are only counted.",
+  ]);
+  for (let i = 0; i < 3; i++) socket.arrive(new Uint8Array(10), CLIENT);
+  assertEquals(said().length, 1);
+  await settle();
+  await server.shutdown();
+});
+
+Deno.test("serve() says what to do about an overload, once, or calls onOverload", async () => {
+  const gate = Promise.withResolvers<void>();
+  const handler = () => gate.promise;
+  const told = start(handler, { maxInFlight: 1 });
+  for (let i = 0; i < 3; i++) told.ask("x");
+  assertEquals(told.network.warnings, [
+    "UDP server on 198.51.100.1:20001: dropped a datagram from 192.0.2.7:40000, " +
+    "as 1 are at work: answer faster, or raise maxInFlight. From now on these " +
+    "are only counted.",
+  ]);
+  const heard: number[] = [];
+  const called = start(handler, {
+    maxInFlight: 1,
+    onOverload: ({ remoteAddr }) => void heard.push(remoteAddr.port),
+  });
+  for (let i = 0; i < 3; i++) called.ask("x");
+  assertEquals([heard, called.network.warnings], [[40000, 40000], []]);
+  gate.resolve();
+  await told.settle();
+  await called.settle();
+  await told.server.shutdown();
+  await called.server.shutdown();
+});
+
+Deno.test("serve() with quiet says nothing", async () => {
+  const { network, server, socket, ask } = start(() => {
+    throw new Error("bad");
+  }, { quiet: true, maxDatagramBytes: 9 });
+  ask("x");
+  socket.arrive(new Uint8Array(10), CLIENT);
+  socket.failOnce(new Error("failed"));
+  await server.shutdown();
+  assertEquals(network.warnings, []);
+  assertEquals(server.stats().errors, { handler: 1, send: 0, receive: 1 });
+});
+
+Deno.test("serve() says a bounded number of kinds, whatever errors are named", async () => {
+  let i = 0;
+  const { network, server, ask } = start(() => {
+    throw Object.assign(new Error("bad"), { name: `Error${i++}` });
+  });
+  for (let i = 0; i < 1000; i++) ask("x");
+  assertEquals(network.warnings.length, 65);
+  await server.shutdown();
 });

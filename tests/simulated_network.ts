@@ -6,6 +6,7 @@ import { setImmediate } from "node:timers";
 import type { UdpAddress } from "../lib/address.ts";
 import { formatAddress, ipVersion, isWildcard } from "../lib/address.ts";
 import type { Runtime } from "../lib/runtime.ts";
+import type { DatagramInfo } from "../lib/server.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -41,6 +42,8 @@ export class SimulatedNetwork {
   readonly names = new Map<string, string[]>();
   /** Addresses of the machine that the runtime is of. */
   readonly own = new Set<string>();
+  /** What was written on stderr. */
+  readonly warnings: string[] = [];
   readonly runtime: Runtime;
   plan: Plan;
   now = 0;
@@ -62,6 +65,7 @@ export class SimulatedNetwork {
       timeOrigin: TIME_ORIGIN,
       after: (ms, callback) => this.#after(ms, callback),
       afterExactly: (ms, callback) => this.#after(ms, callback),
+      warn: (text) => this.warnings.push(text),
     };
   }
 
@@ -162,6 +166,7 @@ export class SimulatedSocket implements DatagramSocket {
     const datagram = {
       data: payload.slice(),
       remoteAddr: { ...remoteAddr },
+      localAddr: this.addr,
       receivedAt: this.#network.now,
     };
     this.#held.add(datagram);
@@ -220,6 +225,17 @@ export class SimulatedSocket implements DatagramSocket {
 
   ref(): void {}
   unref(): void {}
+}
+
+/** What a handler is told of a datagram, where a test calls it by itself. */
+export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
+  return {
+    remoteAddr,
+    localAddr: { hostname: CLIENT_HOST, port: 20001 },
+    receivedAt: 0,
+    maxReplyBytes: Infinity,
+    reply: () => true,
+  };
 }
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */

@@ -11,7 +11,8 @@ import { encode } from "../lib/encoding.ts";
 import { decimal, ENGINE_FLAG, parseFlags } from "../lib/cli/flags.ts";
 import { statsLine } from "../lib/cli/server_lines.ts";
 import { request } from "../lib/request.ts";
-import { serve, type UdpServer } from "../lib/serve.ts";
+import { serve } from "../lib/serve.ts";
+import type { UdpServer } from "../lib/server.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";
 
 /** What a soak found. */
@@ -27,6 +28,7 @@ export async function soak(
   engine: Engine = "deno",
 ): Promise<SoakReport> {
   const server = serve({
+    quiet: true,
     engine,
     hostname: "127.0.0.1",
     maxDatagramBytes: 4000,

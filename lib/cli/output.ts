@@ -127,37 +127,6 @@ export class LineWriter {
   }
 }
 
-/**
- * Complaints that may come by the thousand: each kind is written once a second
- * at most, with how many more there were in the meantime.
- */
-export class Throttle {
-  readonly #write: (message: string, kind: string) => void;
-  readonly #now: () => number;
-  readonly #kinds = new Map<string, { at: number; more: number }>();
-
-  constructor(
-    write: (message: string, kind: string) => void,
-    now: () => number = () => performance.now(),
-  ) {
-    this.#write = write;
-    this.#now = now;
-  }
-
-  /** Writes the message, unless one of its kind was written just now. */
-  say(kind: string, message: string): void {
-    const last = this.#kinds.get(kind);
-    const now = this.#now();
-    if (last !== undefined && now - last.at < 1000) {
-      last.more++;
-      return;
-    }
-    const more = last?.more ?? 0;
-    this.#write(more === 0 ? message : `${message} (and ${more} more)`, kind);
-    this.#kinds.set(kind, { at: now, more: 0 });
-  }
-}
-
 const stderr = new LineWriter(Deno.stderr, "stderr");
 
 /** Writes one line on stderr, after the program's name. */

@@ -5,9 +5,9 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { bytesLiteral, textOrHex } from "../encoding.ts";
-import type { GuardLimits, Refusal } from "../guard.ts";
+import { type GuardLimits, type Refusal, REFUSAL_WORDS } from "../guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../runtime.ts";
-import type { ServerStats } from "../serve.ts";
+import type { ServerStats } from "../server.ts";
 import type { ReflectorStats } from "../stamp/reflector.ts";
 import { counted } from "./format.ts";
 
@@ -54,12 +54,20 @@ export function refusalLine(
   reason: Refusal,
   remote: UdpAddress,
 ): string {
-  return `refused ${formatAddress(remote)}: ${REFUSAL_LINES[reason]}`;
+  const remedy = REMEDIES[reason] ?? "";
+  return `refused ${formatAddress(remote)}: ${REFUSAL_WORDS[reason]}${remedy}`;
+}
+
+/** A datagram was dropped, as more came than can be worked on. */
+export function overloadLine(remote: UdpAddress): string {
+  return `dropped a datagram from ${
+    formatAddress(remote)
+  }: more come than are answered`;
 }
 
 /** The server's counts in one line; what is 0 and unusual is left out. */
 export function statsLine(
-  stats: ServerStats,
+  stats: Omit<ServerStats, "pushed">,
   reflector?: ReflectorStats,
 ): string {
   const { received, replied, unanswered, dropped, refused, errors } = stats;
@@ -86,13 +94,7 @@ export function packetLine(data: Uint8Array, remote: UdpAddress): string {
   return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
 }
 
-const REFUSAL_LINES: Record<Refusal, string> = {
-  amplification:
-    "the answer is too large for its request (--max-amplification)",
-  rate: "too many answers a second to its network (--rate-limit)",
-  self: "it comes from the server's own address and port",
-  port: "it comes from a port whose service may answer in turn",
-  source: "it comes from an address that no host can have",
-  ownReply: "it is this server's own reply",
-  loop: "it fell silent when it was not answered: it may be another server",
+const REMEDIES: Partial<Record<Refusal, string>> = {
+  amplification: " (--max-amplification)",
+  rate: " (--rate-limit)",
 };

@@ -10,13 +10,15 @@ import { guardLimits, type GuardOptions } from "../guard.ts";
 import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
 import { chooseEngine, type Engine } from "../runtime.ts";
-import { type Handler, serve, type ServerStats } from "../serve.ts";
+import { serve } from "../serve.ts";
+import { borrowers, type Handler, type ServerStats } from "../server.ts";
 import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
 import { json } from "./format.ts";
 import {
   exchangeJson,
   exchangeLines,
   listeningLine,
+  overloadLine,
   packetLine,
   refusalLine,
 } from "./server_lines.ts";
@@ -46,9 +48,9 @@ export interface ServerOutput {
   listening(addr: UdpAddress): void;
 }
 
-/** All that a server has counted. */
+/** All that a server has counted; it sends nothing unasked. */
 export interface ServerCounts {
-  server: ServerStats;
+  server: Omit<ServerStats, "pushed">;
   reflector?: ReflectorStats | undefined;
 }
 
@@ -92,6 +94,7 @@ export function startServer(
   };
   const isNoLoop = noLoops.get(answer);
   if (isNoLoop !== undefined) noLoops.set(shown, isNoLoop);
+  borrowers.add(shown);
   const server = serve({
     hostname,
     port,
@@ -102,6 +105,8 @@ export function startServer(
     onListen: (addr) => output.listening(addr),
     onRefuse: (reason, { remoteAddr }) =>
       output.log(reason, refusalLine(reason, remoteAddr)),
+    onOverload: ({ remoteAddr }) =>
+      output.log("overload", overloadLine(remoteAddr)),
     onError: (error, info) => {
       const peer = info === undefined
         ? ""
@@ -113,7 +118,10 @@ export function startServer(
   stopping.addEventListener("abort", () => server.shutdown());
   return {
     finished: server.finished,
-    counts: () => ({ server: server.stats(), reflector: reflector?.stats() }),
+    counts: () => {
+      const { pushed: _, ...stats } = server.stats();
+      return { server: stats, reflector: reflector?.stats() };
+    },
   };
 }
 

@@ -4,7 +4,8 @@
  * @module
  */
 import { errorMessage } from "../errors.ts";
-import { LineWriter, Throttle } from "./output.ts";
+import { Throttle } from "../warn.ts";
+import { LineWriter } from "./output.ts";
 import { type RunningServer, startServer } from "./server_run.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
 

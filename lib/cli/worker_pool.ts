@@ -8,7 +8,7 @@ import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import { guardLimits, LOOPBACK_NETWORKS } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
-import { noStats } from "../serve.ts";
+import { noStats } from "../server.ts";
 import type {
   RunningServer,
   ServerCounts,

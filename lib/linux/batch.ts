@@ -5,11 +5,14 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import { equalBytes } from "../encoding.ts";
 import {
   AF_INET,
   coalescedBytes,
   CONTROL_BYTES,
   decodeSockaddr,
+  destinationBytes,
+  destinationHostname,
   HEADER_BYTES,
   HEADER_CONTROL,
   HEADER_CONTROL_LENGTH,
@@ -43,6 +46,9 @@ export class ReceiveBatch {
     [];
   readonly #bufferBytes: number;
   readonly #addresses = new AddressCache();
+  /** Where the latest message was sent to. */
+  #localBytes = new Uint8Array(0);
+  #localAddr: UdpAddress | undefined;
   /** How many messages the kernel has written to since it was prepared. */
   #used: number;
 
@@ -169,6 +175,22 @@ export class ReceiveBatch {
     return control && localControl(control);
   }
 
+  /**
+   * Where a message was sent to, if its control messages say so; the same object
+   * again while it stays the same.
+   */
+  localAddr(message: number, port: number): UdpAddress | undefined {
+    const control = this.#control(message);
+    const bytes = control && destinationBytes(control);
+    if (bytes === undefined) return undefined;
+    if (!equalBytes(bytes, this.#localBytes)) {
+      this.#localBytes = bytes.slice();
+      const hostname = destinationHostname(bytes);
+      this.#localAddr = Object.freeze({ hostname, port });
+    }
+    return this.#localAddr;
+  }
+
   #control(message: number): Uint8Array | undefined {
     const length = this.#word(message, HEADER_CONTROL_LENGTH);
     if (length === 0) return undefined;
@@ -180,6 +202,9 @@ export class ReceiveBatch {
     return this.headers.u32[(message * HEADER_BYTES + offset) / 4]!;
   }
 }
+
+/** Hears that a datagram was sent, or of the error. */
+export type Settle = (error?: Error) => void;
 
 /**
  * Headers for one sendmmsg, and the payloads: copies, or where they were
@@ -207,6 +232,8 @@ export class SendBatch {
   readonly #placed: number[] = [];
   /** The memory that such a payload is in, which has to live until it is sent. */
   readonly #held: Array<Memory | undefined> = [];
+  /** Who is to hear what became of it; none for a reply. */
+  readonly #owners: Array<Settle | undefined> = [];
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
@@ -284,6 +311,16 @@ export class SendBatch {
   /** How many datagrams a message has. */
   datagramsOf(message: number): number {
     return this.#datagrams[message]!;
+  }
+
+  /** Says who is to hear what becomes of the last message. */
+  own(settle: Settle): void {
+    this.#owners[this.count - 1] = settle;
+  }
+
+  /** Who is to hear what became of a message; none for a reply. */
+  ownerOf(message: number): Settle | undefined {
+    return this.#owners[message];
   }
 
   /** In which received message the payload still is; -1 if it is a copy. */
@@ -373,6 +410,7 @@ export class SendBatch {
     this.#datagrams[message] = 1;
     this.#sizes[message] = length;
     this.#starts[message] = address;
+    this.#owners[message] = undefined;
     this.#source = length === 0 ? -1 : source;
     this.#lastBytes = length;
     this.#end = address + length;

@@ -116,6 +116,46 @@ export function localControl(control: Uint8Array): Uint8Array | undefined {
   return control.subarray(v6 - 16, v6 + 24);
 }
 
+/**
+ * Where a datagram was sent to, out of the control messages that came with it:
+ * the bytes of the address, for IPv6 with the index of the interface.
+ */
+export function destinationBytes(control: Uint8Array): Uint8Array | undefined {
+  const v4 = findControl(control, IPPROTO_IP, IP_PKTINFO);
+  if (v4 !== undefined) return control.subarray(v4 + 8, v4 + 12);
+  const v6 = findControl(control, IPPROTO_IPV6, IPV6_PKTINFO);
+  return v6 === undefined ? undefined : control.subarray(v6, v6 + 20);
+}
+
+/** The address of {@linkcode destinationBytes}. */
+export function destinationHostname(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const name = new Uint8Array(NAME_BYTES);
+  const view = new DataView(name.buffer);
+  view.setUint16(0, AF_INET6, true);
+  name.set(bytes.subarray(0, 16), 8);
+  name.set(bytes.subarray(16, 20), 24);
+  return decodeSockaddr(name).hostname;
+}
+
+/** The control message that has a datagram leave from an address. */
+export function sourceControl(hostname: string, family: number): Uint8Array {
+  const name = new Uint8Array(NAME_BYTES);
+  encodeSockaddr({ hostname, port: 0 }, family, name);
+  const isIPv4 = family === AF_INET;
+  const control = new Uint8Array(isIPv4 ? 28 : 36);
+  const view = new DataView(control.buffer);
+  view.setUint32(0, control.length, true);
+  view.setInt32(8, isIPv4 ? IPPROTO_IP : IPPROTO_IPV6, true);
+  view.setInt32(12, isIPv4 ? IP_PKTINFO : IPV6_PKTINFO, true);
+  if (isIPv4) control.set(name.subarray(4, 8), 20);
+  else {
+    control.set(name.subarray(8, 24), 16);
+    control.set(name.subarray(24, 28), 32);
+  }
+  return control;
+}
+
 /** The size of the datagrams that UDP_GRO put together; 0 if it did not. */
 export function coalescedBytes(control: Uint8Array): number {
   const at = findControl(control, SOL_UDP, UDP_GRO);

@@ -1,6 +1,6 @@
 /**
- * A server's way out: replies that wait to go out together, by sendmmsg, and
- * what becomes of them.
+ * A server's way out: replies, and what is sent unasked, that wait to go out
+ * together by sendmmsg, and what becomes of them.
  *
  * @module
  */
@@ -113,28 +113,41 @@ export class Replies {
     if (!this.#hasRoom(payload.length, to, payload.length)) return;
     this.#add(payload, to);
     if (local !== undefined) this.#out.addControl(local);
+    this.#flushSoon();
+  }
+
+  /**
+   * Queues a datagram that is no reply, to go out with others of the same turn.
+   *
+   * @param payload What to send, which is copied.
+   * @param to Where to.
+   * @param control The control message that says where from.
+   * @returns Resolves when the system has taken it, rejects with its error.
+   */
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    control: Uint8Array | undefined,
+  ): Promise<void> {
+    const { length } = payload;
+    if (length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
+    if (!this.#out.hasRoom(length)) this.flush();
+    if (!this.#out.hasRoom(length)) throw new Error(SEND_BUFFER_FULL);
+    this.#add(payload, to);
+    if (control !== undefined) this.#out.addControl(control);
+    this.#flushSoon();
+    return new Promise((resolve, reject) => {
+      this.#out.own((error) => error === undefined ? resolve() : reject(error));
+    });
+  }
+
+  #flushSoon(): void {
     if (this.#willFlush) return;
     this.#willFlush = true;
     queueMicrotask(() => {
       this.#willFlush = false;
       this.flush();
     });
-  }
-
-  /** Sends one datagram that answers nothing; throws the system's error. */
-  send(payload: Uint8Array, to: UdpAddress): void {
-    if (payload.length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    this.flush();
-    if (this.#out.count > 0) throw new Error(SEND_BUFFER_FULL);
-    this.#add(payload, to);
-    const outcome = this.#transmit();
-    if (this.#out.count > 0) {
-      this.#out.clear();
-      throw errorOf(EAGAIN);
-    }
-    const [failure] = outcome.failures.splice(0);
-    this.#report({ ...outcome, sent: 0 });
-    if (failure !== undefined) throw failure.error;
   }
 
   /** Sends the replies that wait to go out together, and reports them. */
@@ -148,16 +161,12 @@ export class Replies {
   /** The socket is about to be closed: what still waits is not sent. */
   close(): void {
     this.#closed = true;
-    const failures: Outcome["failures"] = [];
+    const outcome: Outcome = { sent: 0, failures: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
-      failures.push({
-        error: new Error(SEND_BUFFER_FULL),
-        to: this.#out.addressOf(message),
-        count: this.#out.datagramsOf(message),
-      });
+      this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
     this.#out.clear();
-    this.#report({ sent: 0, failures });
+    this.#report(outcome);
   }
 
   /**
@@ -212,9 +221,7 @@ export class Replies {
     while (out.first < out.count) {
       const { whole } = out;
       if (whole === 0) {
-        const to = out.addressOf(out.first);
-        const count = out.datagramsOf(out.first++);
-        outcome.failures.push({ error: new Error(TRANSFERRED), to, count });
+        this.#failed(out.first++, new Error(TRANSFERRED), outcome);
         continue;
       }
       const result = this.#libc.sendmmsg(
@@ -226,7 +233,7 @@ export class Replies {
       );
       if (result > 0) {
         const end = out.first + result;
-        while (out.first < end) outcome.sent += out.datagramsOf(out.first++);
+        while (out.first < end) this.#taken(out.first++, outcome);
         continue;
       }
       const code = this.#libc.errno();
@@ -248,7 +255,6 @@ export class Replies {
   /** Makes the best of a message that the kernel refused as it was. */
   #recover(message: number, code: number, outcome: Outcome): void {
     const out = this.#out;
-    const to = out.addressOf(message);
     const count = out.datagramsOf(message);
     // A device that cannot cut messages says EIO or EINVAL; EMSGSIZE says that
     // the datagrams do not fit this path, where the network can cut them.
@@ -256,8 +262,8 @@ export class Replies {
       // What was sent to a group cannot be answered from its address: then the
       // kernel chooses.
       if (count === 1 && out.dropControls(message) && this.#sendOne(message)) {
-        outcome.sent++;
-      } else outcome.failures.push({ error: errorOf(code), to, count });
+        this.#taken(message, outcome);
+      } else this.#failed(message, errorOf(code), outcome);
       return;
     }
     if (code !== EMSGSIZE && out.segments) {
@@ -271,9 +277,23 @@ export class Replies {
       if (this.#sendOne(message)) outcome.sent++;
       else {
         const error = errorOf(this.#libc.errno());
-        outcome.failures.push({ error, to, count: 1 });
+        outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
     }
+  }
+
+  #taken(message: number, outcome: Outcome): void {
+    const owner = this.#out.ownerOf(message);
+    if (owner === undefined) outcome.sent += this.#out.datagramsOf(message);
+    else owner();
+  }
+
+  #failed(message: number, error: Error, outcome: Outcome): void {
+    const out = this.#out;
+    const owner = out.ownerOf(message);
+    if (owner !== undefined) return owner(error);
+    const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
+    outcome.failures.push({ error, to, count });
   }
 
   #sendOne(message: number): boolean {

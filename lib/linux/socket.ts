@@ -32,6 +32,7 @@ import {
   POLLFD_BYTES,
   POLLIN,
   SOL_UDP,
+  sourceControl,
   TIMESPEC_BYTES,
   UDP_GRO,
 } from "./layout.ts";
@@ -50,6 +51,8 @@ export class LinuxSocket implements DatagramSocket {
   readonly #now: () => number;
   readonly #bound: SocketDescriptor;
   readonly #maxDatagramBytes: number;
+  /** Whether the system says where each datagram was sent to. */
+  readonly #knowsLocal: boolean;
   readonly #in: ReceiveBatch;
   readonly #replies: Replies;
   readonly #pace = new Pace();
@@ -68,6 +71,8 @@ export class LinuxSocket implements DatagramSocket {
   /** What that message was received into, and the views into it. */
   #buffer: Memory;
   #views: Uint8Array<ArrayBuffer>[] = [];
+  /** Where that message was sent to. */
+  #local: UdpAddress;
   /** Whether it is several datagrams that the kernel put together. */
   #isCoalesced = false;
   #receivedAt = 0;
@@ -98,10 +103,10 @@ export class LinuxSocket implements DatagramSocket {
     this.#bound = bound;
     const { fd, family } = bound;
     this.#maxDatagramBytes = maxDatagramBytes;
-    this.addr = Object.freeze(addressOf(libc, fd));
+    this.addr = this.#local = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     // A wildcard socket answers from the address that was asked.
-    const knowsLocal = isWildcard(this.addr.hostname) &&
+    this.#knowsLocal = isWildcard(this.addr.hostname) &&
       (family === AF_INET
         ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
         : trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
@@ -110,7 +115,7 @@ export class LinuxSocket implements DatagramSocket {
       libc,
       BATCH,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
-      knowsLocal || coalesces,
+      this.#knowsLocal || coalesces,
     );
     this.#replies = new Replies(libc, poller, bound, this.#in);
     this.#buffer = this.#in.buffer(0);
@@ -135,8 +140,11 @@ export class LinuxSocket implements DatagramSocket {
     }
   }
 
-  // deno-lint-ignore require-await -- so that what it throws is a rejection
-  async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+  async send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from?: UdpAddress | undefined,
+  ): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
     if (ipVersion(to.hostname) === undefined) {
       throw new TypeError(
@@ -144,7 +152,10 @@ export class LinuxSocket implements DatagramSocket {
       );
     }
     requireNet(to);
-    this.#replies.send(payload, to);
+    const control = this.#knowsLocal && from !== undefined
+      ? sourceControl(from.hostname, this.#bound.family)
+      : undefined;
+    await this.#replies.send(payload, to, control);
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {
@@ -321,6 +332,9 @@ export class LinuxSocket implements DatagramSocket {
       const message = this.#message;
       const length = batch.length(message);
       const from = batch.address(message);
+      if (this.#knowsLocal) {
+        this.#local = batch.localAddr(message, this.addr.port) ?? this.addr;
+      }
       const coalesced = batch.segmentBytes(message);
       const segment = coalesced || length;
       this.#isCoalesced = coalesced !== 0;
@@ -360,6 +374,7 @@ export class LinuxSocket implements DatagramSocket {
     datagram.data = data;
     datagram.receivedAt = this.#receivedAt;
     if (datagram.remoteAddr !== from) datagram.remoteAddr = from;
+    datagram.localAddr = this.#local;
     datagram.isHandedOut = true;
     this.#current = datagram;
     this.#receiver.onDatagram(datagram);
@@ -409,7 +424,8 @@ export class LinuxSocket implements DatagramSocket {
 /** A datagram that the receiver works on. */
 class BatchDatagram implements Datagram {
   data: Uint8Array<ArrayBuffer> = NOTHING;
-  remoteAddr: UdpAddress = { hostname: "", port: 0 };
+  remoteAddr: UdpAddress = NOBODY;
+  localAddr: UdpAddress = NOBODY;
   receivedAt = 0;
   isHandedOut = false;
   /** For longer than the call. */
@@ -447,3 +463,4 @@ const TRANSFERRED =
   "(copy with slice() what is to be transferred)";
 
 const NOTHING = new Uint8Array(0);
+const NOBODY: UdpAddress = { hostname: "", port: 0 };

@@ -12,7 +12,7 @@ import {
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
-import type { Handler } from "../serve.ts";
+import { borrowers, type Handler } from "../server.ts";
 import {
   decodeSender,
   elapsedMs,
@@ -159,6 +159,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     }, data);
   };
   noLoops.set(reflect, isPlainSender);
+  borrowers.add(reflect);
   return Object.assign(reflect, {
     stats: () => ({ ...counts, sessions: sessions.size }),
   });

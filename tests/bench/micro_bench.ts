@@ -1,4 +1,5 @@
 /** `deno bench`: what runs for each datagram. A test runs each of them once. */
+import { infoOf } from "../simulated_network.ts";
 import { bytesLiteral } from "../../lib/encoding.ts";
 import { Guard } from "../../lib/guard.ts";
 import { LoopWatch } from "../../lib/loop_watch.ts";
@@ -20,7 +21,7 @@ const packet = {
   ssid: 0,
 };
 const request = encodeSender(packet);
-const info = { remoteAddr: peers[0]! };
+const info = infoOf(peers[0]!);
 const reflector = stampReflector();
 const sample = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 10_007);
 const distribution = new Distribution();
@@ -61,7 +62,7 @@ for (const sources of [1, 4000, 50_000]) {
     const kind = isSame ? "" : ", an object each time";
     BENCHES[`loop watch, ${sources} sources${kind}`] = () => {
       const peer = peers[next++ % sources]!;
-      loops.hasToWait(isSame ? peer : { ...peer }, performance.now());
+      loops.test(isSame ? peer : { ...peer }, performance.now());
     };
   }
 }

@@ -1,0 +1,936 @@
+/**
+ * A running server: the way of each datagram to the handler, and of its answers
+ * to the socket.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  parseAddress,
+  type UdpAddress,
+} from "./address.ts";
+import { encode } from "./encoding.ts";
+import { errorMessage, requireInteger, requireType } from "./errors.ts";
+import {
+  type Guard,
+  headersOf,
+  type Refusal,
+  REFUSAL_WORDS,
+  REFUSALS,
+} from "./guard.ts";
+import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
+import type { Runtime } from "./runtime.ts";
+import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
+import { describeError, Throttle } from "./warn.ts";
+
+/** What a handler gets of a datagram besides its payload. */
+export interface DatagramInfo {
+  /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
+  readonly remoteAddr: UdpAddress;
+  /**
+   * Where it was sent to. On the deno engine, which is not told, the address
+   * that the server is bound to, `0.0.0.0` and `::` included.
+   */
+  readonly localAddr: UdpAddress;
+  /**
+   * When the server read it, in milliseconds, by the clock of
+   * `performance.now()`.
+   */
+  readonly receivedAt: number;
+  /**
+   * How many bytes the answer may have by `guard.maxAmplification`, all answers
+   * to this datagram together: Infinity where there is no limit, 0 where none
+   * would be sent. After the handler has settled it is 0.
+   */
+  readonly maxReplyBytes: number;
+  /**
+   * Sends an answer now, beside the one that the handler returns; as often as
+   * the guard allows, and counted in `stats().pushed`. It needs no `this`.
+   *
+   * @param payload The answer, text as UTF-8; bytes are copied.
+   * @returns Whether it is on its way; `false` if the guard refused it, or there
+   * is no room.
+   * @throws {TypeError} If it is neither bytes nor text, or the handler has
+   * settled already.
+   */
+  readonly reply: (payload: Uint8Array | string) => boolean;
+}
+
+/** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
+export type Reply = Uint8Array | string | null | undefined | void;
+
+/**
+ * Makes the reply to one datagram.
+ *
+ * `data` is a copy that belongs to the handler, unless the server was started
+ * with `lend: true`: then its bytes belong to the server, which receives the
+ * next datagrams into them once the handler has settled and its reply is sent.
+ * A returned array must not be changed before it is sent; best not at all.
+ */
+export type Handler = (
+  data: Uint8Array<ArrayBuffer>,
+  info: DatagramInfo,
+) => Reply | Promise<Reply>;
+
+/** Handlers that keep nothing of their data: they are lent it without a copy. */
+export const borrowers: WeakSet<Handler> = new WeakSet();
+
+/**
+ * What a server has counted so far. `received` is the sum of `replied`,
+ * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
+ * in flight.
+ */
+export interface ServerStats {
+  /** Datagrams that came in. */
+  received: number;
+  /** Replies that handlers returned, and that were sent. */
+  replied: number;
+  /** Datagrams whose handler gave no reply, by choice or by failing. */
+  unanswered: number;
+  /** Datagrams that no handler's reply was sent for, and why. */
+  dropped: {
+    /** Longer than `maxDatagramBytes`. */
+    tooLong: number;
+    /** More than `maxInFlight` at once. */
+    overload: number;
+    /** Came, or was still with its handler, when the server closed. */
+    closing: number;
+  };
+  /** Datagrams whose answer the guard withheld, and why. */
+  refused: Record<Refusal, number>;
+  /** What was sent by `info.reply()`, `send()` and `sendMany()`. */
+  pushed: {
+    /** Taken by the system. */
+    sent: number;
+    /** Withheld by the guard. */
+    refused: number;
+    /** Not sent, as too many were on their way or the server had closed. */
+    dropped: number;
+    /** Refused by the system. */
+    failed: number;
+  };
+  /** What went wrong, while the server went on. */
+  errors: {
+    /** Handlers that threw, rejected, took too long, or returned no reply. */
+    handler: number;
+    /** Replies that could not be sent. */
+    send: number;
+    /** Receives that failed. */
+    receive: number;
+  };
+}
+
+/** A running server. */
+export interface UdpServer extends AsyncDisposable {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when the server has closed; rejects with the system's error if
+   * receiving fails for good.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Sends a datagram that answers nothing, from the server's port; the guard
+   * has no say in it. At most 4,096 may be on their way at once.
+   *
+   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
+   * not change until the promise settles.
+   * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
+   * @returns Resolves when the system has taken it. Rejects with the system's
+   * error, or with an `Error` if too many are on their way or the server has
+   * closed.
+   * @throws {TypeError} If the address has a name instead of an IP address, or
+   * the payload is neither bytes nor text.
+   * @throws {RangeError} If the port is none from 1 to 65,535.
+   * @throws {SyntaxError} If the address does not parse.
+   */
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+  ): Promise<void>;
+  /**
+   * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
+   * no faster than the system takes them. All addresses are checked before the
+   * first is sent to. One that cannot be sent to is counted, and told to
+   * `onError`.
+   *
+   * @param payload As for `send`.
+   * @param addresses Where to, each as for `send`.
+   * @returns To how many it was sent.
+   */
+  sendMany(
+    payload: Uint8Array | string,
+    addresses: Iterable<UdpAddress | string>,
+  ): Promise<number>;
+  /**
+   * Stops taking datagrams, waits for the handlers at work and their replies,
+   * then closes. Every call returns the same promise.
+   */
+  shutdown(): Promise<void>;
+  /** A snapshot of the counts. */
+  stats(): ServerStats;
+  /** Lets the server keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while the server is running. */
+  unref(): void;
+}
+
+/** What is called instead of a line on stderr. */
+export interface Hooks {
+  /**
+   * Called for everything that goes wrong while the server goes on: a handler
+   * that throws or rejects or returns something that is no reply, a reply that
+   * cannot be sent, and, without `info`, a failed receive, a fast path that the
+   * system refuses and that is turned off, or an address that `sendMany` cannot
+   * send to. For a handler that throws or rejects, what it returns is the reply.
+   *
+   * @default {prints the error on stderr, each kind at most once a second}
+   */
+  onError?:
+    | ((
+      error: unknown,
+      info?: Pick<DatagramInfo, "remoteAddr">,
+    ) => Reply | Promise<Reply>)
+    | undefined;
+  /**
+   * Called for each answer that the guard withholds, and why.
+   *
+   * @default {prints the first of each reason on stderr}
+   */
+  onRefuse?: ((reason: Refusal, info: DatagramInfo) => void) | undefined;
+  /**
+   * Called for each datagram that is dropped since `maxInFlight` are at work.
+   *
+   * @default {prints the first on stderr}
+   */
+  onOverload?: ((info: DatagramInfo) => void) | undefined;
+  /**
+   * Whether to print nothing on stderr; the counts and the callbacks remain.
+   *
+   * @default {false}
+   */
+  quiet?: boolean | undefined;
+}
+
+/** What a server is made of, checked. */
+export interface ServerOptions extends Hooks {
+  handler: Handler;
+  lend: boolean;
+  maxInFlight: number;
+  maxReplies: number;
+  handlerTimeoutMs: number;
+  guard: Guard | undefined;
+  runtime: Runtime;
+  signal: AbortSignal | undefined;
+}
+
+/** {@linkcode UdpServer}, on an open socket. */
+export class Server implements UdpServer, Receiver {
+  readonly addr: UdpAddress;
+  readonly finished: Promise<void>;
+  readonly #socket: DatagramSocket;
+  readonly #options: ServerOptions;
+  readonly #loops: LoopWatch<Kept>;
+  readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
+  readonly #lends: boolean;
+  readonly #stats = noStats();
+  readonly #warnings: Throttle;
+  /** What is told once, and has been. */
+  readonly #told = new Set<string>();
+  /** Datagrams with an asynchronous handler, and until when it may take. */
+  readonly #waiting = new Map<Incoming, number>();
+  #cancelCheck: (() => void) | undefined;
+  /** Datagrams whose handler has not settled, or whose answer is kept. */
+  #atWork = 0;
+  /** Of these, those whose answer is kept. */
+  #kept = 0;
+  /** Replies that the system has neither taken nor refused yet. */
+  #unsent = 0;
+  /** The same of all else that is sent. */
+  #pushing = 0;
+  #draining = false;
+  #closed = false;
+
+  constructor(socket: DatagramSocket, options: ServerOptions) {
+    const { runtime, handler } = options;
+    this.#socket = socket;
+    this.#options = options;
+    this.#isNoLoop = noLoops.get(handler);
+    this.#lends = options.lend || borrowers.has(handler);
+    this.#loops = new LoopWatch({
+      now: () => runtime.now(),
+      after: (ms, callback) => runtime.after(ms, callback),
+      send: (kept) => this.#sendKept(kept),
+      drop: (kept) => this.#dropKept(kept),
+    });
+    this.addr = socket.addr;
+    this.#warnings = new Throttle(
+      (text) =>
+        runtime.warn(`UDP server on ${formatAddress(socket.addr)}: ${text}`),
+      () => runtime.now(),
+    );
+    const close = () => this.#close();
+    options.signal?.addEventListener("abort", close);
+    this.finished = socket.start(this).finally(() => {
+      this.#closed = true;
+      this.#cancelCheck?.();
+      this.#loops.release();
+      options.signal?.removeEventListener("abort", close);
+    });
+    // By `onListen`, before there was anyone to hear of it.
+    if (options.signal?.aborted) close();
+  }
+
+  async send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+  ): Promise<void> {
+    const error = await this.#push(payloadOf(payload), destinationOf(to));
+    if (error !== undefined) throw error.error;
+  }
+
+  async sendMany(
+    payload: Uint8Array | string,
+    addresses: Iterable<UdpAddress | string>,
+  ): Promise<number> {
+    const bytes = payloadOf(payload);
+    const all = Array.from(addresses, destinationOf);
+    let sent = 0;
+    for (let at = 0; at < all.length; at += SEND_MANY) {
+      const chunk = all.slice(at, at + SEND_MANY);
+      const failures = await Promise.all(
+        chunk.map((to) => this.#push(bytes, to)),
+      );
+      failures.forEach((failure, i) => {
+        if (failure === undefined) sent++;
+        else if (!this.#closed) {
+          const error = oneLine(
+            new Error(
+              `Cannot send to ${formatAddress(chunk[i]!)}: ${
+                errorMessage(failure.error)
+              }`,
+              { cause: failure.error },
+            ),
+          );
+          this.#report("send", error);
+        }
+      });
+    }
+    return sent;
+  }
+
+  shutdown(): Promise<void> {
+    this.#draining = true;
+    this.#loops.release();
+    // Closing first would lose the replies: Deno cannot stop a receive in any
+    // other way than by closing the socket.
+    this.#closeIfDrained();
+    return this.finished;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  stats(): ServerStats {
+    return structuredClone(this.#stats);
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  onDatagram(datagram: Datagram): void {
+    this.#stats.received++;
+    if (
+      this.#draining || this.#closed ||
+      this.#stats.replied + this.#atWork + this.#unsent >=
+        this.#options.maxReplies
+    ) {
+      this.#stats.dropped.closing++;
+      return this.#socket.release(datagram);
+    }
+    const data = this.#lends ? datagram.data : datagram.data.slice();
+    const incoming = new Incoming(this, datagram, data);
+    if (this.isFull()) {
+      this.#stats.dropped.overload++;
+      this.#overloaded(incoming);
+      incoming.settle();
+      return this.#socket.release(datagram);
+    }
+    this.#atWork++;
+    let reply: Reply | Promise<Reply>;
+    try {
+      reply = this.#options.handler(data, incoming);
+    } catch (error) {
+      reply = this.#handlerFailed(error, incoming);
+    }
+    // The usual case, without a promise.
+    if (!(reply instanceof Uint8Array) && isPromiseLike(reply)) {
+      this.#whenSettled(incoming, reply);
+    } else this.#respond(incoming, incoming.settle()!, reply);
+  }
+
+  isFull(): boolean {
+    const unsent = this.#socket.copiesReplies ? 0 : this.#unsent;
+    const held = this.#atWork + unsent - this.#kept;
+    return held >= this.#options.maxInFlight;
+  }
+
+  onTooLong(): void {
+    this.#stats.received++;
+    this.#stats.dropped.tooLong++;
+    this.#tellOnce(
+      "tooLong",
+      "dropped a datagram longer than maxDatagramBytes",
+    );
+  }
+
+  onReplied(count: number): void {
+    this.#stats.replied += count;
+    if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
+    this.#unsent -= count;
+    this.#closeIfDrained();
+  }
+
+  onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
+    this.#stats.errors.send += count;
+    this.#report("send", error, { remoteAddr });
+    this.#unsent -= count;
+    this.#closeIfDrained();
+  }
+
+  onNotice(notice: Error): void {
+    this.#report("notice", notice);
+  }
+
+  onReceiveError(error: unknown): void {
+    this.#stats.errors.receive++;
+    this.#report("receive", error);
+  }
+
+  /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
+  maxReplyBytes(remote: UdpAddress, bytes: number, spent: number): number {
+    const { guard } = this.#options;
+    if (guard === undefined) return Infinity;
+    if (guard.admit(remote) !== undefined) return 0;
+    return Math.max(0, guard.maxReplyBytes(remote, bytes, spent));
+  }
+
+  /** Sends an answer beside the one that is returned. */
+  pushReply(
+    incoming: Incoming,
+    datagram: Datagram,
+    payload: Uint8Array,
+  ): boolean {
+    const { pushed } = this.#stats;
+    const refusal = this.#judge(incoming, payload);
+    if (refusal !== undefined) {
+      pushed.refused++;
+      this.#refused(refusal, incoming);
+      return false;
+    }
+    const test = this.#testOf(incoming, datagram, true);
+    incoming.spend(payload.length);
+    // The handler may use its array again; a socket that copies needs no copy.
+    const isCopied = test === undefined && this.#socket.copiesReplies;
+    const bytes = isCopied ? payload : payload.slice();
+    if (test !== undefined) {
+      this.#loops.keep(test, { incoming, payload: bytes, datagram: undefined });
+      return true;
+    }
+    if (this.#hasNoRoom()) {
+      pushed.dropped++;
+      return false;
+    }
+    this.#pushBeside(incoming, bytes);
+    return true;
+  }
+
+  async #pushBeside(incoming: Incoming, payload: Uint8Array): Promise<void> {
+    const { remoteAddr, localAddr } = incoming;
+    const failure = await this.#push(payload, remoteAddr, localAddr);
+    if (failure !== undefined && !this.#closed) {
+      this.#report("send", failure.error, incoming);
+    }
+  }
+
+  /** Sends what is no returned reply; gives what went wrong. */
+  async #push(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from?: UdpAddress,
+  ): Promise<{ error: unknown } | undefined> {
+    const { pushed } = this.#stats;
+    if (this.#hasNoRoom()) {
+      pushed.dropped++;
+      return {
+        error: new Error(
+          `Cannot send to ${formatAddress(to)}: ${
+            this.#closed
+              ? "the server has closed"
+              : `${MAX_PUSHING} datagrams are on their way, wait for some of them`
+          }`,
+        ),
+      };
+    }
+    this.#pushing++;
+    try {
+      await this.#socket.send(payload, to, from);
+      pushed.sent++;
+    } catch (error) {
+      if (this.#closed) pushed.dropped++;
+      else pushed.failed++;
+      return { error };
+    } finally {
+      this.#pushing--;
+      this.#closeIfDrained();
+    }
+  }
+
+  #hasNoRoom(): boolean {
+    return this.#closed || this.#pushing >= MAX_PUSHING;
+  }
+
+  async #whenSettled(
+    incoming: Incoming,
+    settled: PromiseLike<Reply>,
+  ): Promise<void> {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#waiting.set(incoming, runtime.now() + handlerTimeoutMs);
+    this.#cancelCheck ??= runtime.after(
+      handlerTimeoutMs,
+      () => this.#checkWaiting(),
+    );
+    let reply: Reply;
+    try {
+      reply = await settled;
+    } catch (error) {
+      if (incoming.isSettled) return;
+      reply = await this.#handlerFailed(error, incoming);
+    }
+    // Given up in the meantime, it has none.
+    const datagram = incoming.settle();
+    this.#waiting.delete(incoming);
+    if (datagram !== undefined) this.#respond(incoming, datagram, reply);
+  }
+
+  /** Gives up on handlers that take too long. One timer serves them all. */
+  #checkWaiting(): void {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#cancelCheck = undefined;
+    for (const [incoming, deadline] of this.#waiting) {
+      const leftMs = deadline - runtime.now();
+      if (leftMs > 0) {
+        this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
+        return;
+      }
+      this.#giveUp(incoming);
+      this.#handlerFailed(
+        oneLine(
+          new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
+        ),
+        incoming,
+      );
+      this.#stats.unanswered++;
+      this.#done();
+    }
+  }
+
+  /**
+   * Waits no more for a handler. It may still use a buffer that was lent, so
+   * that another takes its place; and the promise, which may never settle, keeps
+   * neither.
+   */
+  #giveUp(incoming: Incoming): void {
+    const datagram = incoming.settle()!;
+    this.#waiting.delete(incoming);
+    if (this.#lends) this.#socket.abandon(datagram);
+    else this.#socket.release(datagram);
+  }
+
+  /** Sends what a handler returned, if it is a reply. */
+  #respond(incoming: Incoming, datagram: Datagram, reply: unknown): void {
+    if (typeof reply === "string") reply = encode(reply);
+    if (reply instanceof Uint8Array) {
+      return this.#answer(incoming, datagram, reply);
+    }
+    if (reply !== undefined && reply !== null) {
+      this.#handlerFailed(
+        oneLine(
+          new TypeError(
+            `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
+          ),
+        ),
+        incoming,
+      );
+    }
+    this.#stats.unanswered++;
+    this.#socket.release(datagram);
+    this.#done();
+  }
+
+  #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
+    const refusal = this.#judge(incoming, payload);
+    if (refusal !== undefined) {
+      return this.#withhold(incoming, datagram, refusal);
+    }
+    const test = this.#testOf(incoming, datagram, false);
+    if (test === undefined) return this.#send(datagram, payload);
+    // A copy, since a handler may use its array again by then.
+    const kept = { incoming, payload: payload.slice(), datagram };
+    this.#kept++;
+    this.#loops.keep(test, kept);
+  }
+
+  /** Whether an answer may go out at all. */
+  #judge(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
+    const { guard } = this.#options;
+    const { remoteAddr, data, spent } = incoming;
+    return guard?.admit(remoteAddr) ??
+      guard?.permit(remoteAddr, data, payload, spent);
+  }
+
+  /** Whether it has to wait until it is known that the peer is in no loop. */
+  #testOf(
+    incoming: Incoming,
+    datagram: Datagram,
+    isOneOfMany: boolean,
+  ): Test<Kept> | undefined {
+    if (incoming.isTested) return incoming.test;
+    incoming.isTested = true;
+    if (
+      this.#options.guard === undefined || this.#draining ||
+      this.#isNoLoop?.(datagram.data)
+    ) return undefined;
+    const { remoteAddr, receivedAt } = incoming;
+    return incoming.test = this.#loops.test(
+      remoteAddr,
+      receivedAt,
+      isOneOfMany,
+    );
+  }
+
+  #sendKept({ incoming, payload, datagram }: Kept): void {
+    if (datagram === undefined) this.#pushBeside(incoming, payload);
+    else {
+      this.#kept--;
+      this.#send(datagram, payload);
+    }
+  }
+
+  #dropKept({ incoming, datagram }: Kept): void {
+    if (datagram === undefined) {
+      this.#stats.pushed.refused++;
+      this.#refused("loop", incoming);
+    } else {
+      this.#kept--;
+      this.#withhold(incoming, datagram, "loop");
+    }
+  }
+
+  #send(datagram: Datagram, payload: Uint8Array): void {
+    if (this.#closed) {
+      this.#stats.dropped.closing++;
+      return this.#done();
+    }
+    this.#atWork--;
+    this.#unsent++;
+    this.#socket.reply(datagram, payload);
+  }
+
+  /** Sends no answer, though the handler made one. */
+  #withhold(incoming: Incoming, datagram: Datagram, reason: Refusal): void {
+    this.#stats.refused[reason]++;
+    this.#refused(reason, incoming);
+    this.#socket.release(datagram);
+    this.#done();
+  }
+
+  #refused(reason: Refusal, incoming: Incoming): void {
+    const { onRefuse } = this.#options;
+    if (onRefuse !== undefined) {
+      return this.#call(() => onRefuse(reason, incoming), incoming);
+    }
+    this.#tellOnce(
+      reason,
+      `refused to answer ${formatAddress(incoming.remoteAddr)}: ${
+        REFUSAL_WORDS[reason]
+      }${REMEDIES[reason] ?? ""}`,
+    );
+  }
+
+  #overloaded(incoming: Incoming): void {
+    const { onOverload, maxInFlight } = this.#options;
+    if (onOverload !== undefined) {
+      return this.#call(() => onOverload(incoming), incoming);
+    }
+    this.#tellOnce(
+      "overload",
+      `dropped a datagram from ${formatAddress(incoming.remoteAddr)}, as ` +
+        `${maxInFlight} are at work: answer faster, or raise maxInFlight`,
+    );
+  }
+
+  /** Calls back; whatever goes wrong there ends here. */
+  #call(callback: () => unknown, incoming: Incoming): void {
+    try {
+      const returned = callback();
+      // An async function is no mistake, and what it rejects with is no crash.
+      if (isPromiseLike(returned)) {
+        Promise.resolve(returned).catch((error) =>
+          this.#report("callback", error, incoming)
+        );
+      }
+    } catch (error) {
+      this.#report("callback", error, incoming);
+    }
+  }
+
+  /** What `onError` makes of a handler's error; its own errors end here. */
+  #handlerFailed(error: unknown, info: Incoming): Reply | Promise<Reply> {
+    this.#stats.errors.handler++;
+    return this.#report("handler", error, info);
+  }
+
+  #report(
+    what: Failing,
+    error: unknown,
+    info?: Peer,
+  ): Reply | Promise<Reply> {
+    const { onError, quiet } = this.#options;
+    if (onError === undefined) {
+      if (!quiet) this.#warnOf(what, error, info);
+      return;
+    }
+    try {
+      const reply = onError(error, info);
+      return isPromiseLike(reply)
+        ? Promise.resolve(reply).catch(() => undefined)
+        : reply;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #warnOf(what: Failing, error: unknown, info?: Peer): void {
+    this.#warnings.say(`${what} ${nameOf(error)}`, () => {
+      const peer = info === undefined
+        ? ""
+        : ` (${formatAddress(info.remoteAddr)})`;
+      return `${FAILURES[what]}${peer}: ${describeError(error)}`;
+    });
+  }
+
+  /** Tells what happened for the first time; from then on it is only counted. */
+  #tellOnce(kind: string, text: string): void {
+    if (this.#options.quiet || this.#told.has(kind)) return;
+    this.#told.add(kind);
+    this.#warnings.say(kind, `${text}. From now on these are only counted.`);
+  }
+
+  /** A datagram gets no reply. */
+  #done(): void {
+    this.#atWork--;
+    this.#closeIfDrained();
+  }
+
+  #closeIfDrained(): void {
+    if (
+      this.#draining && this.#atWork + this.#unsent + this.#pushing === 0
+    ) this.#close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.close();
+    // What their handlers still make of them is not sent.
+    for (const incoming of this.#waiting.keys()) {
+      this.#giveUp(incoming);
+      this.#stats.dropped.closing++;
+      this.#atWork--;
+    }
+  }
+}
+
+/** A datagram that a server works on, as its handler sees it. */
+class Incoming implements DatagramInfo {
+  readonly remoteAddr: UdpAddress;
+  readonly localAddr: UdpAddress;
+  readonly receivedAt: number;
+  readonly #server: Server;
+  readonly #data: Uint8Array;
+  readonly #bytes: number;
+  /** None once the handler has settled or is given up. */
+  #datagram: Datagram | undefined;
+  /** The bytes of its answers so far, with their headers. */
+  #spent = 0;
+  /** Whether it is known which test its answers have to wait for, if any. */
+  #isTested = false;
+  #test: Test<Kept> | undefined;
+
+  constructor(server: Server, datagram: Datagram, data: Uint8Array) {
+    this.#server = server;
+    this.#datagram = datagram;
+    this.#data = data;
+    this.#bytes = data.length;
+    this.remoteAddr = datagram.remoteAddr;
+    this.localAddr = datagram.localAddr;
+    this.receivedAt = datagram.receivedAt;
+  }
+
+  get maxReplyBytes(): number {
+    return this.isSettled
+      ? 0
+      : this.#server.maxReplyBytes(this.remoteAddr, this.#bytes, this.#spent);
+  }
+
+  /** A function of its own, so that it can be taken out of the object. */
+  get reply(): (payload: Uint8Array | string) => boolean {
+    return (payload) => {
+      if (this.#datagram === undefined) {
+        throw new TypeError("Cannot reply as the handler has settled");
+      }
+      const bytes = payloadOf(payload);
+      return this.#server.pushReply(this, this.#datagram, bytes);
+    };
+  }
+
+  get data(): Uint8Array {
+    return this.#data;
+  }
+
+  get spent(): number {
+    return this.#spent;
+  }
+
+  spend(bytes: number): void {
+    this.#spent += bytes + headersOf(this.remoteAddr);
+  }
+
+  get isTested(): boolean {
+    return this.#isTested;
+  }
+
+  set isTested(isTested: boolean) {
+    this.#isTested = isTested;
+  }
+
+  get test(): Test<Kept> | undefined {
+    return this.#test;
+  }
+
+  set test(test: Test<Kept> | undefined) {
+    this.#test = test;
+  }
+
+  get isSettled(): boolean {
+    return this.#datagram === undefined;
+  }
+
+  /** The handler has no more to say; gives the datagram, the first time. */
+  settle(): Datagram | undefined {
+    const datagram = this.#datagram;
+    this.#datagram = undefined;
+    return datagram;
+  }
+}
+
+/** An answer that is kept; with its datagram if the handler returned it. */
+interface Kept {
+  incoming: Incoming;
+  payload: Uint8Array;
+  datagram: Datagram | undefined;
+}
+
+/** What a server has counted that has just begun. */
+export function noStats(): ServerStats {
+  return {
+    received: 0,
+    replied: 0,
+    unanswered: 0,
+    dropped: { tooLong: 0, overload: 0, closing: 0 },
+    refused: Object.fromEntries(
+      REFUSALS.map((reason) => [reason, 0]),
+    ) as Record<Refusal, number>,
+    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0 },
+    errors: { handler: 0, send: 0, receive: 0 },
+  };
+}
+
+/** Whether a value is to be awaited, which never throws: `then` may. */
+function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
+  try {
+    return typeof (value as PromiseLike<Reply> | null)?.then === "function";
+  } catch {
+    return true;
+  }
+}
+
+/** Checks a payload, and encodes it if it is text. */
+function payloadOf(payload: Uint8Array | string): Uint8Array {
+  if (typeof payload === "string" || payload instanceof Uint8Array) {
+    return encode(payload);
+  }
+  throw new TypeError(
+    `Cannot send as the payload must be a Uint8Array or a string: it is ${typeof payload}`,
+  );
+}
+
+/** Checks an address that is sent to without looking up a name. */
+function destinationOf(to: UdpAddress | string): UdpAddress {
+  const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
+  requireType("hostname", "string", hostname);
+  if (ipVersion(hostname) === undefined) {
+    throw new TypeError(
+      `Cannot send to '${hostname}': it is no IP address, and names are not resolved here`,
+    );
+  }
+  requireInteger("port", port, 1, 65_535);
+  return { hostname: canonicalHostname(hostname), port };
+}
+
+/** An error of this library's, whose stack says nothing to a handler's author. */
+function oneLine<E extends Error>(error: E): E {
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
+}
+
+function nameOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.name : typeof error;
+  } catch {
+    return "unknown";
+  }
+}
+
+type Peer = Pick<DatagramInfo, "remoteAddr">;
+
+type Failing = "handler" | "send" | "receive" | "notice" | "callback";
+
+const FAILURES: Record<Failing, string> = {
+  handler: "the handler failed",
+  send: "a datagram could not be sent",
+  receive: "a receive failed",
+  notice: "notice",
+  callback: "a callback failed",
+};
+
+const REMEDIES: Partial<Record<Refusal, string>> = {
+  amplification:
+    "; info.maxReplyBytes says how large it may be, guard.trusted or " +
+    "guard.maxAmplification allow more",
+  rate: "; guard.trusted or guard.rateLimit allow more",
+};
+
+/** How many datagrams may be on their way that are no returned replies. */
+const MAX_PUSHING = 4096;
+/** How many of `sendMany` are on their way at once. */
+const SEND_MANY = 64;
