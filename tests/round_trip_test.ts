@@ -383,6 +383,7 @@ netTest(
       await done.promise;
       assertEquals(heard.sort(), ["all", "all", "ask one", "ask two", "last"]);
       assertEquals([...froms], [formatAddress(target)]);
+      await server.shutdown();
       assertEquals(server.stats().pushed.sent, 4);
     }
   },
