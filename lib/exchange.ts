@@ -23,10 +23,34 @@ import {
   MAX_PAYLOAD,
   type Receiver,
 } from "./socket.ts";
-import { checkEnds, comesFrom, type Ends, type NamedEnds } from "./target.ts";
+import {
+  checkEnds,
+  comesFrom,
+  type Ends,
+  type NamedEnds,
+  requireFit,
+} from "./target.ts";
+
+/**
+ * What a request sends: bytes, text as UTF-8, or a function that makes them for
+ * each datagram, so that ids and times in them are right. It is called just
+ * before each send with its number: 1, and with `retries` 2 and so on.
+ */
+export type Payload =
+  | Uint8Array
+  | string
+  | ((attempt: number) => Uint8Array | string);
+
+/** What is known of a datagram that may be a reply. */
+export interface ReplyInfo {
+  /** Where it came from: the address that was asked. */
+  readonly remoteAddr: UdpAddress;
+  /** When it was read, by the clock of `performance.now()`. */
+  readonly receivedAt: number;
+}
 
 /** Options of {@linkcode request}. */
-export interface RequestOptions {
+export interface RequestOptions<Decoded = unknown> {
   /**
    * How long to wait for the reply before the first retransmission, in
    * milliseconds, from 1 to 86,400,000 (a day). The wait doubles with each
@@ -55,8 +79,24 @@ export interface RequestOptions {
    * @default {65527}
    */
   maxDatagramBytes?: number | undefined;
-  /** Says whether a datagram is the reply; what is not is ignored. */
-  match?: ((data: Uint8Array) => boolean) | undefined;
+  /**
+   * The local port to send from. In a series each datagram has one of its own,
+   * so that this must be 0 there.
+   *
+   * @default {0, any that is free}
+   */
+  localPort?: number | undefined;
+  /**
+   * Says whether a datagram is the reply, by `true` or by what it decodes to,
+   * which the reply then has as its `value`. What gives `false`, `null` or
+   * `undefined` is ignored.
+   */
+  match?:
+    | ((
+      data: Uint8Array<ArrayBuffer>,
+      info: ReplyInfo,
+    ) => Decoded | boolean | null | undefined)
+    | undefined;
   /** Gives up when aborted; the promise rejects with its reason. */
   signal?: AbortSignal | undefined;
   /**
@@ -78,10 +118,11 @@ export const REQUEST_DEFAULTS = {
   timeoutMs: 1000,
   retries: 2,
   maxDatagramBytes: MAX_PAYLOAD,
+  localPort: 0,
 } as const;
 
 /** A reply. */
-export interface UdpReply {
+export interface UdpReply<Decoded = unknown> {
   /** The payload; a copy that belongs to the caller. */
   data: Uint8Array<ArrayBuffer>;
   /** Where it came from: the address that was asked. */
@@ -95,16 +136,32 @@ export interface UdpReply {
   rttMs: number | undefined;
   /** How many times the datagram was sent. */
   attempts: number;
+  /**
+   * When the datagram was sent last, and when the reply was read, by the clock
+   * of `performance.now()`, in milliseconds.
+   */
+  sentAt: number;
+  receivedAt: number;
+  /** What `match` returned, unless that was `true`. */
+  value: Decoded | undefined;
+  /**
+   * The payload as text.
+   *
+   * @throws {TypeError} If it is not UTF-8.
+   */
+  text(): string;
 }
 
 /** A request whose options have been checked. */
 export interface RequestPlan {
   ends: NamedEnds;
-  payload: Uint8Array;
+  /** Makes the payload of a datagram. */
+  payload: (attempt: number, seq: number) => Uint8Array | string;
   timeoutMs: number;
   retries: number;
   maxDatagramBytes: number;
-  match: (data: Uint8Array) => boolean;
+  localPort: number;
+  match: NonNullable<RequestOptions["match"]>;
   runtime: Runtime;
 }
 
@@ -118,7 +175,7 @@ export interface RequestPlan {
  */
 export function planRequest(
   address: UdpAddress | string,
-  payload: Uint8Array | string,
+  payload: Uint8Array | string | RequestPlan["payload"],
   options: RequestOptions,
 ): RequestPlan {
   requireOptions("options", options);
@@ -126,21 +183,27 @@ export function planRequest(
     timeoutMs = REQUEST_DEFAULTS.timeoutMs,
     retries = REQUEST_DEFAULTS.retries,
     maxDatagramBytes = REQUEST_DEFAULTS.maxDatagramBytes,
+    localPort = REQUEST_DEFAULTS.localPort,
     match = () => true,
   } = options;
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("retries", retries, 0, 100);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
+  requireInteger("localPort", localPort, 0, 65_535);
   requireType("match", "function", match);
   requireSignal(options.signal);
-  const bytes = encode(payload);
-  const ends = checkEnds(address, options.localHostname, bytes.length);
+  const made = typeof payload === "function" ? undefined : encode(payload);
+  // The size of what is made later is checked when it is made.
+  const ends = checkEnds(address, options.localHostname, made?.length ?? 0);
   return {
     ends,
-    payload: bytes,
+    payload: made === undefined
+      ? payload as RequestPlan["payload"]
+      : () => made,
     timeoutMs,
     retries,
     maxDatagramBytes,
+    localPort,
     match,
     runtime: runtimeOf(options),
   };
@@ -178,19 +241,27 @@ export class Exchange implements Receiver {
   /** Datagrams that are no reply: from elsewhere, or `match` says so. */
   foreign = 0;
 
-  constructor(plan: RequestPlan, ends: Ends, listener: ExchangeListener) {
+  readonly #seq: number;
+
+  constructor(
+    plan: RequestPlan,
+    ends: Ends,
+    listener: ExchangeListener,
+    seq = 0,
+  ) {
     this.#plan = plan;
     this.#ends = ends;
     this.#listener = listener;
+    this.#seq = seq;
   }
 
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
-    const { runtime, maxDatagramBytes } = this.#plan;
+    const { runtime, maxDatagramBytes, localPort } = this.#plan;
     const { target, localHostname } = this.#ends;
     const socket = runtime.open({
       hostname: localHostname,
-      port: 0,
+      port: localPort,
       maxDatagramBytes,
       peer: target,
     });
@@ -211,22 +282,27 @@ export class Exchange implements Receiver {
     const { target } = this.#ends;
     const now = runtime.now();
     try {
-      const isReply: unknown = comesFrom(datagram.remoteAddr, target) &&
-        match(datagram.data);
-      // A promise, of an async function, would always count as true.
-      requireType("match()", "boolean", isReply);
-      if (!isReply) {
+      const { remoteAddr } = datagram;
+      const info = { remoteAddr, receivedAt: now };
+      const value = comesFrom(remoteAddr, target) && match(datagram.data, info);
+      if (value === false || value === null || value === undefined) {
         this.foreign++;
         return;
       }
+      requireNoPromise(value);
       this.#replies++;
       if (!this.#isOver) {
         this.#end();
+        const data = datagram.data.slice();
         this.#listener.onReply({
-          data: datagram.data.slice(),
+          data,
           remoteAddr: { ...target },
           rttMs: this.attempts === 1 ? now - this.#sentAt : undefined,
           attempts: this.attempts,
+          sentAt: this.#sentAt,
+          receivedAt: now,
+          value: value === true ? undefined : value,
+          text: () => STRICT_UTF8.decode(data),
         });
       } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
       else if (this.#replies === 1) this.#listener.onLate?.();
@@ -246,8 +322,16 @@ export class Exchange implements Receiver {
   }
 
   #send(socket: DatagramSocket): void {
-    const { payload, runtime } = this.#plan;
+    const { runtime } = this.#plan;
     this.attempts++;
+    let payload: Uint8Array;
+    try {
+      payload = encode(this.#plan.payload(this.attempts, this.#seq));
+      requireFit(payload.length, this.#ends.target.hostname);
+    } catch (error) {
+      // Not within the call that started it, as no other error comes there.
+      return queueMicrotask(() => this.#fail(error));
+    }
     this.#cancelTimer = runtime.after(this.#waitMs(), () => {
       if (this.attempts <= this.#plan.retries) this.#send(socket);
       else this.#timeOut();
@@ -304,5 +388,14 @@ export class Exchange implements Receiver {
   }
 }
 
+/** A promise, of an async function, would always count as a reply. */
+function requireNoPromise(value: unknown): void {
+  if (typeof (value as PromiseLike<unknown> | undefined)?.then !== "function") {
+    return;
+  }
+  throw new TypeError("'match()' must not return a promise");
+}
+
+const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_BACKOFF_MS = 60_000;
 const MAX_JITTER = 0.1;

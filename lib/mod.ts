@@ -39,7 +39,12 @@ export {
   textOrHex,
 } from "./encoding.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
-export type { RequestOptions, UdpReply } from "./exchange.ts";
+export type {
+  Payload,
+  ReplyInfo,
+  RequestOptions,
+  UdpReply,
+} from "./exchange.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
 export { request } from "./request.ts";
 export {

@@ -6,6 +6,7 @@
 import type { UdpAddress } from "./address.ts";
 import {
   Exchange,
+  type Payload,
   planRequest,
   type RequestOptions,
   type UdpReply,
@@ -21,7 +22,8 @@ import { resolveEnds } from "./target.ts";
  * @param address Whom to ask: an address, or `"HOST:PORT"`. A name is resolved
  * once; of its addresses, IPv4 is preferred unless `localHostname` is IPv6.
  * @param payload 0 to 65,507 bytes (IPv6: 65,527); text is sent as UTF-8. Bytes
- * must not change until the promise settles, since they may be sent again.
+ * must not change until the promise settles, since they may be sent again; a
+ * function makes them anew for each send.
  * @param options How long to wait, how often to send again.
  * @returns The reply.
  * @throws {TimeoutError} If no reply comes. A closed port looks like loss,
@@ -42,15 +44,15 @@ import { resolveEnds } from "./target.ts";
  *
  * await using server = serve({}, () => "pong");
  * const reply = await request(server.addr, "ping", { timeoutMs: 500 });
- * assertEquals(new TextDecoder().decode(reply.data), "pong");
+ * assertEquals(reply.text(), "pong");
  * assert(reply.attempts > 1 || reply.rttMs! > 0);
  * ```
  */
-export async function request(
+export async function request<Decoded = unknown>(
   address: UdpAddress | string,
-  payload: Uint8Array | string,
-  options: RequestOptions = {},
-): Promise<UdpReply> {
+  payload: Payload,
+  options: RequestOptions<Decoded> = {},
+): Promise<UdpReply<Decoded>> {
   const plan = planRequest(address, payload, options);
   const { signal } = options;
   signal?.throwIfAborted();
@@ -72,7 +74,7 @@ export async function request(
       onError: reject,
     });
     exchange.start();
-    return await Promise.race([promise, aborted]);
+    return await Promise.race([promise, aborted]) as UdpReply<Decoded>;
   } finally {
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();

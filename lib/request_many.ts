@@ -115,7 +115,9 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  * consumer does not slow the series down.
  *
  * @param address Whom to ask, as for {@linkcode request}.
- * @param payload What to send each time; bytes must not change while it runs.
+ * @param payload What to send each time; bytes must not change while it runs. A
+ * function makes them for each datagram, by its `seq`, and by how often it was
+ * sent so far and is now, 1 at first.
  * @param options How many, how often, and those of {@linkcode request}.
  * @returns The series; iterate it to run it. The iteration throws what
  * resolving, binding and opening sockets throw, `signal.reason` when aborted,
@@ -140,7 +142,10 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  */
 export function requestMany(
   address: UdpAddress | string,
-  payload: Uint8Array | string,
+  payload:
+    | Uint8Array
+    | string
+    | ((seq: number, attempt: number) => Uint8Array | string),
   options: RequestManyOptions = {},
 ): Series {
   requireOptions("options", options);
@@ -155,7 +160,18 @@ export function requestMany(
   requireInteger("count", count, 1, 1_000_000_000);
   const schedule = { count, intervalMs, deadlineMs, signal };
   checkSchedule(schedule, 0);
-  const plan = planRequest(address, payload, { ...options, retries });
+  if (count > 1 && (options.localPort ?? 0) !== 0) {
+    throw new RangeError(
+      `'localPort' must be 0, as each datagram of a series has a port of its own: current value is ${options.localPort}`,
+    );
+  }
+  const plan = planRequest(
+    address,
+    typeof payload === "function"
+      ? (attempt, seq) => payload(seq, attempt)
+      : payload,
+    { ...options, retries },
+  );
   const run: Run<SeriesEvent, SeriesSender> = new Run(
     schedule,
     plan.ends,
@@ -222,6 +238,7 @@ class SeriesSender implements Sender {
       this.#plan,
       this.#ends,
       this.#listenerOf(seq),
+      seq,
     );
     this.#unanswered.set(seq, exchange);
     this.#closeOldest();

@@ -119,7 +119,12 @@ function requireReachable(target: UdpAddress, local: string | undefined): void {
   }
 }
 
-function requireFit(payloadBytes: number, hostname: string): void {
+/**
+ * Checks that a payload fits a datagram.
+ *
+ * @throws {RangeError} If it does not.
+ */
+export function requireFit(payloadBytes: number, hostname: string): void {
   const isIPv4 = ipVersion(hostname) === 4;
   const max = isIPv4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
   if (payloadBytes <= max) return;

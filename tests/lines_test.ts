@@ -50,6 +50,7 @@ const SUMMARY: SeriesSummary = {
   },
 };
 
+const REST = { sentAt: 1, receivedAt: 2, value: undefined, text: () => "" };
 const EVENTS: SeriesEvent[] = [
   {
     type: "reply",
@@ -59,6 +60,7 @@ const EVENTS: SeriesEvent[] = [
       remoteAddr: TARGET,
       rttMs: 0.12345678,
       attempts: 1,
+      ...REST,
     },
   },
   {
@@ -68,6 +70,7 @@ const EVENTS: SeriesEvent[] = [
       data: new Uint8Array([0xff]),
       remoteAddr: TARGET,
       rttMs: undefined,
+      ...REST,
       attempts: 2,
     },
   },

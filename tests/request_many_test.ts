@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
+import { decode } from "../lib/encoding.ts";
 import {
   requestMany,
   type RequestManyOptions,
@@ -444,4 +445,45 @@ Deno.test("requestMany() closes what is answered when there is no room for a soc
   const series = start(network, { count: 50, intervalMs: 20, runtime });
   await run(network, series);
   assertEquals(series.summary().received, 50);
+});
+
+Deno.test("a function makes the payload of each datagram of a series", async () => {
+  const network = networkWith();
+  const { runtime } = network;
+  const series = requestMany(
+    SERVER,
+    (seq, attempt) => `${seq}.${attempt}`,
+    { count: 3, intervalMs: 0, retries: 1, timeoutMs: 20, runtime },
+  );
+  network.plan = ({ index }) => index === 0 ? [] : [LATENCY_MS];
+  await run(network, series);
+  const asked = network.sent.filter(isRequest);
+  assertEquals(asked.map(({ data }) => decode(data)), [
+    "0.1",
+    "0.2",
+    "1.1",
+    "2.1",
+  ]);
+});
+
+Deno.test("a series goes on after a payload that cannot be made", async () => {
+  const network = networkWith();
+  const { runtime } = network;
+  for (const intervalMs of [0, 10]) {
+    const series = requestMany(SERVER, (seq) => {
+      if (seq === 1) throw new Error("none");
+      return "x";
+    }, { count: 3, intervalMs, runtime });
+    const types = (await run(network, series)).map(({ type }) => type);
+    assertEquals(types.sort(), ["error", "reply", "reply"]);
+  }
+});
+
+Deno.test("a series refuses a local port of its own", () => {
+  const options = { count: 2, localPort: 4242 };
+  assertThrows(
+    () => requestMany(SERVER, "x", options),
+    RangeError,
+    "'localPort' must be 0",
+  );
 });

@@ -1,8 +1,8 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
-import type { RequestOptions } from "../lib/exchange.ts";
+import type { Payload, ReplyInfo, RequestOptions } from "../lib/exchange.ts";
 import { request } from "../lib/request.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
@@ -26,7 +26,7 @@ function networkWith(handler: Handler): SimulatedNetwork {
 function ask(
   network: SimulatedNetwork,
   options: RequestOptions = {},
-  payload = "ping",
+  payload: Payload = "ping",
 ) {
   const { runtime } = network;
   return network.run(request(SERVER, payload, { runtime, ...options }));
@@ -40,12 +40,18 @@ function clients(network: SimulatedNetwork): SimulatedSocket[] {
 
 Deno.test("request() gives the reply, its sender, its RTT and the attempts", async () => {
   const network = networkWith((data) => `re: ${decode(data)}`);
-  assertEquals(await ask(network), {
+  await network.runFor(7);
+  const { text, ...reply } = await ask(network);
+  assertEquals(reply, {
     data: encode("re: ping"),
     remoteAddr: SERVER,
     rttMs: 2 * LATENCY_MS,
     attempts: 1,
+    sentAt: 7,
+    receivedAt: 7 + 2 * LATENCY_MS,
+    value: undefined,
   });
+  assertEquals(text(), "re: ping");
   assertEquals(clients(network), []);
 });
 
@@ -344,11 +350,64 @@ Deno.test("request() checks what it is asked before it opens a socket", async ()
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("request() refuses a match() that gives no boolean, such as a promise", async () => {
+Deno.test("request() refuses a match() that returns a promise", async () => {
   const network = networkWith(echo());
-  const match = (() => Promise.resolve(false)) as unknown as () => boolean;
+  const match = () => Promise.resolve(false);
   const asked = () => ask(network, { match });
-  await assertRejects(asked, TypeError, "'match()' must be a boolean");
+  await assertRejects(asked, TypeError, "'match()' must not return a promise");
+});
+
+Deno.test("a reply has what match made of it", async () => {
+  const network = networkWith((data) => data);
+  const seen: ReplyInfo[] = [];
+  const { runtime } = network;
+  const { value } = await network.run(
+    request(SERVER, '{"id":1}', {
+      runtime,
+      match: (data, info) => {
+        seen.push(info);
+        return JSON.parse(decode(data)!) as { id: number };
+      },
+    }),
+  );
+  const id: number | undefined = value?.id;
+  assertEquals(id, 1);
+  assertEquals(seen, [{ remoteAddr: SERVER, receivedAt: 2 * LATENCY_MS }]);
+  const zero = await ask(network, { match: () => 0 });
+  assertEquals(zero.value, 0, "only false, null and undefined are no answer");
+});
+
+Deno.test("null and undefined of match are no reply", async () => {
+  const network = networkWith(echo());
+  for (const no of [null, undefined, false]) {
+    const asked = ask(network, { retries: 0, match: () => no });
+    const { foreign } = await assertRejects(() => asked, TimeoutError);
+    assertEquals(foreign, 1);
+  }
+});
+
+Deno.test("a function makes the payload of each attempt", async () => {
+  const network = networkWith((data) => decode(data) === "try 3" ? data : null);
+  const reply = await ask(network, {}, (attempt) => `try ${attempt}`);
+  assertEquals([reply.text(), reply.attempts], ["try 3", 3]);
+  const failing = ask(network, {}, () => {
+    throw new Error("no payload");
+  });
+  await assertRejects(() => failing, Error, "no payload");
+  const large = ask(network, {}, () => new Uint8Array(65_508));
+  await assertRejects(() => large, RangeError, "at most 65507");
+});
+
+Deno.test("text() of a reply that is no text throws", async () => {
+  const network = networkWith(() => new Uint8Array([0xff]));
+  const reply = await ask(network);
+  assertThrows(() => reply.text(), TypeError);
+});
+
+Deno.test("request() sends from the local port that is asked for", async () => {
+  const network = networkWith(echo());
+  await ask(network, { localPort: 4242 });
+  assertEquals(network.sent[0]!.from.port, 4242);
 });
 
 Deno.test("what a reply says of its sender can be changed without effect", async () => {
