@@ -45,8 +45,9 @@ async function main(args: string[]): Promise<number> {
   } finally {
     const { server: stats, reflector } = server.counts();
     if (plan.json) {
-      const summary = { type: "summary", ...stats, stamp: reflector };
-      out.writeResult(json(summary));
+      const { kernelDrops = null } = stats;
+      const counts = { ...stats, kernelDrops, stamp: reflector };
+      out.writeResult(json({ type: "summary", ...counts }));
     } else if (!out.hasFailed) note(statsLine(stats, reflector));
     await out.flush();
   }

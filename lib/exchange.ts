@@ -137,10 +137,11 @@ export interface UdpReply<Decoded = unknown> {
   /** How many times the datagram was sent. */
   attempts: number;
   /**
-   * When the datagram was sent last, and when the reply was read, by the clock
-   * of `performance.now()`, in milliseconds.
+   * When the datagram was sent last, by the clock of `performance.now()`, in
+   * milliseconds.
    */
   sentAt: number;
+  /** When the reply was read, by the same clock. */
   receivedAt: number;
   /** What `match` returned, unless that was `true`. */
   value: Decoded | undefined;

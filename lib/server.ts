@@ -98,6 +98,12 @@ export interface ServerStats {
     /** Came, or was still with its handler, when the server closed. */
     closing: number;
   };
+  /**
+   * Datagrams that the system dropped before the server saw them, since the
+   * receive buffer was full; in no other count. Undefined where it cannot be
+   * known: on the deno engine, but for Linux with `--allow-all`.
+   */
+  kernelDrops: number | undefined;
   /** Datagrams whose answer the guard withheld, and why. */
   refused: Record<Refusal, number>;
   /** What was sent by `info.reply()`, `send()` and `sendMany()`. */
@@ -252,6 +258,8 @@ export class Server implements UdpServer, Receiver {
   #pushing = 0;
   #draining = false;
   #closed = false;
+  /** What the system had dropped when the server closed. */
+  #lastDrops: number | undefined;
 
   constructor(socket: DatagramSocket, options: ServerOptions) {
     const { runtime, handler } = options;
@@ -335,7 +343,11 @@ export class Server implements UdpServer, Receiver {
   }
 
   stats(): ServerStats {
-    return structuredClone(this.#stats);
+    const stats = structuredClone(this.#stats);
+    stats.kernelDrops = this.#closed
+      ? this.#lastDrops
+      : this.#socket.kernelDrops();
+    return stats;
   }
 
   ref(): void {
@@ -749,6 +761,7 @@ export class Server implements UdpServer, Receiver {
 
   #close(): void {
     if (this.#closed) return;
+    this.#lastDrops = this.#socket.kernelDrops();
     this.#closed = true;
     this.#socket.close();
     // What their handlers still make of them is not sent.
@@ -857,6 +870,7 @@ export function noStats(): ServerStats {
     replied: 0,
     unanswered: 0,
     dropped: { tooLong: 0, overload: 0, closing: 0 },
+    kernelDrops: undefined,
     refused: Object.fromEntries(
       REFUSALS.map((reason) => [reason, 0]),
     ) as Record<Refusal, number>,

@@ -105,6 +105,11 @@ export interface DatagramSocket {
    * uses them, and it must not be handed back any more.
    */
   abandon(datagram: Datagram): void;
+  /**
+   * How many datagrams the system has dropped, since its receive buffer was
+   * full; undefined where it cannot be asked.
+   */
+  kernelDrops(): number | undefined;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */
@@ -127,4 +132,6 @@ export interface OpenOptions {
   isServer?: boolean | undefined;
   /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
   reusePort?: boolean | undefined;
+  /** How many bytes of datagrams the system keeps until they are received. */
+  receiveBufferBytes?: number | undefined;
 }

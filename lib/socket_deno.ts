@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { canonicalHostname, ipVersion, type UdpAddress } from "./address.ts";
+import {
+  canonicalHostname,
+  ipv6Groups,
+  ipVersion,
+  type UdpAddress,
+  withoutZone,
+} from "./address.ts";
 import { bindError, isPortClosed } from "./errors.ts";
 import type {
   Datagram,
@@ -17,7 +23,7 @@ import type {
  * Binds a socket.
  *
  * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API,
- * or a port is to be shared.
+ * a port is to be shared, or the receive buffer is to be set.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
@@ -26,6 +32,11 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   if (options.reusePort) {
     throw new Deno.errors.NotSupported(
       "Cannot share a port on the deno engine: 'reusePort' needs engine 'linux'",
+    );
+  }
+  if (options.receiveBufferBytes !== undefined) {
+    throw new Deno.errors.NotSupported(
+      "Cannot set the receive buffer on the deno engine: 'receiveBufferBytes' needs engine 'linux'",
     );
   }
   return new DenoSocket(bindConn(options), options.maxDatagramBytes);
@@ -145,6 +156,19 @@ export class DenoSocket implements DatagramSocket {
     // The next receive makes another slot.
   }
 
+  kernelDrops(): number | undefined {
+    if (this.#closed || Deno.build.os !== "linux") return undefined;
+    const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
+    try {
+      // Deno wants all permissions for what is in /proc; it must not ask.
+      const { state } = Deno.permissions.querySync({ name: "read", path });
+      if (state !== "granted") return undefined;
+      return findDrops(Deno.readTextFileSync(path), this.addr);
+    } catch {
+      return undefined;
+    }
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -209,6 +233,30 @@ export class DenoSocket implements DatagramSocket {
       hostname: mapped ? `::ffff:${hostname}` : hostname,
       port,
     };
+  }
+}
+
+/**
+ * Finds how many datagrams the system dropped for a socket in the text of
+ * Linux's /proc/net/udp or udp6. Pure.
+ */
+export function findDrops(
+  table: string,
+  { hostname, port }: UdpAddress,
+): number | undefined {
+  const bytes = ipVersion(hostname) === 4
+    ? hostname.split(".").map(Number)
+    : ipv6Groups(withoutZone(hostname)).flatMap((g) => [g >> 8, g & 255]);
+  const hex = (value: number) => value.toString(16).padStart(2, "0");
+  // Each four bytes of an address are written as a number of this machine.
+  let address = "";
+  for (let at = 0; at < bytes.length; at += 4) {
+    address += bytes.slice(at, at + 4).reverse().map(hex).join("");
+  }
+  const local = `${address}:${port.toString(16).padStart(4, "0")}`;
+  for (const line of table.split("\n")) {
+    const fields = line.trim().split(/\s+/);
+    if (fields[1]?.toLowerCase() === local) return Number(fields.at(-1));
   }
 }
 

@@ -111,6 +111,8 @@ programTest(
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "CMSG_SPACE(sizeof(int))",
+      MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
+      MEMINFO_DROPS: "SK_MEMINFO_DROPS",
       POLLFD_BYTES: "sizeof(struct pollfd)",
       TIMESPEC_BYTES: "sizeof(struct timespec)",
       EPOLL_EVENT_WORDS: "sizeof(struct epoll_event) / 4",
@@ -125,6 +127,7 @@ programTest(
       .map(([name]) => name);
     const code = `
     #define _GNU_SOURCE
+    #include <linux/sock_diag.h>
     #include <netinet/in.h>
     #include <netinet/udp.h>
     #include <poll.h>

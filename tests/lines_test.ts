@@ -247,6 +247,7 @@ Deno.test("statsLine() names what is not 0", () => {
     replied: 2,
     unanswered: 0,
     dropped,
+    kernelDrops: undefined,
     refused,
     errors,
   };

@@ -398,3 +398,25 @@ linuxTest(
     );
   },
 );
+
+linuxTest(
+  "what the system drops is counted, and a larger buffer is asked for",
+  async () => {
+    const burst = 3000;
+    const dropsWith = async (receiveBufferBytes: number) => {
+      await using server = serve(
+        { engine: "linux", receiveBufferBytes, quiet: true },
+        () => {},
+      );
+      await using sender = serve({ engine: "linux" }, () => {});
+      await sender.sendMany("x", Array(burst).fill(server.addr));
+      while (true) {
+        const { received, kernelDrops } = server.stats();
+        if (received + kernelDrops! === burst) return kernelDrops!;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    };
+    const [small, large] = [await dropsWith(4096), await dropsWith(8 << 20)];
+    assert(small > 0 && large <= small, `${small} ${large}`);
+  },
+);

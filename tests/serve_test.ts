@@ -44,6 +44,7 @@ function counts(expected: {
     received: 0,
     replied: 0,
     unanswered: 0,
+    kernelDrops: undefined,
     ...expected,
     dropped: { tooLong: 0, overload: 0, closing: 0, ...expected.dropped },
     refused: {
@@ -668,6 +669,7 @@ Deno.test("serve() checks its options before it opens a socket", () => {
     [{ maxInFlight: 65_537 }, "'maxInFlight'"],
     [{ maxReplies: 0 }, "'maxReplies'"],
     [{ handlerTimeoutMs: 0 }, "'handlerTimeoutMs'"],
+    [{ receiveBufferBytes: 4095 }, "'receiveBufferBytes'"],
     [{ guard: { rateLimit: -1 } }, "'rateLimit'"],
     [{ guard: { rateLimit: 0.5 } }, "'rateLimit'"],
     [{ guard: { maxAmplification: -1 } }, "'maxAmplification'"],

@@ -207,6 +207,10 @@ export class SimulatedSocket implements DatagramSocket {
     );
   }
 
+  kernelDrops(): number | undefined {
+    return undefined;
+  }
+
   abandon(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
   }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { decode, encode } from "../lib/encoding.ts";
 import type { Datagram, Receiver } from "../lib/socket.ts";
-import { type Conn, DenoSocket } from "../lib/socket_deno.ts";
+import { type Conn, DenoSocket, findDrops } from "../lib/socket_deno.ts";
 
 type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
 
@@ -181,4 +181,21 @@ Deno.test("DenoSocket gives up when receiving only fails", async () => {
   assert(await rejected === gone);
   assertEquals(heard.length, 15);
   assertEquals([conn.closed, conn.pending], [1, 0]);
+});
+
+Deno.test("findDrops() reads the count of one socket in the tables of Linux", () => {
+  const table =
+    `   sl  local_address rem_address   st tx rx tr tm retr uid timeout inode ref pointer drops
+  518: 0100007F:801E 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38834 2 0000 17
+  519: 0100007F:00A1 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38835 2 0000 4
+`;
+  const drops = (hostname: string, port: number) =>
+    findDrops(table, { hostname, port });
+  assertEquals(drops("127.0.0.1", 0x801e), 17);
+  assertEquals(drops("127.0.0.1", 0xa1), 4);
+  assertEquals(drops("127.0.0.2", 0xa1), undefined);
+  const table6 =
+    ` 6911: B80D0120000000000000000001000000:9917 00000000000000000000000000000000:0000 07 0:0 0:0 0 0 0 1 2 0 5`;
+  const address = { hostname: "2001:db8::1", port: 0x9917 };
+  assertEquals(findDrops(table6, address), 5);
 });

@@ -77,6 +77,7 @@ export function statsLine(
     ...counted(unanswered, "unanswered"),
     ...counted(reflector?.malformed ?? 0, "malformed"),
     ...counted(reflector?.returned ?? 0, "returned by a reflector"),
+    ...counted(stats.kernelDrops ?? 0, "dropped by the system"),
     ...counted(dropped.tooLong, "dropped as too long"),
     ...counted(dropped.overload, "dropped in overload"),
     ...counted(dropped.closing, "dropped while closing"),

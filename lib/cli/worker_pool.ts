@@ -169,6 +169,7 @@ function startWorker(
 function sum<T extends object>(a: T, b: T): T {
   const total = { ...a };
   for (const [key, value] of Object.entries(b) as Array<[keyof T, unknown]>) {
+    if (value === undefined) continue;
     const other: unknown = a[key];
     if (other === undefined) total[key] = value as T[keyof T];
     else if (typeof value === "number") {

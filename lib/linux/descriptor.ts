@@ -14,10 +14,14 @@ import {
   AF_INET6,
   decodeSockaddr,
   encodeSockaddr,
+  MEMINFO_BYTES,
+  MEMINFO_DROPS,
   NAME_BYTES,
   SO_BROADCAST,
   SO_ERROR,
+  SO_MEMINFO,
   SO_RCVBUF,
+  SO_RCVBUFFORCE,
   SO_REUSEPORT,
   SO_SNDBUF,
   SO_TYPE,
@@ -228,6 +232,34 @@ export function growBuffers(libc: Libc, fd: number): void {
   trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
 }
 
+/**
+ * Sets the receive buffer to so many bytes.
+ *
+ * @returns How many the system gives, which it may bound.
+ */
+export function setReceiveBuffer(
+  libc: Libc,
+  fd: number,
+  bytes: number,
+): number {
+  // Beyond the bound only for who may configure the network.
+  if (!trySet(libc, fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) {
+    trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, bytes);
+  }
+  // The kernel counts what it needs for each datagram, and doubles it.
+  return readOption(libc, fd, SO_RCVBUF) / 2;
+}
+
+/** How many datagrams were dropped since the receive buffer was full. */
+export function kernelDrops(libc: Libc, fd: number): number | undefined {
+  const { value, length } = scratchOf(libc);
+  length.u32[0] = MEMINFO_BYTES;
+  const result = libc.getsockopt(fd, SOL_SOCKET, SO_MEMINFO, value, length);
+  return result < 0 || length.u32[0]! < MEMINFO_BYTES
+    ? undefined
+    : value.u32[MEMINFO_DROPS];
+}
+
 const BUFFER_BYTES = 4 << 20;
 
 /**
@@ -245,7 +277,10 @@ const scratches = new WeakMap<Libc, Scratch>();
 function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
   if (scratch === undefined) {
-    const [name, value] = [libc.allocate(NAME_BYTES), libc.allocate(4)];
+    const [name, value] = [
+      libc.allocate(NAME_BYTES),
+      libc.allocate(MEMINFO_BYTES),
+    ];
     scratch = { name, value, length: libc.allocate(4) };
     scratches.set(libc, scratch);
   }

@@ -231,6 +231,11 @@ export const SO_BROADCAST = 6;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
+export const SO_RCVBUFFORCE = 33;
+/** Nine numbers of 32 bits about memory; the last is of dropped datagrams. */
+export const SO_MEMINFO = 55;
+export const MEMINFO_BYTES = 36;
+export const MEMINFO_DROPS = 8;
 export const IPPROTO_IP = 0;
 export const IP_PKTINFO = 8;
 export const IPPROTO_IPV6 = 41;

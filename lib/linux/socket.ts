@@ -17,7 +17,9 @@ import { BATCH, ReceiveBatch } from "./batch.ts";
 import {
   addressOf,
   growBuffers,
+  kernelDrops,
   requireNet,
+  setReceiveBuffer,
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
@@ -85,6 +87,8 @@ export class LinuxSocket implements DatagramSocket {
   #lookedAt = 0;
   /** How many datagrams the receiver kept for longer than its call. */
   #kept = 0;
+  /** What is to be told once there is somebody to tell. */
+  #notice: Error | undefined;
   #started = false;
   #closed = false;
   #released: Promise<void> | undefined;
@@ -92,7 +96,10 @@ export class LinuxSocket implements DatagramSocket {
 
   constructor(
     bound: SocketDescriptor,
-    { maxDatagramBytes }: Pick<OpenOptions, "maxDatagramBytes">,
+    { maxDatagramBytes, receiveBufferBytes }: Pick<
+      OpenOptions,
+      "maxDatagramBytes" | "receiveBufferBytes"
+    >,
     libc: Libc,
     poller: Poller,
     now: () => number = () => performance.now(),
@@ -105,6 +112,10 @@ export class LinuxSocket implements DatagramSocket {
     this.#maxDatagramBytes = maxDatagramBytes;
     this.addr = this.#local = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
+    if (receiveBufferBytes !== undefined) {
+      const bytes = setReceiveBuffer(libc, fd, receiveBufferBytes);
+      if (bytes < receiveBufferBytes) this.#notice = tooSmall(bytes);
+    }
     // A wildcard socket answers from the address that was asked.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
       (family === AF_INET
@@ -132,6 +143,7 @@ export class LinuxSocket implements DatagramSocket {
     try {
       // Whoever starts it gets to know of it before its first datagram.
       await null;
+      if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
       this.#turnAt = this.#roundAt = this.#now();
       await this.#receive();
     } finally {
@@ -182,6 +194,10 @@ export class LinuxSocket implements DatagramSocket {
   abandon(datagram: Datagram): void {
     // Its buffer has left the batch.
     this.release(datagram);
+  }
+
+  kernelDrops(): number | undefined {
+    return this.#closed ? undefined : kernelDrops(this.#libc, this.#bound.fd);
   }
 
   close(): void {
@@ -432,6 +448,12 @@ class BatchDatagram implements Datagram {
   isKept = false;
   /** The control message that sends a reply from the address asked. */
   local: Uint8Array | undefined;
+}
+
+function tooSmall(bytes: number): Error {
+  return new Error(
+    `The receive buffer has ${bytes} bytes, as the system gives no more: raise net.core.rmem_max`,
+  );
 }
 
 function view(
