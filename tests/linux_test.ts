@@ -417,3 +417,19 @@ linuxTest(
     assert(small > 0 && large < small, `${small} ${large}`);
   },
 );
+
+linuxTest(
+  "a server closes while another one is at work, which then waits",
+  async () => {
+    const closing = serve({ engine: "linux" }, () => {});
+    let closed: Promise<void> | undefined;
+    await using busy = serve({ engine: "linux" }, async () => {
+      closed ??= closing.shutdown();
+      await null;
+      return "closing";
+    });
+    await request(busy.addr, "x");
+    await closed;
+    assertEquals(closing.stats().received, 0);
+  },
+);

@@ -16,7 +16,7 @@ import {
   EPOLLOUT,
 } from "./layout.ts";
 import { errorOf } from "./errno.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { EpollEvent, Libc, Memory } from "./libc.ts";
 
 /**
  * The waits of all sockets of a thread. A descriptor that is armed while the
@@ -31,6 +31,8 @@ export class Poller {
   #epoll: Descriptor | undefined;
   /** The wait under way. */
   #wait: Promise<void> | undefined;
+  /** One call of epoll_wait, the latest. */
+  #round: Promise<EpollEvent[]> | undefined;
   /** The timer that lets the process end if nothing else keeps it alive. */
   #gap: number | undefined;
   #gapAt = 0;
@@ -111,7 +113,8 @@ export class Poller {
     this.wake(fd);
     // The thread must not be left waiting for nothing.
     const others = [...this.#sockets.values()].some(isWaiting);
-    if (!others) await this.#wait;
+    // Not for all of its waits: other sockets may ask for more meanwhile.
+    if (!others) await this.#round;
     if (socket.isWatched) this.#control(EPOLL_CTL_DEL, fd, 0);
     this.#sockets.delete(fd);
     if (this.#sockets.size > 0) return;
@@ -139,7 +142,8 @@ export class Poller {
       const isAlive = all.some(({ keepsAlive }) => keepsAlive());
       const waitMs = isAlive ? MAX_WAIT_MS : UNREF_WAIT_MS;
       const { fd: epoll } = this.#epoll!;
-      for (const { fd, events } of await this.#libc.epollWait(epoll, waitMs)) {
+      this.#round = this.#libc.epollWait(epoll, waitMs);
+      for (const { fd, events } of await this.#round) {
         const socket = this.#sockets.get(fd);
         if (socket === undefined) continue;
         this.#control(EPOLL_CTL_DEL, fd, 0);
