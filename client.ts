@@ -10,7 +10,8 @@ import {
   CLIENT_FLAGS,
   CLIENT_HELP,
   type ClientFlags,
-  parseTarget,
+  expectedOf,
+  parseTargets,
   reportOptions,
 } from "./lib/cli/client_flags.ts";
 import { parseFlags, UsageError } from "./lib/cli/flags.ts";
@@ -27,42 +28,50 @@ async function main(args: string[]): Promise<number> {
     return await showHelp(CLIENT_HELP, !given.help, positionals, out);
   }
   checkClientFlags(given);
-  const target = parseTarget(given, positionals);
-  const { received, lossPercent, unexpected } = given.stamp
-    ? await measure(given, target, out)
-    : await ask(given, target, out);
+  const targets = parseTargets(given, positionals);
+  const run = given.stamp ? measure : given.all ? askAll : ask;
+  const { received, lossPercent, unexpected } = await run(given, targets, out);
   const isTooLossy = (lossPercent ?? 0) > (given["max-loss"] ?? 100);
-  return received === 0 || unexpected > 0 || isTooLossy
-    ? EXIT_UNANSWERED
-    : EXIT_OK;
+  const isTooFew = received < (given["expect-replies"] ?? 1);
+  return isTooFew || unexpected > 0 || isTooLossy ? EXIT_UNANSWERED : EXIT_OK;
 }
 
 /** What decides the exit code. */
 interface Outcome {
   received: number;
-  lossPercent: number | undefined;
+  lossPercent?: number | undefined;
   unexpected: number;
 }
 
 async function ask(
   given: ClientFlags,
-  target: UdpAddress,
+  [target]: UdpAddress[],
   out: LineWriter,
 ): Promise<Outcome> {
   const payload = await readPayload(given);
-  const { count, retries } = given;
-  const options = { ...commonOptions(given), count, retries };
-  const expected = given.expect === undefined
-    ? undefined
-    : encode(given.expect);
-  const report = reportOptions(given);
-  return await runSeries(target, payload, options, expected, report, out);
+  const { count } = given;
+  const options = { ...commonOptions(given), count };
+  const [expected, report] = [expectedOf(given), reportOptions(given)];
+  return await runSeries(target!, payload, options, expected, report, out);
+}
+
+/** `--all` */
+async function askAll(
+  given: ClientFlags,
+  targets: UdpAddress[],
+  out: LineWriter,
+): Promise<Outcome> {
+  const { runGather } = await import("./lib/cli/gather_run.ts");
+  const payload = await readPayload(given);
+  const options = commonOptions(given);
+  const [expected, report] = [expectedOf(given), reportOptions(given)];
+  return await runGather(targets, payload, options, expected, report, out);
 }
 
 /** `--stamp`, which loads its own code so that the rest starts faster. */
 async function measure(
   given: ClientFlags,
-  target: UdpAddress,
+  [target]: UdpAddress[],
   out: LineWriter,
 ): Promise<Outcome> {
   const { runStamp } = await import("./lib/cli/stamp_run.ts");
@@ -70,13 +79,14 @@ async function measure(
   const count = given.count === 0 ? Infinity : given.count;
   const options = { ...commonOptions(given), count, size };
   const report = { ...reportOptions(given), histogram };
-  return { ...await runStamp(target, options, report, out), unexpected: 0 };
+  return { ...await runStamp(target!, options, report, out), unexpected: 0 };
 }
 
 function commonOptions(given: ClientFlags) {
   return {
     intervalMs: given.interval,
     timeoutMs: given.timeout,
+    retries: given.retries,
     deadlineMs: given.deadline,
     localHostname: given.bind,
     engine: given.engine,

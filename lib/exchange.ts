@@ -283,28 +283,22 @@ export class Exchange implements Receiver {
     const { target } = this.#ends;
     const now = runtime.now();
     try {
-      const { remoteAddr } = datagram;
-      const info = { remoteAddr, receivedAt: now };
-      const value = comesFrom(remoteAddr, target) && match(datagram.data, info);
-      if (value === false || value === null || value === undefined) {
-        this.foreign++;
-        return;
-      }
-      requireNoPromise(value);
-      this.#replies++;
-      if (!this.#isOver) {
-        this.#end();
-        const data = datagram.data.slice();
-        this.#listener.onReply({
-          data,
+      const reply = comesFrom(datagram.remoteAddr, target)
+        ? replyOf(datagram, match, {
           remoteAddr: { ...target },
-          rttMs: this.attempts === 1 ? now - this.#sentAt : undefined,
           attempts: this.attempts,
           sentAt: this.#sentAt,
           receivedAt: now,
-          value: value === true ? undefined : value,
-          text: () => STRICT_UTF8.decode(data),
-        });
+        })
+        : undefined;
+      if (reply === undefined) {
+        this.foreign++;
+        return;
+      }
+      this.#replies++;
+      if (!this.#isOver) {
+        this.#end();
+        this.#listener.onReply(reply);
       } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
       else if (this.#replies === 1) this.#listener.onLate?.();
     } catch (error) {
@@ -387,6 +381,40 @@ export class Exchange implements Receiver {
     this.#isOver = true;
     this.#cancelTimer();
   }
+}
+
+/**
+ * The reply that a datagram is, as `match` has it; undefined if it is none.
+ *
+ * @throws {TypeError} If `match` returns a promise; what else `match` throws.
+ */
+export function replyOf(
+  datagram: Datagram,
+  match: RequestPlan["match"],
+  facts: Pick<
+    UdpReply,
+    "remoteAddr" | "attempts" | "sentAt" | "receivedAt"
+  >,
+): UdpReply | undefined {
+  const { remoteAddr, attempts, sentAt, receivedAt } = facts;
+  // The socket's own bytes, as most of what is refused need not be copied.
+  const value = match(datagram.data, {
+    remoteAddr: datagram.remoteAddr,
+    receivedAt,
+  });
+  if (value === false || value === null || value === undefined) return;
+  requireNoPromise(value);
+  const data = datagram.data.slice();
+  return {
+    data,
+    remoteAddr,
+    rttMs: attempts === 1 ? receivedAt - sentAt : undefined,
+    attempts,
+    sentAt,
+    receivedAt,
+    value: value === true ? undefined : value,
+    text: () => STRICT_UTF8.decode(data),
+  };
 }
 
 /** A promise, of an async function, would always count as a reply. */

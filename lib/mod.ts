@@ -45,6 +45,12 @@ export type {
   RequestOptions,
   UdpReply,
 } from "./exchange.ts";
+export {
+  gather,
+  type Gathering,
+  type GatherOptions,
+  type GatherSummary,
+} from "./gather.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
 export { request } from "./request.ts";
 export {

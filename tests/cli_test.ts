@@ -773,3 +773,57 @@ programTest("a reader that goes away ends the program quietly", async () => {
   const { code, stderr } = await s.program.ended();
   assertEquals([code, stderr], [0, ""]);
 });
+
+programTest(
+  "client --all shows every answer, and says how many are missing",
+  async () => {
+    await using one = await started(["-q", "-r", "one"]);
+    await using two = await started(["-q", "-r", "two"]);
+    const asked = ["--all", one.target, two.target];
+    const { code, stdout } = await client(asked);
+    const lines = stdout.trim().split("\n");
+    assertEquals(code, 0);
+    assertEquals(
+      lines.slice(0, 2).map((line) => line.split(" time=")[0]).sort(),
+      [
+        `Message from Server b"one" from ${one.target}`,
+        `Message from Server b"two" from ${two.target}`,
+      ],
+    );
+    assertEquals(lines.slice(2), [
+      `--- ${one.target}, ${two.target} statistics ---`,
+      "2 sent, 2 received, 0 duplicates",
+    ]);
+    const missing = [
+      ...asked,
+      "--expect-replies",
+      "3",
+      "--json",
+      "-W",
+      "200ms",
+    ];
+    const counted = await client(missing);
+    assertEquals(counted.code, 1);
+    const { replies, ...counts } = JSON.parse(counted.stdout);
+    assertEquals(counts, {
+      targets: [one.target, two.target],
+      sent: 2,
+      received: 2,
+      duplicates: 0,
+      foreign: 0,
+      errors: 0,
+      unexpected: 0,
+    });
+    assertEquals(
+      replies.map(({ text }: { text: string }) => text).sort(),
+      ["one", "two"],
+    );
+    const wrong = await client([...asked, "--expect", "one"]);
+    assertEquals(wrong.code, 1);
+    assertMatch(wrong.stderr, /--expect b"one": the reply of .* is b"two"/);
+    assertEquals(
+      (await client(["--all", "127.0.0.1:9", "-W", "50ms"])).code,
+      1,
+    );
+  },
+);

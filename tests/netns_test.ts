@@ -109,3 +109,36 @@ programTest(
   },
   needs,
 );
+
+programTest(
+  "gather() hears who is in a group, and who hears a broadcast",
+  async () => {
+    await using _cable = await cabled();
+    await using member = run(
+      ANSWERING,
+      `const socket = Deno.listenDatagram({
+        transport: "udp", hostname: "0.0.0.0", port: 5000 });
+      await socket.joinMulticastV4("239.1.2.3", "10.0.0.2");
+      console.log("listening");
+      for await (const [data, from] of socket) await socket.send(data, from);`,
+    );
+    await member.line();
+    await using asking = run(
+      ASKING,
+      `import { gather } from "./lib/mod.ts";
+      for (const engine of ["deno", "linux"]) {
+        for (const host of ["239.1.2.3", "10.0.0.255", "255.255.255.255"]) {
+          const options = {
+            engine, localHostname: "10.0.0.1", maxReplies: 1, timeoutMs: 5000 };
+          const [reply] = await gather(host + ":5000", host, options);
+          console.log(reply.text(), reply.remoteAddr.hostname);
+        }
+      }`,
+    );
+    const { stdout, stderr } = await asking.ended();
+    const heard = ["239.1.2.3", "10.0.0.255", "255.255.255.255"]
+      .map((host) => `${host} 10.0.0.2\n`).join("");
+    assertEquals([stdout, stderr], [heard + heard, ""]);
+  },
+  needs,
+);

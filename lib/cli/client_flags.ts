@@ -4,7 +4,7 @@
  * @module
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
-import { parseHex } from "../encoding.ts";
+import { encode, parseHex } from "../encoding.ts";
 import { SERIES_DEFAULTS } from "../request_many.ts";
 import { MAX_PAYLOAD } from "../socket.ts";
 import { MEASURE_DEFAULTS } from "../stamp/measure.ts";
@@ -48,6 +48,11 @@ export const CLIENT_FLAGS = {
     value: "HOST",
     parse: host,
     help: "send from this address of this machine",
+  },
+  all: {
+    group: "Where to",
+    rare: true,
+    help: "show every answer: of a group, a broadcast address, or many HOSTs",
   },
   message: {
     short: "m",
@@ -128,6 +133,13 @@ export const CLIENT_FLAGS = {
     parse: decimal(100),
     help: "exit with 1 if more is lost",
   },
+  "expect-replies": {
+    group: "What counts as failure",
+    rare: true,
+    value: "N",
+    parse: integer(1, 1_000_000),
+    help: "with --all, exit with 1 if fewer answer",
+  },
   quiet: {
     short: "q",
     group: "What to show",
@@ -177,6 +189,16 @@ export function checkClientFlags(given: ClientFlags): void {
   if (given.stamp && clash !== undefined) {
     throw new UsageError(`--stamp and --${clash} exclude each other`);
   }
+  const oneByOne = ["count", "interval", "deadline", "max-loss"] as const;
+  const other = given.stamp
+    ? "stamp"
+    : oneByOne.find((name) => given[name] !== undefined);
+  if (given.all && other !== undefined) {
+    throw new UsageError(`--all and --${other} exclude each other`);
+  }
+  if (given["expect-replies"] !== undefined && !given.all) {
+    throw new UsageError("--expect-replies needs --all");
+  }
   if (given.histogram && !given.stamp) {
     throw new UsageError("--histogram needs --stamp");
   }
@@ -195,20 +217,27 @@ export function checkClientFlags(given: ClientFlags): void {
 }
 
 /**
- * Whom to ask.
+ * Whom to ask, one at least.
  *
- * @throws {UsageError} If it does not parse, or is more than one.
+ * @throws {UsageError} If one does not parse, or there is more than one without
+ * `--all`.
  */
-export function parseTarget(
+export function parseTargets(
   given: ClientFlags,
   positionals: string[],
-): UdpAddress {
-  if (positionals.length > 1) {
+): UdpAddress[] {
+  if (positionals.length > 1 && !given.all) {
     throw new UsageError(
-      `Unexpected argument '${positionals[1]}': the client takes one HOST`,
+      `Unexpected argument '${
+        positionals[1]
+      }': the client takes one HOST, or many with --all`,
     );
   }
-  const [text = CLIENT_DEFAULTS.host] = positionals;
+  const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
+  return texts.map((text) => parseTarget(given, text));
+}
+
+function parseTarget(given: ClientFlags, text: string): UdpAddress {
   try {
     const { hostname, port } = parseAddress(text, NO_PORT);
     if (port !== NO_PORT && given.port !== undefined && port !== given.port) {
@@ -222,6 +251,11 @@ export function parseTarget(
     if (!(error instanceof SyntaxError)) throw error;
     throw new UsageError(`HOST[:PORT]: ${error.message}`);
   }
+}
+
+/** The payload that every reply is to have. */
+export function expectedOf({ expect }: ClientFlags): Uint8Array | undefined {
+  return expect === undefined ? undefined : encode(expect);
 }
 
 /** How the run is to be shown. */
