@@ -72,6 +72,16 @@ export function bindError(error: unknown, address: UdpAddress): unknown {
     : explained;
 }
 
+/** The error of joining a group, with the group in its message. */
+export function joinError(error: unknown, group: string): Error {
+  return new Error(
+    `Cannot join the group ${group}: ${
+      errorMessage(error)
+    } (is there such an interface, and has it multicast?)`,
+    { cause: error },
+  );
+}
+
 /** Whether the system says by this error that the peer's port is closed. */
 export function isPortClosed(error: unknown): boolean {
   // Windows reports the ICMP message of an earlier send as a reset.

@@ -18,7 +18,7 @@ import {
   type UdpReply,
 } from "./exchange.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
-import { checkEnds, comesFrom, requireFit, resolveEnds } from "./target.ts";
+import { comesFrom, requireFit, resolveEnds } from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
@@ -149,7 +149,6 @@ export function gather<Decoded = unknown>(
     stop: () => run.end(),
     [Symbol.asyncIterator]: () =>
       run.iterate() as AsyncGenerator<UdpReply<Decoded>>,
-    // deno-lint-ignore no-thenable -- to be awaited is what it is for
     then: (onReplies, onError) =>
       Array.fromAsync(run.iterate() as AsyncGenerator<UdpReply<Decoded>>)
         .then(onReplies, onError),

@@ -51,6 +51,7 @@ export {
   type GatherOptions,
   type GatherSummary,
 } from "./gather.ts";
+export type { Membership } from "./groups.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
 export { request } from "./request.ts";
 export {

@@ -12,6 +12,7 @@ import {
   requireType,
 } from "./errors.ts";
 import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
+import { checkGroups, hostnameFor, membershipsOf } from "./groups.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import { type Handler, type Hooks, Server, type UdpServer } from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
@@ -19,7 +20,8 @@ import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
 /** Options of {@linkcode serve}. */
 export interface ServeOptions extends Hooks {
   /**
-   * The local IP address or host name to bind; `::` takes IPv4 and IPv6.
+   * The local IP address or host name to bind; `::` takes IPv4 and IPv6. With
+   * `groups` it is `0.0.0.0` or `::`, as no others hear them.
    *
    * @default {"127.0.0.1"}
    */
@@ -106,6 +108,21 @@ export interface ServeOptions extends Hooks {
    */
   receiveBufferBytes?: number | undefined;
   /**
+   * Multicast groups to join, such as `"239.1.2.3"`; IPv6 with the interface as
+   * its zone (`"ff02::123%eth0"`), or by `interface`. They are left when the
+   * server closes. Replies leave from the machine's own address.
+   *
+   * @default {[]}
+   */
+  groups?: readonly string[] | undefined;
+  /**
+   * By which interface the groups are joined: one of its IP addresses, or its
+   * name, for which Deno wants `--allow-sys=networkInterfaces`.
+   *
+   * @default {the system's choice}
+   */
+  interface?: string | undefined;
+  /**
    * Sockets and time; for tests.
    *
    * @default {runtimeFor(engine)}
@@ -137,7 +154,8 @@ export const SERVE_DEFAULTS = {
  * @returns The running server.
  * @throws {RangeError} If a number among the options is out of range.
  * @throws {TypeError} If an option, or the handler, is of a wrong type.
- * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve.
+ * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve,
+ * or there is no such `interface`.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
@@ -171,7 +189,7 @@ export function serve(
     : [{} as ServeOptions, args[0] as Handler];
   requireOptions("options", options);
   const {
-    hostname = SERVE_DEFAULTS.hostname,
+    groups = [],
     port = SERVE_DEFAULTS.port,
     maxDatagramBytes = SERVE_DEFAULTS.maxDatagramBytes,
     maxInFlight = SERVE_DEFAULTS.maxInFlight,
@@ -189,7 +207,13 @@ export function serve(
     onOverload,
   } = options;
   requireSignal(signal);
-  requireType("hostname", "string", hostname);
+  if (options.hostname !== undefined) {
+    requireType("hostname", "string", options.hostname);
+  }
+  checkGroups(groups, options.interface);
+  const hostname = groups.length > 0
+    ? hostnameFor(groups, options.hostname)
+    : options.hostname ?? SERVE_DEFAULTS.hostname;
   requireInteger("port", port, 0, 65_535);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);
@@ -213,6 +237,7 @@ export function serve(
   requireType("quiet", "boolean", quiet);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
+  const memberships = membershipsOf(groups, options.interface);
   const open = (hostname: string) =>
     runtime.open({
       hostname,
@@ -221,6 +246,7 @@ export function serve(
       isServer: true,
       reusePort,
       receiveBufferBytes,
+      memberships,
     });
   const socket = isLocalhost(hostname)
     ? openLocalhost(open)

@@ -6,6 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "./address.ts";
+import type { Membership } from "./groups.ts";
 
 /** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
 export const MAX_PAYLOAD_IPV4 = 65_507;
@@ -134,4 +135,6 @@ export interface OpenOptions {
   reusePort?: boolean | undefined;
   /** How many bytes of datagrams the system keeps until they are received. */
   receiveBufferBytes?: number | undefined;
+  /** The multicast groups to join. */
+  memberships?: readonly Membership[] | undefined;
 }

@@ -11,7 +11,8 @@ import {
   type UdpAddress,
   withoutZone,
 } from "./address.ts";
-import { bindError, isPortClosed } from "./errors.ts";
+import { bindError, isPortClosed, joinError } from "./errors.ts";
+import type { Membership } from "./groups.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -39,7 +40,9 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
       "Cannot set the receive buffer on the deno engine: 'receiveBufferBytes' needs engine 'linux'",
     );
   }
-  return new DenoSocket(bindConn(options), options.maxDatagramBytes);
+  const conn = bindConn(options);
+  const { maxDatagramBytes, memberships = [] } = options;
+  return new DenoSocket(conn, maxDatagramBytes, false, join(conn, memberships));
 }
 
 /** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */
@@ -57,6 +60,22 @@ export function bindConn({ hostname, port }: UdpAddress): Conn {
   }
 }
 
+/** Joins groups, at once; rejects if one cannot be joined. */
+async function join(
+  conn: Conn,
+  memberships: readonly Membership[],
+): Promise<void> {
+  await Promise.all(memberships.map(async ({ group, address, index }) => {
+    try {
+      await (ipVersion(group) === 6
+        ? conn.joinMulticastV6(group, index)
+        : conn.joinMulticastV4(group, address));
+    } catch (error) {
+      throw joinError(error, group);
+    }
+  }));
+}
+
 /** `Deno.DatagramConn` with two methods that it has, but not in its types. */
 export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 
@@ -68,6 +87,7 @@ export class DenoSocket implements DatagramSocket {
   readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
+  readonly #joined: Promise<void>;
   readonly #free: Slot[] = [];
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
@@ -78,9 +98,17 @@ export class DenoSocket implements DatagramSocket {
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
    * @param isConnected Deno itself connects no UDP socket; an engine may.
+   * @param joined Rejects if a group cannot be joined.
    */
-  constructor(conn: Conn, maxDatagramBytes: number, isConnected = false) {
+  constructor(
+    conn: Conn,
+    maxDatagramBytes: number,
+    isConnected = false,
+    joined = Promise.resolve(),
+  ) {
     this.#conn = conn;
+    this.#joined = joined;
+    joined.catch(() => {}); // Told by `start`.
     this.isConnected = isConnected;
     // Deno cuts without a word what does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
@@ -92,9 +120,18 @@ export class DenoSocket implements DatagramSocket {
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
     try {
-      await this.#receive(receiver);
+      await Promise.all([this.#receive(receiver), this.#requireJoined()]);
     } finally {
       this.#keepSpares();
+    }
+  }
+
+  async #requireJoined(): Promise<void> {
+    try {
+      await this.#joined;
+    } catch (error) {
+      this.close();
+      throw error;
     }
   }
 

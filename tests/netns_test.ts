@@ -116,28 +116,34 @@ programTest(
     await using _cable = await cabled();
     await using member = run(
       ANSWERING,
-      `const socket = Deno.listenDatagram({
-        transport: "udp", hostname: "0.0.0.0", port: 5000 });
-      await socket.joinMulticastV4("239.1.2.3", "10.0.0.2");
-      console.log("listening");
-      for await (const [data, from] of socket) await socket.send(data, from);`,
+      `import { serve } from "./lib/mod.ts";
+      serve({ port: 5000, groups: ["239.1.2.3"], interface: "wire1" }, (d) => d);
+      serve({ port: 5001, engine: "linux", groups: ["239.1.2.3", "ff02::123"],
+        interface: "wire1" }, (d) => d);
+      console.log("listening");`,
     );
     await member.line();
     await using asking = run(
       ASKING,
       `import { gather } from "./lib/mod.ts";
       for (const engine of ["deno", "linux"]) {
+        const options = { engine, maxReplies: 1, timeoutMs: 5000 };
         for (const host of ["239.1.2.3", "10.0.0.255", "255.255.255.255"]) {
-          const options = {
-            engine, localHostname: "10.0.0.1", maxReplies: 1, timeoutMs: 5000 };
-          const [reply] = await gather(host + ":5000", host, options);
-          console.log(reply.text(), reply.remoteAddr.hostname);
+          for (const port of [5000, 5001]) {
+            const [reply] = await gather(host + ":" + port, host, {
+              ...options, localHostname: "10.0.0.1" });
+            console.log(reply.text(), reply.remoteAddr.hostname);
+          }
         }
+        const group = "[ff02::123%wire0]:5001";
+        const [reply] = await gather(group, "six", options);
+        console.log(reply.text(), reply.remoteAddr.hostname.split("%")[0]);
       }`,
     );
     const { stdout, stderr } = await asking.ended();
     const heard = ["239.1.2.3", "10.0.0.255", "255.255.255.255"]
-      .map((host) => `${host} 10.0.0.2\n`).join("");
+      .map((host) => `${host} 10.0.0.2\n`.repeat(2)).join("") +
+      "six fe80::2\n";
     assertEquals([stdout, stderr], [heard + heard, ""]);
   },
   needs,

@@ -4,6 +4,8 @@
  * @module
  */
 import { parsePort } from "../address.ts";
+import { errorMessage } from "../errors.ts";
+import { checkGroups, hostnameFor } from "../groups.ts";
 import { GUARD_DEFAULTS } from "../guard.ts";
 import { DEFAULT_ENGINE } from "../runtime.ts";
 import { SERVE_DEFAULTS } from "../serve.ts";
@@ -40,6 +42,20 @@ export const SERVER_FLAGS = {
     value: "PORT",
     parse: parsePort,
     help: `the port to bind; 0 takes any that is free (${DEFAULTS.port})`,
+  },
+  group: {
+    group: "Where to listen",
+    rare: true,
+    value: "ADDR[,…]",
+    parse: (text: string) => text.split(","),
+    help: "hear multicast groups too, on 0.0.0.0 or ::",
+  },
+  interface: {
+    group: "Where to listen",
+    rare: true,
+    value: "NAME",
+    parse: String,
+    help: "by which interface: an address of its, or with --allow-sys its name",
   },
   reply: {
     short: "r",
@@ -138,8 +154,20 @@ export function planServer(
   if (workers > 1 && given.count !== undefined) {
     throw new UsageError("--workers and --count exclude each other");
   }
+  const { group: groups = [] } = given;
+  let hostname: string;
+  try {
+    checkGroups(groups, given.interface);
+    hostname = groups.length > 0
+      ? hostnameFor(groups, given.host)
+      : given.host ?? SERVE_DEFAULTS.hostname;
+  } catch (error) {
+    throw new UsageError(`--group: ${errorMessage(error)}`);
+  }
   return {
-    hostname: given.host ?? SERVE_DEFAULTS.hostname,
+    hostname,
+    groups,
+    interface: given.interface,
     port: given.port ?? (given.stamp ? STAMP_PORT : DEFAULTS.port),
     answer: given.stamp ? "stamp" : given.echo ? "echo" : "reply",
     reply: given.reply ?? DEFAULTS.reply,

@@ -27,6 +27,8 @@ import {
 export interface ServerPlan {
   hostname: string;
   port: number;
+  groups: string[];
+  interface: string | undefined;
   answer: "reply" | "echo" | "stamp";
   reply: string;
   stateless: boolean;
@@ -98,6 +100,8 @@ export function startServer(
   const server = serve({
     hostname,
     port,
+    groups: plan.groups,
+    interface: plan.interface,
     guard,
     engine,
     reusePort: workers > 1,

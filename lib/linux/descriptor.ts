@@ -5,8 +5,14 @@
  *
  * @module
  */
-import { formatAddress, ipVersion, type UdpAddress } from "../address.ts";
+import {
+  formatAddress,
+  ipv6Groups,
+  ipVersion,
+  type UdpAddress,
+} from "../address.ts";
 import { bindError } from "../errors.ts";
+import type { Membership } from "../groups.ts";
 import { bindConn, type Conn } from "../socket_deno.ts";
 import { errorOf } from "./errno.ts";
 import {
@@ -14,6 +20,10 @@ import {
   AF_INET6,
   decodeSockaddr,
   encodeSockaddr,
+  IP_ADD_MEMBERSHIP,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_ADD_MEMBERSHIP,
   MEMINFO_BYTES,
   MEMINFO_DROPS,
   NAME_BYTES,
@@ -230,6 +240,27 @@ export function trySet(
 export function growBuffers(libc: Libc, fd: number): void {
   trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
   trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+}
+
+/** Joins a multicast group; throws the system's error. */
+export function joinGroup(
+  libc: Libc,
+  fd: number,
+  { group, address, index }: Membership,
+): void {
+  const { value } = scratchOf(libc);
+  const view = new DataView(value.u8.buffer);
+  if (ipVersion(group) === 6) {
+    // struct ipv6_mreq
+    ipv6Groups(group).forEach((part, i) => view.setUint16(2 * i, part));
+    view.setUint32(16, index, true);
+    const option = IPV6_ADD_MEMBERSHIP;
+    check(libc, libc.setsockopt(fd, IPPROTO_IPV6, option, value, 20));
+  } else {
+    // struct ip_mreq
+    value.u8.set([group, address].flatMap((ip) => ip.split(".").map(Number)));
+    check(libc, libc.setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, value, 8));
+  }
 }
 
 /**

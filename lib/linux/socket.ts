@@ -7,6 +7,7 @@
  * @module
  */
 import { ipVersion, isWildcard, type UdpAddress } from "../address.ts";
+import { joinError } from "../errors.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -17,6 +18,7 @@ import { BATCH, ReceiveBatch } from "./batch.ts";
 import {
   addressOf,
   growBuffers,
+  joinGroup,
   kernelDrops,
   requireNet,
   setReceiveBuffer,
@@ -96,9 +98,9 @@ export class LinuxSocket implements DatagramSocket {
 
   constructor(
     bound: SocketDescriptor,
-    { maxDatagramBytes, receiveBufferBytes }: Pick<
+    { maxDatagramBytes, receiveBufferBytes, memberships = [] }: Pick<
       OpenOptions,
-      "maxDatagramBytes" | "receiveBufferBytes"
+      "maxDatagramBytes" | "receiveBufferBytes" | "memberships"
     >,
     libc: Libc,
     poller: Poller,
@@ -112,6 +114,13 @@ export class LinuxSocket implements DatagramSocket {
     this.#maxDatagramBytes = maxDatagramBytes;
     this.addr = this.#local = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
+    for (const membership of memberships) {
+      try {
+        joinGroup(libc, fd, membership);
+      } catch (error) {
+        throw joinError(error, membership.group);
+      }
+    }
     if (receiveBufferBytes !== undefined) {
       const bytes = setReceiveBuffer(libc, fd, receiveBufferBytes);
       if (bytes < receiveBufferBytes) this.#notice = tooSmall(bytes);

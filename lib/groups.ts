@@ -1,0 +1,127 @@
+/**
+ * Multicast groups that a server joins, and by which interface.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  ipVersion,
+  isWildcard,
+  withoutZone,
+  zoneOf,
+} from "./address.ts";
+import { requireType } from "./errors.ts";
+
+/** A group, and the interface that it is joined by. */
+export interface Membership {
+  /** The group's IP address. */
+  group: string;
+  /** For IPv4: an address of the interface; `0.0.0.0` leaves it to the system. */
+  address: string;
+  /** For IPv6: the number of the interface; 0 leaves it to the system. */
+  index: number;
+}
+
+/** What the system says of one address of an interface. */
+type Interface = Pick<
+  Deno.NetworkInterfaceInfo,
+  "name" | "family" | "address" | "scopeid"
+>;
+
+/**
+ * Checks groups and the interface among the options, without the system.
+ *
+ * @throws {TypeError} If one is no multicast address, or there is an interface
+ * but no group.
+ */
+export function checkGroups(groups: unknown, named: unknown): void {
+  if (!Array.isArray(groups)) {
+    throw new TypeError("'groups' must be an array of multicast addresses");
+  }
+  for (const group of groups as unknown[]) {
+    requireType("groups", "string", group);
+    if (isGroup(group as string)) continue;
+    throw new TypeError(
+      `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and what begins with ff in IPv6`,
+    );
+  }
+  if (named === undefined) return;
+  requireType("interface", "string", named);
+  if (groups.length === 0) {
+    throw new TypeError("'interface' needs 'groups', which it is for");
+  }
+}
+
+/**
+ * The address to bind for some groups: a socket that is bound to any other one
+ * hears no group.
+ *
+ * @throws {TypeError} If another one was asked for, or one of IPv4 alone for a
+ * group of IPv6.
+ */
+export function hostnameFor(
+  groups: readonly string[],
+  hostname: string | undefined,
+): string {
+  const needsIPv6 = groups.some((group) => ipVersion(group) === 6);
+  if (hostname === undefined) return needsIPv6 ? "::" : "0.0.0.0";
+  const canonical = canonicalHostname(hostname);
+  if (isWildcard(canonical) && !(needsIPv6 && canonical !== "::")) {
+    return hostname;
+  }
+  throw new TypeError(
+    `'groups' needs hostname ${
+      needsIPv6 ? "'::'" : "'0.0.0.0' or '::'"
+    }, as no group reaches '${hostname}'`,
+  );
+}
+
+/**
+ * By which interfaces groups are joined.
+ *
+ * @param groups Their addresses; IPv6 may name the interface as its zone.
+ * @param named The interface, by its name or one of its addresses.
+ * @param interfaces What the system has.
+ * @throws {Deno.errors.NotFound} If there is no such interface.
+ */
+export function membershipsOf(
+  groups: readonly string[],
+  named: string | undefined,
+  interfaces: () => readonly Interface[] = Deno.networkInterfaces,
+): Membership[] {
+  return groups.map((text) => {
+    const group = withoutZone(canonicalHostname(text));
+    const wanted = zoneOf(text) ?? named;
+    const isIPv6 = ipVersion(group) === 6;
+    if (wanted === undefined) return { group, address: "0.0.0.0", index: 0 };
+    if (isIPv6 && /^\d+$/.test(wanted)) {
+      return { group, address: "0.0.0.0", index: Number(wanted) };
+    }
+    // The system itself knows an address; only a name has to be looked up.
+    if (!isIPv6 && ipVersion(wanted) === 4) {
+      return { group, address: wanted, index: 0 };
+    }
+    const all = interfaces();
+    const name = all.find(({ address }) => address === wanted)?.name ?? wanted;
+    const family = isIPv6 ? "IPv6" : "IPv4";
+    const own = all.filter((one) => one.name === name && one.family === family);
+    // Only a link-local address has the number.
+    const found = own.find(({ scopeid }) => !isIPv6 || scopeid);
+    if (found === undefined) {
+      const names = [...new Set(all.map(({ name }) => name))].join(", ");
+      throw new Deno.errors.NotFound(
+        `There is no interface '${wanted}' with ${family}: there are ${names}`,
+      );
+    }
+    return { group, address: found.address, index: found.scopeid ?? 0 };
+  });
+}
+
+function isGroup(hostname: string): boolean {
+  const version = ipVersion(hostname);
+  if (version === undefined) return false;
+  const canonical = canonicalHostname(hostname);
+  if (version === 6) return canonical.startsWith("ff");
+  const first = parseInt(canonical, 10);
+  return first >= 224 && first < 240;
+}
