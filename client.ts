@@ -10,6 +10,7 @@ import {
   CLIENT_FLAGS,
   CLIENT_HELP,
   type ClientFlags,
+  commonOptions,
   expectedOf,
   parseTargets,
   reportOptions,
@@ -80,17 +81,6 @@ async function measure(
   const options = { ...commonOptions(given), count, size };
   const report = { ...reportOptions(given), histogram };
   return { ...await runStamp(target!, options, report, out), unexpected: 0 };
-}
-
-function commonOptions(given: ClientFlags) {
-  return {
-    intervalMs: given.interval,
-    timeoutMs: given.timeout,
-    retries: given.retries,
-    deadlineMs: given.deadline,
-    localHostname: given.bind,
-    engine: given.engine,
-  };
 }
 
 async function readPayload(given: ClientFlags): Promise<Uint8Array> {

@@ -253,6 +253,18 @@ function parseTarget(given: ClientFlags, text: string): UdpAddress {
   }
 }
 
+/** The options that all ways to ask have in common. */
+export function commonOptions(given: ClientFlags) {
+  return {
+    intervalMs: given.interval,
+    timeoutMs: given.timeout,
+    retries: given.retries,
+    deadlineMs: given.deadline,
+    localHostname: given.bind,
+    engine: given.engine,
+  };
+}
+
 /** The payload that every reply is to have. */
 export function expectedOf({ expect }: ClientFlags): Uint8Array | undefined {
   return expect === undefined ? undefined : encode(expect);
