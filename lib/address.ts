@@ -26,7 +26,7 @@ export interface UdpAddress {
  *
  * @example
  * ```ts
- * import { parseAddress } from "@roundtrip/udp";
+ * import { parseAddress } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(parseAddress("[::1]:20001"), { hostname: "::1", port: 20001 });
@@ -64,7 +64,7 @@ export function parseAddress(text: string, defaultPort?: number): UdpAddress {
  *
  * @example
  * ```ts
- * import { parsePort } from "@roundtrip/udp";
+ * import { parsePort } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(parsePort("20001"), 20001);
@@ -85,7 +85,7 @@ export function parsePort(text: string): number {
  *
  * @example
  * ```ts
- * import { formatAddress } from "@roundtrip/udp";
+ * import { formatAddress } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(formatAddress({ hostname: "::1", port: 53 }), "[::1]:53");
@@ -107,7 +107,7 @@ export function formatAddress({ hostname, port }: UdpAddress): string {
  *
  * @example
  * ```ts
- * import { canonicalHostname } from "@roundtrip/udp";
+ * import { canonicalHostname } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(canonicalHostname("0:0:0:0:0:0:0:1"), "::1");
@@ -144,7 +144,7 @@ function asciiHostname(hostname: string): string {
  *
  * @example
  * ```ts
- * import { ipVersion } from "@roundtrip/udp";
+ * import { ipVersion } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(ipVersion("192.0.2.1"), 4);
@@ -168,7 +168,7 @@ export function ipVersion(hostname: string): 4 | 6 | undefined {
  *
  * @example
  * ```ts
- * import { isLoopback } from "@roundtrip/udp";
+ * import { isLoopback } from "@roundtrip/udp/address";
  * import { assert } from "@std/assert";
  *
  * assert(isLoopback("127.0.0.1") && !isLoopback("192.0.2.1"));
@@ -188,7 +188,7 @@ export function isLoopback(hostname: string): boolean {
  *
  * @example
  * ```ts
- * import { isWildcard } from "@roundtrip/udp";
+ * import { isWildcard } from "@roundtrip/udp/address";
  * import { assert } from "@std/assert";
  *
  * assert(isWildcard("0.0.0.0") && isWildcard("::"));

@@ -12,7 +12,7 @@
  *
  * @example
  * ```ts
- * import { encode } from "@roundtrip/udp";
+ * import { encode } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(encode("hé"), new Uint8Array([0x68, 0xc3, 0xa9]));
@@ -33,7 +33,7 @@ export function encode(payload: string | Uint8Array): Uint8Array {
  *
  * @example
  * ```ts
- * import { decode } from "@roundtrip/udp";
+ * import { decode } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(decode(new Uint8Array([0x68, 0x69])), "hi");
@@ -56,7 +56,7 @@ export function decode(payload: Uint8Array): string | undefined {
  *
  * @example
  * ```ts
- * import { textOrHex } from "@roundtrip/udp";
+ * import { textOrHex } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(textOrHex(new Uint8Array([0x68, 0x69])), { text: "hi" });
@@ -87,7 +87,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
  *
  * @example
  * ```ts
- * import { parseHex } from "@roundtrip/udp";
+ * import { parseHex } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(parseHex("0x00 ff"), new Uint8Array([0x00, 0xff]));
@@ -110,7 +110,7 @@ export function parseHex(text: string): Uint8Array {
  *
  * @example
  * ```ts
- * import { repeatTo } from "@roundtrip/udp";
+ * import { repeatTo } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(repeatTo(new Uint8Array([1, 2]), 3), new Uint8Array([1, 2, 1]));
@@ -135,7 +135,7 @@ export function repeatTo(payload: Uint8Array, size: number): Uint8Array {
  *
  * @example
  * ```ts
- * import { bytesLiteral } from "@roundtrip/udp";
+ * import { bytesLiteral } from "@roundtrip/udp/encoding";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(bytesLiteral(new Uint8Array([0x68, 0x69, 0x0a, 0xff])), 'b"hi\\n\\xff"');

@@ -18,6 +18,9 @@ export interface TimeoutErrorOptions extends ErrorOptions {
  * reply, a closed port or a server that chose to be silent. Where the system did say
  * that the port is closed, that error is the `cause`.
  *
+ * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
+ * of the same name, which `AbortSignal.timeout()` gives as its reason.
+ *
  * @example
  * ```ts
  * import { TimeoutError } from "@roundtrip/udp";

@@ -30,7 +30,7 @@ export interface Summary {
  *
  * @example
  * ```ts
- * import { summarize } from "@roundtrip/udp";
+ * import { summarize } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(summarize([1, 3])?.mean, 2);

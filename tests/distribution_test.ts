@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Distribution } from "../lib/distribution.ts";
 import { summarize } from "../lib/statistics.ts";
-import { seededRandom } from "./simulated_network.ts";
+import { seededRandom } from "../lib/testing.ts";
 
 function collect(values: Iterable<number>): Distribution {
   const distribution = new Distribution();

@@ -43,7 +43,7 @@ import {
   ERROR_ESTIMATE,
 } from "../lib/stamp/packet.ts";
 import { type Engine, runtimeFor } from "../lib/runtime.ts";
-import { infoOf, seededRandom } from "./simulated_network.ts";
+import { infoOf, seededRandom } from "../lib/testing.ts";
 
 export interface FuzzOptions {
   seed: number;

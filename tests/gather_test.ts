@@ -5,7 +5,7 @@ import { gather, type GatherOptions } from "../lib/gather.ts";
 import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
 import type { Handler } from "../lib/server.ts";
-import { LATENCY_MS, SimulatedNetwork } from "./simulated_network.ts";
+import { LATENCY_MS, SimulatedNetwork } from "../lib/testing.ts";
 
 const GROUP: UdpAddress = { hostname: "239.1.2.3", port: 5000 };
 const HOSTS = ["192.0.2.11", "192.0.2.12", "192.0.2.13"];

@@ -23,12 +23,17 @@ signalTest(
     npm install --offline --no-audit --no-fund ./roundtrip-udp.tgz >/dev/null 2>&1
     cat > main.ts <<'END'
 import { request, serve, type UdpReply } from "@roundtrip/udp";
+import { STAMP_PORT } from "@roundtrip/udp/stamp";
+import { SimulatedNetwork } from "@roundtrip/udp/testing";
+import { isLoopback } from "@roundtrip/udp/address";
+import { bytesLiteral } from "@roundtrip/udp/encoding";
 await using server = serve({}, () => "pong");
 const reply: UdpReply = await request(server.addr, "ping");
-console.log(new TextDecoder().decode(reply.data));
+console.log(reply.text(), bytesLiteral(reply.data), STAMP_PORT);
+console.log(isLoopback(server.addr.hostname), new SimulatedNetwork().now);
 END
     $DENO run --check --quiet --allow-net main.ts 2>&1`);
-    assertEquals(lines, "pong\n");
+    assertEquals(lines, 'pong b"pong" 862\ntrue 0\n');
   },
   ["npm"],
 );

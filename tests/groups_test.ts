@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { checkGroups, hostnameFor, membershipsOf } from "../lib/groups.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import { SimulatedNetwork } from "./simulated_network.ts";
+import { SimulatedNetwork } from "../lib/testing.ts";
 
 const INTERFACES = [
   { name: "lo", family: "IPv4", address: "127.0.0.1", scopeid: null },

@@ -8,7 +8,7 @@ import {
   type GuardOptions,
   networkOf,
 } from "../lib/guard.ts";
-import { seededRandom } from "./simulated_network.ts";
+import { seededRandom } from "../lib/testing.ts";
 
 const LOCAL: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 const PEER: UdpAddress = { hostname: "192.0.2.7", port: 40000 };

@@ -10,7 +10,7 @@ import {
   ERROR_ESTIMATE,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import { seededRandom, SimulatedNetwork } from "./simulated_network.ts";
+import { seededRandom, SimulatedNetwork } from "../lib/testing.ts";
 
 const A = { hostname: "198.51.100.1", port: 20001 };
 const B = { hostname: "198.51.100.2", port: 20002 };

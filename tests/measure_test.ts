@@ -19,7 +19,7 @@ import {
   type Plan,
   seededRandom,
   SimulatedNetwork,
-} from "./simulated_network.ts";
+} from "../lib/testing.ts";
 
 const SERVER = { hostname: "198.51.100.1", port: 862 };
 

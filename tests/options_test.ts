@@ -6,7 +6,7 @@ import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
 import { measure } from "../lib/stamp/measure.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
-import { SimulatedNetwork } from "./simulated_network.ts";
+import { SimulatedNetwork } from "../lib/testing.ts";
 
 const DAY = 86_400_000;
 const TARGET = { hostname: "192.0.2.1", port: 7 };

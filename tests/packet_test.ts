@@ -10,7 +10,7 @@ import {
   type SenderPacket,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import { seededRandom } from "./simulated_network.ts";
+import { seededRandom } from "../lib/testing.ts";
 
 const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
 

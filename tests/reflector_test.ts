@@ -15,7 +15,7 @@ import {
   seededRandom,
   SimulatedNetwork,
   TIME_ORIGIN,
-} from "./simulated_network.ts";
+} from "../lib/testing.ts";
 
 const PEER = infoOf({ hostname: "192.0.2.7", port: 862 });
 const errorEstimate = {

@@ -15,7 +15,7 @@ import {
   type Plan,
   seededRandom,
   SimulatedNetwork,
-} from "./simulated_network.ts";
+} from "../lib/testing.ts";
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 

@@ -12,7 +12,7 @@ import {
   LATENCY_MS,
   SimulatedNetwork,
   type SimulatedSocket,
-} from "./simulated_network.ts";
+} from "../lib/testing.ts";
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 

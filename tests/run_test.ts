@@ -4,7 +4,7 @@ import { requestMany, type RequestManyOptions } from "../lib/request_many.ts";
 import { lingerMs, Pacer } from "../lib/run.ts";
 import type { Runtime } from "../lib/runtime.ts";
 import { measure } from "../lib/stamp/measure.ts";
-import { SimulatedNetwork } from "./simulated_network.ts";
+import { SimulatedNetwork } from "../lib/testing.ts";
 
 Deno.test("Pacer has each datagram due at a multiple of the interval", () => {
   // Elapsed time and how many were sent; the wait, and when the next was due.

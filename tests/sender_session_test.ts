@@ -11,7 +11,7 @@ import {
   Reordering,
   summarize,
 } from "../lib/statistics.ts";
-import { TIME_ORIGIN } from "./simulated_network.ts";
+import { TIME_ORIGIN } from "../lib/testing.ts";
 
 const errorEstimate = {
   synchronized: false,

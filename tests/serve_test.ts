@@ -9,7 +9,7 @@ import type {
   Reply,
   ServerStats,
 } from "../lib/server.ts";
-import { SimulatedNetwork, type SimulatedSocket } from "./simulated_network.ts";
+import { SimulatedNetwork, type SimulatedSocket } from "../lib/testing.ts";
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 const CLIENT: UdpAddress = { hostname: "192.0.2.7", port: 40000 };

@@ -78,7 +78,7 @@ export interface ReflectorPacket extends SenderPacket {
  *
  * @example
  * ```ts
- * import { decodeSender, encodeSender } from "@roundtrip/udp";
+ * import { decodeSender, encodeSender } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * const packet = {
@@ -118,7 +118,7 @@ export function encodeSender(
  *
  * @example
  * ```ts
- * import { decodeSender } from "@roundtrip/udp";
+ * import { decodeSender } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(decodeSender(new Uint8Array(44)), undefined);
@@ -138,7 +138,7 @@ export function decodeSender(data: Uint8Array): SenderPacket | undefined {
  *
  * @example
  * ```ts
- * import { decodeReflector, decodeSender, encodeReflector, encodeSender } from "@roundtrip/udp";
+ * import { decodeReflector, decodeSender, encodeReflector, encodeSender } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * const errorEstimate = { synchronized: false, ptp: false, scale: 22, multiplier: 1 };
@@ -188,7 +188,7 @@ export function encodeReflector(
  *
  * @example
  * ```ts
- * import { decodeReflector } from "@roundtrip/udp";
+ * import { decodeReflector } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(decodeReflector(new Uint8Array(37)), undefined);
@@ -246,7 +246,7 @@ export function isReflection(data: Uint8Array): boolean {
  *
  * @example
  * ```ts
- * import { elapsedMs } from "@roundtrip/udp";
+ * import { elapsedMs } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * const from = { seconds: 1, nanoseconds: 999_000_000 };
@@ -266,7 +266,7 @@ export function elapsedMs(from: Timestamp, to: Timestamp): number {
  *
  * @example
  * ```ts
- * import { timestampOf } from "@roundtrip/udp";
+ * import { timestampOf } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(timestampOf(1500.5), { seconds: 1, nanoseconds: 500_500_000 });

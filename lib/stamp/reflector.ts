@@ -97,7 +97,8 @@ export interface StampReflector extends Handler {
  *
  * @example
  * ```ts
- * import { measure, serve, stampReflector } from "@roundtrip/udp";
+ * import { serve } from "@roundtrip/udp";
+ * import { measure, stampReflector } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * await using server = serve({}, stampReflector());

@@ -1,5 +1,5 @@
 /** `deno bench`: what runs for each datagram. A test runs each of them once. */
-import { infoOf } from "../simulated_network.ts";
+import { infoOf } from "../../lib/testing.ts";
 import { bytesLiteral } from "../../lib/encoding.ts";
 import { Guard } from "../../lib/guard.ts";
 import { LoopWatch } from "../../lib/loop_watch.ts";

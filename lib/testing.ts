@@ -1,25 +1,45 @@
 /**
- * A network in memory, with a clock of its own: what is lost, doubled or
- * delayed follows a plan, and no test waits for real time.
+ * A network in memory, with a clock of its own, for the tests of services: what
+ * is lost, doubled or delayed follows a plan, and no test waits for real time.
+ *
+ * @example
+ * ```ts
+ * import { request, serve } from "@roundtrip/udp";
+ * import { SimulatedNetwork } from "@roundtrip/udp/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // The first datagram is lost, all others take 20 ms.
+ * const network = new SimulatedNetwork(({ index }) => index === 0 ? [] : [20]);
+ * const { runtime } = network;
+ * const server = serve({ hostname: "192.0.2.9", runtime }, () => "pong");
+ * const reply = await network.run(request(server.addr, "ping", { runtime }));
+ * assertEquals([reply.text(), reply.attempts], ["pong", 2]);
+ * await server.shutdown();
+ * ```
+ *
+ * @module
  */
 import { setImmediate } from "node:timers";
-import type { UdpAddress } from "../lib/address.ts";
-import { formatAddress, ipVersion, isWildcard } from "../lib/address.ts";
-import type { Runtime } from "../lib/runtime.ts";
-import type { DatagramInfo } from "../lib/server.ts";
+import type { UdpAddress } from "./address.ts";
+import { formatAddress, ipVersion, isWildcard } from "./address.ts";
+import type { Runtime } from "./runtime.ts";
+import type { DatagramInfo } from "./server.ts";
 import type {
   Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
-} from "../lib/socket.ts";
+} from "./socket.ts";
 
 /** A datagram on its way. */
 export interface Passing {
   /** Counts all datagrams of the network from 0. */
   index: number;
+  /** Where it was sent from. */
   from: UdpAddress;
+  /** Where it was sent to. */
   to: UdpAddress;
+  /** The payload. */
   data: Uint8Array;
 }
 
@@ -29,27 +49,39 @@ export interface Passing {
  */
 export type Plan = (passing: Passing) => number[];
 
+/** How long a datagram takes, in milliseconds, where no plan says otherwise. */
 export const LATENCY_MS = 5;
-/** Some day in 2023. */
+/** The Unix time at which the clock of a network is 0: some day in 2023. */
 export const TIME_ORIGIN = 1_700_000_000_000;
+/** The address that a socket on `0.0.0.0` sends from. */
 export const CLIENT_HOST = "192.0.2.1";
 
+/** A network in memory. */
 export class SimulatedNetwork {
   /** Every datagram that was sent, in order. */
   readonly sent: Passing[] = [];
-  readonly sockets = new Map<string, SimulatedSocket>();
+  /** The open sockets, by their addresses as text. */
+  readonly sockets: Map<string, SimulatedSocket> = new Map();
   /** What names resolve to. */
-  readonly names = new Map<string, string[]>();
+  readonly names: Map<string, string[]> = new Map();
   /** Addresses of the machine that the runtime is of. */
-  readonly own = new Set<string>();
+  readonly own: Set<string> = new Set();
   /** What was written on stderr. */
   readonly warnings: string[] = [];
+  /** What `serve`, `request` and all others take as their `runtime`. */
   readonly runtime: Runtime;
+  /** What becomes of the datagrams that are sent from now on. */
   plan: Plan;
+  /** The time, in milliseconds; it passes within `run` and `runFor`. */
   now = 0;
   #timers: Array<{ at: number; callback: () => void }> = [];
   #nextPort = 50_000;
 
+  /**
+   * Makes a network that nobody is on.
+   *
+   * @param plan What becomes of each datagram.
+   */
   constructor(plan: Plan = () => [LATENCY_MS]) {
     this.plan = plan;
     this.runtime = {
@@ -69,7 +101,13 @@ export class SimulatedNetwork {
     };
   }
 
-  /** Lets time pass until the promise settles, or nothing is left to happen. */
+  /**
+   * Lets time pass until the promise settles.
+   *
+   * @param promise What to wait for.
+   * @returns What it resolves with.
+   * @throws {Error} If nothing is left that could happen.
+   */
   async run<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
     const settle = () => {
@@ -87,13 +125,19 @@ export class SimulatedNetwork {
     }
   }
 
-  /** Lets so much time pass. */
+  /**
+   * Lets so much time pass.
+   *
+   * @param ms How much, in milliseconds.
+   * @returns Resolves when it has passed.
+   */
   runFor(ms: number): Promise<void> {
     return this.run(
       new Promise((resolve) => this.runtime.after(ms, resolve)),
     );
   }
 
+  /** Sends a datagram, as the plan has it. */
   pass(from: UdpAddress, to: UdpAddress, payload: Uint8Array): void {
     const data = payload.slice();
     const passing = { index: this.sent.length, from, to, data };
@@ -129,9 +173,13 @@ export class SimulatedNetwork {
   }
 }
 
+/** A socket on such a network. */
 export class SimulatedSocket implements DatagramSocket {
+  /** The bound address. */
   readonly addr: UdpAddress;
+  /** It never is. */
   readonly isConnected = false;
+  /** It does not. */
   readonly copiesReplies = false;
   readonly #network: SimulatedNetwork;
   readonly #maxDatagramBytes: number;
@@ -139,6 +187,7 @@ export class SimulatedSocket implements DatagramSocket {
   readonly #held = new Set<Datagram>();
   #receiver: Receiver | undefined;
 
+  /** Made by the runtime of a network. */
   constructor(
     network: SimulatedNetwork,
     addr: UdpAddress,
@@ -149,6 +198,7 @@ export class SimulatedSocket implements DatagramSocket {
     this.addr = addr;
   }
 
+  /** Whether it has not been closed. */
   get open(): boolean {
     return this.#network.sockets.get(formatAddress(this.addr)) === this;
   }
@@ -158,6 +208,7 @@ export class SimulatedSocket implements DatagramSocket {
     return this.#held.size;
   }
 
+  /** A datagram arrives, wherever it is from. */
   arrive(payload: Uint8Array, remoteAddr: UdpAddress): void {
     if (payload.length > this.#maxDatagramBytes) {
       this.#receiver?.onTooLong?.();
@@ -184,16 +235,19 @@ export class SimulatedSocket implements DatagramSocket {
     this.#finished.reject(error);
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
     return this.#finished.promise;
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     await Promise.resolve();
     this.#network.pass(this.addr, to, payload);
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   reply(datagram: Datagram, payload: Uint8Array): void {
     this.send(payload, datagram.remoteAddr).then(
       () => {
@@ -207,31 +261,42 @@ export class SimulatedSocket implements DatagramSocket {
     );
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   kernelDrops(): number | undefined {
     return undefined;
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   abandon(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   release(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
     // Whoever kept it sees that it is used again.
     datagram.data.fill(0xdb);
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   close(): void {
     if (!this.open) return;
     this.#network.sockets.delete(formatAddress(this.addr));
     this.#finished.resolve();
   }
 
+  /** As {@linkcode DatagramSocket} has it. */
   ref(): void {}
+  /** As {@linkcode DatagramSocket} has it. */
   unref(): void {}
 }
 
-/** What a handler is told of a datagram, where a test calls it by itself. */
+/**
+ * What a handler is told of a datagram, where a test calls it by itself.
+ *
+ * @param remoteAddr Where the datagram is to have come from.
+ * @returns The info; its `reply` does nothing, and there is no limit.
+ */
 export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
   return {
     remoteAddr,
@@ -242,7 +307,13 @@ export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
   };
 }
 
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+/**
+ * Makes a source of numbers from 0 to 1, the same for the same seed
+ * (mulberry32), for plans that lose at random and can be repeated.
+ *
+ * @param seed Any integer.
+ * @returns The source.
+ */
 export function seededRandom(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -251,3 +322,14 @@ export function seededRandom(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+export type { Membership } from "./groups.ts";
+export type { DatagramInfo } from "./server.ts";
+export type { Runtime } from "./runtime.ts";
+export type {
+  Datagram,
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
+} from "./socket.ts";
+export type { UdpAddress } from "./address.ts";

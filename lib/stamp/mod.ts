@@ -1,0 +1,48 @@
+/**
+ * Measuring a path by STAMP (RFC 8762): {@linkcode measure} asks a reflector,
+ * {@linkcode stampReflector} is one, and the packets can be read and written.
+ *
+ * @example
+ * ```ts
+ * import { serve } from "@roundtrip/udp";
+ * import { measure, stampReflector } from "@roundtrip/udp/stamp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve(stampReflector());
+ * const measurement = measure(server.addr, { count: 3, intervalMs: 10 });
+ * for await (const event of measurement) assertEquals(event.type, "reply");
+ * assertEquals(measurement.result().received, 3);
+ * ```
+ *
+ * @module
+ */
+export type { Bin } from "../distribution.ts";
+export {
+  measure,
+  type MeasureEvent,
+  type Measurement,
+  type MeasureOptions,
+  type MeasureResult,
+} from "./measure.ts";
+export {
+  decodeReflector,
+  decodeSender,
+  elapsedMs,
+  encodeReflector,
+  encodeSender,
+  type ErrorEstimate,
+  type ReflectorPacket,
+  type SenderPacket,
+  STAMP_BYTES,
+  STAMP_PORT,
+  type Timestamp,
+  timestampOf,
+} from "./packet.ts";
+export {
+  type ReflectorOptions,
+  type ReflectorStats,
+  type StampReflector,
+  stampReflector,
+} from "./reflector.ts";
+export type { Sample, SessionResult } from "./sender_session.ts";
+export { summarize, type Summary } from "../statistics.ts";
