@@ -327,7 +327,9 @@ export class Exchange implements Receiver {
       // Not within the call that started it, as no other error comes there.
       return queueMicrotask(() => this.#fail(error));
     }
-    this.#cancelTimer = runtime.after(this.#waitMs(), () => {
+    const { timeoutMs, retries } = this.#plan;
+    const waitMs = waitMsOf(timeoutMs, retries, this.attempts);
+    this.#cancelTimer = runtime.after(waitMs, () => {
       if (this.attempts <= this.#plan.retries) this.#send(socket);
       else this.#timeOut();
     });
@@ -339,35 +341,12 @@ export class Exchange implements Receiver {
     });
   }
 
-  /** How long to wait for an answer to the datagram that is now being sent. */
-  #waitMs(): number {
-    const { timeoutMs, retries } = this.#plan;
-    const doubled = timeoutMs * 2 ** (this.attempts - 1);
-    const waitMs = Math.min(doubled, Math.max(timeoutMs, MAX_BACKOFF_MS));
-    // Jitter keeps clients that lost together from resending together; the
-    // wait after the last datagram needs none.
-    const jitter = this.attempts <= retries ? Math.random() * MAX_JITTER : 0;
-    return Math.min(waitMs * (1 + jitter), MAX_MS);
-  }
-
   #timeOut(): void {
     this.#end();
+    const { target } = this.#ends;
     const { attempts, foreign } = this;
-    const why = this.#portClosed === undefined
-      ? "lost on the way, a closed port, or a silent server"
-      : "the system reports a closed port";
-    const ignored = foreign === 0
-      ? ""
-      : foreign === 1
-      ? "; 1 other datagram came and was ignored"
-      : `; ${foreign} other datagrams came and were ignored`;
     this.#listener.onTimeout(
-      new TimeoutError(
-        `No reply from ${formatAddress(this.#ends.target)} to ${
-          attempts === 1 ? "1 datagram" : `${attempts} datagrams`
-        }: ${why}${ignored}`,
-        { attempts, foreign, cause: this.#portClosed },
-      ),
+      timeoutError(target, attempts, foreign, this.#portClosed),
     );
   }
 
@@ -381,6 +360,43 @@ export class Exchange implements Receiver {
     this.#isOver = true;
     this.#cancelTimer();
   }
+}
+
+/** How long to wait for an answer to a datagram that is sent for the nth time. */
+export function waitMsOf(
+  timeoutMs: number,
+  retries: number,
+  attempts: number,
+): number {
+  const doubled = timeoutMs * 2 ** (attempts - 1);
+  const waitMs = Math.min(doubled, Math.max(timeoutMs, MAX_BACKOFF_MS));
+  // Jitter keeps clients that lost together from resending together; the wait
+  // after the last datagram needs none.
+  const jitter = attempts <= retries ? Math.random() * MAX_JITTER : 0;
+  return Math.min(waitMs * (1 + jitter), MAX_MS);
+}
+
+/** The error of a request that was not answered, with all that is known. */
+export function timeoutError(
+  target: UdpAddress,
+  attempts: number,
+  foreign: number,
+  portClosed: unknown,
+): TimeoutError {
+  const why = portClosed === undefined
+    ? "lost on the way, a closed port, or a silent server"
+    : "the system reports a closed port";
+  const ignored = foreign === 0
+    ? ""
+    : foreign === 1
+    ? "; 1 other datagram came and was ignored"
+    : `; ${foreign} other datagrams came and were ignored`;
+  return new TimeoutError(
+    `No reply from ${formatAddress(target)} to ${
+      attempts === 1 ? "1 datagram" : `${attempts} datagrams`
+    }: ${why}${ignored}`,
+    { attempts, foreign, cause: portClosed },
+  );
 }
 
 /**

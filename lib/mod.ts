@@ -22,6 +22,15 @@
  * @module
  */
 export { formatAddress, parseAddress, type UdpAddress } from "./address.ts";
+export {
+  type ClientRequestOptions,
+  type ClientStats,
+  connect,
+  type ConnectOptions,
+  type Key,
+  type UdpClient,
+  type Unclaimed,
+} from "./connect.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
 export type {
   Payload,
