@@ -262,6 +262,13 @@ function groupsOf(hostname: string): number[] {
     : hostname.split(".").map(Number);
 }
 
+/** Whether an IP address in canonical form is that of a multicast group. */
+export function isMulticast(hostname: string): boolean {
+  if (hostname.includes(":")) return /^ff[0-9a-f]{2}:/.test(hostname);
+  const first = parseInt(hostname, 10);
+  return first >= 224 && first < 240;
+}
+
 /** An address without the `%zone` that names the interface of this machine. */
 export function withoutZone(hostname: string): string {
   return hostname.split("%", 1)[0]!;

@@ -484,6 +484,7 @@ class Client implements UdpClient, Receiver {
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {
+    if (pending.key !== undefined) this.#settled.set(pending.key, "late");
     this.#remove(pending);
     this.#waiting.delete(pending);
     pending.reject(error);

@@ -78,6 +78,34 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /**
+ * Escapes what would command a terminal or change how text is read: control
+ * characters but for the line feed, line separators, and the marks that change
+ * the direction of text.
+ *
+ * @param text Any text.
+ * @returns The same, with such a character as `\u` and its four hex digits.
+ *
+ * @example
+ * ```ts
+ * import { printable } from "@roundtrip/udp/encoding";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(printable("\x1b[2J"), "\\u001b[2J");
+ * ```
+ */
+export function printable(text: string): string {
+  return text.replace(
+    UNSAFE_REGEXP,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** C0 but for the line feed, DEL, C1, separators, bidirectional controls. */
+const UNSAFE_REGEXP =
+  // deno-lint-ignore no-control-regex
+  /[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/**
  * Reads bytes written in hex, such as `48656c6c6f`, `0x4865` or `48 65 6c`.
  *
  * @param text Pairs of hex digits; a leading `0x` and white space or colons
@@ -163,6 +191,6 @@ const ESCAPES: Record<string, string> = {
 const LITERALS: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const char = String.fromCharCode(byte);
   if (char in ESCAPES) return ESCAPES[char]!;
-  const printable = byte >= 0x20 && byte <= 0x7e;
-  return printable ? char : `\\x${byte.toString(16).padStart(2, "0")}`;
+  const isPrintable = byte >= 0x20 && byte <= 0x7e;
+  return isPrintable ? char : `\\x${byte.toString(16).padStart(2, "0")}`;
 });

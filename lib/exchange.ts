@@ -229,6 +229,7 @@ export class Exchange implements Receiver {
   readonly #plan: RequestPlan;
   readonly #ends: Ends;
   readonly #listener: ExchangeListener;
+  readonly #seq: number;
   #socket: DatagramSocket | undefined;
   #finished = Promise.resolve();
   #cancelTimer = () => {};
@@ -241,8 +242,6 @@ export class Exchange implements Receiver {
   attempts = 0;
   /** Datagrams that are no reply: from elsewhere, or `match` says so. */
   foreign = 0;
-
-  readonly #seq: number;
 
   constructor(
     plan: RequestPlan,

@@ -4,9 +4,14 @@
  *
  * @module
  */
-import { formatAddress, ipVersion, type UdpAddress } from "./address.ts";
+import { formatAddress, isMulticast, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
-import { isPortClosed, requireInteger, requireType } from "./errors.ts";
+import {
+  isPortClosed,
+  requireInteger,
+  requireOptions,
+  requireType,
+} from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import {
   type Payload,
@@ -126,6 +131,7 @@ export function gather<Decoded = unknown>(
   payload: Payload,
   options: GatherOptions<Decoded> = {},
 ): Gathering<Decoded> {
+  requireOptions("options", options);
   const {
     retries = GATHER_DEFAULTS.retries,
     maxReplies = Infinity,
@@ -136,9 +142,8 @@ export function gather<Decoded = unknown>(
     requireInteger("maxReplies", maxReplies, 1, 1_000_000);
   }
   requireType("every", "boolean", every);
-  const addresses = typeof to === "object" && Symbol.iterator in to
-    ? [...to]
-    : [to];
+  const isList = typeof to === "object" && to !== null && Symbol.iterator in to;
+  const addresses = isList ? [...to] : [to];
   if (addresses.length === 0) throw new TypeError("There is no address to ask");
   const plans = addresses.map((address) =>
     planRequest(address, payload, { ...options, retries })
@@ -327,7 +332,5 @@ class Gatherer implements Receiver {
 
 /** Whether more than one host may have an address: groups and broadcast. */
 function mayBeMany(hostname: string): boolean {
-  if (ipVersion(hostname) === 6) return hostname.startsWith("ff");
-  const first = parseInt(hostname, 10);
-  return (first >= 224 && first < 240) || hostname.endsWith(".255");
+  return isMulticast(hostname) || hostname.endsWith(".255");
 }

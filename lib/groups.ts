@@ -6,6 +6,7 @@
 import {
   canonicalHostname,
   ipVersion,
+  isMulticast,
   isWildcard,
   withoutZone,
   zoneOf,
@@ -40,9 +41,12 @@ export function checkGroups(groups: unknown, named: unknown): void {
   }
   for (const group of groups as unknown[]) {
     requireType("groups", "string", group);
-    if (isGroup(group as string)) continue;
+    if (
+      ipVersion(group as string) !== undefined &&
+      isMulticast(canonicalHostname(group as string))
+    ) continue;
     throw new TypeError(
-      `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and what begins with ff in IPv6`,
+      `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
     );
   }
   if (named === undefined) return;
@@ -53,8 +57,8 @@ export function checkGroups(groups: unknown, named: unknown): void {
 }
 
 /**
- * The address to bind for some groups: a socket that is bound to any other one
- * hears no group.
+ * The address to bind where there are groups: a socket that is bound to any
+ * other one hears none. Without groups it is the one asked for, or the usual one.
  *
  * @throws {TypeError} If another one was asked for, or one of IPv4 alone for a
  * group of IPv6.
@@ -62,7 +66,9 @@ export function checkGroups(groups: unknown, named: unknown): void {
 export function hostnameFor(
   groups: readonly string[],
   hostname: string | undefined,
+  usual: string,
 ): string {
+  if (groups.length === 0) return hostname ?? usual;
   const needsIPv6 = groups.some((group) => ipVersion(group) === 6);
   if (hostname === undefined) return needsIPv6 ? "::" : "0.0.0.0";
   const canonical = canonicalHostname(hostname);
@@ -115,13 +121,4 @@ export function membershipsOf(
     }
     return { group, address: found.address, index: found.scopeid ?? 0 };
   });
-}
-
-function isGroup(hostname: string): boolean {
-  const version = ipVersion(hostname);
-  if (version === undefined) return false;
-  const canonical = canonicalHostname(hostname);
-  if (version === 6) return canonical.startsWith("ff");
-  const first = parseInt(canonical, 10);
-  return first >= 224 && first < 240;
 }

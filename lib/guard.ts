@@ -9,6 +9,7 @@ import {
   ipv6Groups,
   isInNetwork,
   isLoopback,
+  isMulticast,
   isWildcard,
   type Network,
   parseNetwork,
@@ -359,13 +360,11 @@ export function networkOf(hostname: string): string {
 /** Whether a host can have this address: not broadcast, multicast, reserved. */
 function isUnicast(hostname: string): boolean {
   if (hostname.includes(":")) {
-    return !MULTICAST_REGEXP.test(hostname) && hostname !== "::";
+    return !isMulticast(hostname) && hostname !== "::";
   }
   const first = parseInt(hostname, 10);
   return first > 0 && first < 224;
 }
-
-const MULTICAST_REGEXP = /^ff[0-9a-f]{2}:/;
 
 /** Port 0, and those that inetd's successors refuse since they answer. */
 const ANSWERING_PORTS = new Set([0, 7, 13, 17, 19, 37]);

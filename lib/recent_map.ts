@@ -40,7 +40,7 @@ export class RecentMap<K, V> {
     return kept;
   }
 
-  /** Adds an entry whose key is not there yet. */
+  /** Adds an entry, or replaces it. */
   set(key: K, value: V): void {
     if (this.#young.size >= this.#generationSize) {
       this.#old = this.#young;

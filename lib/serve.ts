@@ -211,9 +211,8 @@ export function serve(
     requireType("hostname", "string", options.hostname);
   }
   checkGroups(groups, options.interface);
-  const hostname = groups.length > 0
-    ? hostnameFor(groups, options.hostname)
-    : options.hostname ?? SERVE_DEFAULTS.hostname;
+  const usual = SERVE_DEFAULTS.hostname;
+  const hostname = hostnameFor(groups, options.hostname, usual);
   requireInteger("port", port, 0, 65_535);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);

@@ -275,8 +275,7 @@ export class Server implements UdpServer, Receiver {
     });
     this.addr = socket.addr;
     this.#warnings = new Throttle(
-      (text) =>
-        runtime.warn(`UDP server on ${formatAddress(socket.addr)}: ${text}`),
+      (text) => this.#warn(text),
       () => runtime.now(),
     );
     const close = () => this.#close();
@@ -368,14 +367,15 @@ export class Server implements UdpServer, Receiver {
       this.#stats.dropped.closing++;
       return this.#socket.release(datagram);
     }
-    const data = this.#lends ? datagram.data : datagram.data.slice();
-    const incoming = new Incoming(this, datagram, data);
     if (this.isFull()) {
       this.#stats.dropped.overload++;
-      this.#overloaded(incoming);
-      incoming.settle();
+      const dropped = new Incoming(this, datagram, datagram.data);
+      dropped.settle();
+      this.#overloaded(dropped);
       return this.#socket.release(datagram);
     }
+    const data = this.#lends ? datagram.data : datagram.data.slice();
+    const incoming = new Incoming(this, datagram, data);
     this.#atWork++;
     let reply: Reply | Promise<Reply>;
     try {
@@ -448,20 +448,21 @@ export class Server implements UdpServer, Receiver {
       this.#refused(refusal, incoming);
       return false;
     }
+    if (this.#hasNoRoom()) {
+      pushed.dropped++;
+      return false;
+    }
     const test = this.#testOf(incoming, datagram, true);
     incoming.spend(payload.length);
     // The handler may use its array again; a socket that copies needs no copy.
     const isCopied = test === undefined && this.#socket.copiesReplies;
     const bytes = isCopied ? payload : payload.slice();
-    if (test !== undefined) {
-      this.#loops.keep(test, { incoming, payload: bytes, datagram: undefined });
-      return true;
-    }
-    if (this.#hasNoRoom()) {
-      pushed.dropped++;
-      return false;
-    }
-    this.#pushBeside(incoming, bytes);
+    if (test === undefined) this.#pushBeside(incoming, bytes);
+    else {this.#loops.keep(test, {
+        incoming,
+        payload: bytes,
+        datagram: undefined,
+      });}
     return true;
   }
 
@@ -615,18 +616,16 @@ export class Server implements UdpServer, Receiver {
     datagram: Datagram,
     isOneOfMany: boolean,
   ): Test<Kept> | undefined {
-    if (incoming.isTested) return incoming.test;
-    incoming.isTested = true;
+    if (incoming.test !== undefined) return incoming.test ?? undefined;
+    incoming.test = null;
     if (
       this.#options.guard === undefined || this.#draining ||
       this.#isNoLoop?.(datagram.data)
     ) return undefined;
     const { remoteAddr, receivedAt } = incoming;
-    return incoming.test = this.#loops.test(
-      remoteAddr,
-      receivedAt,
-      isOneOfMany,
-    );
+    const test = this.#loops.test(remoteAddr, receivedAt, isOneOfMany);
+    incoming.test = test ?? null;
+    return test;
   }
 
   #sendKept({ incoming, payload, datagram }: Kept): void {
@@ -744,7 +743,12 @@ export class Server implements UdpServer, Receiver {
   #tellOnce(kind: string, text: string): void {
     if (this.#options.quiet || this.#told.has(kind)) return;
     this.#told.add(kind);
-    this.#warnings.say(kind, `${text}. From now on these are only counted.`);
+    this.#warn(`${text}. From now on these are only counted.`);
+  }
+
+  #warn(text: string): void {
+    const { runtime } = this.#options;
+    runtime.warn(`UDP server on ${formatAddress(this.addr)}: ${text}`);
   }
 
   /** A datagram gets no reply. */
@@ -785,9 +789,8 @@ class Incoming implements DatagramInfo {
   #datagram: Datagram | undefined;
   /** The bytes of its answers so far, with their headers. */
   #spent = 0;
-  /** Whether it is known which test its answers have to wait for, if any. */
-  #isTested = false;
-  #test: Test<Kept> | undefined;
+  /** Which test its answers have to wait for; null for none, once known. */
+  #test: Test<Kept> | null | undefined;
 
   constructor(server: Server, datagram: Datagram, data: Uint8Array) {
     this.#server = server;
@@ -828,19 +831,11 @@ class Incoming implements DatagramInfo {
     this.#spent += bytes + headersOf(this.remoteAddr);
   }
 
-  get isTested(): boolean {
-    return this.#isTested;
-  }
-
-  set isTested(isTested: boolean) {
-    this.#isTested = isTested;
-  }
-
-  get test(): Test<Kept> | undefined {
+  get test(): Test<Kept> | null | undefined {
     return this.#test;
   }
 
-  set test(test: Test<Kept> | undefined) {
+  set test(test: Test<Kept> | null | undefined) {
     this.#test = test;
   }
 

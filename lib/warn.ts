@@ -5,6 +5,8 @@
  * @module
  */
 
+import { printable } from "./encoding.ts";
+
 /**
  * Writes lines on stderr, after all that waits there. Whoever reads slowly, or
  * not at all, holds up nothing: what does not fit is left out, and counted.
@@ -81,12 +83,7 @@ export function describeError(error: unknown): string {
   } catch {
     text = "a value that cannot be shown";
   }
-  return text.replace(
-    // All controls but the line feed, and what changes the direction of text.
-    // deno-lint-ignore no-control-regex
-    /[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return printable(text);
 }
 
 const waiting: string[] = [];

@@ -286,3 +286,16 @@ linuxTest(
     assertEquals((await client.request("c:")).text(), "c:");
   },
 );
+
+Deno.test("the reply to a request that was aborted is late", async () => {
+  const { network, client } = await start();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const asked = client.request("a:", { signal });
+  controller.abort();
+  await assertRejects(() => asked, DOMException);
+  await network.runFor(100);
+  const { late, unmatched } = client.stats();
+  assertEquals([late, unmatched], [1, 0]);
+  await client.close();
+});

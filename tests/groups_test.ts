@@ -59,14 +59,16 @@ Deno.test("membershipsOf() says which interfaces there are", () => {
 });
 
 Deno.test("a server with groups binds an address that hears them", () => {
-  assertEquals(hostnameFor(["239.1.2.3"], undefined), "0.0.0.0");
-  assertEquals(hostnameFor(["239.1.2.3", "ff02::1"], undefined), "::");
-  assertEquals(hostnameFor(["239.1.2.3"], "::"), "::");
+  assertEquals(hostnameFor([], undefined, "::1"), "::1");
+  assertEquals(hostnameFor([], "host", "::1"), "host");
+  assertEquals(hostnameFor(["239.1.2.3"], undefined, "::1"), "0.0.0.0");
+  assertEquals(hostnameFor(["239.1.2.3", "ff02::1"], undefined, "::1"), "::");
+  assertEquals(hostnameFor(["239.1.2.3"], "::", "::1"), "::");
   for (
     const [group, host] of [["239.1.2.3", "127.0.0.1"], ["ff02::1", "0.0.0.0"]]
   ) {
     assertThrows(
-      () => hostnameFor([group!], host),
+      () => hostnameFor([group!], host, "::"),
       TypeError,
       "needs hostname",
     );
@@ -79,6 +81,7 @@ Deno.test("what is no group is refused, before a socket is opened", () => {
   const wrong: Array<[ServeOptions, string]> = [
     [{ groups: ["10.0.0.1"] }, "'10.0.0.1' is no multicast group"],
     [{ groups: ["240.0.0.1"] }, "'240.0.0.1' is no multicast group"],
+    [{ groups: ["ff::1"] }, "'ff::1' is no multicast group"],
     [{ groups: ["fe80::1"] }, "'fe80::1' is no multicast group"],
     [{ groups: ["example.org"] }, "'example.org' is no multicast group"],
     [{ groups: "239.1.2.3" as never }, "'groups' must be an array"],

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { printable } from "../encoding.ts";
 import { errorMessage } from "../errors.ts";
 import type { Summary } from "../statistics.ts";
 
@@ -59,15 +60,8 @@ export function summaryOrNull(summary: Summary | undefined): Summary | null {
  * change the direction of text are escaped.
  */
 export function json(value: unknown): string {
-  return JSON.stringify(value).replace(
-    UNSAFE_REGEXP,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return printable(JSON.stringify(value));
 }
-
-/** DEL and C1, U+2028 and U+2029, and the bidirectional controls. */
-const UNSAFE_REGEXP =
-  /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 /** What became of a datagram, where there is no more to say of it. */
 export interface PlainEvent {

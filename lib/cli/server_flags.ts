@@ -158,9 +158,7 @@ export function planServer(
   let hostname: string;
   try {
     checkGroups(groups, given.interface);
-    hostname = groups.length > 0
-      ? hostnameFor(groups, given.host)
-      : given.host ?? SERVE_DEFAULTS.hostname;
+    hostname = hostnameFor(groups, given.host, SERVE_DEFAULTS.hostname);
   } catch (error) {
     throw new UsageError(`--group: ${errorMessage(error)}`);
   }
