@@ -212,8 +212,8 @@ export function planRequest(
 
 /** Who is called as an {@linkcode Exchange} goes on. */
 export interface ExchangeListener {
-  /** The first reply came in time. */
-  onReply(reply: UdpReply): void;
+  /** A reply came in time; returns whether it waits for another one. */
+  onReply(reply: UdpReply): boolean | void;
   /** No reply came in time. */
   onTimeout(error: TimeoutError): void;
   /** The system failed to send or receive; the exchange is over. */
@@ -297,7 +297,7 @@ export class Exchange implements Receiver {
       this.#replies++;
       if (!this.#isOver) {
         this.#end();
-        this.#listener.onReply(reply);
+        if (this.#listener.onReply(reply)) this.#waitForMore();
       } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
       else if (this.#replies === 1) this.#listener.onLate?.();
     } catch (error) {
@@ -338,6 +338,13 @@ export class Exchange implements Receiver {
       if (isPortClosed(error)) this.onReceiveError(error);
       else this.#fail(error);
     });
+  }
+
+  /** Once a reply has come, the others are not asked for again. */
+  #waitForMore(): void {
+    this.#isOver = false;
+    const { runtime, timeoutMs } = this.#plan;
+    this.#cancelTimer = runtime.after(timeoutMs, () => this.#timeOut());
   }
 
   #timeOut(): void {

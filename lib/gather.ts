@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { formatAddress, isMulticast, type UdpAddress } from "./address.ts";
+import {
+  formatAddress,
+  ipVersion,
+  isMulticast,
+  type UdpAddress,
+  withoutZone,
+} from "./address.ts";
 import { encode } from "./encoding.ts";
 import {
   isPortClosed,
@@ -22,12 +28,21 @@ import {
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
-import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
+import { membershipsOf } from "./groups.ts";
+import {
+  checkDeparture,
+  type Datagram,
+  type DatagramSocket,
+  type Departure,
+  type Receiver,
+} from "./socket.ts";
 import { comesFrom, requireFit, resolveEnds } from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
-  extends RequestOptions<Decoded> {
+  extends
+    RequestOptions<Decoded>,
+    Pick<Departure, "multicastTtl" | "loopback"> {
   /**
    * How long to gather replies, in milliseconds, from 1 to 86,400,000 (a day),
    * from the first send on.
@@ -55,6 +70,13 @@ export interface GatherOptions<Decoded = unknown>
    * @default {false}
    */
   every?: boolean | undefined;
+  /**
+   * By which interface groups and broadcast addresses are asked: one of its IP
+   * addresses, or its name, for which Deno wants `--allow-sys=networkInterfaces`.
+   *
+   * @default {the system's choice}
+   */
+  interface?: string | undefined;
 }
 
 /** The defaults of {@linkcode GatherOptions}. */
@@ -97,10 +119,9 @@ export interface Gathering<Decoded = unknown>
  *
  * From a group or a broadcast address (one that ends in `.255` is taken for one)
  * anyone may answer; of a list only who is on it. A multicast datagram leaves by
- * the interface that has `localHostname`, or by the system's choice, for IPv6 by
- * the zone of the group (`ff02::1%eth0`), and with the system's TTL or hop limit,
- * 1 unless it was changed (RFC 1112): it stays on the link. This machine hears
- * it too.
+ * `interface`, for IPv6 also by the zone of the group (`ff02::1%eth0`). It stays
+ * on the link unless `multicastTtl` is more than 1 (RFC 1112), and this machine's
+ * members hear it too unless `loopback` is false.
  *
  * @param to A group, a broadcast address, or one or many addresses, each as for
  * `request`.
@@ -142,13 +163,27 @@ export function gather<Decoded = unknown>(
     requireInteger("maxReplies", maxReplies, 1, 1_000_000);
   }
   requireType("every", "boolean", every);
+  checkDeparture(options);
+  if (options.interface !== undefined) {
+    requireType("interface", "string", options.interface);
+    if (options.localHostname !== undefined) {
+      throw new TypeError("'interface' and 'localHostname' exclude each other");
+    }
+  }
   const isList = typeof to === "object" && to !== null && Symbol.iterator in to;
   const addresses = isList ? [...to] : [to];
   if (addresses.length === 0) throw new TypeError("There is no address to ask");
   const plans = addresses.map((address) =>
     planRequest(address, payload, { ...options, retries })
   );
-  const run = new Gatherer(plans, { maxReplies, every, signal });
+  const run = new Gatherer(plans, {
+    maxReplies,
+    every,
+    signal,
+    interface: options.interface,
+    multicastTtl: options.multicastTtl,
+    loopback: options.loopback,
+  });
   return {
     summary: () => ({ ...run.counts }),
     stop: () => run.end(),
@@ -160,10 +195,11 @@ export function gather<Decoded = unknown>(
   };
 }
 
-interface Limits {
+interface Limits
+  extends
+    Pick<GatherOptions, "interface" | "multicastTtl" | "loopback" | "signal"> {
   maxReplies: number;
   every: boolean;
-  signal: AbortSignal | undefined;
 }
 
 /** The socket, the replies and the counts. */
@@ -218,10 +254,13 @@ class Gatherer implements Receiver {
       ]);
       if (!this.#queue.ended) {
         const { localPort, maxDatagramBytes } = this.#plan;
+        const { multicastTtl, loopback } = this.#limits;
         this.#socket = runtime.open({
           hostname: localHostname!,
           port: localPort,
           maxDatagramBytes,
+          multicastTtl,
+          loopback,
         });
         finished = this.#socket.start(this)
           .catch((error) => this.end({ error }));
@@ -252,11 +291,38 @@ class Gatherer implements Receiver {
     this.#isOpenToAll = this.#targets.some(({ hostname }) =>
       mayBeMany(hostname)
     );
-    const { localHostname } = all[0]!;
+    const locals = new Set(all.map(({ localHostname }) => localHostname));
+    if (this.#limits.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
-    return all.every((one) => one.localHostname === localHostname)
-      ? localHostname
-      : "::";
+    return locals.size === 1 ? [...locals][0]! : "::";
+  }
+
+  /**
+   * Has IPv4 leave by an interface by binding its address, and IPv6 by the zone
+   * of the group.
+   */
+  #leaveBy(locals: Set<string>): void {
+    const named = this.#limits.interface!;
+    const { runtime } = this.#plan;
+    if (locals.size > 1) {
+      throw new TypeError(
+        "'interface' goes with addresses of IPv4 or of IPv6, not with both",
+      );
+    }
+    const hostnames = this.#targets.map(({ hostname }) => hostname);
+    const found = membershipsOf(hostnames, named, runtime.interfaces);
+    this.#targets = this.#targets.map(({ hostname, port }, i) => {
+      const { address, index } = found[i]!;
+      if (ipVersion(hostname) === 4) {
+        locals.clear();
+        locals.add(address);
+        return { hostname, port };
+      }
+      const isOfLink = isMulticast(hostname) || hostname.startsWith("fe80:");
+      return isOfLink && index !== 0
+        ? { hostname: `${withoutZone(hostname)}%${index}`, port }
+        : { hostname, port };
+    });
   }
 
   #send(): void {

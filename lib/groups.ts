@@ -1,13 +1,18 @@
 /**
- * Multicast groups that a server joins, and by which interface.
+ * Multicast groups: by which interface they are joined, and who is answered
+ * that asks one.
  *
  * @module
  */
 import {
   canonicalHostname,
   ipVersion,
+  isInNetwork,
   isMulticast,
   isWildcard,
+  type Network,
+  parseNetwork,
+  type UdpAddress,
   withoutZone,
   zoneOf,
 } from "./address.ts";
@@ -24,9 +29,9 @@ export interface Membership {
 }
 
 /** What the system says of one address of an interface. */
-type Interface = Pick<
+export type Interface = Pick<
   Deno.NetworkInterfaceInfo,
-  "name" | "family" | "address" | "scopeid"
+  "name" | "family" | "address" | "scopeid" | "cidr"
 >;
 
 /**
@@ -93,7 +98,7 @@ export function hostnameFor(
 export function membershipsOf(
   groups: readonly string[],
   named: string | undefined,
-  interfaces: () => readonly Interface[] = Deno.networkInterfaces,
+  interfaces: () => readonly Interface[],
 ): Membership[] {
   return groups.map((text) => {
     const group = withoutZone(canonicalHostname(text));
@@ -122,3 +127,56 @@ export function membershipsOf(
     return { group, address: found.address, index: found.scopeid ?? 0 };
   });
 }
+
+/**
+ * Whether a datagram may have been sent to a group: an engine that is not told
+ * gives the wildcard that it is bound to.
+ */
+export function mayBeGroup({ hostname }: UdpAddress): boolean {
+  return isMulticast(hostname) || isWildcard(hostname);
+}
+
+/** Which addresses are on one of this machine's links. */
+export class Links {
+  readonly #system: { now(): number; interfaces(): readonly Interface[] };
+  #networks: Network[] = [];
+  #at = -Infinity;
+
+  /**
+   * Asks for the first time, so that it is known at once whether it may.
+   *
+   * @param system A clock, and the machine's interfaces.
+   * @throws {Deno.errors.NotCapable} Without permission to see the interfaces.
+   */
+  constructor(
+    system: { now(): number; interfaces(): readonly Interface[] },
+  ) {
+    this.#system = system;
+    try {
+      this.#look();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      throw new Deno.errors.NotCapable(
+        `Groups are answered on this machine's links only, which ` +
+          `--allow-sys=networkInterfaces lets it know; guard.answerOffLink answers all`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Whether an IP address is on one of the links, as of some seconds ago. */
+  has(hostname: string): boolean {
+    if (this.#system.now() - this.#at > LINKS_MS) this.#look();
+    return this.#networks.some((network) => isInNetwork(network, hostname));
+  }
+
+  #look(): void {
+    this.#at = this.#system.now();
+    this.#networks = this.#system.interfaces().map(({ cidr }) =>
+      parseNetwork(cidr)
+    );
+  }
+}
+
+/** Addresses of a machine change now and then. */
+const LINKS_MS = 5000;

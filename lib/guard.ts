@@ -54,6 +54,15 @@ export interface GuardOptions {
    * @default {["127.0.0.0/8", "::1"]}
    */
   trusted?: readonly string[] | undefined;
+  /**
+   * Whether what came to a multicast group is answered wherever it is from. Else
+   * only addresses on one of this machine's links are answered, as nobody else
+   * should have heard of the group; the deno engine, which is not told what came
+   * to a group, then answers no others at all.
+   *
+   * @default {false}
+   */
+  answerOffLink?: boolean | undefined;
 }
 
 /** The networks of this machine alone. */
@@ -81,6 +90,8 @@ export interface GuardLimits {
  * - `source`: it comes from an address that no host can have, such as
  *   broadcast or multicast.
  * - `ownReply`: it is the server's own fixed reply.
+ * - `offLink`: it came to a multicast group, from an address on none of this
+ *   machine's links.
  * - `loop`: its address and port sent without a pause for as long as it was
  *   answered, and fell silent when it was not: another server may be answering
  *   the answers.
@@ -92,6 +103,7 @@ export type Refusal =
   | "port"
   | "source"
   | "ownReply"
+  | "offLink"
   | "loop";
 
 /** All reasons. */
@@ -102,6 +114,7 @@ export const REFUSALS: readonly Refusal[] = [
   "port",
   "source",
   "ownReply",
+  "offLink",
   "loop",
 ];
 
@@ -113,6 +126,7 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   port: "it comes from a port whose service may answer in turn",
   source: "it comes from an address that no host can have",
   ownReply: "it is this server's own reply",
+  offLink: "it came to a group, from none of this machine's links",
   loop: "it fell silent when it was not answered: it may be another server",
 };
 
@@ -125,7 +139,10 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
  */
 export function checkGuardOptions(options: GuardOptions): void {
   requireOptions("guard", options);
-  const { maxAmplification, rateLimit, trusted } = options;
+  const { maxAmplification, rateLimit, trusted, answerOffLink } = options;
+  if (answerOffLink !== undefined) {
+    requireType("answerOffLink", "boolean", answerOffLink);
+  }
   if (trusted !== undefined) {
     if (!Array.isArray(trusted)) {
       throw new TypeError(

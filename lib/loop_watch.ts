@@ -43,6 +43,7 @@ export class LoopWatch<T> {
   #lastRemote: UdpAddress | undefined;
   #last: Flow<T> | undefined;
   #kept = 0;
+  #keptBytes = 0;
 
   constructor(options: LoopWatchOptions<T>) {
     this.#options = options;
@@ -81,7 +82,7 @@ export class LoopWatch<T> {
       flow.untilTest--;
       if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return;
       if (!isRegular(flow.longGaps)) return;
-      if (this.#kept > MAX_KEPT - flow.mostKept) return;
+      if (this.#keptBytes > MAX_KEPT_BYTES / 2) return;
       return this.#beginTest(flow, now);
     }
     // Where each datagram makes several, a loop grows beyond any number.
@@ -95,13 +96,22 @@ export class LoopWatch<T> {
     return undefined;
   }
 
-  /** Keeps an answer that has to wait, or does with it what the test says. */
-  keep(test: Test<T>, answer: T): void {
-    const isFull = test.answers.length >= MAX_KEPT_LATER;
+  /**
+   * Keeps an answer that has to wait, or does with it what the test says.
+   *
+   * @param test What it has to wait for.
+   * @param answer The answer.
+   * @param payloadBytes How many bytes it has.
+   */
+  keep(test: Test<T>, answer: T, payloadBytes: number): void {
+    const bytes = payloadBytes + OVERHEAD_BYTES;
+    const isFull = this.#keptBytes + bytes > MAX_KEPT_BYTES;
     const verdict = test.verdict ?? (isFull ? "drop" : undefined);
     if (verdict !== undefined) return this.#options[verdict](answer);
     test.answers.push(answer);
+    test.bytes += bytes;
     this.#kept++;
+    this.#keptBytes += bytes;
   }
 
   /** Sends all that is kept, since the server is about to close. */
@@ -140,7 +150,12 @@ export class LoopWatch<T> {
   }
 
   #beginTest(flow: Flow<T>, now: number): Test<T> {
-    const test: Test<T> = { since: now, answers: [], verdict: undefined };
+    const test: Test<T> = {
+      since: now,
+      answers: [],
+      bytes: 0,
+      verdict: undefined,
+    };
     flow.test = test;
     this.#keeping.add(flow);
     const patienceMs = Math.max(2 * flow.longestGapMs, MIN_TEST_MS);
@@ -165,6 +180,7 @@ export class LoopWatch<T> {
     flow.cancel();
     this.#keeping.delete(flow);
     this.#kept -= test.answers.length;
+    this.#keptBytes -= test.bytes;
     test.verdict = verdict;
     for (const answer of test.answers) this.#options[verdict](answer);
   }
@@ -176,6 +192,8 @@ export interface Test<T> {
   since: number;
   /** What is kept. */
   answers: T[];
+  /** How much memory that takes. */
+  bytes: number;
   /** What became of them; undefined while it lasts. */
   verdict: "send" | "drop" | undefined;
 }
@@ -245,8 +263,9 @@ const MAX_PAUSE_MS = 10_000;
 const MIN_TEST_MS = 250;
 const MAX_KEPT_FIRST = 64;
 const MAX_KEPT_LATER = 255;
-/** In all tests together; each answer may hold a buffer of 64 KiB. */
-const MAX_KEPT = 512;
+/** In all tests together, and about what an answer takes beside its payload. */
+const MAX_KEPT_BYTES = 32 << 20;
+const OVERHEAD_BYTES = 512;
 /** How many answers a peer gets after a test that it passed. */
 const MIN_TRUST = 1000;
 const MAX_TRUST = 100_000;

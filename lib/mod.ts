@@ -1,7 +1,9 @@
 /**
  * UDP requests and replies: {@linkcode serve} answers datagrams,
  * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
- * sends a series and gives what became of each, {@linkcode gather} asks many.
+ * sends a series and gives what became of each, {@linkcode gather} asks many,
+ * {@linkcode connect} has many requests in flight on one socket, and
+ * {@linkcode openSocket} is for all else.
  *
  * Beside this there are `@roundtrip/udp/stamp`, which measures paths, `/address`
  * and `/encoding`, for text, and `/testing`, a network in memory.
@@ -45,7 +47,14 @@ export {
   type GatherSummary,
 } from "./gather.ts";
 export type { GuardOptions, Refusal } from "./guard.ts";
-export { request } from "./request.ts";
+export {
+  openSocket,
+  type ReceivedDatagram,
+  type SocketOptions,
+  type SocketStats,
+  type UdpSocket,
+} from "./open_socket.ts";
+export { type RepliesOptions, request } from "./request.ts";
 export {
   requestMany,
   type RequestManyOptions,

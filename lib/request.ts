@@ -3,15 +3,28 @@
  *
  * @module
  */
-import type { UdpAddress } from "./address.ts";
+import { formatAddress, type UdpAddress } from "./address.ts";
+import { requireInteger, requireType, TimeoutError } from "./errors.ts";
 import {
   Exchange,
   type Payload,
   planRequest,
   type RequestOptions,
+  type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
 import { resolveEnds } from "./target.ts";
+
+/** The option of a {@linkcode request} whose answer has several datagrams. */
+export interface RepliesOptions<Decoded = unknown> {
+  /**
+   * How many datagrams the answer has, 1 to 65,536, or a function that is given
+   * each reply as it comes and returns whether it is the last one. Once the
+   * first has come nothing is sent again, and each of the others may take
+   * `timeoutMs`.
+   */
+  replies: number | ((reply: UdpReply<Decoded>) => boolean);
+}
 
 /**
  * Sends a datagram and gives the reply.
@@ -48,12 +61,52 @@ import { resolveEnds } from "./target.ts";
  * assert(reply.attempts > 1 || reply.rttMs! > 0);
  * ```
  */
+export function request<Decoded = unknown>(
+  address: UdpAddress | string,
+  payload: Payload,
+  options?: RequestOptions<Decoded>,
+): Promise<UdpReply<Decoded>>;
+/**
+ * Sends a datagram and gives all datagrams of the answer, in the order in which
+ * they came; `match` and `replies` may sort and count them.
+ *
+ * @param address Whom to ask.
+ * @param payload What to send.
+ * @param options What makes the answer whole, beside all else.
+ * @returns The replies.
+ * @throws {TimeoutError} If not all come.
+ *
+ * @example
+ * ```ts
+ * import { request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve((_, { reply }) => {
+ *   reply("one");
+ *   reply("two");
+ *   return "END";
+ * });
+ * const replies = await request(server.addr, "all", {
+ *   replies: (reply) => reply.text() === "END",
+ * });
+ * assertEquals(replies.length, 3);
+ * ```
+ */
+export function request<Decoded = unknown>(
+  address: UdpAddress | string,
+  payload: Payload,
+  options: RequestOptions<Decoded> & RepliesOptions<Decoded>,
+): Promise<UdpReply<Decoded>[]>;
 export async function request<Decoded = unknown>(
   address: UdpAddress | string,
   payload: Payload,
-  options: RequestOptions<Decoded> = {},
-): Promise<UdpReply<Decoded>> {
+  options: RequestOptions<Decoded> & Partial<RepliesOptions<Decoded>> = {},
+): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]> {
   const plan = planRequest(address, payload, options);
+  const { replies: wanted } = options;
+  if (typeof wanted === "number") {
+    requireInteger("replies", wanted, 1, MAX_REPLIES);
+  } else if (wanted !== undefined) requireType("replies", "function", wanted);
   const { signal } = options;
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
@@ -67,16 +120,62 @@ export async function request<Decoded = unknown>(
       resolveEnds(plan.ends, plan.runtime),
       aborted,
     ]);
-    const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const replies: UdpReply<Decoded>[] = [];
     exchange = new Exchange(plan, ends, {
-      onReply: resolve,
-      onTimeout: reject,
+      onReply: (reply) => {
+        replies.push(reply as UdpReply<Decoded>);
+        try {
+          if (isWhole(replies, wanted)) resolve();
+          else return true;
+        } catch (error) {
+          reject(error);
+        }
+      },
+      onTimeout: (error) =>
+        reject(
+          replies.length === 0
+            ? error
+            : incomplete(error, replies.length, plan),
+        ),
       onError: reject,
     });
     exchange.start();
-    return await Promise.race([promise, aborted]) as UdpReply<Decoded>;
+    await Promise.race([promise, aborted]);
+    return wanted === undefined ? replies[0]! : replies;
   } finally {
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();
   }
 }
+
+/** Whether the last reply makes an answer whole. */
+function isWhole<Decoded>(
+  replies: UdpReply<Decoded>[],
+  wanted: RepliesOptions<Decoded>["replies"] = 1,
+): boolean {
+  const { length } = replies;
+  if (typeof wanted === "number") return length >= wanted;
+  if (wanted(replies[length - 1]!)) return true;
+  if (length < MAX_REPLIES) return false;
+  throw new Error(
+    `${length} replies came, and 'replies()' took none as the last`,
+  );
+}
+
+/** What a time-out says when a part of the answer has come. */
+function incomplete(
+  { attempts, foreign, cause }: TimeoutError,
+  count: number,
+  { ends, timeoutMs }: RequestPlan,
+): TimeoutError {
+  const came = count === 1 ? "1 reply came" : `${count} replies came`;
+  return new TimeoutError(
+    `Only ${came} from ${
+      formatAddress(ends.target)
+    }, and no other within ${timeoutMs} ms`,
+    { attempts, foreign, cause },
+  );
+}
+
+const MAX_REPLIES = 65_536;

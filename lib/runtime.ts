@@ -5,6 +5,7 @@
  * @module
  */
 import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
+import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
 import { libcMissing } from "./linux/libc.ts";
@@ -33,6 +34,8 @@ export interface Runtime {
   resolve(hostname: string): Promise<string[]>;
   /** Whether an IP address is one of this machine's. */
   ownsAddress(hostname: string): boolean;
+  /** All addresses of this machine's interfaces. */
+  interfaces(): readonly Interface[];
   /** A monotonic clock, in milliseconds. */
   now(): number;
   /** The Unix time, in milliseconds, at which `now()` was 0; read once. */
@@ -53,6 +56,7 @@ export const denoRuntime: Runtime = {
   open: openDenoSocket,
   resolve: lookup,
   ownsAddress,
+  interfaces: () => Deno.networkInterfaces(),
   now: () => performance.now(),
   timeOrigin: performance.timeOrigin,
   after,

@@ -12,7 +12,7 @@ import {
   requireType,
 } from "./errors.ts";
 import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
-import { checkGroups, hostnameFor, membershipsOf } from "./groups.ts";
+import { checkGroups, hostnameFor, Links, membershipsOf } from "./groups.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import { type Handler, type Hooks, Server, type UdpServer } from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
@@ -123,6 +123,30 @@ export interface ServeOptions extends Hooks {
    */
   interface?: string | undefined;
   /**
+   * Waits for a random time up to so many milliseconds, 0 to 86,400,000 (a day),
+   * before it answers what came to a group, so that not all members answer at
+   * once (as the MX of SSDP has it). The deno engine, which is not told what
+   * came to a group, then does so for all datagrams. At `shutdown()` all that
+   * waits is sent.
+   *
+   * @default {0}
+   */
+  groupDelayMs?: number | undefined;
+  /**
+   * Whether to share the port with others that do (SO_REUSEADDR); with `groups`,
+   * as each then hears what comes to a group, but only one of them all else.
+   *
+   * @default {false}
+   */
+  reuseAddress?: boolean | undefined;
+  /**
+   * Whether `info.ttl` and `info.trafficClass` are told, on the linux engine;
+   * it costs about a tenth of the rate.
+   *
+   * @default {false}
+   */
+  packetInfo?: boolean | undefined;
+  /**
    * Sockets and time; for tests.
    *
    * @default {runtimeFor(engine)}
@@ -140,6 +164,9 @@ export const SERVE_DEFAULTS = {
   lend: false,
   quiet: false,
   reusePort: false,
+  reuseAddress: false,
+  groupDelayMs: 0,
+  packetInfo: false,
 } as const;
 
 /**
@@ -158,7 +185,8 @@ export const SERVE_DEFAULTS = {
  * or there is no such `interface`.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
- * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address, or
+ * with `groups` to see the machine's interfaces.
  * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API.
  *
  * @example
@@ -195,6 +223,9 @@ export function serve(
     maxInFlight = SERVE_DEFAULTS.maxInFlight,
     handlerTimeoutMs = SERVE_DEFAULTS.handlerTimeoutMs,
     reusePort = SERVE_DEFAULTS.reusePort,
+    reuseAddress = SERVE_DEFAULTS.reuseAddress,
+    groupDelayMs = SERVE_DEFAULTS.groupDelayMs,
+    packetInfo = SERVE_DEFAULTS.packetInfo,
     receiveBufferBytes,
     guard = {},
     maxReplies = Infinity,
@@ -218,6 +249,13 @@ export function serve(
   requireInteger("maxInFlight", maxInFlight, 1, 65_536);
   requireMs("handlerTimeoutMs", handlerTimeoutMs, 1);
   requireType("reusePort", "boolean", reusePort);
+  requireType("packetInfo", "boolean", packetInfo);
+  requireType("reuseAddress", "boolean", reuseAddress);
+  requireMs("groupDelayMs", groupDelayMs, 0);
+  if (groups.length === 0 && (reuseAddress || groupDelayMs > 0)) {
+    const name = reuseAddress ? "reuseAddress" : "groupDelayMs";
+    throw new TypeError(`'${name}' needs 'groups', which it is for`);
+  }
   if (receiveBufferBytes !== undefined) {
     requireInteger("receiveBufferBytes", receiveBufferBytes, 4096, 2 ** 30);
   }
@@ -236,7 +274,14 @@ export function serve(
   requireType("quiet", "boolean", quiet);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
-  const memberships = membershipsOf(groups, options.interface);
+  const memberships = membershipsOf(
+    groups,
+    options.interface,
+    runtime.interfaces,
+  );
+  const links = groups.length > 0 && guard !== false && !guard.answerOffLink
+    ? new Links(runtime)
+    : undefined;
   const open = (hostname: string) =>
     runtime.open({
       hostname,
@@ -244,7 +289,9 @@ export function serve(
       maxDatagramBytes,
       isServer: true,
       reusePort,
+      reuseAddress,
       receiveBufferBytes,
+      packetInfo,
       memberships,
     });
   const socket = isLocalhost(hostname)
@@ -266,6 +313,8 @@ export function serve(
     maxInFlight,
     maxReplies,
     handlerTimeoutMs,
+    groupDelayMs,
+    links,
     runtime,
     signal,
     guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),

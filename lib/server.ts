@@ -4,15 +4,8 @@
  *
  * @module
  */
-import {
-  canonicalHostname,
-  formatAddress,
-  ipVersion,
-  parseAddress,
-  type UdpAddress,
-} from "./address.ts";
+import { formatAddress, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
-import { errorMessage, requireInteger, requireType } from "./errors.ts";
 import {
   type Guard,
   headersOf,
@@ -20,7 +13,9 @@ import {
   REFUSAL_WORDS,
   REFUSALS,
 } from "./guard.ts";
+import { type Links, mayBeGroup } from "./groups.ts";
 import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
+import { destinationOf, Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
 import { describeError, Throttle } from "./warn.ts";
@@ -39,6 +34,16 @@ export interface DatagramInfo {
    * `performance.now()`.
    */
   readonly receivedAt: number;
+  /**
+   * The TTL or hop limit that it came with, on the linux engine: what its sender
+   * gave it, mostly 64, less 1 for each router.
+   */
+  readonly ttl?: number | undefined;
+  /**
+   * The traffic class that it came with, on the linux engine: the DSCP in the
+   * upper six bits, ECN in the lower two.
+   */
+  readonly trafficClass?: number | undefined;
   /**
    * How many bytes the answer may have by `guard.maxAmplification`, all answers
    * to this datagram together: Infinity where there is no limit, 0 where none
@@ -227,7 +232,10 @@ export interface ServerOptions extends Hooks {
   maxInFlight: number;
   maxReplies: number;
   handlerTimeoutMs: number;
+  groupDelayMs: number;
   guard: Guard | undefined;
+  /** Who is answered that asks a group; all if undefined. */
+  links: Links | undefined;
   runtime: Runtime;
   signal: AbortSignal | undefined;
 }
@@ -247,6 +255,8 @@ export class Server implements UdpServer, Receiver {
   readonly #told = new Set<string>();
   /** Datagrams with an asynchronous handler, and until when it may take. */
   readonly #waiting = new Map<Incoming, number>();
+  /** Answers that wait for a random time, and what ends the wait. */
+  readonly #spreading = new Map<() => void, () => void>();
   #cancelCheck: (() => void) | undefined;
   /** Datagrams whose handler has not settled, or whose answer is kept. */
   #atWork = 0;
@@ -254,8 +264,8 @@ export class Server implements UdpServer, Receiver {
   #kept = 0;
   /** Replies that the system has neither taken nor refused yet. */
   #unsent = 0;
-  /** The same of all else that is sent. */
-  #pushing = 0;
+  /** All else that is sent. */
+  readonly #outbox: Outbox;
   #draining = false;
   #closed = false;
   /** What the system had dropped when the server closed. */
@@ -264,6 +274,7 @@ export class Server implements UdpServer, Receiver {
   constructor(socket: DatagramSocket, options: ServerOptions) {
     const { runtime, handler } = options;
     this.#socket = socket;
+    this.#outbox = new Outbox(socket, () => this.#closeIfDrained());
     this.#options = options;
     this.#isNoLoop = noLoops.get(handler);
     this.#lends = options.lend || borrowers.has(handler);
@@ -282,8 +293,10 @@ export class Server implements UdpServer, Receiver {
     options.signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#closed = true;
+      this.#outbox.close();
       this.#cancelCheck?.();
       this.#loops.release();
+      this.#endSpreading();
       options.signal?.removeEventListener("abort", close);
     });
     // By `onListen`, before there was anyone to hear of it.
@@ -294,8 +307,11 @@ export class Server implements UdpServer, Receiver {
     payload: Uint8Array | string,
     to: UdpAddress | string,
   ): Promise<void> {
-    const error = await this.#push(payloadOf(payload), destinationOf(to));
-    if (error !== undefined) throw error.error;
+    const failure = await this.#outbox.send(
+      payloadOf(payload),
+      destinationOf(to),
+    );
+    if (failure !== undefined) throw failure.error;
   }
 
   async sendMany(
@@ -303,34 +319,20 @@ export class Server implements UdpServer, Receiver {
     addresses: Iterable<UdpAddress | string>,
   ): Promise<number> {
     const bytes = payloadOf(payload);
-    const all = Array.from(addresses, destinationOf);
-    let sent = 0;
-    for (let at = 0; at < all.length; at += SEND_MANY) {
-      const chunk = all.slice(at, at + SEND_MANY);
-      const failures = await Promise.all(
-        chunk.map((to) => this.#push(bytes, to)),
-      );
-      failures.forEach((failure, i) => {
-        if (failure === undefined) sent++;
-        else if (!this.#closed) {
-          const error = oneLine(
-            new Error(
-              `Cannot send to ${formatAddress(chunk[i]!)}: ${
-                errorMessage(failure.error)
-              }`,
-              { cause: failure.error },
-            ),
-          );
-          this.#report("send", error);
-        }
-      });
-    }
-    return sent;
+    const all = Array.from(
+      addresses,
+      (to) => ({ payload: bytes, to: destinationOf(to) }),
+    );
+    return await this.#outbox.sendMany(
+      all,
+      (error) => this.#report("send", oneLine(error)),
+    );
   }
 
   shutdown(): Promise<void> {
     this.#draining = true;
     this.#loops.release();
+    this.#endSpreading();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
     this.#closeIfDrained();
@@ -343,6 +345,8 @@ export class Server implements UdpServer, Receiver {
 
   stats(): ServerStats {
     const stats = structuredClone(this.#stats);
+    const { sent, dropped, failed } = this.#outbox;
+    stats.pushed = { ...stats.pushed, sent, dropped, failed };
     stats.kernelDrops = this.#closed
       ? this.#lastDrops
       : this.#socket.kernelDrops();
@@ -428,11 +432,13 @@ export class Server implements UdpServer, Receiver {
   }
 
   /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
-  maxReplyBytes(remote: UdpAddress, bytes: number, spent: number): number {
+  maxReplyBytes(info: Peers, bytes: number, spent: number): number {
     const { guard } = this.#options;
     if (guard === undefined) return Infinity;
-    if (guard.admit(remote) !== undefined) return 0;
-    return Math.max(0, guard.maxReplyBytes(remote, bytes, spent));
+    const { remoteAddr } = info;
+    const refusal = guard.admit(remoteAddr) ?? this.#judgeLink(info);
+    if (refusal !== undefined) return 0;
+    return Math.max(0, guard.maxReplyBytes(remoteAddr, bytes, spent));
   }
 
   /** Sends an answer beside the one that is returned. */
@@ -441,74 +447,37 @@ export class Server implements UdpServer, Receiver {
     datagram: Datagram,
     payload: Uint8Array,
   ): boolean {
-    const { pushed } = this.#stats;
     const refusal = this.#judge(incoming, payload);
     if (refusal !== undefined) {
-      pushed.refused++;
+      this.#stats.pushed.refused++;
       this.#refused(refusal, incoming);
       return false;
     }
-    if (this.#hasNoRoom()) {
-      pushed.dropped++;
+    if (this.#outbox.isFull || this.#spreading.size >= MAX_SPREADING) {
+      this.#outbox.dropped++;
       return false;
     }
     const test = this.#testOf(incoming, datagram, true);
     incoming.spend(payload.length);
     // The handler may use its array again; a socket that copies needs no copy.
-    const isCopied = test === undefined && this.#socket.copiesReplies;
+    const isSpread = this.#isSpread(incoming);
+    const isCopied = test === undefined && !isSpread &&
+      this.#socket.copiesReplies;
     const bytes = isCopied ? payload : payload.slice();
-    if (test === undefined) this.#pushBeside(incoming, bytes);
-    else {this.#loops.keep(test, {
-        incoming,
-        payload: bytes,
-        datagram: undefined,
-      });}
+    if (test !== undefined) {
+      const kept = { incoming, payload: bytes, isReturned: false };
+      this.#loops.keep(test, kept, bytes.length);
+    } else if (isSpread) this.#spread(() => this.#pushBeside(incoming, bytes));
+    else this.#pushBeside(incoming, bytes);
     return true;
   }
 
   async #pushBeside(incoming: Incoming, payload: Uint8Array): Promise<void> {
     const { remoteAddr, localAddr } = incoming;
-    const failure = await this.#push(payload, remoteAddr, localAddr);
+    const failure = await this.#outbox.send(payload, remoteAddr, localAddr);
     if (failure !== undefined && !this.#closed) {
       this.#report("send", failure.error, incoming);
     }
-  }
-
-  /** Sends what is no returned reply; gives what went wrong. */
-  async #push(
-    payload: Uint8Array,
-    to: UdpAddress,
-    from?: UdpAddress,
-  ): Promise<{ error: unknown } | undefined> {
-    const { pushed } = this.#stats;
-    if (this.#hasNoRoom()) {
-      pushed.dropped++;
-      return {
-        error: new Error(
-          `Cannot send to ${formatAddress(to)}: ${
-            this.#closed
-              ? "the server has closed"
-              : `${MAX_PUSHING} datagrams are on their way, wait for some of them`
-          }`,
-        ),
-      };
-    }
-    this.#pushing++;
-    try {
-      await this.#socket.send(payload, to, from);
-      pushed.sent++;
-    } catch (error) {
-      if (this.#closed) pushed.dropped++;
-      else pushed.failed++;
-      return { error };
-    } finally {
-      this.#pushing--;
-      this.#closeIfDrained();
-    }
-  }
-
-  #hasNoRoom(): boolean {
-    return this.#closed || this.#pushing >= MAX_PUSHING;
   }
 
   async #whenSettled(
@@ -595,19 +564,57 @@ export class Server implements UdpServer, Receiver {
       return this.#withhold(incoming, datagram, refusal);
     }
     const test = this.#testOf(incoming, datagram, false);
-    if (test === undefined) return this.#send(datagram, payload);
-    // A copy, since a handler may use its array again by then.
-    const kept = { incoming, payload: payload.slice(), datagram };
+    if (test === undefined && !this.#isSpread(incoming)) {
+      return this.#send(datagram, payload);
+    }
+    // A copy, since a handler may use its array again by then, and others may
+    // be received into the datagram's.
+    const kept = { incoming, payload: payload.slice(), isReturned: true };
+    this.#socket.release(datagram);
     this.#kept++;
-    this.#loops.keep(test, kept);
+    if (test !== undefined) this.#loops.keep(test, kept, payload.length);
+    else this.#spread(() => this.#sendKept(kept));
+  }
+
+  /** Whether an answer is to wait, so that not all of a group answer at once. */
+  #isSpread({ localAddr }: Incoming): boolean {
+    return this.#options.groupDelayMs > 0 && !this.#draining &&
+      mayBeGroup(localAddr);
+  }
+
+  #spread(send: () => void): void {
+    const { runtime, groupDelayMs } = this.#options;
+    const delayMs = Math.random() * groupDelayMs;
+    const cancel = runtime.after(delayMs, () => {
+      this.#spreading.delete(send);
+      send();
+    });
+    this.#spreading.set(send, cancel);
+  }
+
+  /** Waits no longer, since the server is about to close. */
+  #endSpreading(): void {
+    for (const [send, cancel] of this.#spreading) {
+      cancel();
+      send();
+    }
+    this.#spreading.clear();
   }
 
   /** Whether an answer may go out at all. */
   #judge(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
     const { guard } = this.#options;
     const { remoteAddr, data, spent } = incoming;
-    return guard?.admit(remoteAddr) ??
+    return guard?.admit(remoteAddr) ?? this.#judgeLink(incoming) ??
       guard?.permit(remoteAddr, data, payload, spent);
+  }
+
+  #judgeLink({ remoteAddr, localAddr }: Peers): Refusal | undefined {
+    const { links } = this.#options;
+    return links === undefined || !mayBeGroup(localAddr) ||
+        links.has(remoteAddr.hostname)
+      ? undefined
+      : "offLink";
   }
 
   /** Whether it has to wait until it is known that the peer is in no loop. */
@@ -628,22 +635,33 @@ export class Server implements UdpServer, Receiver {
     return test;
   }
 
-  #sendKept({ incoming, payload, datagram }: Kept): void {
-    if (datagram === undefined) this.#pushBeside(incoming, payload);
-    else {
-      this.#kept--;
-      this.#send(datagram, payload);
+  #sendKept({ incoming, payload, isReturned }: Kept): void {
+    if (!isReturned) {
+      this.#pushBeside(incoming, payload);
+      return;
     }
+    this.#kept--;
+    if (this.#closed) {
+      this.#stats.dropped.closing++;
+      return this.#done();
+    }
+    this.#atWork--;
+    this.#unsent++;
+    const { remoteAddr, localAddr } = incoming;
+    this.#socket.send(payload, remoteAddr, localAddr).then(
+      () => this.onReplied(1),
+      (error) => this.onReplyError(error, remoteAddr, 1),
+    );
   }
 
-  #dropKept({ incoming, datagram }: Kept): void {
-    if (datagram === undefined) {
-      this.#stats.pushed.refused++;
-      this.#refused("loop", incoming);
-    } else {
+  #dropKept({ incoming, isReturned }: Kept): void {
+    if (!isReturned) this.#stats.pushed.refused++;
+    else {
       this.#kept--;
-      this.#withhold(incoming, datagram, "loop");
+      this.#stats.refused.loop++;
     }
+    this.#refused("loop", incoming);
+    if (isReturned) this.#done();
   }
 
   #send(datagram: Datagram, payload: Uint8Array): void {
@@ -759,7 +777,8 @@ export class Server implements UdpServer, Receiver {
 
   #closeIfDrained(): void {
     if (
-      this.#draining && this.#atWork + this.#unsent + this.#pushing === 0
+      this.#draining &&
+      this.#atWork + this.#unsent + this.#outbox.pending === 0
     ) this.#close();
   }
 
@@ -767,6 +786,7 @@ export class Server implements UdpServer, Receiver {
     if (this.#closed) return;
     this.#lastDrops = this.#socket.kernelDrops();
     this.#closed = true;
+    this.#outbox.close();
     this.#socket.close();
     // What their handlers still make of them is not sent.
     for (const incoming of this.#waiting.keys()) {
@@ -782,6 +802,8 @@ class Incoming implements DatagramInfo {
   readonly remoteAddr: UdpAddress;
   readonly localAddr: UdpAddress;
   readonly receivedAt: number;
+  readonly ttl: number | undefined;
+  readonly trafficClass: number | undefined;
   readonly #server: Server;
   readonly #data: Uint8Array;
   readonly #bytes: number;
@@ -800,12 +822,14 @@ class Incoming implements DatagramInfo {
     this.remoteAddr = datagram.remoteAddr;
     this.localAddr = datagram.localAddr;
     this.receivedAt = datagram.receivedAt;
+    this.ttl = datagram.ttl;
+    this.trafficClass = datagram.trafficClass;
   }
 
   get maxReplyBytes(): number {
     return this.isSettled
       ? 0
-      : this.#server.maxReplyBytes(this.remoteAddr, this.#bytes, this.#spent);
+      : this.#server.maxReplyBytes(this, this.#bytes, this.#spent);
   }
 
   /** A function of its own, so that it can be taken out of the object. */
@@ -851,11 +875,11 @@ class Incoming implements DatagramInfo {
   }
 }
 
-/** An answer that is kept; with its datagram if the handler returned it. */
+/** An answer that is kept; one that its handler returned, or one beside it. */
 interface Kept {
   incoming: Incoming;
   payload: Uint8Array;
-  datagram: Datagram | undefined;
+  isReturned: boolean;
 }
 
 /** What a server has counted that has just begun. */
@@ -883,29 +907,6 @@ function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
   }
 }
 
-/** Checks a payload, and encodes it if it is text. */
-function payloadOf(payload: Uint8Array | string): Uint8Array {
-  if (typeof payload === "string" || payload instanceof Uint8Array) {
-    return encode(payload);
-  }
-  throw new TypeError(
-    `Cannot send as the payload must be a Uint8Array or a string: it is ${typeof payload}`,
-  );
-}
-
-/** Checks an address that is sent to without looking up a name. */
-function destinationOf(to: UdpAddress | string): UdpAddress {
-  const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
-  requireType("hostname", "string", hostname);
-  if (ipVersion(hostname) === undefined) {
-    throw new TypeError(
-      `Cannot send to '${hostname}': it is no IP address, and names are not resolved here`,
-    );
-  }
-  requireInteger("port", port, 1, 65_535);
-  return { hostname: canonicalHostname(hostname), port };
-}
-
 /** An error of this library's, whose stack says nothing to a handler's author. */
 function oneLine<E extends Error>(error: E): E {
   error.stack = `${error.name}: ${error.message}`;
@@ -921,6 +922,7 @@ function nameOf(error: unknown): string {
 }
 
 type Peer = Pick<DatagramInfo, "remoteAddr">;
+type Peers = Pick<DatagramInfo, "remoteAddr" | "localAddr">;
 
 type Failing = "handler" | "send" | "receive" | "notice" | "callback";
 
@@ -937,9 +939,8 @@ const REMEDIES: Partial<Record<Refusal, string>> = {
     "; info.maxReplyBytes says how large it may be, guard.trusted or " +
     "guard.maxAmplification allow more",
   rate: "; guard.trusted or guard.rateLimit allow more",
+  offLink: "; guard.answerOffLink allows it",
 };
 
-/** How many datagrams may be on their way that are no returned replies. */
-const MAX_PUSHING = 4096;
-/** How many of `sendMany` are on their way at once. */
-const SEND_MANY = 64;
+/** How many answers beside the returned ones may wait for a random time. */
+const MAX_SPREADING = 1024;

@@ -6,6 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "./address.ts";
+import { requireInteger, requireType } from "./errors.ts";
 import type { Membership } from "./groups.ts";
 
 /** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
@@ -31,6 +32,10 @@ export interface Datagram {
   readonly localAddr: UdpAddress;
   /** When it was received, in milliseconds, by the clock of the runtime. */
   readonly receivedAt: number;
+  /** The TTL or hop limit that it came with, where the engine is told. */
+  readonly ttl?: number | undefined;
+  /** The traffic class that it came with, where the engine is told. */
+  readonly trafficClass?: number | undefined;
 }
 
 /** What a socket calls when something happens to it. */
@@ -83,8 +88,8 @@ export interface DatagramSocket {
    *
    * @param payload What to send.
    * @param to Where to.
-   * @param from Which of the machine's addresses it leaves from, where the
-   * engine can choose.
+   * @param from For an answer: where the datagram that it answers was sent to,
+   * which is where it leaves from, if the engine can choose.
    * @returns Rejects with the system's error.
    */
   send(
@@ -119,8 +124,70 @@ export interface DatagramSocket {
   unref(): void;
 }
 
+/** How datagrams leave a socket. What an engine cannot do it refuses. */
+export interface Departure {
+  /**
+   * The TTL or hop limit of datagrams to one host, 1 to 255; on the linux
+   * engine.
+   *
+   * @default {the system's, mostly 64}
+   */
+  ttl?: number | undefined;
+  /**
+   * The traffic class, 0 to 255: the DSCP in the upper six bits (RFC 2474), ECN
+   * in the lower two; on the linux engine.
+   *
+   * @default {0}
+   */
+  trafficClass?: number | undefined;
+  /**
+   * Whether routers must not cut datagrams: what is larger than the path takes
+   * then fails or is lost. On the linux engine.
+   *
+   * @default {the system's choice}
+   */
+  dontFragment?: boolean | undefined;
+  /**
+   * The TTL or hop limit of datagrams to a multicast group, 0 to 255: 0 stays
+   * on this machine, 1 on the link (RFC 1112). The deno engine sets it for IPv4
+   * only.
+   *
+   * @default {1}
+   */
+  multicastTtl?: number | undefined;
+  /**
+   * Whether this machine's own members of a group hear what is sent to it.
+   *
+   * @default {true}
+   */
+  loopback?: boolean | undefined;
+}
+
+/**
+ * Checks how datagrams are to leave.
+ *
+ * @throws {TypeError} If an option is of a wrong type.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function checkDeparture(options: Departure): void {
+  for (
+    const [name, min] of [
+      ["ttl", 1],
+      ["trafficClass", 0],
+      ["multicastTtl", 0],
+    ] as const
+  ) {
+    const value = options[name];
+    if (value !== undefined) requireInteger(name, value, min, 255);
+  }
+  for (const name of ["dontFragment", "loopback"] as const) {
+    const value = options[name];
+    if (value !== undefined) requireType(name, "boolean", value);
+  }
+}
+
 /** How a socket is to be opened. */
-export interface OpenOptions {
+export interface OpenOptions extends Departure {
   /** The local IP address or host name to bind. */
   hostname: string;
   /** The local port; 0 takes any that is free. */
@@ -133,8 +200,15 @@ export interface OpenOptions {
   isServer?: boolean | undefined;
   /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
   reusePort?: boolean | undefined;
+  /**
+   * Whether others that do the same may have the port too: each hears what comes
+   * to a group, one of them all else (SO_REUSEADDR).
+   */
+  reuseAddress?: boolean | undefined;
   /** How many bytes of datagrams the system keeps until they are received. */
   receiveBufferBytes?: number | undefined;
+  /** Whether datagrams are to tell their TTL and traffic class, if they can. */
+  packetInfo?: boolean | undefined;
   /** The multicast groups to join. */
   memberships?: readonly Membership[] | undefined;
 }

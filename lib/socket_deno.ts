@@ -24,29 +24,47 @@ import type {
  * Binds a socket.
  *
  * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API,
- * a port is to be shared, or the receive buffer is to be set.
+ * or an option is given that Deno has no way to set.
  * @throws {Deno.errors.NotCapable} Without permission to use the address.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
  */
 export function openDenoSocket(options: OpenOptions): DatagramSocket {
-  if (options.reusePort) {
-    throw new Deno.errors.NotSupported(
-      "Cannot share a port on the deno engine: 'reusePort' needs engine 'linux'",
-    );
-  }
-  if (options.receiveBufferBytes !== undefined) {
-    throw new Deno.errors.NotSupported(
-      "Cannot set the receive buffer on the deno engine: 'receiveBufferBytes' needs engine 'linux'",
-    );
+  for (const [name, what] of NEEDS_LINUX) {
+    if (options[name] !== undefined && options[name] !== false) {
+      throw new Deno.errors.NotSupported(
+        `Cannot set ${what} on the deno engine: '${name}' needs engine 'linux'`,
+      );
+    }
   }
   const conn = bindConn(options);
-  const { maxDatagramBytes, memberships = [] } = options;
-  return new DenoSocket(conn, maxDatagramBytes, false, join(conn, memberships));
+  try {
+    return new DenoSocket(
+      conn,
+      options.maxDatagramBytes,
+      prepare(conn, options),
+    );
+  } catch (error) {
+    conn.close();
+    throw error;
+  }
 }
 
+/** What Deno has no way to set. */
+const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
+  ["reusePort", "a shared port"],
+  ["receiveBufferBytes", "the receive buffer"],
+  ["ttl", "the TTL"],
+  ["trafficClass", "the traffic class"],
+  ["dontFragment", "don't-fragment"],
+];
+
 /** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */
-export function bindConn({ hostname, port }: UdpAddress): Conn {
+export function bindConn(
+  { hostname, port, loopback = true, reuseAddress = false }:
+    & UdpAddress
+    & Pick<OpenOptions, "loopback" | "reuseAddress">,
+): Conn {
   if (Deno.listenDatagram === undefined) {
     throw new Deno.errors.NotSupported(
       "Cannot open a UDP socket as Deno.listenDatagram is missing: " +
@@ -54,26 +72,61 @@ export function bindConn({ hostname, port }: UdpAddress): Conn {
     );
   }
   try {
-    return Deno.listenDatagram({ transport: "udp", hostname, port }) as Conn;
+    return Deno.listenDatagram({
+      transport: "udp",
+      hostname,
+      port,
+      loopback,
+      reuseAddress,
+    }) as Conn;
   } catch (error) {
     throw bindError(error, { hostname, port });
   }
 }
 
-/** Joins groups, at once; rejects if one cannot be joined. */
+/**
+ * What Deno does in the background only: joins groups, and sets the TTL.
+ *
+ * @returns Rejects if a group cannot be joined; undefined if there is nothing to
+ * do.
+ */
+function prepare(
+  conn: Conn,
+  { memberships = [], multicastTtl }: OpenOptions,
+): Promise<unknown> | undefined {
+  const steps = memberships.map((membership) => join(conn, membership));
+  if (multicastTtl !== undefined) {
+    if (ipVersion((conn.addr as Deno.NetAddr).hostname) === 6) {
+      throw new Deno.errors.NotSupported(
+        "Cannot set the hop limit of IPv6 groups on the deno engine: 'multicastTtl' needs engine 'linux'",
+      );
+    }
+    steps.push(setMulticastTtl(conn, multicastTtl));
+  }
+  return steps.length === 0 ? undefined : Promise.all(steps);
+}
+
 async function join(
   conn: Conn,
-  memberships: readonly Membership[],
+  { group, address, index }: Membership,
 ): Promise<void> {
-  await Promise.all(memberships.map(async ({ group, address, index }) => {
-    try {
-      await (ipVersion(group) === 6
-        ? conn.joinMulticastV6(group, index)
-        : conn.joinMulticastV4(group, address));
-    } catch (error) {
-      throw joinError(error, group);
-    }
-  }));
+  try {
+    await (ipVersion(group) === 6
+      ? conn.joinMulticastV6(group, index)
+      : conn.joinMulticastV4(group, address));
+  } catch (error) {
+    throw joinError(error, group);
+  }
+}
+
+/**
+ * Deno sets it by way of a membership only. Every host is in the group of all
+ * hosts, and on loopback joining it sends nothing.
+ */
+async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
+  const membership = await conn.joinMulticastV4("224.0.0.1", "127.0.0.1");
+  await membership.setTTL(ttl);
+  await membership.leave();
 }
 
 /** `Deno.DatagramConn` with two methods that it has, but not in its types. */
@@ -87,7 +140,8 @@ export class DenoSocket implements DatagramSocket {
   readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
-  readonly #joined: Promise<void>;
+  /** What has to be done before the first send; undefined if nothing has. */
+  #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
@@ -97,18 +151,22 @@ export class DenoSocket implements DatagramSocket {
    *
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
+   * @param prepared What is still being done; rejects if a group cannot be
+   * joined.
    * @param isConnected Deno itself connects no UDP socket; an engine may.
-   * @param joined Rejects if a group cannot be joined.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
+    prepared?: Promise<unknown>,
     isConnected = false,
-    joined = Promise.resolve(),
   ) {
     this.#conn = conn;
-    this.#joined = joined;
-    joined.catch(() => {}); // Told by `start`.
+    this.#prepared = prepared;
+    // Who starts it is told of the failure.
+    prepared?.then(() => {
+      this.#prepared = undefined;
+    }, () => {});
     this.isConnected = isConnected;
     // Deno cuts without a word what does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
@@ -120,16 +178,18 @@ export class DenoSocket implements DatagramSocket {
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
     try {
-      await Promise.all([this.#receive(receiver), this.#requireJoined()]);
+      await Promise.all([this.#receive(receiver), this.#requirePrepared()]);
     } finally {
       this.#keepSpares();
     }
   }
 
-  async #requireJoined(): Promise<void> {
+  async #requirePrepared(): Promise<void> {
     try {
-      await this.#joined;
+      await this.#prepared;
     } catch (error) {
+      // Of a socket that is closed meanwhile nothing else is to be expected.
+      if (this.#closed) return;
       this.close();
       throw error;
     }
@@ -176,6 +236,7 @@ export class DenoSocket implements DatagramSocket {
   }
 
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (this.#prepared !== undefined) await this.#prepared;
     await this.#conn.send(payload, this.#reachable(to));
   }
 

@@ -21,7 +21,13 @@
  */
 import { setImmediate } from "node:timers";
 import type { UdpAddress } from "./address.ts";
-import { formatAddress, ipVersion, isWildcard } from "./address.ts";
+import {
+  formatAddress,
+  ipVersion,
+  isMulticast,
+  isWildcard,
+} from "./address.ts";
+import type { Interface } from "./groups.ts";
 import type { Runtime } from "./runtime.ts";
 import type { DatagramInfo } from "./server.ts";
 import type {
@@ -66,6 +72,8 @@ export class SimulatedNetwork {
   readonly names: Map<string, string[]> = new Map();
   /** Addresses of the machine that the runtime is of. */
   readonly own: Set<string> = new Set();
+  /** The interfaces of that machine, as `Deno.networkInterfaces` has them. */
+  interfaces: Interface[] = [];
   /** What was written on stderr. */
   readonly warnings: string[] = [];
   /** What `serve`, `request` and all others take as their `runtime`. */
@@ -93,6 +101,7 @@ export class SimulatedNetwork {
           : Promise.resolve(addresses);
       },
       ownsAddress: (hostname) => this.own.has(hostname),
+      interfaces: () => this.interfaces,
       now: () => this.now,
       timeOrigin: TIME_ORIGIN,
       after: (ms, callback) => this.#after(ms, callback),
@@ -144,9 +153,18 @@ export class SimulatedNetwork {
     this.sent.push(passing);
     for (const delayMs of this.plan(passing)) {
       this.runtime.after(delayMs, () => {
-        this.sockets.get(formatAddress(to))?.arrive(data, from);
+        for (const socket of this.#at(to)) socket.arrive(data, from, to);
       });
     }
+  }
+
+  /** The members of a group, or the one socket at an address. */
+  #at(to: UdpAddress): SimulatedSocket[] {
+    const one = this.sockets.get(formatAddress(to));
+    if (!isMulticast(to.hostname)) return one === undefined ? [] : [one];
+    return [...this.sockets.values()].filter(({ addr, groups }) =>
+      addr.port === to.port && groups.has(to.hostname)
+    );
   }
 
   #after(ms: number, callback: () => void): () => void {
@@ -159,7 +177,8 @@ export class SimulatedNetwork {
     };
   }
 
-  #open({ hostname, port, maxDatagramBytes }: OpenOptions): DatagramSocket {
+  #open(options: OpenOptions): DatagramSocket {
+    const { hostname, port, maxDatagramBytes, memberships = [] } = options;
     const wildcard = ipVersion(hostname) === 6 ? "2001:db8::1" : CLIENT_HOST;
     const addr = {
       hostname: isWildcard(hostname) ? wildcard : hostname,
@@ -168,6 +187,7 @@ export class SimulatedNetwork {
     const key = formatAddress(addr);
     if (this.sockets.has(key)) throw new Deno.errors.AddrInUse(key);
     const socket = new SimulatedSocket(this, addr, maxDatagramBytes);
+    for (const { group } of memberships) socket.groups.add(group);
     this.sockets.set(key, socket);
     return socket;
   }
@@ -181,6 +201,8 @@ export class SimulatedSocket implements DatagramSocket {
   readonly isConnected = false;
   /** It does not. */
   readonly copiesReplies = false;
+  /** The groups that it is in. */
+  readonly groups: Set<string> = new Set();
   readonly #network: SimulatedNetwork;
   readonly #maxDatagramBytes: number;
   readonly #finished = Promise.withResolvers<void>();
@@ -209,7 +231,11 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** A datagram arrives, wherever it is from. */
-  arrive(payload: Uint8Array, remoteAddr: UdpAddress): void {
+  arrive(
+    payload: Uint8Array,
+    remoteAddr: UdpAddress,
+    localAddr: UdpAddress = this.addr,
+  ): void {
     if (payload.length > this.#maxDatagramBytes) {
       this.#receiver?.onTooLong?.();
       return;
@@ -217,7 +243,7 @@ export class SimulatedSocket implements DatagramSocket {
     const datagram = {
       data: payload.slice(),
       remoteAddr: { ...remoteAddr },
-      localAddr: this.addr,
+      localAddr,
       receivedAt: this.#network.now,
     };
     this.#held.add(datagram);
@@ -323,7 +349,7 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-export type { Membership } from "./groups.ts";
+export type { Interface, Membership } from "./groups.ts";
 export type { DatagramInfo } from "./server.ts";
 export type { Runtime } from "./runtime.ts";
 export type {

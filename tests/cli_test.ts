@@ -135,6 +135,7 @@ programTest("server --json has an object a line, the counts last", async () => {
       port: 0,
       source: 0,
       ownReply: 0,
+      offLink: 0,
       loop: 0,
     },
     errors: { handler: 0, send: 0, receive: 0 },

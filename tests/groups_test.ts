@@ -1,14 +1,45 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { checkGroups, hostnameFor, membershipsOf } from "../lib/groups.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../lib/address.ts";
+import {
+  checkGroups,
+  hostnameFor,
+  type Interface,
+  Links,
+  membershipsOf,
+} from "../lib/groups.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
 
 const INTERFACES = [
-  { name: "lo", family: "IPv4", address: "127.0.0.1", scopeid: null },
-  { name: "lo", family: "IPv6", address: "::1", scopeid: 0 },
-  { name: "eth0", family: "IPv4", address: "192.0.2.7", scopeid: null },
-  { name: "eth0", family: "IPv6", address: "2001:db8::7", scopeid: 0 },
-  { name: "eth0", family: "IPv6", address: "fe80::7", scopeid: 3 },
+  {
+    name: "lo",
+    family: "IPv4",
+    address: "127.0.0.1",
+    cidr: "127.0.0.1/8",
+    scopeid: null,
+  },
+  { name: "lo", family: "IPv6", address: "::1", cidr: "::1/128", scopeid: 0 },
+  {
+    name: "eth0",
+    family: "IPv4",
+    address: "192.0.2.7",
+    cidr: "192.0.2.7/24",
+    scopeid: null,
+  },
+  {
+    name: "eth0",
+    family: "IPv6",
+    address: "2001:db8::7",
+    cidr: "2001:db8::7/64",
+    scopeid: 0,
+  },
+  {
+    name: "eth0",
+    family: "IPv6",
+    address: "fe80::7",
+    cidr: "fe80::7/64",
+    scopeid: 3,
+  },
 ] as const;
 
 const memberships = (group: string, named?: string) =>
@@ -86,6 +117,8 @@ Deno.test("what is no group is refused, before a socket is opened", () => {
     [{ groups: ["example.org"] }, "'example.org' is no multicast group"],
     [{ groups: "239.1.2.3" as never }, "'groups' must be an array"],
     [{ interface: "eth0" }, "'interface' needs 'groups'"],
+    [{ reuseAddress: true }, "'reuseAddress' needs 'groups'"],
+    [{ groupDelayMs: 5 }, "'groupDelayMs' needs 'groups'"],
     [{ groups: ["239.1.2.3"], interface: 5 as never }, "'interface' must be"],
     [{ groups: ["239.1.2.3"], hostname: "127.0.0.1" }, "needs hostname"],
   ];
@@ -95,4 +128,113 @@ Deno.test("what is no group is refused, before a socket is opened", () => {
   }
   assertEquals(network.sockets.size, 0);
   checkGroups(["224.0.0.1", "239.255.255.255", "ff00::1"], "eth0");
+});
+
+/** Two hosts on a link of the server's, and one that is elsewhere. */
+const [NEAR, LINK_LOCAL, FAR] = ["192.0.2.77", "fe80::9%3", "198.51.100.1"]
+  .map((hostname) => ({ hostname, port: 4000 })) as [
+    UdpAddress,
+    UdpAddress,
+    UdpAddress,
+  ];
+const GROUP = { hostname: "239.1.2.3", port: 5000 };
+
+Deno.test("Links knows who is on a link, as of the last seconds", () => {
+  const interfaces: Interface[] = [...INTERFACES];
+  let now = 0;
+  const links = new Links({ now: () => now, interfaces: () => interfaces });
+  for (const { hostname } of [NEAR, LINK_LOCAL]) assert(links.has(hostname));
+  for (const host of [FAR.hostname, "2001:db8:0:1::7", "192.0.3.1"]) {
+    assert(!links.has(host), host);
+  }
+  interfaces.push({ ...INTERFACES[2], cidr: "198.51.100.7/24" });
+  assert(!links.has(FAR.hostname));
+  now = 5001;
+  assert(links.has(FAR.hostname));
+});
+
+Deno.test("Links says what it needs the permission for", () => {
+  const interfaces = () => {
+    throw new Deno.errors.NotCapable("Requires sys access");
+  };
+  assertThrows(
+    () => new Links({ now: () => 0, interfaces }),
+    Deno.errors.NotCapable,
+    "--allow-sys=networkInterfaces",
+  );
+});
+
+/** What a server in a group does with what each of the hosts sends to it. */
+function ask(options: ServeOptions) {
+  const network = new SimulatedNetwork(() => [1]);
+  network.interfaces = [...INTERFACES];
+  const { runtime } = network;
+  const told: number[] = [];
+  const server = serve(
+    {
+      groups: [GROUP.hostname],
+      port: GROUP.port,
+      quiet: true,
+      ...options,
+      runtime,
+    },
+    (data, { maxReplyBytes }) => {
+      told.push(maxReplyBytes);
+      return data;
+    },
+  );
+  for (const from of [NEAR, LINK_LOCAL, FAR]) {
+    network.pass(from, GROUP, new Uint8Array(4));
+    network.pass(from, server.addr, new Uint8Array(4));
+  }
+  return { network, server, told };
+}
+
+Deno.test("what came to a group is answered on the links only, unless told otherwise", async () => {
+  for (const answerOffLink of [false, true]) {
+    const { network, server, told } = ask({ guard: { answerOffLink } });
+    await network.runFor(10);
+    const { received, replied, refused } = server.stats();
+    const withheld = answerOffLink ? 0 : 1;
+    assertEquals([received, replied], [6, 6 - withheld]);
+    assertEquals(refused.offLink, withheld);
+    assertEquals(told.filter((bytes) => bytes === 0).length, withheld);
+    await network.run(server.shutdown());
+  }
+});
+
+Deno.test("groupDelayMs spreads the answers to a group, and no others", async () => {
+  const { network, server } = ask({
+    guard: { answerOffLink: true },
+    groupDelayMs: 60_000,
+  });
+  await network.runFor(10);
+  assertEquals(server.stats().replied, 3);
+  await network.runFor(60_000);
+  assertEquals(server.stats().replied, 6);
+  const late = network.sent.slice(-3).map(({ to }) => to.hostname);
+  assertEquals(
+    late.sort(),
+    [NEAR, LINK_LOCAL, FAR].map((a) => a.hostname).sort(),
+  );
+  await network.run(server.shutdown());
+});
+
+Deno.test("what waits to be spread goes out at shutdown, and not after an abort", async () => {
+  for (const [end, expected] of [["shutdown", 6], ["abort", 3]] as const) {
+    const controller = new AbortController();
+    const { network, server } = ask({
+      guard: { answerOffLink: true },
+      groupDelayMs: 60_000,
+      signal: controller.signal,
+    });
+    await network.runFor(10);
+    const before = network.now;
+    if (end === "abort") controller.abort();
+    else server.shutdown();
+    await network.run(server.finished);
+    const { received, replied, dropped } = server.stats();
+    assertEquals([replied, dropped.closing], [expected, received - expected]);
+    assert(network.now - before < 1000);
+  }
 });

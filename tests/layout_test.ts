@@ -110,7 +110,8 @@ programTest(
       IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
-        "CMSG_SPACE(sizeof(int))",
+        "3 * CMSG_SPACE(sizeof(int))",
+      PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
       POLLFD_BYTES: "sizeof(struct pollfd)",

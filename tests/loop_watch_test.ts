@@ -35,7 +35,7 @@ function watched() {
       advance(at);
       // Another object each time, as some engines have it.
       const test = watch.test({ ...peer }, at);
-      if (test !== undefined) watch.keep(test, at);
+      if (test !== undefined) watch.keep(test, at, 16);
       return test !== undefined;
     });
   return { watch, ask, advance, sent, dropped };
@@ -125,8 +125,8 @@ Deno.test("who gets several answers passes by time alone, and loses what is too 
   const ask = (at: number) => {
     advance(at);
     const test = watch.test(PEER, at, true);
-    // Two answers to each.
-    for (const answer of [at, -at]) if (test) watch.keep(test, answer);
+    // Two answers to each, of which 255 are 32 MiB.
+    for (const answer of [at, -at]) if (test) watch.keep(test, answer, 131_072);
     return test;
   };
   for (const at of every(100, 5)) assertEquals(ask(at), undefined);
@@ -136,6 +136,6 @@ Deno.test("who gets several answers passes by time alone, and loses what is too 
   assertEquals(ask(751), undefined);
   assertEquals([watch.kept, sent.length, test.verdict], [0, 255, "send"]);
   // What a slow handler makes of a datagram from before goes the same way.
-  watch.keep(test, 1);
+  watch.keep(test, 1, 16);
   assertEquals([watch.kept, sent.length], [0, 256]);
 });

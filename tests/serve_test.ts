@@ -54,6 +54,7 @@ function counts(expected: {
       port: 0,
       source: 0,
       ownReply: 0,
+      offLink: 0,
       loop: 0,
       ...expected.refused,
     },
@@ -932,7 +933,7 @@ Deno.test("send() checks its address, and sends nothing where one of many is wro
   assertEquals(network.sent, []);
   await server.shutdown();
   const late = server.send("x", "192.0.2.1:9");
-  await assertRejects(() => late, Error, "the server has closed");
+  await assertRejects(() => late, Error, "the socket is closed");
   assertEquals(server.stats().pushed.dropped, 1);
 });
 

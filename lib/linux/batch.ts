@@ -8,7 +8,6 @@ import type { UdpAddress } from "../address.ts";
 import { equalBytes } from "../encoding.ts";
 import {
   AF_INET,
-  coalescedBytes,
   CONTROL_BYTES,
   decodeSockaddr,
   destinationBytes,
@@ -23,11 +22,19 @@ import {
   HEADER_NAME_LENGTH,
   IOVEC_BYTES,
   IOVEC_LENGTH,
+  IP_TOS,
+  IP_TTL,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_HOPLIMIT,
+  IPV6_TCLASS,
   localControl,
   NAME_BYTES,
   SEGMENT_CONTROL_BYTES,
   segmentControl,
   setPointer,
+  SOL_UDP,
+  UDP_GRO,
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
@@ -37,10 +44,18 @@ export const BATCH = 64;
 /** Headers, addresses and buffers for one recvmmsg. */
 export class ReceiveBatch {
   readonly headers: Memory;
+  /**
+   * Of the message that {@linkcode ReceiveBatch.readControl} read last: the size
+   * of the datagrams that the kernel put together, 0 if it did not.
+   */
+  segmentBytes = 0;
+  /** Its TTL or hop limit, and its traffic class, if the system says them. */
+  ttl: number | undefined;
+  trafficClass: number | undefined;
   readonly #libc: Libc;
   readonly #names: Memory;
   readonly #iovecs: Memory;
-  readonly #controls: Memory | undefined;
+  readonly #controls: Memory;
   readonly #buffers: Memory[] = [];
   readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }> =
     [];
@@ -58,21 +73,13 @@ export class ReceiveBatch {
    * @param libc Where the memory comes from.
    * @param size How many messages.
    * @param bufferBytes How many bytes a message may have.
-   * @param hasControl Whether control messages are received.
    */
-  constructor(
-    libc: Libc,
-    size: number,
-    bufferBytes: number,
-    hasControl: boolean,
-  ) {
+  constructor(libc: Libc, size: number, bufferBytes: number) {
     this.#libc = libc;
     this.headers = libc.allocate(size * HEADER_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
-    this.#controls = hasControl
-      ? libc.allocate(size * CONTROL_BYTES)
-      : undefined;
+    this.#controls = libc.allocate(size * CONTROL_BYTES);
     this.#bufferBytes = bufferBytes;
     this.#used = size;
     const { u32 } = this.headers;
@@ -85,10 +92,8 @@ export class ReceiveBatch {
         this.#iovecs.address + i * IOVEC_BYTES,
       );
       u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
-      if (this.#controls !== undefined) {
-        const control = this.#controls.address + i * CONTROL_BYTES;
-        setPointer(u32, at + HEADER_CONTROL, control);
-      }
+      const control = this.#controls.address + i * CONTROL_BYTES;
+      setPointer(u32, at + HEADER_CONTROL, control);
       this.retire(i);
     }
   }
@@ -96,12 +101,11 @@ export class ReceiveBatch {
   /** Makes all ready to be received into; to be called before each receive. */
   prepare(): void {
     const words = this.headers.u32;
-    const control = this.#controls === undefined ? 0 : CONTROL_BYTES;
     // The kernel writes how much it used: this says again how much there is.
     for (let i = 0; i < this.#used; i++) {
       const at = i * HEADER_BYTES / 4;
       words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
-      words[at + HEADER_CONTROL_LENGTH / 4] = control;
+      words[at + HEADER_CONTROL_LENGTH / 4] = CONTROL_BYTES;
     }
     this.#used = 0;
     // Who was handed a buffer may have transferred it at any time since.
@@ -160,10 +164,29 @@ export class ReceiveBatch {
     return views.list;
   }
 
-  /** The size of the datagrams that the kernel put together; 0 if it did not. */
-  segmentBytes(message: number): number {
-    const control = this.#control(message);
-    return control === undefined ? 0 : coalescedBytes(control);
+  /** Reads what the control messages of a message say of it. */
+  readControl(message: number): void {
+    this.segmentBytes = 0;
+    this.ttl = this.trafficClass = undefined;
+    const { u32 } = this.#controls;
+    const start = message * CONTROL_BYTES / 4;
+    const end = start + this.#word(message, HEADER_CONTROL_LENGTH) / 4;
+    for (let at = start; at + 4 < end;) {
+      const level = u32[at + 2]!;
+      const type = u32[at + 3]!;
+      const value = u32[at + 4]!;
+      if (level === IPPROTO_IP) {
+        if (type === IP_TTL) this.ttl = value;
+        else if (type === IP_TOS) this.trafficClass = value & 0xff;
+      } else if (level === SOL_UDP) {
+        if (type === UDP_GRO) this.segmentBytes = value;
+      } else if (level === IPPROTO_IPV6) {
+        if (type === IPV6_HOPLIMIT) this.ttl = value;
+        else if (type === IPV6_TCLASS) this.trafficClass = value;
+      }
+      // Each begins at a multiple of eight bytes.
+      at += Math.max(4, (u32[at]! + 7 >> 3) * 2);
+    }
   }
 
   /**
@@ -195,7 +218,7 @@ export class ReceiveBatch {
     const length = this.#word(message, HEADER_CONTROL_LENGTH);
     if (length === 0) return undefined;
     const start = message * CONTROL_BYTES;
-    return this.#controls!.u8.subarray(start, start + length);
+    return this.#controls.u8.subarray(start, start + length);
   }
 
   #word(message: number, offset: number): number {

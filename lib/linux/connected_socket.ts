@@ -19,7 +19,7 @@ export class ConnectedSocket extends DenoSocket {
   #afterMs = FIRST_LOOK_MS;
 
   constructor(libc: Libc, bound: ConnDescriptor, maxDatagramBytes: number) {
-    super(bound.conn, maxDatagramBytes, true);
+    super(bound.conn, maxDatagramBytes, undefined, true);
     this.#libc = libc;
     this.#bound = bound;
   }

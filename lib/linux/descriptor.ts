@@ -9,10 +9,12 @@ import {
   formatAddress,
   ipv6Groups,
   ipVersion,
+  isWildcard,
   type UdpAddress,
 } from "../address.ts";
 import { bindError } from "../errors.ts";
 import type { Membership } from "../groups.ts";
+import type { OpenOptions } from "../socket.ts";
 import { bindConn, type Conn } from "../socket_deno.ts";
 import { errorOf } from "./errno.ts";
 import {
@@ -21,17 +23,31 @@ import {
   decodeSockaddr,
   encodeSockaddr,
   IP_ADD_MEMBERSHIP,
+  IP_MTU_DISCOVER,
+  IP_MULTICAST_IF,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_TTL,
+  IP_TOS,
+  IP_TTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_ADD_MEMBERSHIP,
+  IPV6_MTU_DISCOVER,
+  IPV6_MULTICAST_HOPS,
+  IPV6_MULTICAST_IF,
+  IPV6_MULTICAST_LOOP,
+  IPV6_TCLASS,
+  IPV6_UNICAST_HOPS,
   MEMINFO_BYTES,
   MEMINFO_DROPS,
   NAME_BYTES,
+  PMTUDISC_DO,
   SO_BROADCAST,
   SO_ERROR,
   SO_MEMINFO,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
+  SO_REUSEADDR,
   SO_REUSEPORT,
   SO_SNDBUF,
   SO_TYPE,
@@ -64,9 +80,9 @@ export interface ConnDescriptor extends SocketDescriptor {
  */
 export function bindDescriptor(
   libc: Libc,
-  address: UdpAddress,
+  options: Parameters<typeof bindConn>[0],
 ): ConnDescriptor {
-  const conn = bindConn(address);
+  const conn = bindConn(options);
   try {
     const { hostname, port } = conn.addr as Deno.NetAddr;
     const family = ipVersion(hostname) === 6 ? AF_INET6 : AF_INET;
@@ -84,26 +100,28 @@ export function bindDescriptor(
  * that Deno bound, so that Deno closes it.
  *
  * @param libc The C library.
- * @param address What to bind.
- * @param isShared Whether others that do the same may use the port too.
+ * @param options What to bind, and whether others that do the same may use the
+ * port too.
  */
 export function bindOwned(
   libc: Libc,
-  address: UdpAddress,
-  isShared: boolean,
+  options: BindOptions,
 ): SocketDescriptor {
-  const place = placeAt(libc, address, isShared);
+  const { port, reusePort = false, reuseAddress = false } = options;
+  const isShared = reusePort || reuseAddress;
+  const place = placeAt(libc, options, isShared);
   try {
     const { fd, family } = place;
     const name = libc.allocate(NAME_BYTES);
     const length = readName(libc, fd, name);
-    if (isShared) name.u8.set([address.port >> 8, address.port & 0xff], 2);
+    if (isShared) name.u8.set([port >> 8, port & 0xff], 2);
     // For as long as both are bound.
     else setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
     const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const ours = check(libc, libc.socket(family, type, 0));
     try {
-      setOption(libc, ours, SOL_SOCKET, SO_REUSEPORT, 1);
+      const sharing = reuseAddress ? SO_REUSEADDR : SO_REUSEPORT;
+      setOption(libc, ours, SOL_SOCKET, sharing, 1);
       setOption(libc, ours, SOL_SOCKET, SO_BROADCAST, 1);
       check(libc, libc.bind(ours, name, length));
       check(libc, libc.dup(ours, fd));
@@ -118,17 +136,23 @@ export function bindOwned(
   }
 }
 
+/** What to bind, and who may bind it too. */
+type BindOptions = Pick<
+  OpenOptions,
+  "hostname" | "port" | "reusePort" | "reuseAddress"
+>;
+
 /** The socket whose place is taken; one at a shared port may be at any. */
 function placeAt(
   libc: Libc,
-  address: UdpAddress,
+  { hostname, port }: UdpAddress,
   isShared: boolean,
 ): SocketDescriptor {
-  if (!isShared) return bindDescriptor(libc, address);
+  if (!isShared) return bindDescriptor(libc, { hostname, port });
   try {
-    return bindDescriptor(libc, { hostname: address.hostname, port: 0 });
+    return bindDescriptor(libc, { hostname, port: 0 });
   } catch (error) {
-    throw bindError((error as Error).cause ?? error, address);
+    throw bindError((error as Error).cause ?? error, { hostname, port });
   }
 }
 
@@ -242,6 +266,36 @@ export function growBuffers(libc: Libc, fd: number): void {
   trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
 }
 
+/** Sets how datagrams leave a socket; throws the system's error. */
+export function setDeparture(
+  libc: Libc,
+  { fd, family }: SocketDescriptor,
+  options: OpenOptions,
+): void {
+  const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
+  const [v4, v6]: Array<Array<[number, number | undefined]>> = [[
+    [IP_TTL, ttl],
+    [IP_TOS, trafficClass],
+    [IP_MTU_DISCOVER, dontFragment ? PMTUDISC_DO : undefined],
+    [IP_MULTICAST_TTL, multicastTtl],
+    [IP_MULTICAST_LOOP, loopback === false ? 0 : undefined],
+  ], [
+    [IPV6_UNICAST_HOPS, ttl],
+    [IPV6_TCLASS, trafficClass],
+    [IPV6_MTU_DISCOVER, dontFragment ? PMTUDISC_DO : undefined],
+    [IPV6_MULTICAST_HOPS, multicastTtl],
+    [IPV6_MULTICAST_LOOP, loopback === false ? 0 : undefined],
+  ]];
+  // An IPv6 socket sends to IPv4 hosts too.
+  for (const [option, value] of v4!) {
+    if (value !== undefined) setOption(libc, fd, IPPROTO_IP, option, value);
+  }
+  if (family !== AF_INET6) return;
+  for (const [option, value] of v6!) {
+    if (value !== undefined) setOption(libc, fd, IPPROTO_IPV6, option, value);
+  }
+}
+
 /** Joins a multicast group; throws the system's error. */
 export function joinGroup(
   libc: Libc,
@@ -256,10 +310,17 @@ export function joinGroup(
     view.setUint32(16, index, true);
     const option = IPV6_ADD_MEMBERSHIP;
     check(libc, libc.setsockopt(fd, IPPROTO_IPV6, option, value, 20));
+    // What is sent to groups leaves by the same interface.
+    if (index !== 0) {
+      setOption(libc, fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, index);
+    }
   } else {
     // struct ip_mreq
     value.u8.set([group, address].flatMap((ip) => ip.split(".").map(Number)));
     check(libc, libc.setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, value, 8));
+    if (isWildcard(address)) return;
+    value.u8.set(address.split(".").map(Number));
+    check(libc, libc.setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, value, 4));
   }
 }
 

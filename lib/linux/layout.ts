@@ -75,27 +75,20 @@ export function encodeSockaddr(
   return 28;
 }
 
-/** Where the data of a control message is; undefined if there is none such. */
+/**
+ * Where the data of a control message is; undefined if there is none such. All
+ * levels and types here fit a byte, and all lengths two.
+ */
 export function findControl(
   control: Uint8Array,
   level: number,
   type: number,
 ): number | undefined {
-  const view = new DataView(
-    control.buffer,
-    control.byteOffset,
-    control.byteLength,
-  );
   for (let at = 0; at + 16 <= control.length;) {
-    const length = view.getUint32(at, true);
+    const length = control[at]! | control[at + 1]! << 8;
     if (length < 16) return undefined;
-    if (
-      view.getInt32(at + 8, true) === level &&
-      view.getInt32(at + 12, true) === type
-    ) {
-      return at + 16;
-    }
-    at += Math.ceil(length / 8) * 8;
+    if (control[at + 8] === level && control[at + 12] === type) return at + 16;
+    at += (length + 7) & ~7;
   }
 }
 
@@ -156,14 +149,6 @@ export function sourceControl(hostname: string, family: number): Uint8Array {
   return control;
 }
 
-/** The size of the datagrams that UDP_GRO put together; 0 if it did not. */
-export function coalescedBytes(control: Uint8Array): number {
-  const at = findControl(control, SOL_UDP, UDP_GRO);
-  return at === undefined
-    ? 0
-    : new DataView(control.buffer, control.byteOffset).getUint32(at, true);
-}
-
 /** The control message that has the kernel cut a message (UDP_SEGMENT). */
 export function segmentControl(segmentBytes: number): Uint8Array {
   const control = new Uint8Array(SEGMENT_CONTROL_BYTES);
@@ -193,8 +178,11 @@ export const IOVEC_BYTES = 16;
 export const IOVEC_LENGTH = 8;
 /** struct sockaddr_in6 is 28. */
 export const NAME_BYTES = 32;
-/** CMSG_SPACE of an int, and of a struct in6_pktinfo. */
-export const CONTROL_BYTES = 64;
+/**
+ * CMSG_SPACE of a struct in6_pktinfo, and of three ints: the size of coalesced
+ * datagrams, the TTL and the traffic class.
+ */
+export const CONTROL_BYTES = 112;
 /** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
 export const SEGMENT_CONTROL_BYTES = 24;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
@@ -225,6 +213,7 @@ export const SOCK_DGRAM = 2;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_BROADCAST = 6;
@@ -237,12 +226,31 @@ export const SO_MEMINFO = 55;
 export const MEMINFO_BYTES = 36;
 export const MEMINFO_DROPS = 8;
 export const IPPROTO_IP = 0;
+export const IP_TOS = 1;
+export const IP_TTL = 2;
 export const IP_PKTINFO = 8;
+export const IP_MTU_DISCOVER = 10;
+export const IP_RECVTTL = 12;
+export const IP_RECVTOS = 13;
+export const IP_MULTICAST_IF = 32;
+export const IP_MULTICAST_TTL = 33;
+export const IP_MULTICAST_LOOP = 34;
 export const IP_ADD_MEMBERSHIP = 35;
+/** Of both versions: every datagram says that it must not be cut. */
+export const PMTUDISC_DO = 2;
 export const IPPROTO_IPV6 = 41;
+export const IPV6_UNICAST_HOPS = 16;
+export const IPV6_MULTICAST_IF = 17;
+export const IPV6_MULTICAST_HOPS = 18;
+export const IPV6_MULTICAST_LOOP = 19;
 export const IPV6_ADD_MEMBERSHIP = 20;
+export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_RECVPKTINFO = 49;
 export const IPV6_PKTINFO = 50;
+export const IPV6_RECVHOPLIMIT = 51;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;

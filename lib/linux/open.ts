@@ -19,6 +19,7 @@ import {
   growBuffers,
   own,
   requireNet,
+  setDeparture,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
@@ -47,12 +48,13 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
 }
 
 function openServer(libc: Libc, options: OpenOptions): LinuxSocket {
-  const { reusePort = false } = options;
+  const { reusePort, reuseAddress } = options;
   // Deno checks the address that it binds, which is another one at first.
-  if (reusePort) requireNet(options);
+  if (reusePort || reuseAddress) requireNet(options);
   try {
-    const bound = bindOwned(libc, options, reusePort);
+    const bound = bindOwned(libc, options);
     try {
+      setDeparture(libc, bound, options);
       const { hostname } = addressOf(libc, bound.fd);
       poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
       return new LinuxSocket(bound, options, libc, poller);
@@ -69,6 +71,7 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
   const { peer, maxDatagramBytes } = options;
   const bound = bindDescriptor(libc, options);
   try {
+    setDeparture(libc, bound, options);
     growBuffers(libc, bound.fd);
     if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
     connect(libc, bound, peer);

@@ -28,10 +28,15 @@ import {
 import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import {
   AF_INET,
+  AF_INET6,
   IP_PKTINFO,
+  IP_RECVTOS,
+  IP_RECVTTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
+  IPV6_RECVHOPLIMIT,
   IPV6_RECVPKTINFO,
+  IPV6_RECVTCLASS,
   MSG_DONTWAIT,
   POLLFD_BYTES,
   POLLIN,
@@ -98,10 +103,14 @@ export class LinuxSocket implements DatagramSocket {
 
   constructor(
     bound: SocketDescriptor,
-    { maxDatagramBytes, receiveBufferBytes, memberships = [] }: Pick<
-      OpenOptions,
-      "maxDatagramBytes" | "receiveBufferBytes" | "memberships"
-    >,
+    { maxDatagramBytes, receiveBufferBytes, memberships = [], packetInfo }:
+      Pick<
+        OpenOptions,
+        | "maxDatagramBytes"
+        | "receiveBufferBytes"
+        | "memberships"
+        | "packetInfo"
+      >,
     libc: Libc,
     poller: Poller,
     now: () => number = () => performance.now(),
@@ -135,8 +144,8 @@ export class LinuxSocket implements DatagramSocket {
       libc,
       BATCH,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
-      this.#knowsLocal || coalesces,
     );
+    if (packetInfo) receivePacketInfo(libc, bound);
     this.#replies = new Replies(libc, poller, bound, this.#in);
     this.#buffer = this.#in.buffer(0);
     this.#pollfd = libc.allocate(POLLFD_BYTES);
@@ -172,7 +181,8 @@ export class LinuxSocket implements DatagramSocket {
         `Cannot send to '${to.hostname}': it is no IP address`,
       );
     }
-    requireNet(to);
+    // Who asked may be answered, as by `reply`.
+    if (from === undefined) requireNet(to);
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
@@ -360,7 +370,8 @@ export class LinuxSocket implements DatagramSocket {
       if (this.#knowsLocal) {
         this.#local = batch.localAddr(message, this.addr.port) ?? this.addr;
       }
-      const coalesced = batch.segmentBytes(message);
+      batch.readControl(message);
+      const coalesced = batch.segmentBytes;
       const segment = coalesced || length;
       this.#isCoalesced = coalesced !== 0;
       this.#views = batch.views(message, segment);
@@ -398,6 +409,8 @@ export class LinuxSocket implements DatagramSocket {
     const datagram = this.#reusable;
     datagram.data = data;
     datagram.receivedAt = this.#receivedAt;
+    datagram.ttl = this.#in.ttl;
+    datagram.trafficClass = this.#in.trafficClass;
     if (datagram.remoteAddr !== from) datagram.remoteAddr = from;
     datagram.localAddr = this.#local;
     datagram.isHandedOut = true;
@@ -452,11 +465,25 @@ class BatchDatagram implements Datagram {
   remoteAddr: UdpAddress = NOBODY;
   localAddr: UdpAddress = NOBODY;
   receivedAt = 0;
+  ttl: number | undefined;
+  trafficClass: number | undefined;
   isHandedOut = false;
   /** For longer than the call. */
   isKept = false;
   /** The control message that sends a reply from the address asked. */
   local: Uint8Array | undefined;
+}
+
+/** Has the system tell the TTL and the traffic class of each datagram. */
+function receivePacketInfo(
+  libc: Libc,
+  { fd, family }: SocketDescriptor,
+): void {
+  trySet(libc, fd, IPPROTO_IP, IP_RECVTTL, 1);
+  trySet(libc, fd, IPPROTO_IP, IP_RECVTOS, 1);
+  if (family !== AF_INET6) return;
+  trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+  trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 }
 
 function tooSmall(bytes: number): Error {
