@@ -73,4 +73,5 @@ export type {
   ServerStats,
   UdpServer,
 } from "./server.ts";
+export type { Departure } from "./socket.ts";
 export type { Summary } from "./statistics.ts";

@@ -8,6 +8,7 @@ import {
   canonicalHostname,
   ipv6Groups,
   ipVersion,
+  isWildcard,
   type UdpAddress,
   withoutZone,
 } from "./address.ts";
@@ -121,10 +122,12 @@ async function join(
 
 /**
  * Deno sets it by way of a membership only. Every host is in the group of all
- * hosts, and on loopback joining it sends nothing.
+ * hosts, so that joining it tells nobody anything (RFC 2236, section 6).
  */
 async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
-  const membership = await conn.joinMulticastV4("224.0.0.1", "127.0.0.1");
+  const { hostname } = conn.addr as Deno.NetAddr;
+  const address = isWildcard(hostname) ? "127.0.0.1" : hostname;
+  const membership = await conn.joinMulticastV4("224.0.0.1", address);
   await membership.setTTL(ttl);
   await membership.leave();
 }

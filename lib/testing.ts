@@ -355,6 +355,7 @@ export type { Runtime } from "./runtime.ts";
 export type {
   Datagram,
   DatagramSocket,
+  Departure,
   OpenOptions,
   Receiver,
 } from "./socket.ts";

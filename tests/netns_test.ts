@@ -36,6 +36,7 @@ async function cabled(): Promise<AsyncDisposable> {
     ...["peer", "name", "wire1", "netns", b],
   );
   for (const [i, host] of HOSTS.entries()) {
+    await ip("-n", host, "link", "set", "lo", "up");
     const device = `wire${i}`;
     // Without duplicate address detection, so that there is no wait.
     await ip("-n", host, "addr", "add", `10.0.0.${i + 1}/24`, "dev", device);
@@ -145,6 +146,71 @@ programTest(
       .map((host) => `${host} 10.0.0.2\n`.repeat(2)).join("") +
       "six fe80::2\n";
     assertEquals([stdout, stderr], [heard + heard, ""]);
+  },
+  needs,
+);
+
+programTest(
+  "gather() leaves by an interface, hears its own machine or not, and crosses no router",
+  async () => {
+    await using _cable = await cabled();
+    const member = `import { openSocket, serve } from "./lib/mod.ts";
+      for (const [engine, port] of [["deno", 5000], ["linux", 5001]]) {
+        serve({ port, engine, groups: ["239.1.2.3", "ff02::123"],
+          interface: NAME, groupDelayMs: 5 }, (_, { reply }) => {
+            reply("beside");
+            return NAME;
+          });
+      }
+      // As a router would see it.
+      openSocket({ port: 6000, engine: "linux", packetInfo: true,
+        groups: ["239.1.2.3"], interface: NAME },
+        ({ ttl, data }) => console.log("ttl", ttl, data[0]));
+      console.log("listening");`;
+    await using there = run(ANSWERING, `const NAME = "wire1";${member}`);
+    await there.line();
+    await using here = run(ASKING, `const NAME = "wire0";${member}`);
+    await here.line();
+    await using asking = run(
+      ASKING,
+      `import { gather, openSocket } from "./lib/mod.ts";
+      for (const engine of ["deno", "linux"]) {
+        const options = { engine, interface: "wire0", timeoutMs: 600 };
+        for (const loopback of [true, false]) {
+          for (const group of ["239.1.2.3", "[ff02::123]"]) {
+            const port = engine === "deno" ? 5000 : 5001;
+            const replies = await gather(group + ":" + port, "who?",
+              { ...options, loopback, every: true });
+            console.log(replies.map((reply) => reply.text()).sort().join());
+          }
+        }
+        for (const multicastTtl of [undefined, 9]) {
+          const to = "239.1.2.3:6000";
+          await gather(to, new Uint8Array([multicastTtl ?? 0]),
+            { ...options, multicastTtl, loopback: false, timeoutMs: 50 });
+        }
+      }
+      for (const dontFragment of [false, true]) {
+        const socket = openSocket({ dontFragment, engine: "linux" }, () => {});
+        const sent = socket.send(new Uint8Array(1473), "10.0.0.2:9");
+        console.log(await sent.then(() => "sent", ({ message }) => message));
+        await socket.close();
+      }`,
+    );
+    const { stdout, stderr } = await asking.ended();
+    const both = "beside,beside,wire0,wire1\n";
+    const one = "beside,wire1\n";
+    assertEquals(
+      [stdout, stderr],
+      [
+        (both + both + one + one).repeat(2) +
+        "sent\nMessage too long (os error 90)\n",
+        "",
+      ],
+    );
+    const ttls = [];
+    while (ttls.length < 4) ttls.push(await there.line());
+    assertEquals(ttls, ["ttl 1 0", "ttl 9 9", "ttl 1 0", "ttl 9 9"]);
   },
   needs,
 );

@@ -6,6 +6,8 @@ import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
 import { measure } from "../lib/stamp/measure.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
+import { gather } from "../lib/gather.ts";
+import { openSocket } from "../lib/open_socket.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
 
 const DAY = 86_400_000;
@@ -23,6 +25,17 @@ const CALLS: Record<string, Call> = {
   guard: (guard) => CALLS.serve!({ guard }),
   requestMany: (options) => requestMany(TARGET, "x", options),
   measure: (options) => measure(TARGET, options),
+  // What is returned could be awaited, which would send.
+  gather: (options) => void gather(TARGET, "x", options),
+  openSocket: (options) => {
+    const { runtime } = new SimulatedNetwork();
+    const given = { hostname: "192.0.2.2", runtime, ...options };
+    return openSocket(given, () => {}).close();
+  },
+  groups: (options) => {
+    const groups = ["239.1.2.3"];
+    return CALLS.serve!({ groups, hostname: undefined, ...options });
+  },
   stampReflector: (options) => stampReflector(options),
 };
 
@@ -35,6 +48,17 @@ const BOUNDS: Array<[string, string, number, number, boolean?]> = [
   ["serve", "maxReplies", 1, 1_000_000_000],
   ["guard", "maxAmplification", 0, 1000, true],
   ["guard", "rateLimit", 0, 1_000_000_000],
+  ["groups", "groupDelayMs", 0, DAY, true],
+  ["gather", "timeoutMs", 1, DAY, true],
+  ["gather", "retries", 0, 100],
+  ["gather", "maxReplies", 1, 1_000_000],
+  ["gather", "multicastTtl", 0, 255],
+  ["openSocket", "port", 0, 65_535],
+  ["openSocket", "maxDatagramBytes", 1, 65_527],
+  ["openSocket", "receiveBufferBytes", 4096, 2 ** 30],
+  ["openSocket", "ttl", 1, 255],
+  ["openSocket", "trafficClass", 0, 255],
+  ["openSocket", "multicastTtl", 0, 255],
   ["requestMany", "timeoutMs", 1, DAY, true],
   ["requestMany", "retries", 0, 100],
   ["requestMany", "maxDatagramBytes", 1, 65_527],
@@ -79,6 +103,12 @@ for (const [name, option, min, max, isReal = false] of BOUNDS) {
 const MISTYPED: Array<[string, string, unknown[]]> = [
   ["serve", "hostname", [7, null, {}, ["127.0.0.1"]]],
   ["serve", "reusePort", [1, "true", null]],
+  ["serve", "packetInfo", [1, "true", null]],
+  ["groups", "reuseAddress", [1, "true", null]],
+  ["guard", "answerOffLink", [1, "true", null]],
+  ["gather", "every", [1, "true", null]],
+  ["gather", "loopback", [1, "true", null]],
+  ["gather", "interface", [1, true, null]],
   ["serve", "signal", [{}, null, "abort", new AbortController()]],
   ["serve", "onListen", [5, null, "f"]],
   ["serve", "onError", [5, null, {}]],

@@ -1,5 +1,6 @@
 /** The programs of docs/recipes.md, run as they stand there. */
 import { assert, assertEquals } from "@std/assert";
+import { connect, type UdpClient } from "../lib/connect.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { request } from "../lib/request.ts";
 import { serve } from "../lib/serve.ts";
@@ -28,7 +29,7 @@ const at = async (program: Program) => ({
 
 readTest("a recipe has at most 60 lines", async () => {
   const all = [...await recipes()];
-  assertEquals(all.length, 7);
+  assertEquals(all.length, 10);
   for (const [name, code] of all) {
     assert(code.split("\n").length <= 60, name);
   }
@@ -106,6 +107,73 @@ programTest(
     for (const [first, second, third] of ticks) {
       assertEquals([second, third], [first! + 1, first! + 2]);
     }
+  },
+);
+
+/** chronyd, without a clock to set or a socket of its own to be commanded by. */
+function chronyd(...args: string[]): Program {
+  // It removes this file in the end, whatever it is.
+  const pidfile = `pidfile /tmp/roundtrip-chronyd-${crypto.randomUUID()}`;
+  const quiet = ["-x", "-U", "-t", "20", "cmdport 0", "bindcmdaddress /"];
+  return new Program("chronyd", [...quiet, pidfile, ...args]);
+}
+
+programTest(
+  "the recipe that tells the time is believed by chronyd, and by ours",
+  async () => {
+    await using server = await start("time_server.ts");
+    const { port } = await at(server);
+    await using ours = await start("ask_time.ts", `127.0.0.1:${port}`);
+    const { stdout } = await ours.ended();
+    const [, offset] = /^stratum 1\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
+    assert(Math.abs(Number(offset)) < 100, stdout);
+    await using theirs = chronyd(
+      "-Q",
+      `server 127.0.0.1 port ${port} iburst maxsamples 1`,
+    );
+    const { stderr } = await theirs.ended();
+    assert(/System clock wrong by -?0\.0\d+ seconds/.test(stderr), stderr);
+  },
+  ["chronyd"],
+);
+
+programTest("the recipe that asks the time understands chronyd", async () => {
+  // A port that is free, as chronyd takes none by itself.
+  const free = serve(() => {});
+  const { port } = free.addr;
+  await free.shutdown();
+  await using server = chronyd(
+    ...["-d", `port ${port}`, "local stratum 7", "allow 127.0.0.1"],
+    "bindaddress 127.0.0.1",
+  );
+  // Until it is up it answers nobody, and the recipe fails.
+  let stdout = "";
+  for (let tries = 0; tries < 30 && stdout === ""; tries++) {
+    await using asking = await start("ask_time.ts", `127.0.0.1:${port}`);
+    ({ stdout } = await asking.ended());
+  }
+  server.kill("SIGTERM");
+  await server.ended();
+  assert(/^stratum 7\noffset -?0\.\d+ ms/.test(stdout), stdout);
+}, ["chronyd"]);
+
+programTest(
+  "the recipe of a proxy keeps its clients apart, and passes all on",
+  async () => {
+    await using server = serve((data, { remoteAddr }) =>
+      `${decode(data)} ${remoteAddr.port}`
+    );
+    const upstream = `127.0.0.1:${server.addr.port}`;
+    await using proxy = await start("proxy.ts", upstream);
+    const addr = await at(proxy);
+    await using one = await connect(addr);
+    await using two = await connect(addr);
+    const ask = async (client: UdpClient, text: string) =>
+      (await client.request(text)).text().split(" ");
+    const [a, b] = [await ask(one, "a"), await ask(two, "b")];
+    assertEquals([a[0], b[0]], ["a", "b"]);
+    assert(a[1] !== b[1]);
+    assertEquals(await ask(one, "c"), ["c", a[1]!]);
   },
 );
 

@@ -2,7 +2,12 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
-import type { Payload, ReplyInfo, RequestOptions } from "../lib/exchange.ts";
+import type {
+  Payload,
+  ReplyInfo,
+  RequestOptions,
+  UdpReply,
+} from "../lib/exchange.ts";
 import { request } from "../lib/request.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
@@ -415,4 +420,74 @@ Deno.test("what a reply says of its sender can be changed without effect", async
   const first = await ask(network);
   first.remoteAddr.port = 1;
   assertEquals((await ask(network)).remoteAddr, SERVER);
+});
+
+/** Asks for several replies. */
+function askAll(
+  network: SimulatedNetwork,
+  replies: number | ((reply: UdpReply) => boolean),
+  options: RequestOptions = {},
+) {
+  const { runtime } = network;
+  return network.run(
+    request(SERVER, "ping", { runtime, replies, ...options }),
+  );
+}
+
+/** A network with a server on it that answers with four datagrams. */
+function networkOfFour(): SimulatedNetwork {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  serve({ ...SERVER, runtime, guard: false }, (_, { reply }) => {
+    for (const text of ["a", "b", "c"]) reply(text);
+    return "end";
+  });
+  return network;
+}
+
+Deno.test("request() gives as many replies as the answer has", async () => {
+  const network = networkOfFour();
+  const texts = async (...args: Parameters<typeof askAll>) =>
+    (await askAll(...args)).map((reply) => reply.text()).sort();
+  assertEquals(await texts(network, 4), ["a", "b", "c", "end"]);
+  assertEquals((await askAll(network, 2)).length, 2);
+  const isLast = (reply: UdpReply) => reply.text() === "end";
+  assertEquals((await texts(network, isLast)).at(-1), "end");
+  assertEquals(clients(network), []);
+});
+
+Deno.test("request() asks for no part of an answer again, and says how much came", async () => {
+  const network = networkOfFour();
+  const error = await assertRejects(
+    () => askAll(network, 5, { timeoutMs: 100 }),
+    TimeoutError,
+    "Only 4 replies came from 198.51.100.1:20001, and no other within 100 ms",
+  );
+  assertEquals(error.attempts, 1);
+  assertEquals(network.now, 2 * LATENCY_MS + 100);
+  const silent = networkWith(() => {});
+  await assertRejects(
+    () => askAll(silent, 5, { retries: 1 }),
+    TimeoutError,
+    "No reply from 198.51.100.1:20001 to 2 datagrams",
+  );
+});
+
+Deno.test("request() rejects with what `replies` throws, and checks it", async () => {
+  const network = networkOfFour();
+  const failing = () => {
+    throw new Error("from replies");
+  };
+  await assertRejects(() => askAll(network, failing), Error, "from replies");
+  for (const wrong of [0, 65_537, 1.5]) {
+    await assertRejects(() => askAll(network, wrong), RangeError, "'replies'");
+  }
+  for (const wrong of ["2", null, {}]) {
+    await assertRejects(
+      () => askAll(network, wrong as never),
+      TypeError,
+      "'replies' must be a function",
+    );
+  }
+  assertEquals(clients(network), []);
 });

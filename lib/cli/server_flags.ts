@@ -55,7 +55,7 @@ export const SERVER_FLAGS = {
     rare: true,
     value: "NAME",
     parse: String,
-    help: "by which interface: an address of its, or with --allow-sys its name",
+    help: "by which interface: its name, or an address of its",
   },
   reply: {
     short: "r",

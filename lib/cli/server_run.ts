@@ -102,6 +102,8 @@ export function startServer(
     port,
     groups: plan.groups,
     interface: plan.interface,
+    // As many as like may hear a group.
+    reuseAddress: plan.groups.length > 0,
     guard,
     engine,
     reusePort: workers > 1,
