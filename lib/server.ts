@@ -264,6 +264,8 @@ export class Server implements UdpServer, Receiver {
   #kept = 0;
   /** Replies that the system has neither taken nor refused yet. */
   #unsent = 0;
+  /** Of these, those that were kept, which hold no datagram. */
+  #unsentKept = 0;
   /** All else that is sent. */
   readonly #outbox: Outbox;
   #draining = false;
@@ -394,7 +396,9 @@ export class Server implements UdpServer, Receiver {
   }
 
   isFull(): boolean {
-    const unsent = this.#socket.copiesReplies ? 0 : this.#unsent;
+    const unsent = this.#socket.copiesReplies
+      ? 0
+      : this.#unsent - this.#unsentKept;
     const held = this.#atWork + unsent - this.#kept;
     return held >= this.#options.maxInFlight;
   }
@@ -647,11 +651,15 @@ export class Server implements UdpServer, Receiver {
     }
     this.#atWork--;
     this.#unsent++;
+    this.#unsentKept++;
     const { remoteAddr, localAddr } = incoming;
-    this.#socket.send(payload, remoteAddr, localAddr).then(
-      () => this.onReplied(1),
-      (error) => this.onReplyError(error, remoteAddr, 1),
-    );
+    this.#socket.send(payload, remoteAddr, localAddr).then(() => {
+      this.#unsentKept--;
+      this.onReplied(1);
+    }, (error) => {
+      this.#unsentKept--;
+      this.onReplyError(error, remoteAddr, 1);
+    });
   }
 
   #dropKept({ incoming, isReturned }: Kept): void {
