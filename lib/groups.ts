@@ -108,11 +108,16 @@ export function membershipsOf(
     if (isIPv6 && /^\d+$/.test(wanted)) {
       return { group, address: "0.0.0.0", index: Number(wanted) };
     }
-    // The system itself knows an address; only a name has to be looked up.
-    if (!isIPv6 && ipVersion(wanted) === 4) {
-      return { group, address: wanted, index: 0 };
+    let all: readonly Interface[];
+    try {
+      all = interfaces();
+    } catch (error) {
+      // The system itself knows an address; only a name has to be looked up.
+      if (!isIPv6 && ipVersion(wanted) === 4) {
+        return { group, address: wanted, index: 0 };
+      }
+      throw error;
     }
-    const all = interfaces();
     const name = all.find(({ address }) => address === wanted)?.name ?? wanted;
     const family = isIPv6 ? "IPv6" : "IPv4";
     const own = all.filter((one) => one.name === name && one.family === family);

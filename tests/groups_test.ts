@@ -49,7 +49,7 @@ Deno.test("membershipsOf() finds the interface by name, address, number or zone"
   const v4 = { group: "239.1.2.3", index: 0 };
   const cases: Array<[string, string | undefined, unknown]> = [
     ["239.1.2.3", undefined, { ...v4, address: "0.0.0.0" }],
-    ["239.1.2.3", "192.0.2.9", { ...v4, address: "192.0.2.9" }],
+    ["239.1.2.3", "192.0.2.7", { ...v4, address: "192.0.2.7" }],
     ["239.1.2.3", "eth0", { ...v4, address: "192.0.2.7" }],
     ["239.1.2.3", "fe80::7", { ...v4, address: "192.0.2.7" }],
     ["FF02::123", undefined, {
@@ -79,7 +79,13 @@ Deno.test("membershipsOf() finds the interface by name, address, number or zone"
 });
 
 Deno.test("membershipsOf() says which interfaces there are", () => {
-  for (const [group, named] of [["239.1.2.3", "eth9"], ["ff02::1", "lo"]]) {
+  for (
+    const [group, named] of [
+      ["239.1.2.3", "eth9"],
+      ["239.1.2.3", "192.0.2.9"],
+      ["ff02::1", "lo"],
+    ]
+  ) {
     assertThrows(
       () => memberships(group!, named),
       Deno.errors.NotFound,
@@ -87,6 +93,20 @@ Deno.test("membershipsOf() says which interfaces there are", () => {
     );
   }
   assertThrows(() => memberships("239.1.2.3", "x"), Error, "lo, eth0");
+});
+
+Deno.test("an address is left to the system where the interfaces are not to be seen", () => {
+  const hidden = () => {
+    throw new Deno.errors.NotCapable("Requires sys access");
+  };
+  assertEquals(
+    membershipsOf(["239.1.2.3"], "192.0.2.9", hidden),
+    [{ group: "239.1.2.3", address: "192.0.2.9", index: 0 }],
+  );
+  assertThrows(
+    () => membershipsOf(["239.1.2.3"], "eth0", hidden),
+    Deno.errors.NotCapable,
+  );
 });
 
 Deno.test("a server with groups binds an address that hears them", () => {

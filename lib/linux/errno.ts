@@ -39,6 +39,7 @@ const ERRORS: Record<
   11: ["EAGAIN", Deno.errors.WouldBlock, "Resource temporarily unavailable"],
   12: ["ENOMEM", Error, "Cannot allocate memory"],
   13: ["EACCES", Deno.errors.PermissionDenied, "Permission denied"],
+  19: ["ENODEV", Error, "No such device"],
   22: ["EINVAL", Error, "Invalid argument"],
   23: ["ENFILE", Error, "Too many open files in system"],
   24: ["EMFILE", Error, "Too many open files"],
