@@ -34,7 +34,7 @@ export interface Runtime {
   resolve(hostname: string): Promise<string[]>;
   /** Whether an IP address is one of this machine's. */
   ownsAddress(hostname: string): boolean;
-  /** All addresses of this machine's interfaces. */
+  /** All addresses of this machine's interfaces; throws if it may not know. */
   interfaces(): readonly Interface[];
   /** A monotonic clock, in milliseconds. */
   now(): number;
@@ -56,7 +56,7 @@ export const denoRuntime: Runtime = {
   open: openDenoSocket,
   resolve: lookup,
   ownsAddress,
-  interfaces: () => Deno.networkInterfaces(),
+  interfaces,
   now: () => performance.now(),
   timeOrigin: performance.timeOrigin,
   after,
@@ -99,6 +99,19 @@ export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
     );
   }
   return runtime ?? runtimeFor(engine);
+}
+
+/** Never asks for the permission, as there may be another way. */
+function interfaces(): Deno.NetworkInterfaceInfo[] {
+  const { state } = Deno.permissions.querySync({
+    name: "sys",
+    kind: "networkInterfaces",
+  });
+  if (state === "granted") return Deno.networkInterfaces();
+  throw new Deno.errors.NotCapable(
+    'Requires sys access to "networkInterfaces", run again with the ' +
+      "--allow-sys=networkInterfaces flag",
+  );
 }
 
 /** Only an address of this machine can be bound. */
