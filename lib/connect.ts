@@ -27,8 +27,14 @@ import {
   waitMsOf,
 } from "./exchange.ts";
 import { RecentMap } from "./recent_map.ts";
-import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
-import { comesFrom, type Ends, requireFit, resolveEnds } from "./target.ts";
+import type { Datagram, DatagramSocket, Receiver, Sender } from "./socket.ts";
+import {
+  comesFrom,
+  type Ends,
+  maxPayload,
+  requireFit,
+  resolveEnds,
+} from "./target.ts";
 
 /** What a reply has in common with its request, and with no other. */
 export type Key = number | string;
@@ -181,18 +187,28 @@ export async function connect(
 }
 
 /** A request, from when it is made until it is settled. */
-interface Pending {
-  payload: RequestPlan["payload"];
-  timeoutMs: number;
-  retries: number;
-  match: RequestPlan["match"];
-  attempts: number;
+class Pending implements Sender {
+  attempts = 0;
   key: Key | undefined;
-  sentAt: number;
+  sentAt = 0;
   /** When it is sent again, or given up. */
-  deadline: number;
-  resolve: (reply: UdpReply) => void;
-  reject: (error: unknown) => void;
+  deadline = Infinity;
+  readonly #client: Client;
+
+  constructor(
+    client: Client,
+    /** The bytes, or what makes them for each attempt. */
+    readonly payload: Uint8Array | ((attempt: number) => Uint8Array | string),
+    readonly plan: Pick<RequestPlan, "timeoutMs" | "retries" | "match">,
+    readonly resolve: (reply: UdpReply) => void,
+    readonly reject: (error: unknown) => void,
+  ) {
+    this.#client = client;
+  }
+
+  onSendError(error: unknown): void {
+    this.#client.sendFailed(this, error);
+  }
 }
 
 class Client implements UdpClient, Receiver {
@@ -203,6 +219,9 @@ class Client implements UdpClient, Receiver {
   readonly #finished: Promise<void>;
   readonly #keyOf: ((data: Uint8Array) => Key | undefined) | undefined;
   readonly #maxInFlight: number;
+  /** Where the last datagram came from, and whether that is the server. */
+  #lastRemote: UdpAddress | undefined;
+  #isFromServer = false;
   readonly #forget: () => void;
   readonly #stats: ClientStats = {
     requests: 0,
@@ -223,6 +242,7 @@ class Client implements UdpClient, Receiver {
   readonly #settled = new RecentMap<Key, "duplicates" | "late">(MAX_SETTLED);
   readonly #unclaimed = new EventQueue<Unclaimed>();
   #untaken = 0;
+  readonly #maxBytes: number;
   #timerAt = Infinity;
   #cancelTimer = () => {};
   #failure: { error: unknown } | undefined;
@@ -242,9 +262,11 @@ class Client implements UdpClient, Receiver {
       port: plan.localPort,
       maxDatagramBytes: plan.maxDatagramBytes,
       peer: target,
+      isBusy: true,
     });
     this.addr = this.#socket.addr;
-    this.remoteAddr = target;
+    this.#maxBytes = maxPayload(target.hostname);
+    this.remoteAddr = Object.freeze({ ...target });
     const abort = () => this.#end(signal!.reason);
     signal?.addEventListener("abort", abort);
     this.#forget = () => signal?.removeEventListener("abort", abort);
@@ -260,8 +282,15 @@ class Client implements UdpClient, Receiver {
     const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
     let pending: Pending;
     try {
+      if (this.#failure !== undefined) throw this.#failure.error;
       signal?.throwIfAborted();
-      pending = this.#pendingOf(payload, options, resolve, reject);
+      pending = new Pending(
+        this,
+        typeof payload === "function" ? payload : encode(payload),
+        this.#planOf(options),
+        resolve,
+        reject,
+      );
     } catch (error) {
       return Promise.reject(error);
     }
@@ -272,8 +301,9 @@ class Client implements UdpClient, Receiver {
       promise.then(forget, forget);
     }
     this.#stats.requests++;
-    this.#waiting.add(pending);
-    this.#sendWaiting();
+    if (this.#inFlight.size < this.#maxInFlight && this.#waiting.size === 0) {
+      this.#transmit(pending);
+    } else this.#waiting.add(pending);
     return promise as Promise<UdpReply<Decoded>>;
   }
 
@@ -322,39 +352,31 @@ class Client implements UdpClient, Receiver {
     this.#sendWaiting();
   }
 
-  #pendingOf(
-    payload: Payload,
-    { timeoutMs, retries, match }: ClientRequestOptions,
-    resolve: (reply: UdpReply) => void,
-    reject: (error: unknown) => void,
-  ): Pending {
-    if (this.#failure !== undefined) throw this.#failure.error;
-    let plan = this.#plan;
+  /** A datagram of a request could not be sent. */
+  sendFailed(pending: Pending, error: unknown): void {
+    if (isPortClosed(error)) this.onReceiveError(error);
+    else this.#settle(pending, { error });
+  }
+
+  /** The client's own plan, or what a request has of its own. */
+  #planOf(options: ClientRequestOptions): Pending["plan"] {
+    const { timeoutMs, retries, match } = options;
+    const plan = this.#plan;
     if (
-      timeoutMs !== undefined || retries !== undefined || match !== undefined
-    ) {
-      const own = { timeoutMs, retries, match };
-      const { runtime } = plan;
-      plan = planRequest(this.remoteAddr, "", { ...plan, ...own, runtime });
-    }
-    const made = typeof payload === "function" ? payload : encode(payload);
-    return {
-      payload: typeof made === "function" ? made : () => made,
-      timeoutMs: plan.timeoutMs,
-      retries: plan.retries,
-      match: plan.match,
-      attempts: 0,
-      key: undefined,
-      sentAt: 0,
-      deadline: Infinity,
-      resolve,
-      reject,
-    };
+      timeoutMs === undefined && retries === undefined && match === undefined
+    ) return plan;
+    const own = { timeoutMs, retries, match };
+    const { runtime } = plan;
+    return planRequest(this.remoteAddr, "", { ...plan, ...own, runtime });
   }
 
   #take(datagram: Datagram): void {
     const { data, remoteAddr } = datagram;
-    if (!comesFrom(remoteAddr, this.remoteAddr)) {
+    if (remoteAddr !== this.#lastRemote) {
+      this.#lastRemote = remoteAddr;
+      this.#isFromServer = comesFrom(remoteAddr, this.remoteAddr);
+    }
+    if (!this.#isFromServer) {
       this.#stats.foreign++;
       return;
     }
@@ -386,11 +408,12 @@ class Client implements UdpClient, Receiver {
   #answer(pending: Pending, datagram: Datagram): boolean {
     let reply: UdpReply | undefined;
     try {
-      reply = replyOf(datagram, pending.match, {
-        remoteAddr: { ...this.remoteAddr },
-        attempts: pending.attempts,
-        sentAt: pending.sentAt,
-        receivedAt: this.#plan.runtime.now(),
+      const { attempts, sentAt, plan } = pending;
+      reply = replyOf(datagram, plan.match, {
+        remoteAddr: this.remoteAddr,
+        attempts,
+        sentAt,
+        receivedAt: datagram.receivedAt,
       });
     } catch (error) {
       this.#settle(pending, { error });
@@ -420,8 +443,12 @@ class Client implements UdpClient, Receiver {
     pending.attempts++;
     let payload: Uint8Array;
     try {
-      payload = encode(pending.payload(pending.attempts, 0));
-      requireFit(payload.length, this.remoteAddr.hostname);
+      payload = typeof pending.payload === "function"
+        ? encode(pending.payload(pending.attempts))
+        : pending.payload;
+      if (payload.length > this.#maxBytes) {
+        requireFit(payload.length, this.remoteAddr.hostname);
+      }
       const key = this.#keyOf?.(payload);
       if (this.#keyOf !== undefined && key === undefined) {
         throw new TypeError(
@@ -429,7 +456,7 @@ class Client implements UdpClient, Receiver {
         );
       }
       // What is made anew for each attempt may have another one.
-      this.#remove(pending);
+      if (pending.attempts > 1) this.#remove(pending);
       if (this.#inFlight.has(key)) {
         throw new TypeError(
           `A request with the key ${key} is in flight already`,
@@ -443,13 +470,10 @@ class Client implements UdpClient, Receiver {
     this.#stats.sent++;
     if (pending.attempts > 1) this.#stats.retransmissions++;
     pending.sentAt = runtime.now();
-    const { timeoutMs, retries, attempts } = pending;
+    const { plan: { timeoutMs, retries }, attempts } = pending;
     pending.deadline = pending.sentAt + waitMsOf(timeoutMs, retries, attempts);
     this.#checkAt(pending.deadline);
-    this.#socket.send(payload, this.remoteAddr).catch((error) => {
-      if (isPortClosed(error)) this.onReceiveError(error);
-      else this.#settle(pending, { error });
-    });
+    this.#socket.post(payload, this.remoteAddr, pending);
   }
 
   /** One timer serves all deadlines; it fires for the next one. */
@@ -467,8 +491,9 @@ class Client implements UdpClient, Receiver {
     let next = Infinity;
     for (const pending of [...this.#inFlight.values()]) {
       if (pending.deadline > now) next = Math.min(next, pending.deadline);
-      else if (pending.attempts <= pending.retries) this.#transmit(pending);
-      else this.#giveUp(pending, undefined);
+      else if (pending.attempts <= pending.plan.retries) {
+        this.#transmit(pending);
+      } else this.#giveUp(pending, undefined);
     }
     this.#sendWaiting();
     // Not for each of many that follow each other closely.

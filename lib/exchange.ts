@@ -185,7 +185,7 @@ export function planRequest(
     retries = REQUEST_DEFAULTS.retries,
     maxDatagramBytes = REQUEST_DEFAULTS.maxDatagramBytes,
     localPort = REQUEST_DEFAULTS.localPort,
-    match = () => true,
+    match = anything,
   } = options;
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("retries", retries, 0, 100);
@@ -420,12 +420,12 @@ export function replyOf(
 ): UdpReply | undefined {
   const { remoteAddr, attempts, sentAt, receivedAt } = facts;
   // The socket's own bytes, as most of what is refused need not be copied.
-  const value = match(datagram.data, {
+  const value = match === anything || match(datagram.data, {
     remoteAddr: datagram.remoteAddr,
     receivedAt,
   });
   if (value === false || value === null || value === undefined) return;
-  requireNoPromise(value);
+  if (value !== true) requireNoPromise(value);
   const data = datagram.data.slice();
   return {
     data,
@@ -438,6 +438,9 @@ export function replyOf(
     text: () => STRICT_UTF8.decode(data),
   };
 }
+
+/** What takes every datagram for a reply. */
+const anything = () => true;
 
 /** A promise, of an async function, would always count as a reply. */
 function requireNoPromise(value: unknown): void {

@@ -252,7 +252,7 @@ export function openSocket(
     hostname: canonicalHostname(hostname),
     port,
     maxDatagramBytes,
-    isServer: true,
+    isBusy: true,
     reuseAddress,
     receiveBufferBytes,
     packetInfo,

@@ -287,7 +287,7 @@ export function serve(
       hostname,
       port,
       maxDatagramBytes,
-      isServer: true,
+      isBusy: true,
       reusePort,
       reuseAddress,
       receiveBufferBytes,

@@ -62,6 +62,12 @@ export interface Receiver {
   onNotice?(notice: Error): void;
 }
 
+/** Who posts datagrams. */
+export interface Sender {
+  /** The system could not send the datagram. */
+  onSendError(error: unknown): void;
+}
+
 /** A bound UDP socket. */
 export interface DatagramSocket {
   /** The bound address, the port never 0. */
@@ -97,6 +103,15 @@ export interface DatagramSocket {
     to: UdpAddress,
     from?: UdpAddress | undefined,
   ): Promise<void>;
+  /**
+   * Sends one datagram as {@linkcode DatagramSocket.send} does, without a
+   * promise: for who sends very many, and needs to know of failures only.
+   *
+   * @param payload What to send; it must not change while it is on its way.
+   * @param to Where to. The same object each time is the fastest.
+   * @param sender Hears of the system's error, never within the call.
+   */
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void;
   /**
    * Sends `payload` to where `datagram` came from, and hands the datagram
    * back. `payload` may be a part of `datagram.data`; it must not change until
@@ -196,8 +211,8 @@ export interface OpenOptions extends Departure {
   maxDatagramBytes: number;
   /** The only peer, for engines that can connect a socket. */
   peer?: UdpAddress | undefined;
-  /** Whether many datagrams are to be expected, from many peers. */
-  isServer?: boolean | undefined;
+  /** Whether many datagrams are to be expected, so that batches pay. */
+  isBusy?: boolean | undefined;
   /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
   reusePort?: boolean | undefined;
   /**

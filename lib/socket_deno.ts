@@ -19,6 +19,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  Sender,
 } from "./socket.ts";
 
 /**
@@ -146,6 +147,9 @@ export class DenoSocket implements DatagramSocket {
   /** What has to be done before the first send; undefined if nothing has. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
+  /** Where the last post went, and the same as Deno has it. */
+  #lastTo: UdpAddress | undefined;
+  #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
 
@@ -241,6 +245,19 @@ export class DenoSocket implements DatagramSocket {
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#prepared !== undefined) await this.#prepared;
     await this.#conn.send(payload, this.#reachable(to));
+  }
+
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+    if (this.#prepared !== undefined) {
+      this.send(payload, to).catch((error) => sender.onSendError(error));
+      return;
+    }
+    if (to !== this.#lastTo) {
+      this.#lastTo = to;
+      this.#lastReachable = this.#reachable(to);
+    }
+    this.#conn.send(payload, this.#lastReachable)
+      .catch((error) => sender.onSendError(error));
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {

@@ -119,15 +119,20 @@ function requireReachable(target: UdpAddress, local: string | undefined): void {
   }
 }
 
+/** How many bytes a datagram to this address carries at most. */
+export function maxPayload(hostname: string): number {
+  return ipVersion(hostname) === 4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
+}
+
 /**
  * Checks that a payload fits a datagram.
  *
  * @throws {RangeError} If it does not.
  */
 export function requireFit(payloadBytes: number, hostname: string): void {
-  const isIPv4 = ipVersion(hostname) === 4;
-  const max = isIPv4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
+  const max = maxPayload(hostname);
   if (payloadBytes <= max) return;
+  const isIPv4 = max === MAX_PAYLOAD_IPV4;
   throw new RangeError(
     `Cannot send ${payloadBytes} bytes in one datagram: UDP${
       isIPv4 ? " over IPv4" : ""

@@ -35,6 +35,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  Sender,
 } from "./socket.ts";
 
 /** A datagram on its way. */
@@ -274,6 +275,11 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+    this.send(payload, to).catch((error) => sender.onSendError(error));
+  }
+
+  /** As {@linkcode DatagramSocket} has it. */
   reply(datagram: Datagram, payload: Uint8Array): void {
     this.send(payload, datagram.remoteAddr).then(
       () => {
@@ -358,5 +364,6 @@ export type {
   Departure,
   OpenOptions,
   Receiver,
+  Sender,
 } from "./socket.ts";
 export type { UdpAddress } from "./address.ts";

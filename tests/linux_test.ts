@@ -375,7 +375,7 @@ linuxTest(
       hostname: "127.0.0.1",
       port: 0,
       maxDatagramBytes: 100,
-      isServer: true,
+      isBusy: true,
     });
     const to = running.addr;
     await socket.send(encode("first"), to);

@@ -36,6 +36,7 @@ import {
   SOL_UDP,
   UDP_GRO,
 } from "./layout.ts";
+import type { Sender } from "../socket.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /** How many messages a call moves at most. */
@@ -257,6 +258,10 @@ export class SendBatch {
   readonly #held: Array<Memory | undefined> = [];
   /** Who is to hear what became of it; none for a reply. */
   readonly #owners: Array<Settle | undefined> = [];
+  /** Of each: where in `#senders` its senders begin; -1 if it was not posted. */
+  readonly #firstSenders: number[] = [];
+  /** Who is to hear of failures, one for each datagram that was posted. */
+  #senders: Sender[] = [];
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
@@ -344,6 +349,36 @@ export class SendBatch {
   /** Who is to hear what became of a message; none for a reply. */
   ownerOf(message: number): Settle | undefined {
     return this.#owners[message];
+  }
+
+  /**
+   * Queues a datagram that its sender hears of only if it fails; with others of
+   * one size that go to the same address it is one message.
+   *
+   * @param payload The bytes, which are copied.
+   * @param name Where the address is in memory; 0 if the socket is connected.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param sender Who hears of a failure.
+   */
+  post(
+    payload: Uint8Array,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    sender: Sender,
+  ): void {
+    if (!this.extend(payload, 0, POSTED, to)) {
+      this.add(payload, name, nameLength, to, POSTED);
+      this.#firstSenders[this.count - 1] = this.#senders.length;
+    }
+    this.#senders.push(sender);
+  }
+
+  /** Who posted the nth datagram of a message; undefined if none was posted. */
+  senderOf(message: number, n: number): Sender | undefined {
+    const first = this.#firstSenders[message]!;
+    return first === -1 ? undefined : this.#senders[first + n];
   }
 
   /** In which received message the payload still is; -1 if it is a copy. */
@@ -434,6 +469,7 @@ export class SendBatch {
     this.#sizes[message] = length;
     this.#starts[message] = address;
     this.#owners[message] = undefined;
+    this.#firstSenders[message] = -1;
     this.#source = length === 0 ? -1 : source;
     this.#lastBytes = length;
     this.#end = address + length;
@@ -526,6 +562,7 @@ export class SendBatch {
   /** Empties the batch. */
   clear(): void {
     this.count = this.first = 0;
+    if (this.#senders.length > 0) this.#senders = [];
     this.#used = 0;
     this.#source = -1;
   }
@@ -568,6 +605,8 @@ class AddressCache {
   }
 }
 
+/** In the place of the received message that is answered. */
+const POSTED = -2;
 const CACHED_ADDRESSES = 1 << 16;
 const SMALL_BYTES = 32;
 /** UDP_MAX_SEGMENTS of older kernels. */

@@ -2,8 +2,9 @@
  * Opens sockets of the linux engine: Linux on x86-64 and arm64, where the caller
  * asks for it.
  *
- * A server's socket is a {@linkcode LinuxSocket}. A client's is that of the
- * default engine, connected, so that the system tells it of a closed port.
+ * The socket of a server, or of a client with many requests, is a
+ * {@linkcode LinuxSocket}. That of a single request is the default engine's,
+ * connected, so that the system tells it of a closed port.
  *
  * @module
  */
@@ -42,19 +43,19 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
     );
   }
   const libc = loadLibc();
-  return options.isServer
-    ? openServer(libc, options)
-    : openClient(libc, options);
+  return options.isBusy ? openBusy(libc, options) : openClient(libc, options);
 }
 
-function openServer(libc: Libc, options: OpenOptions): LinuxSocket {
-  const { reusePort, reuseAddress } = options;
+function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
+  const { reusePort, reuseAddress, peer } = options;
   // Deno checks the address that it binds, which is another one at first.
   if (reusePort || reuseAddress) requireNet(options);
+  if (peer !== undefined) requireNet(peer);
   try {
     const bound = bindOwned(libc, options);
     try {
       setDeparture(libc, bound, options);
+      if (peer !== undefined) connect(libc, bound, peer);
       const { hostname } = addressOf(libc, bound.fd);
       poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
       return new LinuxSocket(bound, options, libc, poller);

@@ -5,7 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { MAX_PAYLOAD, type Receiver } from "../socket.ts";
+import { MAX_PAYLOAD, type Receiver, type Sender } from "../socket.ts";
 import { BATCH, type ReceiveBatch, SendBatch } from "./batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
@@ -141,6 +141,35 @@ export class Replies {
     });
   }
 
+  /** Queues a datagram as {@linkcode Replies.send} does, without a promise. */
+  post(
+    payload: Uint8Array,
+    to: UdpAddress,
+    isConnected: boolean,
+    sender: Sender,
+  ): void {
+    const out = this.#out;
+    const { length } = payload;
+    if (!out.hasRoom(length)) this.flush();
+    if (length > MAX_PAYLOAD || !out.hasRoom(length)) {
+      const error = length > MAX_PAYLOAD
+        ? errorOf(EMSGSIZE)
+        : new Error(SEND_BUFFER_FULL);
+      return queueMicrotask(() => sender.onSendError(error));
+    }
+    if (isConnected) out.post(payload, 0, 0, to, sender);
+    else {
+      const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
+      out.post(payload, out.nextNamePointer, bytes, to, sender);
+    }
+    this.#flushSoon();
+  }
+
+  /** Whether something waits to go out together. */
+  get isWaiting(): boolean {
+    return this.#willFlush;
+  }
+
   #flushSoon(): void {
     if (this.#willFlush) return;
     this.#willFlush = true;
@@ -161,7 +190,7 @@ export class Replies {
   /** The socket is about to be closed: what still waits is not sent. */
   close(): void {
     this.#closed = true;
-    const outcome: Outcome = { sent: 0, failures: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -184,13 +213,14 @@ export class Replies {
     return false;
   }
 
-  #report({ sent, failures, closedPort, notice }: Outcome): void {
+  #report({ sent, failures, unposted, closedPort, notice }: Outcome): void {
     if (closedPort !== undefined) this.receiver.onReceiveError?.(closedPort);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
     for (const { error, to, count } of failures) {
       this.receiver.onReplyError?.(error, to, count);
     }
+    for (const { error, sender } of unposted) sender.onSendError(error);
   }
 
   /** The send buffer is full: the rest waits, and what comes is received. */
@@ -216,7 +246,7 @@ export class Replies {
   /** Sends what is queued, as far as there is room in the send buffer. */
   #transmit(): Outcome {
     const out = this.#out;
-    const outcome: Outcome = { sent: 0, failures: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
     let triedAgain = -1;
     while (out.first < out.count) {
       const { whole } = out;
@@ -273,10 +303,16 @@ export class Replies {
           `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
       );
     }
+    let n = 0;
     for (const _ of out.cutByHand(message)) {
-      if (this.#sendOne(message)) outcome.sent++;
+      const sender = out.senderOf(message, n++);
+      if (this.#sendOne(message)) {
+        if (sender === undefined) outcome.sent++;
+        continue;
+      }
+      const error = errorOf(this.#libc.errno());
+      if (sender !== undefined) outcome.unposted.push({ error, sender });
       else {
-        const error = errorOf(this.#libc.errno());
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
     }
@@ -284,8 +320,10 @@ export class Replies {
 
   #taken(message: number, outcome: Outcome): void {
     const owner = this.#out.ownerOf(message);
-    if (owner === undefined) outcome.sent += this.#out.datagramsOf(message);
-    else owner();
+    if (owner !== undefined) owner();
+    else if (this.#out.senderOf(message, 0) === undefined) {
+      outcome.sent += this.#out.datagramsOf(message);
+    }
   }
 
   #failed(message: number, error: Error, outcome: Outcome): void {
@@ -293,7 +331,13 @@ export class Replies {
     const owner = out.ownerOf(message);
     if (owner !== undefined) return owner(error);
     const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
-    outcome.failures.push({ error, to, count });
+    if (out.senderOf(message, 0) === undefined) {
+      outcome.failures.push({ error, to, count });
+      return;
+    }
+    for (let n = 0; n < count; n++) {
+      outcome.unposted.push({ error, sender: out.senderOf(message, n)! });
+    }
   }
 
   #sendOne(message: number): boolean {
@@ -315,6 +359,8 @@ export class Replies {
 interface Outcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
+  /** Datagrams that were posted, and not sent. */
+  unposted: Array<{ error: Error; sender: Sender }>;
   /** The peer's port is closed, an earlier datagram says. */
   closedPort?: Error;
   /** A fast path was turned off. */

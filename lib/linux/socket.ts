@@ -13,6 +13,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  Sender,
 } from "../socket.ts";
 import { BATCH, ReceiveBatch } from "./batch.ts";
 import {
@@ -25,7 +26,7 @@ import {
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
-import { EAGAIN, EINTR, errorOf } from "./errno.ts";
+import { EAGAIN, ECONNREFUSED, EINTR, errorOf } from "./errno.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -53,7 +54,7 @@ import { Replies } from "./replies.ts";
 /** A server's socket, whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected = false;
+  readonly isConnected: boolean;
   readonly copiesReplies = true;
   readonly #libc: Libc;
   readonly #poller: Poller;
@@ -103,14 +104,20 @@ export class LinuxSocket implements DatagramSocket {
 
   constructor(
     bound: SocketDescriptor,
-    { maxDatagramBytes, receiveBufferBytes, memberships = [], packetInfo }:
-      Pick<
-        OpenOptions,
-        | "maxDatagramBytes"
-        | "receiveBufferBytes"
-        | "memberships"
-        | "packetInfo"
-      >,
+    {
+      maxDatagramBytes,
+      receiveBufferBytes,
+      memberships = [],
+      packetInfo,
+      peer,
+    }: Pick<
+      OpenOptions,
+      | "maxDatagramBytes"
+      | "receiveBufferBytes"
+      | "memberships"
+      | "packetInfo"
+      | "peer"
+    >,
     libc: Libc,
     poller: Poller,
     now: () => number = () => performance.now(),
@@ -121,6 +128,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#bound = bound;
     const { fd, family } = bound;
     this.#maxDatagramBytes = maxDatagramBytes;
+    this.isConnected = peer !== undefined;
     this.addr = this.#local = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     for (const membership of memberships) {
@@ -187,6 +195,12 @@ export class LinuxSocket implements DatagramSocket {
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
     await this.#replies.send(payload, to, control);
+  }
+
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+    // A connected socket has one peer, for which Deno was asked.
+    if (!this.isConnected) requireNet(to);
+    this.#replies.post(payload, to, this.isConnected, sender);
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {
@@ -264,6 +278,7 @@ export class LinuxSocket implements DatagramSocket {
           await (this.#isTurnDue() ? this.#turn() : this.#round());
         }
         this.#replies.flush();
+        if (this.isConnected) await this.#letAskAgain();
         const now = this.#now();
         if (now - this.#turnAt > this.#pace.turnMs(now)) await this.#turn();
         // Timers, handlers at work, and what waits for a microtask.
@@ -273,7 +288,8 @@ export class LinuxSocket implements DatagramSocket {
         continue;
       }
       const code = this.#libc.errno();
-      if (code === EAGAIN) {
+      if (code === ECONNREFUSED) this.#receiver.onReceiveError?.(errorOf(code));
+      else if (code === EAGAIN) {
         if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
@@ -282,6 +298,15 @@ export class LinuxSocket implements DatagramSocket {
         await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
     }
+  }
+
+  /**
+   * A client's next request follows its reply within a few microtasks: they go
+   * out together, before the next wait.
+   */
+  async #letAskAgain(): Promise<void> {
+    for (let i = 0; i < HOPS && !this.#replies.isWaiting; i++) await null;
+    this.#replies.flush();
   }
 
   #isTurnDue(): boolean {
@@ -513,6 +538,7 @@ const TURN_MS = 1;
  */
 const ROUNDS = 64;
 const PARKED_MS = 0.5;
+const HOPS = 8;
 const MAX_STRIDE = 32;
 const LOOK_MS = 0.25;
 
