@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { Pace } from "../lib/linux/pace.ts";
 
-/** One that has seen datagrams come every so many milliseconds. */
-function after(everyMs: number, count = 100): { pace: Pace; now: number } {
+/** One whose batches came so many milliseconds after each other. */
+function after(gapMs: number, count = 100): { pace: Pace; now: number } {
   const pace = new Pace();
-  for (let i = 1; i <= count; i++) pace.onBatch(1000 + i * everyMs);
-  return { pace, now: 1000 + count * everyMs };
+  for (let i = 1; i <= count; i++) pace.onBatch(gapMs);
+  return { pace, now: 1000 };
 }
 
 Deno.test("a socket waits in the thread only while datagrams come fast", () => {
@@ -19,7 +19,7 @@ Deno.test("a socket waits in the thread only while datagrams come fast", () => {
 Deno.test("after a wait in vain there is none for a while, longer each time", () => {
   const { pace, now } = after(0.01);
   const again = (from: number) => {
-    for (let i = 0; i < 16; i++) pace.onBatch(from);
+    for (let i = 0; i < 16; i++) pace.onBatch(0.01);
     return pace.mayWait(from);
   };
   pace.onWait(now, true);
@@ -33,6 +33,12 @@ Deno.test("who else is at work in the process is not kept waiting", () => {
   assertEquals(pace.turnMs(now), 8);
   pace.onTurn(now, 0.05);
   assertEquals(pace.mayWait(now), true);
+  // Once may be chance: then the next turn comes soon.
+  pace.onTurn(now, 0.3);
+  assertEquals([pace.mayWait(now), pace.turnMs(now)], [true, 1]);
+  pace.onTurn(now, 0.05);
+  assertEquals(pace.turnMs(now), 8);
+  pace.onTurn(now, 0.3);
   pace.onTurn(now, 0.3);
   assertEquals([pace.mayWait(now + 19), pace.turnMs(now + 19)], [false, 1]);
   assertEquals(pace.mayWait(now + 20), true);

@@ -9,28 +9,31 @@
 /** Decides by what a socket went through so far; times in milliseconds. */
 export class Pace {
   #batches = 0;
-  #batchesSince = 0;
+  #gapsMs = 0;
   #isFast = false;
   #quietUntil = 0;
   #penaltyMs = MIN_PENALTY_MS;
   #waits = 0;
+  /** Whether more than this socket was at work in the last turn. */
+  #wasBusy = false;
 
   /** Whether datagrams come so fast that waiting here may pay. */
   get isFast(): boolean {
     return this.#isFast;
   }
 
-  /** Something was received. */
-  onBatch(now: number): void {
+  /** Something was received, so long after what came before. */
+  onBatch(gapMs: number): void {
+    this.#gapsMs += gapMs;
     if (++this.#batches < STREAK) return;
-    this.#isFast = now - this.#batchesSince < STREAK_MS;
-    this.#batchesSince = now;
+    this.#isFast = this.#gapsMs < STREAK_MS;
+    this.#gapsMs = 0;
     this.#batches = 0;
   }
 
   /** How long to work before the event loop has a turn. */
   turnMs(now: number): number {
-    return this.mayWait(now) ? LONE_TURN_MS : TURN_MS;
+    return this.mayWait(now) && !this.#wasBusy ? LONE_TURN_MS : TURN_MS;
   }
 
   /** Whether to wait in the thread itself for what comes next. */
@@ -46,14 +49,17 @@ export class Pace {
     }
     this.#isFast = false;
     this.#batches = 0;
-    this.#batchesSince = now;
+    this.#gapsMs = 0;
     this.#quietUntil = now + this.#penaltyMs;
     this.#penaltyMs = Math.min(2 * this.#penaltyMs, MAX_PENALTY_MS);
   }
 
   /** The event loop had a turn, in which so much processor time was used. */
   onTurn(now: number, usedMs: number): void {
-    if (usedMs > IDLE_TURN_MS) this.#quietUntil = now + BUSY_MS;
+    const isBusy = usedMs > IDLE_TURN_MS;
+    // Once may be chance; who is at work is so in the next turn too.
+    if (isBusy && this.#wasBusy) this.#quietUntil = now + BUSY_MS;
+    this.#wasBusy = isBusy;
   }
 }
 

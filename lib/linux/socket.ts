@@ -89,6 +89,8 @@ export class LinuxSocket implements DatagramSocket {
   /** The event loop had its last turn then, and timers their last round. */
   #turnAt = 0;
   #roundAt = 0;
+  /** It had nothing more to do then. */
+  #workedAt = 0;
   /** How many datagrams are handed out between two looks at the clock. */
   #stride = 1;
   #untilLook = 1;
@@ -170,7 +172,7 @@ export class LinuxSocket implements DatagramSocket {
       // Whoever starts it gets to know of it before its first datagram.
       await null;
       if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
-      this.#turnAt = this.#roundAt = this.#now();
+      this.#turnAt = this.#roundAt = this.#workedAt = this.#now();
       await this.#receive();
     } finally {
       this.#closed = true;
@@ -270,8 +272,11 @@ export class LinuxSocket implements DatagramSocket {
       if (count > 0) {
         failures = 0;
         this.#in.received(count);
+        // What a client does with its replies takes long, and is no reason to
+        // think that they come slowly.
+        const before = this.isConnected ? this.#workedAt : this.#receivedAt;
         this.#receivedAt = this.#now();
-        this.#pace.onBatch(this.#receivedAt);
+        this.#pace.onBatch(this.#receivedAt - before);
         this.#begin(count);
         while (!this.#handOut()) {
           this.#replies.flush();
@@ -280,6 +285,7 @@ export class LinuxSocket implements DatagramSocket {
         this.#replies.flush();
         if (this.isConnected) await this.#letAskAgain();
         const now = this.#now();
+        this.#workedAt = now;
         if (now - this.#turnAt > this.#pace.turnMs(now)) await this.#turn();
         // Timers, handlers at work, and what waits for a microtask.
         else if (this.#kept > 0 || now - this.#roundAt > TURN_MS) {
@@ -310,7 +316,9 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   #isTurnDue(): boolean {
-    return this.#now() - this.#turnAt > TURN_MS;
+    const now = this.#now();
+    const most = this.isConnected ? CLIENT_TURN_MS : TURN_MS;
+    return now - this.#turnAt > Math.min(most, this.#pace.turnMs(now));
   }
 
   /** Lets timers run, and all settle that waits for nothing but microtasks. */
@@ -340,7 +348,7 @@ export class LinuxSocket implements DatagramSocket {
     if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
     }
-    this.#turnAt = this.#roundAt = this.#now();
+    this.#turnAt = this.#roundAt = this.#workedAt = this.#now();
     if (isFast) {
       this.#pace.onTurn(this.#turnAt, this.#libc.threadMs() - before);
     }
@@ -532,6 +540,8 @@ const MAX_PAUSE_MS = 32;
 const WAIT_US = 200;
 /** The longest work without a turn of the event loop. */
 const TURN_MS = 1;
+/** The same of a client, each of whose requests would wait for a turn else. */
+const CLIENT_TURN_MS = 2;
 /**
  * Deno's runtime (tokio's) looks for input and at the time when it has nothing
  * else to do, else in every 61st round only.
