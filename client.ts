@@ -6,21 +6,21 @@
 import type { UdpAddress } from "./lib/address.ts";
 import {
   checkClientFlags,
-  CLIENT_DEFAULTS,
   CLIENT_FLAGS,
   CLIENT_HELP,
   type ClientFlags,
   commonOptions,
   expectedOf,
+  loadOptions,
+  paceOf,
   parseTargets,
   reportOptions,
 } from "./lib/cli/client_flags.ts";
-import { parseFlags, UsageError } from "./lib/cli/flags.ts";
+import { parseFlags } from "./lib/cli/flags.ts";
+import { readPayload } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain, showHelp } from "./lib/cli/main.ts";
 import { LineWriter } from "./lib/cli/output.ts";
 import { runSeries } from "./lib/cli/series_run.ts";
-import { encode, repeatTo } from "./lib/encoding.ts";
-import { MAX_PAYLOAD } from "./lib/socket.ts";
 
 async function main(args: string[]): Promise<number> {
   const { given, positionals } = parseFlags(CLIENT_FLAGS, args);
@@ -30,7 +30,14 @@ async function main(args: string[]): Promise<number> {
   }
   checkClientFlags(given);
   const targets = parseTargets(given, positionals);
-  const run = given.stamp ? measure : given.all ? askAll : ask;
+  const isLoad = given.rate !== undefined || given.window !== undefined;
+  const run = given.stamp
+    ? measure
+    : isLoad
+    ? loadIt
+    : given.all
+    ? askAll
+    : ask;
   const { received, lossPercent, unexpected } = await run(given, targets, out);
   const isTooLossy = (lossPercent ?? 0) > (given["max-loss"] ?? 100);
   const isTooFew = received < (given["expect-replies"] ?? 1);
@@ -69,6 +76,17 @@ async function askAll(
   return await runGather(targets, payload, options, expected, report, out);
 }
 
+/** `--rate` or `--window` */
+async function loadIt(
+  given: ClientFlags,
+  [target]: UdpAddress[],
+  out: LineWriter,
+): Promise<Outcome> {
+  const { runLoad } = await import("./lib/cli/load_run.ts");
+  const [options, report] = [loadOptions(given), reportOptions(given)];
+  return { ...await runLoad(target!, options, report, out), unexpected: 0 };
+}
+
 /** `--stamp`, which loads its own code so that the rest starts faster. */
 async function measure(
   given: ClientFlags,
@@ -77,34 +95,9 @@ async function measure(
 ): Promise<Outcome> {
   const { runStamp } = await import("./lib/cli/stamp_run.ts");
   const { size, histogram } = given;
-  const count = given.count === 0 ? Infinity : given.count;
-  const options = { ...commonOptions(given), count, size };
+  const options = { ...commonOptions(given), ...paceOf(given), size };
   const report = { ...reportOptions(given), histogram };
   return { ...await runStamp(target!, options, report, out), unexpected: 0 };
-}
-
-async function readPayload(given: ClientFlags): Promise<Uint8Array> {
-  const payload = given.hex ??
-    (given.message === "-"
-      ? await readStdin()
-      : encode(given.message ?? CLIENT_DEFAULTS.message));
-  return given.size === undefined ? payload : repeatTo(payload, given.size);
-}
-
-/** All of stdin, or as much as shows that it is too large for a datagram. */
-async function readStdin(): Promise<Uint8Array> {
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  let size = 0;
-  for await (const chunk of Deno.stdin.readable) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size > MAX_PAYLOAD) {
-      throw new UsageError(
-        `--message -: stdin is too large for a datagram: UDP takes at most ${MAX_PAYLOAD} bytes`,
-      );
-    }
-  }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 if (import.meta.main) await runMain("client", main);

@@ -4,6 +4,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "./address.ts";
+import { Distribution } from "./distribution.ts";
 import { requireInteger, requireOptions, TimeoutError } from "./errors.ts";
 import {
   Exchange,
@@ -15,7 +16,7 @@ import {
   type UdpReply,
 } from "./exchange.ts";
 import { checkSchedule, Run, type Sender } from "./run.ts";
-import { summarize, type Summary } from "./statistics.ts";
+import type { Summary } from "./statistics.ts";
 import type { Ends } from "./target.ts";
 
 /** Options of {@linkcode requestMany}. */
@@ -84,7 +85,10 @@ export interface SeriesSummary {
   errors: number;
   /** Since the first send, in milliseconds. */
   durationMs: number;
-  /** Of replies without a retransmission; undefined when there are none. */
+  /**
+   * Of replies without a retransmission; undefined when there are none. From
+   * 100,000 on quantiles have three significant digits.
+   */
   rttMs: Summary | undefined;
 }
 
@@ -197,7 +201,7 @@ class SeriesSender implements Sender {
   readonly #ends: Ends;
   readonly #run: Run<SeriesEvent, SeriesSender>;
   readonly #counts = structuredClone(NOTHING_YET);
-  readonly #rttsMs: number[] = [];
+  readonly #rttsMs = new Distribution();
   readonly #unanswered = new Map<number, Exchange>();
   /** Answered or given up, oldest first, and open for late replies and copies. */
   readonly #over = new Set<Exchange>();
@@ -226,7 +230,7 @@ class SeriesSender implements Sender {
       ...counts,
       pending: counts.sent - judged,
       lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
-      rttMs: summarize(this.#rttsMs),
+      rttMs: this.#rttsMs.summary(),
     };
   }
 
@@ -284,7 +288,7 @@ class SeriesSender implements Sender {
     return {
       onReply: (reply: UdpReply) => {
         this.#counts.received++;
-        if (reply.rttMs !== undefined) this.#rttsMs.push(reply.rttMs);
+        if (reply.rttMs !== undefined) this.#rttsMs.add(reply.rttMs);
         this.#conclude({ type: "reply", seq, reply });
       },
       onTimeout: (error: TimeoutError) => {
@@ -316,9 +320,7 @@ class SeriesSender implements Sender {
     const { count } = this.#run.schedule;
     if (this.#held) return this.send();
     if (this.#counts.sent < count || this.#unanswered.size > 0) return;
-    const longestMs = count === 1
-      ? 0
-      : this.#rttsMs.reduce((a, b) => Math.max(a, b), 0);
+    const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
     this.#run.linger(longestMs, this.#plan.timeoutMs);
   }
 

@@ -78,8 +78,9 @@ export interface DatagramSocket {
    */
   readonly isConnected: boolean;
   /**
-   * Whether {@linkcode DatagramSocket.reply} copies the payload and hands the
-   * datagram back at once, so that a reply on its way out takes no more memory.
+   * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, and
+   * the datagram that is answered is handed back at once, so that what is on its
+   * way out takes no more memory.
    */
   readonly copiesReplies: boolean;
   /**

@@ -828,3 +828,66 @@ programTest(
     );
   },
 );
+
+programTest(
+  "client --rate and --window load an echo, and say what came back",
+  async () => {
+    await using one = await started(["--echo", "--quiet"]);
+    const rate = ["--rate", "500", "--count", "100", "--size", "100"];
+    const { code, stdout, stderr } = await client([one.target, ...rate]);
+    const [head, counts, speed, rtt, error] = stdout.split("\n");
+    assertEquals(
+      head,
+      `--- ${one.target} load statistics: 100 bytes, 500 a second asked for ---`,
+    );
+    assertMatch(counts!, /^100 sent, 100 received, 0 lost \(0%\), /);
+    assertMatch(speed!, /^sent \d+ a second \([\d.]+ kbit\/s\), received /);
+    assertMatch(rtt!, /^rtt min.*p99\.9\/max = ([\d.]+\/){6}[\d.]+ ms$/);
+    assertMatch(error!, /^send error min/);
+    assertEquals([code, stderr.replace(/^client: this machine.*\n/, "")], [
+      0,
+      "",
+    ]);
+    const window = ["--window", "4", "--count", "50", "--json"];
+    const ended = await client([one.target, ...window]);
+    const result = JSON.parse(ended.stdout);
+    assertEquals([result.window, result.rate, result.received], [4, null, 50]);
+    assertEquals(
+      result.intervals.reduce(
+        (sum: number, one: { sent: number }) => sum + one.sent,
+        0,
+      ),
+      50,
+    );
+    const stream = await client([...rate, one.target, "--json-stream"]);
+    const types = stream.stdout.trim().split("\n").map((line) =>
+      JSON.parse(line).type
+    );
+    assertEquals([types[0], types.at(-1)], ["interval", "summary"]);
+  },
+);
+
+programTest("client --rate and --window exit by what came back", async () => {
+  await using fixed = await started(["--quiet"]);
+  const load = ["--rate", "200", "--count", "10", "-W", "0.1"];
+  const foreign = await client([fixed.target, ...load]);
+  assertEquals(foreign.code, 1);
+  assertMatch(foreign.stderr, /^client: what came back is no echo/);
+  await using lost = peer((seq) => seq % 2 === 0 ? ["x"] : []);
+  const half = [lost.target, ...load, "--size", "1"];
+  assertEquals((await client(half)).code, 0);
+  assertEquals((await client([...half, "--max-loss", "10"])).code, 1);
+  for (
+    const [args, message] of [
+      [["--rate", "0"], "--rate: '0' is too small"],
+      [["--rate", "1", "--window", "1"], "--rate and --window exclude"],
+      [["--duration", "1"], "--duration needs --rate or --window"],
+      [["--window", "1", "-m", "x"], "--window and --message exclude"],
+      [["--window", "1", "--stamp"], "--window and --stamp exclude"],
+      [["--rate", "1", "--all"], "--rate and --all exclude"],
+    ] as Array<[string[], string]>
+  ) {
+    const { code, stderr } = await client(args);
+    assertEquals([code, stderr.includes(message)], [2, true], stderr);
+  }
+});

@@ -5,6 +5,7 @@
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
 import { encode, parseHex } from "../encoding.ts";
+import { LOAD_DEFAULTS, type LoadOptions } from "../load.ts";
 import { SERIES_DEFAULTS } from "../request_many.ts";
 import { MAX_PAYLOAD } from "../socket.ts";
 import { MEASURE_DEFAULTS } from "../stamp/measure.ts";
@@ -94,6 +95,30 @@ export const CLIENT_FLAGS = {
     parse: duration(0),
     help: `from one to the next; 0 waits for each answer (${
       durationText(SERIES_DEFAULTS.intervalMs)
+    })`,
+  },
+  rate: {
+    group: "How often, how long to wait",
+    rare: true,
+    value: "N",
+    parse: decimal(10_000_000),
+    help:
+      "load an echo with N a second; what that does to a network is yours to answer for (RFC 8085)",
+  },
+  window: {
+    group: "How often, how long to wait",
+    rare: true,
+    value: "N",
+    parse: integer(1, 65_536),
+    help: "load an echo with N in flight",
+  },
+  duration: {
+    group: "How often, how long to wait",
+    rare: true,
+    value: "TIME",
+    parse: duration(1),
+    help: `with --rate or --window, for so long (${
+      durationText(LOAD_DEFAULTS.durationMs)
     })`,
   },
   timeout: {
@@ -189,6 +214,7 @@ export function checkClientFlags(given: ClientFlags): void {
   if (given.stamp && clash !== undefined) {
     throw new UsageError(`--stamp and --${clash} exclude each other`);
   }
+  checkLoadFlags(given);
   const oneByOne = ["count", "interval", "deadline", "max-loss"] as const;
   const other = given.stamp
     ? "stamp"
@@ -202,8 +228,11 @@ export function checkClientFlags(given: ClientFlags): void {
   if (given.histogram && !given.stamp) {
     throw new UsageError("--histogram needs --stamp");
   }
-  if (given.count === 0 && !given.stamp) {
-    throw new UsageError("--count: 0, for no end, needs --stamp");
+  const isLoad = given.rate !== undefined || given.window !== undefined;
+  if (given.count === 0 && !given.stamp && !isLoad) {
+    throw new UsageError(
+      "--count: 0, for no end, needs --stamp, --rate or --window",
+    );
   }
   if (given.interval === 0 && given.stamp) {
     throw new UsageError("--interval: 0 is too short for --stamp");
@@ -213,6 +242,30 @@ export function checkClientFlags(given: ClientFlags): void {
   }
   if (given.json && given["json-stream"]) {
     throw new UsageError("--json and --json-stream exclude each other");
+  }
+}
+
+function checkLoadFlags(given: ClientFlags): void {
+  const { rate, window } = given;
+  if (rate === undefined && window === undefined) {
+    if (given.duration === undefined) return;
+    throw new UsageError("--duration needs --rate or --window");
+  }
+  const mode = rate === undefined ? "window" : "rate";
+  if (rate !== undefined && window !== undefined) {
+    throw new UsageError("--rate and --window exclude each other");
+  }
+  if (rate !== undefined && rate < 0.001) {
+    throw new UsageError(`--rate: '${rate}' is too small: write 0.001 or more`);
+  }
+  const others = [
+    ...["message", "hex", "retries", "expect", "interval", "deadline"] as const,
+    ...(given.all ? ["all"] as const : []),
+    ...(given.stamp && mode === "window" ? ["stamp"] as const : []),
+  ];
+  const clash = others.find((name) => given[name] !== undefined);
+  if (clash !== undefined) {
+    throw new UsageError(`--${mode} and --${clash} exclude each other`);
   }
 }
 
@@ -263,6 +316,31 @@ export function commonOptions(given: ClientFlags) {
     localHostname: given.bind,
     engine: given.engine,
   };
+}
+
+/** The options of a load. */
+export function loadOptions(given: ClientFlags): LoadOptions {
+  const { count, rate, window, timeout, bind, engine } = given;
+  return {
+    rate,
+    window,
+    // 0 is for no end, unless there is a duration.
+    count: count === 0 ? undefined : count,
+    durationMs: given.duration ?? (count === 0 ? Infinity : undefined),
+    size: given.size ?? LOAD_DEFAULTS.size,
+    timeoutMs: timeout,
+    localHostname: bind,
+    engine,
+  };
+}
+
+/** How often and how long `--stamp` sends: `--rate` and `--duration` say it too. */
+export function paceOf({ rate, duration, interval, count }: ClientFlags) {
+  const intervalMs = rate === undefined ? interval : 1000 / rate;
+  const wanted = duration === undefined
+    ? count
+    : count ?? Math.max(1, Math.round(duration / intervalMs!));
+  return { intervalMs, count: wanted === 0 ? Infinity : wanted };
 }
 
 /** The payload that every reply is to have. */
