@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { Histogram } from "./histogram.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
 /** How many values are from one up to, but not including, another. */
@@ -18,13 +18,14 @@ export interface Bin {
 
 /**
  * Collects values in milliseconds. The first 100,000 are kept, and all figures
- * are exact; beyond that the quantiles come from HDR histograms with three
- * significant digits, and the others stay exact.
+ * are exact; beyond that the quantiles come from histograms and are right to
+ * 0.1 %, and the others stay exact.
  */
 export class Distribution {
   #values: number[] | undefined = [];
-  #below: RecordableHistogram | undefined;
-  #above: RecordableHistogram | undefined;
+  /** Of what is below 0, without its sign; and of all else. */
+  readonly #below = new Histogram();
+  readonly #above = new Histogram();
   #count = 0;
   #min = Infinity;
   #max = -Infinity;
@@ -108,21 +109,16 @@ export class Distribution {
 
   #quantile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.#count));
-    const below = this.#below?.count ?? 0;
-    const value = rank <= below
-      ? -this.#below!.percentile(100 * (below - rank + 1) / below) / NS_PER_MS
-      : this.#above!.percentile(100 * (rank - below) / this.#above!.count) /
-        NS_PER_MS;
-    return Math.min(Math.max(value, this.#min), this.#max);
+    const below = this.#below.count;
+    return rank <= below
+      ? -this.#below.atRank(below - rank + 1)
+      : this.#above.atRank(rank - below);
   }
 
-  /** Histograms know positive integers only: nanoseconds, on either side of 0. */
   #record(value: number): void {
-    const ns = Math.max(1, Math.round(Math.abs(value) * NS_PER_MS));
-    if (value < 0) (this.#below ??= createHistogram()).record(ns);
-    else (this.#above ??= createHistogram()).record(ns);
+    if (value < 0) this.#below.add(-value);
+    else this.#above.add(value);
   }
 }
 
 const MAX_EXACT = 100_000;
-const NS_PER_MS = 1e6;

@@ -18,7 +18,8 @@ export type TailSummary = Summary & {
  * The least, the largest and the mean are exact; quantiles are right to 0.1 %.
  */
 export class Histogram {
-  readonly #counts = new Uint32Array(STEPS + OCTAVES * STEPS / 2);
+  /** Made for the first value. */
+  #counts = NONE;
   #count = 0;
   #min = Infinity;
   #max = -Infinity;
@@ -33,6 +34,9 @@ export class Histogram {
   /** Adds a value; one below 0 counts as 0. */
   add(value: number): void {
     if (!(value > 0)) value = 0;
+    if (this.#counts === NONE) {
+      this.#counts = new Uint32Array(STEPS + OCTAVES * STEPS / 2);
+    }
     this.#count++;
     if (value < this.#min) this.#min = value;
     if (value > this.#max) this.#max = value;
@@ -54,35 +58,27 @@ export class Histogram {
   /** The figures; undefined if there is no value. */
   summary(): TailSummary | undefined {
     if (this.#count === 0) return undefined;
-    const shares = [0.5, 0.9, 0.99, 0.999];
-    const [median, p90, p99, p999] = this.#quantiles(shares) as [
-      number,
-      number,
-      number,
-      number,
-    ];
+    const at = (share: number) =>
+      this.atRank(Math.max(1, Math.ceil(share * this.#count)));
     return {
       min: this.#min,
       mean: this.#mean,
-      median,
-      p90,
-      p99,
-      p999,
+      median: at(0.5),
+      p90: at(0.9),
+      p99: at(0.99),
+      p999: at(0.999),
       max: this.#max,
       stddev: Math.sqrt(this.#squares / this.#count),
     };
   }
 
-  /** The smallest values that these shares of all, rising, do not exceed. */
-  #quantiles(shares: number[]): number[] {
+  /** The nth value, counted from 1 for the least one. */
+  atRank(rank: number): number {
+    const counts = this.#counts;
     let step = -1;
-    let below = 0;
-    return shares.map((share) => {
-      const rank = Math.max(1, Math.ceil(share * this.#count));
-      while (below < rank) below += this.#counts[++step]!;
-      const value = middleOf(step) / NS_PER_MS;
-      return Math.min(Math.max(value, this.#min), this.#max);
-    });
+    for (let below = 0; below < rank;) below += counts[++step]!;
+    const value = middleOf(step) / NS_PER_MS;
+    return Math.min(Math.max(value, this.#min), this.#max);
   }
 }
 
@@ -104,6 +100,7 @@ function middleOf(step: number): number {
   return (step - octave * STEPS / 2 + 0.5) * 2 ** octave;
 }
 
+const NONE = new Uint32Array(0);
 const NS_PER_MS = 1e6;
 /** Each octave but the lowest has half as many steps. */
 const STEP_BITS = 10;
