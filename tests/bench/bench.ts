@@ -3,7 +3,8 @@
  *
  * Every peer that is installed is started once, on the first processor; the
  * load comes from the last one. Rounds are interleaved, so that what else the
- * machine does hits all alike; ratios are of the same round. Linux only.
+ * machine does hits all alike; ratios are of the same round. Linux only. With
+ * `--clients` it is the clients that are compared, on one server in C.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { decimal, integer, parseFlags } from "../../lib/cli/flags.ts";
@@ -60,6 +61,39 @@ const PEERS: Peer[] = [
   { name: "asyncio", command: ["python3", here("peers/echo_asyncio.py")] },
 ];
 
+const ours = (kind: string, engine: string): Peer => ({
+  name: `${kind} ${engine}`,
+  command: [
+    DENO,
+    ...["run", "--unstable-net", "--allow-net", "--allow-ffi"],
+    ...[here("clients/ours.ts"), "PORT", "WINDOW", "SECONDS", kind, engine],
+  ],
+});
+
+/** All take a port, a window and seconds, and print what `load.c` does. */
+const CLIENTS: Peer[] = [
+  {
+    name: "C",
+    command: [`${out}/load`, "PORT", "WINDOW", "16", "1", "SECONDS"],
+  },
+  {
+    name: "Go",
+    build: ["go", "build", "-o", `${out}/go_client`, here("clients/client.go")],
+    command: [`${out}/go_client`, "PORT", "WINDOW", "SECONDS"],
+  },
+  ...["node", "bun"].map((runtime) => ({
+    name: runtime === "node" ? "Node" : "Bun",
+    command: [
+      ...[runtime, here("clients/node.mjs"), "PORT", "WINDOW", "SECONDS"],
+    ],
+  })),
+  ...["deno", "linux"].flatMap((engine) =>
+    ["connect", "request", "requestMany", "load"].map((kind) =>
+      ours(kind, engine)
+    )
+  ),
+];
+
 const SCENARIOS: Scenario[] = [
   { name: "1 flow, window 1, 16 B", window: 1, size: 16, flows: 1 },
   { name: "1 flow, window 32, 16 B", window: 32, size: 16, flows: 1 },
@@ -77,6 +111,7 @@ async function main(): Promise<number> {
     rounds: { value: "N", parse: integer(1, 100), help: "" },
     only: { value: "TEXT", parse: String, help: "" },
     json: { value: "FILE", parse: String, help: "" },
+    clients: { help: "" },
   }, Deno.args);
   const { seconds = 0.5, rounds = 5, only = "" } = given;
   if (!await ran(["cc", "-O2", "-o", `${out}/load`, here("load.c")])) {
@@ -86,7 +121,7 @@ async function main(): Promise<number> {
   for (const peer of PEERS) {
     if (peer.build !== undefined) await ran(peer.build);
   }
-  const facts = await describe(seconds, rounds);
+  const facts = await describe();
   console.log(
     `${
       Object.values(facts).join(", ")
@@ -94,15 +129,26 @@ async function main(): Promise<number> {
       "ratios of each round",
   );
   const raw: Record<string, Record<string, Measured[]>> = {};
-  for (const scenario of SCENARIOS) {
-    if (!scenario.name.includes(only)) continue;
-    // Anew for each: some peers do not survive a load that goes away.
-    const running = await startAll();
-    const results = await measureAll(running, scenario, seconds, rounds);
-    await Promise.all(running.map(stop));
-    raw[scenario.name] = Object.fromEntries(results);
-    show(scenario, results);
-  }
+  if (given.clients) {
+    await ran(["cc", "-O2", "-o", `${out}/echo`, here("peers/echo.c")]);
+    for (const peer of CLIENTS) {
+      if (peer.build !== undefined) await ran(peer.build);
+    }
+    for (const window of [1, 32, 256]) {
+      const name = `${window} in flight, 16 B`;
+      const results = await clientSide(window, seconds, rounds);
+      raw[name] = Object.fromEntries(results);
+      show({ name, window }, results, ["connect linux", "connect deno"]);
+    }
+  } else {for (const scenario of SCENARIOS) {
+      if (!scenario.name.includes(only)) continue;
+      // Anew for each: some peers do not survive a load that goes away.
+      const running = await startAll();
+      const results = await measureAll(running, scenario, seconds, rounds);
+      await Promise.all(running.map(stop));
+      raw[scenario.name] = Object.fromEntries(results);
+      show(scenario, results, ["roundtrip linux", "roundtrip deno"]);
+    }}
   if (given.json !== undefined) {
     const run = { ...facts, results: raw };
     await Deno.writeTextFile(given.json, JSON.stringify(run, null, 1) + "\n");
@@ -177,14 +223,47 @@ async function load(
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
+/** Every client in turn, on one server in C. */
+async function clientSide(
+  window: number,
+  seconds: number,
+  rounds: number,
+): Promise<Map<string, Measured[]>> {
+  const port = 21_099;
+  const server = pinned(0, [`${out}/echo`, `${port}`]).spawn();
+  const results = new Map<string, Measured[]>();
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, command } of CLIENTS) {
+      // A series has one in flight.
+      if (name.startsWith("requestMany") && window > 1) continue;
+      const values = { PORT: port, WINDOW: window, SECONDS: seconds };
+      const args = command.map((arg) =>
+        `${values[arg as keyof typeof values] ?? arg}`
+      );
+      const last = navigator.hardwareConcurrency - 1;
+      const { success, stdout } = await pinned(last, args, "piped").output();
+      if (!success) continue;
+      const measured = JSON.parse(new TextDecoder().decode(stdout));
+      results.set(name, [...results.get(name) ?? [], measured]);
+    }
+  }
+  server.kill("SIGKILL");
+  await server.status;
+  return results;
+}
+
 /** Medians with their range, and our ratio to each peer, round by round. */
-function show(scenario: Scenario, results: Map<string, Measured[]>): void {
+function show(
+  scenario: Pick<Scenario, "name" | "window">,
+  results: Map<string, Measured[]>,
+  [onLinux, onDeno]: [string, string],
+): void {
   console.log(`\n${scenario.name}`);
   const isLatency = scenario.window === 1;
   const value = ({ medianUs, repliesPerSecond }: Measured) =>
     isLatency ? medianUs! : repliesPerSecond / 1000;
-  const ours = results.get("roundtrip linux") ?? results.get("roundtrip deno")!;
-  const deno = results.get("roundtrip deno")!;
+  const ours = results.get(onLinux) ?? results.get(onDeno)!;
+  const deno = results.get(onDeno)!;
   for (const [name, rounds] of results) {
     const { min, median, max } = summarize(rounds.map(value))!;
     const ratio = (own: Measured[]) =>
@@ -212,10 +291,7 @@ function shown(ratio: number): string {
 }
 
 /** When, where and how this run was made. */
-async function describe(
-  seconds: number,
-  rounds: number,
-): Promise<Record<string, string>> {
+async function describe(): Promise<Record<string, string>> {
   const model = await output("grep", "-m1", "model name", "/proc/cpuinfo");
   const { hardwareConcurrency } = navigator;
   return {
@@ -223,7 +299,7 @@ async function describe(
     deno: `Deno ${Deno.version.deno}`,
     system: await output("uname", "-sr"),
     machine: `${hardwareConcurrency} processors ${model.replace(/.*:\s*/, "")}`,
-    command: `deno task bench --seconds ${seconds} --rounds ${rounds}`,
+    command: `deno task bench ${Deno.args.join(" ")}`.trim(),
   };
 }
 

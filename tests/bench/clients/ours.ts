@@ -1,0 +1,106 @@
+/**
+ * A client of ours for `deno task bench --clients`: PORT WINDOW SECONDS KIND
+ * ENGINE. Every reply is compared with its request.
+ */
+// deno-lint-ignore-file no-console -- it is a program
+import {
+  connect,
+  type Engine,
+  request,
+  requestMany,
+} from "../../../lib/mod.ts";
+import { Histogram } from "../../../lib/histogram.ts";
+import { load } from "../../../lib/load.ts";
+
+const [port, window, seconds, kind, engine] = Deno.args as [
+  string,
+  string,
+  string,
+  string,
+  Engine,
+];
+const server = { hostname: "127.0.0.1", port: Number(port) };
+const durationMs = 1000 * Number(seconds);
+const rtts = new Histogram();
+let replies = 0;
+let wrong = 0;
+let lost = 0;
+let sequence = 0;
+
+/** A request: its number, and bytes that follow from the number. */
+function payload(): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(16).fill(sequence & 0xff, 4);
+  new DataView(bytes.buffer).setUint32(0, sequence++);
+  return bytes;
+}
+
+/** So many at a time, one after another, for as long as it lasts. */
+async function inFlight(
+  ask: (payload: Uint8Array) => Promise<{ data: Uint8Array }>,
+): Promise<number> {
+  const start = performance.now();
+  const end = start + durationMs;
+  await Promise.all(Array.from({ length: Number(window) }, async () => {
+    while (performance.now() < end) {
+      const sent = payload();
+      const sentAt = performance.now();
+      try {
+        const { data } = await ask(sent);
+        rtts.add(performance.now() - sentAt);
+        replies++;
+        if (data.length !== 16 || data.some((byte, i) => byte !== sent[i])) {
+          wrong++;
+        }
+      } catch {
+        lost++;
+      }
+    }
+  }));
+  return performance.now() - start;
+}
+
+async function run(): Promise<number> {
+  if (kind === "request") {
+    return await inFlight((sent) => request(server, sent, { engine }));
+  }
+  if (kind === "connect") {
+    const key = (data: Uint8Array) =>
+      data[0]! << 24 | data[1]! << 16 | data[2]! << 8 | data[3]!;
+    await using client = await connect(server, {
+      key,
+      engine,
+      maxInFlight: Number(window),
+    });
+    return await inFlight((sent) => client.request(sent));
+  }
+  if (kind === "requestMany") {
+    const options = { count: 1_000_000, intervalMs: 0, engine };
+    const series = requestMany(server, payload, options);
+    const start = performance.now();
+    for await (const event of series) {
+      if (event.type === "reply") {
+        replies++;
+        rtts.add(event.reply.rttMs ?? 0);
+      } else lost++;
+      if (performance.now() - start > durationMs) break;
+    }
+    return performance.now() - start;
+  }
+  const options = { window: Number(window), durationMs, size: 16, engine };
+  const loaded = load(server, options);
+  for await (const _ of loaded);
+  const result = loaded.result();
+  replies = result.received;
+  lost = result.lost;
+  wrong = result.foreign;
+  if (result.rttMs !== undefined) rtts.add(result.rttMs.median);
+  return result.durationMs;
+}
+
+const tookMs = await run();
+console.log(JSON.stringify({
+  repliesPerSecond: replies / tookMs * 1000,
+  lost,
+  wrong,
+  medianUs: (rtts.summary()?.median ?? NaN) * 1000,
+}));
