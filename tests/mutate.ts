@@ -93,9 +93,16 @@ const ALL = [...UNIT, "--allow-run"];
 const LINUX = [
   ...ALL,
   "--allow-ffi",
-  "tests/round_trip_test.ts",
-  "tests/linux_test.ts",
-  "tests/measure_test.ts",
+  ...[
+    "round_trip",
+    "linux",
+    "measure",
+    "connect",
+    "load",
+    "open_socket",
+    "netns",
+  ]
+    .map((name) => `tests/${name}_test.ts`),
   "--",
   "--engine",
   "linux",
