@@ -16,7 +16,8 @@ export interface TimeoutErrorOptions extends ErrorOptions {
 /**
  * No reply came in time. UDP cannot distinguish a lost request from a lost
  * reply, a closed port or a server that chose to be silent. Where the system did say
- * that the port is closed, that error is the `cause`.
+ * that the port is closed, or the network that it rejects the datagram, that error
+ * is the `cause`.
  *
  * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
  * of the same name, which `AbortSignal.timeout()` gives as its reason.

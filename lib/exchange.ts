@@ -7,6 +7,7 @@
 import { formatAddress, type UdpAddress } from "./address.ts";
 import { encode } from "./encoding.ts";
 import {
+  errorMessage,
   isPortClosed,
   MAX_MS,
   requireInteger,
@@ -237,7 +238,10 @@ export class Exchange implements Receiver {
   #isOver = false;
   #sentAt = 0;
   #replies = 0;
-  #portClosed: unknown;
+  /** What the system or the network says of a datagram of ours. */
+  #report: unknown;
+  /** Where the first datagram came from that is no reply. */
+  #foreignFrom: UdpAddress | undefined;
   /** How many times the datagram was sent. */
   attempts = 0;
   /** Datagrams that are no reply: from elsewhere, or `match` says so. */
@@ -292,6 +296,7 @@ export class Exchange implements Receiver {
         : undefined;
       if (reply === undefined) {
         this.foreign++;
+        this.#foreignFrom ??= { ...datagram.remoteAddr };
         return;
       }
       this.#replies++;
@@ -308,11 +313,12 @@ export class Exchange implements Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    if (!isPortClosed(error) || this.#isOver) return;
-    this.#portClosed = error;
+    const { isConnected } = this.#socket!;
+    if (this.#isOver || !(isConnected || isPortClosed(error))) return;
+    this.#report = error;
     // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2):
     // the wait goes on. A connected one only hears of this very peer.
-    if (this.#socket!.isConnected) this.#timeOut();
+    if (isConnected) this.#timeOut();
   }
 
   #send(socket: DatagramSocket): void {
@@ -352,7 +358,7 @@ export class Exchange implements Receiver {
     const { target } = this.#ends;
     const { attempts, foreign } = this;
     this.#listener.onTimeout(
-      timeoutError(target, attempts, foreign, this.#portClosed),
+      timeoutError(target, attempts, foreign, this.#report, this.#foreignFrom),
     );
   }
 
@@ -387,21 +393,25 @@ export function timeoutError(
   target: UdpAddress,
   attempts: number,
   foreign: number,
-  portClosed: unknown,
+  report: unknown,
+  foreignFrom?: UdpAddress,
 ): TimeoutError {
-  const why = portClosed === undefined
+  const why = report === undefined
     ? "lost on the way, a closed port, or a silent server"
-    : "the system reports a closed port";
+    : isPortClosed(report)
+    ? "the system reports a closed port"
+    : errorMessage(report);
+  const from = foreignFrom && formatAddress(foreignFrom);
   const ignored = foreign === 0
     ? ""
     : foreign === 1
-    ? "; 1 other datagram came and was ignored"
-    : `; ${foreign} other datagrams came and were ignored`;
+    ? `; 1 other datagram came, from ${from}, and was ignored`
+    : `; ${foreign} other datagrams came, the first from ${from}, and were ignored`;
   return new TimeoutError(
     `No reply from ${formatAddress(target)} to ${
       attempts === 1 ? "1 datagram" : `${attempts} datagrams`
     }: ${why}${ignored}`,
-    { attempts, foreign, cause: portClosed },
+    { attempts, foreign, cause: report },
   );
 }
 

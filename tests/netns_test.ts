@@ -214,3 +214,46 @@ programTest(
   },
   needs,
 );
+
+programTest(
+  "what the network says of a datagram is told, and who says it",
+  async () => {
+    await using _cable = await cabled();
+    // Each kind on a port of its own, at the host that is asked.
+    const kinds = ["admin-prohibited", "host-prohibited", "host-unreachable"];
+    const rules = kinds.map((kind, i) =>
+      `udp dport ${5000 + i} reject with icmp type ${kind}`
+    );
+    const chain = ["type filter hook input priority 0", ...rules].join("\n");
+    const table = `table ip filter {\nchain input {\n${chain}\n}\n}`;
+    const nft = run(
+      ANSWERING,
+      `const { code } = await new Deno.Command("nft", { args: [
+        ${JSON.stringify(table)}] }).output(); console.log(code);`,
+    );
+    assertEquals((await nft.ended()).stdout, "0\n");
+    await using client = run(
+      ASKING,
+      `import { request, requestMany } from "./lib/mod.ts";
+      const options = { engine: "linux", timeoutMs: 5000 };
+      for (const port of [5000, 5001, 5002, 5003]) {
+        const error = await request("10.0.0.2:" + port, "x", options)
+          .catch((error) => error);
+        console.log(error.name, error.message);
+      }`,
+    );
+    const { stdout, stderr } = await client.ended();
+    const said = (port: number, why: string) =>
+      `TimeoutError No reply from 10.0.0.2:${port} to 1 datagram: ${why}\n`;
+    const icmp = (words: string, code: number) =>
+      `10.0.0.2 says: ${words} (ICMP type 3, code ${code})`;
+    assertEquals([stdout, stderr], [
+      said(5000, icmp("a filter prohibits it", 13)) +
+      said(5001, icmp("the host is prohibited", 10)) +
+      said(5002, icmp("the host cannot be reached", 1)) +
+      said(5003, "the system reports a closed port"),
+      "",
+    ]);
+  },
+  [...needs, "nft"],
+);

@@ -5,7 +5,7 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { bytesLiteral, textOrHex } from "../encoding.ts";
-import type { TimeoutError } from "../errors.ts";
+import { errorMessage, isPortClosed } from "../errors.ts";
 import type { SeriesEvent, SeriesSummary } from "../request_many.ts";
 import {
   counted,
@@ -36,7 +36,12 @@ export function eventLine(event: SeriesEvent): string {
     }
     case "lost": {
       const { attempts } = event.error;
-      const why = isPortClosed(event.error) ? " (closed port)" : "";
+      const { cause } = event.error;
+      const why = isPortClosed(cause)
+        ? " (closed port)"
+        : cause === undefined
+        ? ""
+        : ` (${errorMessage(cause)})`;
       return `${seq} lost attempts=${attempts}${why}`;
     }
     default:
@@ -59,13 +64,14 @@ export function eventJson(event: SeriesEvent): Record<string, unknown> {
         ...textOrHex(data),
       };
     }
-    case "lost":
-      return {
-        type,
-        seq,
-        attempts: event.error.attempts,
-        portClosed: isPortClosed(event.error),
-      };
+    case "lost": {
+      const { attempts, cause } = event.error;
+      const portClosed = isPortClosed(cause);
+      const rejection = cause === undefined || portClosed
+        ? null
+        : errorMessage(cause);
+      return { type, seq, attempts, portClosed, rejection };
+    }
     default:
       return eventObject(event);
   }
@@ -114,9 +120,4 @@ export function summaryJson(
     durationMs: rounded(durationMs),
     rttMs: summaryOrNull(rttMs),
   };
-}
-
-/** Whether the system reported that the port is closed. */
-function isPortClosed({ cause }: TimeoutError): boolean {
-  return cause !== undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * A client's socket on the linux engine: that of the default engine, connected
- * to its peer, so that the system tells of a closed port.
+ * The socket of a single request on the linux engine: that of the default engine,
+ * connected to its peer, so that the system tells of a closed port, and of what
+ * the network says.
  *
  * @module
  */
@@ -8,6 +9,7 @@ import type { UdpAddress } from "../address.ts";
 import type { Receiver, Sender } from "../socket.ts";
 import { DenoSocket } from "../socket_deno.ts";
 import { type ConnDescriptor, pendingError } from "./descriptor.ts";
+import { keepErrors, takeError } from "./error_queue.ts";
 import type { Libc } from "./libc.ts";
 
 /** A {@linkcode DenoSocket} that looks for what the system says of its peer. */
@@ -22,6 +24,7 @@ export class ConnectedSocket extends DenoSocket {
     super(bound.conn, maxDatagramBytes, undefined, true);
     this.#libc = libc;
     this.#bound = bound;
+    keepErrors(libc, bound);
   }
 
   override start(receiver: Receiver): Promise<void> {
@@ -56,7 +59,10 @@ export class ConnectedSocket extends DenoSocket {
    */
   #look = (): void => {
     this.#timer = undefined;
-    const error = pendingError(this.#libc, this.#bound.fd);
+    const { fd } = this.#bound;
+    // Both are cleared: the one says more, the other would fail the next send.
+    const pending = pendingError(this.#libc, fd);
+    const error = takeError(this.#libc, fd) ?? pending;
     if (error !== undefined) return this.#receiver?.onReceiveError?.(error);
     this.#afterMs *= 2;
     if (this.#afterMs > LAST_LOOK_MS) return;

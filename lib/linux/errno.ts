@@ -18,8 +18,18 @@ export const EINVAL = 22;
 export const EMSGSIZE = 90;
 /** An address is of another IP version than the socket. */
 export const EAFNOSUPPORT = 97;
+/** There is no way to a network, or to a host. */
+export const ENETUNREACH = 101;
+export const EHOSTUNREACH = 113;
 /** The peer's port is closed. */
 export const ECONNREFUSED = 111;
+
+/** What ICMP messages about earlier datagrams make of the next call. */
+export const REPORTS: ReadonlySet<number> = new Set([
+  ECONNREFUSED,
+  EHOSTUNREACH,
+  ENETUNREACH,
+]);
 
 /** The error of an errno, of the class and with the `code` that Deno uses. */
 export function errorOf(errno: number): Error {

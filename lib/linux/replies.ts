@@ -10,12 +10,12 @@ import { BATCH, type ReceiveBatch, SendBatch } from "./batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
-  ECONNREFUSED,
   EINTR,
   EINVAL,
   EIO,
   EMSGSIZE,
   errorOf,
+  REPORTS,
 } from "./errno.ts";
 import {
   encodeSockaddr,
@@ -213,8 +213,8 @@ export class Replies {
     return false;
   }
 
-  #report({ sent, failures, unposted, closedPort, notice }: Outcome): void {
-    if (closedPort !== undefined) this.receiver.onReceiveError?.(closedPort);
+  #report({ sent, failures, unposted, report, notice }: Outcome): void {
+    if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
     for (const { error, to, count } of failures) {
@@ -269,10 +269,10 @@ export class Replies {
       const code = this.#libc.errno();
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
-      if (code === ECONNREFUSED && triedAgain !== out.first) {
+      if (REPORTS.has(code) && triedAgain !== out.first) {
         // About an earlier datagram: this one has not been tried yet.
         triedAgain = out.first;
-        outcome.closedPort = errorOf(code);
+        outcome.report = errorOf(code);
         continue;
       }
       this.#recover(out.first, code, outcome);
@@ -361,8 +361,8 @@ interface Outcome {
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
   /** Datagrams that were posted, and not sent. */
   unposted: Array<{ error: Error; sender: Sender }>;
-  /** The peer's port is closed, an earlier datagram says. */
-  closedPort?: Error;
+  /** What the network says of an earlier datagram. */
+  report?: Error;
   /** A fast path was turned off. */
   notice?: Error;
 }

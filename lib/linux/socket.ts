@@ -26,7 +26,7 @@ import {
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
-import { EAGAIN, ECONNREFUSED, EINTR, errorOf } from "./errno.ts";
+import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -294,7 +294,8 @@ export class LinuxSocket implements DatagramSocket {
         continue;
       }
       const code = this.#libc.errno();
-      if (code === ECONNREFUSED) this.#receiver.onReceiveError?.(errorOf(code));
+      // What the network says of a datagram that was sent, said once.
+      if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
         if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
