@@ -575,6 +575,9 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["127.0.0.1:0"], /nobody can be asked at port 0/],
   [["127.0.0.1:1", "-p", "2"], /another port than --port/],
   [["a", "b"], /Unexpected argument 'b': the client takes one HOST/],
+  [["a", "70000"], /HOST PORT: .*70000/],
+  [["a", "5", "-p", "6"], /HOST PORT: '5' is another port than --port/],
+  [["a", "5", "6"], /Unexpected argument '5': the client takes one HOST/],
   [["0.0.0.0"], /Cannot ask 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
   [["no.such.invalid"], /Cannot resolve 'no\.such\.invalid'/],
   [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
@@ -890,4 +893,13 @@ programTest("client --rate and --window exit by what came back", async () => {
     const { code, stderr } = await client(args);
     assertEquals([code, stderr.includes(message)], [2, true], stderr);
   }
+});
+
+programTest("client takes a host and a port as nc does", async () => {
+  await using one = await started();
+  const { code, stdout } = await client(["127.0.0.1", `${one.port}`]);
+  assertEquals([code, stdout], [
+    0,
+    'Message from Server b"Hello UDP Client"\n',
+  ]);
 });

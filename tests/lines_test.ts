@@ -107,7 +107,7 @@ Deno.test("eventLine() has a line for each event", () => {
 });
 
 Deno.test("eventJson() has an object for each event, null for what is unknown", () => {
-  assertEquals(EVENTS.map(eventJson), [
+  assertEquals(EVENTS.map((event) => eventJson(event, false)), [
     {
       type: "reply",
       seq: 0,
@@ -135,7 +135,23 @@ Deno.test("a datagram that a closed port lost is shown as such", () => {
   const error = new TimeoutError("No", { attempts: 1, foreign: 0, cause });
   const event: SeriesEvent = { type: "lost", seq: 4, error };
   assertEquals(eventLine(event), "seq=4 lost attempts=1 (closed port)");
-  assertEquals(eventJson(event).portClosed, true);
+  assertEquals(eventJson(event, false).portClosed, true);
+  const rejected = new TimeoutError("No", {
+    attempts: 1,
+    foreign: 0,
+    cause: new Error("192.0.2.1 says: a filter prohibits it"),
+  });
+  const other: SeriesEvent = { type: "lost", seq: 4, error: rejected };
+  const said = "192.0.2.1 says: a filter prohibits it";
+  assertEquals(eventLine(other), `seq=4 lost attempts=1 (${said})`);
+  const { portClosed, rejection } = eventJson(other, false);
+  assertEquals([portClosed, rejection], [false, said]);
+});
+
+Deno.test("hex is always there where it is asked for, and text beside it", () => {
+  const [hi, ff] = EVENTS.map((event) => eventJson(event, true));
+  assertEquals([hi!.hex, hi!.text], ["6869", "hi"]);
+  assertEquals([ff!.hex, ff!.text], ["ff", undefined]);
 });
 
 Deno.test("exchangeJson() has text, or hex where there is no text", () => {

@@ -5,6 +5,7 @@
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
 import { encode, parseHex } from "../encoding.ts";
+import { errorMessage } from "../errors.ts";
 import { LOAD_DEFAULTS, type LoadOptions } from "../load.ts";
 import { SERIES_DEFAULTS } from "../request_many.ts";
 import { MAX_PAYLOAD } from "../socket.ts";
@@ -189,7 +190,7 @@ export const CLIENT_FLAGS = {
 export type ClientFlags = Given<typeof CLIENT_FLAGS>;
 
 const INTRO = `Sends UDP datagrams and shows what comes back.
-Usage: deno task client [flags] [HOST[:PORT]]`;
+Usage: deno task client [flags] [HOST[:PORT] | HOST PORT]`;
 
 const NOTES =
   `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
@@ -279,6 +280,11 @@ export function parseTargets(
   given: ClientFlags,
   positionals: string[],
 ): UdpAddress[] {
+  const [host, port] = positionals;
+  // As nc has it.
+  if (positionals.length === 2 && !given.all && /^\d+$/.test(port!)) {
+    return [parseTarget({ ...given, port: portOf(given, port!) }, host!)];
+  }
   if (positionals.length > 1 && !given.all) {
     throw new UsageError(
       `Unexpected argument '${
@@ -288,6 +294,16 @@ export function parseTargets(
   }
   const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
   return texts.map((text) => parseTarget(given, text));
+}
+
+function portOf(given: ClientFlags, text: string): number {
+  try {
+    const port = parsePort(text);
+    if (given.port === undefined || given.port === port) return port;
+    throw new SyntaxError(`'${text}' is another port than --port`);
+  } catch (error) {
+    throw new UsageError(`HOST PORT: ${errorMessage(error)}`);
+  }
 }
 
 function parseTarget(given: ClientFlags, text: string): UdpAddress {
@@ -355,5 +371,5 @@ export function reportOptions(given: ClientFlags): ReportOptions {
     : given["json-stream"]
     ? "json-stream"
     : "text";
-  return { format, quiet: given.quiet };
+  return { format, quiet: given.quiet, hasHex: given.hex !== undefined };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { printable } from "../encoding.ts";
+import { printable, textOrHex } from "../encoding.ts";
 import { errorMessage } from "../errors.ts";
 import type { Summary } from "../statistics.ts";
 
@@ -61,6 +61,18 @@ export function summaryOrNull(summary: Summary | undefined): Summary | null {
  */
 export function json(value: unknown): string {
   return printable(JSON.stringify(value));
+}
+
+/**
+ * A payload for JSON: text if it is that, else hex; with hex always there for
+ * who sends hex, so that no answer looks otherwise than its neighbours.
+ */
+export function payloadJson(
+  payload: Uint8Array,
+  hasHex: boolean,
+): Record<string, string> {
+  const shown = textOrHex(payload);
+  return hasHex ? { hex: payload.toHex(), ...shown } : shown;
 }
 
 /** What became of a datagram, where there is no more to say of it. */

@@ -4,10 +4,10 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { bytesLiteral, equalBytes, textOrHex } from "../encoding.ts";
+import { bytesLiteral, equalBytes } from "../encoding.ts";
 import type { UdpReply } from "../exchange.ts";
 import { gather, type GatherOptions, type GatherSummary } from "../gather.ts";
-import { counted, milliseconds, orNull } from "./format.ts";
+import { counted, milliseconds, orNull, payloadJson } from "./format.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
   follow,
@@ -57,10 +57,11 @@ export async function runGather(
     },
   };
   const asked = targets.map(formatAddress);
+  const { hasHex = false } = report;
   const view: View<ReplyEvent, GatherOutcome> = {
     line: ({ reply }) => gatheredLine(reply),
-    json: ({ reply }) => ({ type: "reply", ...gatheredJson(reply) }),
-    listed: ({ reply }) => gatheredJson(reply),
+    json: ({ reply }) => ({ type: "reply", ...gatheredJson(reply, hasHex) }),
+    listed: ({ reply }) => gatheredJson(reply, hasHex),
     listKey: "replies",
     status: () => "",
     lines: (_, outcome) => gatheredLines(asked, outcome),
@@ -84,6 +85,7 @@ export function gatheredLine({ data, remoteAddr, rttMs }: UdpReply): string {
 /** The JSON object for one reply. */
 export function gatheredJson(
   { data, remoteAddr, rttMs }: UdpReply,
+  hasHex: boolean,
 ): Record<string, unknown> {
   const { hostname, port } = remoteAddr;
   return {
@@ -91,7 +93,7 @@ export function gatheredJson(
     port,
     rttMs: orNull(rttMs),
     size: data.length,
-    ...textOrHex(data),
+    ...payloadJson(data, hasHex),
   };
 }
 

@@ -14,6 +14,8 @@ export interface ReportOptions {
   format: "text" | "json" | "json-stream";
   /** Whether to leave out the events, and print only what comes at the end. */
   quiet: boolean;
+  /** Whether payloads are in JSON as hex too, and not only where they must. */
+  hasHex?: boolean;
 }
 
 /** How the events `E` and the result `R` of one kind of run are shown. */

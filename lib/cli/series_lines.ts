@@ -4,7 +4,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { bytesLiteral, textOrHex } from "../encoding.ts";
+import { bytesLiteral } from "../encoding.ts";
 import { errorMessage, isPortClosed } from "../errors.ts";
 import type { SeriesEvent, SeriesSummary } from "../request_many.ts";
 import {
@@ -13,6 +13,7 @@ import {
   eventText,
   milliseconds,
   orNull,
+  payloadJson,
   percent,
   rounded,
   summaryOrNull,
@@ -49,8 +50,11 @@ export function eventLine(event: SeriesEvent): string {
   }
 }
 
-/** The client's JSON object for one event of a series. */
-export function eventJson(event: SeriesEvent): Record<string, unknown> {
+/** The client's JSON object for one event of a series; with hex on demand. */
+export function eventJson(
+  event: SeriesEvent,
+  hasHex: boolean,
+): Record<string, unknown> {
   const { type, seq } = event;
   switch (event.type) {
     case "reply": {
@@ -61,7 +65,7 @@ export function eventJson(event: SeriesEvent): Record<string, unknown> {
         rttMs: orNull(rttMs),
         attempts,
         size: data.length,
-        ...textOrHex(data),
+        ...payloadJson(data, hasHex),
       };
     }
     case "lost": {

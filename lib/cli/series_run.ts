@@ -48,7 +48,8 @@ export async function runSeries(
   const isSeries = (options.count ?? 1) > 1;
   if (isSeries) await warmUp();
   let unexpected = 0;
-  const shown = makeReporter(isSeries ? SERIES : SINGLE, report, out);
+  const view = isSeries ? seriesView(report) : singleView(report);
+  const shown = makeReporter(view, report, out);
   const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
     end: shown.end,
     event(event) {
@@ -73,11 +74,13 @@ export async function runSeries(
   return await follow(series, target, outcome, reporter, out);
 }
 
-const SERIES: View<SeriesEvent, SeriesOutcome> = {
+const seriesView = (
+  { hasHex = false }: ReportOptions,
+): View<SeriesEvent, SeriesOutcome> => ({
   line: eventLine,
-  json: eventJson,
+  json: (event) => eventJson(event, hasHex),
   listed(event) {
-    const { type, ...reply } = eventJson(event);
+    const { type, ...reply } = eventJson(event, hasHex);
     return type === "reply" ? reply : undefined;
   },
   listKey: "replies",
@@ -87,15 +90,17 @@ const SERIES: View<SeriesEvent, SeriesOutcome> = {
     ...summaryJson(target, summary),
     unexpected,
   }),
-};
+});
 
 /** One datagram: its reply alone on stdout, everything else on stderr. */
-const SINGLE: View<SeriesEvent, SeriesOutcome> = {
-  ...SERIES,
+const singleView = (
+  report: ReportOptions,
+): View<SeriesEvent, SeriesOutcome> => ({
+  ...seriesView(report),
   line: (event) =>
     event.type === "reply" ? replyLine(event.reply.data) : undefined,
   lines: () => "",
-};
+});
 
 /**
  * The first exchanges of a process take milliseconds that are the compiler's,
