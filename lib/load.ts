@@ -5,6 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "./address.ts";
+import { LOAD_DEFAULTS } from "./defaults.ts";
 import {
   isPortClosed,
   requireInteger,
@@ -82,13 +83,6 @@ export interface LoadOptions {
    */
   runtime?: Runtime | undefined;
 }
-
-/** The defaults of {@linkcode LoadOptions}. */
-export const LOAD_DEFAULTS = {
-  durationMs: 10_000,
-  size: 64,
-  timeoutMs: 1000,
-} as const;
 
 /** What happened in a part of a run, or in all of it. */
 export interface LoadInterval {

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { GUARD_DEFAULTS, REFUSALS } from "../lib/guard.ts";
 import { SERIES_DEFAULTS } from "../lib/request_many.ts";
 import { SERVE_DEFAULTS } from "../lib/serve.ts";
-import { MEASURE_DEFAULTS } from "../lib/stamp/measure.ts";
+import { MEASURE_DEFAULTS } from "../lib/defaults.ts";
 import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
 import {
   client,

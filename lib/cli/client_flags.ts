@@ -5,11 +5,11 @@
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
 import { encode, parseHex } from "../encoding.ts";
+import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../defaults.ts";
 import { errorMessage } from "../errors.ts";
-import { LOAD_DEFAULTS, type LoadOptions } from "../load.ts";
+import type { LoadOptions } from "../load.ts";
 import { SERIES_DEFAULTS } from "../request_many.ts";
 import { MAX_PAYLOAD } from "../socket.ts";
-import { MEASURE_DEFAULTS } from "../stamp/measure.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import {
   COMMON_FLAGS,

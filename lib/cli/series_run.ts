@@ -5,15 +5,12 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { bytesLiteral, equalBytes } from "../encoding.ts";
-import { request } from "../request.ts";
 import {
   requestMany,
   type RequestManyOptions,
   type SeriesEvent,
   type SeriesSummary,
 } from "../request_many.ts";
-import { echo } from "../responders.ts";
-import { serve } from "../serve.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
   follow,
@@ -108,6 +105,12 @@ const singleView = (
  */
 async function warmUp(): Promise<void> {
   try {
+    // Loaded here, so that a lone request does not wait for it.
+    const [{ request }, { echo }, { serve }] = await Promise.all([
+      import("../request.ts"),
+      import("../responders.ts"),
+      import("../serve.ts"),
+    ]);
     await using server = serve({}, echo());
     for (let i = 0; i < 3; i++) {
       await request(server.addr, "", { timeoutMs: 100, retries: 0 });

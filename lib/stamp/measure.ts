@@ -5,6 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import type { Bin } from "../distribution.ts";
+import { MEASURE_DEFAULTS } from "../defaults.ts";
 import {
   isPortClosed,
   requireInteger,
@@ -91,14 +92,6 @@ export interface MeasureOptions {
    */
   runtime?: Runtime | undefined;
 }
-
-/** The defaults of {@linkcode MeasureOptions}. */
-export const MEASURE_DEFAULTS = {
-  count: 10,
-  intervalMs: 1000,
-  size: STAMP_BYTES,
-  timeoutMs: 1000,
-} as const;
 
 /** What became of one request; `seq` counts them from 0. */
 export type MeasureEvent =

@@ -1,0 +1,21 @@
+/**
+ * Defaults, apart from the code that they are for: a program that only shows
+ * them in its help loads nothing else.
+ *
+ * @module
+ */
+
+/** The defaults of `MeasureOptions`; the smallest STAMP packet has 44 bytes. */
+export const MEASURE_DEFAULTS = {
+  count: 10,
+  intervalMs: 1000,
+  size: 44,
+  timeoutMs: 1000,
+} as const;
+
+/** The defaults of `LoadOptions`. */
+export const LOAD_DEFAULTS = {
+  durationMs: 10_000,
+  size: 64,
+  timeoutMs: 1000,
+} as const;
