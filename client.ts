@@ -19,8 +19,9 @@ import {
 import { parseFlags } from "./lib/cli/flags.ts";
 import { readPayload } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain, showHelp } from "./lib/cli/main.ts";
-import { LineWriter } from "./lib/cli/output.ts";
+import { complain, LineWriter } from "./lib/cli/output.ts";
 import { runSeries } from "./lib/cli/series_run.ts";
+import { type Judged, missedBounds } from "./lib/cli/thresholds.ts";
 
 async function main(args: string[]): Promise<number> {
   const { given, positionals } = parseFlags(CLIENT_FLAGS, args);
@@ -38,16 +39,19 @@ async function main(args: string[]): Promise<number> {
     : given.all
     ? askAll
     : ask;
-  const { received, lossPercent, unexpected } = await run(given, targets, out);
-  const isTooLossy = (lossPercent ?? 0) > (given["max-loss"] ?? 100);
+  const outcome = await run(given, targets, out);
+  const { received, unexpected } = outcome;
+  const missed = missedBounds(given["max-loss"], given["max-rtt"], outcome);
+  for (const line of missed) complain("client", line);
   const isTooFew = received < (given["expect-replies"] ?? 1);
-  return isTooFew || unexpected > 0 || isTooLossy ? EXIT_UNANSWERED : EXIT_OK;
+  return isTooFew || unexpected > 0 || missed.length > 0
+    ? EXIT_UNANSWERED
+    : EXIT_OK;
 }
 
 /** What decides the exit code. */
-interface Outcome {
+interface Outcome extends Judged {
   received: number;
-  lossPercent?: number | undefined;
   unexpected: number;
 }
 

@@ -285,7 +285,13 @@ programTest("client --max-loss and --expect decide the exit code", async () => {
     "-q",
   ];
   assertEquals((await client([...args, "--max-loss", "25"])).code, 0);
-  assertEquals((await client([...args, "--max-loss", "24.9"])).code, 1);
+  const missed = await client([...args, "--max-loss", "24.9"]);
+  assertEquals(missed.code, 1);
+  assert(missed.stderr.includes("--max-loss 24.9: 25% is lost, 0.1% too much"));
+  assertEquals((await client([...args, "--max-rtt", "p99=30"])).code, 0);
+  const slow = await client([...args, "--max-rtt", "min=0"]);
+  assertEquals(slow.code, 1);
+  assertMatch(slow.stderr, /--max-rtt min=0ms: it is [\d.]+ ms, [\d.]+ ms too/);
   assertEquals((await client([p.target, "--expect", "a"])).code, 0);
   assertEquals(await client([p.target, "--expect", "b", "-q"]), {
     code: 1,
@@ -554,6 +560,8 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
     ["--retries", "101"],
     /--retries: '101' is not a whole number from 0 to 100/,
   ],
+  [["--max-rtt", "p98=1"], /--max-rtt: 'p98' is not one of min, mean, /],
+  [["--max-rtt", "soon"], /--max-rtt: 'soon' is not a time/],
   [["--max-loss", "101"], /--max-loss: '101' is not a number from 0 to 100/],
   [["--size", "65528"], /--size: '65528'/],
   [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],

@@ -26,6 +26,7 @@ import {
 } from "./flags.ts";
 import type { Help } from "./main.ts";
 import type { ReportOptions } from "./reporter.ts";
+import { parseMaxRtt } from "./thresholds.ts";
 
 /** What is asked, and with what, where nothing else is given. */
 export const CLIENT_DEFAULTS = {
@@ -159,6 +160,14 @@ export const CLIENT_FLAGS = {
     parse: decimal(100),
     help: "exit with 1 if more is lost",
   },
+  "max-rtt": {
+    group: "What counts as failure",
+    rare: true,
+    value: "[FIGURE=]TIME",
+    parse: parseMaxRtt,
+    help:
+      "exit with 1 if an RTT is longer; or the mean, median, p90, p99, p99.9",
+  },
   "expect-replies": {
     group: "What counts as failure",
     rare: true,
@@ -216,7 +225,9 @@ export function checkClientFlags(given: ClientFlags): void {
     throw new UsageError(`--stamp and --${clash} exclude each other`);
   }
   checkLoadFlags(given);
-  const oneByOne = ["count", "interval", "deadline", "max-loss"] as const;
+  const oneByOne = [
+    ...["count", "interval", "deadline", "max-loss", "max-rtt"] as const,
+  ];
   const other = given.stamp
     ? "stamp"
     : oneByOne.find((name) => given[name] !== undefined);
