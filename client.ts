@@ -61,7 +61,7 @@ async function ask(
   out: LineWriter,
 ): Promise<Outcome> {
   const payload = await readPayload(given);
-  const { count } = given;
+  const count = given.count === 0 ? Infinity : given.count;
   const options = { ...commonOptions(given), count };
   const [expected, report] = [expectedOf(given), reportOptions(given)];
   return await runSeries(target!, payload, options, expected, report, out);

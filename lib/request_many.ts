@@ -22,8 +22,8 @@ import type { Ends } from "./target.ts";
 /** Options of {@linkcode requestMany}. */
 export interface RequestManyOptions extends RequestOptions {
   /**
-   * How many datagrams to send, 1 to 1,000,000,000. Retransmissions come on
-   * top.
+   * How many datagrams to send, 1 to 1,000,000,000, or Infinity for a series that
+   * only `stop()`, a deadline or a signal ends. Retransmissions come on top.
    *
    * @default {1}
    */
@@ -161,7 +161,7 @@ export function requestMany(
     deadlineMs,
     signal,
   } = options;
-  requireInteger("count", count, 1, 1_000_000_000);
+  if (count !== Infinity) requireInteger("count", count, 1, 1_000_000_000);
   const schedule = { count, intervalMs, deadlineMs, signal };
   checkSchedule(schedule, 0);
   if (count > 1 && (options.localPort ?? 0) !== 0) {

@@ -567,7 +567,7 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
   [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],
   [["--hex", "00", "-m", "x"], /--hex and --message exclude each other/],
-  [["-c", "0"], /--count: 0, for no end, needs --stamp/],
+  [["-c", "0", "--all"], /--all and --count exclude each other/],
   [["--histogram"], /--histogram needs --stamp/],
   [["--stamp", "-m", "x"], /--stamp and --message exclude each other/],
   [["--stamp", "--retries", "1"], /--stamp and --retries exclude each other/],

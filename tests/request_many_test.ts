@@ -487,3 +487,22 @@ Deno.test("a series refuses a local port of its own", () => {
     "'localPort' must be 0",
   );
 });
+
+Deno.test("a series without an end goes on until it is stopped", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const server = serve({ ...SERVER, runtime, guard: false }, fixedReply("x"));
+  const series = requestMany(SERVER, "x", {
+    count: Infinity,
+    intervalMs: 100,
+    runtime,
+  });
+  let events = 0;
+  await network.run((async () => {
+    for await (const _ of series) if (++events === 1000) series.stop();
+  })());
+  const { sent, received, lost } = series.summary();
+  assertEquals([sent, received, lost], [1000, 1000, 0]);
+  assertEquals(network.now, 99_900 + 2 * LATENCY_MS);
+  await network.run(server.shutdown());
+});

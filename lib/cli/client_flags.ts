@@ -88,7 +88,7 @@ export const CLIENT_FLAGS = {
     value: "N",
     parse: integer(0, 1_000_000_000),
     help:
-      `how many datagrams (${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}, 0 for no end)`,
+      `how many datagrams, 0 for no end (${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count})`,
   },
   interval: {
     short: "i",
@@ -239,12 +239,6 @@ export function checkClientFlags(given: ClientFlags): void {
   }
   if (given.histogram && !given.stamp) {
     throw new UsageError("--histogram needs --stamp");
-  }
-  const isLoad = given.rate !== undefined || given.window !== undefined;
-  if (given.count === 0 && !given.stamp && !isLoad) {
-    throw new UsageError(
-      "--count: 0, for no end, needs --stamp, --rate or --window",
-    );
   }
   if (given.interval === 0 && given.stamp) {
     throw new UsageError("--interval: 0 is too short for --stamp");
