@@ -60,10 +60,12 @@ export class ConnectedSocket extends DenoSocket {
   #look = (): void => {
     this.#timer = undefined;
     const { fd } = this.#bound;
-    // Both are cleared: the one says more, the other would fail the next send.
-    const pending = pendingError(this.#libc, fd);
-    const error = takeError(this.#libc, fd) ?? pending;
-    if (error !== undefined) return this.#receiver?.onReceiveError?.(error);
+    const error = pendingError(this.#libc, fd);
+    if (error !== undefined) {
+      // The queue says more of it.
+      const told = takeError(this.#libc, fd) ?? error;
+      return this.#receiver?.onReceiveError?.(told);
+    }
     this.#afterMs *= 2;
     if (this.#afterMs > LAST_LOOK_MS) return;
     this.#timer = setTimeout(this.#look, this.#afterMs) as unknown as number;
