@@ -79,6 +79,12 @@ export type Handler = (
   info: DatagramInfo,
 ) => Reply | Promise<Reply>;
 
+/**
+ * What is called when the guard withholds the answer that a handler has just
+ * returned, for handlers that count what leaves.
+ */
+export const withholding: WeakMap<Handler, () => void> = new WeakMap();
+
 /** Handlers that keep nothing of their data: they are lent it without a copy. */
 export const borrowers: WeakSet<Handler> = new WeakSet();
 
@@ -565,6 +571,7 @@ export class Server implements UdpServer, Receiver {
   #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
     const refusal = this.#judge(incoming, payload);
     if (refusal !== undefined) {
+      withholding.get(this.#options.handler)?.();
       return this.#withhold(incoming, datagram, refusal);
     }
     const test = this.#testOf(incoming, datagram, false);

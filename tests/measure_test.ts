@@ -329,3 +329,21 @@ netTest(
     assertEquals(result.foreign + result.late + result.lostUnattributed!, 0);
   },
 );
+
+Deno.test("what the guard withholds is not told as lost on the way down", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const reflector = stampReflector({ runtime });
+  const options = { ...SERVER, runtime, guard: { rateLimit: 20 }, quiet: true };
+  const server = serve(options, reflector);
+  const measurement = measure(SERVER, { count: 100, intervalMs: 10, runtime });
+  await network.run((async () => {
+    for await (const _ of measurement);
+  })());
+  const { refused } = server.stats();
+  const { lost, lostDown } = measurement.result();
+  assert(refused.rate > 50, `${refused.rate}`);
+  assertEquals([lost, lostDown], [refused.rate, 0]);
+  assertEquals(reflector.stats().reflected, 100 - refused.rate);
+  await network.run(server.shutdown());
+});

@@ -11,7 +11,12 @@ import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
 import { chooseEngine, type Engine } from "../runtime.ts";
 import { serve } from "../serve.ts";
-import { borrowers, type Handler, type ServerStats } from "../server.ts";
+import {
+  borrowers,
+  type Handler,
+  type ServerStats,
+  withholding,
+} from "../server.ts";
 import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
 import { json } from "./format.ts";
 import {
@@ -96,6 +101,8 @@ export function startServer(
   };
   const isNoLoop = noLoops.get(answer);
   if (isNoLoop !== undefined) noLoops.set(shown, isNoLoop);
+  const onWithheld = withholding.get(answer);
+  if (onWithheld !== undefined) withholding.set(shown, onWithheld);
   borrowers.add(shown);
   const server = serve({
     hostname,

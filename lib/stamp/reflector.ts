@@ -12,7 +12,7 @@ import {
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
-import { borrowers, type Handler } from "../server.ts";
+import { borrowers, type Handler, withholding } from "../server.ts";
 import {
   decodeSender,
   elapsedMs,
@@ -120,6 +120,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
   const counts = { reflected: 0, malformed: 0, returned: 0 };
+  /** Whose packet was reflected last. */
+  let last: ReflectorSession | undefined;
 
   const reflect: Handler = (data, { remoteAddr: { hostname, port } }) => {
     const now = runtime.now();
@@ -147,6 +149,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     ) session.restart(packet);
     session.onReflect(packet, now);
     counts.reflected++;
+    last = session;
     return encodeReflector({
       sequence: stateless ? packet.sequence : session.next++,
       timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
@@ -160,6 +163,12 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     }, data);
   };
   noLoops.set(reflect, isPlainSender);
+  // What is numbered is what is transmitted (RFC 8762, section 4.3.1): a reply
+  // that the guard withholds must not look as if it was lost on its way.
+  withholding.set(reflect, () => {
+    counts.reflected--;
+    if (!stateless) last!.next--;
+  });
   borrowers.add(reflect);
   return Object.assign(reflect, {
     stats: () => ({ ...counts, sessions: sessions.size }),
