@@ -120,6 +120,11 @@ export class FakeLibc implements Libc {
     return memory;
   }
 
+  /** How much memory was asked for. */
+  get allocatedBytes(): number {
+    return this.#memories.reduce((sum, { u8 }) => sum + u8.length, 0);
+  }
+
   errno(): number {
     return this.#errno;
   }

@@ -166,3 +166,28 @@ Deno.test("a client that is closed sends nothing more, and is told so", async ()
   await assertRejects(() => client.request("b"), Deno.errors.Interrupted);
   assert(libc.sent.length <= 1);
 });
+
+Deno.test("a client takes little memory until it needs more, and then any size", async () => {
+  const { libc, client } = await connected({ maxInFlight: 100 });
+  const few = libc.allocatedBytes;
+  assert(few < 100_000, `${few}`);
+  const letters = Array.from(
+    { length: 90 },
+    (_, i) => String.fromCharCode(33 + i),
+  );
+  // Two rounds, the second with room for what the first one needed.
+  for (let round = 0; round < 2; round++) {
+    const outcomes = letters.map((one) => ask(client, one.padEnd(500)));
+    await idle();
+    libc.arrive(...letters.map((one) => ({ payloads: [one] })));
+    assertEquals(await Promise.all(outcomes), letters);
+  }
+  const more = libc.allocatedBytes;
+  assert(more > few + 10 * 65_536, `${more}`);
+  const large = client.request(new Uint8Array(60_000).fill(33));
+  await idle();
+  assertEquals(libc.sent.at(-1)!.payload.length, 60_000);
+  libc.arrive({ payloads: ["!"] });
+  assertEquals((await large).text(), "!");
+  await client.close();
+});

@@ -61,7 +61,8 @@ export class ReceiveBatch {
   readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }> =
     [];
   readonly #bufferBytes: number;
-  readonly #addresses = new AddressCache();
+  readonly #addresses: AddressCache;
+  readonly #size: number;
   /** Where the latest message was sent to. */
   #localBytes = new Uint8Array(0);
   #localAddr: UdpAddress | undefined;
@@ -74,9 +75,18 @@ export class ReceiveBatch {
    * @param libc Where the memory comes from.
    * @param size How many messages.
    * @param bufferBytes How many bytes a message may have.
+   * @param startsSmall Whether there is to be room for one message at first, and
+   * for more when they come; and few peers.
    */
-  constructor(libc: Libc, size: number, bufferBytes: number) {
+  constructor(
+    libc: Libc,
+    size: number,
+    bufferBytes: number,
+    startsSmall = false,
+  ) {
     this.#libc = libc;
+    this.#size = size;
+    this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
     this.headers = libc.allocate(size * HEADER_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
@@ -95,8 +105,19 @@ export class ReceiveBatch {
       u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
       const control = this.#controls.address + i * CONTROL_BYTES;
       setPointer(u32, at + HEADER_CONTROL, control);
-      this.retire(i);
+      if (i === 0 || !startsSmall) this.retire(i);
     }
+  }
+
+  /** How many messages there is room for. */
+  get room(): number {
+    return this.#buffers.length;
+  }
+
+  /** Makes room for twice as many messages, if there may be more. */
+  grow(): void {
+    const room = Math.min(2 * this.room, this.#size);
+    for (let i = this.room; i < room; i++) this.retire(i);
   }
 
   /** Makes all ready to be received into; to be called before each receive. */
@@ -246,7 +267,11 @@ export class SendBatch {
   readonly #names: Memory;
   readonly #iovecs: Memory;
   readonly #controls: Memory;
-  readonly #payloads: Memory;
+  #payloads: Memory;
+  readonly #libc: Libc;
+  readonly #maxBytes: number;
+  /** Whether there was no room for a payload since it was emptied. */
+  #wasFull = false;
   readonly #to: UdpAddress[] = [];
   /** Of each message: how many datagrams, how large, and where they begin. */
   readonly #datagrams: number[] = [];
@@ -276,20 +301,25 @@ export class SendBatch {
    * @param size How many messages.
    * @param payloadBytes How many bytes they may have together.
    * @param segments Whether the kernel can cut messages.
+   * @param startsSmall Whether there is to be room for a little at first, and
+   * for more when it is needed.
    */
   constructor(
     libc: Libc,
     size: number,
     payloadBytes: number,
     segments: boolean,
+    startsSmall = false,
   ) {
     this.segments = segments;
+    this.#libc = libc;
     this.#size = size;
+    this.#maxBytes = payloadBytes;
     this.headers = libc.allocate(size * HEADER_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
     this.#controls = libc.allocate(size * CONTROL_BYTES);
-    this.#payloads = libc.allocate(payloadBytes);
+    this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
       const at = i * HEADER_BYTES;
@@ -304,12 +334,15 @@ export class SendBatch {
 
   /** Whether there is room for another message with so many bytes. */
   hasRoom(bytes: number): boolean {
+    if (this.count === 0 && bytes > this.#payloads.u8.length) this.#grow(bytes);
     return this.count < this.#size && this.hasBytes(bytes);
   }
 
   /** Whether there is room for so many bytes more of the last message. */
   hasBytes(bytes: number): boolean {
-    return this.#used + bytes <= this.#payloads.u8.length;
+    if (this.#used + bytes <= this.#payloads.u8.length) return true;
+    this.#wasFull = true;
+    return false;
   }
 
   /** The place for the address of the next message. */
@@ -565,6 +598,16 @@ export class SendBatch {
     if (this.#senders.length > 0) this.#senders = [];
     this.#used = 0;
     this.#source = -1;
+    if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
+    this.#wasFull = false;
+  }
+
+  /** Takes more memory, while nothing lies in what there is. */
+  #grow(bytes: number): void {
+    const wanted = Math.min(bytes, this.#maxBytes);
+    if (wanted > this.#payloads.u8.length) {
+      this.#payloads = this.#libc.allocate(wanted);
+    }
   }
 
   #setBytes(message: number, address: number, length: number): void {
@@ -579,8 +622,19 @@ export class SendBatch {
  * no strings. Direct-mapped: bounded, and as fast with any number of peers.
  */
 class AddressCache {
-  readonly #keys = new Uint32Array(2 * CACHED_ADDRESSES);
+  readonly #keys: Uint32Array;
   readonly #addresses: UdpAddress[] = [];
+  readonly #mask: number;
+
+  /**
+   * Makes a cache.
+   *
+   * @param size For how many addresses, a power of 2.
+   */
+  constructor(size: number) {
+    this.#keys = new Uint32Array(2 * size);
+    this.#mask = size - 1;
+  }
 
   get(names: Uint8Array, at: number): UdpAddress {
     const family = names[at]! | names[at + 1]! << 8;
@@ -590,7 +644,7 @@ class AddressCache {
       (names[at + 4]! << 24 | names[at + 5]! << 16 | names[at + 6]! << 8 |
         names[at + 7]!) >>> 0;
     const index = (Math.imul(host ^ port << 16 ^ port, 0x9e3779b1) >>> 16) &
-      CACHED_ADDRESSES - 1;
+      this.#mask;
     const known = this.#addresses[index];
     if (
       known !== undefined && this.#keys[2 * index] === host &&
@@ -609,6 +663,7 @@ class AddressCache {
 const POSTED = -2;
 const CACHED_ADDRESSES = 1 << 16;
 const SMALL_BYTES = 32;
+const FIRST_BYTES = 4096;
 /** UDP_MAX_SEGMENTS of older kernels. */
 const MAX_SEGMENTS = 64;
 const MAX_SEGMENTED_BYTES = 65_000;

@@ -45,13 +45,14 @@ export class Replies {
     poller: Poller,
     bound: SocketDescriptor,
     received: ReceiveBatch,
+    startsSmall = false,
   ) {
     this.#libc = libc;
     this.#poller = poller;
     this.#bound = bound;
     this.#in = received;
     const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
-    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments);
+    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, startsSmall);
   }
 
   /** Whether some wait for room in the send buffer. */

@@ -154,9 +154,16 @@ export class LinuxSocket implements DatagramSocket {
       libc,
       BATCH,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
+      this.isConnected,
     );
     if (packetInfo) receivePacketInfo(libc, bound);
-    this.#replies = new Replies(libc, poller, bound, this.#in);
+    this.#replies = new Replies(
+      libc,
+      poller,
+      bound,
+      this.#in,
+      this.isConnected,
+    );
     this.#buffer = this.#in.buffer(0);
     this.#pollfd = libc.allocate(POLLFD_BYTES);
     this.#pollfd.u32.set([fd, POLLIN]);
@@ -266,7 +273,7 @@ export class LinuxSocket implements DatagramSocket {
       const count = this.#libc.recvmmsg(
         this.#bound.fd,
         this.#in.headers,
-        BATCH,
+        this.#in.room,
         MSG_DONTWAIT,
       );
       if (count > 0) {
@@ -283,6 +290,7 @@ export class LinuxSocket implements DatagramSocket {
           await (this.#isTurnDue() ? this.#turn() : this.#round());
         }
         this.#replies.flush();
+        if (count === this.#in.room) this.#in.grow();
         if (this.isConnected) await this.#letAskAgain();
         const now = this.#now();
         this.#workedAt = now;
