@@ -231,6 +231,7 @@ class Loader implements Receiver, Sender {
   #socket: DatagramSocket | undefined;
   #hasBegun = false;
   #isSending = false;
+  #willGoOn = false;
   #startedAt = 0;
   #lastSentAt = 0;
   /** How many were sent, the number of the next one; and the oldest in flight. */
@@ -514,8 +515,18 @@ class Loader implements Receiver, Sender {
     this.#socket!.release(datagram);
     if (seq < 0 || seq >= this.#next) this.#foreign++;
     else this.#answered(seq, receivedAt);
-    this.#send();
-    this.#endIfDone();
+    this.#goOnSoon();
+  }
+
+  /** Once for all datagrams that come together. */
+  #goOnSoon(): void {
+    if (this.#willGoOn) return;
+    this.#willGoOn = true;
+    queueMicrotask(() => {
+      this.#willGoOn = false;
+      this.#send();
+      this.#endIfDone();
+    });
   }
 
   #answered(seq: number, receivedAt: number): void {
