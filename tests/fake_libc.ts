@@ -20,6 +20,7 @@ import {
   HEADER_NAME,
   HEADER_NAME_LENGTH,
   IOVEC_LENGTH,
+  IP_PKTINFO,
   MSG_DONTWAIT,
   SOL_UDP,
   UDP_GRO,
@@ -37,19 +38,24 @@ export interface Sent {
   payload: string;
   /** How the kernel was asked to cut it; 0 for not at all. */
   segmentBytes: number;
+  /** Which address it was asked to send from, if any. */
+  source?: string;
 }
 
 interface Arriving {
   from: UdpAddress;
   payload: string;
   segmentBytes: number;
+  /** Where it was sent to, as a wildcard socket is told. */
+  to: string | undefined;
 }
 
 const FD = 7;
 const EPOLL_FD = 8;
-const BOUND = { hostname: "127.0.0.1", port: 4242 };
 
 export class FakeLibc implements Libc {
+  /** What the socket is bound to. */
+  bound: UdpAddress = { hostname: "127.0.0.1", port: 4242 };
   /** Everything that left, message by message. */
   readonly sent: Sent[] = [];
   /** Descriptors that were closed, in order. */
@@ -97,12 +103,15 @@ export class FakeLibc implements Libc {
   }
 
   /** Datagrams come, as one receive; those of one message are coalesced. */
-  arrive(...messages: Array<{ port?: number; payloads: string[] }>): void {
-    for (const { port = 9, payloads } of messages) {
+  arrive(
+    ...messages: Array<{ port?: number; payloads: string[]; to?: string }>
+  ): void {
+    for (const { port = 9, payloads, to } of messages) {
       this.#inbox.push({
         from: { hostname: "127.0.0.2", port },
         payload: payloads.join(""),
         segmentBytes: payloads.length > 1 ? payloads[0]!.length : 0,
+        to,
       });
     }
     this.#wake();
@@ -146,7 +155,7 @@ export class FakeLibc implements Libc {
   }
 
   getsockname(_fd: number, name: Memory): number {
-    encodeSockaddr(BOUND, AF_INET, name.u8);
+    encodeSockaddr(this.bound, AF_INET, name.u8);
     return 0;
   }
 
@@ -247,14 +256,29 @@ export class FakeLibc implements Libc {
     headers.u32[(at + HEADER_NAME_LENGTH) / 4] = 16;
     headers.u32[(at + HEADER_LENGTH) / 4] = bytes.length;
     headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
-    if (message.segmentBytes === 0) return;
     const control = this.#at(pointerAt(headers, at + HEADER_CONTROL));
-    const view = new DataView(control.memory.u8.buffer, control.at);
-    view.setUint32(0, 20, true);
-    view.setInt32(8, SOL_UDP, true);
-    view.setInt32(12, UDP_GRO, true);
-    view.setInt32(16, message.segmentBytes, true);
-    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = 24;
+    let used = 0;
+    const add = (level: number, type: number, data: Uint8Array) => {
+      const { u8 } = control.memory;
+      const view = new DataView(u8.buffer, control.at + used);
+      view.setUint32(0, 16 + data.length, true);
+      view.setInt32(8, level, true);
+      view.setInt32(12, type, true);
+      u8.set(data, control.at + used + 16);
+      used += Math.ceil((16 + data.length) / 8) * 8;
+    };
+    const { to, segmentBytes } = message;
+    if (to !== undefined) {
+      // The interface, where to answer from, and where it was sent to.
+      const address = to.split(".").map(Number);
+      add(0, IP_PKTINFO, new Uint8Array([1, 0, 0, 0, ...address, ...address]));
+    }
+    if (segmentBytes > 0) {
+      const bytes = new Uint8Array(4);
+      new DataView(bytes.buffer).setInt32(0, segmentBytes, true);
+      add(SOL_UDP, UDP_GRO, bytes);
+    }
+    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = used;
   }
 
   #read(headers: Memory, at: number): Sent {
@@ -269,19 +293,28 @@ export class FakeLibc implements Libc {
     return {
       to: name && decodeSockaddr(name.memory.u8, name.at),
       payload: new TextDecoder().decode(bytes),
-      segmentBytes: this.#segmentBytes(headers, at),
+      ...this.#readControl(headers, at),
     };
   }
 
-  #segmentBytes(headers: Memory, at: number): number {
+  #readControl(
+    headers: Memory,
+    at: number,
+  ): Pick<Sent, "segmentBytes" | "source"> {
     const length = headers.u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
-    if (length === 0) return 0;
+    if (length === 0) return { segmentBytes: 0 };
     const place = this.#at(pointerAt(headers, at + HEADER_CONTROL));
     const control = place.memory.u8.slice(place.at, place.at + length);
-    const found = findControl(control, SOL_UDP, UDP_SEGMENT);
-    return found === undefined
-      ? 0
-      : new DataView(control.buffer).getUint16(found, true);
+    const segment = findControl(control, SOL_UDP, UDP_SEGMENT);
+    const source = findControl(control, 0, IP_PKTINFO);
+    return {
+      segmentBytes: segment === undefined
+        ? 0
+        : new DataView(control.buffer).getUint16(segment, true),
+      ...(source === undefined
+        ? {}
+        : { source: control.subarray(source + 4, source + 8).join(".") }),
+    };
   }
 
   /** The memory at an address, which must be some that was allocated. */

@@ -397,3 +397,31 @@ Deno.test("a reply that fits no datagram is refused as the system would", async 
   assertEquals(errors, ["Message too long (os error 90)"]);
   await server.shutdown();
 });
+
+Deno.test("each reply of a wildcard server leaves from where its request went", async () => {
+  const libc = new FakeLibc();
+  libc.bound = { hostname: "0.0.0.0", port: 4242 };
+  const asked: string[] = [];
+  const server = serve(
+    { hostname: "0.0.0.0", runtime: libc.runtime, guard: false },
+    (data, { localAddr }) => {
+      asked.push(`${localAddr.hostname}:${localAddr.port}`);
+      return data;
+    },
+  );
+  libc.arrive(
+    { ...one("a", 1), to: "127.0.0.5" },
+    { port: 2, payloads: ["bb", "cc"], to: "127.0.0.6" },
+    { ...one("d", 3), to: "127.0.0.5" },
+  );
+  await idle();
+  const replies = libc.sent.map(({ to, source }) => [to!.port, source]);
+  assertEquals(replies, [[1, "127.0.0.5"], [2, "127.0.0.6"], [3, "127.0.0.5"]]);
+  assertEquals(asked, [
+    "127.0.0.5:4242",
+    "127.0.0.6:4242",
+    "127.0.0.6:4242",
+    "127.0.0.5:4242",
+  ]);
+  await server.shutdown();
+});
