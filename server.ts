@@ -5,7 +5,7 @@
  */
 import { parseFlags } from "./lib/cli/flags.ts";
 import { json } from "./lib/cli/format.ts";
-import { EXIT_OK, onStop, runMain, showHelp } from "./lib/cli/main.ts";
+import { EXIT_OK, onAsk, onStop, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter, note } from "./lib/cli/output.ts";
 import {
   planServer,
@@ -40,9 +40,18 @@ async function main(args: string[]): Promise<number> {
   const server = plan.workers === 1
     ? startServer(plan, output, stopping.signal)
     : await startWorkers(plan, output, stopping.signal);
+  const forget = onAsk(() => {
+    const { server: stats, reflector } = server.counts();
+    note(
+      plan.workers > 1
+        ? "the counts of --workers are added up at the end"
+        : statsLine(stats, reflector),
+    );
+  });
   try {
     await server.finished;
   } finally {
+    forget();
     const { server: stats, reflector } = server.counts();
     if (plan.json) {
       const { kernelDrops = null } = stats;

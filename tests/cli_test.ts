@@ -911,3 +911,33 @@ programTest("client takes a host and a port as nc does", async () => {
     'Message from Server b"Hello UDP Client"\n',
   ]);
 });
+
+signalTest("SIGUSR1 shows how things stand, and nothing ends", async () => {
+  await using p = peer(() => ["a"]);
+  const args = ["run", "--allow-net", "client.ts", p.target, "-c", "0"];
+  for (const format of [[], ["--json-stream"]]) {
+    await using c = new Program(Deno.execPath(), [
+      ...args,
+      ...["-i", "20ms"],
+      ...format,
+    ]);
+    await c.line();
+    c.kill("SIGUSR1");
+    const isIt = format.length === 0
+      ? /^\d+ sent, \d+ received/
+      : /^\{"type":"interim","target":/;
+    while (!isIt.test(await c.line()));
+    // It goes on.
+    await c.line();
+    await c.line();
+    c.kill("SIGINT");
+    assertEquals((await c.ended()).code, 0);
+  }
+  await using s = await started(["--quiet"]);
+  assertEquals((await client([s.target])).code, 0);
+  s.program.kill("SIGUSR1");
+  assertEquals((await client([s.target])).code, 0);
+  s.program.kill("SIGINT");
+  const { stderr } = await s.program.ended();
+  assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
+});

@@ -89,6 +89,18 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
   };
 }
 
+/**
+ * Calls back on each SIGUSR1, by which somebody asks how things stand; Windows
+ * has none.
+ *
+ * @returns Takes it back.
+ */
+export function onAsk(callback: () => void): () => void {
+  if (Deno.build.os === "windows") return () => {};
+  Deno.addSignalListener("SIGUSR1", callback);
+  return () => Deno.removeSignalListener("SIGUSR1", callback);
+}
+
 /** Checks the version that Deno says it has. */
 export function requireDeno(version: string): void {
   const [major, minor] = version.split(".").map(Number) as [number, number];

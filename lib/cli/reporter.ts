@@ -6,8 +6,8 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { json } from "./format.ts";
-import { onStop } from "./main.ts";
-import type { LineWriter } from "./output.ts";
+import { onAsk, onStop } from "./main.ts";
+import { type LineWriter, note } from "./output.ts";
 
 /** What is printed, and how. */
 export interface ReportOptions {
@@ -38,6 +38,8 @@ export interface View<E, R> {
 /** Where the events and the result of a run go. */
 export interface Reporter<E, R> {
   event(event: E): void;
+  /** Somebody asks how things stand. */
+  soFar(target: UdpAddress, result: R): void;
   end(target: UdpAddress, result: R): void;
 }
 
@@ -55,6 +57,7 @@ export function makeReporter<E, R>(
           if (line !== undefined) out.write(line);
           if (out.isTerminal) out.status(view.status());
         },
+        soFar: (target, result) => out.writeResult(view.lines(target, result)),
         end(target, result) {
           out.status("");
           const lines = view.lines(target, result);
@@ -64,6 +67,10 @@ export function makeReporter<E, R>(
     case "json-stream":
       return {
         event: (event) => quiet || out.write(json(view.json(event))),
+        soFar(target, result) {
+          const facts = view.resultJson(target, result);
+          out.writeResult(json({ type: "interim", ...facts }));
+        },
         end(target, result) {
           const facts = view.resultJson(target, result);
           out.writeResult(json({ type: "summary", ...facts }));
@@ -76,6 +83,8 @@ export function makeReporter<E, R>(
           const object = quiet ? undefined : view.listed(event);
           if (object !== undefined) listed.push(object);
         },
+        // There is one document on stdout.
+        soFar: (target, result) => note(view.lines(target, result)),
         end(target, result) {
           const facts = view.resultJson(target, result);
           const list = quiet ? {} : { [view.listKey]: listed };
@@ -112,6 +121,9 @@ export async function follow<
   out: LineWriter,
 ): Promise<R> {
   const forget = onStop(out, () => run.stop());
+  const forgetAsk = onAsk(() => {
+    reporter.soFar(run.target ?? asked, result());
+  });
   let failure: unknown;
   try {
     for await (const event of run) {
@@ -125,5 +137,6 @@ export async function follow<
     return ended;
   } finally {
     forget();
+    forgetAsk();
   }
 }

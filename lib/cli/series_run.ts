@@ -49,6 +49,7 @@ export async function runSeries(
   const shown = makeReporter(view, report, out);
   const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
     end: shown.end,
+    soFar: shown.soFar,
     event(event) {
       shown.event(event);
       // Without a reply there is nothing else to say, however quiet.
