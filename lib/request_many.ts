@@ -351,7 +351,6 @@ function addCounts(counts: SeriesSummary, exchange: Exchange): void {
 }
 
 const MAX_OPEN = 256;
-
 const NOTHING_YET: SeriesSummary = {
   sent: 0,
   received: 0,

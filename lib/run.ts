@@ -113,7 +113,10 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
   sendNext(timer: "after" | "afterExactly"): void {
     const elapsedMs = this.#runtime.now() - this.#startedAt!;
     const waitMs = this.#pacer.waitMs(elapsedMs, this.#sender!.sent);
-    this.#cancelNext = this.#runtime[timer](waitMs, () => this.#send());
+    // A timer is late by a millisecond or two: what is due already does not wait
+    // for another one, so that short intervals are kept in the mean.
+    const next = waitMs === 0 ? "afterExactly" : timer;
+    this.#cancelNext = this.#runtime[next](waitMs, () => this.#send());
   }
 
   /**

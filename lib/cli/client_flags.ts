@@ -178,7 +178,7 @@ export const CLIENT_FLAGS = {
   quiet: {
     short: "q",
     group: "What to show",
-    help: "show no replies, only the summary",
+    help: "show no replies, only the summary of a series",
   },
   json: { group: "What to show", help: "print one JSON document at the end" },
   "json-stream": {
