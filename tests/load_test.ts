@@ -159,6 +159,20 @@ Deno.test("a silence in the closed loop is broken by one more datagram", async (
   assertEquals([result.sent, result.received, result.lost], [20, 20, 0]);
 });
 
+Deno.test("what is lost makes room for another one in flight", async () => {
+  // All of the first window are lost, and one of each later four.
+  const plan: Plan = ({ to, data }) =>
+    to.hostname === TARGET.hostname &&
+      (numberOf(data) < 4 || numberOf(data) % 4 === 0)
+      ? []
+      : [1];
+  const { result } = await loaded(
+    { window: 4, count: 40, timeoutMs: 50 },
+    plan,
+  );
+  assertEquals([result.sent, result.received, result.lost], [40, 27, 13]);
+});
+
 Deno.test("stop() ends a load, and what is unanswered stays pending", async () => {
   const network = new SimulatedNetwork(() => []);
   const { runtime } = network;
