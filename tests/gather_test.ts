@@ -194,3 +194,20 @@ Deno.test("gather() ends when all of a list have answered, each asked once", asy
   assertEquals(await network.run(all(gathering)), HOSTS);
   assertEquals([network.now, gathering.summary().sent], [2 * LATENCY_MS, 3]);
 });
+
+Deno.test("gather() counts nothing that comes with its last reply, and holds nothing", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const gathering = gather(GROUP, "who?", { runtime, maxReplies: 1 });
+  const ended = all(gathering);
+  await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  const socket = [...network.sockets.values()][0]!;
+  // Both are there before anybody can act on the first.
+  for (const hostname of HOSTS.slice(0, 2)) {
+    socket.arrive(new Uint8Array(1), at(hostname));
+  }
+  assertEquals(socket.held, 0);
+  assertEquals(await network.run(ended), HOSTS.slice(0, 1));
+  const { received, duplicates } = gathering.summary();
+  assertEquals([received, duplicates], [1, 0]);
+});

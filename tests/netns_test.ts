@@ -190,6 +190,17 @@ programTest(
             { ...options, multicastTtl, loopback: false, timeoutMs: 50 });
         }
       }
+      const heard = Promise.withResolvers();
+      const group = { port: 6001, groups: ["239.1.2.3"], interface: "wire0" };
+      const hearing = openSocket(group, ({ data }) => heard.resolve(data[0]));
+      const how = { groups: ["239.9.9.9"], interface: "wire0", engine: "linux" };
+      for (const loopback of [false, true]) {
+        const socket = openSocket({ ...how, loopback }, () => {});
+        await socket.send(new Uint8Array([loopback]), "239.1.2.3:6001");
+        await socket.close();
+      }
+      console.log("heard", await heard.promise);
+      await hearing.close();
       for (const dontFragment of [false, true]) {
         const socket = openSocket({ dontFragment, engine: "linux" }, () => {});
         const sent = socket.send(new Uint8Array(1473), "10.0.0.2:9");
@@ -203,7 +214,7 @@ programTest(
     assertEquals(
       [stdout, stderr],
       [
-        (both + both + one + one).repeat(2) +
+        (both + both + one + one).repeat(2) + "heard 1\n" +
         "sent\nMessage too long (os error 90)\n",
         "",
       ],
