@@ -1,4 +1,5 @@
 // Node's dgram as a client, and Bun's: PORT WINDOW SECONDS.
+// deno-lint-ignore-file no-console -- it is a program
 import dgram from "node:dgram";
 
 const [port, window, seconds] = process.argv.slice(2).map(Number);
