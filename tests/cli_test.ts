@@ -604,12 +604,18 @@ programTest("bad input gets one line and exit code 2", async () => {
     assertMatch(stderr, message, shown);
     assertMatch(stderr, new RegExp(`^${program}: [^\n]+\n$`), shown);
   };
-  for (const [args, message] of BAD_SERVER) {
-    await using s = server(args);
-    check("server", args, await s.ended(), message);
-  }
-  for (const [args, message] of BAD_CLIENT) {
-    check("client", args, await client(args), message);
+  const checks = [
+    ...BAD_SERVER.map(([args, message]) => async () => {
+      await using s = server(args);
+      check("server", args, await s.ended(), message);
+    }),
+    ...BAD_CLIENT.map(([args, message]) => async () => {
+      check("client", args, await client(args), message);
+    }),
+  ];
+  // Four at a time, as each is a process that has little to do.
+  for (let i = 0; i < checks.length; i += 4) {
+    await Promise.all(checks.slice(i, i + 4).map((run) => run()));
   }
 });
 

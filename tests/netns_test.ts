@@ -175,7 +175,7 @@ programTest(
       ASKING,
       `import { gather, openSocket } from "./lib/mod.ts";
       for (const engine of ["deno", "linux"]) {
-        const options = { engine, interface: "wire0", timeoutMs: 600 };
+        const options = { engine, interface: "wire0", timeoutMs: 250 };
         for (const loopback of [true, false]) {
           for (const group of ["239.1.2.3", "[ff02::123]"]) {
             const port = engine === "deno" ? 5000 : 5001;
