@@ -111,11 +111,19 @@ programTest(
 );
 
 /** chronyd, without a clock to set or a socket of its own to be commanded by. */
-function chronyd(...args: string[]): Program {
-  // It removes this file in the end, whatever it is.
-  const pidfile = `pidfile /tmp/roundtrip-chronyd-${crypto.randomUUID()}`;
+function chronyd(...args: string[]) {
+  // It may remove this file in the end, whatever it is, or leave it.
+  const pidfile = `/tmp/roundtrip-chronyd-${crypto.randomUUID()}`;
   const quiet = ["-x", "-U", "-t", "20", "cmdport 0", "bindcmdaddress /"];
-  return new Program("chronyd", [...quiet, pidfile, ...args]);
+  const options = [...quiet, `pidfile ${pidfile}`, ...args];
+  const program = new Program("chronyd", options);
+  return {
+    program,
+    async [Symbol.asyncDispose]() {
+      await program[Symbol.asyncDispose]();
+      await new Deno.Command("rm", { args: ["-f", pidfile] }).output();
+    },
+  };
 }
 
 programTest(
@@ -131,7 +139,7 @@ programTest(
       "-Q",
       `server 127.0.0.1 port ${port} iburst maxsamples 1`,
     );
-    const { stderr } = await theirs.ended();
+    const { stderr } = await theirs.program.ended();
     assert(/System clock wrong by -?0\.0\d+ seconds/.test(stderr), stderr);
   },
   ["chronyd"],
@@ -142,7 +150,7 @@ programTest("the recipe that asks the time understands chronyd", async () => {
   const free = serve(() => {});
   const { port } = free.addr;
   await free.shutdown();
-  await using server = chronyd(
+  await using _server = chronyd(
     ...["-d", `port ${port}`, "local stratum 7", "allow 127.0.0.1"],
     "bindaddress 127.0.0.1",
   );
@@ -152,8 +160,6 @@ programTest("the recipe that asks the time understands chronyd", async () => {
     await using asking = await start("ask_time.ts", `127.0.0.1:${port}`);
     ({ stdout } = await asking.ended());
   }
-  server.kill("SIGTERM");
-  await server.ended();
   assert(/^stratum 7\noffset -?0\.\d+ ms/.test(stdout), stdout);
 }, ["chronyd"]);
 
