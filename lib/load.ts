@@ -115,6 +115,11 @@ export interface LoadResult {
   /** Reports of a closed port. */
   portClosed: number;
   /**
+   * Receives that failed, on the linux engine also since the network says that
+   * it cannot deliver a datagram, which then is among the lost.
+   */
+  receiveErrors: number;
+  /**
    * Echoes that this machine dropped, since its receive buffer was full; they
    * are among the lost. Undefined where it does not tell.
    */
@@ -251,6 +256,7 @@ class Loader implements Receiver, Sender {
   #foreign = 0;
   #errors = 0;
   #portClosed = 0;
+  #receiveErrors = 0;
   /** Once the socket is about to be closed. */
   #kernelDrops: number | undefined;
   #lastRemote: UdpAddress | undefined;
@@ -295,6 +301,7 @@ class Loader implements Receiver, Sender {
       foreign: this.#foreign,
       errors: this.#errors,
       portClosed: this.#portClosed,
+      receiveErrors: this.#receiveErrors,
       kernelDrops: this.#kernelDrops ?? this.#socket?.kernelDrops(),
       durationMs,
       sentPerSecond,
@@ -559,11 +566,13 @@ class Loader implements Receiver, Sender {
 
   onReceiveError(error: unknown): void {
     if (isPortClosed(error)) this.#portClosed++;
-    else this.#errors++;
+    else this.#receiveErrors++;
   }
 
   onSendError(error: unknown): void {
-    this.onReceiveError(error);
+    // About an earlier datagram, and this one is on its way.
+    if (isPortClosed(error)) this.#portClosed++;
+    else this.#errors++;
   }
 }
 

@@ -42,7 +42,6 @@ export class LoopWatch<T> {
   readonly #byObject = new WeakMap<UdpAddress, Flow<T>>();
   #lastRemote: UdpAddress | undefined;
   #last: Flow<T> | undefined;
-  #kept = 0;
   #keptBytes = 0;
 
   constructor(options: LoopWatchOptions<T>) {
@@ -51,7 +50,9 @@ export class LoopWatch<T> {
 
   /** How many answers are kept. */
   get kept(): number {
-    return this.#kept;
+    let kept = 0;
+    for (const { test } of this.#keeping) kept += test!.answers.length;
+    return kept;
   }
 
   /**
@@ -110,7 +111,6 @@ export class LoopWatch<T> {
     if (verdict !== undefined) return this.#options[verdict](answer);
     test.answers.push(answer);
     test.bytes += bytes;
-    this.#kept++;
     this.#keptBytes += bytes;
   }
 
@@ -179,7 +179,6 @@ export class LoopWatch<T> {
     flow.test = undefined;
     flow.cancel();
     this.#keeping.delete(flow);
-    this.#kept -= test.answers.length;
     this.#keptBytes -= test.bytes;
     test.verdict = verdict;
     for (const answer of test.answers) this.#options[verdict](answer);

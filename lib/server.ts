@@ -580,11 +580,15 @@ export class Server implements UdpServer, Receiver {
     }
     // A copy, since a handler may use its array again by then, and others may
     // be received into the datagram's.
-    const kept = { incoming, payload: payload.slice(), isReturned: true };
+    const bytes = payload.slice();
     this.#socket.release(datagram);
+    if (test === undefined) {
+      // It goes on taking a place among those at work, which bounds them.
+      return this.#spread(() => this.#sendCopy(incoming, bytes));
+    }
     this.#kept++;
-    if (test !== undefined) this.#loops.keep(test, kept, payload.length);
-    else this.#spread(() => this.#sendKept(kept));
+    const kept = { incoming, payload: bytes, isReturned: true };
+    this.#loops.keep(test, kept, bytes.length);
   }
 
   /** Whether an answer is to wait, so that not all of a group answer at once. */
@@ -652,6 +656,11 @@ export class Server implements UdpServer, Receiver {
       return;
     }
     this.#kept--;
+    this.#sendCopy(incoming, payload);
+  }
+
+  /** Sends an answer whose datagram has been handed back. */
+  #sendCopy(incoming: Incoming, payload: Uint8Array): void {
     if (this.#closed) {
       this.#stats.dropped.closing++;
       return this.#done();

@@ -258,3 +258,32 @@ Deno.test("what waits to be spread goes out at shutdown, and not after an abort"
     assert(network.now - before < 1000);
   }
 });
+
+Deno.test("what waits to be spread is bounded by maxInFlight", async () => {
+  const network = new SimulatedNetwork(() => [1]);
+  const { runtime } = network;
+  let handled = 0;
+  const server = serve({
+    groups: [GROUP.hostname],
+    port: GROUP.port,
+    guard: { answerOffLink: true, rateLimit: 0 },
+    groupDelayMs: 60_000,
+    maxInFlight: 10,
+    quiet: true,
+    runtime,
+  }, (data) => {
+    handled++;
+    return data;
+  });
+  for (let i = 0; i < 1000; i++) {
+    const from = { hostname: `192.0.2.${1 + i % 250}`, port: 4000 };
+    network.pass(from, GROUP, new Uint8Array(4));
+  }
+  await network.runFor(10);
+  const { received, dropped, replied } = server.stats();
+  // One may have waited for a moment only, and made room for another.
+  const waiting = received - dropped.overload - replied;
+  assertEquals([received, handled], [1000, waiting + replied]);
+  assert(waiting <= 10 && replied < 5, `${waiting} wait, ${replied} sent`);
+  await network.run(server.shutdown());
+});

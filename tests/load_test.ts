@@ -173,6 +173,27 @@ Deno.test("what is lost makes room for another one in flight", async () => {
   assertEquals([result.sent, result.received, result.lost], [40, 27, 13]);
 });
 
+Deno.test("what the system refuses is not sent, what the network says is lost", async () => {
+  const network = new SimulatedNetwork(({ index }) => {
+    if (index === 3) throw new Error("No buffer space");
+    return [];
+  });
+  const { runtime } = network;
+  const run = load(TARGET, { rate: 100, count: 10, timeoutMs: 50, runtime });
+  runtime.after(20, () => {
+    const [client] = network.sockets.values();
+    client!.failOnce(new Deno.errors.ConnectionRefused("refused"));
+    client!.failOnce(new Error("No route to host"));
+  });
+  await network.run((async () => {
+    for await (const _ of run);
+  })());
+  const { sent, lost, pending, errors, portClosed, receiveErrors } = run
+    .result();
+  assertEquals([sent, lost, pending, errors], [9, 9, 0, 1]);
+  assertEquals([portClosed, receiveErrors], [1, 1]);
+});
+
 Deno.test("stop() ends a load, and what is unanswered stays pending", async () => {
   const network = new SimulatedNetwork(() => []);
   const { runtime } = network;

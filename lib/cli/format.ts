@@ -31,17 +31,9 @@ export function rounded(value: number): number {
   return Number(value.toFixed(6));
 }
 
-function roundedSummary(summary: Summary): Summary {
-  const { min, mean, median, p90, p99, max, stddev } = summary;
-  return {
-    min: rounded(min),
-    mean: rounded(mean),
-    median: rounded(median),
-    p90: rounded(p90),
-    p99: rounded(p99),
-    max: rounded(max),
-    stddev: rounded(stddev),
-  };
+/** A percentage of loss, which may be unknown. */
+export function lossText(lossPercent: number | undefined): string {
+  return lossPercent === undefined ? "n/a" : percent(lossPercent);
 }
 
 /** For JSON, where what is unknown is `null`. */
@@ -50,8 +42,13 @@ export function orNull(value: number | undefined): number | null {
 }
 
 /** For JSON: a summary, or `null` if nothing was measured. */
-export function summaryOrNull(summary: Summary | undefined): Summary | null {
-  return summary === undefined ? null : roundedSummary(summary);
+export function summaryOrNull(
+  summary: Summary | undefined,
+): Record<string, number> | null {
+  if (summary === undefined) return null;
+  return Object.fromEntries(
+    Object.entries(summary).map(([name, value]) => [name, rounded(value)]),
+  );
 }
 
 /**

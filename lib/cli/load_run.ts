@@ -14,7 +14,14 @@ import {
 } from "../load.ts";
 import { echo } from "../responders.ts";
 import { serve } from "../serve.ts";
-import { counted, milliseconds, orNull, percent, rounded } from "./format.ts";
+import {
+  counted,
+  lossText,
+  milliseconds,
+  orNull,
+  rounded,
+  summaryOrNull,
+} from "./format.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
   follow,
@@ -66,15 +73,14 @@ export function loadLines(
   const counts = [
     `${result.sent} sent`,
     `${result.received} received`,
-    `${result.lost} lost (${
-      result.lossPercent === undefined ? "n/a" : percent(result.lossPercent)
-    })`,
+    `${result.lost} lost (${lossText(result.lossPercent)})`,
     `${result.duplicates} duplicates`,
     `${result.late} late`,
     ...counted(result.pending, "pending"),
     ...counted(result.foreign, "foreign"),
     ...counted(result.errors, "errors"),
     ...counted(result.portClosed, "reports of a closed port"),
+    ...counted(result.receiveErrors, "receive errors"),
     ...counted(result.kernelDrops ?? 0, "dropped by this machine"),
     `time ${Math.round(result.durationMs)} ms`,
   ];
@@ -105,8 +111,8 @@ export function loadJson(
     ...Object.fromEntries(
       Object.entries(numbers).map(([key, value]) => [key, orNull(value)]),
     ),
-    rttMs: tailOrNull(rttMs),
-    sendErrorMs: tailOrNull(sendErrorMs),
+    rttMs: summaryOrNull(rttMs),
+    sendErrorMs: summaryOrNull(sendErrorMs),
   };
 }
 
@@ -120,7 +126,7 @@ function intervalJson(
     sent,
     received,
     lost,
-    rttMs: tailOrNull(rttMs),
+    rttMs: summaryOrNull(rttMs),
   };
 }
 
@@ -191,15 +197,6 @@ function summaryLine(name: string, summary: TailSummary | undefined): string[] {
   const { min, mean, median, p90, p99, p999, max } = summary;
   const values = [min, mean, median, p90, p99, p999, max].map(milliseconds);
   return [`${name} min/mean/median/p90/p99/p99.9/max = ${values.join("/")} ms`];
-}
-
-function tailOrNull(summary: TailSummary | undefined) {
-  if (summary === undefined) return null;
-  const { min, mean, median, p90, p99, p999, max, stddev } = summary;
-  const values = { min, mean, median, p90, p99, p999, max, stddev };
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, rounded(value)]),
-  );
 }
 
 /** The first datagrams of a process wait for its compiler: these are for that. */

@@ -57,11 +57,13 @@ export function makeReporter<E, R>(
           if (line !== undefined) out.write(line);
           if (out.isTerminal) out.status(view.status());
         },
-        soFar: (target, result) => out.writeResult(view.lines(target, result)),
-        end(target, result) {
-          out.status("");
+        soFar(target, result) {
           const lines = view.lines(target, result);
           if (lines !== "") out.writeResult(lines);
+        },
+        end(target, result) {
+          out.status("");
+          this.soFar(target, result);
         },
       };
     case "json-stream":

@@ -11,9 +11,9 @@ import {
   counted,
   eventObject,
   eventText,
+  lossText,
   milliseconds,
   orNull,
-  percent,
   rounded,
   summaryOrNull,
 } from "./format.ts";
@@ -175,10 +175,6 @@ function clockLines(result: MeasureResult): string[] {
     );
   }
   return lines;
-}
-
-function lossText(lossPercent: number | undefined): string {
-  return lossPercent === undefined ? "n/a" : percent(lossPercent);
 }
 
 function column(value: number): string {
