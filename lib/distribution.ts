@@ -16,13 +16,20 @@ export interface Bin {
   count: number;
 }
 
+/** A summary with the percentile that load tests look at. */
+export type TailSummary = Summary & {
+  /** The smallest value that at least 99.9 % of the sample do not exceed. */
+  p999: number;
+};
+
 /**
- * Collects values in milliseconds. The first 100,000 are kept, and all figures
+ * Collects values in milliseconds. The first of them are kept, and all figures
  * are exact; beyond that the quantiles come from histograms and are right to
  * 0.1 %, and the others stay exact.
  */
 export class Distribution {
-  #values: number[] | undefined = [];
+  #values: number[] | undefined;
+  readonly #maxExact: number;
   /** Of what is below 0, without its sign; and of all else. */
   readonly #below = new Histogram();
   readonly #above = new Histogram();
@@ -31,6 +38,17 @@ export class Distribution {
   #max = -Infinity;
   #mean = 0;
   #squares = 0;
+
+  /**
+   * Makes an empty one.
+   *
+   * @param maxExact How many values are kept; with 0 each costs the same from
+   * the first on.
+   */
+  constructor(maxExact = MAX_EXACT) {
+    this.#maxExact = maxExact;
+    this.#values = maxExact === 0 ? undefined : [];
+  }
 
   /** How many values there are. */
   get count(): number {
@@ -58,7 +76,7 @@ export class Distribution {
     this.#squares += difference * (value - this.#mean);
     if (this.#values === undefined) return this.#record(value);
     this.#values.push(value);
-    if (this.#values.length < MAX_EXACT) return;
+    if (this.#values.length < this.#maxExact) return;
     const values = this.#values;
     this.#values = undefined;
     for (const value of values) this.#record(value);
@@ -67,6 +85,7 @@ export class Distribution {
   /** The figures; undefined if there is no value. */
   summary(): Summary | undefined {
     if (this.#values !== undefined) return summarize(this.#values);
+    if (this.#count === 0) return undefined;
     return {
       min: this.#min,
       mean: this.#mean,
@@ -76,6 +95,14 @@ export class Distribution {
       max: this.#max,
       stddev: Math.sqrt(this.#squares / this.#count),
     };
+  }
+
+  /** The figures, with p99.9; undefined if there is no value. */
+  tail(): TailSummary | undefined {
+    const summary = this.summary();
+    if (summary === undefined) return undefined;
+    const { max, stddev, ...others } = summary;
+    return { ...others, p999: this.#quantile(0.999), max, stddev };
   }
 
   /** How many values are in each of so many equal steps from min to max. */
@@ -109,10 +136,14 @@ export class Distribution {
 
   #quantile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.#count));
+    if (this.#values !== undefined) {
+      return Float64Array.from(this.#values).sort()[rank - 1]!;
+    }
     const below = this.#below.count;
-    return rank <= below
+    const value = rank <= below
       ? -this.#below.atRank(below - rank + 1)
       : this.#above.atRank(rank - below);
+    return Math.min(Math.max(value, this.#min), this.#max);
   }
 
   #record(value: number): void {

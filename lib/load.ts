@@ -6,6 +6,7 @@
  */
 import type { UdpAddress } from "./address.ts";
 import { LOAD_DEFAULTS } from "./defaults.ts";
+import { Distribution, type TailSummary } from "./distribution.ts";
 import {
   isPortClosed,
   requireInteger,
@@ -15,7 +16,6 @@ import {
   requireSignal,
 } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
-import { Histogram, type TailSummary } from "./histogram.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import {
   type Datagram,
@@ -228,10 +228,10 @@ class Loader implements Receiver, Sender {
   /** When each of the latest datagrams was sent, or due, and what became of it. */
   readonly #times = new Float64Array(RING);
   readonly #states = new Uint8Array(RING);
-  readonly #rtts = new Histogram();
-  readonly #sendErrors = new Histogram();
-  /** Those since the last interval was told. */
-  readonly #part = new Histogram();
+  readonly #rtts = new Distribution(0);
+  readonly #sendErrors = new Distribution(0);
+  /** The RTTs since the last interval was told. */
+  #part = new Distribution(0);
   #partAt = { ms: 0, sent: 0, received: 0, lost: 0 };
   #socket: DatagramSocket | undefined;
   #hasBegun = false;
@@ -308,8 +308,8 @@ class Loader implements Receiver, Sender {
       receivedPerSecond,
       sentBitsPerSecond: bits(sentPerSecond),
       receivedBitsPerSecond: bits(receivedPerSecond),
-      rttMs: this.#rtts.summary(),
-      sendErrorMs: this.#sendErrors.summary(),
+      rttMs: this.#rtts.tail(),
+      sendErrorMs: this.#sendErrors.tail(),
     };
   }
 
@@ -370,7 +370,7 @@ class Loader implements Receiver, Sender {
       const upTo = Math.min(due, count, this.#next + MAX_BURST);
       while (this.#next < upTo) {
         const dueAt = this.#dueAt(this.#next);
-        this.#sendErrors.add(now - dueAt);
+        this.#sendErrors.add(Math.max(0, now - dueAt));
         this.#sendOne(dueAt, now);
       }
       this.#sendNextAt(Math.min(
@@ -492,10 +492,10 @@ class Loader implements Receiver, Sender {
       sent: sent - before.sent,
       received: received - before.received,
       lost: lost - before.lost,
-      rttMs: this.#part.summary(),
+      rttMs: this.#part.tail(),
     });
     this.#partAt = { ms, sent, received, lost };
-    this.#part.clear();
+    this.#part = new Distribution(0);
   }
 
   #counts(): { sent: number; received: number; lost: number } {

@@ -54,6 +54,7 @@ export {
   type SocketStats,
   type UdpSocket,
 } from "./open_socket.ts";
+export type { Outgoing } from "./outbox.ts";
 export { type RepliesOptions, request } from "./request.ts";
 export {
   requestMany,

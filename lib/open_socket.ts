@@ -12,7 +12,7 @@ import {
   requireType,
 } from "./errors.ts";
 import { checkGroups, hostnameFor, membershipsOf } from "./groups.ts";
-import { destinationOf, Outbox, payloadOf } from "./outbox.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import {
   checkDeparture,
@@ -167,11 +167,7 @@ export interface UdpSocket extends AsyncDisposable {
    * @param datagrams The payloads and addresses, as for `send`.
    * @returns How many were sent; `onError` hears of each of the others.
    */
-  sendBatch(
-    datagrams: Iterable<
-      { payload: Uint8Array | string; to: UdpAddress | string }
-    >,
-  ): Promise<number>;
+  sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
   /** A snapshot of the counts. */
   stats(): SocketStats;
   /** Closes the socket at once. */
@@ -313,27 +309,12 @@ class OpenSocket implements UdpSocket, Receiver {
     });
   }
 
-  async send(
-    payload: Uint8Array | string,
-    to: UdpAddress | string,
-  ): Promise<void> {
-    const failure = await this.#outbox.send(
-      payloadOf(payload),
-      destinationOf(to),
-    );
-    if (failure !== undefined) throw failure.error;
+  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
+    return this.#outbox.send({ payload, to });
   }
 
-  async sendBatch(
-    datagrams: Iterable<
-      { payload: Uint8Array | string; to: UdpAddress | string }
-    >,
-  ): Promise<number> {
-    const all = Array.from(datagrams, ({ payload, to }) => ({
-      payload: payloadOf(payload),
-      to: destinationOf(to),
-    }));
-    return await this.#outbox.sendMany(all, this.#onError);
+  sendBatch(datagrams: Iterable<Outgoing>): Promise<number> {
+    return this.#outbox.sendMany(datagrams, this.#onError);
   }
 
   stats(): SocketStats {

@@ -17,10 +17,12 @@ import type { DatagramSocket } from "./socket.ts";
 /** How many datagrams may be on their way at once. */
 export const MAX_PENDING = 4096;
 
-/** A datagram to send. */
+/** A datagram to send, as its sender gives it. */
 export interface Outgoing {
-  payload: Uint8Array;
-  to: UdpAddress;
+  /** What to send, text as UTF-8. */
+  payload: Uint8Array | string;
+  /** An IP address and a port, or `"IP:PORT"`. */
+  to: UdpAddress | string;
 }
 
 /** The way out of one socket. */
@@ -58,8 +60,19 @@ export class Outbox {
     this.#closed = true;
   }
 
-  /** Sends a datagram; gives what went wrong. */
-  async send(
+  /**
+   * Checks a datagram, and sends it.
+   *
+   * @returns Rejects with what went wrong, also if it cannot be sent at all.
+   */
+  async send(outgoing: Outgoing): Promise<void> {
+    const { payload, to } = checked(outgoing);
+    const failure = await this.trySend(payload, to);
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /** Sends a datagram that is known to be right; gives what went wrong. */
+  async trySend(
     payload: Uint8Array,
     to: UdpAddress,
     from?: UdpAddress,
@@ -88,21 +101,22 @@ export class Outbox {
   }
 
   /**
-   * Sends many, no faster than the system takes them.
+   * Checks many, then sends them, no faster than the system takes them.
    *
-   * @param all The datagrams.
+   * @param datagrams The datagrams.
    * @param onFailure Hears of each that could not be sent.
    * @returns How many were sent.
    */
   async sendMany(
-    all: readonly Outgoing[],
+    datagrams: Iterable<Outgoing>,
     onFailure: (error: Error) => void,
   ): Promise<number> {
+    const all = Array.from(datagrams, checked);
     let sent = 0;
     for (let at = 0; at < all.length; at += CHUNK) {
       const chunk = all.slice(at, at + CHUNK);
       const failures = await Promise.all(
-        chunk.map(({ payload, to }) => this.send(payload, to)),
+        chunk.map(({ payload, to }) => this.trySend(payload, to)),
       );
       failures.forEach((failure, i) => {
         if (failure === undefined) sent++;
@@ -132,14 +146,15 @@ export function payloadOf(payload: Uint8Array | string): Uint8Array {
   );
 }
 
-/**
- * Checks an address that is sent to without looking up a name.
- *
- * @throws {TypeError} If it has a name.
- * @throws {RangeError} If the port is none from 1 to 65,535.
- * @throws {SyntaxError} If it does not parse.
- */
-export function destinationOf(to: UdpAddress | string): UdpAddress {
+/** A datagram as the socket takes it; throws what is wrong with it. */
+function checked(
+  { payload, to }: Outgoing,
+): { payload: Uint8Array; to: UdpAddress } {
+  return { payload: payloadOf(payload), to: destinationOf(to) };
+}
+
+/** An address that is sent to without looking up a name. */
+function destinationOf(to: UdpAddress | string): UdpAddress {
   const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
   requireType("hostname", "string", hostname);
   if (ipVersion(hostname) === undefined) {

@@ -15,7 +15,7 @@ import {
 } from "./guard.ts";
 import { type Links, mayBeGroup } from "./groups.ts";
 import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
-import { destinationOf, Outbox, payloadOf } from "./outbox.ts";
+import { Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
 import { describeError, Throttle } from "./warn.ts";
@@ -311,15 +311,8 @@ export class Server implements UdpServer, Receiver {
     if (options.signal?.aborted) close();
   }
 
-  async send(
-    payload: Uint8Array | string,
-    to: UdpAddress | string,
-  ): Promise<void> {
-    const failure = await this.#outbox.send(
-      payloadOf(payload),
-      destinationOf(to),
-    );
-    if (failure !== undefined) throw failure.error;
+  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
+    return this.#outbox.send({ payload, to });
   }
 
   async sendMany(
@@ -327,12 +320,8 @@ export class Server implements UdpServer, Receiver {
     addresses: Iterable<UdpAddress | string>,
   ): Promise<number> {
     const bytes = payloadOf(payload);
-    const all = Array.from(
-      addresses,
-      (to) => ({ payload: bytes, to: destinationOf(to) }),
-    );
     return await this.#outbox.sendMany(
-      all,
+      Array.from(addresses, (to) => ({ payload: bytes, to })),
       (error) => this.#report("send", oneLine(error)),
     );
   }
@@ -484,7 +473,11 @@ export class Server implements UdpServer, Receiver {
 
   async #pushBeside(incoming: Incoming, payload: Uint8Array): Promise<void> {
     const { remoteAddr, localAddr } = incoming;
-    const failure = await this.#outbox.send(payload, remoteAddr, localAddr);
+    const failure = await this.#outbox.trySend(
+      payload,
+      remoteAddr,
+      localAddr,
+    );
     if (failure !== undefined && !this.#closed) {
       this.#report("send", failure.error, incoming);
     }

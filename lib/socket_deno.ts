@@ -147,7 +147,7 @@ export class DenoSocket implements DatagramSocket {
   /** What has to be done before the first send; undefined if nothing has. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
-  /** Where the last post went, and the same as Deno has it. */
+  /** Where the last send went, and the same as Deno has it. */
   #lastTo: UdpAddress | undefined;
   #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
@@ -244,20 +244,15 @@ export class DenoSocket implements DatagramSocket {
 
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     if (this.#prepared !== undefined) await this.#prepared;
-    await this.#conn.send(payload, this.#reachable(to));
-  }
-
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    if (this.#prepared !== undefined) {
-      this.send(payload, to).catch((error) => sender.onSendError(error));
-      return;
-    }
     if (to !== this.#lastTo) {
       this.#lastTo = to;
       this.#lastReachable = this.#reachable(to);
     }
-    this.#conn.send(payload, this.#lastReachable)
-      .catch((error) => sender.onSendError(error));
+    await this.#conn.send(payload, this.#lastReachable);
+  }
+
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+    this.send(payload, to).catch((error) => sender.onSendError(error));
   }
 
   reply(datagram: Datagram, payload: Uint8Array): void {

@@ -13,6 +13,7 @@ Deno.test("Distribution is exact for the first values", () => {
   const values = [0.5, -1, 3, 2, -0.25];
   const distribution = collect(values);
   assertEquals(distribution.summary(), summarize(values));
+  assertEquals(distribution.tail(), { ...summarize(values)!, p999: 3 });
   assertEquals([distribution.isExact, distribution.count], [true, 5]);
   assertEquals(distribution.max, 3);
 });
@@ -62,4 +63,27 @@ Deno.test("bins() count every value once, exact or not", () => {
 Deno.test("bins() of equal values have them all", () => {
   const counts = collect([1, 1, 1]).bins(3).map(({ count }) => count);
   assertEquals(counts.reduce((a, b) => a + b), 3);
+});
+
+Deno.test("Distribution that keeps nothing is right to a thousandth from the first value on", () => {
+  const random = seededRandom(11);
+  for (const size of [1, 2, 3, 10, 999, 20_000]) {
+    const values = Array.from({ length: size }, () => 10 ** (9 * random() - 5));
+    const distribution = new Distribution(0);
+    assertEquals(distribution.tail(), undefined);
+    for (const value of values) distribution.add(value);
+    assertEquals(distribution.isExact, false);
+    const { p999, ...found } = distribution.tail()!;
+    const exact = summarize(values)!;
+    assertEquals([found.min, found.max], [exact.min, exact.max]);
+    for (const name of ["p90", "p99", "mean", "stddev"] as const) {
+      const error = Math.abs(found[name] - exact[name]);
+      assert(error <= exact[name] / 1000 + 1e-6, `${size} ${name}`);
+    }
+    const sorted = values.sort((a, b) => a - b);
+    for (const [share, value] of [[0.999, p999], [0.5, found.median]]) {
+      const nearest = sorted[Math.ceil(share! * size) - 1]!;
+      assert(Math.abs(value! - nearest) <= nearest / 1000 + 1e-6, `${share}`);
+    }
+  }
 });

@@ -3,7 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import { GUARD_DEFAULTS, REFUSALS } from "../lib/guard.ts";
 import { SERIES_DEFAULTS } from "../lib/request_many.ts";
 import { SERVE_DEFAULTS } from "../lib/serve.ts";
-import { MEASURE_DEFAULTS } from "../lib/defaults.ts";
+import { CONNECT_DEFAULTS } from "../lib/connect.ts";
+import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../lib/defaults.ts";
+import { GATHER_DEFAULTS } from "../lib/gather.ts";
 import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
 import {
   client,
@@ -70,16 +72,19 @@ signalTest("docs/json.md has the keys that the programs print", async () => {
   const runs: Array<[string, string[], string]> = [
     ["client", ["--hex", "ff", "-i", "0"], "replies"],
     ["client --stamp", ["--stamp", "-i", "5ms"], "samples"],
+    ["client --rate", ["--rate", "100"], "intervals"],
   ];
   for (const [i, [name, args, list]] of runs.entries()) {
     const keys = keysIn(page, `${name} --json`);
-    const common = [targets[i]!, "-c", "2", ...args];
+    const common = [targets[i % 2]!, "-c", "2", ...args];
     const [document] = parsed((await client([...common, "--json"])).stdout);
     assertEquals(Object.keys(document!), keys, name);
     const streamed = await client([...common, "--json-stream"]);
-    const [reply, ...rest] = parsed(streamed.stdout);
-    const replyKeys = keysIn(page, `${name} --json-stream`, "reply");
-    assertEquals(Object.keys(reply!), ["type", ...without(replyKeys, "text")]);
+    const [event, ...rest] = parsed(streamed.stdout);
+    const type = list === "intervals" ? "interval" : "reply";
+    assertEquals(event!.type, type);
+    const eventKeys = keysIn(page, `${name} --json-stream`, type);
+    assertEquals(Object.keys(event!), ["type", ...without(eventKeys, "text")]);
     const summary = Object.keys(rest.at(-1)!);
     assertEquals(summary, ["type", ...without(keys, list)], name);
   }
@@ -116,6 +121,9 @@ readTest("the docs of the options have the defaults of the code", async () => {
     ["lib/exchange.ts", SERIES_DEFAULTS],
     ["lib/request_many.ts", SERIES_DEFAULTS],
     ["lib/stamp/measure.ts", MEASURE_DEFAULTS],
+    ["lib/load.ts", LOAD_DEFAULTS],
+    ["lib/gather.ts", GATHER_DEFAULTS],
+    ["lib/connect.ts", CONNECT_DEFAULTS],
     ["lib/stamp/reflector.ts", REFLECTOR_DEFAULTS],
   ] as const;
   let seen = 0;

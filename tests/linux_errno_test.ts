@@ -425,3 +425,25 @@ Deno.test("each reply of a wildcard server leaves from where its request went", 
   ]);
   await server.shutdown();
 });
+
+Deno.test("what the network said of an earlier datagram is told, and the next one is tried again", async () => {
+  for (const errno of [101, 113]) {
+    const { libc, server, errors } = started();
+    libc.sends = [-errno];
+    libc.arrive(one("a"));
+    await idle();
+    assertEquals(payloads(libc), ["a"]);
+    assertEquals([server.stats().replied, server.stats().errors.receive], [
+      1,
+      1,
+    ]);
+    // The same again is about this one.
+    libc.sends = [-errno, -errno, -errno];
+    libc.arrive(one("b"));
+    await idle();
+    const { replied, errors: counts } = server.stats();
+    assertEquals([replied, counts.receive, counts.send], [1, 2, 1]);
+    assertEquals(errors.length, 3);
+    await server.shutdown();
+  }
+});

@@ -5,7 +5,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import type { TailSummary } from "../histogram.ts";
+import type { TailSummary } from "../distribution.ts";
 import {
   load,
   type LoadInterval,

@@ -6,7 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Receiver, Sender } from "../socket.ts";
+import type { Receiver } from "../socket.ts";
 import { DenoSocket } from "../socket_deno.ts";
 import { type ConnDescriptor, pendingError } from "./descriptor.ts";
 import { keepErrors, takeError } from "./error_queue.ts";
@@ -37,10 +37,6 @@ export class ConnectedSocket extends DenoSocket {
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
     return super.send(payload, to);
-  }
-
-  override post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    this.send(payload, to).catch((error) => sender.onSendError(error));
   }
 
   override close(): void {

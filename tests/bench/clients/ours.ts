@@ -9,7 +9,7 @@ import {
   request,
   requestMany,
 } from "../../../lib/mod.ts";
-import { Histogram } from "../../../lib/histogram.ts";
+import { Distribution } from "../../../lib/distribution.ts";
 import { load } from "../../../lib/load.ts";
 
 const [port, window, seconds, kind, engine] = Deno.args as [
@@ -21,7 +21,7 @@ const [port, window, seconds, kind, engine] = Deno.args as [
 ];
 const server = { hostname: "127.0.0.1", port: Number(port) };
 const durationMs = 1000 * Number(seconds);
-const rtts = new Histogram();
+const rtts = new Distribution(0);
 let replies = 0;
 let wrong = 0;
 let lost = 0;
