@@ -12,10 +12,11 @@ import {
   SERVER_FLAGS,
   SERVER_HELP,
 } from "./lib/cli/server_flags.ts";
-import { statsLine } from "./lib/cli/server_lines.ts";
+import { since, statsJson, statsLine } from "./lib/cli/server_lines.ts";
 import {
   listeningText,
   type ServerOutput,
+  stamped,
   startServer,
 } from "./lib/cli/server_run.ts";
 import { startWorkers } from "./lib/cli/worker_pool.ts";
@@ -40,24 +41,27 @@ async function main(args: string[]): Promise<number> {
   const server = plan.workers === 1
     ? startServer(plan, output, stopping.signal)
     : await startWorkers(plan, output, stopping.signal);
-  const forget = onAsk(() => {
-    const { server: stats, reflector } = server.counts();
-    note(
-      plan.workers > 1
-        ? "the counts of --workers are added up at the end"
-        : statsLine(stats, reflector),
-    );
-  });
+  const forget = onAsk(async () => note(statsLine(await server.counts())));
+  let told = await server.counts();
+  const report = async () => {
+    const counts = await server.counts();
+    const part = since(counts, told);
+    told = counts;
+    if (plan.json) {
+      out.writeResult(json(statsJson("interval", part, new Date())));
+    } else out.writeResult(stamped(plan, statsLine(part)));
+  };
+  const timer = given.report && setInterval(report, given.report);
   try {
     await server.finished;
   } finally {
     forget();
-    const { server: stats, reflector } = server.counts();
+    clearInterval(timer);
+    if (given.report) await report();
+    const counts = await server.counts();
     if (plan.json) {
-      const { kernelDrops = null } = stats;
-      const counts = { ...stats, kernelDrops, stamp: reflector };
-      out.writeResult(json({ type: "summary", ...counts }));
-    } else if (!out.hasFailed) note(statsLine(stats, reflector));
+      out.writeResult(json(statsJson("summary", counts, new Date())));
+    } else if (!out.hasFailed) note(statsLine(counts));
     await out.flush();
   }
   return EXIT_OK;

@@ -249,7 +249,7 @@ class Client implements UdpClient, Receiver {
 
   constructor(
     plan: RequestPlan,
-    { target, localHostname }: Ends,
+    { target, local }: Ends,
     keyOf: ((data: Uint8Array) => Key | undefined) | undefined,
     maxInFlight: number,
     signal: AbortSignal | undefined,
@@ -258,8 +258,7 @@ class Client implements UdpClient, Receiver {
     this.#keyOf = keyOf;
     this.#maxInFlight = maxInFlight;
     this.#socket = plan.runtime.open({
-      hostname: localHostname,
-      port: plan.localPort,
+      ...local,
       maxDatagramBytes: plan.maxDatagramBytes,
       peer: target,
       isBusy: true,

@@ -18,4 +18,5 @@ export const LOAD_DEFAULTS = {
   durationMs: 10_000,
   size: 64,
   timeoutMs: 1000,
+  reportMs: 1000,
 } as const;

@@ -17,7 +17,7 @@ import {
   requireType,
   TimeoutError,
 } from "./errors.ts";
-import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
+import { type Runtime, runtimeOf } from "./runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -29,6 +29,7 @@ import {
   comesFrom,
   type Ends,
   type NamedEnds,
+  type OriginOptions,
   requireFit,
 } from "./target.ts";
 
@@ -51,7 +52,7 @@ export interface ReplyInfo {
 }
 
 /** Options of {@linkcode request}. */
-export interface RequestOptions<Decoded = unknown> {
+export interface RequestOptions<Decoded = unknown> extends OriginOptions {
   /**
    * How long to wait for the reply before the first retransmission, in
    * milliseconds, from 1 to 86,400,000 (a day). The wait doubles with each
@@ -69,24 +70,11 @@ export interface RequestOptions<Decoded = unknown> {
    */
   retries?: number | undefined;
   /**
-   * The local IP address or host name to send from.
-   *
-   * @default {"0.0.0.0" or "::", as the target is}
-   */
-  localHostname?: string | undefined;
-  /**
    * Longer datagrams are ignored, never cut. 1 to 65,527 bytes.
    *
    * @default {65527}
    */
   maxDatagramBytes?: number | undefined;
-  /**
-   * The local port to send from. In a series each datagram has one of its own,
-   * so that this must be 0 there.
-   *
-   * @default {0, any that is free}
-   */
-  localPort?: number | undefined;
   /**
    * Says whether a datagram is the reply, by `true` or by what it decodes to,
    * which the reply then has as its `value`. What gives `false`, `null` or
@@ -100,18 +88,6 @@ export interface RequestOptions<Decoded = unknown> {
     | undefined;
   /** Gives up when aborted; the promise rejects with its reason. */
   signal?: AbortSignal | undefined;
-  /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Sockets, names and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
 
 /** The defaults of {@linkcode RequestOptions}. */
@@ -119,7 +95,6 @@ export const REQUEST_DEFAULTS = {
   timeoutMs: 1000,
   retries: 2,
   maxDatagramBytes: MAX_PAYLOAD,
-  localPort: 0,
 } as const;
 
 /** A reply. */
@@ -162,7 +137,6 @@ export interface RequestPlan {
   timeoutMs: number;
   retries: number;
   maxDatagramBytes: number;
-  localPort: number;
   match: NonNullable<RequestOptions["match"]>;
   runtime: Runtime;
 }
@@ -185,18 +159,16 @@ export function planRequest(
     timeoutMs = REQUEST_DEFAULTS.timeoutMs,
     retries = REQUEST_DEFAULTS.retries,
     maxDatagramBytes = REQUEST_DEFAULTS.maxDatagramBytes,
-    localPort = REQUEST_DEFAULTS.localPort,
     match = anything,
   } = options;
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("retries", retries, 0, 100);
   requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
-  requireInteger("localPort", localPort, 0, 65_535);
   requireType("match", "function", match);
   requireSignal(options.signal);
   const made = typeof payload === "function" ? undefined : encode(payload);
   // The size of what is made later is checked when it is made.
-  const ends = checkEnds(address, options.localHostname, made?.length ?? 0);
+  const ends = checkEnds(address, options, made?.length ?? 0);
   return {
     ends,
     payload: made === undefined
@@ -205,7 +177,6 @@ export function planRequest(
     timeoutMs,
     retries,
     maxDatagramBytes,
-    localPort,
     match,
     runtime: runtimeOf(options),
   };
@@ -261,11 +232,10 @@ export class Exchange implements Receiver {
 
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
-    const { runtime, maxDatagramBytes, localPort } = this.#plan;
-    const { target, localHostname } = this.#ends;
+    const { runtime, maxDatagramBytes } = this.#plan;
+    const { target, local } = this.#ends;
     const socket = runtime.open({
-      hostname: localHostname,
-      port: localPort,
+      ...local,
       maxDatagramBytes,
       peer: target,
     });

@@ -33,16 +33,14 @@ import {
   checkDeparture,
   type Datagram,
   type DatagramSocket,
-  type Departure,
+  type GroupDeparture,
   type Receiver,
 } from "./socket.ts";
 import { comesFrom, requireFit, resolveEnds } from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
-  extends
-    RequestOptions<Decoded>,
-    Pick<Departure, "multicastTtl" | "loopback"> {
+  extends RequestOptions<Decoded>, GroupDeparture {
   /**
    * How long to gather replies, in milliseconds, from 1 to 86,400,000 (a day),
    * from the first send on.
@@ -248,16 +246,17 @@ class Gatherer implements Receiver {
     let cancelEnd = () => {};
     try {
       // Looking up names cannot be cancelled, but it need not be waited for.
-      const localHostname = await Promise.race([
+      const hostname = await Promise.race([
         this.#resolve(),
         this.#queue.whenEnded,
       ]);
       if (!this.#queue.ended) {
-        const { localPort, maxDatagramBytes } = this.#plan;
+        const { ends, maxDatagramBytes } = this.#plan;
         const { multicastTtl, loopback } = this.#limits;
         this.#socket = runtime.open({
-          hostname: localHostname!,
-          port: localPort,
+          ...ends.departure,
+          hostname: hostname!,
+          port: ends.localPort,
           maxDatagramBytes,
           multicastTtl,
           loopback,
@@ -291,7 +290,7 @@ class Gatherer implements Receiver {
     this.#isOpenToAll = this.#targets.some(({ hostname }) =>
       mayBeMany(hostname)
     );
-    const locals = new Set(all.map(({ localHostname }) => localHostname));
+    const locals = new Set(all.map(({ local }) => local.hostname));
     if (this.#limits.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
     return locals.size === 1 ? [...locals][0]! : "::";

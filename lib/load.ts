@@ -14,9 +14,10 @@ import {
   requireNumber,
   requireOptions,
   requireSignal,
+  requireType,
 } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
-import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
+import { type Runtime, runtimeOf } from "./runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -24,10 +25,16 @@ import {
   type Receiver,
   type Sender,
 } from "./socket.ts";
-import { checkEnds, comesFrom, type NamedEnds, resolveEnds } from "./target.ts";
+import {
+  checkEnds,
+  comesFrom,
+  type NamedEnds,
+  type OriginOptions,
+  resolveEnds,
+} from "./target.ts";
 
 /** Options of {@linkcode load}; of `rate` and `window` there is one. */
-export interface LoadOptions {
+export interface LoadOptions extends OriginOptions {
   /**
    * How many datagrams a second to send, whatever comes back, 0.001 to
    * 10,000,000. What that does to the path is the caller's responsibility (RFC
@@ -66,22 +73,25 @@ export interface LoadOptions {
    * @default {1000}
    */
   timeoutMs?: number | undefined;
-  /** The local IP address or host name to send from. */
-  localHostname?: string | undefined;
+  /**
+   * How long an interval is, in milliseconds, 1 to 86,400,000 (a day).
+   *
+   * @default {1000}
+   */
+  reportMs?: number | undefined;
+  /**
+   * Called for each datagram that is answered or given up; of those below 8
+   * bytes only for what is given up.
+   *
+   * @param seq Its number, from 0 on.
+   * @param atMs When it was due or sent, since the first, in milliseconds.
+   * @param rttMs How long it took; undefined if it is lost.
+   */
+  onSample?:
+    | ((seq: number, atMs: number, rttMs: number | undefined) => void)
+    | undefined;
   /** Ends the run when aborted. */
   signal?: AbortSignal | undefined;
-  /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Sockets and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
 
 /** What happened in a part of a run, or in all of it. */
@@ -140,10 +150,12 @@ export interface LoadResult {
   sendErrorMs: TailSummary | undefined;
 }
 
-/** A run; it goes on while it is iterated, which gives one interval a second. */
+/** A run; it goes on while it is iterated, which gives an interval each second. */
 export interface Load extends AsyncIterable<LoadInterval> {
   /** Whom it asks; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
+  /** How many datagrams were sent so far. */
+  readonly sent: number;
   /** What came of it so far. */
   result(): LoadResult;
   /** Ends it; what is unanswered stays `pending`. */
@@ -173,7 +185,8 @@ export function load(
     durationMs = count === Infinity ? LOAD_DEFAULTS.durationMs : Infinity,
     size = LOAD_DEFAULTS.size,
     timeoutMs = LOAD_DEFAULTS.timeoutMs,
-    localHostname,
+    reportMs = LOAD_DEFAULTS.reportMs,
+    onSample,
     signal,
   } = options;
   if ((rate === undefined) === (window === undefined)) {
@@ -185,8 +198,10 @@ export function load(
   if (durationMs !== Infinity) requireMs("durationMs", durationMs, 1);
   requireInteger("size", size, 0, MAX_PAYLOAD);
   requireMs("timeoutMs", timeoutMs, 1);
+  requireMs("reportMs", reportMs, 1);
+  if (onSample !== undefined) requireType("onSample", "function", onSample);
   requireSignal(signal);
-  const ends = checkEnds(address, localHostname, size);
+  const ends = checkEnds(address, options, size);
   const run = new Loader(ends, runtimeOf(options), {
     rate,
     window,
@@ -194,11 +209,16 @@ export function load(
     durationMs,
     size,
     timeoutMs,
+    reportMs,
+    onSample,
     signal,
   });
   return {
     get target() {
       return run.target;
+    },
+    get sent() {
+      return run.sent;
     },
     result: () => run.result(),
     stop: () => run.end(),
@@ -213,6 +233,8 @@ interface Plan {
   durationMs: number;
   size: number;
   timeoutMs: number;
+  reportMs: number;
+  onSample: LoadOptions["onSample"];
   signal: AbortSignal | undefined;
 }
 
@@ -278,8 +300,12 @@ class Loader implements Receiver, Sender {
     this.#queue.end(failure);
   }
 
+  get sent(): number {
+    return this.#next - this.#errors;
+  }
+
   result(): LoadResult {
-    const sent = this.#next - this.#errors;
+    const { sent } = this;
     const lost = Math.max(0, this.#givenUp - this.#errors);
     const judged = this.#received + lost;
     const durationMs = this.#lastSentAt - this.#startedAt;
@@ -331,8 +357,7 @@ class Loader implements Receiver, Sender {
       if (ends !== undefined && !this.#queue.ended) {
         this.target = ends.target;
         this.#socket = this.#runtime.open({
-          hostname: ends.localHostname,
-          port: 0,
+          ...ends.local,
           maxDatagramBytes: MAX_PAYLOAD,
           peer: ends.target,
           isBusy: true,
@@ -448,7 +473,7 @@ class Loader implements Receiver, Sender {
       }
       this.#oldest++;
     }
-    if (now - this.#startedAt - this.#partAt.ms >= INTERVAL_MS) {
+    if (now - this.#startedAt - this.#partAt.ms >= this.#plan.reportMs) {
       this.#tellInterval();
     }
     if (window !== undefined) {
@@ -479,6 +504,7 @@ class Loader implements Receiver, Sender {
     if (this.#states[slot] !== IN_FLIGHT) return;
     this.#states[slot] = GIVEN_UP;
     this.#givenUp++;
+    this.#tellSample(seq, undefined);
   }
 
   #tellInterval(): void {
@@ -549,10 +575,16 @@ class Loader implements Receiver, Sender {
       if (this.#isSending) this.#receivedInTime++;
       if (this.#plan.size < HEADER_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
+      this.#tellSample(seq, rttMs);
       if (rttMs < this.#leastMs) this.#leastMs = rttMs;
       this.#rtts.add(rttMs);
       this.#part.add(rttMs);
     }
+  }
+
+  #tellSample(seq: number, rttMs: number | undefined): void {
+    const { onSample } = this.#plan;
+    onSample?.(seq, this.#times[seq % RING]! - this.#startedAt, rttMs);
   }
 
   /** Which one an echo without a number is taken for; -1 for none. */
@@ -600,4 +632,3 @@ const RING = 1 << 20;
 const MAX_BURST = 256;
 const LOOK_MS = 20;
 const SILENCE_MS = 100;
-const INTERVAL_MS = 1000;

@@ -74,5 +74,5 @@ export type {
   ServerStats,
   UdpServer,
 } from "./server.ts";
-export type { Departure } from "./socket.ts";
+export type { Departure, GroupDeparture } from "./socket.ts";
 export type { Summary } from "./statistics.ts";

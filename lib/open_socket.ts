@@ -19,13 +19,15 @@ import {
   type Datagram,
   type DatagramSocket,
   type Departure,
+  departureOf,
+  type GroupDeparture,
   MAX_PAYLOAD,
   type Receiver,
 } from "./socket.ts";
 import { describeError, Throttle } from "./warn.ts";
 
 /** Options of {@linkcode openSocket}. */
-export interface SocketOptions extends Departure {
+export interface SocketOptions extends Departure, GroupDeparture {
   /**
    * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
    * `::`.
@@ -243,7 +245,7 @@ export function openSocket(
   requireSignal(signal);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
-  const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
+  const { multicastTtl, loopback } = options;
   const socket = runtime.open({
     hostname: canonicalHostname(hostname),
     port,
@@ -253,9 +255,7 @@ export function openSocket(
     receiveBufferBytes,
     packetInfo,
     memberships: membershipsOf(groups, options.interface, runtime.interfaces),
-    ttl,
-    trafficClass,
-    dontFragment,
+    ...departureOf(options),
     multicastTtl,
     loopback,
   });

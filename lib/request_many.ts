@@ -99,6 +99,8 @@ export interface SeriesSummary {
 export interface Series extends AsyncIterable<SeriesEvent> {
   /** Whom it asks; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
+  /** How many datagrams were sent so far, retransmissions not counted. */
+  readonly sent: number;
   /** The counts and times so far. */
   summary(): SeriesSummary;
   /** Ends the iteration soon; unanswered datagrams stay `pending`. */
@@ -185,6 +187,9 @@ export function requestMany(
   return {
     get target() {
       return run.target;
+    },
+    get sent() {
+      return run.sender?.sent ?? 0;
     },
     summary: () => ({
       ...run.sender?.summary() ?? structuredClone(NOTHING_YET),

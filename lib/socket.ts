@@ -140,29 +140,39 @@ export interface DatagramSocket {
   unref(): void;
 }
 
-/** How datagrams leave a socket. What an engine cannot do it refuses. */
+/** How datagrams leave a socket; on the linux engine, the deno one refuses. */
 export interface Departure {
   /**
-   * The TTL or hop limit of datagrams to one host, 1 to 255; on the linux
-   * engine.
+   * The TTL or hop limit of datagrams to one host, 1 to 255.
    *
    * @default {the system's, mostly 64}
    */
   ttl?: number | undefined;
   /**
    * The traffic class, 0 to 255: the DSCP in the upper six bits (RFC 2474), ECN
-   * in the lower two; on the linux engine.
+   * in the lower two.
    *
    * @default {0}
    */
   trafficClass?: number | undefined;
   /**
    * Whether routers must not cut datagrams: what is larger than the path takes
-   * then fails or is lost. On the linux engine.
+   * then fails or is lost.
    *
    * @default {the system's choice}
    */
   dontFragment?: boolean | undefined;
+  /**
+   * The name of the only interface to send and receive by, whatever the routes
+   * say (SO_BINDTODEVICE).
+   *
+   * @default {the system's choice}
+   */
+  device?: string | undefined;
+}
+
+/** How datagrams to multicast groups leave a socket. */
+export interface GroupDeparture {
   /**
    * The TTL or hop limit of datagrams to a multicast group, 0 to 255: 0 stays
    * on this machine, 1 on the link (RFC 1112). The deno engine sets it for IPv4
@@ -185,7 +195,7 @@ export interface Departure {
  * @throws {TypeError} If an option is of a wrong type.
  * @throws {RangeError} If a number is out of range.
  */
-export function checkDeparture(options: Departure): void {
+export function checkDeparture(options: Departure & GroupDeparture): void {
   for (
     const [name, min] of [
       ["ttl", 1],
@@ -200,10 +210,24 @@ export function checkDeparture(options: Departure): void {
     const value = options[name];
     if (value !== undefined) requireType(name, "boolean", value);
   }
+  const { device } = options;
+  if (device === undefined) return;
+  requireType("device", "string", device);
+  if (/^[^/\s]{1,15}$/.test(device)) return;
+  throw new RangeError(
+    `'device' must be the name of an interface, such as eth0: current value is '${device}'`,
+  );
+}
+
+/** The options that say how datagrams leave, out of others. */
+export function departureOf(
+  { ttl, trafficClass, dontFragment, device }: Departure,
+): Departure {
+  return { ttl, trafficClass, dontFragment, device };
 }
 
 /** How a socket is to be opened. */
-export interface OpenOptions extends Departure {
+export interface OpenOptions extends Departure, GroupDeparture {
   /** The local IP address or host name to bind. */
   hostname: string;
   /** The local port; 0 takes any that is free. */

@@ -59,6 +59,7 @@ const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
   ["ttl", "the TTL"],
   ["trafficClass", "the traffic class"],
   ["dontFragment", "don't-fragment"],
+  ["device", "the interface to send by"],
 ];
 
 /** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */

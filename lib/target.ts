@@ -14,13 +14,50 @@ import {
   withoutZone,
 } from "./address.ts";
 import { requireInteger, requireType } from "./errors.ts";
-import { resolveHost, type Runtime } from "./runtime.ts";
-import { MAX_PAYLOAD, MAX_PAYLOAD_IPV4 } from "./socket.ts";
+import { type Engine, resolveHost, type Runtime } from "./runtime.ts";
+import {
+  checkDeparture,
+  type Departure,
+  departureOf,
+  MAX_PAYLOAD,
+  MAX_PAYLOAD_IPV4,
+} from "./socket.ts";
+
+/** From where a client asks, and how its datagrams leave. */
+export interface OriginOptions extends Departure {
+  /**
+   * The local IP address or host name to send from.
+   *
+   * @default {"0.0.0.0" or "::", as the target is}
+   */
+  localHostname?: string | undefined;
+  /**
+   * The local port to send from. In a series each datagram has one of its own,
+   * so that this must be 0 there.
+   *
+   * @default {0, any that is free}
+   */
+  localPort?: number | undefined;
+  /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine | undefined;
+  /**
+   * Sockets, names and time; for tests.
+   *
+   * @default {runtimeFor(engine)}
+   */
+  runtime?: Runtime | undefined;
+}
 
 /** Both ends as the caller named them. */
 export interface NamedEnds {
   target: UdpAddress;
   localHostname: string | undefined;
+  localPort: number;
+  departure: Departure;
   /** How many bytes a datagram will carry. */
   payloadBytes: number;
 }
@@ -28,21 +65,25 @@ export interface NamedEnds {
 /** Both ends as IP addresses of one version. */
 export interface Ends {
   target: UdpAddress;
-  localHostname: string;
+  /** What to bind, and how to send. */
+  local: UdpAddress & Departure;
 }
 
 /**
  * Checks all that can be known before a name is resolved.
  *
  * @throws {SyntaxError} If the address does not parse.
- * @throws {RangeError} If the port is 0 or the payload too large for UDP.
- * @throws {TypeError} If the address cannot be asked.
+ * @throws {RangeError} If the port is 0, the payload too large for UDP, or a
+ * number among the options out of range.
+ * @throws {TypeError} If the address cannot be asked, or an option is of a wrong
+ * type.
  */
 export function checkEnds(
   address: UdpAddress | string,
-  localHostname: string | undefined,
+  options: OriginOptions,
   payloadBytes: number,
 ): NamedEnds {
+  let { localHostname, localPort = 0 } = options;
   const asked = typeof address === "string" ? parseAddress(address) : address;
   requireType("hostname", "string", asked?.hostname);
   requireInteger("port", asked.port, 1, 65_535);
@@ -54,9 +95,12 @@ export function checkEnds(
     requireType("localHostname", "string", localHostname);
     localHostname = canonicalHostname(localHostname);
   }
+  requireInteger("localPort", localPort, 0, 65_535);
+  checkDeparture(options);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
-  return { target, localHostname, payloadBytes };
+  const departure = departureOf(options);
+  return { target, localHostname, localPort, departure, payloadBytes };
 }
 
 /**
@@ -68,7 +112,7 @@ export function checkEnds(
  * @throws {RangeError} If the payload is too large for IPv4.
  */
 export async function resolveEnds(
-  { target, localHostname, payloadBytes }: NamedEnds,
+  { target, localHostname, localPort, departure, payloadBytes }: NamedEnds,
   runtime: Runtime,
 ): Promise<Ends> {
   const targetVersion = ipVersion(target.hostname);
@@ -85,7 +129,10 @@ export async function resolveEnds(
   requireReachable(resolved, local);
   requireFit(payloadBytes, hostname);
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
-  return { target: resolved, localHostname: local };
+  return {
+    target: resolved,
+    local: { ...departure, hostname: local, port: localPort },
+  };
 }
 
 /** Whether a datagram comes from the address that was asked. */

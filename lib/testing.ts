@@ -362,6 +362,7 @@ export type {
   Datagram,
   DatagramSocket,
   Departure,
+  GroupDeparture,
   OpenOptions,
   Receiver,
   Sender,

@@ -14,6 +14,9 @@ import {
   signalTest,
 } from "./helpers.ts";
 
+/** As JSON has it. */
+const WALL_TIME_REGEXP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
 /** A server of ours, and where to ask it. */
 async function started(args: string[] = []) {
   const program = server(["-p", "0", ...args]);
@@ -100,7 +103,8 @@ programTest("the server binds IPv6 and writes its address so", async () => {
 
 programTest("server --json has an object a line, the counts last", async () => {
   await using s = server(["-p", "0", "--json", "-c", "2"]);
-  const { port, ...listening } = JSON.parse(await s.line());
+  const { port, time, ...listening } = JSON.parse(await s.line());
+  assertMatch(time, WALL_TIME_REGEXP);
   assertEquals(listening, {
     type: "listening",
     hostname: "127.0.0.1",
@@ -113,7 +117,7 @@ programTest("server --json has an object a line, the counts last", async () => {
   const [, first, second, summary] = stdout.trim().split("\n").map((line) =>
     JSON.parse(line)
   );
-  const { port: _port, ...request } = first;
+  const { port: _port, time: _time, ...request } = first;
   assertEquals(request, {
     type: "request",
     hostname: "127.0.0.1",
@@ -121,7 +125,9 @@ programTest("server --json has an object a line, the counts last", async () => {
     hex: "ff",
   });
   assertEquals(second.type, "request");
-  assertEquals(summary, {
+  assertMatch(first.time, WALL_TIME_REGEXP);
+  assertEquals({ ...summary, time: undefined }, {
+    time: undefined,
     type: "summary",
     received: 2,
     replied: 2,
@@ -203,8 +209,9 @@ programTest("client --json has all facts in one document", async () => {
     "max",
     "stddev",
   ]);
-  for (const [seq, { rttMs, ...reply }] of replies.entries()) {
+  for (const [seq, { rttMs, time, ...reply }] of replies.entries()) {
     assert(rttMs > 0);
+    assertMatch(time, WALL_TIME_REGEXP);
     assertEquals(reply, {
       seq,
       attempts: 1,
@@ -264,8 +271,8 @@ programTest(
     const asked = await client([p.target, "-W", "50ms", "--json"]);
     const { retransmissions, rttMs, replies } = JSON.parse(asked.stdout);
     assertEquals([asked.code, retransmissions, rttMs], [0, 1, null]);
-    assertEquals(replies, [
-      { seq: 0, rttMs: null, attempts: 2, size: 5, text: "again" },
+    assertEquals(replies.map((reply: object) => ({ ...reply, time: 0 })), [
+      { time: 0, seq: 0, rttMs: null, attempts: 2, size: 5, text: "again" },
     ]);
   },
 );
@@ -475,7 +482,10 @@ programTest(
       "reply",
       "summary",
     ]);
-    assertEquals(Object.keys(streamed[0]), Object.keys(samples[0]));
+    assertEquals(Object.keys(streamed[0]), [
+      "type",
+      ...Object.keys(samples[0]),
+    ]);
   },
 );
 
@@ -582,10 +592,44 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["[::1"], /HOST\[:PORT\]: '\[::1' is not/],
   [["127.0.0.1:0"], /nobody can be asked at port 0/],
   [["127.0.0.1:1", "-p", "2"], /another port than --port/],
-  [["a", "b"], /Unexpected argument 'b': the client takes one HOST/],
+  [["a", "b", "--rate", "1"], /'b': with --rate the client takes one HOST/],
+  [["a", "b", "--plot", "x"], /'b': with --plot the client takes one HOST/],
+  [["--ttl", "0"], /--ttl: '0' is not a whole number from 1 to 255/],
+  [["--ttl", "3", "--engine", "deno"], /--ttl needs --engine linux/],
+  [["--dscp", "AF5"], /--dscp: 'AF5' is not a DSCP/],
+  [["--dscp", "EF", "--engine", "deno"], /--dscp needs --engine linux/],
+  [
+    ["--dont-fragment", "--engine", "deno"],
+    /--dont-fragment needs --engine linux/,
+  ],
+  [
+    ["--interface", "lo", "--engine", "deno"],
+    /--interface needs --engine linux/,
+  ],
+  [["--find-mtu", "--engine", "deno"], /--find-mtu needs --engine linux/],
+  [
+    ["--find-mtu", "--engine", "linux", "-c", "2"],
+    /--find-mtu and --count exclude each other/,
+  ],
+  [["--source-port", "5", "-c", "2"], /--source-port and --count exclude/],
+  [
+    ["--source-port", "5", "-B", "127.0.0.1:6"],
+    /--bind has another port than --source-port/,
+  ],
+  [["-s", "9..5"], /--size: '9\.\.5' is not FROM\.\.TO:STEP/],
+  [["-s", "1..9:0"], /--size: '1\.\.9:0' is not FROM\.\.TO:STEP/],
+  [["-s", "1..9999"], /--size: '1\.\.9999' has 9999 sizes/],
+  [["-s", "1..9", "--all"], /--all and a --size of many exclude/],
+  [["--expect-hex", "0"], /--expect-hex: /],
+  [["--expect-pattern", "("], /--expect-pattern: '\(' is not a pattern/],
+  [["--expect", "a", "--expect-part", "b"], /--expect and --expect-part excl/],
+  [["--stamp", "--expect-hex", "00"], /--stamp and --expect-hex exclude/],
+  [["--report", "1ms"], /--report: '1ms' is not a time from 100ms/],
+  [["--csv", "-", "--json"], /--csv - and --json exclude each other/],
+  [["--csv", "-", "--plot", "-"], /--csv - and --plot - exclude each other/],
+  [["--csv", "x.csv"], /--csv x\.csv: Deno may not write it/],
   [["a", "70000"], /HOST PORT: .*70000/],
   [["a", "5", "-p", "6"], /HOST PORT: '5' is another port than --port/],
-  [["a", "5", "6"], /Unexpected argument '5': the client takes one HOST/],
   [["0.0.0.0"], /Cannot ask 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
   [["no.such.invalid"], /Cannot resolve 'no\.such\.invalid'/],
   [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
@@ -931,7 +975,7 @@ signalTest("SIGUSR1 shows how things stand, and nothing ends", async () => {
     c.kill("SIGUSR1");
     const isIt = format.length === 0
       ? /^\d+ sent, \d+ received/
-      : /^\{"type":"interim","target":/;
+      : /^\{"type":"interim",/;
     while (!isIt.test(await c.line()));
     // It goes on.
     await c.line();
@@ -946,4 +990,159 @@ signalTest("SIGUSR1 shows how things stand, and nothing ends", async () => {
   s.program.kill("SIGINT");
   const { stderr } = await s.program.ended();
   assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
+});
+
+programTest("client asks many at once, and compares them", async () => {
+  await using one = await started(["--reply", "one"]);
+  await using p = peer((seq) => seq % 2 === 0 ? ["two"] : []);
+  const silent = await closedPort();
+  const args = ["-c", "2", "-i", "10ms", "-W", "300ms"];
+  const targets = [silent, p.target, one.target];
+  const asked = await client([...targets, "no.such.invalid", ...args]);
+  assertEquals(asked.code, 1);
+  assertMatch(
+    asked.stderr,
+    /^client: no\.such\.invalid:20001: Cannot resolve 'no\.such\.invalid'/,
+  );
+  const lines = asked.stdout.trim().split("\n");
+  const replies = lines.filter((line) => line.includes("Message from"))
+    .map((line) => line.replace(/ time=.*/, "")).sort();
+  assertEquals(
+    replies,
+    [
+      `${one.target}: Message from Server b"one" seq=0`,
+      `${one.target}: Message from Server b"one" seq=1`,
+      `${p.target}: Message from Server b"two" seq=0`,
+    ].sort(),
+  );
+  const table = lines.slice(-5);
+  assertMatch(table[0]!, /^ +sent +received +loss +min +median/);
+  assertEquals(table.slice(1).map((row) => row.split(/ +/).slice(0, 4)), [
+    [one.target, "2", "2", "0%"],
+    [p.target, "2", "1", "50%"],
+    [silent, "2", "0", "100%"],
+    ["no.such.invalid:20001", "Cannot", "resolve", "'no.such.invalid':"],
+  ]);
+  assertEquals(lines.filter((line) => line.startsWith("---")).length, 3);
+  const { runs } = JSON.parse(
+    (await client([...targets, ...args, "--json"])).stdout,
+  );
+  assertEquals(
+    runs.map(({ target, received }: Record<string, unknown>) => [
+      target,
+      received,
+    ]),
+    [[silent, 0], [p.target, 1], [one.target, 2]],
+  );
+  const streamed = await client([one.target, one.target, "--json-stream"]);
+  for (const line of streamed.stdout.trim().split("\n")) {
+    assertEquals(JSON.parse(line).target, one.target);
+  }
+  assertEquals(streamed.code, 0);
+});
+
+programTest("client --size sweeps sizes, and judges each", async () => {
+  await using s = await started(["--echo", "-q"]);
+  const args = [s.target, "--size", "100..300:100", "-c", "2", "-i", "0"];
+  const { code, stdout } = await client([...args, "-q"]);
+  const rows = stdout.trim().split("\n").slice(1);
+  assertEquals(rows.map((row) => row.split(/ +/).slice(0, 5)), [
+    ["100", "bytes", "2", "2", "0%"],
+    ["200", "bytes", "2", "2", "0%"],
+    ["300", "bytes", "2", "2", "0%"],
+  ]);
+  assertEquals(code, 0);
+  const { runs } = JSON.parse((await client([...args, "--json"])).stdout);
+  for (const [i, { size, replies }] of runs.entries()) {
+    assertEquals(size, 100 * (i + 1));
+    for (const reply of replies) assertEquals(reply.size, size);
+  }
+  const missed = await client([...args, "--max-rtt", "min=0"]);
+  assertEquals(missed.code, 1);
+  assertMatch(missed.stderr, /^client: 100 bytes: --max-rtt min=0ms: it is/);
+});
+
+programTest("--expect has its kinds, and shows what came instead", async () => {
+  await using s = await started(["--reply", "version 12", "-q"]);
+  const runs: Array<[string[], string]> = [
+    [["--expect-part", "on 1"], ""],
+    [["--expect-part", "on 2"], '--expect-part b"on 2": the reply is b"vers'],
+    [["--expect-pattern", "^version \\d+$"], ""],
+    [["--expect-pattern", "^\\d"], "--expect-pattern ^\\d: the reply is b"],
+    [["--expect-hex", "76657273696f6e203132"], ""],
+    [["--expect-hex", "ff"], "--expect-hex ff: the reply is 76657273696f6e"],
+  ];
+  for (const [args, complaint] of runs) {
+    const { code, stderr } = await client([s.target, ...args]);
+    assertEquals(code, complaint === "" ? 0 : 1, args.join(" "));
+    assert(stderr.includes(complaint), stderr);
+    assertEquals(stderr === "", complaint === "");
+  }
+  const shown = await client([s.target, "--show-hex"]);
+  assertEquals(
+    shown.stdout,
+    "Message from Server hex 76657273696f6e203132\n",
+  );
+});
+
+programTest("--timestamps begins each line with the time", async () => {
+  await using s = await started(["--timestamps", "-c", "2"]);
+  const asked = await client([s.target, "-D", "-c", "2", "-i", "0"]);
+  const times = [...asked.stdout.matchAll(/^\[(\d+\.\d{3})\] Message/gm)]
+    .map(([, seconds]) => 1000 * Number(seconds));
+  assertEquals(times.length, 2);
+  for (const time of times) assert(Math.abs(time - Date.now()) < 60_000);
+  const { stdout } = await s.program.ended();
+  assertEquals([...stdout.matchAll(/^\[\d+\.\d{3}\] (UDP|M|C)/gm)].length, 5);
+});
+
+signalTest(
+  "--report tells intervals, which add up to the summary",
+  async () => {
+    await using s = await started(["-q", "--report", "100ms"]);
+    await using j = server(["-p", "0", "-q", "--json", "--report", "100ms"]);
+    const { port } = JSON.parse(await j.line());
+    const target = `127.0.0.1:${port}`;
+    const args = ["-c", "20", "-i", "10ms", "-q", "--report", "100ms"];
+    const text = await client([s.target, ...args]);
+    assertMatch(
+      text.stdout,
+      /^0\.0 to 0\.1 s: \d+ sent, \d+ received, 0% loss, rtt/,
+    );
+    const streamed = await client([target, ...args, "--json-stream"]);
+    const objects = streamed.stdout.trim().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    const add = (name: string, of: Array<Record<string, unknown>>) =>
+      of.filter(({ type }) => type === "interval")
+        .reduce((sum, interval) => sum + (interval[name] as number), 0);
+    const summary = objects.at(-1);
+    for (const name of ["sent", "received", "lost", "late", "duplicates"]) {
+      assertEquals(add(name, objects), summary[name], name);
+    }
+    assert(objects.length > 2);
+    j.kill("SIGTERM");
+    const told = (await j.ended()).stdout.trim().split("\n").slice(1)
+      .map((line) => JSON.parse(line));
+    assertEquals(told.at(-1).type, "summary");
+    assertEquals([add("received", told), add("replied", told)], [20, 20]);
+  },
+);
+
+programTest("--csv - and --plot - show each datagram", async () => {
+  await using p = peer((seq) => seq % 4 === 1 ? [] : ["a"]);
+  const args = [p.target, "-c", "4", "-i", "5ms", "-W", "100ms", "-q"];
+  const rows = (csv: string) =>
+    csv.trim().split("\n").filter((line) => line.startsWith("127"))
+      .map((line) => line.split(","))
+      .map(([run, seq, , rtt]) => [run, seq, rtt !== ""]);
+  const shown = await client([...args, "--csv", "-"]);
+  const expected = ["0", "1", "2", "3"].map((
+    seq,
+  ) => [p.target, seq, seq !== "1"]);
+  assertEquals(rows(shown.stdout).sort(), expected);
+  assertMatch(shown.stdout, /^run,seq,at_ms,rtt_ms$/m);
+  const drawn = await client([...args, "--plot", "-"]);
+  assertMatch(drawn.stdout, /\u2022/);
+  assertMatch(drawn.stdout, /^ +lost  *x/m);
 });

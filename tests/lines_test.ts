@@ -17,9 +17,8 @@ import {
   summaryLines,
 } from "../lib/cli/series_lines.ts";
 import { json } from "../lib/cli/format.ts";
-import { measureLine, statusLine } from "../lib/cli/stamp_lines.ts";
+import { measureLine } from "../lib/cli/stamp_lines.ts";
 import type { MeasureEvent } from "../lib/stamp/measure.ts";
-import { SenderSession } from "../lib/stamp/sender_session.ts";
 import { type Refusal, REFUSALS } from "../lib/guard.ts";
 import type { ServerStats } from "../lib/server.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
@@ -96,7 +95,7 @@ Deno.test("the lines of the seed are shown as the seed shows them", () => {
 });
 
 Deno.test("eventLine() has a line for each event", () => {
-  assertEquals(EVENTS.map(eventLine), [
+  assertEquals(EVENTS.map((event) => eventLine(event)), [
     'Message from Server b"hi" seq=0 time=0.123 ms',
     'Message from Server b"\\xff" seq=1 time=n/a attempts=2',
     "seq=2 lost attempts=3",
@@ -109,24 +108,22 @@ Deno.test("eventLine() has a line for each event", () => {
 Deno.test("eventJson() has an object for each event, null for what is unknown", () => {
   assertEquals(EVENTS.map((event) => eventJson(event, false)), [
     {
-      type: "reply",
       seq: 0,
       rttMs: 0.123457,
       attempts: 1,
       size: 2,
       text: "hi",
     },
-    { type: "reply", seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
+    { seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
     {
-      type: "lost",
       seq: 2,
       attempts: 3,
       portClosed: false,
       rejection: null,
     },
-    { type: "late", seq: 2 },
-    { type: "duplicate", seq: 0 },
-    { type: "error", seq: 3, error: "No route" },
+    { seq: 2 },
+    { seq: 0 },
+    { seq: 3, error: "No route" },
   ]);
 });
 
@@ -155,13 +152,19 @@ Deno.test("hex is always there where it is asked for, and text beside it", () =>
 });
 
 Deno.test("exchangeJson() has text, or hex where there is no text", () => {
-  const peer = { type: "request", hostname: "127.0.0.1", port: 51696 };
-  assertEquals(exchangeJson(encode("hi"), PEER), {
+  const NOW = new Date(0);
+  const peer = {
+    type: "request",
+    time: NOW,
+    hostname: "127.0.0.1",
+    port: 51696,
+  };
+  assertEquals(exchangeJson(encode("hi"), PEER, NOW), {
     ...peer,
     size: 2,
     text: "hi",
   });
-  assertEquals(exchangeJson(new Uint8Array([0xff]), PEER), {
+  assertEquals(exchangeJson(new Uint8Array([0xff]), PEER, NOW), {
     ...peer,
     size: 1,
     hex: "ff",
@@ -273,16 +276,18 @@ Deno.test("statsLine() names what is not 0", () => {
     refused,
     errors,
   };
-  assertEquals(statsLine(stats), "2 received, 2 replied");
+  assertEquals(statsLine({ server: stats }), "2 received, 2 replied");
   assertEquals(
     statsLine({
-      ...stats,
-      received: 9,
-      replied: 1,
-      unanswered: 2,
-      dropped: { tooLong: 3, overload: 4, closing: 5 },
-      refused: { ...refused, rate: 9, loop: 1 },
-      errors: { handler: 6, send: 7, receive: 8 },
+      server: {
+        ...stats,
+        received: 9,
+        replied: 1,
+        unanswered: 2,
+        dropped: { tooLong: 3, overload: 4, closing: 5 },
+        refused: { ...refused, rate: 9, loop: 1 },
+        errors: { handler: 6, send: 7, receive: 8 },
+      },
     }),
     "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
       "4 dropped in overload, 5 dropped while closing, 9 refused (rate), " +
@@ -308,19 +313,11 @@ Deno.test("measureLine() and eventLine() say alike what became of a datagram", (
     { type: "duplicate", seq: 0 },
     { type: "error", seq: 3, error: new Error("No route") },
   ];
-  assertEquals(alike.map(measureLine), alike.map(eventLine));
-  assertEquals(measureLine({ type: "lost", seq: 2 }), "seq=2 lost");
-});
-
-Deno.test("statusLine() claims nothing before there is a reply", () => {
-  const session = new SenderSession(0, 16);
-  const result = { ...session.result(), durationMs: 0, portClosed: 0 };
-  assertEquals(statusLine(result), "0 sent, n/a loss, no reply yet");
-  const rttMs = SUMMARY.rttMs!;
   assertEquals(
-    statusLine({ ...result, sent: 4, lossPercent: 25, rttMs }),
-    "4 sent, 25% loss, rtt 0.200 ms in the median",
+    alike.map(measureLine),
+    alike.map((event) => eventLine(event)),
   );
+  assertEquals(measureLine({ type: "lost", seq: 2 }), "seq=2 lost");
 });
 
 Deno.test("json() escapes what would act on a terminal, and stays the same value", () => {

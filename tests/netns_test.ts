@@ -268,3 +268,75 @@ programTest(
   },
   [...needs, "nft"],
 );
+
+programTest(
+  "the client finds what a path takes, and datagrams leave as asked",
+  async () => {
+    await using _cable = await cabled();
+    await using server = run(ANSWERING, SERVER);
+    const port = await server.line();
+    await using told = run(
+      ANSWERING,
+      `import { openSocket } from "./lib/mod.ts";
+      openSocket({ port: 6000, engine: "linux", packetInfo: true },
+        ({ ttl, trafficClass, remoteAddr }) =>
+          console.log(ttl, trafficClass, remoteAddr.hostname, remoteAddr.port));
+      console.log("listening");`,
+    );
+    await told.line();
+    const client = async (...args: string[]) => {
+      await using program = new Program("ip", [
+        ...["netns", "exec", ASKING, Deno.execPath(), "run", "--allow-net"],
+        ...["--allow-ffi", "--allow-sys=networkInterfaces", "client.ts"],
+        ...["--engine", "linux", ...args],
+      ]);
+      return await program.ended();
+    };
+    // Only the way there is narrow, and it is so in the system's routes.
+    await ip("-n", ASKING, "link", "set", "wire0", "mtu", "1400");
+    await ip(
+      ...["-n", ASKING, "route", "add", "10.0.0.2", "dev", "wire0"],
+      ...["src", "10.0.0.1", "mtu", "600"],
+    );
+    const target = `10.0.0.2:${port}`;
+    const found = await client(target, "--find-mtu", "--json", "-q");
+    assertEquals(JSON.parse(found.stdout), {
+      target,
+      payloadBytes: 572,
+      mtu: 600,
+      isEcho: true,
+    });
+    const sweep = ["--size", "472..672:100", "--dont-fragment", "-q"];
+    const swept = await client(target, ...sweep, "--json");
+    const { runs } = JSON.parse(swept.stdout);
+    assertEquals(
+      runs.map(({ size, received, errors }: Record<string, unknown>) => [
+        size,
+        received,
+        errors,
+      ]),
+      [[472, 1, 0], [572, 1, 0], [672, undefined, undefined]],
+    );
+    assertEquals(
+      runs[2].error,
+      "Message too long: the path takes datagrams of at most 600 bytes with headers",
+    );
+    assertEquals(swept.code, 1);
+    const cut = await client(target, "--size", "672", "-q");
+    assertEquals(cut.code, 0, cut.stderr);
+    const leaving = [
+      ["-B", "wire0", "--ttl", "9", "--dscp", "EF", "--source-port", "7000"],
+      ["-B", "10.0.0.1:7001", "--interface", "wire0"],
+    ];
+    for (const args of leaving) {
+      await client("10.0.0.2:6000", "-W", "50ms", "--retries", "0", ...args);
+    }
+    assertEquals([await told.line(), await told.line()], [
+      "9 184 10.0.0.1 7000",
+      "64 0 10.0.0.1 7001",
+    ]);
+    const wrong = await client(target, "--interface", "lo");
+    assertEquals(wrong.code, 1);
+  },
+  needs,
+);

@@ -5,7 +5,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { parseAddress } from "../address.ts";
+import { parseAddress, type UdpAddress } from "../address.ts";
 import { MAX_MS } from "../errors.ts";
 import { DEFAULT_ENGINE, type Engine, ENGINES } from "../runtime.ts";
 
@@ -193,6 +193,14 @@ export function integer(min: number, max: number): (text: string) => number {
     }
     return value;
   };
+}
+
+/**
+ * For {@linkcode ValueFlag.parse}: an IP address or a name, with or without a
+ * port, which is {@linkcode NO_PORT} where there is none.
+ */
+export function hostAndPort(text: string): UdpAddress {
+  return parseAddress(text, NO_PORT);
 }
 
 /** For {@linkcode ValueFlag.parse}: an IP address or a name, without a port. */

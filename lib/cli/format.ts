@@ -17,6 +17,11 @@ export function milliseconds(ms: number): string {
   return ms.toFixed(3);
 }
 
+/** A wall clock's time as `ping -D` shows it, in seconds since 1970. */
+export function clockText(ms: number): string {
+  return `[${(ms / 1000).toFixed(3)}]`;
+}
+
 /** A percentage, to two places. */
 export function percent(value: number): string {
   // Neither all nor nothing unless it is: 99.999 % is not shown as 100 %.
@@ -87,8 +92,6 @@ export function eventText({ type, seq, error }: PlainEvent): string {
 
 /** An event as an object. */
 export function eventObject(event: PlainEvent): Record<string, unknown> {
-  const { type, seq, error } = event;
-  return error === undefined
-    ? { type, seq }
-    : { type, seq, error: errorMessage(error) };
+  const { seq, error } = event;
+  return error === undefined ? { seq } : { seq, error: errorMessage(error) };
 }

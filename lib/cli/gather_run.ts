@@ -4,9 +4,9 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { bytesLiteral, equalBytes } from "../encoding.ts";
 import type { UdpReply } from "../exchange.ts";
 import { gather, type GatherOptions, type GatherSummary } from "../gather.ts";
+import type { Expectation } from "./expect.ts";
 import { counted, milliseconds, orNull, payloadJson } from "./format.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
@@ -32,7 +32,7 @@ export async function runGather(
   targets: UdpAddress[],
   payload: Uint8Array,
   options: GatherOptions,
-  expected: Uint8Array | undefined,
+  expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<GatherOutcome> {
@@ -40,16 +40,19 @@ export async function runGather(
   let unexpected = 0;
   const run = {
     target: undefined,
+    get sent() {
+      return gathering.summary().sent;
+    },
     stop: () => gathering.stop(),
     async *[Symbol.asyncIterator](): AsyncGenerator<ReplyEvent> {
       for await (const reply of gathering) {
-        if (expected !== undefined && !equalBytes(reply.data, expected)) {
+        if (expected !== undefined && !expected.holds(reply.data)) {
           unexpected++;
           complain(
             "client",
-            `--expect ${bytesLiteral(expected)}: the reply of ${
+            `${expected.flag}: the reply of ${
               formatAddress(reply.remoteAddr)
-            } is ${bytesLiteral(reply.data)}`,
+            } is ${expected.show(reply.data)}`,
           );
         }
         yield { type: "reply", reply };
@@ -59,10 +62,11 @@ export async function runGather(
   const asked = targets.map(formatAddress);
   const { hasHex = false } = report;
   const view: View<ReplyEvent, GatherOutcome> = {
-    line: ({ reply }) => gatheredLine(reply),
-    json: ({ reply }) => ({ type: "reply", ...gatheredJson(reply, hasHex) }),
-    listed: ({ reply }) => gatheredJson(reply, hasHex),
+    line: ({ reply }) => gatheredLine(reply, hasHex),
+    json: ({ reply }) => gatheredJson(reply, hasHex),
+    isListed: () => true,
     listKey: "replies",
+    rttOf: ({ reply }) => reply.rttMs,
     status: () => "",
     lines: (_, outcome) => gatheredLines(asked, outcome),
     resultJson: (_, outcome) => ({ targets: asked, ...outcome }),
@@ -77,9 +81,14 @@ export async function runGather(
 }
 
 /** The line for one reply. */
-export function gatheredLine({ data, remoteAddr, rttMs }: UdpReply): string {
+export function gatheredLine(
+  { data, remoteAddr, rttMs }: UdpReply,
+  hasHex: boolean,
+): string {
   const time = rttMs === undefined ? "n/a" : `${milliseconds(rttMs)} ms`;
-  return `${replyLine(data)} from ${formatAddress(remoteAddr)} time=${time}`;
+  return `${replyLine(data, hasHex)} from ${
+    formatAddress(remoteAddr)
+  } time=${time}`;
 }
 
 /** The JSON object for one reply. */

@@ -7,14 +7,36 @@ import { encode, repeatTo } from "../encoding.ts";
 import { MAX_PAYLOAD } from "../socket.ts";
 import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";
 import { UsageError } from "./flags.ts";
+import { complain } from "./output.ts";
 
 /** The payload that the flags ask for; with `--message -` all of stdin. */
 export async function readPayload(given: ClientFlags): Promise<Uint8Array> {
-  const payload = given.hex ??
-    (given.message === "-"
-      ? await readStdin()
-      : encode(given.message ?? CLIENT_DEFAULTS.message));
-  return given.size === undefined ? payload : repeatTo(payload, given.size);
+  if (given.hex !== undefined) return given.hex;
+  if (given.message === "-") return await readStdin();
+  if (given.message === undefined) await noteUnread();
+  return encode(given.message ?? CLIENT_DEFAULTS.message);
+}
+
+/** A payload, repeated or cut to a size if there is one. */
+export function sized(
+  payload: Uint8Array,
+  size: number | undefined,
+): Uint8Array {
+  return size === undefined ? payload : repeatTo(payload, size);
+}
+
+/** Whoever pipes something into the client would want to know that it is not sent. */
+async function noteUnread(): Promise<void> {
+  if (Deno.stdin.isTerminal()) return;
+  // Loaded only here; a closed stdin has no state.
+  const { fstatSync } = await import("node:fs");
+  try {
+    const stdin = fstatSync(0);
+    if (!stdin.isFIFO() && !stdin.isFile()) return;
+  } catch {
+    return;
+  }
+  complain("client", "stdin is not sent: -m - sends it");
 }
 
 /** All of stdin, or as much as shows that it is too large for a datagram. */

@@ -37,25 +37,30 @@ export async function runLoad(
   report: ReportOptions,
   out: LineWriter,
 ): Promise<LoadResult> {
-  const run = load(target, options);
+  const { reportMs, samples } = report;
+  const run = load(target, {
+    ...options,
+    reportMs,
+    onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
+  });
   await warmUp(options);
   let status = "";
   const view: View<LoadInterval, LoadResult> = {
     line(interval) {
       status = statusText(interval);
-      return undefined;
+      return report.reportMs === undefined ? undefined : status;
     },
     json: intervalJson,
-    listed(event) {
-      const { type: _, ...interval } = intervalJson(event);
-      return interval;
-    },
+    isListed: () => true,
     listKey: "intervals",
+    rttOf: () => undefined,
     status: () => status,
     lines: (target, result) => loadLines(target, options, result),
     resultJson: (target, result) => loadJson(target, options, result),
   };
-  const reporter = makeReporter(view, report, out);
+  // Who asks for intervals gets them, however quiet.
+  const quiet = report.quiet && reportMs === undefined;
+  const reporter = makeReporter(view, { ...report, quiet }, out);
   const result = await follow(run, target, () => run.result(), reporter, out);
   for (const warning of warnings(options, result)) complain("client", warning);
   return result;
@@ -117,10 +122,9 @@ export function loadJson(
 }
 
 function intervalJson(
-  { type, fromMs, toMs, sent, received, lost, rttMs }: LoadInterval,
+  { fromMs, toMs, sent, received, lost, rttMs }: LoadInterval,
 ): Record<string, unknown> {
   return {
-    type,
     fromMs: rounded(fromMs),
     toMs: rounded(toMs),
     sent,

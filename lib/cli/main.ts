@@ -83,22 +83,33 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
     ? ["SIGINT", "SIGBREAK"]
     : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, listener);
-  out.onFailure = callback;
+  const { onFailure } = out;
+  out.onFailure = (error) => {
+    onFailure(error);
+    callback();
+  };
   return () => {
     for (const signal of signals) Deno.removeSignalListener(signal, listener);
   };
 }
 
 /**
- * Calls back on each SIGUSR1, by which somebody asks how things stand; Windows
- * has none.
+ * Calls back on each SIGUSR1, by which somebody asks how things stand, or SIGINFO
+ * (Ctrl-T) where there is one; Windows has neither.
  *
  * @returns Takes it back.
  */
 export function onAsk(callback: () => void): () => void {
-  if (Deno.build.os === "windows") return () => {};
-  Deno.addSignalListener("SIGUSR1", callback);
-  return () => Deno.removeSignalListener("SIGUSR1", callback);
+  const { os } = Deno.build;
+  const signals: Deno.Signal[] = os === "windows"
+    ? []
+    : os === "darwin"
+    ? ["SIGUSR1", "SIGINFO"]
+    : ["SIGUSR1"];
+  for (const signal of signals) Deno.addSignalListener(signal, callback);
+  return () => {
+    for (const signal of signals) Deno.removeSignalListener(signal, callback);
+  };
 }
 
 /** Checks the version that Deno says it has. */

@@ -5,30 +5,58 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { json } from "./format.ts";
+import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "./main.ts";
 import { type LineWriter, note } from "./output.ts";
+import type { Samples } from "./samples.ts";
+import {
+  type Interval,
+  intervalJson,
+  intervalLine,
+  RunTally,
+  Silence,
+} from "./tally.ts";
 
 /** What is printed, and how. */
 export interface ReportOptions {
   format: "text" | "json" | "json-stream";
   /** Whether to leave out the events, and print only what comes at the end. */
   quiet: boolean;
-  /** Whether payloads are in JSON as hex too, and not only where they must. */
-  hasHex?: boolean;
+  /** Whether payloads are shown as hex, and not only where they must. */
+  hasHex?: boolean | undefined;
+  /** Whether each line begins with the time. */
+  timestamps?: boolean | undefined;
+  /** How often to tell of what has happened since the last time. */
+  reportMs?: number | undefined;
+  /** One of many runs: what its lines begin with, and its objects have. */
+  label?: Label | undefined;
+  /** Where samples are kept for a picture or a file. */
+  samples?: Samples | undefined;
+}
+
+/** How one of many runs is told from the others. */
+export interface Label {
+  text: string;
+  facts: Record<string, unknown>;
+  /** Whether its closing lines are shown. */
+  hasLines: boolean;
+  /** Takes the document, where there is one for all. */
+  collect(document: Record<string, unknown>): void;
 }
 
 /** How the events `E` and the result `R` of one kind of run are shown. */
 export interface View<E, R> {
   /** An event as a line for people; undefined for none. */
   line(event: E): string | undefined;
-  /** An event as an object. */
+  /** An event as an object, without its type. */
   json(event: E): Record<string, unknown>;
-  /** What the document lists of an event, as `listKey`; undefined for nothing. */
-  listed(event: E): Record<string, unknown> | undefined;
+  /** Whether the document lists an event, as `listKey`. */
+  isListed(event: E): boolean;
   listKey: string;
-  /** A line that shows how things stand; "" for none. */
-  status(): string;
+  /** The RTT that an event tells of. */
+  rttOf(event: E): number | undefined;
+  /** A line that shows how things stand, if it is not the usual one. */
+  status?: (() => string) | undefined;
   /** The result as lines for people; "" for none. */
   lines(target: UdpAddress, result: R): string;
   /** The result as an object. */
@@ -38,59 +66,113 @@ export interface View<E, R> {
 /** Where the events and the result of a run go. */
 export interface Reporter<E, R> {
   event(event: E): void;
+  /** Shows how things stand, after so many datagrams were sent. */
+  status(sent: number): void;
+  /** Whether anything has happened since the last interval. */
+  hasPart(sent: number): boolean;
+  /** An interval is over. */
+  interval(ms: number, sent: number): void;
   /** Somebody asks how things stand. */
   soFar(target: UdpAddress, result: R): void;
   end(target: UdpAddress, result: R): void;
 }
 
 /** Makes the reporter that the options ask for. */
-export function makeReporter<E, R>(
+export function makeReporter<E extends { type: string }, R>(
   view: View<E, R>,
-  { format, quiet }: ReportOptions,
+  report: ReportOptions,
   out: LineWriter,
 ): Reporter<E, R> {
+  const tally = new RunTally();
+  const show = showing(view, report, out);
+  const startedAt = performance.now();
+  return {
+    event(event) {
+      const rttMs = view.rttOf(event);
+      tally.add(event.type, rttMs);
+      report.samples?.onEvent(event, rttMs, performance.now() - startedAt);
+      if (!report.quiet) show.event(event);
+    },
+    status(sent) {
+      // One line is too little for many runs, and is no JSON.
+      if (report.format !== "text" || report.label !== undefined) return;
+      out.status(view.status?.() ?? tally.status(sent));
+    },
+    hasPart: (sent) => tally.hasPart(sent),
+    interval: (ms, sent) => show.interval(tally.take(ms, sent)),
+    soFar: (target, result) => show.soFar(target, result),
+    end(target, result) {
+      out.status("");
+      show.end(target, result);
+    },
+  };
+}
+
+/** The part of a reporter that knows a format. */
+type Showing<E, R> =
+  & Pick<Reporter<E, R>, "event" | "soFar" | "end">
+  & { interval(interval: Interval): void };
+
+function showing<E extends { type: string }, R>(
+  view: View<E, R>,
+  { format, quiet, timestamps, reportMs, label }: ReportOptions,
+  out: LineWriter,
+): Showing<E, R> {
+  const stamped = (line: string) => {
+    const labelled = label === undefined ? line : `${label.text}: ${line}`;
+    return timestamps ? `${clockText(Date.now())} ${labelled}` : labelled;
+  };
+  const object = (type: string, facts: Record<string, unknown>) =>
+    json({ type, time: new Date(), ...label?.facts, ...facts });
   switch (format) {
     case "text":
       return {
         event(event) {
-          const line = quiet ? undefined : view.line(event);
-          if (line !== undefined) out.write(line);
-          if (out.isTerminal) out.status(view.status());
+          const line = view.line(event);
+          if (line !== undefined) out.write(stamped(line));
         },
+        interval: (interval) =>
+          out.writeResult(stamped(intervalLine(interval))),
         soFar(target, result) {
           const lines = view.lines(target, result);
           if (lines !== "") out.writeResult(lines);
         },
         end(target, result) {
-          out.status("");
-          this.soFar(target, result);
+          if (label?.hasLines ?? true) this.soFar(target, result);
         },
       };
     case "json-stream":
       return {
-        event: (event) => quiet || out.write(json(view.json(event))),
-        soFar(target, result) {
-          const facts = view.resultJson(target, result);
-          out.writeResult(json({ type: "interim", ...facts }));
-        },
-        end(target, result) {
-          const facts = view.resultJson(target, result);
-          out.writeResult(json({ type: "summary", ...facts }));
-        },
+        event: (event) => out.write(object(event.type, view.json(event))),
+        interval: (interval) =>
+          out.writeResult(object("interval", intervalJson(interval))),
+        soFar: (target, result) =>
+          out.writeResult(object("interim", view.resultJson(target, result))),
+        end: (target, result) =>
+          out.writeResult(object("summary", view.resultJson(target, result))),
       };
     case "json": {
-      const listed: unknown[] = [];
+      const [listed, intervals]: unknown[][] = [[], []];
       return {
         event(event) {
-          const object = quiet ? undefined : view.listed(event);
-          if (object !== undefined) listed.push(object);
+          if (!view.isListed(event)) return;
+          listed!.push({ time: new Date(), ...view.json(event) });
         },
+        interval: (interval) =>
+          intervals!.push({ time: new Date(), ...intervalJson(interval) }),
         // There is one document on stdout.
         soFar: (target, result) => note(view.lines(target, result)),
         end(target, result) {
-          const facts = view.resultJson(target, result);
-          const list = quiet ? {} : { [view.listKey]: listed };
-          out.writeResult(json({ ...facts, ...list }));
+          const document = {
+            ...label?.facts,
+            ...view.resultJson(target, result),
+            ...quiet ? {} : { [view.listKey]: listed },
+            ...reportMs === undefined || intervals!.length === 0
+              ? {}
+              : { intervals },
+          };
+          if (label === undefined) out.writeResult(json(document));
+          else label.collect(document);
         },
       };
     }
@@ -100,6 +182,8 @@ export function makeReporter<E, R>(
 /** A run that can be iterated and stopped. */
 export interface Followed<E> extends AsyncIterable<E> {
   readonly target: UdpAddress | undefined;
+  /** How many datagrams were sent so far. */
+  readonly sent: number;
   stop(): void;
 }
 
@@ -109,6 +193,9 @@ export interface Followed<E> extends AsyncIterable<E> {
  * @param run The run.
  * @param asked Whom it asks, until it has resolved the name.
  * @param result Gives what came of it.
+ * @param reporter Where it is reported.
+ * @param out Where the lines go.
+ * @param reportMs How often to end an interval, if the run itself has none.
  * @throws What the run throws, and what the system said of a datagram that could
  * not be sent if nothing was received.
  */
@@ -121,24 +208,42 @@ export async function follow<
   result: () => R,
   reporter: Reporter<E, R>,
   out: LineWriter,
+  reportMs?: number | undefined,
 ): Promise<R> {
   const forget = onStop(out, () => run.stop());
   const forgetAsk = onAsk(() => {
     reporter.soFar(run.target ?? asked, result());
   });
+  const startedAt = performance.now();
+  const silence = new Silence(startedAt);
+  const say = (line: string | undefined) => line && note(`client: ${line}`);
+  const timers = [
+    setInterval(() => {
+      say(silence.look(performance.now()));
+      if (out.isTerminal) reporter.status(run.sent);
+    }, LOOK_MS),
+  ];
+  const endInterval = () =>
+    reporter.interval(performance.now() - startedAt, run.sent);
+  if (reportMs !== undefined) timers.push(setInterval(endInterval, reportMs));
   let failure: unknown;
   try {
     for await (const event of run) {
       if (event.type === "error") failure = event.error;
+      if (event.type === "reply") say(silence.heard(performance.now()));
       reporter.event(event);
     }
+    if (reportMs !== undefined && reporter.hasPart(run.sent)) endInterval();
     const ended = result();
     reporter.end(run.target ?? asked, ended);
     await out.flush();
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
   } finally {
+    for (const timer of timers) clearInterval(timer);
     forget();
     forgetAsk();
   }
 }
+
+const LOOK_MS = 500;

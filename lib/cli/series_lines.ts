@@ -20,12 +20,14 @@ import {
 } from "./format.ts";
 
 /** The client's line for the reply to a lone datagram. */
-export function replyLine(data: Uint8Array): string {
-  return `Message from Server ${bytesLiteral(data)}`;
+export function replyLine(data: Uint8Array, hasHex = false): string {
+  return `Message from Server ${
+    hasHex ? `hex ${data.toHex()}` : bytesLiteral(data)
+  }`;
 }
 
 /** The client's line for one event of a series. */
-export function eventLine(event: SeriesEvent): string {
+export function eventLine(event: SeriesEvent, hasHex = false): string {
   const seq = `seq=${event.seq}`;
   switch (event.type) {
     case "reply": {
@@ -33,7 +35,7 @@ export function eventLine(event: SeriesEvent): string {
       const time = rttMs === undefined
         ? `time=n/a attempts=${attempts}`
         : `time=${milliseconds(rttMs)} ms`;
-      return `${replyLine(data)} ${seq} ${time}`;
+      return `${replyLine(data, hasHex)} ${seq} ${time}`;
     }
     case "lost": {
       const { attempts } = event.error;
@@ -50,17 +52,16 @@ export function eventLine(event: SeriesEvent): string {
   }
 }
 
-/** The client's JSON object for one event of a series; with hex on demand. */
+/** What JSON says of one event of a series; with hex on demand. */
 export function eventJson(
   event: SeriesEvent,
   hasHex: boolean,
 ): Record<string, unknown> {
-  const { type, seq } = event;
+  const { seq } = event;
   switch (event.type) {
     case "reply": {
       const { data, rttMs, attempts } = event.reply;
       return {
-        type,
         seq,
         rttMs: orNull(rttMs),
         attempts,
@@ -74,7 +75,7 @@ export function eventJson(
       const rejection = cause === undefined || portClosed
         ? null
         : errorMessage(cause);
-      return { type, seq, attempts, portClosed, rejection };
+      return { seq, attempts, portClosed, rejection };
     }
     default:
       return eventObject(event);

@@ -4,13 +4,13 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { bytesLiteral, equalBytes } from "../encoding.ts";
 import {
   requestMany,
   type RequestManyOptions,
   type SeriesEvent,
   type SeriesSummary,
 } from "../request_many.ts";
+import type { Expectation } from "./expect.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
   follow,
@@ -37,19 +37,19 @@ export async function runSeries(
   target: UdpAddress,
   payload: Uint8Array,
   options: RequestManyOptions,
-  expected: Uint8Array | undefined,
+  expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<SeriesOutcome> {
   const series = requestMany(target, payload, options);
-  const isSeries = (options.count ?? 1) > 1;
-  if (isSeries) await warmUp();
+  // One of many is shown as a series is, however short.
+  const isSeries = (options.count ?? 1) > 1 || report.label !== undefined;
+  if (isSeries) await (warmedUp ??= warmUp());
   let unexpected = 0;
   const view = isSeries ? seriesView(report) : singleView(report);
   const shown = makeReporter(view, report, out);
   const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
-    end: shown.end,
-    soFar: shown.soFar,
+    ...shown,
     event(event) {
       shown.event(event);
       // Without a reply there is nothing else to say, however quiet.
@@ -58,31 +58,27 @@ export async function runSeries(
       }
       if (event.type !== "reply" || expected === undefined) return;
       const { data } = event.reply;
-      if (equalBytes(data, expected)) return;
+      if (expected.holds(data)) return;
       unexpected++;
       complain(
         "client",
-        `--expect ${bytesLiteral(expected)}: the reply is ${
-          bytesLiteral(data)
-        }`,
+        `${expected.flag}: the reply is ${expected.show(data)}`,
       );
     },
   };
   const outcome = () => ({ ...series.summary(), unexpected });
-  return await follow(series, target, outcome, reporter, out);
+  const { reportMs } = report;
+  return await follow(series, target, outcome, reporter, out, reportMs);
 }
 
 const seriesView = (
   { hasHex = false }: ReportOptions,
 ): View<SeriesEvent, SeriesOutcome> => ({
-  line: eventLine,
+  line: (event) => eventLine(event, hasHex),
   json: (event) => eventJson(event, hasHex),
-  listed(event) {
-    const { type, ...reply } = eventJson(event, hasHex);
-    return type === "reply" ? reply : undefined;
-  },
+  isListed: ({ type }) => type === "reply",
   listKey: "replies",
-  status: () => "",
+  rttOf: (event) => event.type === "reply" ? event.reply.rttMs : undefined,
   lines: summaryLines,
   resultJson: (target, { unexpected, ...summary }) => ({
     ...summaryJson(target, summary),
@@ -96,9 +92,15 @@ const singleView = (
 ): View<SeriesEvent, SeriesOutcome> => ({
   ...seriesView(report),
   line: (event) =>
-    event.type === "reply" ? replyLine(event.reply.data) : undefined,
+    event.type === "reply"
+      ? replyLine(event.reply.data, report.hasHex)
+      : undefined,
+  status: () => "",
   lines: () => "",
 });
+
+/** Once for all runs of the process. */
+let warmedUp: Promise<void> | undefined;
 
 /**
  * The first exchanges of a process take milliseconds that are the compiler's,

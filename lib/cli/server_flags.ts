@@ -15,6 +15,7 @@ import { encode } from "../encoding.ts";
 import {
   COMMON_FLAGS,
   decimal,
+  duration,
   ENGINE_FLAG,
   type Flags,
   type Given,
@@ -100,6 +101,19 @@ export const SERVER_FLAGS = {
   },
   quiet: { short: "q", group: "What to show", help: "show no datagrams" },
   json: { group: "What to show", help: "print one JSON object a line" },
+  timestamps: {
+    short: "D",
+    group: "What to show",
+    rare: true,
+    help: "begin each line with the time, in seconds since 1970",
+  },
+  report: {
+    group: "What to show",
+    rare: true,
+    value: "TIME",
+    parse: duration(100),
+    help: "tell each time what has been counted since the last",
+  },
   engine: ENGINE_FLAG,
   workers: {
     group: "The engine",
@@ -179,6 +193,7 @@ export function planServer(
     maxReplies: given.count,
     quiet: given.quiet,
     json: given.json,
+    timestamps: given.timestamps,
   };
 }
 

@@ -11,6 +11,12 @@ import type { ServerStats } from "../server.ts";
 import type { ReflectorStats } from "../stamp/reflector.ts";
 import { counted } from "./format.ts";
 
+/** All that a server has counted; it sends nothing unasked. */
+export interface ServerCounts {
+  server: Omit<ServerStats, "pushed">;
+  reflector?: ReflectorStats | undefined;
+}
+
 /** The two lines of the server for one datagram. */
 export function exchangeLines(
   data: Uint8Array,
@@ -24,9 +30,11 @@ export function exchangeLines(
 export function exchangeJson(
   data: Uint8Array,
   { hostname, port }: UdpAddress,
+  time: Date,
 ): Record<string, unknown> {
   return {
     type: "request",
+    time,
     hostname,
     port,
     size: data.length,
@@ -67,8 +75,7 @@ export function overloadLine(remote: UdpAddress): string {
 
 /** The server's counts in one line; what is 0 and unusual is left out. */
 export function statsLine(
-  stats: Omit<ServerStats, "pushed">,
-  reflector?: ReflectorStats,
+  { server: stats, reflector }: ServerCounts,
 ): string {
   const { received, replied, unanswered, dropped, refused, errors } = stats;
   return [
@@ -88,6 +95,32 @@ export function statsLine(
     ...counted(errors.send, "send errors"),
     ...counted(errors.receive, "receive errors"),
   ].join(", ");
+}
+
+/** The server's counts as an object. */
+export function statsJson(
+  type: "interval" | "summary",
+  { server, reflector }: ServerCounts,
+  time: Date,
+): Record<string, unknown> {
+  const { kernelDrops = null } = server;
+  return { type, time, ...server, kernelDrops, stamp: reflector };
+}
+
+/** What was counted since an earlier look. */
+export function since<T extends object>(now: T, before: T): T {
+  return Object.fromEntries(
+    Object.entries(now).map(([name, value]) => {
+      const earlier = (before as Record<string, unknown>)[name];
+      if (name === "sessions" || earlier === undefined) return [name, value];
+      return [
+        name,
+        typeof value === "number"
+          ? value - (earlier as number)
+          : value && since(value as object, earlier as object),
+      ];
+    }),
+  ) as T;
 }
 
 /** The server's line for one packet of a STAMP sender. */

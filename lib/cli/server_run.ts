@@ -11,14 +11,9 @@ import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
 import { chooseEngine, type Engine } from "../runtime.ts";
 import { serve } from "../serve.ts";
-import {
-  borrowers,
-  type Handler,
-  type ServerStats,
-  withholding,
-} from "../server.ts";
-import { type ReflectorStats, stampReflector } from "../stamp/reflector.ts";
-import { json } from "./format.ts";
+import { borrowers, type Handler, withholding } from "../server.ts";
+import { stampReflector } from "../stamp/reflector.ts";
+import { clockText, json } from "./format.ts";
 import {
   exchangeJson,
   exchangeLines,
@@ -26,6 +21,7 @@ import {
   overloadLine,
   packetLine,
   refusalLine,
+  type ServerCounts,
 } from "./server_lines.ts";
 
 /** What to serve, and where; nothing but data. */
@@ -43,6 +39,7 @@ export interface ServerPlan {
   maxReplies: number | undefined;
   quiet: boolean;
   json: boolean;
+  timestamps: boolean;
 }
 
 /** Where the lines go. */
@@ -55,17 +52,12 @@ export interface ServerOutput {
   listening(addr: UdpAddress): void;
 }
 
-/** All that a server has counted; it sends nothing unasked. */
-export interface ServerCounts {
-  server: Omit<ServerStats, "pushed">;
-  reflector?: ReflectorStats | undefined;
-}
-
 /** A server at work, in one thread or in many. */
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  counts(): ServerCounts;
+  /** All that was counted so far. */
+  counts(): Promise<ServerCounts>;
 }
 
 /**
@@ -94,8 +86,8 @@ export function startServer(
     const reply = answer(data, info);
     output.line(
       plan.json
-        ? json(exchangeJson(data, info.remoteAddr))
-        : lines(data, info.remoteAddr),
+        ? json(exchangeJson(data, info.remoteAddr, new Date()))
+        : stamped(plan, lines(data, info.remoteAddr)),
     );
     return reply;
   };
@@ -133,9 +125,16 @@ export function startServer(
     finished: server.finished,
     counts: () => {
       const { pushed: _, ...stats } = server.stats();
-      return { server: stats, reflector: reflector?.stats() };
+      return Promise.resolve({ server: stats, reflector: reflector?.stats() });
     },
   };
+}
+
+/** Lines, each with the time before it if that was asked for. */
+export function stamped(plan: ServerPlan, lines: string): string {
+  if (!plan.timestamps) return lines;
+  const time = clockText(Date.now());
+  return lines.split("\n").map((line) => `${time} ${line}`).join("\n");
 }
 
 /** The line about a bound server. */
@@ -143,6 +142,6 @@ export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   const { engine } = chooseEngine(plan.engine);
   return plan.json
-    ? json({ type: "listening", ...addr, ...limits, engine })
-    : listeningLine(addr, limits, engine);
+    ? json({ type: "listening", time: new Date(), ...addr, ...limits, engine })
+    : stamped(plan, listeningLine(addr, limits, engine));
 }

@@ -36,14 +36,13 @@ export function measureLine(event: MeasureEvent): string {
   }
 }
 
-/** The client's JSON object for one event. */
+/** What JSON says of one event. */
 export function measureJson(event: MeasureEvent): Record<string, unknown> {
-  const { type, seq } = event;
+  const { seq } = event;
   switch (event.type) {
     case "reply": {
       const { reordered, reflectorMs, ...times } = event.sample;
       return {
-        type,
         seq,
         rttMs: rounded(times.rttMs),
         seenMs: rounded(times.seenMs),
@@ -57,15 +56,6 @@ export function measureJson(event: MeasureEvent): Record<string, unknown> {
     default:
       return eventObject(event);
   }
-}
-
-/** The status line while a measurement runs. */
-export function statusLine(result: MeasureResult): string {
-  const { sent, lossPercent, rttMs } = result;
-  const rtt = rttMs === undefined
-    ? "no reply yet"
-    : `rtt ${milliseconds(rttMs.median)} ms in the median`;
-  return `${sent} sent, ${lossText(lossPercent)} loss, ${rtt}`;
 }
 
 /** The client's closing lines. */

@@ -25,7 +25,6 @@ import {
   measureLine,
   resultJson,
   resultLines,
-  statusLine,
 } from "./stamp_lines.ts";
 
 /** Runs a measurement, shows it, and gives what was measured. */
@@ -36,22 +35,13 @@ export async function runStamp(
   out: LineWriter,
 ): Promise<MeasureResult> {
   const measurement = measure(target, options);
-  await warmUp();
-  let status = "";
-  let statusAt = -Infinity;
+  await (warmedUp ??= warmUp());
   const view: View<MeasureEvent, MeasureResult> = {
     line: measureLine,
     json: measureJson,
-    listed: measureJson,
+    isListed: () => true,
     listKey: "samples",
-    status() {
-      const now = performance.now();
-      if (now - statusAt > STATUS_MS) {
-        statusAt = now;
-        status = statusLine(measurement.result());
-      }
-      return status;
-    },
+    rttOf: (event) => event.type === "reply" ? event.sample.rttMs : undefined,
     lines(target, result) {
       const lines = resultLines(target, result);
       if (!report.histogram || result.received === 0) return lines;
@@ -61,8 +51,12 @@ export async function runStamp(
   };
   const reporter = makeReporter(view, report, out);
   const result = () => measurement.result();
-  return await follow(measurement, target, result, reporter, out);
+  const { reportMs } = report;
+  return await follow(measurement, target, result, reporter, out, reportMs);
 }
+
+/** Once for all runs of the process. */
+let warmedUp: Promise<void> | undefined;
 
 /** The first packets of a process wait for its compiler: these are for that. */
 async function warmUp(): Promise<void> {
@@ -75,5 +69,4 @@ async function warmUp(): Promise<void> {
   }
 }
 
-const STATUS_MS = 200;
 const HISTOGRAM_ROWS = 12;

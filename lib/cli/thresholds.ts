@@ -19,6 +19,13 @@ export interface Judged {
   rttMs?: (Summary & { p999?: number }) | undefined;
 }
 
+/** What decides the exit code. */
+export interface Outcome extends Judged {
+  received: number;
+  /** Replies that are not what was expected. */
+  unexpected: number;
+}
+
 /**
  * Reads `TIME`, which bounds the largest RTT, or `FIGURE=TIME`.
  *

@@ -17,6 +17,7 @@ interface WorkerScope {
 
 const scope = globalThis as unknown as WorkerScope;
 const stopping = new AbortController();
+let server: RunningServer | undefined;
 /** Called when the thread that has stdout has taken what was sent. */
 let onTaken = () => {};
 
@@ -36,7 +37,11 @@ const log = new Throttle((message, kind) =>
 scope.onmessage = async ({ data }) => {
   if (data === "shutdown") return stopping.abort();
   if (data === "taken") return onTaken();
-  let server: RunningServer | undefined;
+  if (data === "count") {
+    const counts = await server?.counts();
+    if (counts !== undefined) scope.postMessage({ type: "counts", counts });
+    return;
+  }
   let error: string | undefined;
   try {
     server = startServer(data, {
@@ -49,5 +54,5 @@ scope.onmessage = async ({ data }) => {
     error = errorMessage(thrown);
   }
   await lines.flush();
-  scope.postMessage({ type: "ended", counts: server?.counts(), error });
+  scope.postMessage({ type: "ended", counts: await server?.counts(), error });
 };

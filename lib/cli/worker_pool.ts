@@ -9,18 +9,15 @@ import { bindError } from "../errors.ts";
 import { guardLimits, LOOPBACK_NETWORKS } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
 import { noStats } from "../server.ts";
-import type {
-  RunningServer,
-  ServerCounts,
-  ServerOutput,
-  ServerPlan,
-} from "./server_run.ts";
+import type { ServerCounts } from "./server_lines.ts";
+import type { RunningServer, ServerOutput, ServerPlan } from "./server_run.ts";
 
 /** What a worker sends. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
   | { type: "lines"; text: string }
   | { type: "log"; kind: string; message: string }
+  | { type: "counts"; counts: ServerCounts }
   | {
     type: "ended";
     counts: ServerCounts | undefined;
@@ -29,9 +26,9 @@ export type FromWorker =
 
 /**
  * What a worker gets: its plan at first; that its lines were taken, so that it
- * may send more; and the word to shut down.
+ * may send more; that its counts are asked for; and the word to shut down.
  */
-export type ToWorker = ServerPlan | "taken" | "shutdown";
+export type ToWorker = ServerPlan | "taken" | "count" | "shutdown";
 
 /**
  * Starts the workers of a plan.
@@ -70,7 +67,10 @@ export async function startWorkers(
   }
   return {
     finished: endOf(workers, () => failing.abort()),
-    counts: () => workers.map(({ counts }) => counts()).reduce(sum),
+    counts: async () => {
+      const all = await Promise.all(workers.map((worker) => worker.counts()));
+      return all.reduce(sum);
+    },
   };
 }
 
@@ -121,11 +121,18 @@ function startWorker(
   const worker = new Worker(WORKER_URL.href, { type: "module" });
   const listening = Promise.withResolvers<RunningWorker>();
   const finished = Promise.withResolvers<void>();
-  let counts: ServerCounts | undefined;
+  let [counts, hasEnded] = [NOTHING, false];
+  /** Those that wait for the worker to say what it has counted. */
+  const asking: Array<() => void> = [];
+  const tell = () => {
+    for (const told of asking.splice(0)) told();
+  };
   const shutdown = () => worker.postMessage("shutdown" satisfies ToWorker);
   const end = () => {
+    hasEnded = true;
     stopping.removeEventListener("abort", shutdown);
     worker.terminate();
+    tell();
   };
   const fail = (error: Error) => {
     listening.reject(error);
@@ -145,15 +152,26 @@ function startWorker(
         return listening.resolve({
           addr: data.addr,
           finished: finished.promise,
-          counts: () => counts ?? NOTHING,
+          counts: async () => {
+            if (!hasEnded) {
+              const told = Promise.withResolvers<void>();
+              asking.push(told.resolve);
+              worker.postMessage("count" satisfies ToWorker);
+              await told.promise;
+            }
+            return counts;
+          },
         });
       case "lines":
         output.line(data.text);
         return worker.postMessage("taken" satisfies ToWorker);
       case "log":
         return output.log(data.kind, data.message);
-      case "ended":
+      case "counts":
         counts = data.counts;
+        return tell();
+      case "ended":
+        counts = data.counts ?? counts;
         if (data.error !== undefined) return fail(new Error(data.error));
         finished.resolve();
         end();

@@ -8,7 +8,7 @@
 import type { UdpAddress } from "../address.ts";
 import type { Receiver } from "../socket.ts";
 import { DenoSocket } from "../socket_deno.ts";
-import { type ConnDescriptor, pendingError } from "./descriptor.ts";
+import { type ConnDescriptor, pathMtu, pendingError } from "./descriptor.ts";
 import { keepErrors, takeError } from "./error_queue.ts";
 import type { Libc } from "./libc.ts";
 
@@ -36,12 +36,25 @@ export class ConnectedSocket extends DenoSocket {
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
-    return super.send(payload, to);
+    return super.send(payload, to).catch((error) => {
+      throw this.#told(error);
+    });
   }
 
   override close(): void {
     this.#stop();
     super.close();
+  }
+
+  /** What is too long for the path fails; how much it takes is known here. */
+  #told(error: unknown): unknown {
+    if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
+    const most = pathMtu(this.#libc, this.#bound);
+    const told = new Error(
+      `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
+      { cause: error },
+    );
+    return Object.assign(told, { code: "EMSGSIZE", mtu: most });
   }
 
   #stop(): void {

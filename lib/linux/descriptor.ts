@@ -23,6 +23,7 @@ import {
   decodeSockaddr,
   encodeSockaddr,
   IP_ADD_MEMBERSHIP,
+  IP_MTU,
   IP_MTU_DISCOVER,
   IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
@@ -32,6 +33,7 @@ import {
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_ADD_MEMBERSHIP,
+  IPV6_MTU,
   IPV6_MTU_DISCOVER,
   IPV6_MULTICAST_HOPS,
   IPV6_MULTICAST_IF,
@@ -42,6 +44,7 @@ import {
   MEMINFO_DROPS,
   NAME_BYTES,
   PMTUDISC_DO,
+  SO_BINDTODEVICE,
   SO_BROADCAST,
   SO_ERROR,
   SO_MEMINFO,
@@ -273,6 +276,7 @@ export function setDeparture(
   options: OpenOptions,
 ): void {
   const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
+  if (options.device !== undefined) bindToDevice(libc, fd, options.device);
   const [v4, v6]: Array<Array<[number, number | undefined]>> = [[
     [IP_TTL, ttl],
     [IP_TOS, trafficClass],
@@ -294,6 +298,29 @@ export function setDeparture(
   for (const [option, value] of v6!) {
     if (value !== undefined) setOption(libc, fd, IPPROTO_IPV6, option, value);
   }
+}
+
+/** Has a socket send and receive by one interface; throws the system's error. */
+function bindToDevice(libc: Libc, fd: number, device: string): void {
+  const { value } = scratchOf(libc);
+  const name = new TextEncoder().encode(device);
+  value.u8.set(name);
+  const option = SO_BINDTODEVICE;
+  const done = libc.setsockopt(fd, SOL_SOCKET, option, value, name.length);
+  if (done >= 0) return;
+  const error = errorOf(libc.errno());
+  error.message = `Cannot send by interface '${device}': ${error.message}`;
+  throw error;
+}
+
+/** The largest datagram of the path to the peer, with headers, in bytes. */
+export function pathMtu(
+  libc: Libc,
+  { fd, family }: SocketDescriptor,
+): number {
+  return family === AF_INET6
+    ? readOption(libc, fd, IPV6_MTU, IPPROTO_IPV6)
+    : readOption(libc, fd, IP_MTU, IPPROTO_IP);
 }
 
 /** Joins a multicast group; throws the system's error. */
@@ -385,10 +412,15 @@ export function check(libc: Libc, result: number): number {
   return result;
 }
 
-function readOption(libc: Libc, fd: number, option: number): number {
+function readOption(
+  libc: Libc,
+  fd: number,
+  option: number,
+  level = SOL_SOCKET,
+): number {
   const { value, length } = scratchOf(libc);
   length.u32[0] = 4;
-  check(libc, libc.getsockopt(fd, SOL_SOCKET, option, value, length));
+  check(libc, libc.getsockopt(fd, level, option, value, length));
   return value.u32[0]!;
 }
 

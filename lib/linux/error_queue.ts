@@ -69,7 +69,7 @@ export function errorIn(control: Uint8Array): Error | undefined {
   error.message = `${who} says: ${
     words ?? error.message
   } (ICMP type ${type}, code ${code}${most})`;
-  return error;
+  return most === "" ? error : Object.assign(error, { mtu });
 }
 
 interface Scratch {

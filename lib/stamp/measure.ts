@@ -13,7 +13,7 @@ import {
   requireOptions,
 } from "../errors.ts";
 import { checkSchedule, Run, type Sender } from "../run.ts";
-import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
+import { type Runtime, runtimeOf } from "../runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -21,7 +21,12 @@ import {
   MAX_PAYLOAD_IPV4,
   type Receiver,
 } from "../socket.ts";
-import { checkEnds, comesFrom, type Ends } from "../target.ts";
+import {
+  checkEnds,
+  comesFrom,
+  type Ends,
+  type OriginOptions,
+} from "../target.ts";
 import {
   encodeSender,
   ERROR_ESTIMATE,
@@ -35,7 +40,7 @@ import {
 } from "./sender_session.ts";
 
 /** Options of {@linkcode measure}. */
-export interface MeasureOptions {
+export interface MeasureOptions extends OriginOptions {
   /**
    * How many requests to send, 1 to 4,294,967,295 (a sequence has 32 bits);
    * Infinity goes on until stopped, as far as the sequence reaches.
@@ -71,26 +76,8 @@ export interface MeasureOptions {
    * @default {no deadline}
    */
   deadlineMs?: number | undefined;
-  /**
-   * The local IP address or host name to send from.
-   *
-   * @default {"0.0.0.0" or "::", as the target is}
-   */
-  localHostname?: string | undefined;
-  /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
   /** Ends the measurement when aborted; the iteration throws its reason. */
   signal?: AbortSignal | undefined;
-  /**
-   * Sockets, names and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
 
 /** What became of one request; `seq` counts them from 0. */
@@ -119,6 +106,8 @@ export interface MeasureResult extends SessionResult {
 export interface Measurement extends AsyncIterable<MeasureEvent> {
   /** Whom it asks; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
+  /** How many requests were sent so far. */
+  readonly sent: number;
   /** All figures so far. */
   result(): MeasureResult;
   /** How the RTTs are distributed, in so many equal steps. */
@@ -171,7 +160,6 @@ export function measure(
     size = MEASURE_DEFAULTS.size,
     timeoutMs = MEASURE_DEFAULTS.timeoutMs,
     deadlineMs,
-    localHostname,
     signal,
   } = options;
   if (count !== Infinity) requireInteger("count", count, 1, MAX_COUNT);
@@ -191,7 +179,7 @@ export function measure(
     );
   }
   const runtime = runtimeOf(options);
-  const ends = checkEnds(address, localHostname, size);
+  const ends = checkEnds(address, options, size);
   const run: Run<MeasureEvent, StampSender> = new Run(
     schedule,
     ends,
@@ -201,6 +189,9 @@ export function measure(
   return {
     get target() {
       return run.target;
+    },
+    get sent() {
+      return run.sender?.sent ?? 0;
     },
     result: () => ({
       ...(run.sender?.session ?? new SenderSession(0, 1)).result(),
@@ -234,7 +225,7 @@ class StampSender implements Sender, Receiver {
 
   constructor(
     plan: SenderPlan,
-    { target, localHostname }: Ends,
+    { target, local }: Ends,
     run: Run<MeasureEvent, StampSender>,
   ) {
     const { runtime, timeoutMs } = plan;
@@ -248,8 +239,7 @@ class StampSender implements Sender, Receiver {
       Math.max(MIN_REMEMBERED, 2 * pending),
     );
     this.#socket = runtime.open({
-      hostname: localHostname,
-      port: 0,
+      ...local,
       maxDatagramBytes: MAX_PAYLOAD,
       peer: target,
     });

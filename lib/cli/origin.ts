@@ -1,0 +1,53 @@
+/**
+ * From where `client` sends, as its flags say.
+ *
+ * @module
+ */
+import { ipVersion, type UdpAddress } from "../address.ts";
+import type { Interface } from "../groups.ts";
+import { denoRuntime } from "../runtime.ts";
+import type { OriginOptions } from "../target.ts";
+import { type ClientFlags, sourcePortOf } from "./client_flags.ts";
+
+/** The options that say from where a target is asked. */
+export function originOf(
+  given: ClientFlags,
+  target: UdpAddress,
+): OriginOptions {
+  const { bind, dscp, ttl, engine } = given;
+  return {
+    localHostname: bind && localHostname(bind.hostname, target, interfaces()),
+    localPort: sourcePortOf(given),
+    ttl,
+    trafficClass: dscp === undefined ? undefined : dscp << 2,
+    dontFragment: given["dont-fragment"] || undefined,
+    device: given.all ? undefined : given.interface,
+    engine,
+  };
+}
+
+/**
+ * The address that `--bind` names: itself, or of the interface of that name the
+ * first one of the target's IP version, IPv4 if the target is a name.
+ */
+export function localHostname(
+  bind: string,
+  target: UdpAddress,
+  interfaces: readonly Interface[],
+): string {
+  const addresses = interfaces.filter(({ name }) => name === bind);
+  if (addresses.length === 0) return bind;
+  const wanted = ipVersion(target.hostname) ?? 4;
+  const found = addresses.find(({ address }) => ipVersion(address) === wanted);
+  return (found ?? addresses[0]!).address;
+}
+
+/** None where Deno may not list them: then only addresses and names will do. */
+function interfaces(): readonly Interface[] {
+  try {
+    return denoRuntime.interfaces();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * What a run measured, datagram by datagram, kept for a picture or a file. Pure.
+ *
+ * @module
+ */
+
+/** One datagram. */
+export interface Sample {
+  seq: number;
+  /** When it was sent, since the run began, in milliseconds. */
+  atMs: number;
+  /** NaN if it is lost. */
+  rttMs: number;
+}
+
+/** The samples of a run, in the order in which they became known. */
+export class Samples implements Iterable<Sample> {
+  /** Three numbers for each. */
+  #values = new Float64Array(3 * 1024);
+  #length = 0;
+  readonly #timeoutMs: number;
+  readonly #limit: number;
+  /** Samples beyond the limit. */
+  leftOut = 0;
+
+  /**
+   * Makes an empty collection.
+   *
+   * @param timeoutMs How long after it was sent a datagram is given up.
+   * @param limit How many are kept.
+   */
+  constructor(timeoutMs: number, limit = 10_000_000) {
+    this.#timeoutMs = timeoutMs;
+    this.#limit = limit;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Adds a datagram; one without an RTT is lost. */
+  add(seq: number, atMs: number, rttMs: number | undefined): void {
+    if (this.#length === this.#limit) {
+      this.leftOut++;
+      return;
+    }
+    const at = 3 * this.#length++;
+    if (at === this.#values.length) {
+      const grown = new Float64Array(2 * at);
+      grown.set(this.#values);
+      this.#values = grown;
+    }
+    this.#values[at] = seq;
+    this.#values[at + 1] = atMs;
+    this.#values[at + 2] = rttMs ?? NaN;
+  }
+
+  /** Adds what an event of a run tells, if it tells of a sample. */
+  onEvent(
+    event: { type: string; seq?: number | undefined },
+    rttMs: number | undefined,
+    nowMs: number,
+  ): void {
+    const { type, seq } = event;
+    if (seq === undefined) return;
+    if (rttMs !== undefined) this.add(seq, nowMs - rttMs, rttMs);
+    else if (type === "lost" || type === "error") {
+      const sinceMs = type === "lost" ? this.#timeoutMs : 0;
+      this.add(seq, Math.max(0, nowMs - sinceMs), undefined);
+    }
+  }
+
+  *[Symbol.iterator](): Generator<Sample> {
+    for (let i = 0; i < this.#length; i++) {
+      const [seq, atMs, rttMs] = this.#values.subarray(3 * i, 3 * i + 3);
+      yield { seq: seq!, atMs: atMs!, rttMs: rttMs! };
+    }
+  }
+}
+
+/**
+ * The samples of all runs as lines of CSV, in parts of bounded size; lost ones
+ * have no RTT.
+ */
+export function* csvOf(
+  runs: Iterable<{ label: string; samples: Iterable<Sample> }>,
+): Generator<string> {
+  let part = "run,seq,at_ms,rtt_ms\n";
+  for (const { label, samples } of runs) {
+    for (const { seq, atMs, rttMs } of samples) {
+      const rtt = Number.isNaN(rttMs) ? "" : rttMs.toFixed(6);
+      part += `${label},${seq},${atMs.toFixed(6)},${rtt}\n`;
+      if (part.length < PART_CHARS) continue;
+      yield part;
+      part = "";
+    }
+  }
+  yield part;
+}
+
+const PART_CHARS = 1 << 16;
