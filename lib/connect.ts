@@ -35,6 +35,7 @@ import {
   requireFit,
   resolveEnds,
 } from "./target.ts";
+import { clientCounts, follow, recordRtt, UDP } from "./telemetry.ts";
 
 /** What a reply has in common with its request, and with no other. */
 export type Key = number | string;
@@ -242,6 +243,11 @@ class Client implements UdpClient, Receiver {
   readonly #settled = new RecentMap<Key, "duplicates" | "late">(MAX_SETTLED);
   readonly #unclaimed = new EventQueue<Unclaimed>();
   #untaken = 0;
+  /** Requests given up, and those that failed. */
+  #lost = 0;
+  #failed = 0;
+  readonly #isCounted: boolean;
+  readonly #unfollow: () => void;
   readonly #maxBytes: number;
   #timerAt = Infinity;
   #cancelTimer = () => {};
@@ -249,7 +255,7 @@ class Client implements UdpClient, Receiver {
 
   constructor(
     plan: RequestPlan,
-    { target, local }: Ends,
+    { target, local, telemetry }: Ends,
     keyOf: ((data: Uint8Array) => Key | undefined) | undefined,
     maxInFlight: number,
     signal: AbortSignal | undefined,
@@ -268,6 +274,15 @@ class Client implements UdpClient, Receiver {
     this.remoteAddr = Object.freeze({ ...target });
     const abort = () => this.#end(signal!.reason);
     signal?.addEventListener("abort", abort);
+    this.#isCounted = telemetry;
+    this.#unfollow = !telemetry ? () => {} : follow(UDP, () => ({
+      counts: clientCounts({
+        ...this.#stats,
+        received: this.#stats.answered,
+        lost: this.#lost,
+        errors: this.#failed,
+      }),
+    }));
     this.#forget = () => signal?.removeEventListener("abort", abort);
     this.#finished = this.#socket.start(this)
       .catch((error) => this.#end(error));
@@ -420,6 +435,7 @@ class Client implements UdpClient, Receiver {
     }
     if (reply === undefined) return false;
     this.#stats.answered++;
+    if (reply.rttMs !== undefined && this.#isCounted) recordRtt(reply.rttMs);
     if (pending.key !== undefined) {
       this.#settled.set(pending.key, "duplicates");
     }
@@ -502,12 +518,14 @@ class Client implements UdpClient, Receiver {
   #giveUp(pending: Pending, portClosed: unknown): void {
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
     const { attempts } = pending;
+    this.#lost++;
     const error = timeoutError(this.remoteAddr, attempts, 0, portClosed);
     this.#remove(pending);
     pending.reject(error);
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {
+    this.#failed++;
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
     this.#remove(pending);
     this.#waiting.delete(pending);
@@ -532,6 +550,7 @@ class Client implements UdpClient, Receiver {
     this.#inFlight.clear();
     this.#waiting.clear();
     for (const pending of all) pending.reject(error);
+    this.#unfollow();
     const isClosed = error instanceof Deno.errors.Interrupted;
     this.#unclaimed.end(isClosed ? undefined : { error });
   }

@@ -32,6 +32,7 @@ import {
   type OriginOptions,
   requireFit,
 } from "./target.ts";
+import { recordRtt } from "./telemetry.ts";
 
 /**
  * What a request sends: bytes, text as UTF-8, or a function that makes them for
@@ -271,6 +272,9 @@ export class Exchange implements Receiver {
       }
       this.#replies++;
       if (!this.#isOver) {
+        if (reply.rttMs !== undefined && this.#ends.telemetry) {
+          recordRtt(reply.rttMs);
+        }
         this.#end();
         if (this.#listener.onReply(reply)) this.#waitForMore();
       } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();

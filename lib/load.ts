@@ -32,6 +32,13 @@ import {
   type OriginOptions,
   resolveEnds,
 } from "./target.ts";
+import {
+  clientCounts,
+  type Count,
+  follow,
+  recordRtt,
+  UDP,
+} from "./telemetry.ts";
 
 /** Options of {@linkcode load}; of `rate` and `window` there is one. */
 export interface LoadOptions extends OriginOptions {
@@ -349,6 +356,7 @@ class Loader implements Receiver, Sender {
     const abort = () => this.end({ error: signal!.reason });
     signal?.addEventListener("abort", abort);
     let finished: Promise<void> | undefined;
+    let unfollow = () => {};
     try {
       const ends = await Promise.race([
         resolveEnds(this.#ends, this.#runtime),
@@ -364,12 +372,16 @@ class Loader implements Receiver, Sender {
         });
         finished = this.#socket.start(this)
           .catch((error) => this.end({ error }));
+        if (ends.telemetry) {
+          unfollow = follow(UDP, () => ({ counts: this.#readings() }));
+        }
         this.#begin();
       }
       yield* this.#queue;
     } finally {
       this.end();
       signal?.removeEventListener("abort", abort);
+      unfollow();
       this.#kernelDrops = this.#socket?.kernelDrops();
       this.#socket?.close();
       await finished;
@@ -524,6 +536,16 @@ class Loader implements Receiver, Sender {
     this.#part = new Distribution(0);
   }
 
+  #readings(): Count[] {
+    return clientCounts({
+      ...this.#counts(),
+      late: this.#late,
+      duplicates: this.#duplicates,
+      foreign: this.#foreign,
+      errors: this.#errors,
+    });
+  }
+
   #counts(): { sent: number; received: number; lost: number } {
     return {
       sent: this.#next - this.#errors,
@@ -576,6 +598,7 @@ class Loader implements Receiver, Sender {
       if (this.#plan.size < HEADER_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
       this.#tellSample(seq, rttMs);
+      if (this.#ends.telemetry) recordRtt(rttMs);
       if (rttMs < this.#leastMs) this.#leastMs = rttMs;
       this.#rtts.add(rttMs);
       this.#part.add(rttMs);

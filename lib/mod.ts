@@ -75,4 +75,5 @@ export type {
   UdpServer,
 } from "./server.ts";
 export type { Departure, GroupDeparture } from "./socket.ts";
+export type { OriginOptions } from "./target.ts";
 export type { Summary } from "./statistics.ts";

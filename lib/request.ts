@@ -14,6 +14,13 @@ import {
   type UdpReply,
 } from "./exchange.ts";
 import { resolveEnds } from "./target.ts";
+import {
+  beginSpan,
+  clientCounts,
+  type Count,
+  count,
+  NO_SPAN,
+} from "./telemetry.ts";
 
 /** The option of a {@linkcode request} whose answer has several datagrams. */
 export interface RepliesOptions<Decoded = unknown> {
@@ -114,6 +121,9 @@ export async function request<Decoded = unknown>(
   const onAbort = () => abort(signal!.reason);
   signal?.addEventListener("abort", onAbort);
   let exchange: Exchange | undefined;
+  let failure: { error: unknown } | undefined;
+  const { telemetry } = plan.ends;
+  const span = telemetry ? beginSpan("roundtrip request", "client") : NO_SPAN;
   try {
     // Looking up a name cannot be cancelled, but it need not be waited for.
     const ends = await Promise.race([
@@ -143,10 +153,30 @@ export async function request<Decoded = unknown>(
     exchange.start();
     await Promise.race([promise, aborted]);
     return wanted === undefined ? replies[0]! : replies;
+  } catch (error) {
+    failure = { error };
+    throw error;
   } finally {
+    const { attempts = 0, foreign = 0 } = exchange ?? {};
+    span.set("roundtrip.attempts", attempts);
+    span.end(failure);
+    if (telemetry) count(...countsOf(attempts, foreign, failure?.error));
+
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();
   }
+}
+
+/** What one request adds to the counts of the process. */
+function countsOf(sent: number, foreign: number, error: unknown): Count[] {
+  const isLost = error instanceof TimeoutError;
+  return clientCounts({
+    sent,
+    foreign,
+    received: error === undefined ? 1 : 0,
+    lost: isLost ? 1 : 0,
+    errors: error !== undefined && !isLost ? 1 : 0,
+  });
 }
 
 /** Whether the last reply makes an answer whole. */

@@ -18,6 +18,7 @@ import {
 import { checkSchedule, Run, type Sender } from "./run.ts";
 import type { Summary } from "./statistics.ts";
 import type { Ends } from "./target.ts";
+import { clientCounts, type Readings } from "./telemetry.ts";
 
 /** Options of {@linkcode requestMany}. */
 export interface RequestManyOptions extends RequestOptions {
@@ -227,9 +228,20 @@ class SeriesSender implements Sender {
     return this.#counts.sent;
   }
 
-  summary(): SeriesSummary {
+  readings(): Readings {
+    const { retransmissions, ...counts } = this.#counted();
+    const sent = counts.sent + retransmissions;
+    return { counts: clientCounts({ ...counts, sent }) };
+  }
+
+  #counted(): SeriesSummary {
     const counts = { ...this.#counts };
     for (const exchange of this.#exchanges()) addCounts(counts, exchange);
+    return counts;
+  }
+
+  summary(): SeriesSummary {
+    const counts = this.#counted();
     const judged = counts.received + counts.lost;
     return {
       ...counts,

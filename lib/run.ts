@@ -10,6 +10,7 @@ import { requireMs, requireSignal, TimeoutError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Runtime } from "./runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
+import { follow, type Readings, UDP } from "./telemetry.ts";
 
 /** How many, how often, until when. */
 export interface Schedule {
@@ -39,6 +40,8 @@ export interface Sender {
   giveUp(): void;
   /** Closes its sockets and cancels its timers. */
   close(): Promise<void>;
+  /** What it has counted, for OpenTelemetry. */
+  readings(): Readings;
 }
 
 /** A run, which begins when it is iterated. */
@@ -144,6 +147,7 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
       : this.#runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
+    let unfollow = () => {};
     try {
       // Looking up a name cannot be cancelled, but it need not be waited for.
       this.#ends = await Promise.race([
@@ -151,7 +155,10 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
         this.#queue.whenEnded,
       ]) ?? undefined;
       if (this.#ends !== undefined && !this.#queue.ended) {
-        this.#sender = this.#start(this.#ends);
+        const sender = this.#sender = this.#start(this.#ends);
+        if (this.#named.telemetry) {
+          unfollow = follow(UDP, () => sender.readings());
+        }
         this.#startedAt = this.#runtime.now();
         this.#send();
       }
@@ -161,6 +168,7 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
       signal?.removeEventListener("abort", abort);
       cancelDeadline();
       this.#cancelNext();
+      unfollow();
       await this.#sender?.close();
     }
   }

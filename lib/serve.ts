@@ -14,8 +14,17 @@ import {
 import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
 import { checkGroups, hostnameFor, Links, membershipsOf } from "./groups.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
-import { type Handler, type Hooks, Server, type UdpServer } from "./server.ts";
+import {
+  type Handler,
+  type Hooks,
+  metered,
+  Server,
+  serverReadings,
+  standFor,
+  type UdpServer,
+} from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
+import { beginSpan, follow, UDP } from "./telemetry.ts";
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions extends Hooks {
@@ -85,6 +94,21 @@ export interface ServeOptions extends Hooks {
    * @default {false}
    */
   lend?: boolean | undefined;
+  /**
+   * Whether OpenTelemetry is given the counts, where Deno runs with it
+   * (`OTEL_DENO=true`). They are read when an export asks, so that no datagram
+   * pays for it.
+   *
+   * @default {true}
+   */
+  telemetry?: boolean | undefined;
+  /**
+   * Whether each call of the handler is a span of OpenTelemetry, where Deno runs
+   * with it.
+   *
+   * @default {false}
+   */
+  trace?: boolean | undefined;
   /**
    * How sockets are made, see {@linkcode Engine}.
    *
@@ -167,6 +191,8 @@ export const SERVE_DEFAULTS = {
   reuseAddress: false,
   groupDelayMs: 0,
   packetInfo: false,
+  telemetry: true,
+  trace: false,
 } as const;
 
 /**
@@ -232,6 +258,8 @@ export function serve(
     signal,
     lend = SERVE_DEFAULTS.lend,
     quiet = SERVE_DEFAULTS.quiet,
+    telemetry = SERVE_DEFAULTS.telemetry,
+    trace = SERVE_DEFAULTS.trace,
     onListen = () => {},
     onError,
     onRefuse,
@@ -272,6 +300,8 @@ export function serve(
   }
   requireType("lend", "boolean", lend);
   requireType("quiet", "boolean", quiet);
+  requireType("telemetry", "boolean", telemetry);
+  requireType("trace", "boolean", trace);
   const runtime = runtimeOf(options);
   signal?.throwIfAborted();
   const memberships = membershipsOf(
@@ -303,8 +333,8 @@ export function serve(
     socket.close();
     throw error;
   }
-  return new Server(socket, {
-    handler,
+  const server = new Server(socket, {
+    handler: trace ? traced(handler) : handler,
     lend,
     quiet,
     onError,
@@ -319,6 +349,52 @@ export function serve(
     signal,
     guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),
   });
+  if (telemetry) {
+    const counted = metered.get(handler);
+    followServer(server.addr, server.finished, () => {
+      const { counts, levels = [] } = counted?.() ?? { counts: [] };
+      const ours = serverReadings(server.stats());
+      return {
+        counts: [...ours.counts, ...counts],
+        levels: [...ours.levels!, ...levels],
+      };
+    });
+  }
+  return server;
+}
+
+/** Has OpenTelemetry count what a server counts, for as long as it runs. */
+export function followServer(
+  { hostname, port }: UdpAddress,
+  finished: Promise<void>,
+  readings: Parameters<typeof follow>[1],
+): void {
+  const attributes = {
+    ...UDP,
+    "server.address": hostname,
+    "server.port": port,
+  };
+  const end = follow(attributes, readings);
+  finished.then(end, end);
+}
+
+/** A handler whose calls are spans. */
+function traced(handler: Handler): Handler {
+  const shown: Handler = (data, info) => {
+    const span = beginSpan("roundtrip handler", "server");
+    let reply: ReturnType<Handler>;
+    try {
+      reply = handler(data, info);
+    } catch (error) {
+      span.end({ error });
+      throw error;
+    }
+    if (!(reply instanceof Promise)) span.end();
+    else reply.then(() => span.end(), (error) => span.end({ error }));
+    return reply;
+  };
+  standFor(shown, handler);
+  return shown;
 }
 
 /** Where a client looks for it first, whatever the order of the hosts file. */

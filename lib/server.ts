@@ -18,6 +18,7 @@ import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
 import { Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
+import type { Count, Readings } from "./telemetry.ts";
 import { describeError, Throttle } from "./warn.ts";
 
 /** What a handler gets of a datagram besides its payload. */
@@ -88,6 +89,65 @@ export const withholding: WeakMap<Handler, () => void> = new WeakMap();
 /** Handlers that keep nothing of their data: they are lent it without a copy. */
 export const borrowers: WeakSet<Handler> = new WeakSet();
 
+/** Handlers that count something themselves. */
+export const metered: WeakMap<Handler, () => Readings> = new WeakMap();
+
+/** Has a handler that calls another one taken for that one. */
+export function standFor(handler: Handler, original: Handler): void {
+  for (const known of [noLoops, withholding, metered] as const) {
+    const value = known.get(original);
+    // deno-lint-ignore no-explicit-any -- each map takes what it gave
+    if (value !== undefined) known.set(handler, value as any);
+  }
+  if (borrowers.has(original)) borrowers.add(handler);
+}
+
+/** The counts of a server, under the names that OpenTelemetry has for them. */
+export function serverReadings(
+  stats: Omit<ServerStats, "pushed"> & Partial<Pick<ServerStats, "pushed">>,
+): Readings {
+  const { replied, unanswered, dropped, refused, errors } = stats;
+  const outcome = (outcome: string, value: number, reason?: string): Count => ({
+    name: "roundtrip.server.datagrams",
+    attributes: {
+      "roundtrip.outcome": outcome,
+      ...reason === undefined ? {} : { "roundtrip.reason": reason },
+    },
+    value,
+  });
+  const each = (name: Count["name"], key: string, counts: object): Count[] =>
+    Object.entries(counts).map(([which, value]) => ({
+      name,
+      attributes: { [key]: which },
+      value,
+    }));
+  return {
+    counts: [
+      outcome("replied", replied),
+      outcome("unanswered", unanswered),
+      outcome("failed", errors.send),
+      ...Object.entries(dropped).map(([reason, value]) =>
+        outcome("dropped", value, reason)
+      ),
+      ...Object.entries(refused).map(([reason, value]) =>
+        outcome("refused", value, reason)
+      ),
+      ...each("roundtrip.server.io", "network.io.direction", {
+        receive: stats.bytes.received,
+        transmit: stats.bytes.replied,
+      }),
+      ...each(
+        "roundtrip.server.pushed",
+        "roundtrip.outcome",
+        stats.pushed ?? {},
+      ),
+      ...each("roundtrip.server.errors", "error.type", errors),
+      { name: "roundtrip.server.kernel_drops", value: stats.kernelDrops },
+    ],
+    levels: [{ name: "roundtrip.server.in_flight", value: stats.inFlight }],
+  };
+}
+
 /**
  * What a server has counted so far. `received` is the sum of `replied`,
  * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
@@ -128,6 +188,10 @@ export interface ServerStats {
     /** Refused by the system. */
     failed: number;
   };
+  /** Payload bytes of all that came in, and of the replies given to the system. */
+  bytes: { received: number; replied: number };
+  /** Datagrams that are with their handlers, and replies on their way out. */
+  inFlight: number;
   /** What went wrong, while the server went on. */
   errors: {
     /** Handlers that threw, rejected, took too long, or returned no reply. */
@@ -344,6 +408,7 @@ export class Server implements UdpServer, Receiver {
     const stats = structuredClone(this.#stats);
     const { sent, dropped, failed } = this.#outbox;
     stats.pushed = { ...stats.pushed, sent, dropped, failed };
+    stats.inFlight = this.#atWork + this.#unsent;
     stats.kernelDrops = this.#closed
       ? this.#lastDrops
       : this.#socket.kernelDrops();
@@ -360,6 +425,7 @@ export class Server implements UdpServer, Receiver {
 
   onDatagram(datagram: Datagram): void {
     this.#stats.received++;
+    this.#stats.bytes.received += datagram.data.length;
     if (
       this.#draining || this.#closed ||
       this.#stats.replied + this.#atWork + this.#unsent >=
@@ -661,6 +727,7 @@ export class Server implements UdpServer, Receiver {
     this.#atWork--;
     this.#unsent++;
     this.#unsentKept++;
+    this.#stats.bytes.replied += payload.length;
     const { remoteAddr, localAddr } = incoming;
     this.#socket.send(payload, remoteAddr, localAddr).then(() => {
       this.#unsentKept--;
@@ -688,6 +755,7 @@ export class Server implements UdpServer, Receiver {
     }
     this.#atWork--;
     this.#unsent++;
+    this.#stats.bytes.replied += payload.length;
     this.#socket.reply(datagram, payload);
   }
 
@@ -911,6 +979,8 @@ export function noStats(): ServerStats {
       REFUSALS.map((reason) => [reason, 0]),
     ) as Record<Refusal, number>,
     pushed: { sent: 0, refused: 0, dropped: 0, failed: 0 },
+    bytes: { received: 0, replied: 0 },
+    inFlight: 0,
     errors: { handler: 0, send: 0, receive: 0 },
   };
 }

@@ -39,6 +39,13 @@ export interface OriginOptions extends Departure {
    */
   localPort?: number | undefined;
   /**
+   * Whether OpenTelemetry is given counts and RTTs, and of `request` a span, where
+   * Deno runs with it (`OTEL_DENO=true`).
+   *
+   * @default {true}
+   */
+  telemetry?: boolean | undefined;
+  /**
    * How sockets are made, see {@linkcode Engine}.
    *
    * @default {"deno"}
@@ -58,6 +65,7 @@ export interface NamedEnds {
   localHostname: string | undefined;
   localPort: number;
   departure: Departure;
+  telemetry: boolean;
   /** How many bytes a datagram will carry. */
   payloadBytes: number;
 }
@@ -67,6 +75,7 @@ export interface Ends {
   target: UdpAddress;
   /** What to bind, and how to send. */
   local: UdpAddress & Departure;
+  telemetry: boolean;
 }
 
 /**
@@ -83,7 +92,7 @@ export function checkEnds(
   options: OriginOptions,
   payloadBytes: number,
 ): NamedEnds {
-  let { localHostname, localPort = 0 } = options;
+  let { localHostname, localPort = 0, telemetry = true } = options;
   const asked = typeof address === "string" ? parseAddress(address) : address;
   requireType("hostname", "string", asked?.hostname);
   requireInteger("port", asked.port, 1, 65_535);
@@ -97,10 +106,18 @@ export function checkEnds(
   }
   requireInteger("localPort", localPort, 0, 65_535);
   checkDeparture(options);
+  requireType("telemetry", "boolean", telemetry);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
   const departure = departureOf(options);
-  return { target, localHostname, localPort, departure, payloadBytes };
+  return {
+    target,
+    localHostname,
+    localPort,
+    departure,
+    telemetry,
+    payloadBytes,
+  };
 }
 
 /**
@@ -112,9 +129,10 @@ export function checkEnds(
  * @throws {RangeError} If the payload is too large for IPv4.
  */
 export async function resolveEnds(
-  { target, localHostname, localPort, departure, payloadBytes }: NamedEnds,
+  named: NamedEnds,
   runtime: Runtime,
 ): Promise<Ends> {
+  const { target, localHostname, localPort, payloadBytes, telemetry } = named;
   const targetVersion = ipVersion(target.hostname);
   let local = localHostname === undefined
     ? undefined
@@ -131,7 +149,8 @@ export async function resolveEnds(
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
   return {
     target: resolved,
-    local: { ...departure, hostname: local, port: localPort },
+    local: { ...named.departure, hostname: local, port: localPort },
+    telemetry,
   };
 }
 

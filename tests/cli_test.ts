@@ -144,6 +144,8 @@ programTest("server --json has an object a line, the counts last", async () => {
       offLink: 0,
       loop: 0,
     },
+    bytes: { received: 2, replied: 32 },
+    inFlight: 0,
     errors: { handler: 0, send: 0, receive: 0 },
   });
   assertEquals([code, stderr], [0, ""]);

@@ -274,6 +274,8 @@ Deno.test("statsLine() names what is not 0", () => {
     dropped,
     kernelDrops: undefined,
     refused,
+    bytes: { received: 0, replied: 0 },
+    inFlight: 0,
     errors,
   };
   assertEquals(statsLine({ server: stats }), "2 received, 2 replied");

@@ -8,6 +8,7 @@ import type {
   Handler,
   Reply,
   ServerStats,
+  UdpServer,
 } from "../lib/server.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "../lib/testing.ts";
 
@@ -31,6 +32,12 @@ function start(handler: Handler, options: ServeOptions = {}) {
   };
 }
 
+/** The counts of datagrams, without how large they are and what is on its way. */
+function countsOf(server: UdpServer) {
+  const { bytes: _, inFlight: __, ...counts } = server.stats();
+  return counts;
+}
+
 function counts(expected: {
   received?: number;
   replied?: number;
@@ -39,7 +46,7 @@ function counts(expected: {
   refused?: Partial<ServerStats["refused"]>;
   pushed?: Partial<ServerStats["pushed"]>;
   errors?: Partial<ServerStats["errors"]>;
-}): ServerStats {
+}): Omit<ServerStats, "bytes" | "inFlight"> {
   return {
     received: 0,
     replied: 0,
@@ -84,7 +91,24 @@ Deno.test("serve() sends what the handler returns to who asked", async () => {
     ],
   );
   await server.shutdown();
-  assertEquals(server.stats(), counts({ received: 2, replied: 2 }));
+  assertEquals(countsOf(server), counts({ received: 2, replied: 2 }));
+});
+
+Deno.test("serve() tells payload bytes, and what is worked on", async () => {
+  const replied = Promise.withResolvers<string>();
+  const { server, ask, settle } = start((data) =>
+    data.length === 1 ? "four" : replied.promise
+  );
+  ask("1");
+  ask("later");
+  await settle();
+  const { bytes, inFlight } = server.stats();
+  assertEquals([bytes, inFlight], [{ received: 6, replied: 4 }, 1]);
+  replied.resolve("ten bytes!");
+  await server.shutdown();
+  const after = server.stats();
+  assertEquals(after.bytes, { received: 6, replied: 14 });
+  assertEquals(after.inFlight, 0);
 });
 
 Deno.test("serve() takes bytes, text, nothing and promises as replies", async () => {
@@ -105,7 +129,7 @@ Deno.test("serve() takes bytes, text, nothing and promises as replies", async ()
   assertEquals(replies().sort(), ["", "a", "b", "c", "d"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 8, replied: 5, unanswered: 3 }),
   );
 });
@@ -158,7 +182,7 @@ Deno.test("serve() reports a handler that throws or rejects, and goes on", async
   assertEquals(replies(), ["fine"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 3, replied: 1, unanswered: 2, errors: { handler: 2 } }),
   );
 });
@@ -179,7 +203,7 @@ Deno.test("serve() sends what onError makes of a handler's error", async () => {
   assertEquals(replies(), ["sorry", "so so"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 2, replied: 2, errors: { handler: 2 } }),
   );
 });
@@ -200,7 +224,7 @@ Deno.test("serve() survives an onError that throws or rejects", async () => {
   await server.shutdown();
   assertEquals(calls, 2);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 2, unanswered: 2, errors: { handler: 2 } }),
   );
 });
@@ -220,7 +244,7 @@ Deno.test("serve() reports a handler that returns no reply at all", async () => 
   assertEquals(errors.length, wrong.length);
   for (const error of errors) assert(error instanceof TypeError);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 5, unanswered: 5, errors: { handler: 5 } }),
   );
 });
@@ -244,7 +268,7 @@ Deno.test("serve() reports a reply that cannot be sent, and goes on", async () =
   assertEquals(socket.held, 0);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 2, replied: 1, errors: { send: 1 } }),
   );
 });
@@ -264,7 +288,7 @@ Deno.test("serve() reports a failed receive, and goes on", async () => {
   assertEquals(replies(), ["after"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 1, replied: 1, errors: { receive: 1 } }),
   );
 });
@@ -287,7 +311,7 @@ Deno.test("serve() drops what is longer than maxDatagramBytes, and counts it", a
   assertEquals(replies(), ["abc"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 2, replied: 1, dropped: { tooLong: 1 } }),
   );
 });
@@ -305,7 +329,7 @@ Deno.test("serve() drops what is over maxInFlight, and counts it", async () => {
   assertEquals(replies(), ["late", "late", "late"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 5, replied: 3, dropped: { overload: 2 } }),
   );
 });
@@ -324,7 +348,7 @@ Deno.test("serve() shuts down after maxReplies, and never replies more often", a
   await network.run(server.finished);
   assertEquals(replies(), ["x", "x", "x"]);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({
       received: 4,
       replied: 2,
@@ -352,7 +376,7 @@ Deno.test("shutdown() lets the handlers at work reply, and takes no more", async
   assertEquals(replies(), held);
   assert(!socket.open);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 16, replied: 15, dropped: { closing: 1 } }),
   );
 });
@@ -404,7 +428,7 @@ Deno.test("serve() gives up on a handler that never settles, and leaves it its b
   assertEquals(kept.map(decode), ["slow", "slow"]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({
       received: 4,
       replied: 1,
@@ -422,7 +446,7 @@ Deno.test("null is silence, as undefined is", async () => {
   for (const text of ["now", "later"]) ask(text);
   await settle();
   assertEquals(replies(), []);
-  assertEquals(server.stats(), counts({ received: 2, unanswered: 2 }));
+  assertEquals(countsOf(server), counts({ received: 2, unanswered: 2 }));
   await server.shutdown();
 });
 
@@ -441,10 +465,10 @@ Deno.test("an abort counts what is still with its handler", async () => {
     replied: 1,
     dropped: { closing: 2 },
   });
-  assertEquals([server.stats(), socket.held], [expected, 0]);
+  assertEquals([countsOf(server), socket.held], [expected, 0]);
   gate.resolve("too late");
   await settle();
-  assertEquals([server.stats(), replies()], [expected, ["now"]]);
+  assertEquals([countsOf(server), replies()], [expected, ["now"]]);
 });
 
 Deno.test("shutdown() waits for a handler that never settles only so long", async () => {
@@ -489,7 +513,7 @@ Deno.test("serve() refuses what the guard refuses, says why, and goes on", async
   assertEquals(socket.held, 0);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({
       received: 5,
       replied: 2,
@@ -512,7 +536,7 @@ Deno.test("serve() hands every datagram to the handler, and refuses answers only
   assertEquals([replies(), socket.held], [[], 0]);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 3, unanswered: 1, refused: { port: 1, self: 1 } }),
   );
 });
@@ -548,7 +572,7 @@ Deno.test("serve() survives an onRefuse that throws", async () => {
   await settle();
   assertEquals(errors, ["onRefuse"]);
   await server.shutdown();
-  assertEquals(server.stats(), counts({ received: 1, refused: { port: 1 } }));
+  assertEquals(countsOf(server), counts({ received: 1, refused: { port: 1 } }));
 });
 
 Deno.test("serve() with guard: false answers everyone and anything", async () => {
@@ -580,7 +604,7 @@ Deno.test("serve() reports each error of a send by its code, and goes on", async
   assertEquals(reported, codes);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 5, replied: 1, errors: { send: 4 } }),
   );
 });
@@ -610,7 +634,7 @@ Deno.test("serve() closes at once when aborted, whatever handlers do", async () 
   await settle();
   assertEquals(replies(), []);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 1, dropped: { closing: 1 } }),
   );
 });
@@ -625,7 +649,7 @@ Deno.test("an abort ends a shutdown that waits for a handler", async () => {
   controller.abort();
   await network.run(shutdown);
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 1, dropped: { closing: 1 } }),
   );
 });
@@ -636,7 +660,7 @@ Deno.test("an abort after the end does nothing", async () => {
   await server.shutdown();
   controller.abort();
   await server.finished;
-  assertEquals(server.stats(), counts({}));
+  assertEquals(countsOf(server), counts({}));
 });
 
 Deno.test("serve() calls onListen before it returns", () => {
@@ -811,7 +835,7 @@ Deno.test("info.reply() sends answers beside the one that is returned", async ()
   assert(network.sent.every(({ to }) => to.port === CLIENT.port));
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({ received: 2, replied: 1, unanswered: 1, pushed: { sent: 6 } }),
   );
 });
@@ -832,7 +856,7 @@ Deno.test("all answers to a datagram share its limit", async () => {
   assertEquals(replies().length, 3);
   await server.shutdown();
   assertEquals(
-    server.stats(),
+    countsOf(server),
     counts({
       received: 1,
       refused: { amplification: 1 },
@@ -912,7 +936,7 @@ Deno.test("send() and sendMany() send from the server's port, and count", async 
   assertEquals(network.warnings.length, 1);
   assert(network.warnings[0]!.includes("Cannot send to 192.0.2.66:9"));
   await server.shutdown();
-  assertEquals(server.stats(), counts({ pushed: { sent: 200, failed: 2 } }));
+  assertEquals(countsOf(server), counts({ pushed: { sent: 200, failed: 2 } }));
 });
 
 Deno.test("send() checks its address, and sends nothing where one of many is wrong", async () => {

@@ -206,13 +206,23 @@ function summaryLine(name: string, summary: TailSummary | undefined): string[] {
 /** The first datagrams of a process wait for its compiler: these are for that. */
 async function warmUp({ engine }: LoadOptions): Promise<void> {
   try {
-    await using server = serve({ engine, guard: false, quiet: true }, echo());
+    await using server = serve({
+      engine,
+      guard: false,
+      quiet: true,
+      telemetry: false,
+    }, echo());
     const kinds = [{ window: 64, count: 20_000 }, {
       rate: 20_000,
       count: 2000,
     }];
     for (const kind of kinds) {
-      const run = load(server.addr, { ...kind, engine, timeoutMs: 100 });
+      const run = load(server.addr, {
+        ...kind,
+        engine,
+        timeoutMs: 100,
+        telemetry: false,
+      });
       for await (const _ of run);
     }
   } catch {

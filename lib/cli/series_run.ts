@@ -114,9 +114,13 @@ async function warmUp(): Promise<void> {
       import("../responders.ts"),
       import("../serve.ts"),
     ]);
-    await using server = serve({}, echo());
+    await using server = serve({ telemetry: false }, echo());
     for (let i = 0; i < 3; i++) {
-      await request(server.addr, "", { timeoutMs: 100, retries: 0 });
+      await request(server.addr, "", {
+        timeoutMs: 100,
+        retries: 0,
+        telemetry: false,
+      });
     }
   } catch {
     // Without a loopback to use, the first times are what they are.

@@ -107,12 +107,12 @@ export function statsJson(
   return { type, time, ...server, kernelDrops, stamp: reflector };
 }
 
-/** What was counted since an earlier look. */
+/** What was counted since an earlier look; what goes up and down is as it is. */
 export function since<T extends object>(now: T, before: T): T {
   return Object.fromEntries(
     Object.entries(now).map(([name, value]) => {
       const earlier = (before as Record<string, unknown>)[name];
-      if (name === "sessions" || earlier === undefined) return [name, value];
+      if (LEVELS.has(name) || earlier === undefined) return [name, value];
       return [
         name,
         typeof value === "number"
@@ -132,3 +132,5 @@ const REMEDIES: Partial<Record<Refusal, string>> = {
   amplification: " (--max-amplification)",
   rate: " (--rate-limit)",
 };
+
+const LEVELS: ReadonlySet<string> = new Set(["inFlight", "sessions"]);

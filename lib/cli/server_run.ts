@@ -7,11 +7,10 @@
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../errors.ts";
 import { guardLimits, type GuardOptions } from "../guard.ts";
-import { noLoops } from "../loop_watch.ts";
 import { echo, fixedReply } from "../responders.ts";
 import { chooseEngine, type Engine } from "../runtime.ts";
 import { serve } from "../serve.ts";
-import { borrowers, type Handler, withholding } from "../server.ts";
+import { type Handler, standFor } from "../server.ts";
 import { stampReflector } from "../stamp/reflector.ts";
 import { clockText, json } from "./format.ts";
 import {
@@ -91,11 +90,7 @@ export function startServer(
     );
     return reply;
   };
-  const isNoLoop = noLoops.get(answer);
-  if (isNoLoop !== undefined) noLoops.set(shown, isNoLoop);
-  const onWithheld = withholding.get(answer);
-  if (onWithheld !== undefined) withholding.set(shown, onWithheld);
-  borrowers.add(shown);
+  standFor(shown, answer);
   const server = serve({
     hostname,
     port,
@@ -106,6 +101,8 @@ export function startServer(
     guard,
     engine,
     reusePort: workers > 1,
+    // Of workers the counts are added up first.
+    telemetry: workers === 1,
     maxReplies,
     onListen: (addr) => output.listening(addr),
     onRefuse: (reason, { remoteAddr }) =>

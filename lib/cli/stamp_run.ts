@@ -61,8 +61,13 @@ let warmedUp: Promise<void> | undefined;
 /** The first packets of a process wait for its compiler: these are for that. */
 async function warmUp(): Promise<void> {
   try {
-    await using server = serve({}, stampReflector());
-    const options = { count: 20, intervalMs: 0.5, timeoutMs: 100 };
+    await using server = serve({ telemetry: false }, stampReflector());
+    const options = {
+      count: 20,
+      intervalMs: 0.5,
+      timeoutMs: 100,
+      telemetry: false,
+    };
     for await (const _ of measure(server.addr, options));
   } catch {
     // Without a loopback to use, the first times are what they are.

@@ -8,7 +8,9 @@ import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import { guardLimits, LOOPBACK_NETWORKS } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
-import { noStats } from "../server.ts";
+import { followServer } from "../serve.ts";
+import { noStats, serverReadings } from "../server.ts";
+import { readingsOf } from "../stamp/reflector.ts";
 import type { ServerCounts } from "./server_lines.ts";
 import type { RunningServer, ServerOutput, ServerPlan } from "./server_run.ts";
 
@@ -65,13 +67,22 @@ export async function startWorkers(
   while (workers.length < plan.workers && !stopping.aborted) {
     workers.push(await startWorker({ ...shared, port }, silent, ending));
   }
-  return {
-    finished: endOf(workers, () => failing.abort()),
-    counts: async () => {
-      const all = await Promise.all(workers.map((worker) => worker.counts()));
-      return all.reduce(sum);
-    },
+  const finished = endOf(workers, () => failing.abort());
+  const counts = async () => {
+    const all = await Promise.all(workers.map((worker) => worker.counts()));
+    return all.reduce(sum);
   };
+  followServer({ hostname, port }, finished, async () => {
+    const { server, reflector } = await counts();
+    const ours = serverReadings(server);
+    if (reflector === undefined) return ours;
+    const theirs = readingsOf(reflector);
+    return {
+      counts: [...ours.counts, ...theirs.counts],
+      levels: [...ours.levels!, ...theirs.levels!],
+    };
+  });
+  return { finished, counts };
 }
 
 /** Resolves when all have ended, or rejects with the first one's error. */

@@ -28,6 +28,12 @@ import {
   type OriginOptions,
 } from "../target.ts";
 import {
+  clientCounts,
+  type Level,
+  type Readings,
+  recordRtt,
+} from "../telemetry.ts";
+import {
   encodeSender,
   ERROR_ESTIMATE,
   STAMP_BYTES,
@@ -216,6 +222,7 @@ class StampSender implements Sender, Receiver {
   readonly session: SenderSession;
   readonly #plan: SenderPlan;
   readonly #target: UdpAddress;
+  readonly #isCounted: boolean;
   readonly #run: Run<MeasureEvent, StampSender>;
   readonly #socket: DatagramSocket;
   readonly #closed: Promise<void>;
@@ -225,12 +232,13 @@ class StampSender implements Sender, Receiver {
 
   constructor(
     plan: SenderPlan,
-    { target, local }: Ends,
+    { target, local, telemetry }: Ends,
     run: Run<MeasureEvent, StampSender>,
   ) {
     const { runtime, timeoutMs } = plan;
     this.#plan = plan;
     this.#target = target;
+    this.#isCounted = telemetry;
     this.#run = run;
     // Room for what is unanswered, and as much again for copies and late ones.
     const pending = Math.ceil(timeoutMs / run.schedule.intervalMs);
@@ -276,6 +284,37 @@ class StampSender implements Sender, Receiver {
     }
   }
 
+  readings(): Readings {
+    const { lostUp, lostDown, lostUnattributed, ...result } = this.session
+      .result();
+    const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = result;
+    const level = (
+      name: Level["name"],
+      value: number | undefined,
+      direction?: string,
+    ): Level => ({
+      name,
+      value,
+      ...direction && { attributes: { "roundtrip.direction": direction } },
+    });
+    const seconds = (ms: number | undefined) =>
+      ms === undefined ? undefined : ms / 1000;
+    return {
+      counts: clientCounts(result),
+      levels: [
+        level("roundtrip.stamp.lost", lostUp, "up"),
+        level("roundtrip.stamp.lost", lostDown, "down"),
+        level("roundtrip.stamp.lost", lostUnattributed, "unattributed"),
+        level("roundtrip.stamp.jitter", seconds(forwardJitterMs), "forward"),
+        level("roundtrip.stamp.jitter", seconds(backwardJitterMs), "backward"),
+        level(
+          "roundtrip.stamp.clock_offset",
+          seconds(clockOffsetMs?.estimate),
+        ),
+      ],
+    };
+  }
+
   giveUp(): void {
     this.#expire(Infinity);
   }
@@ -296,6 +335,7 @@ class StampSender implements Sender, Receiver {
     if (verdict.type === "foreign") return;
     if (verdict.type === "reply") {
       const { sample } = verdict;
+      if (this.#isCounted) recordRtt(sample.rttMs);
       this.#run.push({ type: "reply", seq: sample.seq, sample });
       this.#lingerIfDone();
     } else this.#run.push(verdict);

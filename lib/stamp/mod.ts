@@ -46,3 +46,4 @@ export {
 } from "./reflector.ts";
 export type { Sample, SessionResult } from "./sender_session.ts";
 export { summarize, type Summary } from "../statistics.ts";
+export type { OriginOptions } from "../target.ts";

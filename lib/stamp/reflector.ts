@@ -12,7 +12,8 @@ import {
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { denoRuntime, type Runtime } from "../runtime.ts";
-import { borrowers, type Handler, withholding } from "../server.ts";
+import { borrowers, type Handler, metered, withholding } from "../server.ts";
+import type { Readings } from "../telemetry.ts";
 import {
   decodeSender,
   elapsedMs,
@@ -170,9 +171,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     if (!stateless) last!.next--;
   });
   borrowers.add(reflect);
-  return Object.assign(reflect, {
-    stats: () => ({ ...counts, sessions: sessions.size }),
-  });
+  const stats = () => ({ ...counts, sessions: sessions.size });
+  metered.set(reflect, () => readingsOf(stats()));
+  return Object.assign(reflect, { stats });
 }
 
 /** One sender, by its address, port and SSID. */
@@ -224,3 +225,15 @@ class ReflectorSession {
 
 /** More copies than a network makes. */
 const MAX_REPEATS = 8;
+
+/** The counts of a reflector, under the names that OpenTelemetry has for them. */
+export function readingsOf({ sessions, ...packets }: ReflectorStats): Readings {
+  return {
+    counts: Object.entries(packets).map(([outcome, value]) => ({
+      name: "roundtrip.reflector.packets",
+      attributes: { "roundtrip.outcome": outcome },
+      value,
+    })),
+    levels: [{ name: "roundtrip.reflector.sessions", value: sessions }],
+  };
+}

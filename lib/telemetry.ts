@@ -1,0 +1,301 @@
+/**
+ * What leaves by OpenTelemetry where Deno runs with it (`OTEL_DENO=true`): counts,
+ * read when an export asks, RTTs, and spans. Where it does not, nothing happens.
+ *
+ * @module
+ */
+
+/** Attributes of a metric or a span. */
+export type Attributes = Record<string, string | number>;
+
+/** A number that only grows, as it stands. */
+export interface Count {
+  name: keyof typeof COUNTERS;
+  attributes?: Attributes;
+  value: number | undefined;
+}
+
+/** A number that goes up and down, as it stands. */
+export interface Level {
+  name: keyof typeof GAUGES;
+  attributes?: Attributes;
+  value: number | undefined;
+}
+
+/** What is read when an export asks. */
+export interface Readings {
+  counts: Count[];
+  levels?: Level[];
+}
+
+/** The part of the API of OpenTelemetry that is used here. */
+interface Meter {
+  createCounter(name: string, options: object): Counter;
+  createHistogram(name: string, options: object): Histogram;
+  createObservableGauge(name: string, options: object): object;
+  addBatchObservableCallback(
+    callback: (result: BatchResult) => Promise<void>,
+    observables: object[],
+  ): void;
+}
+interface Counter {
+  add(value: number, attributes: Attributes): void;
+}
+interface Histogram {
+  record(value: number): void;
+}
+interface BatchResult {
+  observe(gauge: object, value: number, attributes: Attributes): void;
+}
+interface Span {
+  setAttribute(name: string, value: string | number): void;
+  setStatus(status: { code: number; message?: string }): void;
+  end(): void;
+}
+interface Tracer {
+  startSpan(name: string, options: object): Span;
+}
+
+const COUNTERS = {
+  "roundtrip.server.datagrams": [
+    "{datagram}",
+    "Datagrams by what came of them",
+  ],
+  "roundtrip.server.io": ["By", "Payload bytes received and replied"],
+  "roundtrip.server.pushed": ["{datagram}", "Datagrams sent beside replies"],
+  "roundtrip.server.errors": ["{error}", "Errors of handlers and the system"],
+  "roundtrip.server.kernel_drops": [
+    "{datagram}",
+    "Datagrams that the system dropped as its buffer was full",
+  ],
+  "roundtrip.reflector.packets": ["{packet}", "STAMP packets"],
+  "roundtrip.client.sent": ["{datagram}", "Datagrams sent"],
+  "roundtrip.client.datagrams": [
+    "{datagram}",
+    "Datagrams by what became of them",
+  ],
+} as const;
+
+const GAUGES = {
+  "roundtrip.server.in_flight": ["{datagram}", "Datagrams that are worked on"],
+  "roundtrip.reflector.sessions": ["{session}", "Sessions of STAMP senders"],
+  "roundtrip.stamp.lost": ["{packet}", "Packets lost, by direction"],
+  "roundtrip.stamp.jitter": ["s", "Interarrival jitter, by direction"],
+  "roundtrip.stamp.clock_offset": [
+    "s",
+    "How far the reflector's clock is ahead",
+  ],
+} as const;
+
+/** All instruments, made when they are first needed. */
+class Instruments {
+  readonly rtts: Histogram;
+  readonly #counters: Map<string, Counter>;
+  readonly #gauges: Map<string, object>;
+  readonly sources = new Set<Source>();
+
+  constructor(meter: Meter) {
+    this.#counters = new Map(
+      Object.entries(COUNTERS).map(([name, [unit, description]]) => [
+        name,
+        meter.createCounter(name, { unit, description }),
+      ]),
+    );
+    this.#gauges = new Map(
+      Object.entries(GAUGES).map(([name, [unit, description]]) => [
+        name,
+        meter.createObservableGauge(name, { unit, description }),
+      ]),
+    );
+    this.rtts = meter.createHistogram("roundtrip.client.rtt", {
+      unit: "s",
+      description: "Round-trip times",
+      advice: { explicitBucketBoundaries: RTT_BOUNDS_S },
+    });
+    meter.addBatchObservableCallback(
+      async (result) => {
+        for (const source of this.sources) {
+          for (const { name, attributes, value } of await source.read()) {
+            if (value === undefined) continue;
+            result.observe(this.#gauges.get(name)!, value, { ...attributes });
+          }
+        }
+      },
+      [...this.#gauges.values()],
+    );
+  }
+
+  add({ name, attributes = {} }: Count, value: number): void {
+    if (value > 0) this.#counters.get(name)!.add(value, attributes);
+  }
+}
+
+/** Something whose counts are followed. */
+class Source {
+  readonly #instruments: Instruments;
+  readonly #attributes: Attributes;
+  readonly #readings: () => Readings | Promise<Readings>;
+  readonly #told = new Map<string, number>();
+
+  constructor(
+    instruments: Instruments,
+    attributes: Attributes,
+    readings: () => Readings | Promise<Readings>,
+  ) {
+    this.#instruments = instruments;
+    this.#attributes = attributes;
+    this.#readings = readings;
+  }
+
+  /**
+   * Adds what was counted since the last time. (Observable counters would be
+   * simpler, but Deno does not read them once more when the process ends.)
+   *
+   * @returns The levels, with all their attributes.
+   */
+  async read(): Promise<Level[]> {
+    const { counts, levels = [] } = await this.#readings();
+    for (const { name, attributes, value } of counts) {
+      if (value === undefined) continue;
+      const all = { ...this.#attributes, ...attributes };
+      const key = `${name} ${JSON.stringify(all)}`;
+      const more = value - (this.#told.get(key) ?? 0);
+      // One that is taken back is not counted again.
+      if (more <= 0) continue;
+      this.#told.set(key, value);
+      this.#instruments.add({ name, attributes: all, value }, more);
+    }
+    return levels.map((level) => ({
+      ...level,
+      attributes: { ...this.#attributes, ...level.attributes },
+    }));
+  }
+}
+
+let instruments: Instruments | null | undefined;
+
+function instrumentsIfOn(): Instruments | null {
+  if (instruments !== undefined) return instruments;
+  try {
+    // It throws where OpenTelemetry is off.
+    const meter = Deno.telemetry.meterProvider.getMeter(SCOPE) as Meter;
+    instruments = new Instruments(meter);
+  } catch {
+    instruments = null;
+  }
+  return instruments;
+}
+
+/**
+ * Follows counts until the function that it returns is called, which reads them
+ * a last time.
+ *
+ * @param attributes What tells them from others.
+ * @param readings Gives the counts as they stand.
+ */
+export function follow(
+  attributes: Attributes,
+  readings: () => Readings | Promise<Readings>,
+): () => void {
+  const all = instrumentsIfOn();
+  if (all === null) return () => {};
+  const source = new Source(all, attributes, readings);
+  all.sources.add(source);
+  return () => {
+    all.sources.delete(source);
+    // Who counts cannot do anything about it.
+    source.read().catch(() => {});
+  };
+}
+
+/** Adds to counts at once. */
+export function count(...counts: Count[]): void {
+  const all = instrumentsIfOn();
+  if (all === null) return;
+  for (const one of counts) {
+    const attributes = { ...UDP, ...one.attributes };
+    all.add({ ...one, attributes }, one.value ?? 0);
+  }
+}
+
+/** Adds a round-trip time, in milliseconds. */
+export function recordRtt(rttMs: number): void {
+  if (instruments === null) return;
+  instrumentsIfOn()?.rtts.record(rttMs / 1000);
+}
+
+/** The counts of a client, under their names. */
+export function clientCounts(
+  { sent, received, lost, late, duplicates, foreign, errors }: {
+    [Name in ClientCount]?: number | undefined;
+  },
+): Count[] {
+  const outcomes = { received, lost, late, duplicates, foreign, errors };
+  return [
+    { name: "roundtrip.client.sent", value: sent },
+    ...Object.entries(outcomes).map(([outcome, value]) => ({
+      name: "roundtrip.client.datagrams" as const,
+      attributes: { "roundtrip.outcome": outcome },
+      value,
+    })),
+  ];
+}
+
+type ClientCount =
+  | "sent"
+  | "received"
+  | "lost"
+  | "late"
+  | "duplicates"
+  | "foreign"
+  | "errors";
+
+/** A span that has begun; all does nothing where OpenTelemetry is off. */
+export interface RunningSpan {
+  set(name: string, value: string | number): void;
+  /** Ends it, as failed if there is an error. */
+  end(failure?: { error: unknown }): void;
+}
+
+let tracer: Tracer | null | undefined;
+
+/** Begins a span, of a client or of a server. */
+export function beginSpan(
+  name: string,
+  kind: "client" | "server",
+): RunningSpan {
+  if (tracer === undefined) {
+    tracer = instrumentsIfOn() === null
+      ? null
+      : Deno.telemetry.tracerProvider.getTracer(SCOPE) as Tracer;
+  }
+  if (tracer === null) return NO_SPAN;
+  const span = tracer.startSpan(name, { kind: SPAN_KINDS[kind] });
+  span.setAttribute("network.transport", "udp");
+  return {
+    set: (name, value) => span.setAttribute(name, value),
+    end(failure) {
+      if (failure !== undefined) {
+        const { error } = failure;
+        const type = error instanceof Error ? error.name : typeof error;
+        span.setAttribute("error.type", type);
+        span.setStatus({ code: STATUS_ERROR });
+      }
+      span.end();
+    },
+  };
+}
+
+/** What all metrics have. */
+export const UDP: Attributes = { "network.transport": "udp" };
+
+/** Does nothing. */
+export const NO_SPAN: RunningSpan = { set() {}, end() {} };
+const SCOPE = "roundtrip";
+/** As OpenTelemetry numbers them. */
+const SPAN_KINDS = { server: 1, client: 2 };
+const STATUS_ERROR = 2;
+/** From 10 us to 10 s. */
+const RTT_BOUNDS_S = [-5, -4, -3, -2, -1, 0].flatMap((power) =>
+  [1, 2, 5].map((factor) => factor * 10 ** power)
+).concat(10);
