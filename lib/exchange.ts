@@ -231,6 +231,11 @@ export class Exchange implements Receiver {
     this.#seq = seq;
   }
 
+  /** How many of the datagrams were answered, late or not. */
+  get answered(): number {
+    return Math.min(this.#replies, this.attempts);
+  }
+
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
     const { runtime, maxDatagramBytes } = this.#plan;

@@ -74,6 +74,11 @@ export interface SeriesSummary {
   pending: number;
   /** Of those answered or lost; undefined when there are none. */
   lossPercent: number | undefined;
+  /**
+   * With `retries`: of all datagrams of those answered or lost, sent again ones
+   * included, how many had no reply at all. `lossPercent` is then of exchanges.
+   */
+  datagramLossPercent: number | undefined;
   /** Replies beyond one for each datagram that was sent for a `seq`. */
   duplicates: number;
   /** Datagrams whose reply came after they were given up. */
@@ -208,6 +213,8 @@ class SeriesSender implements Sender {
   readonly #run: Run<SeriesEvent, SeriesSender>;
   readonly #counts = structuredClone(NOTHING_YET);
   readonly #rttsMs = new Distribution();
+  /** Those of exchanges whose sockets are closed. */
+  readonly #datagrams = { sent: 0, answered: 0 };
   readonly #unanswered = new Map<number, Exchange>();
   /** Answered or given up, oldest first, and open for late replies and copies. */
   readonly #over = new Set<Exchange>();
@@ -240,6 +247,16 @@ class SeriesSender implements Sender {
     return counts;
   }
 
+  /** In percent of the datagrams of exchanges that are over. */
+  #datagramLoss(): number | undefined {
+    let { sent, answered } = this.#datagrams;
+    for (const exchange of this.#over) {
+      sent += exchange.attempts;
+      answered += exchange.answered;
+    }
+    return sent === 0 ? undefined : 100 * (sent - answered) / sent;
+  }
+
   summary(): SeriesSummary {
     const counts = this.#counted();
     const judged = counts.received + counts.lost;
@@ -247,6 +264,7 @@ class SeriesSender implements Sender {
       ...counts,
       pending: counts.sent - judged,
       lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
+      datagramLossPercent: this.#datagramLoss(),
       rttMs: this.#rttsMs.summary(),
     };
   }
@@ -354,6 +372,8 @@ class SeriesSender implements Sender {
     this.#over.delete(oldest!);
     oldest!.close();
     addCounts(this.#counts, oldest!);
+    this.#datagrams.sent += oldest!.attempts;
+    this.#datagrams.answered += oldest!.answered;
   }
 
   *#exchanges(): Generator<Exchange> {
@@ -374,6 +394,7 @@ const NOTHING_YET: SeriesSummary = {
   lost: 0,
   pending: 0,
   lossPercent: undefined,
+  datagramLossPercent: undefined,
   duplicates: 0,
   late: 0,
   retransmissions: 0,

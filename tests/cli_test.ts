@@ -194,6 +194,7 @@ programTest("client --json has all facts in one document", async () => {
     lost: 0,
     pending: 0,
     lossPercent: 0,
+    datagramLossPercent: 0,
     duplicates: 0,
     late: 0,
     retransmissions: 0,

@@ -32,6 +32,7 @@ const SUMMARY: SeriesSummary = {
   lost: 1,
   pending: 0,
   lossPercent: 25,
+  datagramLossPercent: 25,
   duplicates: 0,
   late: 0,
   retransmissions: 0,
@@ -186,6 +187,7 @@ Deno.test("summaryLines() name what is unusual, and leave out what is unknown", 
     lost: 0,
     pending: 4,
     lossPercent: undefined,
+    datagramLossPercent: undefined,
     retransmissions: 5,
     foreign: 6,
     errors: 7,
@@ -193,7 +195,8 @@ Deno.test("summaryLines() name what is unusual, and leave out what is unknown", 
   };
   assertEquals(summaryLines(TARGET, unusual).split("\n").slice(1), [
     "4 sent, 0 received, 0 duplicates, 0 late, 5 retransmissions, 4 pending, " +
-    "6 foreign, 7 errors, n/a loss, time 3012 ms",
+    "6 foreign, 7 errors, n/a of exchanges failed, n/a of datagrams lost, " +
+    "time 3012 ms",
   ]);
 });
 
@@ -214,6 +217,7 @@ Deno.test("summaryJson() has every key, its unit, and null for what is unknown",
     lost: 1,
     pending: 0,
     lossPercent: 25,
+    datagramLossPercent: 25,
     duplicates: 0,
     late: 0,
     retransmissions: 0,

@@ -242,6 +242,26 @@ linuxTest("--workers says what does not go with it", async () => {
   }
 });
 
+linuxTest("--workers tell what they have counted while they run", async () => {
+  const args = ["-p", "0", "--workers", "2", "--json", "-q"];
+  await using s = server([...args, "--report", "100ms"]);
+  const { port } = JSON.parse(await s.line());
+  for (let i = 0; i < 4; i++) await client([`127.0.0.1:${port}`]);
+  let received = 0;
+  while (received < 4) {
+    const { type, ...interval } = JSON.parse(await s.line());
+    assertEquals(type, "interval");
+    received += interval.received;
+  }
+  s.kill("SIGUSR1");
+  // The answer comes from both workers.
+  for (let i = 0; i < 3; i++) await s.line();
+  s.kill("SIGTERM");
+  const { stdout, stderr } = await s.ended();
+  assertEquals(stderr, "4 received, 4 replied\n");
+  assertEquals(JSON.parse(stdout.trim().split("\n").at(-1)!).received, 4);
+});
+
 linuxTest(
   "--workers can be stopped as soon as they say that they listen",
   async () => {

@@ -73,6 +73,7 @@ Deno.test("requestMany() sends count datagrams, an interval apart, from ports of
     lost: 0,
     pending: 0,
     lossPercent: 0,
+    datagramLossPercent: 0,
     duplicates: 0,
     late: 0,
     retransmissions: 0,
@@ -166,6 +167,23 @@ Deno.test("requestMany() counts duplicates, those of the last datagram too", asy
   ]);
   const { received, lost, duplicates, lossPercent } = series.summary();
   assertEquals([received, lost, duplicates, lossPercent], [3, 0, 3, 0]);
+});
+
+Deno.test("requestMany() with retries tells the loss of exchanges and of datagrams", async () => {
+  // Every third datagram is lost on its way there, and one answer is late.
+  let [sent, answered] = [0, 0];
+  const network = networkWith((passing) => {
+    if (isRequest(passing)) return sent++ % 3 === 0 ? [] : [1];
+    return answered++ === 0 ? [120] : [1];
+  });
+  const options = { count: 400, intervalMs: 1, retries: 1, timeoutMs: 50 };
+  const series = start(network, options);
+  await run(network, series);
+  const { lost, retransmissions, lossPercent, datagramLossPercent } = series
+    .summary();
+  assertEquals(sent, 400 + retransmissions);
+  assertEquals(lossPercent, lost / 4);
+  assertEquals(datagramLossPercent, 100 * Math.ceil(sent / 3) / sent);
 });
 
 Deno.test("requestMany() listens on for three times the longest RTT", async () => {

@@ -11,10 +11,10 @@ import {
   counted,
   eventObject,
   eventText,
+  lossText,
   milliseconds,
   orNull,
   payloadJson,
-  percent,
   rounded,
   summaryOrNull,
 } from "./format.ts";
@@ -97,7 +97,10 @@ export function summaryLines(
     ...counted(summary.pending, "pending"),
     ...counted(summary.foreign, "foreign"),
     ...counted(summary.errors, "errors"),
-    `${lossPercent === undefined ? "n/a" : percent(lossPercent)} loss`,
+    ...(summary.retransmissions === 0 ? [`${lossText(lossPercent)} loss`] : [
+      `${lossText(lossPercent)} of exchanges failed`,
+      `${lossText(summary.datagramLossPercent)} of datagrams lost`,
+    ]),
     `time ${Math.round(summary.durationMs)} ms`,
   ];
   const lines = [
@@ -117,11 +120,13 @@ export function summaryJson(
   target: UdpAddress,
   summary: SeriesSummary,
 ): Record<string, unknown> {
-  const { lossPercent, durationMs, rttMs, ...counts } = summary;
+  const { lossPercent, datagramLossPercent, durationMs, rttMs, ...counts } =
+    summary;
   return {
     target: formatAddress(target),
     ...counts,
     lossPercent: orNull(lossPercent),
+    datagramLossPercent: orNull(datagramLossPercent),
     durationMs: rounded(durationMs),
     rttMs: summaryOrNull(rttMs),
   };
