@@ -965,35 +965,38 @@ programTest("client takes a host and a port as nc does", async () => {
   ]);
 });
 
-signalTest("SIGUSR1 shows how things stand, and nothing ends", async () => {
-  await using p = peer(() => ["a"]);
-  const args = ["run", "--allow-net", "client.ts", p.target, "-c", "0"];
-  for (const format of [[], ["--json-stream"]]) {
-    await using c = new Program(Deno.execPath(), [
-      ...args,
-      ...["-i", "20ms"],
-      ...format,
-    ]);
-    await c.line();
-    c.kill("SIGUSR1");
-    const isIt = format.length === 0
-      ? /^\d+ sent, \d+ received/
-      : /^\{"type":"interim",/;
-    while (!isIt.test(await c.line()));
-    // It goes on.
-    await c.line();
-    await c.line();
-    c.kill("SIGINT");
-    assertEquals((await c.ended()).code, 0);
-  }
-  await using s = await started(["--quiet"]);
-  assertEquals((await client([s.target])).code, 0);
-  s.program.kill("SIGUSR1");
-  assertEquals((await client([s.target])).code, 0);
-  s.program.kill("SIGINT");
-  const { stderr } = await s.program.ended();
-  assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
-});
+signalTest(
+  "SIGUSR2 and SIGUSR1 show how things stand, and nothing ends",
+  async () => {
+    await using p = peer(() => ["a"]);
+    const args = ["run", "--allow-net", "client.ts", p.target, "-c", "0"];
+    for (const format of [[], ["--json-stream"]]) {
+      await using c = new Program(Deno.execPath(), [
+        ...args,
+        ...["-i", "20ms"],
+        ...format,
+      ]);
+      await c.line();
+      c.kill(format.length === 0 ? "SIGUSR1" : "SIGUSR2");
+      const isIt = format.length === 0
+        ? /^\d+ sent, \d+ received/
+        : /^\{"type":"interim",/;
+      while (!isIt.test(await c.line()));
+      // It goes on.
+      await c.line();
+      await c.line();
+      c.kill("SIGINT");
+      assertEquals((await c.ended()).code, 0);
+    }
+    await using s = await started(["--quiet"]);
+    assertEquals((await client([s.target])).code, 0);
+    s.program.kill("SIGUSR2");
+    assertEquals((await client([s.target])).code, 0);
+    s.program.kill("SIGINT");
+    const { stderr } = await s.program.ended();
+    assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
+  },
+);
 
 programTest("client asks many at once, and compares them", async () => {
   await using one = await started(["--reply", "one"]);

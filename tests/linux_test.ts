@@ -253,7 +253,7 @@ linuxTest("--workers tell what they have counted while they run", async () => {
     assertEquals(type, "interval");
     received += interval.received;
   }
-  s.kill("SIGUSR1");
+  s.kill("SIGUSR2");
   // The answer comes from both workers.
   for (let i = 0; i < 3; i++) await s.line();
   s.kill("SIGTERM");

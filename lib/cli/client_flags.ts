@@ -297,7 +297,7 @@ Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`;
 const NOTES =
   `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
 [IPV6]:PORT. Several are asked at once, and compared. A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
-SIGUSR1 shows how things stand. With several targets 1 if any of them fails.
+SIGUSR2 shows how things stand. With several targets 1 if any of them fails.
 Exit codes: 0 answered; 1 no answer, a wrong one, or too much loss; 2 an error.`;
 
 /** What `--help` says. */

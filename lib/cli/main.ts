@@ -94,8 +94,10 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
 }
 
 /**
- * Calls back on each SIGUSR1, by which somebody asks how things stand, or SIGINFO
- * (Ctrl-T) where there is one; Windows has neither.
+ * Calls back on each SIGUSR2 or SIGUSR1, by which somebody asks how things stand,
+ * or SIGINFO (Ctrl-T) where there is one; Windows has none. SIGUSR1 is what `dd`
+ * has, but since 2.9.2 it also makes Deno open its debugger's port on loopback,
+ * which a program cannot prevent.
  *
  * @returns Takes it back.
  */
@@ -104,8 +106,8 @@ export function onAsk(callback: () => void): () => void {
   const signals: Deno.Signal[] = os === "windows"
     ? []
     : os === "darwin"
-    ? ["SIGUSR1", "SIGINFO"]
-    : ["SIGUSR1"];
+    ? ["SIGUSR1", "SIGUSR2", "SIGINFO"]
+    : ["SIGUSR1", "SIGUSR2"];
   for (const signal of signals) Deno.addSignalListener(signal, callback);
   return () => {
     for (const signal of signals) Deno.removeSignalListener(signal, callback);

@@ -130,7 +130,7 @@ Usage: deno task server [flags]`;
 
 const NOTES =
   `Ctrl-C lets the answers that are being made go out, and prints the counts; a
-second one ends the server at once. SIGUSR1 shows the counts so far. Exit codes: 0 stopped; 2 an error.`;
+second one ends the server at once. SIGUSR2 shows the counts so far. Exit codes: 0 stopped; 2 an error.`;
 
 /** What `--help` says. */
 export const SERVER_HELP: Help = {

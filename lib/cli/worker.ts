@@ -5,7 +5,6 @@
  */
 import { errorMessage } from "../errors.ts";
 import { Throttle } from "../warn.ts";
-import { onAsk } from "./main.ts";
 import { LineWriter } from "./output.ts";
 import { type RunningServer, startServer } from "./server_run.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
@@ -34,9 +33,6 @@ const lines = new LineWriter({
 const log = new Throttle((message, kind) =>
   scope.postMessage({ type: "log", kind, message })
 );
-
-// Deno opens its debugger's port in a thread that does not listen for SIGUSR1.
-onAsk(() => {});
 
 scope.onmessage = async ({ data }) => {
   if (data === "shutdown") return stopping.abort();
