@@ -105,16 +105,16 @@ Deno.test("measure() reports what a seeded network did, exactly, in both directi
         isUp(passing) ? 0 : 24,
       );
       const delayMs = 1 + Math.floor(random() * 30);
-      // The first and the last get through, so that the rest lies between: the
-      // last four, since one may overtake three others.
-      const through = seq === 0 || seq >= 396;
+      // The first and the last get through, so that the rest lies between: four of
+      // each, since one may overtake three others.
+      const through = seq < 4 || seq >= 396;
       if (!through && random() < 0.1) {
         truth[isUp(passing) ? "up" : "down"]++;
         return [];
       }
       if (isUp(passing)) return [delayMs];
       network.runtime.after(delayMs, () => arrivals.push(seq));
-      if (random() < 0.9) return [delayMs];
+      if (random() < 0.9 || seq >= 400) return [delayMs];
       truth.copies++;
       return [delayMs, delayMs + 2];
     };
@@ -297,6 +297,120 @@ Deno.test("measure() checks its options at once", () => {
   assertThrows(() => measure(SERVER, mistyped), TypeError, "'intervalMs'");
 });
 
+/** Mixes that the numbers of a reflector must not be made too much of. */
+const MIXES: Array<{
+  name: string;
+  up?: (seq: number, random: number) => number;
+  down?: (seq: number, random: number) => number;
+  /** After how many requests the reflector begins anew. */
+  restartAt?: number;
+  /** What it begins with. */
+  base?: number;
+  /** Whether all that was lost is told apart. */
+  isWhole?: boolean;
+}> = [
+  { name: "loss up", up: (_, r) => r < 0.2 ? 0 : 1, isWhole: true },
+  { name: "loss down", down: (_, r) => r < 0.2 ? 0 : 1, isWhole: true },
+  {
+    name: "both, first and last too",
+    up: (seq, r) => seq === 0 || r < 0.2 ? 0 : 1,
+    down: (seq, r) => seq === 199 || r < 0.2 ? 0 : 1,
+  },
+  { name: "a tail lost up", up: (seq) => seq > 180 ? 0 : 1, isWhole: true },
+  { name: "a tail lost down", down: (seq) => seq > 180 ? 0 : 1, isWhole: true },
+  { name: "a burst up", up: (s) => s > 50 && s < 90 ? 0 : 1, isWhole: true },
+  {
+    name: "copies up, both lost",
+    up: (_, r) => r < 0.2 ? 0 : r < 0.5 ? 2 : 1,
+    down: (_, r) => r < 0.2 ? 0 : 1,
+  },
+  {
+    name: "copies down, both lost",
+    up: (_, r) => r < 0.2 ? 0 : 1,
+    down: (_, r) => r < 0.2 ? 0 : r < 0.5 ? 2 : 1,
+  },
+  {
+    name: "a restart in the middle",
+    up: (_, r) => r < 0.05 ? 0 : 1,
+    down: (_, r) => r < 0.25 ? 0 : 1,
+    restartAt: 80,
+  },
+  {
+    name: "counting from 3",
+    up: (_, r) => r < 0.1 ? 0 : 1,
+    down: (_, r) => r < 0.1 ? 0 : 1,
+    base: 3,
+  },
+];
+
+Deno.test("measure() tells no more of directions than is so, in any mix", async () => {
+  for (const { name, up, down, restartAt, base = 0, isWhole } of MIXES) {
+    for (const seed of [1, 2, 3]) {
+      const random = seededRandom(seed);
+      const network = new SimulatedNetwork();
+      const { runtime } = network;
+      // A reflector that counts in its own way.
+      let next = base;
+      const reflector = stampReflector({ runtime });
+      const server = serve(
+        { ...SERVER, runtime, guard: false },
+        (data, info) => {
+          const reply = reflector(data, info) as Uint8Array<ArrayBuffer>;
+          const view = new DataView(reply.buffer);
+          if (view.getUint32(24) === restartAt) {
+            next = base;
+          }
+          view.setUint32(0, next++);
+          return reply;
+        },
+      );
+      const truth = { up: 0, down: 0 };
+      network.plan = (passing) => {
+        const isThere = isUp(passing);
+        const seq = new DataView(passing.data.buffer).getUint32(
+          isThere ? 0 : 24,
+        );
+        // Closing probes, some of which are lost too.
+        if (seq >= 200) return !isWhole && random() < 0.3 ? [] : [1];
+        const copies = (isThere ? up : down)?.(seq, random()) ?? 1;
+        return Array.from({ length: copies }, (_, i) => 1 + i / 10);
+      };
+      const measurement = start(network, {
+        count: 200,
+        intervalMs: 10,
+        timeoutMs: 50,
+      });
+      // What reached the reflector and what came back, by the network's record.
+      const [there, back] = [new Set<number>(), new Set<number>()];
+      const { plan } = network;
+      network.plan = (passing) => {
+        const delays = plan(passing);
+        const isThere = isUp(passing);
+        const seq = new DataView(passing.data.buffer).getUint32(
+          isThere ? 0 : 24,
+        );
+        if (delays.length > 0) (isThere ? there : back).add(seq);
+        return delays;
+      };
+      await run(network, measurement);
+      for (let seq = 0; seq < 200; seq++) {
+        if (!there.has(seq)) truth.up++;
+        else if (!back.has(seq)) truth.down++;
+      }
+      const { lost, lostUp, lostDown, lostUnattributed } = measurement.result();
+      const told = `${name}, seed ${seed}: ${lostUp} up, ${lostDown} down, ` +
+        `${lostUnattributed} unattributed of ${truth.up} and ${truth.down}`;
+      assertEquals(lost, truth.up + truth.down, told);
+      assertEquals(lostUp! + lostDown! + lostUnattributed!, lost, told);
+      assert(lostUp! <= truth.up && lostDown! <= truth.down, told);
+      if (isWhole) {
+        assertEquals([lostUp, lostDown], [truth.up, truth.down], told);
+      }
+      await network.run(server.shutdown());
+    }
+  }
+});
+
 netTest(
   "measure() reports what a relay over real sockets did, exactly",
   async () => {
@@ -304,8 +418,8 @@ netTest(
     const random = seededRandom(11);
     let passed = 0;
     await using relay = new Relay(server.addr, (way) => {
-      // Both ways of the first and of the last request get through.
-      const through = passed++ < 2 || relay.record.up.came >= 149;
+      // The first requests get through, and the last one.
+      const through = passed++ < 20 || relay.record.up.came >= 149;
       if (!through && random() < 0.15) return [];
       const delayMs = random() * 10;
       return way === "down" && random() < 0.1
@@ -320,7 +434,7 @@ netTest(
     await collect(measurement);
     const result = measurement.result();
     const { up, down } = relay.record;
-    assertEquals(up.came, 150);
+    assert(up.came >= 150 && up.came <= 158, `${up.came} with closing probes`);
     assertEquals([result.lostUp, result.lostDown], [up.lost, down.lost]);
     assertEquals(result.received, 150 - up.lost - down.lost);
     assertEquals(result.duplicates, down.copied);
@@ -343,7 +457,11 @@ Deno.test("what the guard withholds is not told as lost on the way down", async 
   const { refused } = server.stats();
   const { lost, lostDown } = measurement.result();
   assert(refused.rate > 50, `${refused.rate}`);
-  assertEquals([lost, lostDown], [refused.rate, 0]);
-  assertEquals(reflector.stats().reflected, 100 - refused.rate);
+  // Some of the closing probes are refused too.
+  assert(refused.rate - lost <= 8, `${refused.rate} refused, ${lost} lost`);
+  assertEquals(lostDown, 0);
+  const answered = 100 - lost;
+  assert(reflector.stats().reflected - answered <= 8);
+  assert(reflector.stats().reflected >= answered);
   await network.run(server.shutdown());
 });

@@ -5,6 +5,7 @@
  * @module
  */
 import { Distribution } from "../distribution.ts";
+import { DirectionCount, type Directions } from "./directions.ts";
 import { decodeReflector, elapsedMs, timestampOf } from "./packet.ts";
 import {
   aboveMinimum,
@@ -59,15 +60,16 @@ export interface SessionResult {
   /** Of those answered or lost; undefined when there are none. */
   lossPercent: number | undefined;
   /**
-   * Requests that the reflector never saw. Undefined unless the reflector is
-   * known to count what it reflects, or nothing was lost.
+   * Requests that the reflector never saw, as far as its numbers tell. Undefined
+   * unless the reflector is known to count what it reflects, or nothing was lost.
    */
   lostUp: number | undefined;
   /** Replies that the reflector sent and that never came; undefined as above. */
   lostDown: number | undefined;
   /**
-   * Requests after the last that was answered, lost on one way or the other;
-   * undefined as above.
+   * Requests lost on one way or the other: before the first that was answered or
+   * after the last, around a restart of the reflector, and where copies on the
+   * way there took numbers too; undefined as above.
    */
   lostUnattributed: number | undefined;
   /** Copies of replies beyond the first, in time (RFC 5560). */
@@ -137,15 +139,19 @@ export class SenderSession {
   #oldest = 0;
   #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  /** Replies with a number of the reflector's that no earlier one had. */
-  #reflections = 0;
-  /** The largest number of the reflector's, and the request it answers. */
-  #lastReflection = -1;
+  /** Where those were lost that are remembered no more. */
+  readonly #directions = new DirectionCount();
+  readonly #ambiguity = { hasCopies: false, isReordered: false };
+  /** How often the reflector began anew, and the largest number since then. */
+  #epoch = 0;
+  #highest = -1;
+  /** The latest request that was answered. */
   #lastAnswered = -1;
   /** Some number of the reflector's differs from its request's. */
   #counting = false;
-  /** Never answered at all, up to the last one answered. */
-  #unanswered = 0;
+  /** Numbers of the replies to closing probes, by the order of sending. */
+  readonly #closing = new Map<number, number>();
+  readonly #closingTimes: bigint[] = [];
 
   /**
    * Makes a session.
@@ -190,11 +196,13 @@ export class SenderSession {
   onSent(request: Uint8Array, dueAt: number, sentAt: number): void {
     const seq = this.#counts.sent++;
     const at = seq % this.#capacity;
+    if (seq >= this.#capacity) this.#settle(this.#directions, at);
     const view = new DataView(request.buffer, request.byteOffset);
     this.#slots.state[at] = PENDING;
     this.#slots.sentAt[at] = sentAt;
     this.#slots.sendError[at] = sentAt - dueAt;
     this.#slots.rtt[at] = NaN;
+    this.#slots.number[at] = NaN;
     this.#slots.timestamp[at] = view.getBigUint64(4);
     this.#sendError.add(sentAt - dueAt);
   }
@@ -220,11 +228,7 @@ export class SenderSession {
     ) return this.onForeign();
 
     const state = this.#slots.state[at];
-    this.#onReflection(
-      packet.sequence,
-      seq,
-      state === PENDING || state === LOST,
-    );
+    this.#onNumber(packet.sequence, seq);
     if (state === LOST) {
       this.#slots.state[at] = LATE;
       this.#counts.late++;
@@ -297,7 +301,7 @@ export class SenderSession {
       ...this.#counts,
       pending: this.pending,
       lossPercent: judged === 0 ? undefined : 100 * lost / judged,
-      ...this.#directions(),
+      ...this.#whereLost(),
       exact: this.#rtt.isExact,
       rttMs,
       seenMs: this.#seen.summary(),
@@ -349,55 +353,127 @@ export class SenderSession {
   }
 
   /** A reply with this number of the reflector's, to that request. */
-  #onReflection(number: number, seq: number, isFirst: boolean): void {
+  #onNumber(number: number, seq: number): void {
     if (number !== seq) this.#counting = true;
-    const at = number % this.#capacity;
-    if (this.#slots.reflection[at] !== number + 1) {
-      this.#slots.reflection[at] = number + 1;
-      this.#reflections++;
+    const { seen, seenEpoch, seenBy, number: numbers, epoch } = this.#slots;
+    const at = seq % this.#capacity;
+    const place = number % this.#capacity;
+    const isSeen = seen[place] === number + 1 &&
+      seenEpoch[place] === this.#epoch;
+    const isNew = Number.isNaN(numbers[at]!);
+    // A reflector that begins anew gives a number again, or one far below.
+    const isAnew = isSeen && seenBy[place] !== seq ||
+      number + MAX_OVERTAKEN < this.#highest;
+    if (isNew && seq > this.#lastAnswered && isAnew) {
+      this.#epoch++;
+      this.#highest = -1;
     }
-    // What lies between the last one answered and this one may be lost; what
-    // comes after all is not.
-    if (seq > this.#lastAnswered) {
-      this.#unanswered += seq - this.#lastAnswered - 1;
-      this.#lastAnswered = seq;
-    } else if (isFirst) this.#unanswered--;
-    this.#lastReflection = Math.max(this.#lastReflection, number);
+    seen[place] = number + 1;
+    seenEpoch[place] = this.#epoch;
+    seenBy[place] = seq;
+    if (isNew) {
+      numbers[at] = number;
+      epoch[at] = this.#epoch;
+      if (number < this.#highest) this.#ambiguity.isReordered = true;
+    } else if (numbers[at] !== number) this.#ambiguity.hasCopies = true;
+    this.#highest = Math.max(this.#highest, number);
+    this.#lastAnswered = Math.max(this.#lastAnswered, seq);
+  }
+
+  /** Says of the request in a slot where it is. */
+  #settle(count: DirectionCount, at: number): void {
+    const { state, number, epoch } = this.#slots;
+    const reflection = number[at]!;
+    if (!Number.isNaN(reflection)) {
+      const run = epoch[at]!;
+      count.answered(reflection, run, (n) => this.#isSeen(n, run));
+    } else if (state[at] === LOST) count.lost();
+  }
+
+  #isSeen(number: number, epoch: number): boolean {
+    const place = number % this.#capacity;
+    return this.#slots.seen[place] === number + 1 &&
+      this.#slots.seenEpoch[place] === epoch;
+  }
+
+  /** Whether a closing probe could tell where something was lost. */
+  get wantsClosing(): boolean {
+    const { lost, late, received } = this.#counts;
+    if (lost === late || received === 0) return false;
+    // Two replies of one number: the reflector keeps no state.
+    if (!this.#counting && this.#closing.size > 1) return false;
+    return !this.#counting || this.#closing.size === 0;
+  }
+
+  /**
+   * Takes down a closing probe: a request beyond those that are measured, all of
+   * them numbered alike. A reflector that counts gives each another number; and
+   * the first number tells how much of the end reached it.
+   *
+   * @returns Which one it is, from 0.
+   */
+  onClosingSent(request: Uint8Array): number {
+    const view = new DataView(request.buffer, request.byteOffset);
+    return this.#closingTimes.push(view.getBigUint64(4)) - 1;
+  }
+
+  /** Whether a datagram is the reply to a closing probe, which it takes down. */
+  onClosing(data: Uint8Array): boolean {
+    const packet = decodeReflector(data);
+    if (packet === undefined || this.#closingTimes.length === 0) return false;
+    if (packet.senderSequence !== this.#counts.sent) return false;
+    const which = this.#closingTimes.indexOf(timestampBits(data));
+    if (which < 0) return false;
+    if (!this.#closing.has(which)) this.#closing.set(which, packet.sequence);
+    if (packet.sequence !== packet.senderSequence) this.#counting = true;
+    return true;
   }
 
   /**
    * Loss on the way there and back, from gaps in the reflector's numbers. A
    * reflector whose numbers are always those of the requests may keep no state:
    * then nothing can be said, unless nothing was lost.
-   *
-   * What cannot be seen: a request that was overtaken on its way by the last
-   * one answered, and whose reply was lost, is taken for lost on the way there.
    */
-  #directions(): Pick<
+  #whereLost(): Pick<
     SessionResult,
     "lostUp" | "lostDown" | "lostUnattributed"
   > {
     const { sent, lost, late } = this.#counts;
     if (lost === late) return { lostUp: 0, lostDown: 0, lostUnattributed: 0 };
-    const reflected = this.#lastReflection + 1;
-    // More reflected than was sent, copies included: not a count from 0.
-    const isCount = this.#counting &&
-      reflected <= sent + this.#counts.duplicates;
-    if (!isCount) {
+    if (!this.#counting) {
       return {
         lostUp: undefined,
         lostDown: undefined,
         lostUnattributed: undefined,
       };
     }
-    // In the middle of a run some of these are not lost yet.
-    const missing = Math.min(this.#unanswered, lost - late);
-    const lostDown = Math.min(reflected - this.#reflections, missing);
-    return {
-      lostUp: missing - lostDown,
-      lostDown,
-      lostUnattributed: lost - late - missing,
-    };
+    const count = this.#directions.clone();
+    count.ambiguity = this.#ambiguity;
+    const first = Math.max(0, sent - this.#capacity);
+    for (let seq = first; seq < sent; seq++) {
+      this.#settle(count, seq % this.#capacity);
+    }
+    const open = count.total();
+    const { up, down, unattributed } = this.#closed(count, open) ?? open;
+    return { lostUp: up, lostDown: down, lostUnattributed: unattributed };
+  }
+
+  /** What a closing probe adds, if it adds something that is certain. */
+  #closed(count: DirectionCount, open: Directions): Directions | undefined {
+    const [which] = [...this.#closing.keys()].sort((a, b) => a - b);
+    if (which === undefined || this.#lastAnswered < 0) return undefined;
+    const number = this.#closing.get(which)!;
+    if (number < this.#highest) return undefined;
+    // Probes that were lost before it are missing too, and no requests: what is
+    // missing is told only if all of it is on one way.
+    for (let i = 0; i < which; i++) count.lost();
+    count.answered(number, this.#epoch, (n) => this.#isSeen(n, this.#epoch));
+    const { up, down, unattributed } = count.total();
+    if (which === 0) return { up, down, unattributed };
+    if (unattributed >= open.unattributed) return undefined;
+    if (down === open.down) return { up: up - which, down, unattributed };
+    if (up === open.up) return { up, down: down - which, unattributed };
+    return undefined;
   }
 }
 
@@ -409,8 +485,16 @@ interface Slots {
   rtt: Float64Array;
   /** As sent, to be returned bit by bit. */
   timestamp: BigUint64Array;
-  /** The reflector's numbers that were seen, plus one. */
-  reflection: Float64Array;
+  /** The reflector's number of the first reply, and in which of its runs. */
+  number: Float64Array;
+  epoch: Uint32Array;
+  /**
+   * By the reflector's number modulo the capacity: the number that was seen, plus
+   * one, in which run, and to which request.
+   */
+  seen: Float64Array;
+  seenEpoch: Uint32Array;
+  seenBy: Float64Array;
 }
 
 function makeSlots(capacity: number): Slots {
@@ -420,7 +504,11 @@ function makeSlots(capacity: number): Slots {
     sendError: new Float64Array(capacity),
     rtt: new Float64Array(capacity),
     timestamp: new BigUint64Array(capacity),
-    reflection: new Float64Array(capacity),
+    number: new Float64Array(capacity),
+    epoch: new Uint32Array(capacity),
+    seen: new Float64Array(capacity),
+    seenEpoch: new Uint32Array(capacity),
+    seenBy: new Float64Array(capacity),
   };
 }
 
@@ -428,6 +516,8 @@ function timestampBits(reply: Uint8Array): bigint {
   return new DataView(reply.buffer, reply.byteOffset).getBigUint64(28);
 }
 
+/** More requests than are overtaken by one on its way. */
+const MAX_OVERTAKEN = 256;
 const PENDING = 1;
 const ANSWERED = 2;
 const LOST = 3;
