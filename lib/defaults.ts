@@ -11,6 +11,8 @@ export const MEASURE_DEFAULTS = {
   intervalMs: 1000,
   size: 44,
   timeoutMs: 1000,
+  ssid: 0,
+  ptp: false,
 } as const;
 
 /** The defaults of `LoadOptions`. */

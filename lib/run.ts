@@ -36,7 +36,7 @@ export interface Sender {
   readonly sent: number;
   /** Sends the next datagram, which is due. */
   send(): void;
-  /** The deadline has come: all that is unanswered is lost. */
+  /** The deadline has come. */
   giveUp(): void;
   /** Closes its sockets and cancels its timers. */
   close(): Promise<void>;

@@ -8,8 +8,10 @@ import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
+import { type ClockState, clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
+import { WallClock } from "./wall_clock.ts";
 import { warn } from "./warn.ts";
 
 /**
@@ -38,8 +40,13 @@ export interface Runtime {
   interfaces(): readonly Interface[];
   /** A monotonic clock, in milliseconds. */
   now(): number;
-  /** The Unix time, in milliseconds, at which `now()` was 0; read once. */
+  /**
+   * The Unix time, in milliseconds, at which `now()` was 0, by the wall clock as
+   * it is: where that is set, this changes.
+   */
   readonly timeOrigin: number;
+  /** What is known of the wall clock; undefined for nothing. */
+  clockState?(): ClockState | undefined;
   /** Calls back once, after so many milliseconds; returns what cancels it. */
   after(ms: number, callback: () => void): () => void;
   /**
@@ -51,6 +58,12 @@ export interface Runtime {
   warn(text: string): void;
 }
 
+const wallClock = new WallClock(
+  performance.timeOrigin,
+  () => performance.now(),
+  () => Date.now(),
+);
+
 /** The real system, through Deno. */
 export const denoRuntime: Runtime = {
   open: openDenoSocket,
@@ -58,13 +71,18 @@ export const denoRuntime: Runtime = {
   ownsAddress,
   interfaces,
   now: () => performance.now(),
-  timeOrigin: performance.timeOrigin,
+  get timeOrigin() {
+    return wallClock.origin;
+  },
   after,
   afterExactly,
   warn,
 };
 
-const linuxRuntime: Runtime = { ...denoRuntime, open: openLinuxSocket };
+const linuxRuntime: Runtime = Object.create(denoRuntime, {
+  open: { value: openLinuxSocket },
+  clockState: { value: clockState },
+});
 
 /** The real system, with sockets made by one of the engines. */
 export function runtimeFor(engine: Engine): Runtime {

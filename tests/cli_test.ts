@@ -471,9 +471,12 @@ programTest(
       "pdvMs",
       "forwardPdvMs",
       "backwardPdvMs",
+      "forwardDelayMs",
+      "backwardDelayMs",
       "sendErrorMs",
       "forwardJitterMs",
       "backwardJitterMs",
+      "oneWayErrorMs",
       "clockOffsetMs",
     ]);
     assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
@@ -585,6 +588,8 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--stamp", "-m", "x"], /--stamp and --message exclude each other/],
   [["--stamp", "--retries", "1"], /--stamp and --retries exclude each other/],
   [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
+  [["--ssid", "1"], /--ssid needs --stamp/],
+  [["--ptp"], /--ptp needs --stamp/],
   [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
   [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
   [["20001"], /HOST\[:PORT\]: '20001' is no IP address, and no name/],

@@ -115,6 +115,8 @@ programTest(
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
       POLLFD_BYTES: "sizeof(struct pollfd)",
+      TIMEX_BYTES: "sizeof(struct timex)",
+      TIMEX_MAX_ERROR: "offsetof(struct timex, maxerror)",
       TIMESPEC_BYTES: "sizeof(struct timespec)",
       EPOLL_EVENT_WORDS: "sizeof(struct epoll_event) / 4",
       EPOLL_DATA_WORD: "offsetof(struct epoll_event, data) / 4",

@@ -6,10 +6,13 @@ import {
 } from "../lib/stamp/reflector.ts";
 import {
   decodeReflector,
+  decodeSender,
   encodeSender,
+  errorMsOf,
   type ReflectorPacket,
   timestampOf,
 } from "../lib/stamp/packet.ts";
+import type { Runtime } from "../lib/runtime.ts";
 import {
   infoOf,
   seededRandom,
@@ -84,6 +87,7 @@ Deno.test("stampReflector() counts for each session, by address, port and SSID",
   assertEquals(reflector.stats(), {
     reflected: 6,
     malformed: 0,
+    corrupt: 0,
     returned: 0,
     sessions: 3,
   });
@@ -102,6 +106,56 @@ Deno.test("stampReflector() begins anew when its sender does, or was long silent
   assertEquals(number(request(2)), 0);
 });
 
+Deno.test("stampReflector() takes no padding for an SSID", () => {
+  const { reflector, request, reflect } = make({ maxSessions: 2 });
+  const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
+  assertEquals(number(request(0)), 0);
+  // A TWAMP sender, whose padding is random.
+  for (let i = 0; i < 50; i++) {
+    const padded = request(i + 1);
+    crypto.getRandomValues(padded.subarray(14, 30));
+    assertEquals(number(padded), i + 1);
+  }
+  assertEquals(reflector.stats().sessions, 1);
+});
+
+Deno.test("stampReflector() answers in the format of the request, and says what it knows of its clock", () => {
+  let state: ReturnType<NonNullable<Runtime["clockState"]>>;
+  const { network, request } = make();
+  const runtime: Runtime = { ...network.runtime, clockState: () => state };
+  const reflector = stampReflector({ runtime });
+  const ask = (ptp: boolean) => {
+    network.now += 1001;
+    const packet = { ...decodeSender(request(0))!, sequence: 1 };
+    packet.errorEstimate = { ...packet.errorEstimate, ptp };
+    const reply = reflector(encodeSender(packet), PEER) as Uint8Array;
+    return decodeReflector(reply)!;
+  };
+  const { errorEstimate } = ask(false);
+  assertEquals([errorEstimate.synchronized, errorEstimate.ptp], [false, false]);
+  state = { synchronized: true, maxErrorMs: 12 };
+  const known = ask(true);
+  assertEquals(known.errorEstimate.synchronized, true);
+  assertEquals(known.errorEstimate.ptp, true);
+  const errorMs = errorMsOf(known.errorEstimate);
+  assert(errorMs >= 12.5 && errorMs < 12.7, `${errorMs} ms`);
+  assertEquals(known.timestamp, timestampOf(TIME_ORIGIN + network.now));
+  state = { synchronized: false, maxErrorMs: 16_000 };
+  const unsure = ask(false).errorEstimate;
+  assertEquals(unsure.synchronized, false);
+  assert(errorMsOf(unsure) >= 16_000, `${errorMsOf(unsure)} ms`);
+  // Beyond what can be written it is the most that can be.
+  state = { synchronized: false, maxErrorMs: Infinity };
+  const most = ask(false).errorEstimate;
+  assertEquals([most.scale, most.multiplier], [63, 255]);
+});
+
+Deno.test("stampReflector() returns the TTL that it is told", () => {
+  const { reflector, request } = make();
+  const reply = reflector(request(0), { ...PEER, ttl: 61 }) as Uint8Array;
+  assertEquals(decodeReflector(reply)!.senderTtl, 61);
+});
+
 Deno.test("stampReflector() without state returns the sender's sequence", () => {
   const { request, reflect } = make({ stateless: true });
   for (const sequence of [0, 3, 2 ** 32 - 1]) {
@@ -116,7 +170,8 @@ Deno.test("stampReflector() counts what is malformed, and never answers it", () 
   for (const data of [encode(""), encode("13 bytes long"), corrupt]) {
     assertEquals(reflect(data), undefined);
   }
-  assertEquals(reflector.stats().malformed, 3);
+  const { malformed, corrupt: isCorrupt } = reflector.stats();
+  assertEquals([malformed, isCorrupt], [2, 1]);
   assert(reflect(request(0).slice(0, 14)) !== undefined, "TWAMP-Light");
 });
 

@@ -158,6 +158,33 @@ Deno.test("a session says nothing of directions if the reflector may not count",
   ]);
 });
 
+Deno.test("one-way delays are told only if both clocks say that they are right", () => {
+  const right = { ...errorEstimate, synchronized: true, scale: 22 };
+  for (
+    const [own, theirs, isTold] of [
+      [right, right, true],
+      [errorEstimate, right, false],
+      [right, errorEstimate, false],
+    ] as const
+  ) {
+    const { session, reply } = make(2);
+    session.onClock(own);
+    for (const [i, estimate] of [right, theirs].entries()) {
+      const { data, at } = reply(i, 10);
+      new DataView(data.buffer).setUint16(
+        12,
+        (estimate.synchronized ? 0x8000 : 0) | estimate.scale << 8 | 1,
+      );
+      session.onReceived(data, at);
+    }
+    const { forwardDelayMs, backwardDelayMs, oneWayErrorMs } = session.result();
+    assertEquals(forwardDelayMs?.mean, isTold ? 5 : undefined);
+    assertEquals(backwardDelayMs?.mean, isTold ? 5 : undefined);
+    // Two errors of 2^-10 s.
+    assertEquals(oneWayErrorMs, isTold ? 2000 / 1024 : undefined);
+  }
+});
+
 Deno.test("a session counts copies, late replies, and what is foreign", () => {
   const { session, reply, receive } = make(4);
   const lost: number[] = [];

@@ -122,6 +122,18 @@ export const CLIENT_FLAGS = {
     group: "What to send",
     help: `STAMP packets, to measure the path, to port ${STAMP_PORT}`,
   },
+  ssid: {
+    group: "What to send",
+    rare: true,
+    value: "N",
+    parse: integer(0, 65_535),
+    help: "with --stamp, the session's identifier (RFC 8972)",
+  },
+  ptp: {
+    group: "What to send",
+    rare: true,
+    help: "with --stamp, timestamps in PTP's format",
+  },
   count: {
     short: "c",
     group: "How often, how long to wait",
@@ -338,6 +350,10 @@ export function checkClientFlags(given: ClientFlags): void {
   }
   if (given["expect-replies"] !== undefined && !given.all) {
     throw new UsageError("--expect-replies needs --all");
+  }
+  if ((given.ssid !== undefined || given.ptp) && !given.stamp) {
+    const flag = given.ptp ? "ptp" : "ssid";
+    throw new UsageError(`--${flag} needs --stamp`);
   }
   if (given.histogram && !given.stamp) {
     throw new UsageError("--histogram needs --stamp");

@@ -111,7 +111,8 @@ function measure(given: ClientFlags, out: LineWriter): Ask {
     const { runStamp } = await import("./stamp_run.ts");
     const origin = originOf(given, target);
     const pace = { ...commonOptions(given), ...paceOf(given) };
-    const { retries: _, ...options } = { ...pace, ...origin, size };
+    const { ssid, ptp } = given;
+    const { retries: _, ...options } = { ...pace, ...origin, size, ssid, ptp };
     const shown = { ...report, histogram: given.histogram };
     return { ...await runStamp(target, options, shown, out), unexpected: 0 };
   };

@@ -83,6 +83,7 @@ export function statsLine(
     `${replied} replied`,
     ...counted(unanswered, "unanswered"),
     ...counted(reflector?.malformed ?? 0, "malformed"),
+    ...counted(reflector?.corrupt ?? 0, "corrupt"),
     ...counted(reflector?.returned ?? 0, "returned by a reflector"),
     ...counted(stats.kernelDrops ?? 0, "dropped by the system"),
     ...counted(dropped.tooLong, "dropped as too long"),

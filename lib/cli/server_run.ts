@@ -75,7 +75,7 @@ export function startServer(
   const { why } = chooseEngine(engine);
   if (why !== undefined) output.log("engine", why);
   const reflector = plan.answer === "stamp"
-    ? stampReflector({ stateless: plan.stateless })
+    ? stampReflector({ stateless: plan.stateless, engine })
     : undefined;
   const answer = reflector ??
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
@@ -101,6 +101,8 @@ export function startServer(
     guard,
     engine,
     reusePort: workers > 1,
+    // So that a reflector returns the TTL.
+    packetInfo: plan.answer === "stamp",
     // Of workers the counts are added up first.
     telemetry: workers === 1,
     maxReplies,

@@ -125,6 +125,7 @@ export function resultJson(
     ),
     forwardJitterMs: orNull(result.forwardJitterMs),
     backwardJitterMs: orNull(result.backwardJitterMs),
+    oneWayErrorMs: orNull(result.oneWayErrorMs),
     clockOffsetMs: clockOffsetMs === undefined ? null : {
       estimate: rounded(clockOffsetMs.estimate),
       error: rounded(clockOffsetMs.error),
@@ -155,7 +156,13 @@ function clockLines(result: MeasureResult): string[] {
         `backward ${milliseconds(backwardJitterMs)} ms`,
     );
   }
-  if (clockOffsetMs !== undefined) {
+  if (result.oneWayErrorMs !== undefined) {
+    lines.push(
+      `one-way delays hold if the clocks do: both say to ${
+        milliseconds(result.oneWayErrorMs)
+      } ms together`,
+    );
+  } else if (clockOffsetMs !== undefined) {
     const { estimate, error } = clockOffsetMs;
     lines.push(
       "one-way delay n/a: the clocks are not known to agree; the reflector's is " +
@@ -183,6 +190,8 @@ const SUMMARIES = [
   ["pdvMs", "pdv"],
   ["forwardPdvMs", "pdv forward"],
   ["backwardPdvMs", "pdv backward"],
+  ["forwardDelayMs", "delay forward"],
+  ["backwardDelayMs", "delay back"],
   ["sendErrorMs", "send error"],
 ] as const;
 

@@ -226,6 +226,9 @@ export const SO_RCVBUFFORCE = 33;
 export const SO_MEMINFO = 55;
 export const MEMINFO_BYTES = 36;
 export const MEMINFO_DROPS = 8;
+/** struct timex, and its `maxerror`, in microseconds. */
+export const TIMEX_BYTES = 208;
+export const TIMEX_MAX_ERROR = 24;
 export const IPPROTO_IP = 0;
 export const IP_TOS = 1;
 export const IP_TTL = 2;

@@ -74,6 +74,8 @@ export interface Libc {
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
+  /** Reads, or sets, what the kernel knows of the wall clock. */
+  adjtimex(timex: Memory): number;
   /** The index of a network interface; 0 if there is none of this name. */
   interfaceIndex(name: string): number;
   /** Makes `to` another descriptor of what `from` is one of. */
@@ -210,6 +212,7 @@ function bindLibc(): Libc {
         }),
       );
     },
+    adjtimex: (timex) => symbols.adjtimex(pointer(timex)),
     threadMs: () => {
       symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
       return time.u32[0]! * 1000 + time.u32[2]! / 1e6;
@@ -274,6 +277,8 @@ const SYMBOLS = {
   },
   // int clock_gettime(clockid_t, struct timespec *)
   clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  // int adjtimex(struct timex *)
+  adjtimex: { parameters: ["pointer"], result: "i32" },
   // void *calloc(size_t, size_t)
   calloc: { parameters: ["usize", "usize"], result: "pointer" },
   // unsigned if_nametoindex(const char *)

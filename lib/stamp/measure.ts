@@ -11,6 +11,7 @@ import {
   requireInteger,
   requireMs,
   requireOptions,
+  requireType,
 } from "../errors.ts";
 import { checkSchedule, lingerMs, Run, type Sender } from "../run.ts";
 import { type Runtime, runtimeOf } from "../runtime.ts";
@@ -36,6 +37,7 @@ import {
 import {
   encodeSender,
   ERROR_ESTIMATE,
+  errorEstimateOf,
   STAMP_BYTES,
   timestampOf,
 } from "./packet.ts";
@@ -69,6 +71,20 @@ export interface MeasureOptions extends OriginOptions {
    */
   size?: number | undefined;
   /**
+   * Which of several sessions of one address and port it is, 0 to 65,535 (RFC
+   * 8972, section 3).
+   *
+   * @default {0}
+   */
+  ssid?: number | undefined;
+  /**
+   * Whether timestamps are in PTP's format, else in NTP's; a reflector may answer
+   * in the other one.
+   *
+   * @default {false}
+   */
+  ptp?: boolean | undefined;
+  /**
    * The loss threshold, in milliseconds, 1 to 86,400,000 (a day): what is not
    * answered by then is lost. At most 500,000 intervals.
    *
@@ -77,7 +93,7 @@ export interface MeasureOptions extends OriginOptions {
   timeoutMs?: number | undefined;
   /**
    * The measurement ends after so many milliseconds, 1 to 86,400,000 (a day),
-   * the time to resolve names included; what is not answered by then is lost.
+   * the time to resolve names included; what is not lost by then is `pending`.
    *
    * @default {no deadline}
    */
@@ -165,6 +181,8 @@ export function measure(
     intervalMs = MEASURE_DEFAULTS.intervalMs,
     size = MEASURE_DEFAULTS.size,
     timeoutMs = MEASURE_DEFAULTS.timeoutMs,
+    ssid = MEASURE_DEFAULTS.ssid,
+    ptp = MEASURE_DEFAULTS.ptp,
     deadlineMs,
     signal,
   } = options;
@@ -178,6 +196,8 @@ export function measure(
   checkSchedule(schedule, 0.01);
   requireInteger("size", size, STAMP_BYTES, MAX_PAYLOAD_IPV4);
   requireMs("timeoutMs", timeoutMs, 1);
+  requireInteger("ssid", ssid, 0, 65_535);
+  requireType("ptp", "boolean", ptp);
   if (timeoutMs / intervalMs > MAX_PENDING) {
     throw new RangeError(
       `'timeoutMs' must be at most ${MAX_PENDING} times 'intervalMs': ` +
@@ -190,7 +210,8 @@ export function measure(
     schedule,
     ends,
     runtime,
-    (ends) => new StampSender({ runtime, size, timeoutMs }, ends, run),
+    (ends) =>
+      new StampSender({ runtime, size, timeoutMs, ssid, ptp }, ends, run),
   );
   return {
     get target() {
@@ -215,6 +236,8 @@ interface SenderPlan {
   runtime: Runtime;
   size: number;
   timeoutMs: number;
+  ssid: number;
+  ptp: boolean;
 }
 
 /** The socket, the timers and the session of a measurement that runs. */
@@ -226,7 +249,11 @@ class StampSender implements Sender, Receiver {
   readonly #run: Run<MeasureEvent, StampSender>;
   readonly #socket: DatagramSocket;
   readonly #closed: Promise<void>;
+  readonly #timeOrigin: number;
   #cancelExpiry: (() => void) | undefined;
+  /** What is known of the clock, asked now and then. */
+  #clock = ERROR_ESTIMATE;
+  #clockAskedAt = -Infinity;
   /** How many closing probes were sent. */
   #closing = 0;
   /** How often the system reported a closed port. */
@@ -244,8 +271,10 @@ class StampSender implements Sender, Receiver {
     this.#run = run;
     // Room for what is unanswered, and as much again for copies and late ones.
     const pending = Math.ceil(timeoutMs / run.schedule.intervalMs);
+    // Not followed if the clock is set: what is measured are differences.
+    this.#timeOrigin = runtime.timeOrigin;
     this.session = new SenderSession(
-      runtime.timeOrigin,
+      this.#timeOrigin,
       Math.max(MIN_REMEMBERED, 2 * pending),
     );
     this.#socket = runtime.open({
@@ -262,17 +291,12 @@ class StampSender implements Sender, Receiver {
   }
 
   send(): void {
-    const { runtime, size } = this.#plan;
+    const { runtime } = this.#plan;
     if (this.session.hasRoom) {
       const seq = this.session.sent;
       const dueAt = this.#run.dueAt(seq);
       const sentAt = runtime.now();
-      const request = encodeSender({
-        sequence: seq,
-        timestamp: timestampOf(runtime.timeOrigin + sentAt),
-        errorEstimate: ERROR_ESTIMATE,
-        ssid: 0,
-      }, size);
+      const request = this.#request(seq, sentAt);
       this.session.onSent(request, dueAt, sentAt);
       this.#socket.send(request, this.#target).catch((error) => {
         this.session.onSendError(seq);
@@ -317,8 +341,23 @@ class StampSender implements Sender, Receiver {
     };
   }
 
+  #request(sequence: number, sentAt: number): Uint8Array<ArrayBuffer> {
+    const { runtime, size, ssid, ptp } = this.#plan;
+    if (sentAt - this.#clockAskedAt > CLOCK_MS) {
+      this.#clockAskedAt = sentAt;
+      this.#clock = errorEstimateOf(runtime.clockState?.(), ptp);
+      this.session.onClock(this.#clock);
+    }
+    return encodeSender({
+      sequence,
+      timestamp: timestampOf(this.#timeOrigin + sentAt),
+      errorEstimate: this.#clock,
+      ssid,
+    }, size);
+  }
+
   giveUp(): void {
-    this.#expire(Infinity);
+    this.#expire(this.#plan.runtime.now() - this.#plan.timeoutMs);
   }
 
   async close(): Promise<void> {
@@ -379,13 +418,8 @@ class StampSender implements Sender, Receiver {
   #close(): void {
     if (this.#cancelExpiry !== undefined) return;
     this.#closing++;
-    const { runtime, size, timeoutMs } = this.#plan;
-    const request = encodeSender({
-      sequence: this.session.sent,
-      timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
-      errorEstimate: ERROR_ESTIMATE,
-      ssid: 0,
-    }, size);
+    const { runtime, timeoutMs } = this.#plan;
+    const request = this.#request(this.session.sent, runtime.now());
     this.session.onClosingSent(request);
     // Only a help: without it less is known.
     this.#socket.send(request, this.#target).catch(() => {});
@@ -415,6 +449,7 @@ class StampSender implements Sender, Receiver {
 }
 
 const MAX_COUNT = 2 ** 32 - 1;
+const CLOCK_MS = 1000;
 /** At a loss of half on each way one of them comes back, nine times in ten. */
 const MAX_CLOSING = 8;
 const MAX_PENDING = 500_000;

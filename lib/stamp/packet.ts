@@ -42,6 +42,26 @@ export const ERROR_ESTIMATE: ErrorEstimate = {
   multiplier: 2,
 };
 
+/** How far off a clock may be, as a packet says it. */
+export function errorEstimateOf(
+  state: { synchronized: boolean; maxErrorMs: number } | undefined,
+  ptp = false,
+): ErrorEstimate {
+  if (state === undefined) return { ...ERROR_ESTIMATE, ptp };
+  // What anchors this program to the wall clock comes on top.
+  const errorS = state.maxErrorMs / 1000 + ANCHOR_ERROR_S;
+  // multiplier * 2^(scale - 32) seconds, rounded up.
+  let scale = 0;
+  while (scale < 63 && errorS > 255 * 2 ** (scale - 32)) scale++;
+  const multiplier = Math.min(255, Math.ceil(errorS / 2 ** (scale - 32)));
+  return { synchronized: state.synchronized, ptp, scale, multiplier };
+}
+
+/** What an estimate stands for, in milliseconds. */
+export function errorMsOf({ scale, multiplier }: ErrorEstimate): number {
+  return 1000 * multiplier * 2 ** (scale - 32);
+}
+
 /** What a Session-Sender sends. */
 export interface SenderPacket {
   /** From 0 to 4,294,967,295. */
@@ -125,7 +145,7 @@ export function encodeSender(
  * ```
  */
 export function decodeSender(data: Uint8Array): SenderPacket | undefined {
-  return data.length < TWAMP_BYTES ? undefined : readHead(viewOf(data));
+  return data.length < MIN_REQUEST_BYTES ? undefined : readHead(viewOf(data));
 }
 
 /**
@@ -363,12 +383,15 @@ function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
 }
 
 /** Sequence, timestamp and error estimate: all that TWAMP-Light needs. */
-const TWAMP_BYTES = 14;
+export const MIN_REQUEST_BYTES = 14;
 /** Up to the sender's error estimate. */
 const MIN_REPLY_BYTES = 38;
 
 /** Longer than any reflector takes, shorter than chance is likely to hit. */
 const MAX_REFLECTION_MS = 60_000;
+
+/** The wall clock is read to the millisecond where it was set. */
+const ANCHOR_ERROR_S = 0.0005;
 
 const TLV_HEADER_BYTES = 4;
 const TLV_UNRECOGNIZED = 0x80;

@@ -11,16 +11,17 @@ import {
 } from "../errors.ts";
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
-import { denoRuntime, type Runtime } from "../runtime.ts";
+import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
 import { borrowers, type Handler, metered, withholding } from "../server.ts";
 import type { Readings } from "../telemetry.ts";
 import {
   decodeSender,
   elapsedMs,
   encodeReflector,
-  ERROR_ESTIMATE,
+  errorEstimateOf,
   isPlainSender,
   isReflection,
+  MIN_REQUEST_BYTES,
   type SenderPacket,
   type Timestamp,
   timestampOf,
@@ -51,9 +52,16 @@ export interface ReflectorOptions {
    */
   sessionTimeoutMs?: number | undefined;
   /**
+   * Who is asked what is known of the clock: the linux engine asks the kernel, the
+   * deno one cannot.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine | undefined;
+  /**
    * Time; for tests.
    *
-   * @default {denoRuntime}
+   * @default {runtimeFor(engine)}
    */
   runtime?: Runtime | undefined;
 }
@@ -69,8 +77,10 @@ export const REFLECTOR_DEFAULTS = {
 export interface ReflectorStats {
   /** Packets that were reflected. */
   reflected: number;
-  /** Datagrams too short or corrupt to be packets of a sender. */
+  /** Datagrams too short to be packets of a sender. */
   malformed: number;
+  /** Packets with an error estimate of 0, which are corrupt (RFC 8762, 4.2.1). */
+  corrupt: number;
   /** Packets of another reflector, and copies that come over and over. */
   returned: number;
   /** Sessions that are remembered. */
@@ -88,8 +98,11 @@ export interface StampReflector extends Handler {
  * for each session unless `stateless` is set. What is malformed is counted and
  * never answered, nor is what another reflector sends.
  *
- * The reply is as long as the request, and 44 bytes at least; its TTL field is
- * 0, since Deno does not give the TTL of a datagram.
+ * The reply is as long as the request, and 44 bytes at least. Its timestamps are
+ * in the format of the request's, NTP or PTP. Its TTL field is what the request
+ * came with where `serve` has `packetInfo`, on the linux engine, else 0. On that
+ * engine its error estimate is what the kernel knows of the clock; else the clock is
+ * told as not synchronized.
  *
  * @param options The mode, and the bounds.
  * @returns The handler.
@@ -114,22 +127,34 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     stateless = REFLECTOR_DEFAULTS.stateless,
     maxSessions = REFLECTOR_DEFAULTS.maxSessions,
     sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
-    runtime = denoRuntime,
   } = options;
   requireType("stateless", "boolean", stateless);
   requireInteger("maxSessions", maxSessions, 2, 1_000_000);
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
+  const runtime = runtimeOf(options);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
-  const counts = { reflected: 0, malformed: 0, returned: 0 };
+  const counts = { reflected: 0, malformed: 0, corrupt: 0, returned: 0 };
   /** Whose packet was reflected last. */
   let last: ReflectorSession | undefined;
 
-  const reflect: Handler = (data, { remoteAddr: { hostname, port } }) => {
+  /** What is known of the clock, asked now and then. */
+  let [clock, askedAt] = [errorEstimateOf(runtime.clockState?.()), -Infinity];
+  const errorEstimate = (now: number) => {
+    if (now - askedAt > CLOCK_MS) {
+      askedAt = now;
+      clock = errorEstimateOf(runtime.clockState?.());
+    }
+    return clock;
+  };
+
+  const reflect: Handler = (data, info) => {
+    const { remoteAddr: { hostname, port }, localAddr } = info;
     const now = runtime.now();
     const receiveTimestamp = timestampOf(runtime.timeOrigin + now);
     const packet = decodeSender(data);
     if (packet === undefined) {
-      counts.malformed++;
+      if (data.length < MIN_REQUEST_BYTES) counts.malformed++;
+      else counts.corrupt++;
       return;
     }
     // Whatever is answered to a reflector's packet would be answered again.
@@ -137,7 +162,10 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       counts.returned++;
       return;
     }
-    const key = `${hostname} ${port} ${packet.ssid}`;
+    // Of a TWAMP sender there is padding where the SSID stands, perhaps random.
+    const ssid = isPlainSender(data) ? packet.ssid : 0;
+    const local = `${localAddr.hostname} ${localAddr.port}`;
+    const key = `${hostname} ${port} ${local} ${ssid}`;
     let session = sessions.get(key);
     if (session === undefined) {
       session = new ReflectorSession(packet, now);
@@ -154,13 +182,13 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     return encodeReflector({
       sequence: stateless ? packet.sequence : session.next++,
       timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
-      errorEstimate: ERROR_ESTIMATE,
+      errorEstimate: { ...errorEstimate(now), ptp: packet.errorEstimate.ptp },
       ssid: packet.ssid,
       receiveTimestamp,
       senderSequence: packet.sequence,
       senderTimestamp: packet.timestamp,
       senderErrorEstimate: packet.errorEstimate,
-      senderTtl: 0,
+      senderTtl: info.ttl ?? 0,
     }, data);
   };
   noLoops.set(reflect, isPlainSender);
@@ -223,6 +251,7 @@ class ReflectorSession {
   }
 }
 
+const CLOCK_MS = 1000;
 /** More copies than a network makes. */
 const MAX_REPEATS = 8;
 

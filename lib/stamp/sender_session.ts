@@ -6,7 +6,13 @@
  */
 import { Distribution } from "../distribution.ts";
 import { DirectionCount, type Directions } from "./directions.ts";
-import { decodeReflector, elapsedMs, timestampOf } from "./packet.ts";
+import {
+  decodeReflector,
+  elapsedMs,
+  type ErrorEstimate,
+  errorMsOf,
+  timestampOf,
+} from "./packet.ts";
 import {
   aboveMinimum,
   Jitter,
@@ -107,6 +113,16 @@ export interface SessionResult {
    * RTT, and by how much that may be wrong. One-way delays are known no better.
    */
   clockOffsetMs: { estimate: number; error: number } | undefined;
+  /**
+   * One-way delays, if both ends said all the time that their clocks are
+   * synchronized; undefined else. They may be wrong by as much as both clocks
+   * together, which is `oneWayErrorMs`.
+   */
+  forwardDelayMs: Summary | undefined;
+  /** And of the way back. */
+  backwardDelayMs: Summary | undefined;
+  /** By how much the one-way delays may be wrong, as both ends say. */
+  oneWayErrorMs: number | undefined;
   /** How much later than due requests were sent. */
   sendErrorMs: Summary | undefined;
 }
@@ -152,6 +168,10 @@ export class SenderSession {
   /** Numbers of the replies to closing probes, by the order of sending. */
   readonly #closing = new Map<number, number>();
   readonly #closingTimes: bigint[] = [];
+  /** Whether both clocks are said to be right, and how wrong each may be. */
+  #clocksAgree = true;
+  #ownErrorMs = 0;
+  #theirErrorMs = 0;
 
   /**
    * Makes a session.
@@ -190,6 +210,12 @@ export class SenderSession {
   /** The distribution of the RTT, for a picture of it. */
   get rtts(): Distribution {
     return this.#rtt;
+  }
+
+  /** Takes down what is known of the own clock. */
+  onClock(estimate: ErrorEstimate): void {
+    if (!estimate.synchronized) this.#clocksAgree = false;
+    this.#ownErrorMs = Math.max(this.#ownErrorMs, errorMsOf(estimate));
   }
 
   /** Takes down the next request. Requests are numbered from 0. */
@@ -256,6 +282,10 @@ export class SenderSession {
       sendErrorMs: this.#slots.sendError[at]!,
     };
     this.#slots.rtt[at] = sample.rttMs;
+    const { errorEstimate } = packet;
+    if (!errorEstimate.synchronized) this.#clocksAgree = false;
+    const theirs = errorMsOf(errorEstimate);
+    this.#theirErrorMs = Math.max(this.#theirErrorMs, theirs);
     this.#add(sample);
     return { type: "reply", sample };
   }
@@ -297,6 +327,7 @@ export class SenderSession {
     const rttMs = this.#rtt.summary();
     const forward = this.#forward.summary();
     const backward = this.#backward.summary();
+    const isOneWay = this.#clocksAgree && received > 0;
     return {
       ...this.#counts,
       pending: this.pending,
@@ -313,6 +344,11 @@ export class SenderSession {
       forwardJitterMs: this.#forwardJitter.value,
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
+      forwardDelayMs: isOneWay ? forward : undefined,
+      backwardDelayMs: isOneWay ? backward : undefined,
+      oneWayErrorMs: isOneWay
+        ? this.#ownErrorMs + this.#theirErrorMs
+        : undefined,
       sendErrorMs: this.#sendError.summary(),
     };
   }

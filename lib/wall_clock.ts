@@ -1,0 +1,46 @@
+/**
+ * The wall clock on top of a monotonic one: where it is set, that is followed. Pure.
+ *
+ * @module
+ */
+
+/** When a monotonic clock was 0, by a wall clock that may be set. */
+export class WallClock {
+  readonly #now: () => number;
+  readonly #wallNow: () => number;
+  #origin: number;
+  #checkedAt: number;
+
+  /**
+   * Makes a clock.
+   *
+   * @param origin The Unix time at which the monotonic clock was 0, in
+   * milliseconds.
+   * @param now The monotonic clock, in milliseconds.
+   * @param wallNow The wall clock, in whole milliseconds.
+   */
+  constructor(origin: number, now: () => number, wallNow: () => number) {
+    this.#origin = origin;
+    this.#now = now;
+    this.#wallNow = wallNow;
+    this.#checkedAt = now();
+  }
+
+  /** The Unix time at which the monotonic clock would have been 0. */
+  get origin(): number {
+    const now = this.#now();
+    if (now - this.#checkedAt < CHECK_MS) return this.#origin;
+    this.#checkedAt = now;
+    // The wall clock is read in whole milliseconds, cut off.
+    const aheadMs = this.#wallNow() - (this.#origin + now);
+    if (aheadMs < -MAX_BEHIND_MS || aheadMs > MAX_AHEAD_MS) {
+      this.#origin += aheadMs + 0.5;
+    }
+    return this.#origin;
+  }
+}
+
+const CHECK_MS = 100;
+/** Beyond what cutting off makes, and what passes between two reads. */
+const MAX_BEHIND_MS = 2;
+const MAX_AHEAD_MS = 1;
