@@ -65,6 +65,7 @@ export {
 } from "./request_many.ts";
 export { echo, fixedReply } from "./responders.ts";
 export type { Engine, Runtime } from "./runtime.ts";
+export type { ClockState } from "./wall_clock.ts";
 export { serve, type ServeOptions } from "./serve.ts";
 export type {
   DatagramInfo,

@@ -8,10 +8,10 @@ import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
-import { type ClockState, clockState } from "./linux/clock.ts";
+import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
-import { WallClock } from "./wall_clock.ts";
+import { type ClockState, WallClock } from "./wall_clock.ts";
 import { warn } from "./warn.ts";
 
 /**

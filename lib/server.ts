@@ -36,6 +36,11 @@ export interface DatagramInfo {
    */
   readonly receivedAt: number;
   /**
+   * When the kernel received it, by the same clock, with `packetInfo` on the linux
+   * engine.
+   */
+  readonly arrivedAt?: number | undefined;
+  /**
    * The TTL or hop limit that it came with, on the linux engine: what its sender
    * gave it, mostly 64, less 1 for each router.
    */
@@ -887,6 +892,7 @@ class Incoming implements DatagramInfo {
   readonly remoteAddr: UdpAddress;
   readonly localAddr: UdpAddress;
   readonly receivedAt: number;
+  readonly arrivedAt: number | undefined;
   readonly ttl: number | undefined;
   readonly trafficClass: number | undefined;
   readonly #server: Server;
@@ -907,6 +913,7 @@ class Incoming implements DatagramInfo {
     this.remoteAddr = datagram.remoteAddr;
     this.localAddr = datagram.localAddr;
     this.receivedAt = datagram.receivedAt;
+    this.arrivedAt = datagram.arrivedAt;
     this.ttl = datagram.ttl;
     this.trafficClass = datagram.trafficClass;
   }

@@ -32,6 +32,11 @@ export interface Datagram {
   readonly localAddr: UdpAddress;
   /** When it was received, in milliseconds, by the clock of the runtime. */
   readonly receivedAt: number;
+  /**
+   * When the kernel received it, by the same clock, where the engine is told:
+   * that much before it was read.
+   */
+  readonly arrivedAt?: number | undefined;
   /** The TTL or hop limit that it came with, where the engine is told. */
   readonly ttl?: number | undefined;
   /** The traffic class that it came with, where the engine is told. */
@@ -56,6 +61,14 @@ export interface Receiver {
   onReplied?(count: number): void;
   /** The system could not send `count` replies to this address. */
   onReplyError?(error: unknown, remoteAddr: UdpAddress, count: number): void;
+  /**
+   * The kernel has given a datagram to the network, by the clock of the runtime;
+   * only with {@linkcode OpenOptions.stampSends}.
+   *
+   * @param index Which one, by the order of sending, from 0.
+   * @param at When.
+   */
+  onSent?(index: number, at: number): void;
   /** Receiving failed once, and goes on. */
   onReceiveError?(error: unknown): void;
   /** From now on something works less well than it could; said once. */
@@ -247,8 +260,13 @@ export interface OpenOptions extends Departure, GroupDeparture {
   reuseAddress?: boolean | undefined;
   /** How many bytes of datagrams the system keeps until they are received. */
   receiveBufferBytes?: number | undefined;
-  /** Whether datagrams are to tell their TTL and traffic class, if they can. */
+  /**
+   * Whether datagrams are to tell their TTL and traffic class, and when the kernel
+   * received them, if the engine can.
+   */
   packetInfo?: boolean | undefined;
+  /** Whether the kernel is to say when it has sent each datagram, if it can. */
+  stampSends?: boolean | undefined;
   /** The multicast groups to join. */
   memberships?: readonly Membership[] | undefined;
 }

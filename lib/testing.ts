@@ -358,6 +358,7 @@ export function seededRandom(seed: number): () => number {
 export type { Interface, Membership } from "./groups.ts";
 export type { DatagramInfo } from "./server.ts";
 export type { Runtime } from "./runtime.ts";
+export type { ClockState } from "./wall_clock.ts";
 export type {
   Datagram,
   DatagramSocket,

@@ -4,6 +4,14 @@
  * @module
  */
 
+/** The state of the wall clock. */
+export interface ClockState {
+  /** Whether it is kept right, for instance by NTP. */
+  synchronized: boolean;
+  /** By how much it may be wrong, in milliseconds. */
+  maxErrorMs: number;
+}
+
 /** When a monotonic clock was 0, by a wall clock that may be set. */
 export class WallClock {
   readonly #now: () => number;

@@ -464,6 +464,7 @@ programTest(
       "portClosed",
       "durationMs",
       "exact",
+      "kernelTimed",
       "rttMs",
       "seenMs",
       "reflectorMs",

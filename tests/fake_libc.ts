@@ -225,6 +225,10 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
+  realtimeMs(): number {
+    return 0;
+  }
+
   adjtimex(): number {
     return 0;
   }

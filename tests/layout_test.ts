@@ -110,7 +110,7 @@ programTest(
       IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
-        "3 * CMSG_SPACE(sizeof(int))",
+        "3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
@@ -139,7 +139,10 @@ programTest(
     #include <stdio.h>
     #include <sys/epoll.h>
     #include <sys/socket.h>
+    #include <sys/timex.h>
     #include <time.h>
+    #include <linux/errqueue.h>
+    #include <linux/net_tstamp.h>
     int main(void) {
       ${
       names.map((name) =>

@@ -11,7 +11,8 @@ import {
   stampReflector,
 } from "../lib/stamp/reflector.ts";
 import { serve } from "../lib/serve.ts";
-import { ENGINE, netTest } from "./helpers.ts";
+import type { Sample } from "../lib/stamp/sender_session.ts";
+import { ENGINE, linuxTest, netTest } from "./helpers.ts";
 import { Relay } from "./relay.ts";
 import {
   CLIENT_HOST,
@@ -67,6 +68,7 @@ Deno.test("measure() sends on an absolute schedule and reports each reply", asyn
   assert(first?.type === "reply");
   assertEquals(first.sample, {
     seq: 0,
+    clock: "program",
     rttMs: 7,
     seenMs: 7,
     reflectorMs: 0,
@@ -465,3 +467,36 @@ Deno.test("what the guard withholds is not told as lost on the way down", async 
   assert(reflector.stats().reflected >= answered);
   await network.run(server.shutdown());
 });
+
+linuxTest(
+  "measure() times by the kernel's clock, which the program's share is not in",
+  async () => {
+    const reflector = stampReflector({ engine: ENGINE });
+    const options = { engine: ENGINE, packetInfo: true };
+    let ttl: number | undefined;
+    await using server = serve(options, (data, info) => {
+      ttl = info.ttl;
+      assert(info.arrivedAt! <= info.receivedAt + 0.1);
+      // A reflector that is slow to read is not a slow path.
+      const until = performance.now() + 2;
+      while (performance.now() < until);
+      return reflector(data, info);
+    });
+    const samples: Sample[] = [];
+    const measurement = measure(server.addr, {
+      count: 20,
+      intervalMs: 10,
+      engine: ENGINE,
+    });
+    for await (const event of measurement) {
+      if (event.type === "reply") samples.push(event.sample);
+    }
+    const { kernelTimed, received } = measurement.result();
+    assertEquals([kernelTimed, received, ttl], [20, 20, 64]);
+    for (const { clock, rttMs, seenMs, reflectorMs } of samples) {
+      assertEquals(clock, "kernel");
+      assert(reflectorMs! >= 2, `${reflectorMs} ms in the reflector`);
+      assert(rttMs >= 0 && rttMs <= seenMs - reflectorMs! + 0.1);
+    }
+  },
+);

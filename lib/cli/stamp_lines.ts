@@ -45,6 +45,7 @@ export function measureJson(event: MeasureEvent): Record<string, unknown> {
       return {
         seq,
         rttMs: rounded(times.rttMs),
+        clock: times.clock,
         seenMs: rounded(times.seenMs),
         reflectorMs: orNull(reflectorMs),
         forwardMs: rounded(times.forwardMs),
@@ -120,6 +121,7 @@ export function resultJson(
     portClosed: result.portClosed,
     durationMs: rounded(result.durationMs),
     exact: result.exact,
+    kernelTimed: result.kernelTimed,
     ...Object.fromEntries(
       SUMMARIES.map(([key]) => [key, summaryOrNull(result[key])]),
     ),
@@ -150,6 +152,11 @@ function table(result: MeasureResult): string[] {
 function clockLines(result: MeasureResult): string[] {
   const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = result;
   const lines: string[] = [];
+  const { kernelTimed, received } = result;
+  if (kernelTimed > 0) {
+    const share = kernelTimed === received ? "all" : `${kernelTimed}`;
+    lines.push(`rtt by the kernel's clock (${share} of ${received})`);
+  }
   if (forwardJitterMs !== undefined && backwardJitterMs !== undefined) {
     lines.push(
       `jitter forward ${milliseconds(forwardJitterMs)} ms, ` +

@@ -33,7 +33,10 @@ import {
   SEGMENT_CONTROL_BYTES,
   segmentControl,
   setPointer,
+  SO_TIMESTAMPNS,
+  SOL_SOCKET,
   SOL_UDP,
+  stampMs,
   UDP_GRO,
 } from "./layout.ts";
 import type { Sender } from "../socket.ts";
@@ -53,6 +56,8 @@ export class ReceiveBatch {
   /** Its TTL or hop limit, and its traffic class, if the system says them. */
   ttl: number | undefined;
   trafficClass: number | undefined;
+  /** When the kernel received it, by the wall clock, in milliseconds. */
+  stampMs: number | undefined;
   readonly #libc: Libc;
   readonly #names: Memory;
   readonly #iovecs: Memory;
@@ -189,7 +194,7 @@ export class ReceiveBatch {
   /** Reads what the control messages of a message say of it. */
   readControl(message: number): void {
     this.segmentBytes = 0;
-    this.ttl = this.trafficClass = undefined;
+    this.ttl = this.trafficClass = this.stampMs = undefined;
     const { u32 } = this.#controls;
     const start = message * CONTROL_BYTES / 4;
     const end = start + this.#word(message, HEADER_CONTROL_LENGTH) / 4;
@@ -202,6 +207,8 @@ export class ReceiveBatch {
         else if (type === IP_TOS) this.trafficClass = value & 0xff;
       } else if (level === SOL_UDP) {
         if (type === UDP_GRO) this.segmentBytes = value;
+      } else if (level === SOL_SOCKET) {
+        if (type === SO_TIMESTAMPNS) this.stampMs = stampMs(u32, at + 4);
       } else if (level === IPPROTO_IPV6) {
         if (type === IPV6_HOPLIMIT) this.ttl = value;
         else if (type === IPV6_TCLASS) this.trafficClass = value;

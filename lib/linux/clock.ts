@@ -4,16 +4,9 @@
  *
  * @module
  */
+import type { ClockState } from "../wall_clock.ts";
 import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
 import { libcMissing, loadLibc, type Memory } from "./libc.ts";
-
-/** The state of the wall clock. */
-export interface ClockState {
-  /** Whether it is kept right, for instance by NTP. */
-  synchronized: boolean;
-  /** By how much it may be wrong, in milliseconds. */
-  maxErrorMs: number;
-}
 
 /** The state of the wall clock; undefined where it cannot be asked. */
 export function clockState(): ClockState | undefined {

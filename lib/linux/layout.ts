@@ -182,7 +182,7 @@ export const NAME_BYTES = 32;
  * CMSG_SPACE of a struct in6_pktinfo, and of three ints: the size of coalesced
  * datagrams, the TTL and the traffic class.
  */
-export const CONTROL_BYTES = 112;
+export const CONTROL_BYTES = 144;
 /** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
 export const SEGMENT_CONTROL_BYTES = 24;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
@@ -222,6 +222,15 @@ export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
 export const SO_BINDTODEVICE = 25;
 export const SO_RCVBUFFORCE = 33;
+/** Also the types of the control messages. */
+export const SO_TIMESTAMPNS = 35;
+export const SO_TIMESTAMPING = 37;
+/** A software stamp of each send, told with a number and without the datagram. */
+export const SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1;
+export const SOF_TIMESTAMPING_SOFTWARE = 1 << 4;
+export const SOF_TIMESTAMPING_OPT_ID = 1 << 7;
+export const SOF_TIMESTAMPING_OPT_TSONLY = 1 << 11;
+export const SO_EE_ORIGIN_TIMESTAMPING = 4;
 /** Nine numbers of 32 bits about memory; the last is of dropped datagrams. */
 export const SO_MEMINFO = 55;
 export const MEMINFO_BYTES = 36;
@@ -264,3 +273,9 @@ export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_ERRQUEUE = 0x2000;
+
+/** A struct timespec, which begins at a word, in milliseconds. */
+export function stampMs(words: Uint32Array, at: number): number {
+  const seconds = words[at]! + words[at + 1]! * 2 ** 32;
+  return seconds * 1000 + words[at + 2]! / 1e6;
+}

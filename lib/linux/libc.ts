@@ -13,6 +13,7 @@ import {
   EPOLL_DATA_WORD,
   EPOLL_EVENT_WORDS,
   MAX_EPOLL_EVENTS,
+  stampMs,
 } from "./layout.ts";
 
 /** Memory that the kernel reads and writes. */
@@ -74,6 +75,8 @@ export interface Libc {
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
+  /** The wall clock, in milliseconds since 1970, to a fraction of a microsecond. */
+  realtimeMs(): number;
   /** Reads, or sets, what the kernel knows of the wall clock. */
   adjtimex(timex: Memory): number;
   /** The index of a network interface; 0 if there is none of this name. */
@@ -212,6 +215,10 @@ function bindLibc(): Libc {
         }),
       );
     },
+    realtimeMs: () => {
+      symbols.clock_gettime(CLOCK_REALTIME, time.pointer);
+      return stampMs(time.u32, 0);
+    },
     adjtimex: (timex) => symbols.adjtimex(pointer(timex)),
     threadMs: () => {
       symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
@@ -231,6 +238,7 @@ function openLibrary() {
   }
 }
 
+const CLOCK_REALTIME = 0;
 const CLOCK_THREAD_CPUTIME_ID = 3;
 const O_CLOEXEC = 0o2000000;
 

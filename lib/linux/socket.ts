@@ -27,6 +27,7 @@ import {
   trySet,
 } from "./descriptor.ts";
 import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
+import { keepStamps, takeStamps } from "./send_stamps.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -41,6 +42,8 @@ import {
   MSG_DONTWAIT,
   POLLFD_BYTES,
   POLLIN,
+  SO_TIMESTAMPNS,
+  SOL_SOCKET,
   SOL_UDP,
   sourceControl,
   TIMESPEC_BYTES,
@@ -63,6 +66,8 @@ export class LinuxSocket implements DatagramSocket {
   readonly #maxDatagramBytes: number;
   /** Whether the system says where each datagram was sent to. */
   readonly #knowsLocal: boolean;
+  /** Whether the kernel says when it has sent. */
+  readonly #stampsSends: boolean;
   readonly #in: ReceiveBatch;
   readonly #replies: Replies;
   readonly #pace = new Pace();
@@ -86,6 +91,8 @@ export class LinuxSocket implements DatagramSocket {
   /** Whether it is several datagrams that the kernel put together. */
   #isCoalesced = false;
   #receivedAt = 0;
+  /** When the kernel received the message that is being handed out. */
+  #arrivedAt: number | undefined;
   /** The event loop had its last turn then, and timers their last round. */
   #turnAt = 0;
   #roundAt = 0;
@@ -111,6 +118,7 @@ export class LinuxSocket implements DatagramSocket {
       receiveBufferBytes,
       memberships = [],
       packetInfo,
+      stampSends,
       peer,
     }: Pick<
       OpenOptions,
@@ -118,6 +126,7 @@ export class LinuxSocket implements DatagramSocket {
       | "receiveBufferBytes"
       | "memberships"
       | "packetInfo"
+      | "stampSends"
       | "peer"
     >,
     libc: Libc,
@@ -157,6 +166,7 @@ export class LinuxSocket implements DatagramSocket {
       this.isConnected,
     );
     if (packetInfo) receivePacketInfo(libc, bound);
+    this.#stampsSends = stampSends === true && keepStamps(libc, bound);
     this.#replies = new Replies(
       libc,
       poller,
@@ -283,6 +293,8 @@ export class LinuxSocket implements DatagramSocket {
         // think that they come slowly.
         const before = this.isConnected ? this.#workedAt : this.#receivedAt;
         this.#receivedAt = this.#now();
+        // A reply is judged by when its request was sent.
+        if (this.#stampsSends) this.#takeStamps();
         this.#pace.onBatch(this.#receivedAt - before);
         this.#begin(count);
         while (!this.#handOut()) {
@@ -305,6 +317,8 @@ export class LinuxSocket implements DatagramSocket {
       // What the network says of a datagram that was sent, said once.
       if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
+        // The queue wakes the wait until it is empty.
+        if (this.#stampsSends) this.#takeStamps();
         if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
@@ -312,6 +326,13 @@ export class LinuxSocket implements DatagramSocket {
         this.#receiver.onReceiveError?.(error);
         await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
+    }
+  }
+
+  #takeStamps(): void {
+    const aheadMs = this.#libc.realtimeMs() - this.#now();
+    for (const { index, stampMs } of takeStamps(this.#libc, this.#bound.fd)) {
+      this.#receiver.onSent?.(index, stampMs - aheadMs);
     }
   }
 
@@ -413,6 +434,9 @@ export class LinuxSocket implements DatagramSocket {
         this.#local = batch.localAddr(message, this.addr.port) ?? this.addr;
       }
       batch.readControl(message);
+      this.#arrivedAt = batch.stampMs === undefined
+        ? undefined
+        : this.#now() - (this.#libc.realtimeMs() - batch.stampMs);
       const coalesced = batch.segmentBytes;
       const segment = coalesced || length;
       this.#isCoalesced = coalesced !== 0;
@@ -451,6 +475,7 @@ export class LinuxSocket implements DatagramSocket {
     const datagram = this.#reusable;
     datagram.data = data;
     datagram.receivedAt = this.#receivedAt;
+    datagram.arrivedAt = this.#arrivedAt;
     datagram.ttl = this.#in.ttl;
     datagram.trafficClass = this.#in.trafficClass;
     if (datagram.remoteAddr !== from) datagram.remoteAddr = from;
@@ -507,6 +532,7 @@ class BatchDatagram implements Datagram {
   remoteAddr: UdpAddress = NOBODY;
   localAddr: UdpAddress = NOBODY;
   receivedAt = 0;
+  arrivedAt: number | undefined;
   ttl: number | undefined;
   trafficClass: number | undefined;
   isHandedOut = false;
@@ -516,11 +542,12 @@ class BatchDatagram implements Datagram {
   local: Uint8Array | undefined;
 }
 
-/** Has the system tell the TTL and the traffic class of each datagram. */
+/** Has the system tell of each datagram its TTL, its traffic class, and when it came. */
 function receivePacketInfo(
   libc: Libc,
   { fd, family }: SocketDescriptor,
 ): void {
+  trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
   trySet(libc, fd, IPPROTO_IP, IP_RECVTTL, 1);
   trySet(libc, fd, IPPROTO_IP, IP_RECVTOS, 1);
   if (family !== AF_INET6) return;

@@ -254,6 +254,8 @@ class StampSender implements Sender, Receiver {
   /** What is known of the clock, asked now and then. */
   #clock = ERROR_ESTIMATE;
   #clockAskedAt = -Infinity;
+  /** Whether some request could not be sent. */
+  #hasFailed = false;
   /** How many closing probes were sent. */
   #closing = 0;
   /** How often the system reported a closed port. */
@@ -281,6 +283,9 @@ class StampSender implements Sender, Receiver {
       ...local,
       maxDatagramBytes: MAX_PAYLOAD,
       peer: target,
+      isBusy: true,
+      packetInfo: true,
+      stampSends: true,
     });
     this.#closed = this.#socket.start(this)
       .catch((error) => run.end({ error }));
@@ -299,6 +304,7 @@ class StampSender implements Sender, Receiver {
       const request = this.#request(seq, sentAt);
       this.session.onSent(request, dueAt, sentAt);
       this.#socket.send(request, this.#target).catch((error) => {
+        this.#hasFailed = true;
         this.session.onSendError(seq);
         this.#run.push({ type: "error", seq, error });
         this.#lingerIfDone();
@@ -368,13 +374,13 @@ class StampSender implements Sender, Receiver {
 
   onDatagram(datagram: Datagram): void {
     const receivedAt = this.#plan.runtime.now();
-    const { data, remoteAddr } = datagram;
+    const { data, remoteAddr, arrivedAt } = datagram;
     const isFromTarget = comesFrom(remoteAddr, this.#target);
     if (isFromTarget && this.session.onClosing(data)) {
       return this.#socket.release(datagram);
     }
     const verdict = isFromTarget
-      ? this.session.onReceived(data, receivedAt)
+      ? this.session.onReceived(data, receivedAt, arrivedAt)
       : this.session.onForeign();
     this.#socket.release(datagram);
     if (verdict.type === "foreign") return;
@@ -384,6 +390,11 @@ class StampSender implements Sender, Receiver {
       this.#run.push({ type: "reply", seq: sample.seq, sample });
       this.#lingerIfDone();
     } else this.#run.push(verdict);
+  }
+
+  onSent(index: number, at: number): void {
+    // The kernel counts what it was given; after an error nobody knows how.
+    if (!this.#hasFailed) this.session.onStamp(index, at);
   }
 
   onTooLong(): void {

@@ -99,8 +99,9 @@ export interface StampReflector extends Handler {
  * never answered, nor is what another reflector sends.
  *
  * The reply is as long as the request, and 44 bytes at least. Its timestamps are
- * in the format of the request's, NTP or PTP. Its TTL field is what the request
- * came with where `serve` has `packetInfo`, on the linux engine, else 0. On that
+ * in the format of the request's, NTP or PTP. Where `serve` has `packetInfo`, on the
+ * linux engine, T2 is when the kernel received the request, and the TTL field is
+ * what it came with; else T2 is when it was read, and the TTL 0. On that
  * engine its error estimate is what the kernel knows of the clock; else the clock is
  * told as not synchronized.
  *
@@ -150,7 +151,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const reflect: Handler = (data, info) => {
     const { remoteAddr: { hostname, port }, localAddr } = info;
     const now = runtime.now();
-    const receiveTimestamp = timestampOf(runtime.timeOrigin + now);
+    const receivedAt = info.arrivedAt ?? now;
+    const receiveTimestamp = timestampOf(runtime.timeOrigin + receivedAt);
     const packet = decodeSender(data);
     if (packet === undefined) {
       if (data.length < MIN_REQUEST_BYTES) counts.malformed++;

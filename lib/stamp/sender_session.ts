@@ -24,8 +24,16 @@ import {
 export interface Sample {
   /** Of the request, from 0. */
   seq: number;
-  /** The round-trip delay, without the time that the reflector took. */
+  /**
+   * The round-trip delay, without the time that the reflector took, by the clock
+   * that `clock` names.
+   */
   rttMs: number;
+  /**
+   * Whose clock took both ends of the round trip: the kernel's, which leaves out
+   * this program's own share, or the program's where the kernel does not tell.
+   */
+  clock: "kernel" | "program";
   /** The round-trip delay as seen, from the send until the reply was read. */
   seenMs: number;
   /**
@@ -123,6 +131,8 @@ export interface SessionResult {
   backwardDelayMs: Summary | undefined;
   /** By how much the one-way delays may be wrong, as both ends say. */
   oneWayErrorMs: number | undefined;
+  /** How many of the replies were timed by the kernel at both ends. */
+  kernelTimed: number;
   /** How much later than due requests were sent. */
   sendErrorMs: Summary | undefined;
 }
@@ -140,6 +150,7 @@ export class SenderSession {
     late: 0,
     foreign: 0,
     errors: 0,
+    kernelTimed: 0,
   };
   readonly #rtt = new Distribution();
   readonly #seen = new Distribution();
@@ -229,6 +240,7 @@ export class SenderSession {
     this.#slots.sendError[at] = sentAt - dueAt;
     this.#slots.rtt[at] = NaN;
     this.#slots.number[at] = NaN;
+    this.#slots.stampedAt[at] = NaN;
     this.#slots.timestamp[at] = view.getBigUint64(4);
     this.#sendError.add(sentAt - dueAt);
   }
@@ -243,8 +255,28 @@ export class SenderSession {
     this.#counts.lost++;
   }
 
-  /** Judges a datagram that came from the reflector's address. */
-  onReceived(data: Uint8Array, receivedAt: number): Verdict {
+  /** Takes down when the kernel sent a request. */
+  onStamp(seq: number, at: number): void {
+    if (!this.#isRemembered(seq)) return;
+    const sentAt = this.#slots.sentAt[seq % this.#capacity]!;
+    // Of another send, or after the clock was set, it is none.
+    if (at >= sentAt - STAMP_SLACK_MS && at - sentAt < MAX_STAMP_MS) {
+      this.#slots.stampedAt[seq % this.#capacity] = at;
+    }
+  }
+
+  /**
+   * Judges a datagram that came from the reflector's address.
+   *
+   * @param data Its payload.
+   * @param receivedAt When it was read.
+   * @param arrivedAt When the kernel received it, if that is known.
+   */
+  onReceived(
+    data: Uint8Array,
+    receivedAt: number,
+    arrivedAt?: number | undefined,
+  ): Verdict {
     const packet = decodeReflector(data);
     const seq = packet?.senderSequence ?? -1;
     const at = seq % this.#capacity;
@@ -267,16 +299,26 @@ export class SenderSession {
     this.#slots.state[at] = ANSWERED;
     this.#counts.received++;
 
-    const received = timestampOf(this.timeOrigin + receivedAt);
-    const seenMs = receivedAt - this.#slots.sentAt[at]!;
+    const sentAt = this.#slots.sentAt[at]!;
+    const stampedAt = this.#slots.stampedAt[at]!;
+    const seenMs = receivedAt - sentAt;
+    // By one clock at both ends, or by the other.
+    const isKernel = arrivedAt !== undefined && !Number.isNaN(stampedAt) &&
+      arrivedAt >= stampedAt && arrivedAt <= receivedAt + STAMP_SLACK_MS;
+    const [from, to] = isKernel ? [stampedAt, arrivedAt] : [sentAt, receivedAt];
+    if (isKernel) this.#counts.kernelTimed++;
+    const received = timestampOf(this.timeOrigin + to);
     const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
-    const reflectorMs = tookMs >= 0 && tookMs <= seenMs ? tookMs : undefined;
+    const roundMs = to - from;
+    const reflectorMs = tookMs >= 0 && tookMs <= roundMs ? tookMs : undefined;
     const sample: Sample = {
       seq,
-      rttMs: seenMs - (reflectorMs ?? 0),
+      rttMs: roundMs - (reflectorMs ?? 0),
+      clock: isKernel ? "kernel" : "program",
       seenMs,
       reflectorMs,
-      forwardMs: elapsedMs(packet.senderTimestamp, packet.receiveTimestamp),
+      forwardMs: elapsedMs(packet.senderTimestamp, packet.receiveTimestamp) -
+        (from - sentAt),
       backwardMs: elapsedMs(packet.timestamp, received),
       reordered: this.#reordering.isReordered(seq),
       sendErrorMs: this.#slots.sendError[at]!,
@@ -517,6 +559,8 @@ export class SenderSession {
 interface Slots {
   state: Uint8Array;
   sentAt: Float64Array;
+  /** The same by the kernel; NaN if it does not say. */
+  stampedAt: Float64Array;
   sendError: Float64Array;
   rtt: Float64Array;
   /** As sent, to be returned bit by bit. */
@@ -537,6 +581,7 @@ function makeSlots(capacity: number): Slots {
   return {
     state: new Uint8Array(capacity),
     sentAt: new Float64Array(capacity),
+    stampedAt: new Float64Array(capacity),
     sendError: new Float64Array(capacity),
     rtt: new Float64Array(capacity),
     timestamp: new BigUint64Array(capacity),
@@ -552,6 +597,10 @@ function timestampBits(reply: Uint8Array): bigint {
   return new DataView(reply.buffer, reply.byteOffset).getBigUint64(28);
 }
 
+/** What two clocks that are read one after the other differ by, and more. */
+const STAMP_SLACK_MS = 0.05;
+/** Longer than a datagram waits to leave. */
+const MAX_STAMP_MS = 10_000;
 /** More requests than are overtaken by one on its way. */
 const MAX_OVERTAKEN = 256;
 const PENDING = 1;
