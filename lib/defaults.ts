@@ -13,6 +13,7 @@ export const MEASURE_DEFAULTS = {
   timeoutMs: 1000,
   ssid: 0,
   ptp: false,
+  mayBlock: false,
 } as const;
 
 /** The defaults of `LoadOptions`. */

@@ -25,12 +25,16 @@ export type TailSummary = Summary & {
 /**
  * Collects values in milliseconds. The first of them are kept, and all figures
  * are exact; beyond that the quantiles come from histograms and are right to
- * 0.1 %, and the others stay exact.
+ * 0.1 %, and the others stay exact. The histograms begin long before that, so that
+ * no value takes longer than the others.
  */
 export class Distribution {
   #values: number[] | undefined;
   readonly #maxExact: number;
-  /** Of what is below 0, without its sign; and of all else. */
+  readonly #isRelative: boolean;
+  /** What the histograms take for 0, once they have begun. */
+  #base: number | undefined;
+  /** Of what is below that, without its sign; and of all else. */
   readonly #below = new Histogram();
   readonly #above = new Histogram();
   #count = 0;
@@ -44,9 +48,13 @@ export class Distribution {
    *
    * @param maxExact How many values are kept; with 0 each costs the same from
    * the first on.
+   * @param isRelative Whether quantiles are to be right to 0.1 % of how far they
+   * are from about the least value, instead of from 0: for values that have an
+   * offset in common, however large.
    */
-  constructor(maxExact = MAX_EXACT) {
+  constructor(maxExact = MAX_EXACT, isRelative = false) {
     this.#maxExact = maxExact;
+    this.#isRelative = isRelative;
     this.#values = maxExact === 0 ? undefined : [];
   }
 
@@ -74,12 +82,13 @@ export class Distribution {
     const difference = value - this.#mean;
     this.#mean += difference / this.#count;
     this.#squares += difference * (value - this.#mean);
-    if (this.#values === undefined) return this.#record(value);
-    this.#values.push(value);
-    if (this.#values.length < this.#maxExact) return;
-    const values = this.#values;
-    this.#values = undefined;
-    for (const value of values) this.#record(value);
+    if (this.#base !== undefined) this.#record(value, this.#base);
+    this.#values?.push(value);
+    if (this.#count === Math.min(BASE_AFTER, this.#maxExact || 1)) {
+      const base = this.#base = this.#isRelative ? this.#min : 0;
+      for (const one of this.#values ?? [value]) this.#record(one, base);
+    }
+    if (this.#count >= this.#maxExact) this.#values = undefined;
   }
 
   /** The figures; undefined if there is no value. */
@@ -143,13 +152,16 @@ export class Distribution {
     const value = rank <= below
       ? -this.#below.atRank(below - rank + 1)
       : this.#above.atRank(rank - below);
-    return Math.min(Math.max(value, this.#min), this.#max);
+    return Math.min(Math.max(this.#base! + value, this.#min), this.#max);
   }
 
-  #record(value: number): void {
-    if (value < 0) this.#below.add(-value);
-    else this.#above.add(value);
+  #record(value: number, base: number): void {
+    if (value < base) this.#below.add(base - value);
+    else this.#above.add(value - base);
   }
 }
+
+/** How many values are waited for, to know about the least one. */
+const BASE_AFTER = 1000;
 
 const MAX_EXACT = 100_000;

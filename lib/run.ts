@@ -112,14 +112,16 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     this.#queue.end(failure);
   }
 
-  /** Has the next datagram sent when it is due, by one of the two timers. */
-  sendNext(timer: "after" | "afterExactly"): void {
+  /** Has the next datagram sent when it is due, by one of the timers. */
+  sendNext(timer: "after" | "afterExactly" | "afterSleeping"): void {
     const elapsedMs = this.#runtime.now() - this.#startedAt!;
     const waitMs = this.#pacer.waitMs(elapsedMs, this.#sender!.sent);
     // A timer is late by a millisecond or two: what is due already does not wait
     // for another one, so that short intervals are kept in the mean.
     const next = waitMs === 0 ? "afterExactly" : timer;
-    this.#cancelNext = this.#runtime[next](waitMs, () => this.#send());
+    const runtime = this.#runtime;
+    const known = runtime[next] === undefined ? "afterExactly" : next;
+    this.#cancelNext = runtime[known]!(waitMs, () => this.#send());
   }
 
   /**

@@ -8,7 +8,7 @@ import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
-import { clockState } from "./linux/clock.ts";
+import { clockState, sleep } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
 import { type ClockState, WallClock } from "./wall_clock.ts";
@@ -54,6 +54,11 @@ export interface Runtime {
    * for the last milliseconds.
    */
   afterExactly(ms: number, callback: () => void): () => void;
+  /**
+   * The same by sleeping in this thread, a millisecond at a time: without cost, but
+   * nothing else goes on meanwhile. Where there is none, `afterExactly` is used.
+   */
+  afterSleeping?(ms: number, callback: () => void): () => void;
   /** Tells the developer or operator something, in lines on stderr. */
   warn(text: string): void;
 }
@@ -82,6 +87,7 @@ export const denoRuntime: Runtime = {
 const linuxRuntime: Runtime = Object.create(denoRuntime, {
   open: { value: openLinuxSocket },
   clockState: { value: clockState },
+  afterSleeping: { value: afterSleeping },
 });
 
 /** The real system, with sockets made by one of the engines. */
@@ -169,7 +175,33 @@ function afterExactly(ms: number, callback: () => void): () => void {
   };
 }
 
+/**
+ * The same by a sleep in the kernel, which costs no processor: a millisecond at a
+ * time, so that the event loop has its turns.
+ */
+function afterSleeping(ms: number, callback: () => void): () => void {
+  const due = performance.now() + ms;
+  let cancel = () => {};
+  let cancelled = false;
+  const turn = () => {
+    if (cancelled) return;
+    const leftMs = due - performance.now();
+    if (leftMs <= 0) return callback();
+    if (leftMs > WAKE_MS) sleep(Math.min(leftMs - WAKE_MS, MAX_SLEEP_MS));
+    setImmediate(turn);
+  };
+  if (ms > SPIN_MS) cancel = after(ms - SPIN_MS, turn);
+  else setImmediate(turn);
+  return () => {
+    cancelled = true;
+    cancel();
+  };
+}
+
 const SPIN_MS = 4;
+/** How late the kernel wakes as a rule. */
+const WAKE_MS = 0.06;
+const MAX_SLEEP_MS = 1;
 
 /**
  * The address to use for a host: itself if it is an IP address, else the first

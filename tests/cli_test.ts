@@ -462,6 +462,7 @@ programTest(
       "foreign",
       "errors",
       "portClosed",
+      "kernelDrops",
       "durationMs",
       "exact",
       "kernelTimed",

@@ -87,3 +87,21 @@ Deno.test("Distribution that keeps nothing is right to a thousandth from the fir
     }
   }
 });
+
+Deno.test("a relative Distribution is right to a thousandth of what is above the least", () => {
+  const random = seededRandom(5);
+  // A clock that is a year ahead, and delays of less than a millisecond.
+  const offset = 365 * 86_400_000;
+  const values = Array.from({ length: 150_000 }, () => offset + random() ** 4);
+  const distribution = new Distribution(undefined, true);
+  for (const value of values) distribution.add(value);
+  const [truth, found] = [summarize(values)!, distribution.summary()!];
+  assertEquals(distribution.isExact, false);
+  for (const key of ["median", "p90", "p99"] as const) {
+    const [above, expected] = [found[key] - found.min, truth[key] - truth.min];
+    assert(
+      Math.abs(above - expected) <= 0.001 * expected + 1e-5,
+      `${key}: ${above} instead of ${expected}`,
+    );
+  }
+});

@@ -112,7 +112,11 @@ function measure(given: ClientFlags, out: LineWriter): Ask {
     const origin = originOf(given, target);
     const pace = { ...commonOptions(given), ...paceOf(given) };
     const { ssid, ptp } = given;
-    const { retries: _, ...options } = { ...pace, ...origin, size, ssid, ptp };
+    const { retries: _, ...options } = {
+      ...{ ...pace, ...origin, size, ssid, ptp },
+      // This program does nothing else.
+      mayBlock: true,
+    };
     const shown = { ...report, histogram: given.histogram };
     return { ...await runStamp(target, options, shown, out), unexpected: 0 };
   };

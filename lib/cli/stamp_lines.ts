@@ -76,6 +76,7 @@ export function resultLines(target: UdpAddress, result: MeasureResult): string {
     ...counted(result.foreign, "foreign"),
     ...counted(result.errors, "errors"),
     ...counted(result.portClosed, "reports of a closed port"),
+    ...counted(result.kernelDrops ?? 0, "dropped by this machine"),
     `time ${Math.round(result.durationMs)} ms`,
   ];
   return [
@@ -119,6 +120,7 @@ export function resultJson(
     foreign: result.foreign,
     errors: result.errors,
     portClosed: result.portClosed,
+    kernelDrops: orNull(result.kernelDrops),
     durationMs: rounded(result.durationMs),
     exact: result.exact,
     kernelTimed: result.kernelTimed,

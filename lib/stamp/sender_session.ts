@@ -156,8 +156,11 @@ export class SenderSession {
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
-  readonly #forward = new Distribution();
-  readonly #backward = new Distribution();
+  /** The RTT again, for what it is above the least. */
+  readonly #pdv = new Distribution(undefined, true);
+  // Both have the offset of the clocks in them.
+  readonly #forward = new Distribution(undefined, true);
+  readonly #backward = new Distribution(undefined, true);
   readonly #sendError = new Distribution();
   readonly #forwardJitter = new Jitter();
   readonly #backwardJitter = new Jitter();
@@ -366,7 +369,7 @@ export class SenderSession {
   result(): SessionResult {
     const { received, lost } = this.#counts;
     const judged = received + lost;
-    const rttMs = this.#rtt.summary();
+    const pdv = this.#pdv.summary();
     const forward = this.#forward.summary();
     const backward = this.#backward.summary();
     const isOneWay = this.#clocksAgree && received > 0;
@@ -376,11 +379,11 @@ export class SenderSession {
       lossPercent: judged === 0 ? undefined : 100 * lost / judged,
       ...this.#whereLost(),
       exact: this.#rtt.isExact,
-      rttMs,
+      rttMs: this.#rtt.summary(),
       seenMs: this.#seen.summary(),
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
-      pdvMs: rttMs && aboveMinimum(rttMs),
+      pdvMs: pdv && aboveMinimum(pdv),
       forwardPdvMs: forward && aboveMinimum(forward),
       backwardPdvMs: backward && aboveMinimum(backward),
       forwardJitterMs: this.#forwardJitter.value,
@@ -399,6 +402,7 @@ export class SenderSession {
     const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
     if (sample.reordered) this.#counts.reordered++;
     this.#rtt.add(rttMs);
+    this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
     this.#forward.add(forwardMs);
