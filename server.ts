@@ -5,6 +5,7 @@
  */
 import { parseFlags } from "./lib/cli/flags.ts";
 import { json } from "./lib/cli/format.ts";
+import { readKeys } from "./lib/cli/key_file.ts";
 import { EXIT_OK, onAsk, onStop, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter, note } from "./lib/cli/output.ts";
 import {
@@ -29,6 +30,8 @@ async function main(args: string[]): Promise<number> {
     return await showHelp(SERVER_HELP, !given.help, positionals, out);
   }
   const plan = planServer(given, positionals);
+  const path = given["key-file"];
+  if (path !== undefined) plan.keys = await readKeys(path);
   const log = new Throttle((message) => complain("server", message));
   const output: ServerOutput = {
     line: (text) => out.write(text),

@@ -134,6 +134,13 @@ export const CLIENT_FLAGS = {
     rare: true,
     help: "with --stamp, timestamps in PTP's format",
   },
+  "key-file": {
+    group: "What to send",
+    rare: true,
+    value: "FILE",
+    parse: String,
+    help: "with --stamp, authenticated packets, by a key as hex",
+  },
   count: {
     short: "c",
     group: "How often, how long to wait",
@@ -351,8 +358,12 @@ export function checkClientFlags(given: ClientFlags): void {
   if (given["expect-replies"] !== undefined && !given.all) {
     throw new UsageError("--expect-replies needs --all");
   }
-  if ((given.ssid !== undefined || given.ptp) && !given.stamp) {
-    const flag = given.ptp ? "ptp" : "ssid";
+  const ofStamp = [
+    ...["ssid", "key-file"] as const,
+    ...(given.ptp ? ["ptp"] as const : []),
+  ].find((name) => given[name] !== undefined);
+  if (ofStamp !== undefined && !given.stamp) {
+    const flag = ofStamp;
     throw new UsageError(`--${flag} needs --stamp`);
   }
   if (given.histogram && !given.stamp) {

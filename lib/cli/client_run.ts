@@ -111,9 +111,20 @@ function measure(given: ClientFlags, out: LineWriter): Ask {
     const { runStamp } = await import("./stamp_run.ts");
     const origin = originOf(given, target);
     const pace = { ...commonOptions(given), ...paceOf(given) };
-    const { ssid, ptp } = given;
+    const { ssid, ptp, "key-file": path } = given;
+    let key: Uint8Array | undefined;
+    if (path !== undefined) {
+      const { keyOf, readKeys } = await import("./key_file.ts");
+      key = keyOf(await readKeys(path))({
+        ssid: ssid ?? 0,
+        remoteAddr: target,
+      });
+      if (key === undefined) {
+        throw new Error(`--key-file ${path}: it has no key for this target`);
+      }
+    }
     const { retries: _, ...options } = {
-      ...{ ...pace, ...origin, size, ssid, ptp },
+      ...{ ...pace, ...origin, size, ssid, ptp, key },
       // This program does nothing else.
       mayBlock: true,
     };

@@ -78,6 +78,13 @@ export const SERVER_FLAGS = {
     rare: true,
     help: "with --stamp, return the sender's sequence",
   },
+  "key-file": {
+    group: "What to answer",
+    rare: true,
+    value: "FILE",
+    parse: String,
+    help: "with --stamp, authenticated packets only: lines of [SSID|HOST] HEX",
+  },
   "rate-limit": {
     group: "Whom to answer",
     value: "N",
@@ -156,6 +163,9 @@ export function planServer(
   const modes = [given.echo, given.stamp, given.reply !== undefined];
   if (modes.filter(Boolean).length > 1) {
     throw new UsageError("--echo, --stamp and --reply exclude each other");
+  }
+  if (given["key-file"] !== undefined && !given.stamp) {
+    throw new UsageError("--key-file needs --stamp");
   }
   if (given.stateless && !given.stamp) {
     throw new UsageError("--stateless needs --stamp");

@@ -84,6 +84,7 @@ export function statsLine(
     ...counted(unanswered, "unanswered"),
     ...counted(reflector?.malformed ?? 0, "malformed"),
     ...counted(reflector?.corrupt ?? 0, "corrupt"),
+    ...counted(reflector?.unauthentic ?? 0, "unauthentic"),
     ...counted(reflector?.returned ?? 0, "returned by a reflector"),
     ...counted(stats.kernelDrops ?? 0, "dropped by the system"),
     ...counted(dropped.tooLong, "dropped as too long"),

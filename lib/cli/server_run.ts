@@ -13,6 +13,7 @@ import { serve } from "../serve.ts";
 import { type Handler, standFor } from "../server.ts";
 import { stampReflector } from "../stamp/reflector.ts";
 import { clockText, json } from "./format.ts";
+import { keyOf, type Keys } from "./key_file.ts";
 import {
   exchangeJson,
   exchangeLines,
@@ -32,6 +33,8 @@ export interface ServerPlan {
   answer: "reply" | "echo" | "stamp";
   reply: string;
   stateless: boolean;
+  /** Keys by whom they are for; none for plain packets. */
+  keys?: Keys | undefined;
   guard: GuardOptions;
   engine: Engine;
   workers: number;
@@ -75,7 +78,11 @@ export function startServer(
   const { why } = chooseEngine(engine);
   if (why !== undefined) output.log("engine", why);
   const reflector = plan.answer === "stamp"
-    ? stampReflector({ stateless: plan.stateless, engine })
+    ? stampReflector({
+      stateless: plan.stateless,
+      engine,
+      key: plan.keys && keyOf(plan.keys),
+    })
     : undefined;
   const answer = reflector ??
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));

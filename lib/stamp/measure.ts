@@ -34,6 +34,7 @@ import {
   type Readings,
   recordRtt,
 } from "../telemetry.ts";
+import { AUTHENTICATED_BYTES, checkKey, seal, unseal } from "./auth.ts";
 import {
   encodeSender,
   ERROR_ESTIMATE,
@@ -84,6 +85,14 @@ export interface MeasureOptions extends OriginOptions {
    * @default {false}
    */
   ptp?: boolean | undefined;
+  /**
+   * Sends authenticated packets, and takes none but those (RFC 8762, section
+   * 4.2.2): the key of HMAC-SHA-256, 16 to 1,024 bytes. The smallest `size` is then
+   * 112, and that is the default.
+   *
+   * @default {none: packets are plain}
+   */
+  key?: Uint8Array | undefined;
   /**
    * Whether this thread may sleep until the next request is due, on the linux
    * engine: for programs that do nothing else meanwhile. Else the last 4 ms before
@@ -193,7 +202,8 @@ export function measure(
   const {
     count = MEASURE_DEFAULTS.count,
     intervalMs = MEASURE_DEFAULTS.intervalMs,
-    size = MEASURE_DEFAULTS.size,
+    key,
+    size = key === undefined ? MEASURE_DEFAULTS.size : AUTHENTICATED_BYTES,
     timeoutMs = MEASURE_DEFAULTS.timeoutMs,
     ssid = MEASURE_DEFAULTS.ssid,
     ptp = MEASURE_DEFAULTS.ptp,
@@ -209,7 +219,9 @@ export function measure(
     signal,
   };
   checkSchedule(schedule, 0.01);
-  requireInteger("size", size, STAMP_BYTES, MAX_PAYLOAD_IPV4);
+  checkKey(key);
+  const least = key === undefined ? STAMP_BYTES : AUTHENTICATED_BYTES;
+  requireInteger("size", size, least, MAX_PAYLOAD_IPV4);
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("ssid", ssid, 0, 65_535);
   requireType("ptp", "boolean", ptp);
@@ -228,7 +240,7 @@ export function measure(
     runtime,
     (ends) =>
       new StampSender(
-        { runtime, size, timeoutMs, ssid, ptp, mayBlock },
+        { runtime, size, timeoutMs, ssid, ptp, mayBlock, key },
         ends,
         run,
       ),
@@ -260,6 +272,7 @@ interface SenderPlan {
   ssid: number;
   ptp: boolean;
   mayBlock: boolean;
+  key: Uint8Array | undefined;
 }
 
 /** The socket, the timers and the session of a measurement that runs. */
@@ -331,7 +344,7 @@ class StampSender implements Sender, Receiver {
       const sentAt = runtime.now();
       const request = this.#request(seq, sentAt);
       this.session.onSent(request, dueAt, sentAt);
-      this.#socket.send(request, this.#target).catch((error) => {
+      this.#send(request).catch((error) => {
         this.#hasFailed = true;
         this.session.onSendError(seq);
         this.#run.push({ type: "error", seq, error });
@@ -377,8 +390,17 @@ class StampSender implements Sender, Receiver {
     };
   }
 
+  #send(request: Uint8Array): Promise<void> {
+    const { key } = this.#plan;
+    const packet = key === undefined ? request : seal(request, key);
+    return this.#socket.send(packet, this.#target);
+  }
+
   #request(sequence: number, sentAt: number): Uint8Array<ArrayBuffer> {
-    const { runtime, size, ssid, ptp } = this.#plan;
+    const { runtime, size, ssid, ptp, key } = this.#plan;
+    const plainBytes = key === undefined
+      ? size
+      : size - AUTHENTICATED_BYTES + STAMP_BYTES;
     if (sentAt - this.#clockAskedAt > CLOCK_MS) {
       this.#clockAskedAt = sentAt;
       this.#clock = errorEstimateOf(runtime.clockState?.(), ptp);
@@ -389,7 +411,7 @@ class StampSender implements Sender, Receiver {
       timestamp: timestampOf(this.#timeOrigin + sentAt),
       errorEstimate: this.#clock,
       ssid,
-    }, size);
+    }, plainBytes);
   }
 
   giveUp(): void {
@@ -405,7 +427,11 @@ class StampSender implements Sender, Receiver {
 
   onDatagram(datagram: Datagram): void {
     const receivedAt = this.#plan.runtime.now();
-    const { data, remoteAddr, arrivedAt } = datagram;
+    const { remoteAddr, arrivedAt } = datagram;
+    const { key } = this.#plan;
+    const data = key === undefined
+      ? datagram.data
+      : unseal(datagram.data, key) ?? NOTHING;
     const isFromTarget = comesFrom(remoteAddr, this.#target);
     if (isFromTarget && this.session.onClosing(data)) {
       return this.#socket.release(datagram);
@@ -464,7 +490,7 @@ class StampSender implements Sender, Receiver {
     const request = this.#request(this.session.sent, runtime.now());
     this.session.onClosingSent(request);
     // Only a help: without it less is known.
-    this.#socket.send(request, this.#target).catch(() => {});
+    this.#send(request).catch(() => {});
     const waitMs = lingerMs(this.session.longestMs, timeoutMs);
     this.#cancelExpiry = runtime.after(waitMs, () => {
       this.#cancelExpiry = undefined;
@@ -490,6 +516,8 @@ class StampSender implements Sender, Receiver {
   }
 }
 
+/** No packet at all. */
+const NOTHING = new Uint8Array(0);
 const MAX_COUNT = 2 ** 32 - 1;
 const CLOCK_MS = 1000;
 /** At a loss of half on each way one of them comes back, nine times in ten. */

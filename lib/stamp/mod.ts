@@ -16,6 +16,7 @@
  *
  * @module
  */
+export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
 export type { Bin } from "../distribution.ts";
 export {
   measure,

@@ -15,14 +15,24 @@ import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
 import { borrowers, type Handler, metered, withholding } from "../server.ts";
 import type { Readings } from "../telemetry.ts";
 import {
+  checkKey,
+  opened,
+  seal,
+  type StampKey,
+  statedSsid,
+  unseal,
+} from "./auth.ts";
+import {
   decodeSender,
   elapsedMs,
   encodeReflector,
   errorEstimateOf,
   isPlainSender,
   isReflection,
+  markTlvs,
   MIN_REQUEST_BYTES,
   type SenderPacket,
+  STAMP_BYTES,
   type Timestamp,
   timestampOf,
 } from "./packet.ts";
@@ -51,6 +61,14 @@ export interface ReflectorOptions {
    * @default {900000}
    */
   sessionTimeoutMs?: number | undefined;
+  /**
+   * Answers authenticated packets only (RFC 8762, section 4.3.2): those with the
+   * HMAC of this key, of 16 to 1,024 bytes, or of the key that the function gives
+   * for a sender. All else is counted as `unauthentic` and never answered.
+   *
+   * @default {none: packets are plain}
+   */
+  key?: StampKey | undefined;
   /**
    * Who is asked what is known of the clock: the linux engine asks the kernel, the
    * deno one cannot.
@@ -81,6 +99,8 @@ export interface ReflectorStats {
   malformed: number;
   /** Packets with an error estimate of 0, which are corrupt (RFC 8762, 4.2.1). */
   corrupt: number;
+  /** Packets without the HMAC of a key, where there is one. */
+  unauthentic: number;
   /** Packets of another reflector, and copies that come over and over. */
   returned: number;
   /** Sessions that are remembered. */
@@ -128,13 +148,21 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     stateless = REFLECTOR_DEFAULTS.stateless,
     maxSessions = REFLECTOR_DEFAULTS.maxSessions,
     sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
+    key: keys,
   } = options;
   requireType("stateless", "boolean", stateless);
   requireInteger("maxSessions", maxSessions, 2, 1_000_000);
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
+  checkKey(keys);
   const runtime = runtimeOf(options);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
-  const counts = { reflected: 0, malformed: 0, corrupt: 0, returned: 0 };
+  const counts = {
+    reflected: 0,
+    malformed: 0,
+    corrupt: 0,
+    unauthentic: 0,
+    returned: 0,
+  };
   /** Whose packet was reflected last. */
   let last: ReflectorSession | undefined;
 
@@ -148,11 +176,21 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     return clock;
   };
 
-  const reflect: Handler = (data, info) => {
-    const { remoteAddr: { hostname, port }, localAddr } = info;
+  const reflect: Handler = (sealed, info) => {
+    const { remoteAddr, localAddr } = info;
+    const { hostname, port } = remoteAddr;
     const now = runtime.now();
     const receivedAt = info.arrivedAt ?? now;
     const receiveTimestamp = timestampOf(runtime.timeOrigin + receivedAt);
+    const key = typeof keys === "function"
+      ? keys({ ssid: statedSsid(sealed), remoteAddr })
+      : keys;
+    // Before anything that it says is believed.
+    const data = keys === undefined ? sealed : key && unseal(sealed, key);
+    if (data === undefined) {
+      counts.unauthentic++;
+      return;
+    }
     const packet = decodeSender(data);
     if (packet === undefined) {
       if (data.length < MIN_REQUEST_BYTES) counts.malformed++;
@@ -167,11 +205,11 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     // Of a TWAMP sender there is padding where the SSID stands, perhaps random.
     const ssid = isPlainSender(data) ? packet.ssid : 0;
     const local = `${localAddr.hostname} ${localAddr.port}`;
-    const key = `${hostname} ${port} ${local} ${ssid}`;
-    let session = sessions.get(key);
+    const sender = `${hostname} ${port} ${local} ${ssid}`;
+    let session = sessions.get(sender);
     if (session === undefined) {
       session = new ReflectorSession(packet, now);
-      sessions.set(key, session);
+      sessions.set(sender, session);
     } else if (session.isRepeatedBy(packet)) {
       counts.returned++;
       return;
@@ -181,7 +219,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     session.onReflect(packet, now);
     counts.reflected++;
     last = session;
-    return encodeReflector({
+    const reply = encodeReflector({
       sequence: stateless ? packet.sequence : session.next++,
       timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
       errorEstimate: { ...errorEstimate(now), ptp: packet.errorEstimate.ptp },
@@ -192,8 +230,13 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       senderErrorEstimate: packet.errorEstimate,
       senderTtl: info.ttl ?? 0,
     }, data);
+    if (isPlainSender(data)) markTlvs(reply, STAMP_BYTES);
+    return key === undefined ? reply : seal(reply, key);
   };
-  noLoops.set(reflect, isPlainSender);
+  noLoops.set(
+    reflect,
+    (data) => isPlainSender(keys === undefined ? data : opened(data)),
+  );
   // What is numbered is what is transmitted (RFC 8762, section 4.3.1): a reply
   // that the guard withholds must not look as if it was lost on its way.
   withholding.set(reflect, () => {

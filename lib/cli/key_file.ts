@@ -1,0 +1,76 @@
+/**
+ * `--key-file`: keys of STAMP's authenticated mode, which do not belong on a command
+ * line that others can see.
+ *
+ * @module
+ */
+import { canonicalHostname } from "../address.ts";
+import { parseHex } from "../encoding.ts";
+import { errorMessage } from "../errors.ts";
+import type { StampKey } from "../stamp/auth.ts";
+
+/** Keys by whom they are for: `*`, an SSID or an address. */
+export type Keys = Map<string, Uint8Array>;
+
+/**
+ * Reads a file that only its owner may read.
+ *
+ * @throws {Error} If it cannot be read, others can read it, or a line is wrong.
+ */
+export async function readKeys(path: string): Promise<Keys> {
+  const { state } = await Deno.permissions.request({ name: "read", path });
+  if (state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      `--key-file ${path}: Deno may not read it, run with --allow-read=${path}`,
+    );
+  }
+  try {
+    const { mode } = await Deno.stat(path);
+    if (mode !== null && (mode & OTHERS) !== 0) {
+      throw new Error("others can read it: chmod 600 takes that away");
+    }
+    return parseKeys(await Deno.readTextFile(path));
+  } catch (error) {
+    throw new Error(`--key-file ${path}: ${errorMessage(error)}`);
+  }
+}
+
+/**
+ * Parses lines of `KEY`, `SSID KEY` or `ADDRESS KEY`, with the key as hex digits.
+ *
+ * @throws {SyntaxError} If a line is none of these.
+ */
+export function parseKeys(text: string): Keys {
+  const keys: Keys = new Map();
+  for (const [i, line] of text.split("\n").entries()) {
+    const words = line.replace(/#.*/, "").trim().split(/\s+/);
+    if (words[0] === "") continue;
+    const [whose, key] = words.length === 1 ? ["*", words[0]!] : words;
+    try {
+      if (words.length > 2) throw new SyntaxError("it has more than two words");
+      const bytes = parseHex(key!);
+      if (bytes.length < 16) {
+        throw new SyntaxError("a key has 16 bytes or more");
+      }
+      const name = /^\d+$/.test(whose!)
+        ? String(Number(whose))
+        : whose === "*"
+        ? whose
+        : canonicalHostname(whose!);
+      keys.set(name, bytes);
+    } catch (error) {
+      throw new SyntaxError(`line ${i + 1}: ${errorMessage(error)}`);
+    }
+  }
+  if (keys.size === 0) throw new SyntaxError("there is no key in it");
+  return keys;
+}
+
+/** Gives a sender its key: that of its address, of its SSID, or of all. */
+export function keyOf(keys: Keys): Exclude<StampKey, Uint8Array> {
+  return ({ ssid, remoteAddr }) =>
+    keys.get(remoteAddr.hostname) ?? keys.get(`${ssid}`) ?? keys.get("*");
+}
+
+/** Read, write and execute, of the group and of all others. */
+const OTHERS = 0o077;

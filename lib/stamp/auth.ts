@@ -1,0 +1,109 @@
+/**
+ * STAMP's authenticated mode (RFC 8762, sections 4.2.2, 4.3.2 and 4.4): the fields
+ * of a packet further apart, and HMAC-SHA-256 over them.
+ *
+ * @module
+ */
+import { createHmac, timingSafeEqual } from "node:crypto";
+import type { UdpAddress } from "../address.ts";
+import { requireType } from "../errors.ts";
+import { STAMP_BYTES } from "./packet.ts";
+
+/** The size of a packet without TLVs in authenticated mode. */
+export const AUTHENTICATED_BYTES = 112;
+
+/** A key for all, or what gives the key of a sender, if it has one. */
+export type StampKey =
+  | Uint8Array
+  | ((sender: { ssid: number; remoteAddr: UdpAddress }) =>
+    | Uint8Array
+    | undefined);
+
+/**
+ * Checks a key.
+ *
+ * @throws {TypeError} If it is no key.
+ * @throws {RangeError} If it is shorter than 16 bytes, or longer than 1,024.
+ */
+export function checkKey(key: StampKey | undefined): void {
+  if (key === undefined || typeof key === "function") return;
+  if (!(key instanceof Uint8Array)) requireType("key", "function", key);
+  const { length } = key;
+  if (length >= MIN_KEY_BYTES && length <= MAX_KEY_BYTES) return;
+  throw new RangeError(
+    `'key' must have ${MIN_KEY_BYTES} to ${MAX_KEY_BYTES} bytes: it has ${length}`,
+  );
+}
+
+/**
+ * Makes an authenticated packet of a plain one of either role; what lies beyond its
+ * first 44 bytes follows the HMAC.
+ */
+export function seal(
+  plain: Uint8Array,
+  key: Uint8Array,
+): Uint8Array<ArrayBuffer> {
+  const rest = plain.subarray(STAMP_BYTES);
+  const sealed = new Uint8Array(AUTHENTICATED_BYTES + rest.length);
+  for (const [at, to, length] of FIELDS) {
+    sealed.set(plain.subarray(at, at + length), to);
+  }
+  sealed.set(hmacOf(sealed, key), HMAC_AT);
+  sealed.set(rest, AUTHENTICATED_BYTES);
+  return sealed;
+}
+
+/**
+ * The plain packet of an authenticated one; undefined if its HMAC is not that of
+ * the key, whatever else is in it.
+ */
+export function unseal(
+  sealed: Uint8Array,
+  key: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (sealed.length < AUTHENTICATED_BYTES) return undefined;
+  const found = sealed.subarray(HMAC_AT, AUTHENTICATED_BYTES);
+  if (!timingSafeEqual(found, hmacOf(sealed, key))) return undefined;
+  return opened(sealed);
+}
+
+/** The SSID that a packet states, before it is known whether that is so. */
+export function statedSsid(sealed: Uint8Array): number {
+  return sealed.length < AUTHENTICATED_BYTES
+    ? 0
+    : sealed[SSID_AT]! << 8 | sealed[SSID_AT + 1]!;
+}
+
+/** The plain packet, without a look at the HMAC. */
+export function opened(sealed: Uint8Array): Uint8Array<ArrayBuffer> {
+  const rest = sealed.subarray(AUTHENTICATED_BYTES);
+  const plain = new Uint8Array(STAMP_BYTES + rest.length);
+  for (const [to, at, length] of FIELDS) {
+    plain.set(sealed.subarray(at, at + length), to);
+  }
+  plain.set(rest, STAMP_BYTES);
+  return plain;
+}
+
+/** The first 16 bytes of the HMAC of all that stands before it. */
+function hmacOf(sealed: Uint8Array, key: Uint8Array): Uint8Array {
+  const hmac = createHmac("sha256", key).update(sealed.subarray(0, HMAC_AT));
+  return hmac.digest().subarray(0, AUTHENTICATED_BYTES - HMAC_AT);
+}
+
+/** Each field: where it is in a plain packet, in an authenticated one, its length. */
+const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
+  [0, 0, 4], // Sequence
+  [4, 16, 8], // Timestamp
+  [12, 24, 2], // Error estimate
+  [14, 26, 2], // SSID (RFC 8972, section 3)
+  [16, 32, 8], // Of a reflector: when it received the request,
+  [24, 48, 4], // and the sender's sequence,
+  [28, 64, 8], // timestamp,
+  [36, 72, 2], // error estimate,
+  [40, 80, 1], // and TTL
+];
+const HMAC_AT = 96;
+const SSID_AT = 26;
+const MIN_KEY_BYTES = 16;
+const MAX_KEY_BYTES = 1024;
