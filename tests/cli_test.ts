@@ -530,7 +530,8 @@ signalTest("the server counts what is malformed", async () => {
   s.kill("SIGTERM");
   const { stdout } = await s.ended();
   const { stamp, unanswered } = JSON.parse(stdout.trim().split("\n").at(-1)!);
-  assertEquals(stamp, { reflected: 1, malformed: 1, returned: 0, sessions: 1 });
+  const counts = { malformed: 1, corrupt: 0, unauthentic: 0, returned: 0 };
+  assertEquals(stamp, { reflected: 1, ...counts, sessions: 1 });
   assertEquals(unanswered, 1);
 });
 

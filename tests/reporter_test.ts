@@ -52,7 +52,7 @@ Deno.test("a report has its events, unless it is quiet, and always its end", asy
   assertEquals(await written("text", true), "the end\n");
   assertEquals(
     await written("json", false),
-    '{"received":1,"replies":[{"a":1}]}\n',
+    '{"replies":[\n{"a":1}\n],"received":1}\n',
   );
   assertEquals(await written("json", true), '{"received":1}\n');
   assertEquals(

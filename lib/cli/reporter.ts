@@ -75,6 +75,8 @@ export interface Reporter<E, R> {
   /** Somebody asks how things stand. */
   soFar(target: UdpAddress, result: R): void;
   end(target: UdpAddress, result: R): void;
+  /** Whether a document has begun, which must be ended. */
+  readonly hasBegun?: boolean;
 }
 
 /** Makes the reporter that the options ask for. */
@@ -101,6 +103,9 @@ export function makeReporter<E extends { type: string }, R>(
     hasPart: (sent) => tally.hasPart(sent),
     interval: (ms, sent) => show.interval(tally.take(ms, sent)),
     soFar: (target, result) => show.soFar(target, result),
+    get hasBegun() {
+      return show.hasBegun ?? false;
+    },
     end(target, result) {
       out.status("");
       show.end(target, result);
@@ -110,7 +115,7 @@ export function makeReporter<E extends { type: string }, R>(
 
 /** The part of a reporter that knows a format. */
 type Showing<E, R> =
-  & Pick<Reporter<E, R>, "event" | "soFar" | "end">
+  & Pick<Reporter<E, R>, "event" | "soFar" | "end" | "hasBegun">
   & { interval(interval: Interval): void };
 
 function showing<E extends { type: string }, R>(
@@ -153,26 +158,38 @@ function showing<E extends { type: string }, R>(
       };
     case "json": {
       const [listed, intervals]: unknown[][] = [[], []];
+      // The list comes first, and is written as it grows, in bounded memory; but of
+      // many runs there is one document.
+      const isOwn = label === undefined;
+      let hasBegun = false;
+      const head = () => hasBegun ? "," : `{"${view.listKey}":[\n`;
       return {
         event(event) {
           if (!view.isListed(event)) return;
-          listed!.push({ time: new Date(), ...view.json(event) });
+          const object = { time: new Date(), ...view.json(event) };
+          if (isOwn) out.writeResult(head() + json(object));
+          else listed!.push(object);
+          hasBegun = true;
+        },
+        get hasBegun() {
+          return isOwn && hasBegun;
         },
         interval: (interval) =>
           intervals!.push({ time: new Date(), ...intervalJson(interval) }),
         // There is one document on stdout.
         soFar: (target, result) => note(view.lines(target, result)),
         end(target, result) {
-          const document = {
-            ...label?.facts,
+          const list = quiet ? {} : { [view.listKey]: listed };
+          const facts = {
             ...view.resultJson(target, result),
-            ...quiet ? {} : { [view.listKey]: listed },
             ...reportMs === undefined || intervals!.length === 0
               ? {}
               : { intervals },
           };
-          if (label === undefined) out.writeResult(json(document));
-          else label.collect(document);
+          if (label !== undefined) {
+            label.collect({ ...label.facts, ...list, ...facts });
+          } else if (!hasBegun) out.writeResult(json({ ...list, ...facts }));
+          else out.writeResult(`],${json(facts).slice(1)}`);
         },
       };
     }
@@ -227,6 +244,7 @@ export async function follow<
     reporter.interval(performance.now() - startedAt, run.sent);
   if (reportMs !== undefined) timers.push(setInterval(endInterval, reportMs));
   let failure: unknown;
+  let hasEnded = false;
   try {
     for await (const event of run) {
       if (event.type === "error") failure = event.error;
@@ -237,8 +255,15 @@ export async function follow<
     const ended = result();
     reporter.end(run.target ?? asked, ended);
     await out.flush();
+    hasEnded = true;
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
+  } catch (error) {
+    if (reporter.hasBegun && !hasEnded) {
+      reporter.end(run.target ?? asked, result());
+      await out.flush();
+    }
+    throw error;
   } finally {
     for (const timer of timers) clearInterval(timer);
     forget();

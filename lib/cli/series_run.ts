@@ -50,6 +50,9 @@ export async function runSeries(
   const shown = makeReporter(view, report, out);
   const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
     ...shown,
+    get hasBegun() {
+      return shown.hasBegun ?? false;
+    },
     event(event) {
       shown.event(event);
       // Without a reply there is nothing else to say, however quiet.
