@@ -109,6 +109,8 @@ programTest(
       IOVEC_BYTES: "sizeof(struct iovec)",
       IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
+      SEND_CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
+        "CMSG_SPACE(sizeof(uint16_t))",
       CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))",
       PMTUDISC_DO: "IP_PMTUDISC_DO",

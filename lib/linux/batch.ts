@@ -32,6 +32,7 @@ import {
   NAME_BYTES,
   SEGMENT_CONTROL_BYTES,
   segmentControl,
+  SEND_CONTROL_BYTES,
   setPointer,
   SO_TIMESTAMPNS,
   SOL_SOCKET,
@@ -325,7 +326,7 @@ export class SendBatch {
     this.headers = libc.allocate(size * HEADER_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
-    this.#controls = libc.allocate(size * CONTROL_BYTES);
+    this.#controls = libc.allocate(size * SEND_CONTROL_BYTES);
     this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
@@ -567,7 +568,7 @@ export class SendBatch {
     const at = message * HEADER_BYTES;
     const { u32 } = this.headers;
     const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
-    const start = message * CONTROL_BYTES;
+    const start = message * SEND_CONTROL_BYTES;
     this.#controls.u8.set(control, start + used);
     setPointer(u32, at + HEADER_CONTROL, this.#controls.address + start);
     u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +

@@ -185,6 +185,8 @@ export const NAME_BYTES = 32;
 export const CONTROL_BYTES = 144;
 /** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
 export const SEGMENT_CONTROL_BYTES = 24;
+/** Where a message leaves from, and its segments. */
+export const SEND_CONTROL_BYTES = 64;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
 export const POLLFD_BYTES = 8;
 /** struct timespec: seconds and nanoseconds, 8 bytes each. */
