@@ -89,6 +89,11 @@ export interface SeriesSummary {
   foreign: number;
   /** Datagrams that the system failed to send or to receive for. */
   errors: number;
+  /**
+   * Datagrams that were sent later than due, since 256 were unanswered: then
+   * `intervalMs` was not kept.
+   */
+  heldBack: number;
   /** Since the first send, in milliseconds. */
   durationMs: number;
   /**
@@ -271,7 +276,10 @@ class SeriesSender implements Sender {
 
   send(): void {
     this.#held = this.#unanswered.size >= MAX_OPEN;
-    if (this.#held) return;
+    if (this.#held) {
+      this.#counts.heldBack++;
+      return;
+    }
     const seq = this.#counts.sent++;
     const exchange = new Exchange(
       this.#plan,
@@ -400,6 +408,7 @@ const NOTHING_YET: SeriesSummary = {
   retransmissions: 0,
   foreign: 0,
   errors: 0,
+  heldBack: 0,
   durationMs: 0,
   rttMs: undefined,
 };

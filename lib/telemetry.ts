@@ -1,6 +1,10 @@
 /**
  * What leaves by OpenTelemetry where Deno runs with it (`OTEL_DENO=true`): counts,
- * read when an export asks, RTTs, and spans. Where it does not, nothing happens.
+ * RTTs, and spans. Where it does not, nothing happens.
+ *
+ * Counts are read each second, and once more at the end. Observable instruments,
+ * which are read when an export asks, would be simpler; but Deno does not read them
+ * once more when a process ends, so that their last counts would be lost.
  *
  * @module
  */
@@ -22,7 +26,7 @@ export interface Level {
   value: number | undefined;
 }
 
-/** What is read when an export asks. */
+/** What is read now and then. */
 export interface Readings {
   counts: Count[];
   levels?: Level[];
@@ -32,11 +36,7 @@ export interface Readings {
 interface Meter {
   createCounter(name: string, options: object): Counter;
   createHistogram(name: string, options: object): Histogram;
-  createObservableGauge(name: string, options: object): object;
-  addBatchObservableCallback(
-    callback: (result: BatchResult) => Promise<void>,
-    observables: object[],
-  ): void;
+  createGauge(name: string, options: object): Gauge;
 }
 interface Counter {
   add(value: number, attributes: Attributes): void;
@@ -44,8 +44,8 @@ interface Counter {
 interface Histogram {
   record(value: number): void;
 }
-interface BatchResult {
-  observe(gauge: object, value: number, attributes: Attributes): void;
+interface Gauge {
+  record(value: number, attributes: Attributes): void;
 }
 interface Span {
   setAttribute(name: string, value: string | number): void;
@@ -56,7 +56,8 @@ interface Tracer {
   startSpan(name: string, options: object): Span;
 }
 
-const COUNTERS = {
+/** Numbers that only grow: their units, and what they are. */
+export const COUNTERS = {
   "roundtrip.server.datagrams": [
     "{datagram}",
     "Datagrams by what came of them",
@@ -76,7 +77,8 @@ const COUNTERS = {
   ],
 } as const;
 
-const GAUGES = {
+/** Numbers that go up and down. */
+export const GAUGES = {
   "roundtrip.server.in_flight": ["{datagram}", "Datagrams that are worked on"],
   "roundtrip.reflector.sessions": ["{session}", "Sessions of STAMP senders"],
   "roundtrip.stamp.lost": ["{packet}", "Packets lost, by direction"],
@@ -91,7 +93,7 @@ const GAUGES = {
 class Instruments {
   readonly rtts: Histogram;
   readonly #counters: Map<string, Counter>;
-  readonly #gauges: Map<string, object>;
+  readonly #gauges: Map<string, Gauge>;
   readonly sources = new Set<Source>();
 
   constructor(meter: Meter) {
@@ -104,7 +106,7 @@ class Instruments {
     this.#gauges = new Map(
       Object.entries(GAUGES).map(([name, [unit, description]]) => [
         name,
-        meter.createObservableGauge(name, { unit, description }),
+        meter.createGauge(name, { unit, description }),
       ]),
     );
     this.rtts = meter.createHistogram("roundtrip.client.rtt", {
@@ -112,17 +114,14 @@ class Instruments {
       description: "Round-trip times",
       advice: { explicitBucketBoundaries: RTT_BOUNDS_S },
     });
-    meter.addBatchObservableCallback(
-      async (result) => {
-        for (const source of this.sources) {
-          for (const { name, attributes, value } of await source.read()) {
-            if (value === undefined) continue;
-            result.observe(this.#gauges.get(name)!, value, { ...attributes });
-          }
-        }
-      },
-      [...this.#gauges.values()],
-    );
+    const timer = setInterval(() => {
+      for (const source of this.sources) source.read();
+    }, READ_MS);
+    Deno.unrefTimer(timer as unknown as number);
+  }
+
+  set({ name, attributes = {}, value }: Level): void {
+    if (value !== undefined) this.#gauges.get(name)!.record(value, attributes);
   }
 
   add({ name, attributes = {} }: Count, value: number): void {
@@ -147,14 +146,16 @@ class Source {
     this.#readings = readings;
   }
 
-  /**
-   * Adds what was counted since the last time. (Observable counters would be
-   * simpler, but Deno does not read them once more when the process ends.)
-   *
-   * @returns The levels, with all their attributes.
-   */
-  async read(): Promise<Level[]> {
-    const { counts, levels = [] } = await this.#readings();
+  /** Adds what was counted since the last time. */
+  read(): void {
+    const readings = this.#readings();
+    // Who counts cannot do anything about a worker that fails to say it.
+    if (readings instanceof Promise) {
+      readings.then((all) => this.#add(all), () => {});
+    } else this.#add(readings);
+  }
+
+  #add({ counts, levels = [] }: Readings): void {
     for (const { name, attributes, value } of counts) {
       if (value === undefined) continue;
       const all = { ...this.#attributes, ...attributes };
@@ -165,10 +166,10 @@ class Source {
       this.#told.set(key, value);
       this.#instruments.add({ name, attributes: all, value }, more);
     }
-    return levels.map((level) => ({
-      ...level,
-      attributes: { ...this.#attributes, ...level.attributes },
-    }));
+    for (const level of levels) {
+      const attributes = { ...this.#attributes, ...level.attributes };
+      this.#instruments.set({ ...level, attributes });
+    }
   }
 }
 
@@ -203,8 +204,7 @@ export function follow(
   all.sources.add(source);
   return () => {
     all.sources.delete(source);
-    // Who counts cannot do anything about it.
-    source.read().catch(() => {});
+    source.read();
   };
 }
 
@@ -292,6 +292,7 @@ export const UDP: Attributes = { "network.transport": "udp" };
 /** Does nothing. */
 export const NO_SPAN: RunningSpan = { set() {}, end() {} };
 const SCOPE = "roundtrip";
+const READ_MS = 1000;
 /** As OpenTelemetry numbers them. */
 const SPAN_KINDS = { server: 1, client: 2 };
 const STATUS_ERROR = 2;

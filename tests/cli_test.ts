@@ -200,6 +200,7 @@ programTest("client --json has all facts in one document", async () => {
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    heldBack: 0,
     unexpected: 0,
   });
   assert(durationMs > 0);
@@ -1159,4 +1160,15 @@ programTest("--csv - and --plot - show each datagram", async () => {
   const drawn = await client([...args, "--plot", "-"]);
   assertMatch(drawn.stdout, /\u2022/);
   assertMatch(drawn.stdout, /^ +lost  *x/m);
+});
+
+programTest("an interval that cannot be kept is told", async () => {
+  await using p = peer(() => []);
+  const args = [p.target, "-c", "300", "-i", "1ms", "-W", "400ms", "-q"];
+  const { code, stderr } = await client(args);
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d\.\d+ ms in the mean/m,
+  );
 });

@@ -6,6 +6,7 @@ import { SERVE_DEFAULTS } from "../lib/serve.ts";
 import { CONNECT_DEFAULTS } from "../lib/connect.ts";
 import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../lib/defaults.ts";
 import { GATHER_DEFAULTS } from "../lib/gather.ts";
+import { COUNTERS, GAUGES } from "../lib/telemetry.ts";
 import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
 import {
   client,
@@ -146,3 +147,51 @@ readTest("the docs of the options have the defaults of the code", async () => {
   }
   assert(seen >= 16, `${seen} defaults compared`);
 });
+
+readTest(
+  "docs/operations.md lists every metric, and the dashboard shows no others",
+  async () => {
+    const page = await read("docs/operations.md");
+    const rows = [
+      ...page.matchAll(/^\| `(roundtrip\.[\w.]+)` +\| (\w+) +\| `([^`]+)`/gm),
+    ]
+      .map(([, name, kind, unit]) => [name!, kind!, unit!] as const);
+    const listed = Object.fromEntries(
+      rows.map(([name, kind, unit]) => [name, `${kind} ${unit}`]),
+    );
+    const of = (
+      kind: string,
+      metrics: Record<string, readonly [string, string]>,
+    ) =>
+      Object.entries(metrics).map((
+        [name, [unit]],
+      ) => [name, `${kind} ${unit}`]);
+    assertEquals(
+      listed,
+      Object.fromEntries([
+        ...of("counter", COUNTERS),
+        ...of("gauge", GAUGES),
+        ["roundtrip.client.rtt", "histogram s"],
+      ]),
+    );
+    // As Prometheus calls them: with their unit, and what they are.
+    const known = new Set(rows.map(([name, kind, unit]) =>
+      [
+        name.replaceAll(".", "_"),
+        ...{ By: ["bytes"], s: ["seconds"] }[unit] ?? [],
+        ...{ counter: ["total"], histogram: ["bucket"] }[kind] ?? [],
+      ].join("_")
+    ));
+    let seen = 0;
+    for (const file of ["grafana.json", "alerts.yml", "alerts_test.yml"]) {
+      const text = await read(`docs/watch/${file}`);
+      if (file.endsWith("json")) JSON.parse(text);
+      for (const [name] of text.matchAll(/roundtrip_[a-z_]+(?=[{[)\s",}])/g)) {
+        if (/^roundtrip_(outcome|reason|direction)$/.test(name)) continue;
+        assert(known.has(name), `${file} has ${name}`);
+        seen++;
+      }
+    }
+    assert(seen > 10, `${seen} names found`);
+  },
+);

@@ -38,6 +38,7 @@ const SUMMARY: SeriesSummary = {
   retransmissions: 0,
   foreign: 0,
   errors: 0,
+  heldBack: 0,
   durationMs: 3012.3456789,
   rttMs: {
     min: 0.1,
@@ -223,6 +224,7 @@ Deno.test("summaryJson() has every key, its unit, and null for what is unknown",
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    heldBack: 0,
     durationMs: 3012.345679,
     rttMs: {
       min: 0.1,

@@ -79,6 +79,7 @@ Deno.test("requestMany() sends count datagrams, an interval apart, from ports of
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    heldBack: 0,
     durationMs: 600 + 2 * LATENCY_MS,
     rttMs: {
       min: 10,

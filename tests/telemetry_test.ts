@@ -1,6 +1,13 @@
 /** What leaves by OpenTelemetry, as a receiver of OTLP that is not Deno's sees it. */
 import { assert, assertEquals } from "@std/assert";
-import { ENGINE, Program, programTest } from "./helpers.ts";
+import {
+  client,
+  ENGINE,
+  linuxTest,
+  portOf,
+  Program,
+  programTest,
+} from "./helpers.ts";
 
 interface Point {
   attributes: Array<{
@@ -19,6 +26,7 @@ function receiver() {
   const metrics = new Map<string, number>();
   const spans: Array<{ name: string; attributes: Point["attributes"] }> = [];
   const bounds: number[] = [];
+  let told = Promise.withResolvers<void>();
   const textOf = ({ attributes }: Pick<Point, "attributes">) =>
     attributes.map(({ key, value }) => `${key}=${Object.values(value)[0]}`)
       .sort().join(",");
@@ -43,6 +51,8 @@ function receiver() {
           }
         }
       }
+      told.resolve();
+      told = Promise.withResolvers();
       return Response.json({});
     },
   );
@@ -57,14 +67,17 @@ function receiver() {
         key.startsWith(`${name}{`) && texts.every((text) => key.includes(text))
       ).reduce((sum, [, value]) => sum + value, 0),
     names: () => [...metrics.keys()],
-    run: (args: string[]) =>
+    /** Resolves at the next export. */
+    exported: () => told.promise,
+    // Deno can hang at its end while it exports: here it only does so then.
+    run: (args: string[], exportMs = 60_000) =>
       new Program(Deno.execPath(), args, {
         env: {
           NO_COLOR: "1",
           OTEL_DENO: "true",
           OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
           OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
-          OTEL_METRIC_EXPORT_INTERVAL: "100",
+          OTEL_METRIC_EXPORT_INTERVAL: `${exportMs}`,
         },
       }),
     [Symbol.asyncDispose]: () => server.shutdown(),
@@ -162,3 +175,23 @@ programTest(
     ) assert(names.includes(name), names.join("\n"));
   },
 );
+
+linuxTest("OpenTelemetry has the sum of all --workers", async () => {
+  await using otlp = receiver();
+  await using s = otlp.run([
+    ...["run", ...GRANTS, "server.ts", "--engine", "linux", "-p", "0"],
+    ...["--workers", "2", "-q"],
+  ], 500);
+  const port = await portOf(s);
+  for (let i = 0; i < 6; i++) {
+    assertEquals((await client([`127.0.0.1:${port}`])).code, 0);
+  }
+  // While it runs, too.
+  while (otlp.total("roundtrip.server.datagrams", "replied") < 6) {
+    await otlp.exported();
+  }
+  s.kill("SIGTERM");
+  assertEquals((await s.ended()).stderr, "6 received, 6 replied\n");
+  assertEquals(otlp.total("roundtrip.server.datagrams"), 6);
+  assertEquals(otlp.total("roundtrip.server.io", "direction=receive"), 96);
+});

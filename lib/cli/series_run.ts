@@ -10,6 +10,7 @@ import {
   type SeriesEvent,
   type SeriesSummary,
 } from "../request_many.ts";
+import { milliseconds } from "./format.ts";
 import type { Expectation } from "./expect.ts";
 import { complain, type LineWriter } from "./output.ts";
 import {
@@ -71,7 +72,16 @@ export async function runSeries(
   };
   const outcome = () => ({ ...series.summary(), unexpected });
   const { reportMs } = report;
-  return await follow(series, target, outcome, reporter, out, reportMs);
+  const ended = await follow(series, target, outcome, reporter, out, reportMs);
+  const { heldBack, sent, durationMs } = ended;
+  if (heldBack > 0) {
+    const each = milliseconds(durationMs / Math.max(1, sent - 1));
+    complain(
+      "client",
+      `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} ms in the mean (--rate keeps any)`,
+    );
+  }
+  return ended;
 }
 
 const seriesView = (
