@@ -1172,3 +1172,47 @@ programTest("an interval that cannot be kept is told", async () => {
     /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d\.\d+ ms in the mean/m,
   );
 });
+
+programTest(
+  "--plot and --csv write files, which are opened before anything is sent",
+  async () => {
+    await using s = await started(["--echo", "-q"]);
+    const { stdout } = await new Deno.Command("mktemp", { args: ["-d"] })
+      .output();
+    const folder = new TextDecoder().decode(stdout).trim();
+    try {
+      const permissions = [
+        ...["--allow-net", "--allow-ffi", "--allow-read"],
+        `--allow-write=${folder}`,
+      ];
+      const [svg, csv] = [`${folder}/a.svg`, `${folder}/a.csv`];
+      for (
+        const mode of [["-c", "5", "-i", "1ms"], ["--rate", "500", "-c", "5"]]
+      ) {
+        const args = [s.target, ...mode, "-q", "--plot", svg, "--csv", csv];
+        assertEquals((await client(args, { permissions })).code, 0);
+        const picture = await Deno.readTextFile(svg);
+        assertMatch(
+          picture,
+          /^<svg [^]*5 received, 0 lost \(0%\)[^]*<\/svg>\n$/,
+        );
+        assertEquals(
+          (await Deno.readTextFile(csv)).trim().split("\n").length,
+          6,
+        );
+      }
+      const nowhere = `${folder}/none/a.csv`;
+      const refused = await client([s.target, "--csv", nowhere], {
+        permissions,
+      });
+      assertEquals([refused.code, refused.stdout], [2, ""]);
+      assertMatch(
+        refused.stderr,
+        /^client: --csv \S+: No such file or directory.*\n$/,
+      );
+    } finally {
+      await new Deno.Command("rm", { args: ["-r", folder] }).output();
+    }
+  },
+  ["/bin/sh"],
+);

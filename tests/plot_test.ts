@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { plotSvg, plotText } from "../lib/cli/plot.ts";
 import { csvOf, Samples } from "../lib/cli/samples.ts";
+import { seededRandom } from "../lib/testing.ts";
+import { readTest, ROOT } from "./helpers.ts";
 
 const NOW = new Date(0);
 
@@ -79,12 +81,26 @@ function countIn(svg: string, pattern: RegExp): number {
   return [...svg.matchAll(pattern)].length;
 }
 
+readTest("a picture as SVG is, byte by byte, what was looked at", async () => {
+  const samples = new Samples(1000);
+  const random = seededRandom(1);
+  // Few at first, then many: both ways to draw a column.
+  for (let i = 0; i < 30; i++) samples.add(i, 100 * i, 1 + random());
+  for (let i = 30; i < 3000; i++) {
+    const rttMs = random() < 0.01 ? undefined : 1 + random() ** 3;
+    samples.add(i, 3000 + i / 3, rttMs);
+  }
+  const file = new URL("tests/golden/rtt.svg", ROOT);
+  const svg = plotSvg("192.0.2.1:7", samples, NOW);
+  assertEquals(svg, await Deno.readTextFile(file));
+});
+
 Deno.test("a picture as SVG has all samples, however many, in bounded size", () => {
   const few = plotSvg("a<b>", samplesOf([1, 2, undefined, 3]), NOW);
   assertMatch(few, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
   assertMatch(few, /RTT of a&#60;b&#62;</);
   assertMatch(few, /1970-01-01T00:00:00\.000Z, 3 received, 1 lost \(25%\)/);
-  const rtts = /class="rtt" d="([^"]*)"/.exec(few)![1]!;
+  const rtts = /class="rtt"[^>]* d="([^"]*)"/.exec(few)![1]!;
   assertEquals(countIn(rtts, /M/g), 3);
   const lost = /class="lost" d="([^"]*)"/.exec(few)![1]!;
   assertEquals(countIn(lost, /M/g), 1);

@@ -14,6 +14,8 @@ interface Column {
   max: number;
   lost: number;
   received: number;
+  /** How many RTTs are in each row, from the lowest up. */
+  rows: Uint32Array;
 }
 
 /** All that is drawn, whatever it is drawn with. */
@@ -66,17 +68,28 @@ export function plotSvg(label: string, samples: Samples, now: Date): string {
     );
   }
   // One path for each kind, whatever their number.
-  const [dots, losses]: string[][] = [[], []];
-  for (const [i, { min, max, lost, received }] of columns.entries()) {
-    if (received > 0) {
-      dots!.push(`M${x(i + 0.5)} ${y(min) + 1}V${y(max) - 1}`);
-    }
+  const [ranges, dots, losses]: string[][] = [[], [], []];
+  for (const [i, column] of columns.entries()) {
+    const { min, max, lost, received } = column;
+    const [top, bottom] = [round(y(max) - 1), round(y(min) + 1)];
+    const at = `M${x(i + 0.5)} `;
+    if (received > MANY) {
+      // All of them lightly, and the middle half on top of that.
+      ranges!.push(`${at}${bottom}V${top}`);
+      const [low, high] = [heightAt(column, 0.25), heightAt(column, 0.75)];
+      const [from, to] = [low, high].map((share) => BOTTOM - share * HEIGHT);
+      dots!.push(`${at}${round(from! + 1)}V${round(to! - 1)}`);
+    } else if (received > 0) dots!.push(`${at}${bottom}V${top}`);
     if (lost > 0) {
       const tall = 3 + 9 * lost / (lost + received);
       losses!.push(`M${x(i + 0.5)} ${BOTTOM + 16}v${round(-tall)}`);
     }
   }
-  parts.push(`<path class="rtt" d="${dots!.join("")}"/>`);
+  parts.push(`<path class="range" d="${ranges!.join("")}"/>`);
+  const thick = received > COLUMNS / 2 ? 2 : 4;
+  parts.push(
+    `<path class="rtt" stroke-width="${thick}" d="${dots!.join("")}"/>`,
+  );
   parts.push(`<path class="lost" d="${losses!.join("")}"/>`);
   const most = Math.max(1, ...bars);
   const step = HEIGHT / BARS;
@@ -97,12 +110,13 @@ svg { background: #fff; color: #222; font: 12px system-ui, sans-serif; }
 text { fill: currentColor; }
 .title { font-size: 15px; font-weight: 600; }
 .grid { stroke: #8884; }
-.rtt { stroke: #1f77b4; stroke-width: 2; stroke-linecap: round; fill: none; }
+.rtt { stroke: #1f77b4; stroke-linecap: round; fill: none; }
+.range { stroke: #1f77b4; stroke-opacity: 0.25; fill: none; }
 .lost { stroke: #d62728; stroke-width: 2; fill: none; }
 .bar { fill: #1f77b4; }
 @media (prefers-color-scheme: dark) {
 svg { background: #16181c; color: #ddd; }
-.rtt { stroke: #6db3f2; }
+.rtt, .range { stroke: #6db3f2; }
 .bar { fill: #6db3f2; }
 .lost { stroke: #ff6b6b; }
 }
@@ -175,7 +189,13 @@ function pictureOf(
   const scale = scaleFor(distribution);
   const columns = Array.from(
     { length: columnCount },
-    () => ({ min: Infinity, max: -Infinity, lost: 0, received: 0 }),
+    () => ({
+      min: Infinity,
+      max: -Infinity,
+      lost: 0,
+      received: 0,
+      rows: new Uint32Array(COLUMN_ROWS),
+    }),
   );
   const bars = new Array<number>(barCount).fill(0);
   const span = toMs - fromMs || 1;
@@ -184,8 +204,10 @@ function pictureOf(
     const column = columns[Math.min(columnCount - 1, Math.floor(place))]!;
     addTo(column, sample);
     if (Number.isNaN(sample.rttMs)) continue;
-    const height = scale.heightOf(sample.rttMs) * barCount;
-    bars[Math.min(barCount - 1, Math.floor(height))]!++;
+    const height = scale.heightOf(sample.rttMs);
+    bars[Math.min(barCount - 1, Math.floor(height * barCount))]!++;
+    const row = Math.floor(height * COLUMN_ROWS);
+    column.rows[Math.min(COLUMN_ROWS - 1, row)]!++;
   }
   const received = samples.length - lost;
   return { columns, bars, fromMs, toMs, scale, received, lost, distribution };
@@ -199,6 +221,15 @@ function addTo(column: Column, { rttMs }: Sample): void {
   column.received++;
   if (rttMs < column.min) column.min = rttMs;
   if (rttMs > column.max) column.max = rttMs;
+}
+
+/** The height below which a share of a column's RTTs are, from 0 to 1. */
+function heightAt({ rows, received }: Column, share: number): number {
+  let [below, row] = [0, 0];
+  while (row < rows.length - 1 && below + rows[row]! < share * received) {
+    below += rows[row++]!;
+  }
+  return (row + 0.5) / rows.length;
 }
 
 /** From 0 where that shows all; logarithmic where few are far above the rest. */
@@ -267,6 +298,9 @@ function escape(text: string): string {
 const LOG_FROM = 20;
 const COLUMNS = 640;
 const BARS = 40;
+const COLUMN_ROWS = 150;
+/** More RTTs than are drawn one by one. */
+const MANY = 8;
 const ROWS = 12;
 const LEFT = 70;
 const WIDTH = 640;

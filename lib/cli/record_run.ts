@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { errorMessage } from "../errors.ts";
 import { SERIES_DEFAULTS } from "../request_many.ts";
 import type { ClientFlags } from "./client_flags.ts";
 import { complain, type LineWriter } from "./output.ts";
@@ -18,22 +19,19 @@ export interface Record {
 }
 
 /**
- * Asks for the right to write before anything is measured.
+ * Opens the files before anything is measured.
  *
- * @throws {Deno.errors.NotCapable} If it is not granted.
+ * @throws {Deno.errors.NotCapable} If Deno may not write them.
+ * @throws {Error} If they cannot be written.
  */
 export async function openRecord(
   { plot, csv, timeout = SERIES_DEFAULTS.timeoutMs }: ClientFlags,
   out: LineWriter,
 ): Promise<Record> {
-  for (const [flag, path] of Object.entries({ plot, csv })) {
-    if (path === undefined || path === "-") continue;
-    const { state } = await Deno.permissions.request({ name: "write", path });
-    if (state === "granted") continue;
-    throw new Deno.errors.NotCapable(
-      `--${flag} ${path}: Deno may not write it, run with --allow-write=${path}`,
-    );
-  }
+  const [plotFile, csvFile] = [
+    await openFile("plot", plot),
+    await openFile("csv", csv),
+  ];
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
     samplesOf(label) {
@@ -46,14 +44,16 @@ export async function openRecord(
         if (samples.leftOut === 0) continue;
         complain("client", `${label}: ${samples.leftOut} samples are left out`);
       }
-      if (csv !== undefined) await writeTo(csv, csvOf(runs), out);
+      if (csv !== undefined) await writeTo(csvFile, csvOf(runs), out);
       const [first] = runs;
       if (plot === undefined || first === undefined) return;
       const { label, samples } = first;
       if (plot === "-") {
         out.writeResult(plotText(samples, terminalWidth(out)));
         await out.flush();
-      } else await writeTo(plot, [plotSvg(label, samples, new Date())], out);
+      } else {
+        await writeTo(plotFile, [plotSvg(label, samples, new Date())], out);
+      }
     },
   };
 }
@@ -64,23 +64,37 @@ function terminalWidth(out: LineWriter): number {
 
 const USUAL_WIDTH = 80;
 
+/** Opens a file anew; none for stdout. */
+async function openFile(
+  flag: string,
+  path: string | undefined,
+): Promise<Deno.FsFile | undefined> {
+  if (path === undefined || path === "-") return undefined;
+  const { state } = await Deno.permissions.request({ name: "write", path });
+  if (state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      `--${flag} ${path}: Deno may not write it, run with --allow-write=${path}`,
+    );
+  }
+  try {
+    return await Deno.open(path, { write: true, create: true, truncate: true });
+  } catch (error) {
+    throw new Error(`--${flag} ${path}: ${errorMessage(error)}`);
+  }
+}
+
 async function writeTo(
-  path: string,
+  file: Deno.FsFile | undefined,
   parts: Iterable<string>,
   out: LineWriter,
 ): Promise<void> {
-  if (path === "-") {
+  if (file === undefined) {
     for (const part of parts) {
       out.writeResult(part.slice(0, -1));
       await out.flush();
     }
     return;
   }
-  using file = await Deno.open(path, {
-    write: true,
-    create: true,
-    truncate: true,
-  });
   const writer = file.writable.getWriter();
   for (const part of parts) await writer.write(new TextEncoder().encode(part));
   await writer.close();
