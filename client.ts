@@ -11,6 +11,7 @@ import {
 } from "./lib/cli/client_flags.ts";
 import { failingsOf, runClient } from "./lib/cli/client_run.ts";
 import { parseFlags } from "./lib/cli/flags.ts";
+import { noteUnread } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter } from "./lib/cli/output.ts";
 
@@ -31,6 +32,7 @@ async function main(args: string[]): Promise<number> {
     const isTooFew = received < (given["expect-replies"] ?? 1);
     if (isTooFew || unexpected > 0 || missed.length > 0) code = EXIT_UNANSWERED;
   }
+  await noteUnread(given);
   return code;
 }
 

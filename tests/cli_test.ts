@@ -1216,3 +1216,14 @@ programTest(
   },
   ["/bin/sh"],
 );
+
+programTest("what is piped in and not sent is said", async () => {
+  await using s = await started(["-q"]);
+  const note = "client: stdin is not sent: -m - sends it\n";
+  const piped = await client([s.target], { stdin: "hello" });
+  assertEquals([piped.code, piped.stderr], [0, note]);
+  for (const args of [["-m", "x"], ["--hex", "00"], ["-m", "-"]]) {
+    const { stderr } = await client([s.target, ...args], { stdin: "hello" });
+    assertEquals(stderr, "", args.join(" "));
+  }
+});

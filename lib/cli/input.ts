@@ -13,7 +13,6 @@ import { complain } from "./output.ts";
 export async function readPayload(given: ClientFlags): Promise<Uint8Array> {
   if (given.hex !== undefined) return given.hex;
   if (given.message === "-") return await readStdin();
-  if (given.message === undefined) await noteUnread();
   return encode(given.message ?? CLIENT_DEFAULTS.message);
 }
 
@@ -25,10 +24,17 @@ export function sized(
   return size === undefined ? payload : repeatTo(payload, size);
 }
 
-/** Whoever pipes something into the client would want to know that it is not sent. */
-async function noteUnread(): Promise<void> {
+/**
+ * Whoever pipes something into the client would want to know that it is not sent.
+ * Said at the end: what it takes to know loads for longer than an answer takes.
+ */
+export async function noteUnread(
+  { message, hex, stamp, rate, window }: ClientFlags,
+): Promise<void> {
+  const isOther = stamp || rate !== undefined || window !== undefined;
+  if (isOther || message !== undefined || hex !== undefined) return;
   if (Deno.stdin.isTerminal()) return;
-  // Loaded only here; a closed stdin has no state.
+  // A closed stdin has no state.
   const { fstatSync } = await import("node:fs");
   try {
     const stdin = fstatSync(0);
