@@ -9,11 +9,12 @@ import {
   CLIENT_HELP,
   parseTargets,
 } from "./lib/cli/client_flags.ts";
-import { failingsOf, runClient } from "./lib/cli/client_run.ts";
+import { runClient } from "./lib/cli/client_run.ts";
 import { parseFlags } from "./lib/cli/flags.ts";
 import { noteUnread } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter } from "./lib/cli/output.ts";
+import { missedBounds } from "./lib/cli/thresholds.ts";
 
 async function main(args: string[]): Promise<number> {
   const { given, positionals } = parseFlags(CLIENT_FLAGS, args);
@@ -25,7 +26,9 @@ async function main(args: string[]): Promise<number> {
   const targets = parseTargets(given, positionals);
   let code = EXIT_OK;
   for (const { label, outcome } of await runClient(given, targets, out)) {
-    const missed = outcome === undefined ? [] : failingsOf(given, outcome);
+    const missed = outcome === undefined
+      ? []
+      : missedBounds(given["max-loss"], given["max-rtt"], outcome);
     const whose = label === undefined ? "" : `${label}: `;
     for (const line of missed) complain("client", whose + line);
     const { received = 0, unexpected = 0 } = outcome ?? {};

@@ -631,6 +631,7 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["-s", "9..5"], /--size: '9\.\.5' is not FROM\.\.TO:STEP/],
   [["-s", "1..9:0"], /--size: '1\.\.9:0' is not FROM\.\.TO:STEP/],
   [["-s", "1..9999"], /--size: '1\.\.9999' has 9999 sizes/],
+  [["-s", "1..9", "--plot", "x"], /--plot and a --size of many exclude/],
   [["-s", "1..9", "--all"], /--all and a --size of many exclude/],
   [["--expect-hex", "0"], /--expect-hex: /],
   [["--expect-pattern", "("], /--expect-pattern: '\(' is not a pattern/],

@@ -139,3 +139,21 @@ Deno.test("LineWriter rejects where results cannot be written", async () => {
     "Cannot write the results: No space",
   );
 });
+
+Deno.test("a line that comes as the last one has just gone out is written too", async () => {
+  // Whichever moment between two microtasks that is.
+  for (let moment = 0; moment < 30; moment++) {
+    let text = "";
+    const out = new LineWriter({
+      write(bytes: Uint8Array) {
+        text += new TextDecoder().decode(bytes);
+        return Promise.resolve(bytes.length);
+      },
+    });
+    out.write("first");
+    for (let i = 0; i < moment; i++) await null;
+    out.write("second");
+    await out.flush();
+    assertEquals(text, "first\nsecond\n", `after ${moment}`);
+  }
+});

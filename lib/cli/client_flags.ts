@@ -375,6 +375,9 @@ export function checkClientFlags(given: ClientFlags): void {
   if (given.all && (given.size?.length ?? 1) > 1) {
     throw new UsageError("--all and a --size of many exclude each other");
   }
+  if (given.plot !== undefined && (given.size?.length ?? 1) > 1) {
+    throw new UsageError("--plot and a --size of many exclude each other");
+  }
   for (const name of ["plot", "csv"] as const) {
     if (given[name] === "-" && (given.json || given["json-stream"])) {
       throw new UsageError(`--${name} - and --json exclude each other`);

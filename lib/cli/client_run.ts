@@ -17,7 +17,7 @@ import { readPayload, sized } from "./input.ts";
 import type { Answer, Ask } from "./many_run.ts";
 import { originOf } from "./origin.ts";
 import type { LineWriter } from "./output.ts";
-import { missedBounds, type Outcome } from "./thresholds.ts";
+import type { Outcome } from "./thresholds.ts";
 
 /** Asks all targets. */
 export async function runClient(
@@ -55,11 +55,6 @@ export async function runClient(
   } finally {
     await record.write();
   }
-}
-
-/** What of an outcome is not as it was to be: a line for each, none if all is. */
-export function failingsOf(given: ClientFlags, outcome: Outcome): string[] {
-  return missedBounds(given["max-loss"], given["max-rtt"], outcome);
 }
 
 async function askSeries(given: ClientFlags, out: LineWriter): Promise<Ask> {

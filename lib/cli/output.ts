@@ -76,7 +76,7 @@ export class LineWriter {
    * rejects if the sink failed otherwise.
    */
   async flush(): Promise<void> {
-    await this.#writing;
+    while (this.#writing !== undefined) await this.#writing;
     const failure = this.#failure;
     if (failure === undefined || failure instanceof Deno.errors.BrokenPipe) {
       return;
@@ -84,16 +84,22 @@ export class LineWriter {
     throw new Error(`Cannot write the results: ${errorMessage(failure)}`);
   }
 
+  get #hasWork(): boolean {
+    return this.#waiting.length > 0 || this.#status !== this.#shown;
+  }
+
   #drain(): void {
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
+      // Something may have come since it looked last.
+      if (this.#hasWork) this.#drain();
     });
   }
 
   async #writeAll(): Promise<void> {
     // What is written in one turn goes out together.
     await Promise.resolve();
-    while (this.#waiting.length > 0 || this.#status !== this.#shown) {
+    while (this.#hasWork) {
       if (this.#leftOut > 0 && this.#failure === undefined) {
         const lines = this.#leftOut === 1 ? "1 line" : `${this.#leftOut} lines`;
         this.#leftOut = 0;

@@ -11,7 +11,7 @@ import { plotSvg, plotText } from "./plot.ts";
 import { csvOf, Samples } from "./samples.ts";
 
 /** The samples of a command, and where they go at its end. */
-export interface Record {
+export interface RunRecord {
   /** Makes the collection for one of the runs. */
   samplesOf(label: string): Samples;
   /** Writes all of them. */
@@ -27,7 +27,7 @@ export interface Record {
 export async function openRecord(
   { plot, csv, timeout = SERIES_DEFAULTS.timeoutMs }: ClientFlags,
   out: LineWriter,
-): Promise<Record> {
+): Promise<RunRecord> {
   const [plotFile, csvFile] = [
     await openFile("plot", plot),
     await openFile("csv", csv),

@@ -48,7 +48,7 @@ export function seal(
   for (const [at, to, length] of FIELDS) {
     sealed.set(plain.subarray(at, at + length), to);
   }
-  sealed.set(hmacOf(sealed, key), HMAC_AT);
+  sealed.set(hmacOf(sealed.subarray(0, HMAC_AT), key), HMAC_AT);
   sealed.set(rest, AUTHENTICATED_BYTES);
   return sealed;
 }
@@ -63,7 +63,9 @@ export function unseal(
 ): Uint8Array<ArrayBuffer> | undefined {
   if (sealed.length < AUTHENTICATED_BYTES) return undefined;
   const found = sealed.subarray(HMAC_AT, AUTHENTICATED_BYTES);
-  if (!timingSafeEqual(found, hmacOf(sealed, key))) return undefined;
+  if (!timingSafeEqual(found, hmacOf(sealed.subarray(0, HMAC_AT), key))) {
+    return undefined;
+  }
   return opened(sealed);
 }
 
@@ -85,10 +87,12 @@ export function opened(sealed: Uint8Array): Uint8Array<ArrayBuffer> {
   return plain;
 }
 
-/** The first 16 bytes of the HMAC of all that stands before it. */
-function hmacOf(sealed: Uint8Array, key: Uint8Array): Uint8Array {
-  const hmac = createHmac("sha256", key).update(sealed.subarray(0, HMAC_AT));
-  return hmac.digest().subarray(0, AUTHENTICATED_BYTES - HMAC_AT);
+/** The first 16 bytes of HMAC-SHA-256. */
+export function hmacOf(bytes: Uint8Array, key: Uint8Array): Uint8Array {
+  return createHmac("sha256", key).update(bytes).digest().subarray(
+    0,
+    AUTHENTICATED_BYTES - HMAC_AT,
+  );
 }
 
 /** Each field: where it is in a plain packet, in an authenticated one, its length. */

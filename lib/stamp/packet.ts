@@ -198,29 +198,6 @@ export function encodeReflector(
 }
 
 /**
- * Marks in a reply which TLVs of the request are known (RFC 8972, section 4): a
- * sender sets the U flag of each, which is cleared for those that are; M is set for
- * one that ends beyond the packet, after which nothing can be read. What does not
- * begin with a TLV of a sender is padding, and stays as it is.
- *
- * @param bytes The reply, with what follows its first bytes copied.
- * @param at Where TLVs begin.
- */
-export function markTlvs(bytes: Uint8Array, at: number): void {
-  const view = viewOf(bytes);
-  while (at + TLV_HEADER_BYTES <= bytes.length) {
-    if (bytes[at] !== TLV_UNRECOGNIZED) return;
-    const next = at + TLV_HEADER_BYTES + view.getUint16(at + 2);
-    if (next > bytes.length) {
-      bytes[at] = TLV_UNRECOGNIZED | TLV_MALFORMED;
-      return;
-    }
-    if (bytes[at + 1] === TLV_EXTRA_PADDING) bytes[at] = 0;
-    at = next;
-  }
-}
-
-/**
  * Reads a reply.
  *
  * 38 bytes are enough: some reflectors send no more, and then `senderTtl` is 0.
@@ -342,7 +319,8 @@ function readHead(view: DataView): SenderPacket | undefined {
   };
 }
 
-function writeTimestamp(
+/** Writes a timestamp in the format of NTP, or of PTP. */
+export function writeTimestamp(
   view: DataView,
   at: number,
   { seconds, nanoseconds }: Timestamp,
@@ -418,7 +396,6 @@ const ANCHOR_ERROR_S = 0.0005;
 
 const TLV_HEADER_BYTES = 4;
 const TLV_UNRECOGNIZED = 0x80;
-const TLV_MALFORMED = 0x40;
 const TLV_EXTRA_PADDING = 1;
 
 /** From 1900 to 1970. */

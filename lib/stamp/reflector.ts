@@ -16,6 +16,7 @@ import { borrowers, type Handler, metered, withholding } from "../server.ts";
 import type { Readings } from "../telemetry.ts";
 import {
   checkKey,
+  hmacOf,
   opened,
   seal,
   type StampKey,
@@ -29,13 +30,14 @@ import {
   errorEstimateOf,
   isPlainSender,
   isReflection,
-  markTlvs,
   MIN_REQUEST_BYTES,
   type SenderPacket,
   STAMP_BYTES,
   type Timestamp,
   timestampOf,
+  writeTimestamp,
 } from "./packet.ts";
+import { answerTlvs } from "./tlv.ts";
 
 /** Options of {@linkcode stampReflector}. */
 export interface ReflectorOptions {
@@ -219,9 +221,12 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     session.onReflect(packet, now);
     counts.reflected++;
     last = session;
+    session.transmitted++;
+    const sequence = stateless ? packet.sequence : session.next++;
+    const timestamp = timestampOf(runtime.timeOrigin + runtime.now());
     const reply = encodeReflector({
-      sequence: stateless ? packet.sequence : session.next++,
-      timestamp: timestampOf(runtime.timeOrigin + runtime.now()),
+      sequence,
+      timestamp,
       errorEstimate: { ...errorEstimate(now), ptp: packet.errorEstimate.ptp },
       ssid: packet.ssid,
       receiveTimestamp,
@@ -230,7 +235,26 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       senderErrorEstimate: packet.errorEstimate,
       senderTtl: info.ttl ?? 0,
     }, data);
-    if (isPlainSender(data)) markTlvs(reply, STAMP_BYTES);
+    if (data.length > STAMP_BYTES && isPlainSender(data)) {
+      const { synchronized: isSynchronized } = clock;
+      const asked = {
+        request: data.subarray(0, 4),
+        reply: reply.subarray(0, 4),
+      };
+      answerTlvs(reply, STAMP_BYTES, asked, {
+        remoteAddr,
+        localAddr,
+        isSynchronized,
+        received: session.received,
+        transmitted: session.transmitted,
+        last: stateless ? undefined : session.lastReply,
+        writeTimestamp: (view, at, timestamp) =>
+          writeTimestamp(view, at, timestamp, packet.errorEstimate.ptp),
+        hmacOf: key && ((bytes) => hmacOf(bytes, key)),
+        needsHmac: key !== undefined,
+      });
+    }
+    session.lastReply = { sequence, timestamp };
     return key === undefined ? reply : seal(reply, key);
   };
   noLoops.set(
@@ -241,6 +265,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   // that the guard withholds must not look as if it was lost on its way.
   withholding.set(reflect, () => {
     counts.reflected--;
+    last!.transmitted--;
+    last!.lastReply = undefined;
     if (!stateless) last!.next--;
   });
   borrowers.add(reflect);
@@ -255,6 +281,11 @@ class ReflectorSession {
   at: number;
   /** What the next reply is numbered. */
   next = 0;
+  /** Packets that were taken, and replies to them that were sent. */
+  received = 0;
+  transmitted = 0;
+  /** The reply before. */
+  lastReply: { sequence: number; timestamp: Timestamp } | undefined;
   /** How often the last packet has come again, as it was. */
   #repeats = 0;
   #last: SenderPacket;
@@ -274,12 +305,14 @@ class ReflectorSession {
 
   restart(packet: SenderPacket): void {
     this.#latest = packet.timestamp;
-    this.next = 0;
+    this.next = this.received = this.transmitted = 0;
+    this.lastReply = undefined;
   }
 
   onReflect({ timestamp }: SenderPacket, now: number): void {
     if (elapsedMs(this.#latest, timestamp) > 0) this.#latest = timestamp;
     this.at = now;
+    this.received++;
   }
 
   /**
