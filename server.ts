@@ -13,7 +13,12 @@ import {
   SERVER_FLAGS,
   SERVER_HELP,
 } from "./lib/cli/server_flags.ts";
-import { since, statsJson, statsLine } from "./lib/cli/server_lines.ts";
+import {
+  type ServerCounts,
+  since,
+  statsJson,
+  statsLine,
+} from "./lib/cli/server_lines.ts";
 import {
   listeningText,
   type ServerOutput,
@@ -21,6 +26,7 @@ import {
   startServer,
 } from "./lib/cli/server_run.ts";
 import { startWorkers } from "./lib/cli/worker_pool.ts";
+import { noStats } from "./lib/server.ts";
 import { Throttle } from "./lib/warn.ts";
 
 async function main(args: string[]): Promise<number> {
@@ -45,8 +51,9 @@ async function main(args: string[]): Promise<number> {
     ? startServer(plan, output, stopping.signal)
     : await startWorkers(plan, output, stopping.signal);
   const forget = onAsk(async () => note(statsLine(await server.counts())));
-  let told = await server.counts();
-  const report = async () => {
+  // From the start on: something may have come already.
+  let told: ServerCounts = { server: noStats() };
+  const tell = async () => {
     const counts = await server.counts();
     const part = since(counts, told);
     told = counts;
@@ -54,6 +61,9 @@ async function main(args: string[]): Promise<number> {
       out.writeResult(json(statsJson("interval", part, new Date())));
     } else out.writeResult(stamped(plan, statsLine(part)));
   };
+  // One after the other, however long the workers take to say it.
+  let telling = Promise.resolve();
+  const report = () => telling = telling.then(tell);
   const timer = given.report && setInterval(report, given.report);
   try {
     await server.finished;

@@ -1228,3 +1228,13 @@ programTest("what is piped in and not sent is said", async () => {
     assertEquals(stderr, "", args.join(" "));
   }
 });
+
+programTest("client -c 1 shows a series of one, with its time", async () => {
+  await using s = await started(["-q"]);
+  const asked = await client([s.target, "-c", "1"]);
+  const lines = asked.stdout.trim().split("\n");
+  assertMatch(lines[0]!, /^Message from Server b"[^"]+" seq=0 time=[\d.]+ ms$/);
+  assertMatch(lines[2]!, /^1 sent, 1 received, .* 0% loss/);
+  const quiet = await client([s.target, "-c", "1", "-q"]);
+  assertEquals(quiet.stdout.split("\n").length, 4);
+});

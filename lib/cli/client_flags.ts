@@ -588,6 +588,8 @@ export function reportOptions(given: ClientFlags): ReportOptions {
     quiet: given.quiet,
     hasHex,
     timestamps: given.timestamps,
+    // Who says how many, be it one, wants to know how it went.
+    isSeries: given.count !== undefined,
     reportMs: given.report,
   };
 }

@@ -26,6 +26,8 @@ export interface ReportOptions {
   hasHex?: boolean | undefined;
   /** Whether each line begins with the time. */
   timestamps?: boolean | undefined;
+  /** Whether a lone datagram is shown as a series is: with its time, and summed up. */
+  isSeries?: boolean | undefined;
   /** How often to tell of what has happened since the last time. */
   reportMs?: number | undefined;
   /** One of many runs: what its lines begin with, and its objects have. */

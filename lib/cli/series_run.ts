@@ -44,7 +44,7 @@ export async function runSeries(
 ): Promise<SeriesOutcome> {
   const series = requestMany(target, payload, options);
   // One of many is shown as a series is, however short.
-  const isSeries = (options.count ?? 1) > 1 || report.label !== undefined;
+  const isSeries = report.isSeries || report.label !== undefined;
   if (isSeries) await (warmedUp ??= warmUp());
   let unexpected = 0;
   const view = isSeries ? seriesView(report) : singleView(report);

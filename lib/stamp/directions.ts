@@ -19,6 +19,14 @@ export interface Directions {
   unattributed: number;
 }
 
+/** What makes numbers say less. */
+export interface Ambiguity {
+  /** Some request was reflected twice, under two numbers. */
+  hasCopies: boolean;
+  /** Some request reached the reflector after a later one. */
+  isReordered: boolean;
+}
+
 /** What is known of a stretch without a restart of the reflector. */
 interface Stretch {
   /** Requests missing between the first answered and the last. */
@@ -35,6 +43,7 @@ interface Stretch {
 
 /** Takes requests in the order in which they were sent, and says where they are. */
 export class DirectionCount {
+  readonly #ambiguity: Ambiguity;
   #up = 0;
   #down = 0;
   #unattributed = 0;
@@ -46,6 +55,15 @@ export class DirectionCount {
   /** The run of the reflector, and its largest number so far. */
   #epoch = -1;
   #highest = -1;
+
+  /**
+   * Makes an empty count.
+   *
+   * @param ambiguity What may change later, and then counts for all.
+   */
+  constructor(ambiguity: Ambiguity) {
+    this.#ambiguity = ambiguity;
+  }
 
   /** A request was not answered. */
   lost(): void {
@@ -66,7 +84,7 @@ export class DirectionCount {
   ): void {
     const stretch = this.#stretch;
     if (stretch === undefined || epoch !== this.#epoch) {
-      if (stretch !== undefined) this.#close(stretch, this.#isAmbiguous);
+      if (stretch !== undefined) this.#close(stretch);
       this.#stretch = {
         missing: 0,
         gaps: 0,
@@ -94,30 +112,22 @@ export class DirectionCount {
     this.#missing = 0;
   }
 
-  /** Whether copies may have taken numbers, or requests overtook each other. */
-  #isAmbiguous: Ambiguity = { hasCopies: false, isReordered: false };
-
-  /** Says what is known of copies and of reordering on the way there. */
-  set ambiguity(ambiguity: Ambiguity) {
-    this.#isAmbiguous = ambiguity;
-  }
-
   /** All so far; what comes after the last one answered is unattributed. */
   total(): Directions {
-    const sum = new DirectionCount();
+    const sum = new DirectionCount(this.#ambiguity);
     sum.#up = this.#up;
     sum.#down = this.#down;
     sum.#unattributed = this.#unattributed + this.#missing;
     sum.#hasClosed = this.#hasClosed;
     if (this.#stretch !== undefined) {
-      sum.#close(this.#stretch, this.#isAmbiguous);
+      sum.#close(this.#stretch);
     }
     return { up: sum.#up, down: sum.#down, unattributed: sum.#unattributed };
   }
 
   /** The same, to go on with. */
   clone(): DirectionCount {
-    const copy = new DirectionCount();
+    const copy = new DirectionCount(this.#ambiguity);
     copy.#up = this.#up;
     copy.#down = this.#down;
     copy.#unattributed = this.#unattributed;
@@ -126,14 +136,11 @@ export class DirectionCount {
     copy.#hasClosed = this.#hasClosed;
     copy.#epoch = this.#epoch;
     copy.#highest = this.#highest;
-    copy.#isAmbiguous = this.#isAmbiguous;
     return copy;
   }
 
-  #close(
-    { missing, gaps, certainUp, before, lowest }: Stretch,
-    { hasCopies, isReordered }: Ambiguity,
-  ): void {
+  #close({ missing, gaps, certainUp, before, lowest }: Stretch): void {
+    const { hasCopies, isReordered } = this.#ambiguity;
     // Who begins with 0, and whose 0 was seen, has reflected nothing before.
     if (lowest === 0 && !this.#hasClosed) this.#up += before;
     else this.#unattributed += before;
@@ -151,14 +158,6 @@ export class DirectionCount {
       this.#unattributed += missing - up;
     }
   }
-}
-
-/** What makes numbers say less. */
-export interface Ambiguity {
-  /** Some request was reflected twice, under two numbers. */
-  hasCopies: boolean;
-  /** Some request reached the reflector after a later one. */
-  isReordered: boolean;
 }
 
 const MAX_GAP = 1 << 20;

@@ -169,9 +169,9 @@ export class SenderSession {
   #oldest = 0;
   #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  /** Where those were lost that are remembered no more. */
-  readonly #directions = new DirectionCount();
   readonly #ambiguity = { hasCopies: false, isReordered: false };
+  /** Where those were lost that are remembered no more. */
+  readonly #directions = new DirectionCount(this.#ambiguity);
   /** How often the reflector began anew, and the largest number since then. */
   #epoch = 0;
   #highest = -1;
@@ -530,7 +530,6 @@ export class SenderSession {
       };
     }
     const count = this.#directions.clone();
-    count.ambiguity = this.#ambiguity;
     const first = Math.max(0, sent - this.#capacity);
     for (let seq = first; seq < sent; seq++) {
       this.#settle(count, seq % this.#capacity);
