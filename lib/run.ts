@@ -57,6 +57,7 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
   #sender: S | undefined;
   #startedAt: number | undefined;
   #endedAt: number | undefined;
+  #isLingering = false;
   #cancelNext = () => {};
 
   /**
@@ -124,6 +125,11 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     this.#cancelNext = runtime[known]!(waitMs, () => this.#send());
   }
 
+  /** All is answered or given up: what comes now is no part of the duration. */
+  conclude(): void {
+    this.#endedAt ??= this.#runtime.now();
+  }
+
   /**
    * All is answered or given up. Listens on for copies, then ends.
    *
@@ -131,8 +137,9 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
    * @param maxMs The longest wait.
    */
   linger(longestMs: number, maxMs: number): void {
-    if (this.#endedAt !== undefined) return;
-    this.#endedAt = this.#runtime.now();
+    if (this.#isLingering) return;
+    this.#isLingering = true;
+    this.conclude();
     const waitMs = lingerMs(longestMs, maxMs);
     this.#cancelNext = this.#runtime.after(waitMs, () => this.end());
   }

@@ -153,33 +153,28 @@ function after(ms: number, callback: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-/**
- * A timer of the system is late by 1.3 ms in the median, 3 ms at worst: it is
- * used up to 4 ms before the time is due, and turns of the event loop, which
- * take 2 us, for the rest.
- */
+/** By turns of the event loop, which take 2 us, at the end. */
 function afterExactly(ms: number, callback: () => void): () => void {
-  const due = performance.now() + ms;
-  let cancel = () => {};
-  let cancelled = false;
-  const turn = () => {
-    if (cancelled) return;
-    if (performance.now() >= due) callback();
-    else setImmediate(turn);
-  };
-  if (ms > SPIN_MS) cancel = after(ms - SPIN_MS, turn);
-  else setImmediate(turn);
-  return () => {
-    cancelled = true;
-    cancel();
-  };
+  return afterTurns(ms, callback, () => {});
+}
+
+/** By sleeping in the kernel, a millisecond at a time, between turns. */
+function afterSleeping(ms: number, callback: () => void): () => void {
+  return afterTurns(ms, callback, (leftMs) => {
+    if (leftMs > WAKE_MS) sleep(Math.min(leftMs - WAKE_MS, MAX_SLEEP_MS));
+  });
 }
 
 /**
- * The same by a sleep in the kernel, which costs no processor: a millisecond at a
- * time, so that the event loop has its turns.
+ * A timer of the system is late by 1.3 ms in the median, 3 ms at worst: it is
+ * used up to 4 ms before the time is due, and turns of the event loop for the
+ * rest, each after a pause.
  */
-function afterSleeping(ms: number, callback: () => void): () => void {
+function afterTurns(
+  ms: number,
+  callback: () => void,
+  pause: (leftMs: number) => void,
+): () => void {
   const due = performance.now() + ms;
   let cancel = () => {};
   let cancelled = false;
@@ -187,7 +182,7 @@ function afterSleeping(ms: number, callback: () => void): () => void {
     if (cancelled) return;
     const leftMs = due - performance.now();
     if (leftMs <= 0) return callback();
-    if (leftMs > WAKE_MS) sleep(Math.min(leftMs - WAKE_MS, MAX_SLEEP_MS));
+    pause(leftMs);
     setImmediate(turn);
   };
   if (ms > SPIN_MS) cancel = after(ms - SPIN_MS, turn);

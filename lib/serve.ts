@@ -19,12 +19,10 @@ import {
   type Hooks,
   metered,
   Server,
-  serverReadings,
-  standFor,
   type UdpServer,
 } from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
-import { beginSpan, follow, UDP } from "./telemetry.ts";
+import { followServer, serverReadings, traced } from "./server_telemetry.ts";
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions extends Hooks {
@@ -96,8 +94,8 @@ export interface ServeOptions extends Hooks {
   lend?: boolean | undefined;
   /**
    * Whether OpenTelemetry is given the counts, where Deno runs with it
-   * (`OTEL_DENO=true`). They are read when an export asks, so that no datagram
-   * pays for it.
+   * (`OTEL_DENO=true`). They are read each second, so that no datagram pays for
+   * it.
    *
    * @default {true}
    */
@@ -351,50 +349,13 @@ export function serve(
   });
   if (telemetry) {
     const counted = metered.get(handler);
-    followServer(server.addr, server.finished, () => {
-      const { counts, levels = [] } = counted?.() ?? { counts: [] };
-      const ours = serverReadings(server.stats());
-      return {
-        counts: [...ours.counts, ...counts],
-        levels: [...ours.levels!, ...levels],
-      };
-    });
+    followServer(
+      server.addr,
+      server.finished,
+      () => serverReadings(server.stats(), counted?.()),
+    );
   }
   return server;
-}
-
-/** Has OpenTelemetry count what a server counts, for as long as it runs. */
-export function followServer(
-  { hostname, port }: UdpAddress,
-  finished: Promise<void>,
-  readings: Parameters<typeof follow>[1],
-): void {
-  const attributes = {
-    ...UDP,
-    "server.address": hostname,
-    "server.port": port,
-  };
-  const end = follow(attributes, readings);
-  finished.then(end, end);
-}
-
-/** A handler whose calls are spans. */
-function traced(handler: Handler): Handler {
-  const shown: Handler = (data, info) => {
-    const span = beginSpan("roundtrip handler", "server");
-    let reply: ReturnType<Handler>;
-    try {
-      reply = handler(data, info);
-    } catch (error) {
-      span.end({ error });
-      throw error;
-    }
-    if (!(reply instanceof Promise)) span.end();
-    else reply.then(() => span.end(), (error) => span.end({ error }));
-    return reply;
-  };
-  standFor(shown, handler);
-  return shown;
 }
 
 /** Where a client looks for it first, whatever the order of the hosts file. */

@@ -18,7 +18,7 @@ import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
 import { Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
-import type { Count, Readings } from "./telemetry.ts";
+import type { Readings } from "./telemetry.ts";
 import { describeError, Throttle } from "./warn.ts";
 
 /** What a handler gets of a datagram besides its payload. */
@@ -105,52 +105,6 @@ export function standFor(handler: Handler, original: Handler): void {
     if (value !== undefined) known.set(handler, value as any);
   }
   if (borrowers.has(original)) borrowers.add(handler);
-}
-
-/** The counts of a server, under the names that OpenTelemetry has for them. */
-export function serverReadings(
-  stats: Omit<ServerStats, "pushed"> & Partial<Pick<ServerStats, "pushed">>,
-): Readings {
-  const { replied, unanswered, dropped, refused, errors } = stats;
-  const outcome = (outcome: string, value: number, reason?: string): Count => ({
-    name: "roundtrip.server.datagrams",
-    attributes: {
-      "roundtrip.outcome": outcome,
-      ...reason === undefined ? {} : { "roundtrip.reason": reason },
-    },
-    value,
-  });
-  const each = (name: Count["name"], key: string, counts: object): Count[] =>
-    Object.entries(counts).map(([which, value]) => ({
-      name,
-      attributes: { [key]: which },
-      value,
-    }));
-  return {
-    counts: [
-      outcome("replied", replied),
-      outcome("unanswered", unanswered),
-      outcome("failed", errors.send),
-      ...Object.entries(dropped).map(([reason, value]) =>
-        outcome("dropped", value, reason)
-      ),
-      ...Object.entries(refused).map(([reason, value]) =>
-        outcome("refused", value, reason)
-      ),
-      ...each("roundtrip.server.io", "network.io.direction", {
-        receive: stats.bytes.received,
-        transmit: stats.bytes.replied,
-      }),
-      ...each(
-        "roundtrip.server.pushed",
-        "roundtrip.outcome",
-        stats.pushed ?? {},
-      ),
-      ...each("roundtrip.server.errors", "error.type", errors),
-      { name: "roundtrip.server.kernel_drops", value: stats.kernelDrops },
-    ],
-    levels: [{ name: "roundtrip.server.in_flight", value: stats.inFlight }],
-  };
 }
 
 /**

@@ -6,7 +6,7 @@ import { measure, type MeasureOptions } from "../lib/stamp/measure.ts";
 import { encodeReflector, encodeSender } from "../lib/stamp/packet.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
-import { client, portOf, programTest, server } from "./helpers.ts";
+import { client, portOf, programTest, server, tempFolder } from "./helpers.ts";
 
 const KEY = Uint8Array.from({ length: 16 }, (_, i) => i);
 const SERVER = { hostname: "198.51.100.1", port: 862 };
@@ -171,48 +171,42 @@ Deno.test("a key file has keys for all, for an SSID, or for an address", () => {
 programTest(
   "--key-file authenticates both programs, and is for its owner only",
   async () => {
-    const write = async (mode: string, text: string) => {
-      const script =
-        `f=$(mktemp) && chmod ${mode} "$f" && printf %s "$1" > "$f"; echo "$f"`;
-      const { stdout } = await new Deno.Command("sh", {
-        args: ["-c", script, "sh", text],
-      }).output();
-      return new TextDecoder().decode(stdout).trim();
+    await using folder = await tempFolder();
+    const write = async (name: string, mode: string, byte: string) => {
+      const file = `${folder.path}/${name}`;
+      const script = 'printf %s "$1" > "$2" && chmod "$3" "$2"';
+      const args = ["-c", script, "sh", byte.repeat(16), file, mode];
+      await new Deno.Command("sh", { args }).output();
+      return file;
     };
-    const [ours, theirs, open] = await Promise.all([
-      write("600", "0f".repeat(16)),
-      write("600", "f0".repeat(16)),
-      write("644", "0f".repeat(16)),
-    ]);
-    try {
-      const permissions = ["--allow-net", "--allow-read", "--allow-ffi"];
-      await using s = server(
-        ["--stamp", "-p", "0", "-q", "--key-file", ours],
-        permissions,
+    const ours = await write("ours", "600", "0f");
+    const theirs = await write("theirs", "600", "f0");
+    const open = await write("open", "644", "0f");
+    const permissions = ["--allow-net", "--allow-read", "--allow-ffi"];
+    await using s = server(
+      ["--stamp", "-p", "0", "-q", "--key-file", ours],
+      permissions,
+    );
+    const target = `127.0.0.1:${await portOf(s)}`;
+    const ask = (file: string) =>
+      client(
+        ["--stamp", target, "-c", "2", "-i", "20ms", "-W", "100ms", "-q"]
+          .concat("--key-file", file),
+        { permissions },
       );
-      const target = `127.0.0.1:${await portOf(s)}`;
-      const ask = (file: string) =>
-        client(
-          ["--stamp", target, "-c", "2", "-i", "20ms", "-W", "100ms", "-q"]
-            .concat("--key-file", file),
-          { permissions },
-        );
-      assertEquals((await ask(ours)).code, 0);
-      assertEquals((await ask(theirs)).code, 1);
-      const refused = await ask(open);
-      assertEquals(refused.code, 2);
-      assertMatch(
-        refused.stderr,
-        /^client: --key-file \S+: others can read it: chmod 600 takes that away\n$/,
-      );
-      const missing = await ask(`${ours}.none`);
-      assertEquals([missing.code, missing.stdout], [2, ""]);
-      assert(missing.stderr.split("\n").length === 2, missing.stderr);
-      if (Deno.build.os !== "windows") s.kill("SIGTERM");
-      assertMatch((await s.ended()).stderr, /unauthentic/);
-    } finally {
-      await new Deno.Command("rm", { args: [ours, theirs, open] }).output();
-    }
+    assertEquals((await ask(ours)).code, 0);
+    assertEquals((await ask(theirs)).code, 1);
+    const refused = await ask(open);
+    assertEquals(refused.code, 2);
+    assertMatch(
+      refused.stderr,
+      /^client: --key-file \S+: others can read it: chmod 600 takes that away\n$/,
+    );
+    const missing = await ask(`${ours}.none`);
+    assertEquals([missing.code, missing.stdout], [2, ""]);
+    assert(missing.stderr.split("\n").length === 2, missing.stderr);
+    if (Deno.build.os !== "windows") s.kill("SIGTERM");
+    assertMatch((await s.ended()).stderr, /unauthentic/);
   },
   ["/bin/sh"],
 );

@@ -12,6 +12,7 @@ import {
   programTest,
   server,
   signalTest,
+  tempFolder,
 } from "./helpers.ts";
 
 /** As JSON has it. */
@@ -1094,6 +1095,12 @@ programTest("--expect has its kinds, and shows what came instead", async () => {
     assert(stderr.includes(complaint), stderr);
     assertEquals(stderr === "", complaint === "");
   }
+  const json = ["--expect-hex", "76657273696f6e203132", "--json"];
+  const { replies } = JSON.parse((await client([s.target, ...json])).stdout);
+  assertEquals(
+    [replies[0].hex, replies[0].text],
+    ["76657273696f6e203132", "version 12"],
+  );
   const shown = await client([s.target, "--show-hex"]);
   assertEquals(
     shown.stdout,
@@ -1137,11 +1144,22 @@ signalTest(
       assertEquals(add(name, objects), summary[name], name);
     }
     assert(objects.length > 2);
+    const loading = [
+      "--rate",
+      "200",
+      "--duration",
+      "350ms",
+      "--report",
+      "100ms",
+    ];
+    const loaded = await client([s.target, ...loading, "-q"]);
+    const told = [...loaded.stdout.matchAll(/^\d+ s: \d+ a second sent/gm)];
+    assert(told.length >= 3, loaded.stdout);
     j.kill("SIGTERM");
-    const told = (await j.ended()).stdout.trim().split("\n").slice(1)
+    const counted = (await j.ended()).stdout.trim().split("\n").slice(1)
       .map((line) => JSON.parse(line));
-    assertEquals(told.at(-1).type, "summary");
-    assertEquals([add("received", told), add("replied", told)], [20, 20]);
+    assertEquals(counted.at(-1).type, "summary");
+    assertEquals([add("received", counted), add("replied", counted)], [20, 20]);
   },
 );
 
@@ -1178,42 +1196,36 @@ programTest(
   "--plot and --csv write files, which are opened before anything is sent",
   async () => {
     await using s = await started(["--echo", "-q"]);
-    const { stdout } = await new Deno.Command("mktemp", { args: ["-d"] })
-      .output();
-    const folder = new TextDecoder().decode(stdout).trim();
-    try {
-      const permissions = [
-        ...["--allow-net", "--allow-ffi", "--allow-read"],
-        `--allow-write=${folder}`,
-      ];
-      const [svg, csv] = [`${folder}/a.svg`, `${folder}/a.csv`];
-      for (
-        const mode of [["-c", "5", "-i", "1ms"], ["--rate", "500", "-c", "5"]]
-      ) {
-        const args = [s.target, ...mode, "-q", "--plot", svg, "--csv", csv];
-        assertEquals((await client(args, { permissions })).code, 0);
-        const picture = await Deno.readTextFile(svg);
-        assertMatch(
-          picture,
-          /^<svg [^]*5 received, 0 lost \(0%\)[^]*<\/svg>\n$/,
-        );
-        assertEquals(
-          (await Deno.readTextFile(csv)).trim().split("\n").length,
-          6,
-        );
-      }
-      const nowhere = `${folder}/none/a.csv`;
-      const refused = await client([s.target, "--csv", nowhere], {
-        permissions,
-      });
-      assertEquals([refused.code, refused.stdout], [2, ""]);
+    await using folder = await tempFolder();
+    const permissions = [
+      ...["--allow-net", "--allow-ffi", "--allow-read"],
+      `--allow-write=${folder.path}`,
+    ];
+    const [svg, csv] = [`${folder.path}/a.svg`, `${folder.path}/a.csv`];
+    for (
+      const mode of [["-c", "5", "-i", "1ms"], ["--rate", "500", "-c", "5"]]
+    ) {
+      const args = [s.target, ...mode, "-q", "--plot", svg, "--csv", csv];
+      assertEquals((await client(args, { permissions })).code, 0);
+      const picture = await Deno.readTextFile(svg);
       assertMatch(
-        refused.stderr,
-        /^client: --csv \S+: No such file or directory.*\n$/,
+        picture,
+        /^<svg [^]*5 received, 0 lost \(0%\)[^]*<\/svg>\n$/,
       );
-    } finally {
-      await new Deno.Command("rm", { args: ["-r", folder] }).output();
+      assertEquals(
+        (await Deno.readTextFile(csv)).trim().split("\n").length,
+        6,
+      );
     }
+    const nowhere = `${folder.path}/none/a.csv`;
+    const refused = await client([s.target, "--csv", nowhere], {
+      permissions,
+    });
+    assertEquals([refused.code, refused.stdout], [2, ""]);
+    assertMatch(
+      refused.stderr,
+      /^client: --csv \S+: No such file or directory.*\n$/,
+    );
   },
   ["/bin/sh"],
 );

@@ -77,6 +77,21 @@ function isThere(program: string): boolean {
   }
 }
 
+/** A folder for a test alone, which goes with it. */
+export async function tempFolder(): Promise<
+  AsyncDisposable & { path: string }
+> {
+  const { stdout } = await new Deno.Command("mktemp", { args: ["-d"] })
+    .output();
+  const path = new TextDecoder().decode(stdout).trim();
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await new Deno.Command("rm", { args: ["-rf", path] }).output();
+    },
+  };
+}
+
 export const ROOT = new URL("../", import.meta.url);
 
 export interface Ended {

@@ -214,6 +214,22 @@ Deno.test("measure() ends at its deadline; what was not waited for long enough i
   assertEquals([network.now, network.sockets.size], [95, 1]);
 });
 
+Deno.test("closing probes are no part of the duration, and do not wait for what is answered", async () => {
+  // The third of four is lost on its way there, and all closing probes.
+  const network = networkWith((passing) => {
+    const seq = new DataView(passing.data.buffer).getUint32(0);
+    return isUp(passing) && (seq === 2 || seq >= 4) ? [] : [1];
+  });
+  const options = { count: 4, intervalMs: 100, timeoutMs: 50 };
+  const measurement = start(network, options);
+  await run(network, measurement);
+  const { durationMs, lostUp, sent } = measurement.result();
+  assertEquals([sent, lostUp, durationMs], [4, 1, 302]);
+  // The last reply came at 302 ms; one probe after another had 20 ms, until there
+  // was nothing more to learn.
+  assert(network.now > 302 && network.now < 302 + 10 * 20, `${network.now}`);
+});
+
 Deno.test("stop() ends a measurement, and what is unanswered stays pending", async () => {
   const network = networkWith((passing) => isUp(passing) ? [50] : [50]);
   const measurement = start(network, { count: Infinity, intervalMs: 40 });

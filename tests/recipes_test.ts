@@ -4,7 +4,7 @@ import { connect, type UdpClient } from "../lib/connect.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { request } from "../lib/request.ts";
 import { serve } from "../lib/serve.ts";
-import { Program, programTest, readTest, ROOT } from "./helpers.ts";
+import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
 
 /** The programs, by their file names. */
 async function recipes(): Promise<Map<string, string>> {
@@ -111,9 +111,10 @@ programTest(
 );
 
 /** chronyd, without a clock to set or a socket of its own to be commanded by. */
-function chronyd(...args: string[]) {
+async function chronyd(...args: string[]) {
   // It may remove this file in the end, whatever it is, or leave it.
-  const pidfile = `/tmp/roundtrip-chronyd-${crypto.randomUUID()}`;
+  const folder = await tempFolder();
+  const pidfile = `${folder.path}/pid`;
   const quiet = ["-x", "-U", "-t", "20", "cmdport 0", "bindcmdaddress /"];
   const options = [...quiet, `pidfile ${pidfile}`, ...args];
   const program = new Program("chronyd", options);
@@ -121,7 +122,7 @@ function chronyd(...args: string[]) {
     program,
     async [Symbol.asyncDispose]() {
       await program[Symbol.asyncDispose]();
-      await new Deno.Command("rm", { args: ["-f", pidfile] }).output();
+      await folder[Symbol.asyncDispose]();
     },
   };
 }
@@ -135,7 +136,7 @@ programTest(
     const { stdout } = await ours.ended();
     const [, offset] = /^stratum 1\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
     assert(Math.abs(Number(offset)) < 100, stdout);
-    await using theirs = chronyd(
+    await using theirs = await chronyd(
       "-Q",
       `server 127.0.0.1 port ${port} iburst maxsamples 1`,
     );
@@ -150,7 +151,7 @@ programTest("the recipe that asks the time understands chronyd", async () => {
   const free = serve(() => {});
   const { port } = free.addr;
   await free.shutdown();
-  await using _server = chronyd(
+  await using _server = await chronyd(
     ...["-d", `port ${port}`, "local stratum 7", "allow 127.0.0.1"],
     "bindaddress 127.0.0.1",
   );

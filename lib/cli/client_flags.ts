@@ -24,6 +24,7 @@ import {
   hostAndPort,
   integer,
   NO_PORT,
+  TIMESTAMPS_FLAG,
   UsageError,
 } from "./flags.ts";
 import type { Help } from "./main.ts";
@@ -260,7 +261,7 @@ export const CLIENT_FLAGS = {
     group: "What to show",
     help: "show no replies, only the summary of a series",
   },
-  json: { group: "What to show", help: "print one JSON document at the end" },
+  json: { group: "What to show", help: "print one JSON document" },
   "json-stream": {
     group: "What to show",
     rare: true,
@@ -271,12 +272,7 @@ export const CLIENT_FLAGS = {
     rare: true,
     help: "show replies as hex digits",
   },
-  timestamps: {
-    short: "D",
-    group: "What to show",
-    rare: true,
-    help: "begin each line with the time, in seconds since 1970",
-  },
+  timestamps: TIMESTAMPS_FLAG,
   report: {
     group: "What to show",
     rare: true,

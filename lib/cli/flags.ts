@@ -50,6 +50,14 @@ export const COMMON_FLAGS = {
   version: { short: "V", group: "Help", help: "show the version" },
 } satisfies Flags;
 
+/** Whether lines have the time before them. */
+export const TIMESTAMPS_FLAG: Switch = {
+  short: "D",
+  group: "What to show",
+  rare: true,
+  help: "begin each line with the time, in seconds since 1970",
+};
+
 /** How sockets are made, see {@linkcode Engine}. */
 export const ENGINE_FLAG: ValueFlag<Engine> = {
   group: "The engine",

@@ -21,6 +21,7 @@ import {
   type Given,
   host,
   integer,
+  TIMESTAMPS_FLAG,
   UsageError,
 } from "./flags.ts";
 import type { Help } from "./main.ts";
@@ -108,12 +109,7 @@ export const SERVER_FLAGS = {
   },
   quiet: { short: "q", group: "What to show", help: "show no datagrams" },
   json: { group: "What to show", help: "print one JSON object a line" },
-  timestamps: {
-    short: "D",
-    group: "What to show",
-    rare: true,
-    help: "begin each line with the time, in seconds since 1970",
-  },
+  timestamps: TIMESTAMPS_FLAG,
   report: {
     group: "What to show",
     rare: true,

@@ -8,8 +8,8 @@ import { ipVersion, isLocalhost, type UdpAddress } from "../address.ts";
 import { bindError } from "../errors.ts";
 import { guardLimits, LOOPBACK_NETWORKS } from "../guard.ts";
 import { denoRuntime } from "../runtime.ts";
-import { followServer } from "../serve.ts";
-import { noStats, serverReadings } from "../server.ts";
+import { noStats } from "../server.ts";
+import { followServer, serverReadings } from "../server_telemetry.ts";
 import { readingsOf } from "../stamp/reflector.ts";
 import type { ServerCounts } from "./server_lines.ts";
 import type { RunningServer, ServerOutput, ServerPlan } from "./server_run.ts";
@@ -74,13 +74,7 @@ export async function startWorkers(
   };
   followServer({ hostname, port }, finished, async () => {
     const { server, reflector } = await counts();
-    const ours = serverReadings(server);
-    if (reflector === undefined) return ours;
-    const theirs = readingsOf(reflector);
-    return {
-      counts: [...ours.counts, ...theirs.counts],
-      levels: [...ours.levels!, ...theirs.levels!],
-    };
+    return serverReadings(server, reflector && readingsOf(reflector));
   });
   return { finished, counts };
 }

@@ -32,20 +32,33 @@ export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
 
 /** Takes the oldest error from the queue; undefined if there is none. */
 export function takeError(libc: Libc, fd: number): Error | undefined {
+  const control = takeControl(libc, fd);
+  return control && errorIn(control);
+}
+
+/**
+ * Takes the oldest entry from the error queue; its control messages are
+ * overwritten by the next one. Undefined if there is none.
+ */
+export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   const { header, control } = scratchOf(libc);
   header.u32.fill(0);
   setPointer(header.u32, HEADER_CONTROL, control.address);
-  header.u32[HEADER_CONTROL_LENGTH / 4] = ERROR_BYTES;
+  header.u32[HEADER_CONTROL_LENGTH / 4] = QUEUE_BYTES;
   const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
   if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
-  const length = header.u32[HEADER_CONTROL_LENGTH / 4]!;
-  return errorIn(control.u8.subarray(0, length));
+  return control.u8.subarray(0, header.u32[HEADER_CONTROL_LENGTH / 4]!);
+}
+
+/** Where the struct sock_extended_err is in control messages, if there is one. */
+export function extendedErrorAt(control: Uint8Array): number | undefined {
+  return findControl(control, IPPROTO_IP, IP_RECVERR) ??
+    findControl(control, IPPROTO_IPV6, IPV6_RECVERR);
 }
 
 /** The error that a control message tells of; undefined if there is none. */
 export function errorIn(control: Uint8Array): Error | undefined {
-  const at = findControl(control, IPPROTO_IP, IP_RECVERR) ??
-    findControl(control, IPPROTO_IPV6, IPV6_RECVERR);
+  const at = extendedErrorAt(control);
   if (at === undefined) return undefined;
   // struct sock_extended_err, and the address of who said it.
   const view = new DataView(control.buffer, control.byteOffset + at);
@@ -84,7 +97,7 @@ function scratchOf(libc: Libc): Scratch {
   if (scratch === undefined) {
     const [header, control] = [
       libc.allocate(HEADER_BYTES),
-      libc.allocate(ERROR_BYTES),
+      libc.allocate(QUEUE_BYTES),
     ];
     scratch = { header, control };
     scratches.set(libc, scratch);
@@ -92,8 +105,8 @@ function scratchOf(libc: Libc): Scratch {
   return scratch;
 }
 
-/** A control message with the error and an IPv6 address, and room to spare. */
-const ERROR_BYTES = 128;
+/** An error with an IPv6 address, or three times, and room to spare. */
+const QUEUE_BYTES = 256;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
 

@@ -5,18 +5,9 @@
  * @module
  */
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
+import { extendedErrorAt, takeControl } from "./error_queue.ts";
 import {
   findControl,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  IP_RECVERR,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPV6_RECVERR,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
-  setPointer,
   SO_EE_ORIGIN_TIMESTAMPING,
   SO_TIMESTAMPING,
   SOF_TIMESTAMPING_OPT_ID,
@@ -26,7 +17,7 @@ import {
   SOL_SOCKET,
   stampMs,
 } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { Libc } from "./libc.ts";
 
 /** When a datagram was sent. */
 export interface SendStamp {
@@ -45,15 +36,10 @@ export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
 
 /** Takes all stamps that wait in the queue; what else does is dropped. */
 export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
-  const { header, control } = scratchOf(libc);
   for (let i = 0; i < MAX_STAMPS; i++) {
-    header.u32.fill(0);
-    setPointer(header.u32, HEADER_CONTROL, control.address);
-    header.u32[HEADER_CONTROL_LENGTH / 4] = CONTROL_BYTES;
-    const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
-    if (libc.recvmmsg(fd, header, 1, flags) < 1) return;
-    const length = header.u32[HEADER_CONTROL_LENGTH / 4]!;
-    const stamp = stampIn(control.u8.subarray(0, length));
+    const control = takeControl(libc, fd);
+    if (control === undefined) return;
+    const stamp = stampIn(control);
     if (stamp !== undefined) yield stamp;
   }
 }
@@ -61,8 +47,7 @@ export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
 /** The stamp that control messages tell of; undefined if there is none. */
 export function stampIn(control: Uint8Array): SendStamp | undefined {
   const time = findControl(control, SOL_SOCKET, SO_TIMESTAMPING);
-  const told = findControl(control, IPPROTO_IP, IP_RECVERR) ??
-    findControl(control, IPPROTO_IPV6, IPV6_RECVERR);
+  const told = extendedErrorAt(control);
   if (time === undefined || told === undefined) return undefined;
   const view = new DataView(control.buffer, control.byteOffset);
   // struct sock_extended_err: its origin, and the number in its data.
@@ -74,26 +59,5 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
   return { index: view.getUint32(told + 12, true), stampMs: stampMs(words, 0) };
 }
 
-interface Scratch {
-  header: Memory;
-  control: Memory;
-}
-
-const scratches = new WeakMap<Libc, Scratch>();
-
-function scratchOf(libc: Libc): Scratch {
-  let scratch = scratches.get(libc);
-  if (scratch === undefined) {
-    scratch = {
-      header: libc.allocate(HEADER_BYTES),
-      control: libc.allocate(CONTROL_BYTES),
-    };
-    scratches.set(libc, scratch);
-  }
-  return scratch;
-}
-
-/** Three times, an error and an address, and room to spare. */
-const CONTROL_BYTES = 256;
 /** In one look. */
 const MAX_STAMPS = 1024;

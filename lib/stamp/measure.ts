@@ -295,6 +295,7 @@ class StampSender implements Sender, Receiver {
   #hasFailed = false;
   /** How many closing probes were sent. */
   #closing = 0;
+  #cancelClosing: (() => void) | undefined;
   /** How often the system reported a closed port. */
   portClosed = 0;
 
@@ -420,6 +421,7 @@ class StampSender implements Sender, Receiver {
 
   async close(): Promise<void> {
     this.#cancelExpiry?.();
+    this.#cancelClosing?.();
     this.#lastDrops = this.#socket.kernelDrops();
     this.#socket.close();
     await this.#closed;
@@ -484,16 +486,17 @@ class StampSender implements Sender, Receiver {
    * loss at the end is told apart, and one that counts from one that does not.
    */
   #close(): void {
-    if (this.#cancelExpiry !== undefined) return;
+    if (this.#cancelClosing !== undefined) return;
     this.#closing++;
+    this.#run.conclude();
     const { runtime, timeoutMs } = this.#plan;
     const request = this.#request(this.session.sent, runtime.now());
     this.session.onClosingSent(request);
     // Only a help: without it less is known.
     this.#send(request).catch(() => {});
     const waitMs = lingerMs(this.session.longestMs, timeoutMs);
-    this.#cancelExpiry = runtime.after(waitMs, () => {
-      this.#cancelExpiry = undefined;
+    this.#cancelClosing = runtime.after(waitMs, () => {
+      this.#cancelClosing = undefined;
       this.#lingerIfDone();
     });
   }
@@ -511,7 +514,6 @@ class StampSender implements Sender, Receiver {
     if (this.session.wantsClosing && this.#closing < MAX_CLOSING) {
       return this.#close();
     }
-    this.#cancelExpiry?.();
     this.#run.linger(longestMs, this.#plan.timeoutMs);
   }
 }

@@ -205,7 +205,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       return;
     }
     // Of a TWAMP sender there is padding where the SSID stands, perhaps random.
-    const ssid = isPlainSender(data) ? packet.ssid : 0;
+    const isPlain = isPlainSender(data);
+    const ssid = isPlain ? packet.ssid : 0;
     const local = `${localAddr.hostname} ${localAddr.port}`;
     const sender = `${hostname} ${port} ${local} ${ssid}`;
     let session = sessions.get(sender);
@@ -235,7 +236,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       senderErrorEstimate: packet.errorEstimate,
       senderTtl: info.ttl ?? 0,
     }, data);
-    if (data.length > STAMP_BYTES && isPlainSender(data)) {
+    if (data.length > STAMP_BYTES && isPlain) {
       const { synchronized: isSynchronized } = clock;
       const asked = {
         request: data.subarray(0, 4),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { timingSafeEqual } from "node:crypto";
 import {
   ipv6Groups,
   ipVersion,
@@ -70,7 +71,7 @@ export function answerTlvs(
   if (isCut) reply[tlvs.at(-1)!.at] = FLAG_U | FLAG_M;
   if (hmac === undefined || facts.hmacOf === undefined) return;
   const covered = reply.subarray(at, hmac.at);
-  const digest = facts.hmacOf(joined(asked.reply, covered));
+  const digest = facts.hmacOf(new Uint8Array([...asked.reply, ...covered]));
   reply.set(digest, hmac.at + HEADER_BYTES);
 }
 
@@ -105,12 +106,11 @@ function isAuthentic(
     at + HEADER_BYTES + length > bytes.length ||
     after.some(({ type }) => type !== EXTRA_PADDING)
   ) return false;
-  const digest = hmacOf(joined(sequence, bytes.subarray(start, at)));
-  let difference = 0;
-  for (const [i, byte] of digest.entries()) {
-    difference |= byte ^ bytes[at + HEADER_BYTES + i]!;
-  }
-  return difference === 0;
+  const digest = hmacOf(
+    new Uint8Array([...sequence, ...bytes.subarray(start, at)]),
+  );
+  const found = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length);
+  return timingSafeEqual(found, digest);
 }
 
 /** Answers one TLV; returns whether those after it may be read. */
@@ -199,18 +199,6 @@ function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
       bytes.set(addr.hostname.split(".").map(Number), start);
     }
   }
-}
-
-function joined(...parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(
-    parts.reduce((sum, { length }) => sum + length, 0),
-  );
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 const HEADER_BYTES = 4;
