@@ -113,16 +113,22 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     this.#queue.end(failure);
   }
 
-  /** Has the next datagram sent when it is due, by one of the timers. */
-  sendNext(timer: "after" | "afterExactly" | "afterSleeping"): void {
+  /**
+   * Has the next datagram sent when it is due, by one of the timers.
+   *
+   * @param timer Which one.
+   * @param pause What the exact one does instead of keeping a processor busy.
+   */
+  sendNext(
+    timer: "after" | "afterExactly",
+    pause?: (leftMs: number) => void,
+  ): void {
     const elapsedMs = this.#runtime.now() - this.#startedAt!;
     const waitMs = this.#pacer.waitMs(elapsedMs, this.#sender!.sent);
     // A timer is late by a millisecond or two: what is due already does not wait
     // for another one, so that short intervals are kept in the mean.
     const next = waitMs === 0 ? "afterExactly" : timer;
-    const runtime = this.#runtime;
-    const known = runtime[next] === undefined ? "afterExactly" : next;
-    this.#cancelNext = runtime[known]!(waitMs, () => this.#send());
+    this.#cancelNext = this.#runtime[next](waitMs, () => this.#send(), pause);
   }
 
   /** All is answered or given up: what comes now is no part of the duration. */

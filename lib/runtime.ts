@@ -8,7 +8,7 @@ import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
 import { openDenoSocket } from "./socket_deno.ts";
-import { clockState, sleep } from "./linux/clock.ts";
+import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
 import { type ClockState, WallClock } from "./wall_clock.ts";
@@ -51,14 +51,14 @@ export interface Runtime {
   after(ms: number, callback: () => void): () => void;
   /**
    * The same to within microseconds, at the price of a processor that is busy
-   * for the last milliseconds.
+   * for the last milliseconds; or of what `pause` does, which is called over and
+   * over then with what is left, and must not take longer.
    */
-  afterExactly(ms: number, callback: () => void): () => void;
-  /**
-   * The same by sleeping in this thread, a millisecond at a time: without cost, but
-   * nothing else goes on meanwhile. Where there is none, `afterExactly` is used.
-   */
-  afterSleeping?(ms: number, callback: () => void): () => void;
+  afterExactly(
+    ms: number,
+    callback: () => void,
+    pause?: (leftMs: number) => void,
+  ): () => void;
   /** Tells the developer or operator something, in lines on stderr. */
   warn(text: string): void;
 }
@@ -87,7 +87,6 @@ export const denoRuntime: Runtime = {
 const linuxRuntime: Runtime = Object.create(denoRuntime, {
   open: { value: openLinuxSocket },
   clockState: { value: clockState },
-  afterSleeping: { value: afterSleeping },
 });
 
 /** The real system, with sockets made by one of the engines. */
@@ -153,27 +152,15 @@ function after(ms: number, callback: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-/** By turns of the event loop, which take 2 us, at the end. */
-function afterExactly(ms: number, callback: () => void): () => void {
-  return afterTurns(ms, callback, () => {});
-}
-
-/** By sleeping in the kernel, a millisecond at a time, between turns. */
-function afterSleeping(ms: number, callback: () => void): () => void {
-  return afterTurns(ms, callback, (leftMs) => {
-    if (leftMs > WAKE_MS) sleep(Math.min(leftMs - WAKE_MS, MAX_SLEEP_MS));
-  });
-}
-
 /**
  * A timer of the system is late by 1.3 ms in the median, 3 ms at worst: it is
  * used up to 4 ms before the time is due, and turns of the event loop for the
- * rest, each after a pause.
+ * rest, which take 2 us, each after a pause.
  */
-function afterTurns(
+function afterExactly(
   ms: number,
   callback: () => void,
-  pause: (leftMs: number) => void,
+  pause: (leftMs: number) => void = () => {},
 ): () => void {
   const due = performance.now() + ms;
   let cancel = () => {};
@@ -194,9 +181,6 @@ function afterTurns(
 }
 
 const SPIN_MS = 4;
-/** How late the kernel wakes as a rule. */
-const WAKE_MS = 0.06;
-const MAX_SLEEP_MS = 1;
 
 /**
  * The address to use for a host: itself if it is an IP address, else the first

@@ -145,6 +145,12 @@ export interface DatagramSocket {
    * full; undefined where it cannot be asked.
    */
   kernelDrops(): number | undefined;
+  /**
+   * Waits in this thread, which does nothing else meanwhile, until something comes,
+   * or shortly before so many milliseconds are over: 1 at most. Engines that cannot
+   * have no such method.
+   */
+  sleep?(ms: number): void;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */

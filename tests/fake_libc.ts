@@ -69,6 +69,10 @@ export class FakeLibc implements Libc {
   receives: number[] = [];
   /** Negative errnos with which the next calls of epoll_ctl fail. */
   watches: number[] = [];
+  /** How long the waits in this thread may last, in milliseconds. */
+  readonly waits: number[] = [];
+  /** Whether the thread that waits never says that something has come. */
+  isThreadAway = false;
   /** The time, in milliseconds, which only a test moves on. */
   now = 0;
   /** Whether the send buffer has room, for who waits for it. */
@@ -188,7 +192,8 @@ export class FakeLibc implements Libc {
     return result;
   }
 
-  ppoll(): number {
+  ppoll(_fds: Memory, _count: number, timeout: Memory): number {
+    this.waits.push(timeout.u32[2]! / 1e6);
     return this.#inbox.length > 0 ? 1 : 0;
   }
 
@@ -207,6 +212,7 @@ export class FakeLibc implements Libc {
   epollWait(): Promise<EpollEvent[]> {
     return new Promise((resolve) => {
       this.#wake = () => {
+        if (this.isThreadAway) return;
         const isReadable = this.#inbox.length > 0 || this.receives.length > 0;
         const ready = (isReadable ? EPOLLIN : 0) |
           (this.#hasRoom ? EPOLLOUT : 0);
@@ -220,6 +226,8 @@ export class FakeLibc implements Libc {
       this.#wake();
     });
   }
+
+  endWaitsOnTime(): void {}
 
   threadMs(): number {
     return 0;

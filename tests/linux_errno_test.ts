@@ -447,3 +447,36 @@ Deno.test("what the network said of an earlier datagram is told, and the next on
     await server.shutdown();
   }
 });
+
+Deno.test("who sleeps in its own thread wakes for what comes, and shortly before it has to", async () => {
+  const libc = new FakeLibc();
+  libc.isThreadAway = true;
+  const socket = libc.runtime.open({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxDatagramBytes: 100,
+    isBusy: true,
+  });
+  const got: string[] = [];
+  const closed = socket.start({
+    onDatagram(datagram) {
+      got.push(new TextDecoder().decode(datagram.data));
+      socket.release(datagram);
+    },
+  });
+  await idle();
+  // In between nothing is to be late by what else the loop does.
+  for (const ms of [0.01, 0.5, 3]) socket.sleep!(ms);
+  assertEquals(libc.waits.map((ms) => Math.round(100 * ms)), [44, 100]);
+  libc.arrive(one("a"));
+  await idle();
+  assertEquals(got, []);
+  socket.sleep!(1);
+  await idle();
+  assertEquals(got, ["a"]);
+  libc.isThreadAway = false;
+  socket.close();
+  socket.sleep!(1);
+  assertEquals(libc.waits.length, 3);
+  await closed;
+});

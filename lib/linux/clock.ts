@@ -5,7 +5,7 @@
  * @module
  */
 import type { ClockState } from "../wall_clock.ts";
-import { TIMESPEC_BYTES, TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
+import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
 import { libcMissing, loadLibc, type Memory } from "./libc.ts";
 
 /** The state of the wall clock; undefined where it cannot be asked. */
@@ -24,17 +24,6 @@ export function clockState(): ClockState | undefined {
   };
 }
 
-/** Waits in this thread, which does nothing else meanwhile. */
-export function sleep(ms: number): void {
-  const libc = loadLibc();
-  timespec ??= libc.allocate(TIMESPEC_BYTES);
-  timespec.u32.fill(0);
-  timespec.u32[0] = Math.floor(ms / 1000);
-  timespec.u32[2] = Math.floor(ms % 1000 * 1e6);
-  libc.ppoll(timespec, 0, timespec);
-}
-
-let timespec: Memory | undefined;
 let timex: Memory | undefined;
 /** The clock is not synchronized. */
 const TIME_ERROR = 5;

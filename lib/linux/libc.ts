@@ -73,6 +73,8 @@ export interface Libc {
    * the thread may outlive it; gives what has come up.
    */
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
+  /** Has the kernel end the waits of this thread on time, not up to 50 us later. */
+  endWaitsOnTime(): void;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
   /** The wall clock, in milliseconds since 1970, to a fraction of a microsecond. */
@@ -219,6 +221,9 @@ function bindLibc(): Libc {
       symbols.clock_gettime(CLOCK_REALTIME, time.pointer);
       return stampMs(time.u32, 0);
     },
+    endWaitsOnTime: () => {
+      symbols.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n);
+    },
     adjtimex: (timex) => symbols.adjtimex(pointer(timex)),
     threadMs: () => {
       symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
@@ -240,6 +245,7 @@ function openLibrary() {
 
 const CLOCK_REALTIME = 0;
 const CLOCK_THREAD_CPUTIME_ID = 3;
+const PR_SET_TIMERSLACK = 29;
 const O_CLOEXEC = 0o2000000;
 
 const SYMBOLS = {
@@ -285,6 +291,8 @@ const SYMBOLS = {
   },
   // int clock_gettime(clockid_t, struct timespec *)
   clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  // int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)
+  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   // int adjtimex(struct timex *)
   adjtimex: { parameters: ["pointer"], result: "i32" },
   // void *calloc(size_t, size_t)

@@ -89,6 +89,12 @@ export class Poller {
     });
   }
 
+  /** Ends the wait for something to receive, which somebody has seen. */
+  endReadable(fd: number): void {
+    const socket = this.#sockets.get(fd);
+    if (socket !== undefined) end(socket, EPOLLIN);
+  }
+
   /** Ends the waits for a socket, and has the thread look at all anew. */
   wake(fd: number): void {
     const socket = this.#sockets.get(fd);

@@ -123,18 +123,21 @@ export class Replies {
    * @param payload What to send, which is copied.
    * @param to Where to.
    * @param control The control message that says where from.
+   * @param isConnected Whether the socket has one peer, which is `to`.
    * @returns Resolves when the system has taken it, rejects with its error.
    */
   send(
     payload: Uint8Array,
     to: UdpAddress,
     control: Uint8Array | undefined,
+    isConnected: boolean,
   ): Promise<void> {
     const { length } = payload;
     if (length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
     if (!this.#out.hasRoom(length)) this.flush();
     if (!this.#out.hasRoom(length)) throw new Error(SEND_BUFFER_FULL);
-    this.#add(payload, to);
+    if (isConnected) this.#out.add(payload, 0, 0, to);
+    else this.#add(payload, to);
     if (control !== undefined) this.#out.addControl(control);
     this.#flushSoon();
     return new Promise((resolve, reject) => {

@@ -110,6 +110,7 @@ export class LinuxSocket implements DatagramSocket {
   #closed = false;
   #released: Promise<void> | undefined;
   #keepsAlive = true;
+  #hasSlept = false;
 
   constructor(
     bound: SocketDescriptor,
@@ -178,7 +179,6 @@ export class LinuxSocket implements DatagramSocket {
     this.#pollfd = libc.allocate(POLLFD_BYTES);
     this.#pollfd.u32.set([fd, POLLIN]);
     this.#wait = libc.allocate(TIMESPEC_BYTES);
-    this.#wait.u32[2] = WAIT_US * 1000;
     poller.add(fd, () => this.#keepsAlive);
   }
 
@@ -208,12 +208,13 @@ export class LinuxSocket implements DatagramSocket {
         `Cannot send to '${to.hostname}': it is no IP address`,
       );
     }
-    // Who asked may be answered, as by `reply`.
-    if (from === undefined) requireNet(to);
+    // Who asked may be answered, as by `reply`; and for the one peer of a connected
+    // socket Deno was asked.
+    if (from === undefined && !this.isConnected) requireNet(to);
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
-    await this.#replies.send(payload, to, control);
+    await this.#replies.send(payload, to, control, this.isConnected);
   }
 
   post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
@@ -246,6 +247,18 @@ export class LinuxSocket implements DatagramSocket {
   abandon(datagram: Datagram): void {
     // Its buffer has left the batch.
     this.release(datagram);
+  }
+
+  sleep(ms: number): void {
+    if (ms <= WAKE_MS || this.#closed) return;
+    if (!this.#hasSlept) this.#libc.endWaitsOnTime();
+    this.#hasSlept = true;
+    this.#wait.u32[2] = Math.floor(
+      1e6 * Math.min(ms - WAKE_MS, MAX_SLEEP_MS),
+    );
+    const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
+    // The thread that waits for it too would tell in some turn of the event loop.
+    if (ready > 0) this.#poller.endReadable(this.#bound.fd);
   }
 
   kernelDrops(): number | undefined {
@@ -391,6 +404,7 @@ export class LinuxSocket implements DatagramSocket {
     if (this.#kept > 0 || this.#replies.isBlocked || !this.#pace.mayWait(now)) {
       return false;
     }
+    this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
     this.#pace.onWait(this.#now(), ready === 0);
     return ready > 0 && !this.#isTurnDue();
@@ -574,6 +588,9 @@ const MAX_RECEIVE_FAILURES = 16;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */
 const WAIT_US = 200;
+/** How late the kernel wakes as a rule, and the longest sleep. */
+const WAKE_MS = 0.06;
+const MAX_SLEEP_MS = 0.999;
 /** The longest work without a turn of the event loop. */
 const TURN_MS = 1;
 /** The same of a client, each of whose requests would wait for a turn else. */

@@ -284,6 +284,8 @@ class StampSender implements Sender, Receiver {
   readonly #run: Run<MeasureEvent, StampSender>;
   readonly #socket: DatagramSocket;
   readonly #closed: Promise<void>;
+  /** What is done until a request is due, by sockets that can sleep. */
+  readonly #pause: ((leftMs: number) => void) | undefined;
   readonly #timeOrigin: number;
   #cancelExpiry: (() => void) | undefined;
   /** What is known of the clock, asked now and then. */
@@ -325,6 +327,9 @@ class StampSender implements Sender, Receiver {
       packetInfo: true,
       stampSends: true,
     });
+    if (plan.mayBlock && this.#socket.sleep !== undefined) {
+      this.#pause = (leftMs) => this.#socket.sleep!(leftMs);
+    }
     this.#closed = this.#socket.start(this)
       .catch((error) => run.end({ error }));
   }
@@ -354,9 +359,7 @@ class StampSender implements Sender, Receiver {
       this.#watch();
     }
     if (this.session.sent < this.#run.schedule.count) {
-      this.#run.sendNext(
-        this.#plan.mayBlock ? "afterSleeping" : "afterExactly",
-      );
+      this.#run.sendNext("afterExactly", this.#pause);
     }
   }
 
