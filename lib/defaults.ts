@@ -5,15 +5,16 @@
  * @module
  */
 
-/** The defaults of `MeasureOptions`; the smallest STAMP packet has 44 bytes. */
+/** The defaults of `MeasureOptions`. */
 export const MEASURE_DEFAULTS = {
   count: 10,
   intervalMs: 1000,
-  size: 44,
   timeoutMs: 1000,
   ssid: 0,
   ptp: false,
   mayBlock: false,
+  needsSsid: false,
+  clock: "auto",
 } as const;
 
 /** The defaults of `LoadOptions`. */

@@ -29,7 +29,8 @@ export type TailSummary = Summary & {
  * no value takes longer than the others.
  */
 export class Distribution {
-  #values: number[] | undefined;
+  /** In memory that grows where it is, since an array that grows is copied. */
+  #kept: Float64Array<ArrayBuffer> | undefined;
   readonly #maxExact: number;
   readonly #isRelative: boolean;
   /** What the histograms take for 0, once they have begun. */
@@ -40,6 +41,8 @@ export class Distribution {
   #count = 0;
   #min = Infinity;
   #max = -Infinity;
+  /** The mean of what values are above the first. */
+  #first = 0;
   #mean = 0;
   #squares = 0;
 
@@ -55,7 +58,9 @@ export class Distribution {
   constructor(maxExact = MAX_EXACT, isRelative = false) {
     this.#maxExact = maxExact;
     this.#isRelative = isRelative;
-    this.#values = maxExact === 0 ? undefined : [];
+    this.#kept = maxExact === 0 ? undefined : new Float64Array(
+      new ArrayBuffer(0, { maxByteLength: 8 * maxExact }),
+    );
   }
 
   /** How many values there are. */
@@ -70,7 +75,7 @@ export class Distribution {
 
   /** Whether the quantiles are exact. */
   get isExact(): boolean {
-    return this.#values !== undefined;
+    return this.#kept !== undefined;
   }
 
   /** Adds a value. */
@@ -79,25 +84,40 @@ export class Distribution {
     this.#min = Math.min(this.#min, value);
     this.#max = Math.max(this.#max, value);
     // Welford's algorithm, for a sum of squares that loses no digits.
-    const difference = value - this.#mean;
+    if (this.#count === 1) this.#first = value;
+    const above = value - this.#first;
+    const difference = above - this.#mean;
     this.#mean += difference / this.#count;
-    this.#squares += difference * (value - this.#mean);
+    this.#squares += difference * (above - this.#mean);
     if (this.#base !== undefined) this.#record(value, this.#base);
-    this.#values?.push(value);
+    const kept = this.#kept;
+    if (kept !== undefined) {
+      if (this.#count > kept.length) {
+        const room = Math.min(kept.length + PIECE, this.#maxExact);
+        kept.buffer.resize(8 * room);
+      }
+      kept[this.#count - 1] = value;
+    }
     if (this.#count === Math.min(BASE_AFTER, this.#maxExact || 1)) {
       const base = this.#base = this.#isRelative ? this.#min : 0;
-      for (const one of this.#values ?? [value]) this.#record(one, base);
+      for (const one of this.#values() ?? [value]) this.#record(one, base);
     }
-    if (this.#count >= this.#maxExact) this.#values = undefined;
+    if (this.#count >= this.#maxExact) this.#kept = undefined;
+  }
+
+  /** All values, while they are kept. */
+  #values(): Float64Array | undefined {
+    return this.#kept?.slice(0, this.#count);
   }
 
   /** The figures; undefined if there is no value. */
   summary(): Summary | undefined {
-    if (this.#values !== undefined) return summarize(this.#values);
+    const values = this.#values();
+    if (values !== undefined) return summarize(values);
     if (this.#count === 0) return undefined;
     return {
       min: this.#min,
-      mean: this.#mean,
+      mean: this.#first + this.#mean,
       median: this.#quantile(0.5),
       p90: this.#quantile(0.9),
       p99: this.#quantile(0.99),
@@ -131,8 +151,9 @@ export class Distribution {
   }
 
   #countBelow(edge: number): number {
-    if (this.#values !== undefined) {
-      return this.#values.filter((value) => value < edge).length;
+    const values = this.#values();
+    if (values !== undefined) {
+      return values.filter((value) => value < edge).length;
     }
     let [low, high] = [0, this.#count];
     while (low < high) {
@@ -145,9 +166,8 @@ export class Distribution {
 
   #quantile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.#count));
-    if (this.#values !== undefined) {
-      return Float64Array.from(this.#values).sort()[rank - 1]!;
-    }
+    const values = this.#values();
+    if (values !== undefined) return values.sort()[rank - 1]!;
     const below = this.#below.count;
     const value = rank <= below
       ? -this.#below.atRank(below - rank + 1)
@@ -162,6 +182,7 @@ export class Distribution {
 }
 
 /** How many values are waited for, to know about the least one. */
-const BASE_AFTER = 1000;
+const BASE_AFTER = 100;
+const PIECE = 512;
 
 const MAX_EXACT = 100_000;

@@ -193,6 +193,18 @@ export function requireType(
   );
 }
 
+/** Checks that a value is one of a few; throws a TypeError that names them else. */
+export function requireOneOf(
+  name: string,
+  known: readonly string[],
+  value: unknown,
+): void {
+  if (known.includes(value as string)) return;
+  throw new TypeError(
+    `'${name}' must be one of ${known.join(", ")}: current value is ${value}`,
+  );
+}
+
 /** The longest time: a day, far from the 24.8 days at which timers overflow. */
 export const MAX_MS = 86_400_000;
 

@@ -7,6 +7,7 @@
 import { canonicalHostname, ipVersion, isLocalhost } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { DatagramSocket, OpenOptions } from "./socket.ts";
+import { requireOneOf } from "./errors.ts";
 import { openDenoSocket } from "./socket_deno.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
@@ -114,13 +115,7 @@ export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
   engine?: Engine | undefined;
   runtime?: Runtime | undefined;
 }): Runtime {
-  if (!ENGINES.includes(engine)) {
-    throw new TypeError(
-      `'engine' must be one of ${
-        ENGINES.join(", ")
-      }: current value is ${engine}`,
-    );
-  }
+  requireOneOf("engine", ENGINES, engine);
   return runtime ?? runtimeFor(engine);
 }
 

@@ -17,7 +17,12 @@ import { type Links, mayBeGroup } from "./groups.ts";
 import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
 import { Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Datagram, DatagramSocket, Receiver } from "./socket.ts";
+import type {
+  Datagram,
+  DatagramSocket,
+  Receiver,
+  ReplyDeparture,
+} from "./socket.ts";
 import type { Readings } from "./telemetry.ts";
 import { describeError, Throttle } from "./warn.ts";
 
@@ -91,6 +96,12 @@ export type Handler = (
  */
 export const withholding: WeakMap<Handler, () => void> = new WeakMap();
 
+/**
+ * How the reply that a handler has just returned is to leave, for handlers that
+ * write the time of sending into it.
+ */
+export const departing: WeakMap<Handler, () => ReplyDeparture> = new WeakMap();
+
 /** Handlers that keep nothing of their data: they are lent it without a copy. */
 export const borrowers: WeakSet<Handler> = new WeakSet();
 
@@ -99,7 +110,7 @@ export const metered: WeakMap<Handler, () => Readings> = new WeakMap();
 
 /** Has a handler that calls another one taken for that one. */
 export function standFor(handler: Handler, original: Handler): void {
-  for (const known of [noLoops, withholding, metered] as const) {
+  for (const known of [noLoops, withholding, departing, metered] as const) {
     const value = known.get(original);
     // deno-lint-ignore no-explicit-any -- each map takes what it gave
     if (value !== undefined) known.set(handler, value as any);
@@ -276,6 +287,8 @@ export class Server implements UdpServer, Receiver {
   readonly #socket: DatagramSocket;
   readonly #options: ServerOptions;
   readonly #loops: LoopWatch<Kept>;
+  /** Says how a reply is to leave, if the handler's do in a way of their own. */
+  readonly #departing: (() => ReplyDeparture) | undefined;
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
   readonly #lends: boolean;
   readonly #stats = noStats();
@@ -309,6 +322,7 @@ export class Server implements UdpServer, Receiver {
     this.#options = options;
     this.#isNoLoop = noLoops.get(handler);
     this.#lends = options.lend || borrowers.has(handler);
+    this.#departing = departing.get(handler);
     this.#loops = new LoopWatch({
       now: () => runtime.now(),
       after: (ms, callback) => runtime.after(ms, callback),
@@ -592,9 +606,10 @@ export class Server implements UdpServer, Receiver {
       withholding.get(this.#options.handler)?.();
       return this.#withhold(incoming, datagram, refusal);
     }
+    const departure = this.#departing?.();
     const test = this.#testOf(incoming, datagram, false);
     if (test === undefined && !this.#isSpread(incoming)) {
-      return this.#send(datagram, payload);
+      return this.#send(datagram, payload, departure);
     }
     // A copy, since a handler may use its array again by then, and others may
     // be received into the datagram's.
@@ -602,10 +617,10 @@ export class Server implements UdpServer, Receiver {
     this.#socket.release(datagram);
     if (test === undefined) {
       // It goes on taking a place among those at work, which bounds them.
-      return this.#spread(() => this.#sendCopy(incoming, bytes));
+      return this.#spread(() => this.#sendCopy(incoming, bytes, departure));
     }
     this.#kept++;
-    const kept = { incoming, payload: bytes, isReturned: true };
+    const kept = { incoming, payload: bytes, isReturned: true, departure };
     this.#loops.keep(test, kept, bytes.length);
   }
 
@@ -668,17 +683,21 @@ export class Server implements UdpServer, Receiver {
     return test;
   }
 
-  #sendKept({ incoming, payload, isReturned }: Kept): void {
+  #sendKept({ incoming, payload, isReturned, departure }: Kept): void {
     if (!isReturned) {
       this.#pushBeside(incoming, payload);
       return;
     }
     this.#kept--;
-    this.#sendCopy(incoming, payload);
+    this.#sendCopy(incoming, payload, departure);
   }
 
   /** Sends an answer whose datagram has been handed back. */
-  #sendCopy(incoming: Incoming, payload: Uint8Array): void {
+  #sendCopy(
+    incoming: Incoming,
+    payload: Uint8Array,
+    departure: ReplyDeparture | undefined,
+  ): void {
     if (this.#closed) {
       this.#stats.dropped.closing++;
       return this.#done();
@@ -688,6 +707,7 @@ export class Server implements UdpServer, Receiver {
     this.#unsentKept++;
     this.#stats.bytes.replied += payload.length;
     const { remoteAddr, localAddr } = incoming;
+    departure?.complete?.(payload);
     this.#socket.send(payload, remoteAddr, localAddr).then(() => {
       this.#unsentKept--;
       this.onReplied(1);
@@ -707,7 +727,11 @@ export class Server implements UdpServer, Receiver {
     if (isReturned) this.#done();
   }
 
-  #send(datagram: Datagram, payload: Uint8Array): void {
+  #send(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure: ReplyDeparture | undefined,
+  ): void {
     if (this.#closed) {
       this.#stats.dropped.closing++;
       return this.#done();
@@ -715,7 +739,7 @@ export class Server implements UdpServer, Receiver {
     this.#atWork--;
     this.#unsent++;
     this.#stats.bytes.replied += payload.length;
-    this.#socket.reply(datagram, payload);
+    this.#socket.reply(datagram, payload, departure);
   }
 
   /** Sends no answer, though the handler made one. */
@@ -926,6 +950,7 @@ interface Kept {
   incoming: Incoming;
   payload: Uint8Array;
   isReturned: boolean;
+  departure?: ReplyDeparture | undefined;
 }
 
 /** What a server has counted that has just begun. */

@@ -75,6 +75,14 @@ export interface Receiver {
   onNotice?(notice: Error): void;
 }
 
+/** How a reply is to leave, where that is more than to be sent. */
+export interface ReplyDeparture {
+  /** Writes into the payload what is known at the last moment only. */
+  complete?(payload: Uint8Array): void;
+  /** Its traffic class, on engines that can give a single datagram one. */
+  trafficClass?: number | undefined;
+}
+
 /** Who posts datagrams. */
 export interface Sender {
   /** The system could not send the datagram. */
@@ -96,6 +104,8 @@ export interface DatagramSocket {
    * way out takes no more memory.
    */
   readonly copiesReplies: boolean;
+  /** Whether the kernel tells when it has sent each datagram. */
+  readonly stampsSends?: boolean;
   /**
    * Starts receiving; called once.
    *
@@ -132,7 +142,11 @@ export interface DatagramSocket {
    * {@linkcode Receiver.onReplied} or {@linkcode Receiver.onReplyError} has
    * counted it. Never throws.
    */
-  reply(datagram: Datagram, payload: Uint8Array): void;
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
   /**

@@ -19,6 +19,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  ReplyDeparture,
   Sender,
 } from "./socket.ts";
 
@@ -256,7 +257,12 @@ export class DenoSocket implements DatagramSocket {
     this.send(payload, to).catch((error) => sender.onSendError(error));
   }
 
-  reply(datagram: Datagram, payload: Uint8Array): void {
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void {
+    departure?.complete?.(payload);
     const slot = datagram as Slot;
     // The two callbacks are the slot's own, made once.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);

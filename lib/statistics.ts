@@ -37,7 +37,7 @@ export interface Summary {
  * assertEquals(summarize([]), undefined);
  * ```
  */
-export function summarize(sample: readonly number[]): Summary | undefined {
+export function summarize(sample: ArrayLike<number>): Summary | undefined {
   const sorted = Float64Array.from(sample).sort();
   const count = sorted.length;
   if (count === 0) return undefined;

@@ -35,6 +35,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  ReplyDeparture,
   Sender,
 } from "./socket.ts";
 
@@ -280,7 +281,12 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
-  reply(datagram: Datagram, payload: Uint8Array): void {
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void {
+    departure?.complete?.(payload);
     this.send(payload, datagram.remoteAddr).then(
       () => {
         this.release(datagram);
@@ -366,6 +372,7 @@ export type {
   GroupDeparture,
   OpenOptions,
   Receiver,
+  ReplyDeparture,
   Sender,
 } from "./socket.ts";
 export type { UdpAddress } from "./address.ts";

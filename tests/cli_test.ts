@@ -532,7 +532,13 @@ signalTest("the server counts what is malformed", async () => {
   s.kill("SIGTERM");
   const { stdout } = await s.ended();
   const { stamp, unanswered } = JSON.parse(stdout.trim().split("\n").at(-1)!);
-  const counts = { malformed: 1, corrupt: 0, unauthentic: 0, returned: 0 };
+  const counts = {
+    malformed: 1,
+    corrupt: 0,
+    unauthentic: 0,
+    unprovisioned: 0,
+    returned: 0,
+  };
   assertEquals(stamp, { reflected: 1, ...counts, sessions: 1 });
   assertEquals(unanswered, 1);
 });

@@ -21,6 +21,7 @@ import {
   HEADER_NAME_LENGTH,
   IOVEC_LENGTH,
   IP_PKTINFO,
+  IP_TOS,
   MSG_DONTWAIT,
   SOL_UDP,
   UDP_GRO,
@@ -40,6 +41,8 @@ export interface Sent {
   segmentBytes: number;
   /** Which address it was asked to send from, if any. */
   source?: string;
+  /** The traffic class that it was asked to give it, if any. */
+  trafficClass?: number;
 }
 
 interface Arriving {
@@ -316,13 +319,14 @@ export class FakeLibc implements Libc {
   #readControl(
     headers: Memory,
     at: number,
-  ): Pick<Sent, "segmentBytes" | "source"> {
+  ): Pick<Sent, "segmentBytes" | "source" | "trafficClass"> {
     const length = headers.u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
     if (length === 0) return { segmentBytes: 0 };
     const place = this.#at(pointerAt(headers, at + HEADER_CONTROL));
     const control = place.memory.u8.slice(place.at, place.at + length);
     const segment = findControl(control, SOL_UDP, UDP_SEGMENT);
     const source = findControl(control, 0, IP_PKTINFO);
+    const trafficClass = findControl(control, 0, IP_TOS);
     return {
       segmentBytes: segment === undefined
         ? 0
@@ -330,6 +334,9 @@ export class FakeLibc implements Libc {
       ...(source === undefined
         ? {}
         : { source: control.subarray(source + 4, source + 8).join(".") }),
+      ...(trafficClass === undefined
+        ? {}
+        : { trafficClass: control[trafficClass]! }),
     };
   }
 

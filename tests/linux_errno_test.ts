@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../lib/responders.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import { departing, type Handler } from "../lib/server.ts";
 import { UDP_GRO, UDP_SEGMENT } from "../lib/linux/layout.ts";
 import { FakeLibc } from "./fake_libc.ts";
 
@@ -479,4 +479,48 @@ Deno.test("who sleeps in its own thread wakes for what comes, and shortly before
   socket.sleep!(1);
   assertEquals(libc.waits.length, 3);
   await closed;
+});
+
+/** A handler whose replies say how often they were completed, and may have a class. */
+function completing(trafficClass: (text: string) => number | undefined) {
+  let times = 0;
+  let text = "";
+  const handler: Handler = (data) => {
+    text = new TextDecoder().decode(data);
+    return data.slice();
+  };
+  departing.set(handler, () => ({
+    complete: (payload) => payload[0] = 48 + times++,
+    trafficClass: trafficClass(text),
+  }));
+  return handler;
+}
+
+Deno.test("replies are completed as they leave, and again if they had to wait", async () => {
+  const handler = completing(() => undefined);
+  const { libc, server } = started({}, handler);
+  libc.sends = [1, -EAGAIN];
+  libc.hasRoom = false;
+  libc.arrive(one("-a", 1), { port: 2, payloads: ["-b", "-c"] });
+  await idle();
+  assertEquals(payloads(libc), ["0a"]);
+  libc.hasRoom = true;
+  await idle();
+  // What the kernel cuts is completed datagram by datagram.
+  assertEquals(payloads(libc).slice(1), ["3b4c"]);
+  assertEquals(server.stats().replied, 3);
+  await server.shutdown();
+});
+
+Deno.test("a reply with a traffic class of its own is a message of its own", async () => {
+  const handler = completing((text) => text === "-b" ? 184 : undefined);
+  const { libc, server } = started({ hostname: "0.0.0.0" }, handler);
+  libc.bound = { hostname: "0.0.0.0", port: 4242 };
+  libc.arrive({ port: 2, payloads: ["-a", "-b", "-c"], to: "192.0.2.1" });
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, trafficClass }) => [payload, trafficClass]),
+    [["0a", undefined], ["1b", 184], ["2c", undefined]],
+  );
+  await server.shutdown();
 });

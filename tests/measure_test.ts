@@ -516,3 +516,150 @@ linuxTest(
     }
   },
 );
+
+Deno.test("measure() learns where loss was from counts that a stateless reflector tells", async () => {
+  for (const isTail of [true, false]) {
+    const network = networkWith(undefined, { stateless: true });
+    network.plan = (passing) => {
+      const seq = new DataView(passing.data.buffer).getUint32(
+        isUp(passing) ? 0 : 24,
+      );
+      const isLost = isUp(passing)
+        ? [2, 5, 6].includes(seq)
+        : seq === 4 || isTail && (seq === 8 || seq === 9);
+      return isLost ? [] : [1];
+    };
+    const measurement = start(network, {
+      count: 10,
+      intervalMs: 10,
+      timeoutMs: 50,
+      extensions: ["direct-measurement"],
+    });
+    await run(network, measurement);
+    const { lostUp, lostDown, lostUnattributed, told } = measurement.result();
+    // Of the tail a closing probe tells.
+    const down = isTail ? 3 : 1;
+    assertEquals([lostUp, lostDown, lostUnattributed], [3, down, 0]);
+    const sent = isTail ? 11 : 10;
+    assertEquals(told?.directMeasurement, {
+      sent,
+      received: sent - 3,
+      transmitted: sent - 3,
+    });
+  }
+});
+
+Deno.test("measure() asks for what it is told to, in packets that are larger by it", async () => {
+  const network = networkWith();
+  const options = { count: 2, intervalMs: 10, replyDscp: 10, size: 60 };
+  const measurement = start(network, {
+    ...options,
+    extensions: ["timestamp-info"],
+  });
+  const events = await run(network, measurement);
+  const [first] = events;
+  assert(first?.type === "reply");
+  // The simulated network tells no traffic class.
+  assertEquals(first.sample.told, {
+    timestampInfo: {
+      synchronizedBy: "nothing",
+      receiveStampedBy: "software",
+      sendStampedBy: "software",
+    },
+    unsupported: ["class-of-service"],
+    discarded: [],
+  });
+  assertEquals(measurement.result().told, first.sample.told);
+  assertEquals(network.sent.map(({ data }) => data.length), Array(4).fill(60));
+  assertThrows(
+    () => start(network, { ...options, size: 51 }),
+    RangeError,
+    "'size' must be an integer from 52",
+  );
+});
+
+Deno.test("measure() takes no reply of another session, and may insist on its SSID", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const reflector = stampReflector({ runtime });
+  let ssid = 7;
+  serve({ ...SERVER, runtime, guard: false }, (data, info) => {
+    const reply = reflector(data, info) as Uint8Array<ArrayBuffer>;
+    new DataView(reply.buffer).setUint16(14, ssid);
+    return reply;
+  });
+  const options = { count: 1, timeoutMs: 50, ssid: 7 };
+  const figures = async (given: MeasureOptions = {}) => {
+    const measurement = start(network, { ...options, ...given });
+    await run(network, measurement);
+    const { received, foreign, returnsSsid } = measurement.result();
+    return [received, foreign, returnsSsid];
+  };
+  assertEquals(await figures(), [1, 0, true]);
+  assertEquals(await figures({ ssid: 0 }), [1, 0, undefined]);
+  ssid = 8;
+  assertEquals(await figures(), [0, 1, undefined]);
+  ssid = 0;
+  assertEquals(await figures(), [1, 0, false]);
+  await assertRejects(
+    () => figures({ needsSsid: true }),
+    Error,
+    "does not return the SSID",
+  );
+});
+
+netTest(
+  "measure() by the kernel's clock is refused where it tells nothing",
+  async () => {
+    await using server = serve(stampReflector());
+    const options = { engine: "deno", clock: "kernel", count: 1 } as const;
+    await assertRejects(
+      () => collect(measure(server.addr, options)),
+      Deno.errors.NotSupported,
+      "the kernel's clock",
+    );
+  },
+);
+
+linuxTest(
+  "replies have the DSCP that is asked for, and the clock is the one chosen",
+  async () => {
+    for (const hostname of ["127.0.0.1", "::1"]) {
+      const options = { hostname, engine: ENGINE, packetInfo: true };
+      await using server = serve(options, stampReflector({ engine: ENGINE }));
+      const told = async (given: MeasureOptions) => {
+        const asked = { count: 3, intervalMs: 5, engine: ENGINE, ...given };
+        const measurement = measure(server.addr, asked);
+        await collect(measurement);
+        return measurement.result();
+      };
+      // A class is changed by nobody on the loopback interface.
+      const trafficClass = 26 << 2;
+      const { told: first, kernelTimed } = await told({
+        trafficClass,
+        replyDscp: 46,
+        clock: "kernel",
+      });
+      assertEquals([first?.classOfService, kernelTimed], [
+        { dscp: 26, ecn: 0, isPermitted: true, replyDscp: 46 },
+        3,
+      ]);
+      const second = await told({
+        trafficClass,
+        replyDscp: 56,
+        clock: "program",
+        key: new Uint8Array(16),
+      }).catch(() => undefined);
+      assertEquals(second?.received, 0, "the reflector has no key");
+      const third = await told({
+        trafficClass,
+        replyDscp: 56,
+        clock: "program",
+      });
+      assertEquals([third.told?.classOfService, third.kernelTimed], [
+        { dscp: 26, ecn: 0, isPermitted: false, replyDscp: 26 },
+        0,
+      ]);
+    }
+  },
+);

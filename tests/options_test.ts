@@ -70,6 +70,7 @@ const BOUNDS: Array<[string, string, number, number, boolean?]> = [
   ["measure", "size", 44, 65_507],
   ["measure", "timeoutMs", 1, DAY, true],
   ["measure", "deadlineMs", 1, DAY, true],
+  ["measure", "replyDscp", 0, 63],
   ["stampReflector", "maxSessions", 2, 1_000_000],
   ["stampReflector", "sessionTimeoutMs", 1, DAY, true],
 ];
@@ -121,6 +122,12 @@ const MISTYPED: Array<[string, string, unknown[]]> = [
   ["requestMany", "localHostname", [7, null, {}]],
   ["measure", "signal", [{}, null]],
   ["measure", "engine", ["", {}]],
+  ["measure", "clock", ["hardware", 1, null]],
+  ["measure", "needsSsid", [1, "no"]],
+  ["measure", "extensions", ["location", ["nowhere"], [1], {}]],
+  ["stampReflector", "ssids", [7, "7", {}]],
+  ["stampReflector", "permitsDscp", [46, [46]]],
+  ["stampReflector", "tellsLocation", [0, "no"]],
   ["measure", "localHostname", [true, []]],
 ];
 

@@ -89,6 +89,7 @@ Deno.test("stampReflector() counts for each session, by address, port and SSID",
     malformed: 0,
     corrupt: 0,
     unauthentic: 0,
+    unprovisioned: 0,
     returned: 0,
     sessions: 3,
   });
@@ -234,4 +235,14 @@ Deno.test("stampReflector() checks its options", () => {
     RangeError,
     "'sessionTimeoutMs'",
   );
+});
+
+Deno.test("stampReflector() answers the sessions that there are, if it is told which", () => {
+  const { reflector, request, reflect } = make({ ssids: [7, 9] });
+  const answered = [0, 7, 8, 9].map((ssid) =>
+    reflect(request(0, { ssid }))?.ssid
+  );
+  assertEquals(answered, [undefined, 7, undefined, 9]);
+  const { unprovisioned, reflected, sessions } = reflector.stats();
+  assertEquals([unprovisioned, reflected, sessions], [2, 2, 2]);
 });

@@ -38,9 +38,10 @@ import {
   SOL_SOCKET,
   SOL_UDP,
   stampMs,
+  trafficClassControl,
   UDP_GRO,
 } from "./layout.ts";
-import type { Sender } from "../socket.ts";
+import type { ReplyDeparture, Sender } from "../socket.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /** How many messages a call moves at most. */
@@ -295,6 +296,13 @@ export class SendBatch {
   readonly #firstSenders: number[] = [];
   /** Who is to hear of failures, one for each datagram that was posted. */
   #senders: Sender[] = [];
+  /** How datagrams leave for which that matters, and where they are. */
+  #departures: Array<{
+    message: number;
+    at: number;
+    length: number;
+    departure: ReplyDeparture;
+  }> = [];
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
@@ -562,6 +570,28 @@ export class SendBatch {
     return true;
   }
 
+  /** Says how the datagram is to leave that was copied last. */
+  depart(length: number, departure: ReplyDeparture): void {
+    const message = this.count - 1;
+    const { trafficClass } = departure;
+    if (trafficClass !== undefined) {
+      const { hostname } = this.#to[message]!;
+      this.addControl(trafficClassControl(trafficClass, hostname));
+      this.#source = -1;
+    }
+    const at = this.#used - length;
+    this.#departures.push({ message, at, length, departure });
+  }
+
+  /** Has what is known at the last moment only written into what is queued. */
+  complete(): void {
+    const { u8 } = this.#payloads;
+    for (const { message, at, length, departure } of this.#departures) {
+      if (message < this.first) continue;
+      departure.complete?.(u8.subarray(at, at + length));
+    }
+  }
+
   /** Sends the last message with a control message. */
   addControl(control: Uint8Array): void {
     const message = this.count - 1;
@@ -604,6 +634,7 @@ export class SendBatch {
   clear(): void {
     this.count = this.first = 0;
     if (this.#senders.length > 0) this.#senders = [];
+    if (this.#departures.length > 0) this.#departures = [];
     this.#used = 0;
     this.#source = -1;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);

@@ -160,6 +160,21 @@ export function segmentControl(segmentBytes: number): Uint8Array {
   return control;
 }
 
+/** The control message that gives a datagram to a host a traffic class. */
+export function trafficClassControl(
+  trafficClass: number,
+  hostname: string,
+): Uint8Array {
+  const isIPv4 = ipVersion(hostname) === 4;
+  const control = new Uint8Array(20);
+  const view = new DataView(control.buffer);
+  view.setUint32(0, control.length, true);
+  view.setInt32(8, isIPv4 ? IPPROTO_IP : IPPROTO_IPV6, true);
+  view.setInt32(12, isIPv4 ? IP_TOS : IPV6_TCLASS, true);
+  view.setInt32(16, trafficClass, true);
+  return control;
+}
+
 /** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
 export const HEADER_BYTES = 64;
 /** Where in it, in bytes: the pointer to the address, and its length. */

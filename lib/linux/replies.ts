@@ -5,7 +5,12 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { MAX_PAYLOAD, type Receiver, type Sender } from "../socket.ts";
+import {
+  MAX_PAYLOAD,
+  type Receiver,
+  type ReplyDeparture,
+  type Sender,
+} from "../socket.ts";
 import { BATCH, type ReceiveBatch, SendBatch } from "./batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
@@ -69,6 +74,7 @@ export class Replies {
    * @param at Where in that memory.
    * @param message The message that the datagram came in.
    * @param to Where it came from.
+   * @param departure How it is to leave, if that matters.
    */
   addNow(
     payload: Uint8Array,
@@ -76,19 +82,27 @@ export class Replies {
     at: number,
     message: number,
     to: UdpAddress,
+    departure: ReplyDeparture | undefined,
   ): void {
     const received = this.#in;
     // What has to wait cannot wait in memory that is received into.
     if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message));
+      return this.addLater(payload, to, received.local(message), departure);
     }
     const out = this.#out;
     const { length } = payload;
     const address = memory === undefined ? 0 : memory.address + at;
-    if (out.extend(payload, address, message, to)) return;
+    // What has a traffic class of its own is a message of its own.
+    if (
+      departure?.trafficClass === undefined &&
+      out.extend(payload, address, message, to)
+    ) {
+      if (departure !== undefined) out.depart(length, departure);
+      return;
+    }
     if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
     if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message));
+      return this.addLater(payload, to, received.local(message), departure);
     }
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
@@ -96,6 +110,7 @@ export class Replies {
     else out.addInPlace(memory, at, length, name, bytes, to, message);
     const local = received.local(message);
     if (local !== undefined) out.addControl(local);
+    if (departure !== undefined) out.depart(length, departure);
   }
 
   /**
@@ -105,15 +120,19 @@ export class Replies {
    * @param payload The answer.
    * @param to Where it is sent.
    * @param local The control message that sends it from the address asked.
+   * @param departure How it is to leave, if that matters.
    */
   addLater(
     payload: Uint8Array,
     to: UdpAddress,
     local: Uint8Array | undefined,
+    departure: ReplyDeparture | undefined,
   ): void {
-    if (!this.#hasRoom(payload.length, to, payload.length)) return;
+    const { length } = payload;
+    if (!this.#hasRoom(length, to, length)) return;
     this.#add(payload, to);
     if (local !== undefined) this.#out.addControl(local);
+    if (departure !== undefined) this.#out.depart(length, departure);
     this.#flushSoon();
   }
 
@@ -252,6 +271,7 @@ export class Replies {
     const out = this.#out;
     const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
     let triedAgain = -1;
+    out.complete();
     while (out.first < out.count) {
       const { whole } = out;
       if (whole === 0) {

@@ -13,6 +13,7 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
+  ReplyDeparture,
   Sender,
 } from "../socket.ts";
 import { BATCH, ReceiveBatch } from "./batch.ts";
@@ -59,6 +60,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   readonly isConnected: boolean;
   readonly copiesReplies = true;
+  readonly stampsSends: boolean;
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #now: () => number;
@@ -66,8 +68,6 @@ export class LinuxSocket implements DatagramSocket {
   readonly #maxDatagramBytes: number;
   /** Whether the system says where each datagram was sent to. */
   readonly #knowsLocal: boolean;
-  /** Whether the kernel says when it has sent. */
-  readonly #stampsSends: boolean;
   readonly #in: ReceiveBatch;
   readonly #replies: Replies;
   readonly #pace = new Pace();
@@ -167,7 +167,7 @@ export class LinuxSocket implements DatagramSocket {
       this.isConnected,
     );
     if (packetInfo) receivePacketInfo(libc, bound);
-    this.#stampsSends = stampSends === true && keepStamps(libc, bound);
+    this.stampsSends = stampSends === true && keepStamps(libc, bound);
     this.#replies = new Replies(
       libc,
       poller,
@@ -223,16 +223,28 @@ export class LinuxSocket implements DatagramSocket {
     this.#replies.post(payload, to, this.isConnected, sender);
   }
 
-  reply(datagram: Datagram, payload: Uint8Array): void {
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void {
     const answered = datagram as BatchDatagram;
     const { data, remoteAddr, local } = answered;
     if (answered === this.#current) {
       // Copies of small datagrams are as fast.
-      const isInPlace = payload === data && this.#isCoalesced;
+      const isInPlace = payload === data && this.#isCoalesced &&
+        departure === undefined;
       const memory = isInPlace ? this.#buffer : undefined;
       const message = this.#message;
-      this.#replies.addNow(payload, memory, this.#at, message, remoteAddr);
-    } else this.#replies.addLater(payload, remoteAddr, local);
+      this.#replies.addNow(
+        payload,
+        memory,
+        this.#at,
+        message,
+        remoteAddr,
+        departure,
+      );
+    } else this.#replies.addLater(payload, remoteAddr, local, departure);
     this.release(answered);
   }
 
@@ -307,7 +319,7 @@ export class LinuxSocket implements DatagramSocket {
         const before = this.isConnected ? this.#workedAt : this.#receivedAt;
         this.#receivedAt = this.#now();
         // A reply is judged by when its request was sent.
-        if (this.#stampsSends) this.#takeStamps();
+        if (this.stampsSends) this.#takeStamps();
         this.#pace.onBatch(this.#receivedAt - before);
         this.#begin(count);
         while (!this.#handOut()) {
@@ -331,7 +343,7 @@ export class LinuxSocket implements DatagramSocket {
       if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
         // The queue wakes the wait until it is empty.
-        if (this.#stampsSends) this.#takeStamps();
+        if (this.stampsSends) this.#takeStamps();
         if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);

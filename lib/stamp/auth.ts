@@ -1,6 +1,7 @@
 /**
  * STAMP's authenticated mode (RFC 8762, sections 4.2.2, 4.3.2 and 4.4): the fields
- * of a packet further apart, and HMAC-SHA-256 over them.
+ * of a packet further apart, and HMAC-SHA-256 over them; and the HMAC of extensions
+ * (RFC 8972, section 4.8).
  *
  * @module
  */
@@ -8,6 +9,13 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { UdpAddress } from "../address.ts";
 import { requireType } from "../errors.ts";
 import { STAMP_BYTES } from "./packet.ts";
+import {
+  EXTRA_PADDING,
+  HMAC,
+  HMAC_BYTES,
+  type Tlv,
+  TLV_HEADER_BYTES,
+} from "./tlv.ts";
 
 /** The size of a packet without TLVs in authenticated mode. */
 export const AUTHENTICATED_BYTES = 112;
@@ -53,6 +61,16 @@ export function seal(
   return sealed;
 }
 
+/** Writes another timestamp into an authenticated packet, under the same key. */
+export function stampAgain(
+  sealed: Uint8Array,
+  key: Uint8Array,
+  write: (view: DataView, at: number) => void,
+): void {
+  write(new DataView(sealed.buffer, sealed.byteOffset), TIMESTAMP_AT);
+  sealed.set(hmacOf(sealed.subarray(0, HMAC_AT), key), HMAC_AT);
+}
+
 /**
  * The plain packet of an authenticated one; undefined if its HMAC is not that of
  * the key, whatever else is in it.
@@ -95,6 +113,55 @@ export function hmacOf(bytes: Uint8Array, key: Uint8Array): Uint8Array {
   );
 }
 
+/** The HMAC of a key over bytes, 16 of it. */
+export type Signer = (bytes: Uint8Array) => Uint8Array;
+
+/** The HMAC of all TLVs before one, under the sequence of their packet. */
+export function hmacOfTlvs(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  sequence: Uint8Array,
+  hmacOf: Signer,
+): Uint8Array {
+  return hmacOf(new Uint8Array([...sequence, ...bytes.subarray(start, end)]));
+}
+
+/**
+ * Whether TLVs are what a holder of the key has sent.
+ *
+ * @param bytes The packet.
+ * @param start Where they begin.
+ * @param tlvs All of them.
+ * @param sequence That of the packet, as 4 bytes.
+ * @param hmacOf The key's HMAC, if there is a key.
+ * @param isNeeded Whether there must be an HMAC for all but padding.
+ */
+export function areAuthentic(
+  bytes: Uint8Array,
+  start: number,
+  tlvs: Tlv[],
+  sequence: Uint8Array,
+  hmacOf: Signer | undefined,
+  isNeeded: boolean,
+): boolean {
+  const place = tlvs.findIndex(({ type }) => type === HMAC);
+  if (place < 0) {
+    return !isNeeded || tlvs.every(({ type }) => type === EXTRA_PADDING);
+  }
+  const { at, length } = tlvs[place]!;
+  // It follows all others but padding.
+  const after = tlvs.slice(place + 1);
+  const value = at + TLV_HEADER_BYTES;
+  if (
+    hmacOf === undefined || length !== HMAC_BYTES ||
+    value + length > bytes.length ||
+    after.some(({ type }) => type !== EXTRA_PADDING)
+  ) return false;
+  const digest = hmacOfTlvs(bytes, start, at, sequence, hmacOf);
+  return timingSafeEqual(bytes.subarray(value, value + length), digest);
+}
+
 /** Each field: where it is in a plain packet, in an authenticated one, its length. */
 const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
   [0, 0, 4], // Sequence
@@ -107,6 +174,7 @@ const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
   [36, 72, 2], // error estimate,
   [40, 80, 1], // and TTL
 ];
+const TIMESTAMP_AT = 16;
 const HMAC_AT = 96;
 const SSID_AT = 26;
 const MIN_KEY_BYTES = 16;

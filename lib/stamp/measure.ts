@@ -10,6 +10,7 @@ import {
   isPortClosed,
   requireInteger,
   requireMs,
+  requireOneOf,
   requireOptions,
   requireType,
 } from "../errors.ts";
@@ -34,7 +35,14 @@ import {
   type Readings,
   recordRtt,
 } from "../telemetry.ts";
-import { AUTHENTICATED_BYTES, checkKey, seal, unseal } from "./auth.ts";
+import {
+  encodeQuestion,
+  type Extension,
+  EXTENSIONS,
+  type Question,
+  questionBytes,
+} from "./ask.ts";
+import { AUTHENTICATED_BYTES, checkKey, hmacOf, seal, unseal } from "./auth.ts";
 import {
   encodeSender,
   ERROR_ESTIMATE,
@@ -66,9 +74,10 @@ export interface MeasureOptions extends OriginOptions {
    */
   intervalMs?: number | undefined;
   /**
-   * The size of a request, 44 to 65,507 bytes of UDP payload.
+   * The size of a request, 44 to 65,507 bytes of UDP payload; more at least with a
+   * key, or `extensions`.
    *
-   * @default {44}
+   * @default {as small as can be}
    */
   size?: number | undefined;
   /**
@@ -78,6 +87,34 @@ export interface MeasureOptions extends OriginOptions {
    * @default {0}
    */
   ssid?: number | undefined;
+  /**
+   * Whether the measurement ends with an error if the reflector does not return the
+   * SSID (RFC 8972, section 3).
+   *
+   * @default {false}
+   */
+  needsSsid?: boolean | undefined;
+  /**
+   * What the reflector is asked besides in each request (RFC 8972, section 4): see
+   * `told` in the samples and in the result.
+   *
+   * @default {nothing}
+   */
+  extensions?: readonly Extension[] | undefined;
+  /**
+   * The DSCP that replies are to have, 0 to 63, which asks for `class-of-service`
+   * (RFC 8972, section 4.4).
+   *
+   * @default {that of `trafficClass`}
+   */
+  replyDscp?: number | undefined;
+  /**
+   * Which clock takes both ends of a round trip: with `auto` the kernel's where it
+   * tells, which `kernel` insists on.
+   *
+   * @default {"auto"}
+   */
+  clock?: "auto" | "kernel" | "program" | undefined;
   /**
    * Whether timestamps are in PTP's format, else in NTP's; a reflector may answer
    * in the other one.
@@ -176,6 +213,8 @@ export interface Measurement extends AsyncIterable<MeasureEvent> {
  * @returns The measurement; iterate it to run it. The iteration throws what
  * resolving, binding and opening a socket throw, `signal.reason` when aborted,
  * and a TypeError when it is begun a second time. Errors of sending are events.
+ * With `clock: "kernel"` that is {@linkcode Deno.errors.NotSupported} where the
+ * kernel does not tell.
  * @throws {RangeError} If a number among the options is out of range.
  * @throws {SyntaxError} If the address does not parse.
  * @throws {TypeError} If an option is of a wrong type, or the address cannot be
@@ -203,11 +242,14 @@ export function measure(
     count = MEASURE_DEFAULTS.count,
     intervalMs = MEASURE_DEFAULTS.intervalMs,
     key,
-    size = key === undefined ? MEASURE_DEFAULTS.size : AUTHENTICATED_BYTES,
     timeoutMs = MEASURE_DEFAULTS.timeoutMs,
     ssid = MEASURE_DEFAULTS.ssid,
     ptp = MEASURE_DEFAULTS.ptp,
     mayBlock = MEASURE_DEFAULTS.mayBlock,
+    needsSsid = MEASURE_DEFAULTS.needsSsid,
+    clock = MEASURE_DEFAULTS.clock,
+    trafficClass = 0,
+    replyDscp,
     deadlineMs,
     signal,
   } = options;
@@ -220,12 +262,22 @@ export function measure(
   };
   checkSchedule(schedule, 0.01);
   checkKey(key);
-  const least = key === undefined ? STAMP_BYTES : AUTHENTICATED_BYTES;
+  if (replyDscp !== undefined) requireInteger("replyDscp", replyDscp, 0, 63);
+  const question: Question = {
+    extensions: extensionsOf(options),
+    replyDscp: replyDscp ?? trafficClass >> 2,
+    hmacOf: key && ((bytes) => hmacOf(bytes, key)),
+  };
+  const least = questionBytes(question) +
+    (key === undefined ? STAMP_BYTES : AUTHENTICATED_BYTES);
+  const { size = least } = options;
   requireInteger("size", size, least, MAX_PAYLOAD_IPV4);
   requireMs("timeoutMs", timeoutMs, 1);
   requireInteger("ssid", ssid, 0, 65_535);
   requireType("ptp", "boolean", ptp);
   requireType("mayBlock", "boolean", mayBlock);
+  requireType("needsSsid", "boolean", needsSsid);
+  requireOneOf("clock", CLOCKS, clock);
   if (timeoutMs / intervalMs > MAX_PENDING) {
     throw new RangeError(
       `'timeoutMs' must be at most ${MAX_PENDING} times 'intervalMs': ` +
@@ -240,7 +292,18 @@ export function measure(
     runtime,
     (ends) =>
       new StampSender(
-        { runtime, size, timeoutMs, ssid, ptp, mayBlock, key },
+        {
+          runtime,
+          size,
+          timeoutMs,
+          ssid,
+          ptp,
+          mayBlock,
+          key,
+          needsSsid,
+          clock,
+          question,
+        },
         ends,
         run,
       ),
@@ -273,6 +336,9 @@ interface SenderPlan {
   ptp: boolean;
   mayBlock: boolean;
   key: Uint8Array | undefined;
+  needsSsid: boolean;
+  clock: "auto" | "kernel" | "program";
+  question: Question;
 }
 
 /** The socket, the timers and the session of a measurement that runs. */
@@ -306,7 +372,7 @@ class StampSender implements Sender, Receiver {
     { target, local, telemetry }: Ends,
     run: Run<MeasureEvent, StampSender>,
   ) {
-    const { runtime, timeoutMs } = plan;
+    const { runtime, timeoutMs, clock, question, ssid } = plan;
     this.#plan = plan;
     this.#target = target;
     this.#isCounted = telemetry;
@@ -318,6 +384,10 @@ class StampSender implements Sender, Receiver {
     this.session = new SenderSession(
       this.#timeOrigin,
       Math.max(MIN_REMEMBERED, 2 * pending),
+      {
+        ssid,
+        question: question.extensions.length > 0 ? question : undefined,
+      },
     );
     this.#socket = runtime.open({
       ...local,
@@ -325,8 +395,14 @@ class StampSender implements Sender, Receiver {
       peer: target,
       isBusy: true,
       packetInfo: true,
-      stampSends: true,
+      stampSends: clock !== "program",
     });
+    if (clock === "kernel" && !this.#socket.stampsSends) {
+      this.#socket.close();
+      throw new Deno.errors.NotSupported(
+        "Cannot measure by the kernel's clock: it stamps nothing here, which it does on engine 'linux'",
+      );
+    }
     if (plan.mayBlock && this.#socket.sleep !== undefined) {
       this.#pause = (leftMs) => this.#socket.sleep!(leftMs);
     }
@@ -348,7 +424,7 @@ class StampSender implements Sender, Receiver {
       const seq = this.session.sent;
       const dueAt = this.#run.dueAt(seq);
       const sentAt = runtime.now();
-      const request = this.#request(seq, sentAt);
+      const request = this.#request(seq, sentAt, seq + 1);
       this.session.onSent(request, dueAt, sentAt);
       this.#send(request).catch((error) => {
         this.#hasFailed = true;
@@ -400,8 +476,12 @@ class StampSender implements Sender, Receiver {
     return this.#socket.send(packet, this.#target);
   }
 
-  #request(sequence: number, sentAt: number): Uint8Array<ArrayBuffer> {
-    const { runtime, size, ssid, ptp, key } = this.#plan;
+  #request(
+    sequence: number,
+    sentAt: number,
+    transmitted: number,
+  ): Uint8Array<ArrayBuffer> {
+    const { runtime, size, ssid, ptp, key, question } = this.#plan;
     const plainBytes = key === undefined
       ? size
       : size - AUTHENTICATED_BYTES + STAMP_BYTES;
@@ -410,12 +490,16 @@ class StampSender implements Sender, Receiver {
       this.#clock = errorEstimateOf(runtime.clockState?.(), ptp);
       this.session.onClock(this.#clock);
     }
-    return encodeSender({
-      sequence,
-      timestamp: timestampOf(this.#timeOrigin + sentAt),
-      errorEstimate: this.#clock,
-      ssid,
-    }, plainBytes);
+    return encodeSender(
+      {
+        sequence,
+        timestamp: timestampOf(this.#timeOrigin + sentAt),
+        errorEstimate: this.#clock,
+        ssid,
+      },
+      plainBytes,
+      encodeQuestion(question, sequence, transmitted),
+    );
   }
 
   giveUp(): void {
@@ -432,8 +516,8 @@ class StampSender implements Sender, Receiver {
 
   onDatagram(datagram: Datagram): void {
     const receivedAt = this.#plan.runtime.now();
-    const { remoteAddr, arrivedAt } = datagram;
-    const { key } = this.#plan;
+    const { remoteAddr, arrivedAt, trafficClass } = datagram;
+    const { key, clock, needsSsid } = this.#plan;
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
@@ -442,9 +526,21 @@ class StampSender implements Sender, Receiver {
       return this.#socket.release(datagram);
     }
     const verdict = isFromTarget
-      ? this.session.onReceived(data, receivedAt, arrivedAt)
+      ? this.session.onReceived(
+        data,
+        receivedAt,
+        clock === "program" ? undefined : arrivedAt,
+        trafficClass,
+      )
       : this.session.onForeign();
     this.#socket.release(datagram);
+    if (needsSsid && this.session.returnsSsid === false) {
+      return this.#run.end({
+        error: new Error(
+          "The reflector does not return the SSID: it does not know RFC 8972",
+        ),
+      });
+    }
     if (verdict.type === "foreign") return;
     if (verdict.type === "reply") {
       const { sample } = verdict;
@@ -493,7 +589,8 @@ class StampSender implements Sender, Receiver {
     this.#closing++;
     this.#run.conclude();
     const { runtime, timeoutMs } = this.#plan;
-    const request = this.#request(this.session.sent, runtime.now());
+    const { sent } = this.session;
+    const request = this.#request(sent, runtime.now(), sent + this.#closing);
     this.session.onClosingSent(request);
     // Only a help: without it less is known.
     this.#send(request).catch(() => {});
@@ -521,6 +618,26 @@ class StampSender implements Sender, Receiver {
   }
 }
 
+/**
+ * What the reflector is to be asked.
+ *
+ * @throws {TypeError} If there is no such extension.
+ */
+function extensionsOf(
+  { extensions = [], replyDscp }: MeasureOptions,
+): Extension[] {
+  if (!Array.isArray(extensions)) {
+    throw new TypeError(
+      `'extensions' must be an array: it is ${typeof extensions}`,
+    );
+  }
+  for (const one of extensions) requireOneOf("extensions", EXTENSIONS, one);
+  const all = new Set<Extension>(extensions);
+  if (replyDscp !== undefined) all.add("class-of-service");
+  return [...all];
+}
+
+const CLOCKS = ["auto", "kernel", "program"] as const;
 /** No packet at all. */
 const NOTHING = new Uint8Array(0);
 const MAX_COUNT = 2 ** 32 - 1;

@@ -16,8 +16,10 @@
  *
  * @module
  */
+export type { Extension, StampedBy, Told } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
 export type { Bin } from "../distribution.ts";
+export type { DriftBound } from "./drift.ts";
 export {
   measure,
   type MeasureEvent,

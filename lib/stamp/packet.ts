@@ -5,6 +5,8 @@
  * @module
  */
 
+import { EXTRA_PADDING, FLAG_U, TLV_HEADER_BYTES } from "./tlv.ts";
+
 /** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
 export const STAMP_PORT = 862;
 
@@ -94,6 +96,7 @@ export interface ReflectorPacket extends SenderPacket {
  * @param packet The fields.
  * @param size Of the payload in bytes, 44 to 65,507. What is over 44 is an
  * Extra Padding TLV (RFC 8972, section 4.1) if there is room for its header.
+ * @param tlvs Other TLVs, before the padding; they are part of `size`.
  * @returns The payload.
  *
  * @example
@@ -113,15 +116,18 @@ export interface ReflectorPacket extends SenderPacket {
 export function encodeSender(
   packet: SenderPacket,
   size: number = STAMP_BYTES,
+  tlvs: Uint8Array = NO_TLVS,
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(size);
   const view = new DataView(bytes.buffer);
   writeHead(view, packet);
-  const padding = size - STAMP_BYTES - TLV_HEADER_BYTES;
+  bytes.set(tlvs, STAMP_BYTES);
+  const at = STAMP_BYTES + tlvs.length;
+  const padding = size - at - TLV_HEADER_BYTES;
   if (padding >= 0) {
-    view.setUint8(44, TLV_UNRECOGNIZED);
-    view.setUint8(45, TLV_EXTRA_PADDING);
-    view.setUint16(46, padding);
+    view.setUint8(at, FLAG_U);
+    view.setUint8(at + 1, EXTRA_PADDING);
+    view.setUint16(at + 2, padding);
   }
   return bytes;
 }
@@ -303,7 +309,12 @@ export function timestampOf(unixMs: number): Timestamp {
 /** The first 16 bytes are alike in both roles. */
 function writeHead(view: DataView, packet: SenderPacket): void {
   view.setUint32(0, packet.sequence);
-  writeTimestamp(view, 4, packet.timestamp, packet.errorEstimate.ptp);
+  writeTimestamp(
+    view,
+    TIMESTAMP_AT,
+    packet.timestamp,
+    packet.errorEstimate.ptp,
+  );
   view.setUint16(12, errorEstimateBits(packet.errorEstimate));
   view.setUint16(14, packet.ssid);
 }
@@ -313,11 +324,14 @@ function readHead(view: DataView): SenderPacket | undefined {
   if (errorEstimate === undefined) return undefined;
   return {
     sequence: view.getUint32(0),
-    timestamp: readTimestamp(view, 4, errorEstimate.ptp),
+    timestamp: readTimestamp(view, TIMESTAMP_AT, errorEstimate.ptp),
     errorEstimate,
     ssid: view.byteLength < 16 ? 0 : view.getUint16(14),
   };
 }
+
+/** Where the timestamp of a plain packet of either role is: T1, or T3. */
+export const TIMESTAMP_AT = 4;
 
 /** Writes a timestamp in the format of NTP, or of PTP. */
 export function writeTimestamp(
@@ -338,7 +352,12 @@ export function writeTimestamp(
   view.setUint32(at + 4, Math.min(fraction, 0xffff_ffff));
 }
 
-function readTimestamp(view: DataView, at: number, ptp: boolean): Timestamp {
+/** Reads a timestamp in the format of NTP, or of PTP. */
+export function readTimestamp(
+  view: DataView,
+  at: number,
+  ptp: boolean,
+): Timestamp {
   const seconds = view.getUint32(at);
   const rest = view.getUint32(at + 4);
   if (ptp) return { seconds, nanoseconds: rest };
@@ -394,9 +413,7 @@ const MAX_REFLECTION_MS = 60_000;
 /** The wall clock is read to the millisecond where it was set. */
 const ANCHOR_ERROR_S = 0.0005;
 
-const TLV_HEADER_BYTES = 4;
-const TLV_UNRECOGNIZED = 0x80;
-const TLV_EXTRA_PADDING = 1;
+const NO_TLVS = new Uint8Array(0);
 
 /** From 1900 to 1970. */
 const NTP_EPOCH_SECONDS = 2_208_988_800;

@@ -12,13 +12,22 @@ import {
 import { noLoops } from "../loop_watch.ts";
 import { RecentMap } from "../recent_map.ts";
 import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
-import { borrowers, type Handler, metered, withholding } from "../server.ts";
+import {
+  borrowers,
+  departing,
+  type Handler,
+  metered,
+  withholding,
+} from "../server.ts";
+import type { ReplyDeparture } from "../socket.ts";
 import type { Readings } from "../telemetry.ts";
+import { answerTlvs } from "./answer.ts";
 import {
   checkKey,
   hmacOf,
   opened,
   seal,
+  stampAgain,
   type StampKey,
   statedSsid,
   unseal,
@@ -34,10 +43,10 @@ import {
   type SenderPacket,
   STAMP_BYTES,
   type Timestamp,
+  TIMESTAMP_AT,
   timestampOf,
   writeTimestamp,
 } from "./packet.ts";
-import { answerTlvs } from "./tlv.ts";
 
 /** Options of {@linkcode stampReflector}. */
 export interface ReflectorOptions {
@@ -72,6 +81,27 @@ export interface ReflectorOptions {
    */
   key?: StampKey | undefined;
   /**
+   * The sessions that there are, by their SSIDs (RFC 8972, section 3), 0 to 65,535:
+   * packets of others are counted as `unprovisioned` and never answered.
+   *
+   * @default {none: each sender has one}
+   */
+  ssids?: readonly number[] | undefined;
+  /**
+   * Whether replies may have a DSCP that a sender asks for, 0 to 63 (RFC 8972,
+   * section 4.4); else they have that of the request.
+   *
+   * @default {those below 48: not what is for the network's own traffic}
+   */
+  permitsDscp?: ((dscp: number) => boolean) | undefined;
+  /**
+   * Whether senders that ask for it are told where their requests came from, and
+   * where they were sent to (RFC 8972, section 4.2); else both are zeros.
+   *
+   * @default {true}
+   */
+  tellsLocation?: boolean | undefined;
+  /**
    * Who is asked what is known of the clock: the linux engine asks the kernel, the
    * deno one cannot.
    *
@@ -91,6 +121,7 @@ export const REFLECTOR_DEFAULTS = {
   stateless: false,
   maxSessions: 10_000,
   sessionTimeoutMs: 900_000,
+  tellsLocation: true,
 } as const;
 
 /** What a reflector has counted. */
@@ -103,6 +134,8 @@ export interface ReflectorStats {
   corrupt: number;
   /** Packets without the HMAC of a key, where there is one. */
   unauthentic: number;
+  /** Packets of a session that is none of `ssids`. */
+  unprovisioned: number;
   /** Packets of another reflector, and copies that come over and over. */
   returned: number;
   /** Sessions that are remembered. */
@@ -123,7 +156,8 @@ export interface StampReflector extends Handler {
  * The reply is as long as the request, and 44 bytes at least. Its timestamps are
  * in the format of the request's, NTP or PTP. Where `serve` has `packetInfo`, on the
  * linux engine, T2 is when the kernel received the request, and the TTL field is
- * what it came with; else T2 is when it was read, and the TTL 0. On that
+ * what it came with; else T2 is when it was read, and the TTL 0. T3 is written as
+ * the reply is handed to the system, with all others of its batch. On that
  * engine its error estimate is what the kernel knows of the clock; else the clock is
  * told as not synchronized.
  *
@@ -150,12 +184,18 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     stateless = REFLECTOR_DEFAULTS.stateless,
     maxSessions = REFLECTOR_DEFAULTS.maxSessions,
     sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
+    permitsDscp = isForUsers,
+    tellsLocation = REFLECTOR_DEFAULTS.tellsLocation,
+    ssids,
     key: keys,
   } = options;
   requireType("stateless", "boolean", stateless);
   requireInteger("maxSessions", maxSessions, 2, 1_000_000);
   requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
   checkKey(keys);
+  requireType("permitsDscp", "function", permitsDscp);
+  requireType("tellsLocation", "boolean", tellsLocation);
+  const provisioned = ssids && provisionedOf(ssids);
   const runtime = runtimeOf(options);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
   const counts = {
@@ -163,10 +203,12 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     malformed: 0,
     corrupt: 0,
     unauthentic: 0,
+    unprovisioned: 0,
     returned: 0,
   };
-  /** Whose packet was reflected last. */
+  /** Whose packet was reflected last, and how the reply is to leave. */
   let last: ReflectorSession | undefined;
+  let departure: ReplyDeparture;
 
   /** What is known of the clock, asked now and then. */
   let [clock, askedAt] = [errorEstimateOf(runtime.clockState?.()), -Infinity];
@@ -207,6 +249,10 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     // Of a TWAMP sender there is padding where the SSID stands, perhaps random.
     const isPlain = isPlainSender(data);
     const ssid = isPlain ? packet.ssid : 0;
+    if (provisioned?.has(ssid) === false) {
+      counts.unprovisioned++;
+      return;
+    }
     const local = `${localAddr.hostname} ${localAddr.port}`;
     const sender = `${hostname} ${port} ${local} ${ssid}`;
     let session = sessions.get(sender);
@@ -224,11 +270,13 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     last = session;
     session.transmitted++;
     const sequence = stateless ? packet.sequence : session.next++;
-    const timestamp = timestampOf(runtime.timeOrigin + runtime.now());
+    const sentNow = () => timestampOf(runtime.timeOrigin + runtime.now());
+    const timestamp = sentNow();
+    const { ptp } = packet.errorEstimate;
     const reply = encodeReflector({
       sequence,
       timestamp,
-      errorEstimate: { ...errorEstimate(now), ptp: packet.errorEstimate.ptp },
+      errorEstimate: { ...errorEstimate(now), ptp },
       ssid: packet.ssid,
       receiveTimestamp,
       senderSequence: packet.sequence,
@@ -236,28 +284,41 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       senderErrorEstimate: packet.errorEstimate,
       senderTtl: info.ttl ?? 0,
     }, data);
+    let trafficClass: number | undefined;
     if (data.length > STAMP_BYTES && isPlain) {
       const { synchronized: isSynchronized } = clock;
       const asked = {
         request: data.subarray(0, 4),
         reply: reply.subarray(0, 4),
       };
-      answerTlvs(reply, STAMP_BYTES, asked, {
+      trafficClass = answerTlvs(reply, STAMP_BYTES, asked, {
         remoteAddr,
         localAddr,
         isSynchronized,
+        trafficClass: info.trafficClass,
+        permitsDscp,
+        tellsLocation,
         received: session.received,
         transmitted: session.transmitted,
         last: stateless ? undefined : session.lastReply,
         writeTimestamp: (view, at, timestamp) =>
-          writeTimestamp(view, at, timestamp, packet.errorEstimate.ptp),
+          writeTimestamp(view, at, timestamp, ptp),
         hmacOf: key && ((bytes) => hmacOf(bytes, key)),
         needsHmac: key !== undefined,
       });
     }
-    session.lastReply = { sequence, timestamp };
+    const told = session.lastReply = { sequence, timestamp };
+    const complete = (payload: Uint8Array) => {
+      told.timestamp = sentNow();
+      const write = (view: DataView, at: number) =>
+        writeTimestamp(view, at, told.timestamp, ptp);
+      if (key !== undefined) return stampAgain(payload, key, write);
+      write(new DataView(payload.buffer, payload.byteOffset), TIMESTAMP_AT);
+    };
+    departure = { complete, trafficClass };
     return key === undefined ? reply : seal(reply, key);
   };
+  departing.set(reflect, () => departure);
   noLoops.set(
     reflect,
     (data) => isPlainSender(keys === undefined ? data : opened(data)),
@@ -274,6 +335,20 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const stats = () => ({ ...counts, sessions: sessions.size });
   metered.set(reflect, () => readingsOf(stats()));
   return Object.assign(reflect, { stats });
+}
+
+/**
+ * The sessions that there are.
+ *
+ * @throws {TypeError} If they are no array.
+ * @throws {RangeError} If one of them is no SSID.
+ */
+function provisionedOf(ssids: readonly number[]): Set<number> {
+  if (!Array.isArray(ssids)) {
+    throw new TypeError(`'ssids' must be an array: it is ${typeof ssids}`);
+  }
+  for (const ssid of ssids) requireInteger("ssids", ssid, 0, 65_535);
+  return new Set(ssids);
 }
 
 /** One sender, by its address, port and SSID. */
@@ -328,6 +403,11 @@ class ReflectorSession {
     this.#last = packet;
     return this.#repeats > MAX_REPEATS;
   }
+}
+
+/** CS6, CS7 and what is between are for routing (RFC 4594, section 3). */
+function isForUsers(dscp: number): boolean {
+  return dscp < 48;
 }
 
 const CLOCK_MS = 1000;

@@ -5,12 +5,16 @@
  * @module
  */
 import { Distribution } from "../distribution.ts";
+import { type Question, readTold, type Told } from "./ask.ts";
 import { DirectionCount, type Directions } from "./directions.ts";
+import { ClockDrift, type DriftBound } from "./drift.ts";
 import {
   decodeReflector,
   elapsedMs,
   type ErrorEstimate,
   errorMsOf,
+  type ReflectorPacket,
+  STAMP_BYTES,
   timestampOf,
 } from "./packet.ts";
 import {
@@ -52,6 +56,8 @@ export interface Sample {
   reordered: boolean;
   /** How much later than due the request was sent. */
   sendErrorMs: number;
+  /** What the reflector told, if it was asked. */
+  told?: Told;
 }
 
 /** What a datagram turned out to be. */
@@ -110,7 +116,7 @@ export interface SessionResult {
   pdvMs: Summary | undefined;
   /** The same of the way there, for which the clocks need not agree. */
   forwardPdvMs: Summary | undefined;
-  /** And of the way back. */
+  /** And of the way back. What `clockDriftPpm` makes is taken out of both. */
   backwardPdvMs: Summary | undefined;
   /** Interarrival jitter of the way there (RFC 3550). */
   forwardJitterMs: number | undefined;
@@ -121,6 +127,19 @@ export interface SessionResult {
    * RTT, and by how much that may be wrong. One-way delays are known no better.
    */
   clockOffsetMs: { estimate: number; error: number } | undefined;
+  /**
+   * How much the reflector's clock gains on this one, in millionths, and by how much
+   * that may be wrong if the path stays what it is; undefined if it does not, or with
+   * fewer than two replies.
+   */
+  clockDriftPpm: DriftBound | undefined;
+  /** What the reflector told last, if it was asked. */
+  told: Told | undefined;
+  /**
+   * Whether the reflector returns the SSID: one that does not know RFC 8972 has
+   * zeros there. Undefined if none was sent, or nothing came.
+   */
+  returnsSsid: boolean | undefined;
   /**
    * One-way delays, if both ends said all the time that their clocks are
    * synchronized; undefined else. They may be wrong by as much as both clocks
@@ -158,9 +177,12 @@ export class SenderSession {
   readonly #ipdv = new Distribution();
   /** The RTT again, for what it is above the least. */
   readonly #pdv = new Distribution(undefined, true);
-  // Both have the offset of the clocks in them.
+  // All four have the offset of the clocks in them; two have no drift.
   readonly #forward = new Distribution(undefined, true);
   readonly #backward = new Distribution(undefined, true);
+  readonly #forwardDelay = new Distribution(undefined, true);
+  readonly #backwardDelay = new Distribution(undefined, true);
+  readonly #drift = new ClockDrift();
   readonly #sendError = new Distribution();
   readonly #forwardJitter = new Jitter();
   readonly #backwardJitter = new Jitter();
@@ -186,6 +208,12 @@ export class SenderSession {
   #clocksAgree = true;
   #ownErrorMs = 0;
   #theirErrorMs = 0;
+  readonly #ssid: number;
+  readonly #question: Question | undefined;
+  #told: Told | undefined;
+  #returnsSsid: boolean | undefined;
+  /** The counts of the reflector at the latest request that it told of. */
+  #direct: Told["directMeasurement"];
 
   /**
    * Makes a session.
@@ -194,9 +222,20 @@ export class SenderSession {
    * other methods was 0.
    * @param capacity How many of the latest requests are remembered; more than
    * are ever unanswered.
+   * @param asked The SSID of the session, 0 for none; and what the reflector is
+   * asked besides.
    */
-  constructor(readonly timeOrigin: number, capacity: number) {
+  constructor(
+    readonly timeOrigin: number,
+    capacity: number,
+    { ssid = 0, question }: {
+      ssid?: number;
+      question?: Question | undefined;
+    } = {},
+  ) {
     this.#capacity = capacity;
+    this.#ssid = ssid;
+    this.#question = question;
     this.#slots = makeSlots(capacity);
   }
 
@@ -219,6 +258,11 @@ export class SenderSession {
   /** Whether another request can be remembered. */
   get hasRoom(): boolean {
     return this.#counts.sent - this.#oldest < this.#capacity;
+  }
+
+  /** Whether the reflector returns the SSID; undefined for unknown. */
+  get returnsSsid(): boolean | undefined {
+    return this.#returnsSsid;
   }
 
   /** The distribution of the RTT, for a picture of it. */
@@ -274,18 +318,21 @@ export class SenderSession {
    * @param data Its payload.
    * @param receivedAt When it was read.
    * @param arrivedAt When the kernel received it, if that is known.
+   * @param trafficClass The traffic class that it came with, if that is known.
    */
   onReceived(
     data: Uint8Array,
     receivedAt: number,
     arrivedAt?: number | undefined,
+    trafficClass?: number | undefined,
   ): Verdict {
     const packet = decodeReflector(data);
     const seq = packet?.senderSequence ?? -1;
     const at = seq % this.#capacity;
     if (
       packet === undefined || !this.#isRemembered(seq) ||
-      timestampBits(data) !== this.#slots.timestamp[at]
+      timestampBits(data) !== this.#slots.timestamp[at] ||
+      !this.#isOfSession(packet)
     ) return this.onForeign();
 
     const state = this.#slots.state[at];
@@ -326,13 +373,46 @@ export class SenderSession {
       reordered: this.#reordering.isReordered(seq),
       sendErrorMs: this.#slots.sendError[at]!,
     };
+    if (this.#question !== undefined) {
+      sample.told = this.#listen(data, packet, trafficClass);
+    }
     this.#slots.rtt[at] = sample.rttMs;
     const { errorEstimate } = packet;
     if (!errorEstimate.synchronized) this.#clocksAgree = false;
     const theirs = errorMsOf(errorEstimate);
     this.#theirErrorMs = Math.max(this.#theirErrorMs, theirs);
-    this.#add(sample);
+    this.#add(sample, sentAt);
     return { type: "reply", sample };
+  }
+
+  /** Whether a reply has the SSID that was sent, or none. */
+  #isOfSession({ ssid }: ReflectorPacket): boolean {
+    if (this.#ssid === 0) return true;
+    if (ssid !== 0 && ssid !== this.#ssid) return false;
+    this.#returnsSsid = ssid !== 0;
+    return true;
+  }
+
+  /** Takes down what a reply tells besides. */
+  #listen(
+    data: Uint8Array,
+    { errorEstimate }: ReflectorPacket,
+    trafficClass: number | undefined,
+  ): Told {
+    const { ptp } = errorEstimate;
+    const told = readTold(
+      data,
+      STAMP_BYTES,
+      this.#question!,
+      ptp,
+      trafficClass,
+    );
+    this.#told = told;
+    const direct = told.directMeasurement;
+    if (direct !== undefined && direct.sent > (this.#direct?.sent ?? 0)) {
+      this.#direct = direct;
+    }
+    return told;
   }
 
   /** Takes down a datagram that is no reply to what was sent. */
@@ -372,6 +452,8 @@ export class SenderSession {
     const pdv = this.#pdv.summary();
     const forward = this.#forward.summary();
     const backward = this.#backward.summary();
+    const forwardDelay = this.#forwardDelay.summary();
+    const backwardDelay = this.#backwardDelay.summary();
     const isOneWay = this.#clocksAgree && received > 0;
     return {
       ...this.#counts,
@@ -389,8 +471,11 @@ export class SenderSession {
       forwardJitterMs: this.#forwardJitter.value,
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
-      forwardDelayMs: isOneWay ? forward : undefined,
-      backwardDelayMs: isOneWay ? backward : undefined,
+      clockDriftPpm: this.#drift.bound(),
+      told: this.#told,
+      returnsSsid: this.#returnsSsid,
+      forwardDelayMs: isOneWay ? forwardDelay : undefined,
+      backwardDelayMs: isOneWay ? backwardDelay : undefined,
       oneWayErrorMs: isOneWay
         ? this.#ownErrorMs + this.#theirErrorMs
         : undefined,
@@ -398,15 +483,21 @@ export class SenderSession {
     };
   }
 
-  #add(sample: Sample): void {
+  #add(sample: Sample, sentAt: number): void {
     const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
     if (sample.reordered) this.#counts.reordered++;
     this.#rtt.add(rttMs);
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
-    this.#forward.add(forwardMs);
-    this.#backward.add(backwardMs);
+    this.#drift.add(sentAt, forwardMs, backwardMs);
+    const gainedMs = this.#drift.gainedMs(sentAt);
+    this.#forward.add(forwardMs - gainedMs);
+    this.#backward.add(backwardMs + gainedMs);
+    if (this.#clocksAgree) {
+      this.#forwardDelay.add(forwardMs);
+      this.#backwardDelay.add(backwardMs);
+    }
     this.#forwardJitter.add(forwardMs);
     this.#backwardJitter.add(backwardMs);
     // Of neighbours in the order of sending, in whatever order they come.
@@ -482,6 +573,7 @@ export class SenderSession {
   get wantsClosing(): boolean {
     const { lost, late, received } = this.#counts;
     if (lost === late || received === 0) return false;
+    if (this.#byDirectCounts()?.unattributed === 0) return false;
     // Two replies of one number: the reflector keeps no state.
     if (!this.#counting && this.#closing.size > 1) return false;
     return !this.#counting || this.#closing.size === 0;
@@ -504,10 +596,15 @@ export class SenderSession {
     const packet = decodeReflector(data);
     if (packet === undefined || this.#closingTimes.length === 0) return false;
     if (packet.senderSequence !== this.#counts.sent) return false;
+    if (!this.#isOfSession(packet)) return false;
     const which = this.#closingTimes.indexOf(timestampBits(data));
     if (which < 0) return false;
     if (!this.#closing.has(which)) this.#closing.set(which, packet.sequence);
     if (packet.sequence !== packet.senderSequence) this.#counting = true;
+    // Of probes that were lost before it nobody knows where.
+    if (this.#question !== undefined && this.#closing.size === which + 1) {
+      this.#listen(data, packet, undefined);
+    }
     return true;
   }
 
@@ -523,10 +620,11 @@ export class SenderSession {
     const { sent, lost, late } = this.#counts;
     if (lost === late) return { lostUp: 0, lostDown: 0, lostUnattributed: 0 };
     if (!this.#counting) {
+      const known = this.#byDirectCounts();
       return {
-        lostUp: undefined,
-        lostDown: undefined,
-        lostUnattributed: undefined,
+        lostUp: known?.up,
+        lostDown: known?.down,
+        lostUnattributed: known?.unattributed,
       };
     }
     const count = this.#directions.clone();
@@ -537,6 +635,25 @@ export class SenderSession {
     const open = count.total();
     const { up, down, unattributed } = this.#closed(count, open) ?? open;
     return { lostUp: up, lostDown: down, lostUnattributed: unattributed };
+  }
+
+  /**
+   * Loss on each way by what the reflector says that it has received (RFC 8972,
+   * section 4.5), for one that numbers nothing. Undefined if it does not say, or if
+   * copies may be among what it counts.
+   */
+  #byDirectCounts(): Directions | undefined {
+    const { sent, lost, late, duplicates } = this.#counts;
+    if (this.#direct === undefined || duplicates > 0) return undefined;
+    const { sent: told, received } = this.#direct;
+    let unattributed = 0;
+    for (let seq = told; seq < sent; seq++) {
+      if (!this.#isRemembered(seq)) return undefined;
+      if (this.#slots.state[seq % this.#capacity] === LOST) unattributed++;
+    }
+    const up = told - received;
+    const down = lost - late - unattributed - up;
+    return up < 0 || down < 0 ? undefined : { up, down, unattributed };
   }
 
   /** What a closing probe adds, if it adds something that is certain. */

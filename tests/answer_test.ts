@@ -1,6 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { seal, unseal } from "../lib/stamp/auth.ts";
-import { decodeReflector, encodeSender } from "../lib/stamp/packet.ts";
+import {
+  decodeReflector,
+  elapsedMs,
+  encodeSender,
+} from "../lib/stamp/packet.ts";
+import { departing } from "../lib/server.ts";
 import {
   type ReflectorOptions,
   stampReflector,
@@ -12,7 +17,11 @@ const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
 const shown = (text: string) => hex(text).toHex();
 
 /** A reflector, and what it makes of TLVs; times are seconds after the origin. */
-function make(options: ReflectorOptions = {}, from = "192.0.2.7") {
+function make(
+  options: ReflectorOptions = {},
+  from = "192.0.2.7",
+  trafficClass?: number,
+) {
   const network = new SimulatedNetwork();
   const clockState = () => ({ synchronized: true, maxErrorMs: 1 });
   const runtime = { ...network.runtime, clockState };
@@ -21,7 +30,11 @@ function make(options: ReflectorOptions = {}, from = "192.0.2.7") {
     hostname: from.includes(":") ? "2001:db8::1" : "198.51.100.1",
     port: 862,
   };
-  const info = { ...infoOf({ hostname: from, port: 40_000 }), localAddr };
+  const info = {
+    ...infoOf({ hostname: from, port: 40_000 }),
+    localAddr,
+    trafficClass,
+  };
   const ask = (tlvs: string, sequence = 7, key?: Uint8Array) => {
     const base = encodeSender({
       sequence,
@@ -53,7 +66,7 @@ Deno.test("padding is returned as it is, and Extra Padding is known", () => {
   }
 });
 
-Deno.test("what is not known keeps its U flag, also Class of Service and RFC 9503", () => {
+Deno.test("what is not known keeps its U flag, also RFC 9503 and a class that no one sees", () => {
   const { tail } = make();
   const unknown = "800400041a000000 8009000401020304 80fe0000";
   assertEquals(tail(unknown), shown(unknown));
@@ -175,3 +188,53 @@ Deno.test("TLVs of authenticated packets are under an HMAC of their own", () => 
   const both = plain.tail(`${counts} 80080010 ${digest}`);
   assertEquals([both.slice(0, 2), both.slice(32, 34)], ["a0", "a0"]);
 });
+
+Deno.test("a class of service is told as it came, and given if it may be", () => {
+  // DSCP 10 with ECN 1, by which DSCP 46 and 48 are asked for.
+  const { reflector, tail } = make({}, "192.0.2.7", 0b001010_01);
+  const leavesWith = () => departing.get(reflector)!().trafficClass;
+  assertEquals(tail("80040004 b8000000"), shown("00040004 b8a40000"));
+  assertEquals(leavesWith(), 46 << 2);
+  assertEquals(tail("80040004 c0000000", 8), shown("00040004 c0a50000"));
+  assertEquals(leavesWith(), 10 << 2);
+  tail("", 9);
+  assertEquals(leavesWith(), undefined);
+  const permitsDscp = (dscp: number) => dscp === 48;
+  const other = make({ permitsDscp }, "192.0.2.7", 0);
+  assertEquals(other.tail("80040004 c0000000"), shown("00040004 c0000000"));
+  assertEquals(other.tail("80040004 b8000000", 8), shown("00040004 b8010000"));
+});
+
+Deno.test("a reflector may keep to itself where requests come from", () => {
+  const asked = `80020018 00000000 80070010 ${"00".repeat(16)}`;
+  const { tail } = make({ tellsLocation: false });
+  const hidden = `00020018 00000000 00080010 ${"00".repeat(16)}`;
+  assertEquals(tail(asked), shown(hidden));
+});
+
+Deno.test("T3 is written again when the reply leaves, under the same key", () => {
+  for (const key of [undefined, KEY]) {
+    const { network, reflector, ask } = make({ key });
+    ask("", 1, key);
+    network.now += 5;
+    const reply = reflector(
+      key === undefined ? plainRequest() : seal(plainRequest(), key),
+      infoOf({ hostname: "192.0.2.7", port: 40_000 }),
+    ) as Uint8Array;
+    network.now += 7;
+    departing.get(reflector)!().complete!(reply);
+    const left = key === undefined ? reply : unseal(reply, key)!;
+    const { receiveTimestamp, timestamp } = decodeReflector(left)!;
+    assertEquals(elapsedMs(receiveTimestamp, timestamp), 7);
+  }
+});
+
+/** A request of a sender that uses NTP. */
+function plainRequest(): Uint8Array<ArrayBuffer> {
+  return encodeSender({
+    sequence: 3,
+    timestamp: { seconds: TIME_ORIGIN / 1000, nanoseconds: 0 },
+    errorEstimate: { synchronized: false, ptp: false, scale: 0, multiplier: 1 },
+    ssid: 0,
+  });
+}

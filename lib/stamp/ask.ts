@@ -1,0 +1,301 @@
+/**
+ * The extensions of STAMP (RFC 8972, section 4), as a Session-Sender asks for them
+ * and reads what the reflector told. Pure.
+ *
+ * @module
+ */
+import { canonicalHostname, type UdpAddress } from "../address.ts";
+import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
+import { readTimestamp, type Timestamp } from "./packet.ts";
+import {
+  CLASS_OF_SERVICE,
+  DESTINATION_IP,
+  DESTINATION_IPV4,
+  DESTINATION_IPV6,
+  DIRECT_MEASUREMENT,
+  FLAG_I,
+  FLAG_M,
+  FLAG_U,
+  FOLLOW_UP,
+  HMAC,
+  HMAC_BYTES,
+  IP_BYTES,
+  LOCATION,
+  parseTlvs,
+  SOURCE_IP,
+  SOURCE_IPV4,
+  SOURCE_IPV6,
+  TIMESTAMP_INFO,
+  TLV_HEADER_BYTES,
+  TLV_SIZES,
+} from "./tlv.ts";
+
+/**
+ * What a reflector can be asked for in each request: `location`, whom it saw asking
+ * and where; `timestamp-info`, how good its clock is; `direct-measurement`, how many
+ * requests it has received and answered; `follow-up`, when the reply before really
+ * left; `class-of-service`, which traffic class the request came with.
+ */
+export type Extension =
+  | "location"
+  | "timestamp-info"
+  | "direct-measurement"
+  | "follow-up"
+  | "class-of-service";
+
+/** All extensions that can be asked for, each with its number at IANA. */
+const TYPES: Record<Extension, number> = {
+  location: LOCATION,
+  "timestamp-info": TIMESTAMP_INFO,
+  "direct-measurement": DIRECT_MEASUREMENT,
+  "follow-up": FOLLOW_UP,
+  "class-of-service": CLASS_OF_SERVICE,
+};
+
+/** All extensions that can be asked for. */
+export const EXTENSIONS = Object.keys(TYPES) as readonly Extension[];
+
+/** How a timestamp was taken. */
+export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
+
+/** What a reflector told in one reply, as far as it was asked. */
+export interface Told {
+  /** Where it saw the request come from, and where it was sent to. */
+  location?: { remoteAddr: UdpAddress; localAddr: UdpAddress };
+  /** What keeps its clock right, and how it took both timestamps. */
+  timestampInfo?: {
+    synchronizedBy: string;
+    receiveStampedBy: StampedBy;
+    sendStampedBy: StampedBy;
+  };
+  /** How many requests were sent, received and answered up to this one. */
+  directMeasurement?: { sent: number; received: number; transmitted: number };
+  /** The reply before: its number, when it left, and how that is known. */
+  followUp?: { sequence: number; timestamp: Timestamp; stampedBy: StampedBy };
+  /**
+   * With which DSCP and ECN the request arrived, whether the reply was allowed the
+   * DSCP that was asked for, and with which one it came, where the engine is told.
+   */
+  classOfService?: {
+    dscp: number;
+    ecn: number;
+    isPermitted: boolean;
+    replyDscp: number | undefined;
+  };
+  /** What it does not know, or cannot do. */
+  unsupported: Extension[];
+  /**
+   * What was discarded: all, if their HMAC is wrong on either way, else from the
+   * first on that the reflector found malformed, or that is.
+   */
+  discarded: Extension[];
+}
+
+/** What is asked for, and the DSCP that replies are to have. */
+export interface Question {
+  extensions: readonly Extension[];
+  replyDscp: number;
+  /** The HMAC of the key, if there is one. */
+  hmacOf: Signer | undefined;
+}
+
+/** How many bytes TLVs take that ask for this. */
+export function questionBytes({ extensions, hmacOf }: Question): number {
+  if (extensions.length === 0) return 0;
+  const sizes = extensions.map((extension) =>
+    TLV_HEADER_BYTES + (TLV_SIZES[TYPES[extension]] ?? LOCATION_BYTES)
+  );
+  const asking = sizes.reduce((sum, size) => sum + size);
+  return asking + (hmacOf === undefined ? 0 : TLV_HEADER_BYTES + HMAC_BYTES);
+}
+
+/**
+ * Writes TLVs that ask.
+ *
+ * @param question What for.
+ * @param sequence That of the request.
+ * @param sent How many requests were sent, this one included.
+ * @returns The TLVs, with their HMAC if there is a key.
+ */
+export function encodeQuestion(
+  question: Question,
+  sequence: number,
+  sent: number,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(questionBytes(question));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  const begin = (type: number, length: number) => {
+    view.setUint8(at, FLAG_U);
+    view.setUint8(at + 1, type);
+    view.setUint16(at + 2, length);
+    at += TLV_HEADER_BYTES + length;
+    return at - length;
+  };
+  for (const extension of question.extensions) {
+    const type = TYPES[extension];
+    const value = begin(type, TLV_SIZES[type] ?? LOCATION_BYTES);
+    if (type === LOCATION) {
+      const end = at;
+      at = value + PORTS_BYTES;
+      for (const place of [DESTINATION_IP, SOURCE_IP]) begin(place, IP_BYTES);
+      at = end;
+    } else if (type === CLASS_OF_SERVICE) {
+      view.setUint8(value, question.replyDscp << 2);
+    } else if (type === DIRECT_MEASUREMENT) view.setUint32(value, sent);
+  }
+  if (question.hmacOf !== undefined && bytes.length > 0) {
+    const end = at;
+    const value = begin(HMAC, HMAC_BYTES);
+    const number = sequenceBytes(sequence);
+    bytes.set(hmacOfTlvs(bytes, 0, end, number, question.hmacOf), value);
+  }
+  return bytes;
+}
+
+/**
+ * Reads what the reflector told.
+ *
+ * @param reply The reply as a plain packet.
+ * @param at Where TLVs begin.
+ * @param question What was asked for.
+ * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
+ * @param trafficClass The traffic class that the reply came with, if known.
+ */
+export function readTold(
+  reply: Uint8Array,
+  at: number,
+  { extensions, hmacOf }: Question,
+  reflectorPtp: boolean,
+  trafficClass: number | undefined,
+): Told {
+  const told: Told = { unsupported: [], discarded: [] };
+  const { tlvs, isCut } = parseTlvs(reply, at);
+  const number = reply.subarray(0, 4);
+  const isAuthentic = areAuthentic(
+    reply,
+    at,
+    tlvs,
+    number,
+    hmacOf,
+    hmacOf !== undefined,
+  );
+  const hasFailed = tlvs.some((tlv) => (reply[tlv.at]! & FLAG_I) !== 0);
+  const missing = new Set(extensions);
+  const view = new DataView(reply.buffer, reply.byteOffset, reply.length);
+  for (const tlv of isAuthentic && !hasFailed ? tlvs : []) {
+    const flags = reply[tlv.at]!;
+    const extension = extensions.find((name) => TYPES[name] === tlv.type);
+    const start = tlv.at + TLV_HEADER_BYTES;
+    const size = TLV_SIZES[tlv.type] ?? tlv.length;
+    const isWhole = tlv.length === size && start + size <= reply.length &&
+      !(isCut && tlv === tlvs.at(-1));
+    // What follows one that is malformed may be anything.
+    if ((flags & FLAG_M) !== 0 || !isWhole) break;
+    if (extension === undefined) continue;
+    missing.delete(extension);
+    if ((flags & FLAG_U) !== 0) told.unsupported.push(extension);
+    else if (extension === "location") {
+      const location = readLocation(reply, start, tlv.length);
+      if (location !== undefined) told.location = location;
+      else told.unsupported.push(extension);
+    } else if (extension === "timestamp-info") {
+      told.timestampInfo = {
+        synchronizedBy: SYNC_SOURCES[view.getUint8(start)] ?? "unknown",
+        receiveStampedBy: stampedBy(view.getUint8(start + 1)),
+        sendStampedBy: stampedBy(view.getUint8(start + 3)),
+      };
+    } else if (extension === "direct-measurement") {
+      told.directMeasurement = {
+        sent: view.getUint32(start),
+        received: view.getUint32(start + 4),
+        transmitted: view.getUint32(start + 8),
+      };
+    } else if (extension === "class-of-service") {
+      const fields = view.getUint16(start);
+      told.classOfService = {
+        dscp: fields >> 4 & 0x3f,
+        ecn: fields >> 2 & 3,
+        isPermitted: (fields & 3) === 0,
+        replyDscp: trafficClass === undefined ? undefined : trafficClass >> 2,
+      };
+    } else if (view.getUint8(start + 12) !== 0) {
+      // Of the first reply there is none before.
+      told.followUp = {
+        sequence: view.getUint32(start),
+        timestamp: readTimestamp(view, start + 4, reflectorPtp),
+        stampedBy: stampedBy(view.getUint8(start + 12)),
+      };
+    }
+  }
+  told.discarded.push(...missing);
+  return told;
+}
+
+/** Both addresses; undefined if one of them was left out. */
+function readLocation(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): Told["location"] {
+  const value = bytes.subarray(start, start + length);
+  if (value.length < PORTS_BYTES) return undefined;
+  const view = new DataView(value.buffer, value.byteOffset, value.length);
+  const [localPort, remotePort] = [view.getUint16(0), view.getUint16(2)];
+  const places = new Map<number, string>();
+  for (const { at, type, length } of parseTlvs(value, PORTS_BYTES).tlvs) {
+    const place = value.subarray(at + TLV_HEADER_BYTES);
+    if ((value[at]! & (FLAG_U | FLAG_M)) !== 0) continue;
+    if (length === IP_BYTES && place.length >= IP_BYTES) {
+      places.set(type, hostnameOf(type, place));
+    }
+  }
+  const local = places.get(DESTINATION_IPV4) ?? places.get(DESTINATION_IPV6);
+  const remote = places.get(SOURCE_IPV4) ?? places.get(SOURCE_IPV6);
+  if (local === undefined || remote === undefined) return undefined;
+  return {
+    remoteAddr: { hostname: remote, port: remotePort },
+    localAddr: { hostname: local, port: localPort },
+  };
+}
+
+function hostnameOf(type: number, bytes: Uint8Array): string {
+  if (type === DESTINATION_IPV4 || type === SOURCE_IPV4) {
+    return bytes.subarray(0, 4).join(".");
+  }
+  const groups = Array.from(
+    { length: 8 },
+    (_, i) => (bytes[2 * i]! << 8 | bytes[2 * i + 1]!).toString(16),
+  );
+  return canonicalHostname(groups.join(":"));
+}
+
+function stampedBy(value: number): StampedBy {
+  return STAMPING[value] ?? "unknown";
+}
+
+function sequenceBytes(sequence: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, sequence);
+  return bytes;
+}
+
+const PORTS_BYTES = 4;
+/** Two ports, and a sub-TLV for each of two addresses. */
+const LOCATION_BYTES = PORTS_BYTES + 2 * (TLV_HEADER_BYTES + IP_BYTES);
+
+/** By their numbers at IANA. */
+const SYNC_SOURCES: readonly (string | undefined)[] = [
+  undefined,
+  "NTP",
+  "PTP",
+  "SSU/BITS",
+  "satellites",
+  "nothing",
+];
+const STAMPING: readonly (StampedBy | undefined)[] = [
+  undefined,
+  "hardware",
+  "software",
+  "control plane",
+];
