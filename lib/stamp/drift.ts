@@ -77,9 +77,11 @@ export class ClockDrift {
   #range(): [low: number, high: number] {
     const replies = this.#stretches;
     // Within one stretch there is next to no drift.
-    const fastestMs = Math.min(
-      ...replies.map(({ forwardMs, backwardMs }) => forwardMs + backwardMs),
-    );
+    const [first, second] = replies
+      .map(({ forwardMs, backwardMs }) => forwardMs + backwardMs)
+      .sort((a, b) => a - b);
+    // As much faster than the fastest as that is than the next one.
+    const fastestMs = 2 * first! - second!;
     const errorOf = ({ rttMs }: Stretch) =>
       (rttMs - fastestMs) / 2 + this.#slackMs;
     let [low, high] = [-MAX_DRIFT, MAX_DRIFT];
@@ -105,6 +107,8 @@ export class ClockDrift {
   }
 
   #bend(at: number): void {
+    // With more replies less may be needed.
+    this.#slackMs = Math.max(READING_MS, this.#slackMs / 2);
     const bound = this.bound();
     this.#ahead = this.gainedMs(at);
     this.#from = at;
