@@ -3,12 +3,8 @@
  *
  * @module
  */
-import {
-  checkClientFlags,
-  CLIENT_FLAGS,
-  CLIENT_HELP,
-  parseTargets,
-} from "./lib/cli/client_flags.ts";
+import { CLIENT_FLAGS, CLIENT_HELP } from "./lib/cli/client_flags.ts";
+import { checkClientFlags, parseTargets } from "./lib/cli/client_plan.ts";
 import { runClient } from "./lib/cli/client_run.ts";
 import { parseFlags } from "./lib/cli/flags.ts";
 import { noteUnread } from "./lib/cli/input.ts";

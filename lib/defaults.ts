@@ -17,6 +17,12 @@ export const MEASURE_DEFAULTS = {
   clock: "auto",
 } as const;
 
+/** Who times a round trip, see `MeasureOptions`. */
+export type Clock = "auto" | "kernel" | "program";
+
+/** All clocks. */
+export const CLOCKS: readonly Clock[] = ["auto", "kernel", "program"];
+
 /** The defaults of `LoadOptions`. */
 export const LOAD_DEFAULTS = {
   durationMs: 10_000,

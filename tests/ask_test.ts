@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 import {
   encodeQuestion,
-  EXTENSIONS,
   type Question,
   questionBytes,
   readTold,
 } from "../lib/stamp/ask.ts";
+import { EXTENSION_NAMES as EXTENSIONS } from "../lib/stamp/tlv.ts";
 import { hmacOf, seal, unseal } from "../lib/stamp/auth.ts";
 import { encodeSender, timestampOf } from "../lib/stamp/packet.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";

@@ -482,6 +482,9 @@ programTest(
       "backwardJitterMs",
       "oneWayErrorMs",
       "clockOffsetMs",
+      "clockDriftPpm",
+      "returnsSsid",
+      "told",
     ]);
     assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
     const streamed = (await client([...args, "--json-stream"])).stdout.trim()
@@ -524,6 +527,30 @@ programTest(
   },
 );
 
+signalTest(
+  "a reflector answers its sessions, and tells what it is asked",
+  async () => {
+    await using s = server(["-p", "0", "--stamp", "--json", "--ssid", "7,9"]);
+    const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
+    const asking = ["--stamp", target, "-c", "1", "--extensions", "location"];
+    const { stdout, code } = await client([...asking, "--ssid", "9"]);
+    assertEquals(code, 0);
+    assertMatch(
+      stdout,
+      new RegExp(
+        `^seen by the reflector as 127.0.0.1:\\d+, asked at ${target}$`,
+        "m",
+      ),
+    );
+    const other = [...asking, "--ssid", "8", "-W", "50ms"];
+    assertEquals((await client(other)).code, 1);
+    s.kill("SIGTERM");
+    const ended = (await s.ended()).stdout.trim().split("\n").at(-1)!;
+    const { stamp } = JSON.parse(ended);
+    assertEquals([stamp.reflected, stamp.unprovisioned], [1, 1]);
+  },
+);
+
 signalTest("the server counts what is malformed", async () => {
   await using s = server(["-p", "0", "--stamp", "--json"]);
   const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
@@ -545,6 +572,8 @@ signalTest("the server counts what is malformed", async () => {
 
 /** Bad input to the server, and what its one line must say. */
 const BAD_SERVER: Array<[string[], RegExp]> = [
+  [["--ssid", "7"], /--ssid needs --stamp/],
+  [["--stamp", "--ssid", "7,x"], /--ssid: 'x' is not a whole number/],
   [["--nope"], /unknown flag --nope/],
   [["-p"], /--port needs a value/],
   [["--port", "abc"], /--port: .*'abc' is not a number from 0 to 65535/],
@@ -601,6 +630,10 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
   [["--ssid", "1"], /--ssid needs --stamp/],
   [["--ptp"], /--ptp needs --stamp/],
+  [["--clock", "kernel"], /--clock needs --stamp/],
+  [["--reply-dscp", "EF"], /--reply-dscp needs --stamp/],
+  [["--stamp", "--extensions", "weather"], /'weather' is not one of location,/],
+  [["--stamp", "--clock", "sun"], /'sun' is not one of auto, kernel, program/],
   [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
   [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
   [["20001"], /HOST\[:PORT\]: '20001' is no IP address, and no name/],

@@ -17,8 +17,12 @@ import {
   summaryLines,
 } from "../lib/cli/series_lines.ts";
 import { json } from "../lib/cli/format.ts";
-import { measureLine } from "../lib/cli/stamp_lines.ts";
-import type { MeasureEvent } from "../lib/stamp/measure.ts";
+import {
+  measureLine,
+  resultJson,
+  resultLines,
+} from "../lib/cli/stamp_lines.ts";
+import { measure, type MeasureEvent } from "../lib/stamp/measure.ts";
 import { type Refusal, REFUSALS } from "../lib/guard.ts";
 import type { ServerStats } from "../lib/server.ts";
 import type { SeriesEvent, SeriesSummary } from "../lib/request_many.ts";
@@ -336,4 +340,61 @@ Deno.test("json() escapes what would act on a terminal, and stays the same value
     shown,
     '{"text":"a\\u001b[2J\\u007f\\u009b31m\\u2028\\u202e\\u2066\\u061cé漢😀"}',
   );
+});
+
+Deno.test("what a reflector told is shown, as far as it told it", () => {
+  const nothing = measure(TARGET).result();
+  const lines = (given: Partial<typeof nothing>) =>
+    resultLines(TARGET, { ...nothing, ...given }).split("\n").slice(2);
+  assertEquals(lines({}), []);
+  assertEquals(lines({ clockDriftPpm: { estimate: 3, error: 2 } }), []);
+  const told: NonNullable<typeof nothing.told> = {
+    location: { remoteAddr: PEER, localAddr: TARGET },
+    timestampInfo: {
+      synchronizedBy: "PTP",
+      receiveStampedBy: "hardware",
+      sendStampedBy: "software",
+    },
+    directMeasurement: { sent: 9, received: 8, transmitted: 7 },
+    followUp: {
+      sequence: 6,
+      timestamp: { seconds: 1_700_000_000, nanoseconds: 5000 },
+      stampedBy: "hardware",
+    },
+    classOfService: { dscp: 46, ecn: 1, isPermitted: false, replyDscp: 0 },
+    unsupported: [],
+    discarded: [],
+  };
+  assertEquals(
+    lines({
+      clockDriftPpm: { estimate: -12.5, error: 0.25 },
+      returnsSsid: false,
+      told,
+    }),
+    [
+      "the reflector's clock gains -12.500 ppm, give or take 0.250, which is taken out of pdv forward and backward",
+      "the reflector does not return the SSID: it does not know RFC 8972",
+      "seen by the reflector as 127.0.0.1:51696, asked at [::1]:20001",
+      "the reflector's clock is kept right by PTP; received by hardware, sent by software",
+      "by the reflector's counts 8 of 9 came, and 7 were answered",
+      "requests arrived with DSCP 46 and ECN 1, replies with DSCP 0, since the reflector refused another",
+      "reply 6 left at 2023-11-14T22:13:20.000005000Z by hardware",
+    ],
+  );
+  assertEquals(
+    lines({ told: { unsupported: ["location"], discarded: ["follow-up"] } }),
+    [
+      "not supported by the reflector: location",
+      "discarded, as not intact: follow-up",
+    ],
+  );
+  const shown = resultJson(TARGET, { ...nothing, told }).told;
+  assertEquals(shown, {
+    ...told,
+    location: { remoteAddr: "127.0.0.1:51696", localAddr: "[::1]:20001" },
+    followUp: {
+      ...told.followUp,
+      timestamp: "2023-11-14T22:13:20.000005000Z",
+    },
+  });
 });

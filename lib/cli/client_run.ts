@@ -5,13 +5,13 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
+import type { ClientFlags } from "./client_flags.ts";
 import {
-  type ClientFlags,
   commonOptions,
   loadOptions,
   paceOf,
   reportOptions,
-} from "./client_flags.ts";
+} from "./client_plan.ts";
 import { expectationOf } from "./expect.ts";
 import { readPayload, sized } from "./input.ts";
 import type { Answer, Ask } from "./many_run.ts";
@@ -106,7 +106,7 @@ function measure(given: ClientFlags, out: LineWriter): Ask {
     const { runStamp } = await import("./stamp_run.ts");
     const origin = originOf(given, target);
     const pace = { ...commonOptions(given), ...paceOf(given) };
-    const { ssid, ptp, "key-file": path } = given;
+    const { ssid, ptp, extensions, clock, "key-file": path } = given;
     let key: Uint8Array | undefined;
     if (path !== undefined) {
       const { keyOf, readKeys } = await import("./key_file.ts");
@@ -119,7 +119,8 @@ function measure(given: ClientFlags, out: LineWriter): Ask {
       }
     }
     const { retries: _, ...options } = {
-      ...{ ...pace, ...origin, size, ssid, ptp, key },
+      ...{ ...pace, ...origin, size, ssid, ptp, key, extensions, clock },
+      replyDscp: given["reply-dscp"],
       // This program does nothing else.
       mayBlock: true,
     };

@@ -63,7 +63,7 @@ export const ENGINE_FLAG: ValueFlag<Engine> = {
   group: "The engine",
   rare: true,
   value: "NAME",
-  parse: engine,
+  parse: (text) => oneOf(ENGINES, text),
   help: `how sockets are made: ${ENGINES.join(", ")} (${DEFAULT_ENGINE})`,
 };
 
@@ -218,10 +218,11 @@ export function host(text: string): string {
   throw new SyntaxError(`'${text}' has a port: only the host belongs here`);
 }
 
-function engine(text: string): Engine {
-  const found = ENGINES.find((engine) => engine === text);
+/** For {@linkcode ValueFlag.parse}: one of a few names. */
+export function oneOf<T extends string>(known: readonly T[], text: string): T {
+  const found = known.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new SyntaxError(`'${text}' is not one of ${ENGINES.join(", ")}`);
+  throw new SyntaxError(`'${text}' is not one of ${known.join(", ")}`);
 }
 
 /** For {@linkcode ValueFlag.parse}: a number from 0 to `max`. */

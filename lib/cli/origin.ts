@@ -7,7 +7,8 @@ import { ipVersion, type UdpAddress } from "../address.ts";
 import type { Interface } from "../groups.ts";
 import { denoRuntime } from "../runtime.ts";
 import type { OriginOptions } from "../target.ts";
-import { type ClientFlags, sourcePortOf } from "./client_flags.ts";
+import type { ClientFlags } from "./client_flags.ts";
+import { sourcePortOf } from "./client_plan.ts";
 
 /** The options that say from where a target is asked. */
 export function originOf(

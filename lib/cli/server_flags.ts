@@ -86,6 +86,13 @@ export const SERVER_FLAGS = {
     parse: String,
     help: "with --stamp, authenticated packets only: lines of [SSID|HOST] HEX",
   },
+  ssid: {
+    group: "What to answer",
+    rare: true,
+    value: "LIST",
+    parse: parseSsids,
+    help: "with --stamp, sessions with one of these SSIDs only",
+  },
   "rate-limit": {
     group: "Whom to answer",
     value: "N",
@@ -160,11 +167,12 @@ export function planServer(
   if (modes.filter(Boolean).length > 1) {
     throw new UsageError("--echo, --stamp and --reply exclude each other");
   }
-  if (given["key-file"] !== undefined && !given.stamp) {
-    throw new UsageError("--key-file needs --stamp");
-  }
-  if (given.stateless && !given.stamp) {
-    throw new UsageError("--stateless needs --stamp");
+  const ofStamp = [
+    ...["key-file", "ssid"] as const,
+    ...(given.stateless ? ["stateless"] as const : []),
+  ].find((name) => given[name] !== undefined);
+  if (ofStamp !== undefined && !given.stamp) {
+    throw new UsageError(`--${ofStamp} needs --stamp`);
   }
   const { workers = 1 } = given;
   const engine = given.engine ?? (workers > 1 ? "linux" : DEFAULT_ENGINE);
@@ -190,6 +198,7 @@ export function planServer(
     answer: given.stamp ? "stamp" : given.echo ? "echo" : "reply",
     reply: given.reply ?? DEFAULTS.reply,
     stateless: given.stateless,
+    ssids: given.ssid,
     guard: {
       rateLimit: given["rate-limit"],
       maxAmplification: given["max-amplification"],
@@ -201,6 +210,10 @@ export function planServer(
     json: given.json,
     timestamps: given.timestamps,
   };
+}
+
+function parseSsids(text: string): number[] {
+  return text.split(",").map(integer(0, 65_535));
 }
 
 function replyText(text: string): string {

@@ -33,6 +33,8 @@ export interface ServerPlan {
   answer: "reply" | "echo" | "stamp";
   reply: string;
   stateless: boolean;
+  /** The sessions that there are; undefined for all. */
+  ssids: number[] | undefined;
   /** Keys by whom they are for; none for plain packets. */
   keys?: Keys | undefined;
   guard: GuardOptions;
@@ -80,6 +82,7 @@ export function startServer(
   const reflector = plan.answer === "stamp"
     ? stampReflector({
       stateless: plan.stateless,
+      ssids: plan.ssids,
       engine,
       key: plan.keys && keyOf(plan.keys),
     })

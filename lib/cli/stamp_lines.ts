@@ -5,7 +5,10 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import type { Bin } from "../distribution.ts";
+import type { Told } from "../stamp/ask.ts";
+import { isDrift } from "../stamp/drift.ts";
 import type { MeasureEvent, MeasureResult } from "../stamp/measure.ts";
+import type { Timestamp } from "../stamp/packet.ts";
 import type { Summary } from "../statistics.ts";
 import {
   counted,
@@ -52,6 +55,7 @@ export function measureJson(event: MeasureEvent): Record<string, unknown> {
         backwardMs: rounded(times.backwardMs),
         sendErrorMs: rounded(times.sendErrorMs),
         reordered,
+        ...times.told && { told: toldJson(times.told) },
       };
     }
     default:
@@ -85,6 +89,7 @@ export function resultLines(target: UdpAddress, result: MeasureResult): string {
     ...directions,
     ...table(result),
     ...clockLines(result),
+    ...toldLines(result),
   ].join("\n");
 }
 
@@ -103,7 +108,7 @@ export function resultJson(
   target: UdpAddress,
   result: MeasureResult,
 ): Record<string, unknown> {
-  const { clockOffsetMs } = result;
+  const { clockOffsetMs, clockDriftPpm } = result;
   return {
     target: formatAddress(target),
     sent: result.sent,
@@ -134,7 +139,36 @@ export function resultJson(
       estimate: rounded(clockOffsetMs.estimate),
       error: rounded(clockOffsetMs.error),
     },
+    clockDriftPpm: clockDriftPpm === undefined ? null : {
+      estimate: rounded(clockDriftPpm.estimate),
+      error: rounded(clockDriftPpm.error),
+    },
+    returnsSsid: result.returnsSsid ?? null,
+    told: result.told === undefined ? null : toldJson(result.told),
   };
+}
+
+/** What the reflector told, with addresses and times as text. */
+function toldJson({ location, followUp, ...told }: Told) {
+  return {
+    ...location && {
+      location: {
+        remoteAddr: formatAddress(location.remoteAddr),
+        localAddr: formatAddress(location.localAddr),
+      },
+    },
+    ...followUp && {
+      followUp: { ...followUp, timestamp: timeText(followUp.timestamp) },
+    },
+    ...told,
+  };
+}
+
+/** A moment as RFC 3339 has it, to the nanosecond. */
+function timeText({ seconds, nanoseconds }: Timestamp): string {
+  const whole = new Date(1000 * seconds).toISOString().slice(0, 19);
+  const fraction = `${Math.round(nanoseconds)}`.padStart(9, "0");
+  return `${whole}.${fraction}Z`;
 }
 
 function table(result: MeasureResult): string[] {
@@ -152,7 +186,8 @@ function table(result: MeasureResult): string[] {
 }
 
 function clockLines(result: MeasureResult): string[] {
-  const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = result;
+  const { forwardJitterMs, backwardJitterMs, clockOffsetMs, clockDriftPpm } =
+    result;
   const lines: string[] = [];
   const { kernelTimed, received } = result;
   if (kernelTimed > 0) {
@@ -179,6 +214,67 @@ function clockLines(result: MeasureResult): string[] {
           milliseconds(error)
         } ms`,
     );
+  }
+  if (isDrift(clockDriftPpm)) {
+    const { estimate, error } = clockDriftPpm;
+    lines.push(
+      `the reflector's clock gains ${
+        milliseconds(estimate)
+      } ppm, give or take ${
+        milliseconds(error)
+      }, which is taken out of pdv forward and backward`,
+    );
+  }
+  return lines;
+}
+
+/** What the reflector told last, and what it did not. */
+function toldLines({ told, returnsSsid }: MeasureResult): string[] {
+  const lines = returnsSsid === false
+    ? ["the reflector does not return the SSID: it does not know RFC 8972"]
+    : [];
+  if (told === undefined) return lines;
+  const { location, timestampInfo, directMeasurement, classOfService } = told;
+  const { followUp, unsupported, discarded } = told;
+  if (location !== undefined) {
+    const { remoteAddr, localAddr } = location;
+    lines.push(
+      `seen by the reflector as ${formatAddress(remoteAddr)}, asked at ${
+        formatAddress(localAddr)
+      }`,
+    );
+  }
+  if (timestampInfo !== undefined) {
+    const { synchronizedBy, receiveStampedBy, sendStampedBy } = timestampInfo;
+    lines.push(
+      `the reflector's clock is kept right by ${synchronizedBy}; received by ${receiveStampedBy}, sent by ${sendStampedBy}`,
+    );
+  }
+  if (directMeasurement !== undefined) {
+    const { sent, received, transmitted } = directMeasurement;
+    lines.push(
+      `by the reflector's counts ${received} of ${sent} came, and ${transmitted} were answered`,
+    );
+  }
+  if (classOfService !== undefined) {
+    const { dscp, ecn, isPermitted, replyDscp } = classOfService;
+    lines.push(
+      `requests arrived with DSCP ${dscp} and ECN ${ecn}, replies with DSCP ${
+        orNa(replyDscp)
+      }${isPermitted ? "" : ", since the reflector refused another"}`,
+    );
+  }
+  if (followUp !== undefined) {
+    const { sequence, timestamp, stampedBy } = followUp;
+    lines.push(
+      `reply ${sequence} left at ${timeText(timestamp)} by ${stampedBy}`,
+    );
+  }
+  if (unsupported.length > 0) {
+    lines.push(`not supported by the reflector: ${unsupported.join(", ")}`);
+  }
+  if (discarded.length > 0) {
+    lines.push(`discarded, as not intact: ${discarded.join(", ")}`);
   }
   return lines;
 }

@@ -13,6 +13,8 @@ import {
   DESTINATION_IPV4,
   DESTINATION_IPV6,
   DIRECT_MEASUREMENT,
+  type Extension,
+  EXTENSIONS,
   FLAG_I,
   FLAG_M,
   FLAG_U,
@@ -29,31 +31,6 @@ import {
   TLV_HEADER_BYTES,
   TLV_SIZES,
 } from "./tlv.ts";
-
-/**
- * What a reflector can be asked for in each request: `location`, whom it saw asking
- * and where; `timestamp-info`, how good its clock is; `direct-measurement`, how many
- * requests it has received and answered; `follow-up`, when the reply before really
- * left; `class-of-service`, which traffic class the request came with.
- */
-export type Extension =
-  | "location"
-  | "timestamp-info"
-  | "direct-measurement"
-  | "follow-up"
-  | "class-of-service";
-
-/** All extensions that can be asked for, each with its number at IANA. */
-const TYPES: Record<Extension, number> = {
-  location: LOCATION,
-  "timestamp-info": TIMESTAMP_INFO,
-  "direct-measurement": DIRECT_MEASUREMENT,
-  "follow-up": FOLLOW_UP,
-  "class-of-service": CLASS_OF_SERVICE,
-};
-
-/** All extensions that can be asked for. */
-export const EXTENSIONS = Object.keys(TYPES) as readonly Extension[];
 
 /** How a timestamp was taken. */
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
@@ -103,7 +80,7 @@ export interface Question {
 export function questionBytes({ extensions, hmacOf }: Question): number {
   if (extensions.length === 0) return 0;
   const sizes = extensions.map((extension) =>
-    TLV_HEADER_BYTES + (TLV_SIZES[TYPES[extension]] ?? LOCATION_BYTES)
+    TLV_HEADER_BYTES + (TLV_SIZES[EXTENSIONS[extension]] ?? LOCATION_BYTES)
   );
   const asking = sizes.reduce((sum, size) => sum + size);
   return asking + (hmacOf === undefined ? 0 : TLV_HEADER_BYTES + HMAC_BYTES);
@@ -133,7 +110,7 @@ export function encodeQuestion(
     return at - length;
   };
   for (const extension of question.extensions) {
-    const type = TYPES[extension];
+    const type = EXTENSIONS[extension];
     const value = begin(type, TLV_SIZES[type] ?? LOCATION_BYTES);
     if (type === LOCATION) {
       const end = at;
@@ -185,7 +162,7 @@ export function readTold(
   const view = new DataView(reply.buffer, reply.byteOffset, reply.length);
   for (const tlv of isAuthentic && !hasFailed ? tlvs : []) {
     const flags = reply[tlv.at]!;
-    const extension = extensions.find((name) => TYPES[name] === tlv.type);
+    const extension = extensions.find((name) => EXTENSIONS[name] === tlv.type);
     const start = tlv.at + TLV_HEADER_BYTES;
     const size = TLV_SIZES[tlv.type] ?? tlv.length;
     const isWhole = tlv.length === size && start + size <= reply.length &&

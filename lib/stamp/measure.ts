@@ -5,7 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import type { Bin } from "../distribution.ts";
-import { MEASURE_DEFAULTS } from "../defaults.ts";
+import { type Clock, CLOCKS, MEASURE_DEFAULTS } from "../defaults.ts";
 import {
   isPortClosed,
   requireInteger,
@@ -35,13 +35,7 @@ import {
   type Readings,
   recordRtt,
 } from "../telemetry.ts";
-import {
-  encodeQuestion,
-  type Extension,
-  EXTENSIONS,
-  type Question,
-  questionBytes,
-} from "./ask.ts";
+import { encodeQuestion, type Question, questionBytes } from "./ask.ts";
 import { AUTHENTICATED_BYTES, checkKey, hmacOf, seal, unseal } from "./auth.ts";
 import {
   encodeSender,
@@ -55,6 +49,7 @@ import {
   SenderSession,
   type SessionResult,
 } from "./sender_session.ts";
+import { type Extension, EXTENSION_NAMES } from "./tlv.ts";
 
 /** Options of {@linkcode measure}. */
 export interface MeasureOptions extends OriginOptions {
@@ -114,7 +109,7 @@ export interface MeasureOptions extends OriginOptions {
    *
    * @default {"auto"}
    */
-  clock?: "auto" | "kernel" | "program" | undefined;
+  clock?: Clock | undefined;
   /**
    * Whether timestamps are in PTP's format, else in NTP's; a reflector may answer
    * in the other one.
@@ -337,7 +332,7 @@ interface SenderPlan {
   mayBlock: boolean;
   key: Uint8Array | undefined;
   needsSsid: boolean;
-  clock: "auto" | "kernel" | "program";
+  clock: Clock;
   question: Question;
 }
 
@@ -631,13 +626,14 @@ function extensionsOf(
       `'extensions' must be an array: it is ${typeof extensions}`,
     );
   }
-  for (const one of extensions) requireOneOf("extensions", EXTENSIONS, one);
+  for (const one of extensions) {
+    requireOneOf("extensions", EXTENSION_NAMES, one);
+  }
   const all = new Set<Extension>(extensions);
   if (replyDscp !== undefined) all.add("class-of-service");
   return [...all];
 }
 
-const CLOCKS = ["auto", "kernel", "program"] as const;
 /** No packet at all. */
 const NOTHING = new Uint8Array(0);
 const MAX_COUNT = 2 ** 32 - 1;

@@ -16,8 +16,9 @@
  *
  * @module
  */
-export type { Extension, StampedBy, Told } from "./ask.ts";
+export type { StampedBy, Told } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
+export type { Clock } from "../defaults.ts";
 export type { Bin } from "../distribution.ts";
 export type { DriftBound } from "./drift.ts";
 export {
@@ -48,5 +49,6 @@ export {
   stampReflector,
 } from "./reflector.ts";
 export type { Sample, SessionResult } from "./sender_session.ts";
+export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../statistics.ts";
 export type { OriginOptions } from "../target.ts";

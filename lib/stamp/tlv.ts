@@ -44,6 +44,31 @@ export const FOLLOW_UP = 7;
 export const HMAC = 8;
 export const HMAC_BYTES = 16;
 
+/**
+ * What a reflector can be asked for in each request: `location`, whom it saw asking
+ * and where; `timestamp-info`, how good its clock is; `direct-measurement`, how many
+ * requests it has received and answered; `follow-up`, when the reply before really
+ * left; `class-of-service`, which traffic class the request came with.
+ */
+export type Extension =
+  | "location"
+  | "timestamp-info"
+  | "direct-measurement"
+  | "follow-up"
+  | "class-of-service";
+
+/** What can be asked for, with its number at IANA. */
+export const EXTENSIONS: Readonly<Record<Extension, number>> = {
+  location: LOCATION,
+  "timestamp-info": TIMESTAMP_INFO,
+  "direct-measurement": DIRECT_MEASUREMENT,
+  "follow-up": FOLLOW_UP,
+  "class-of-service": CLASS_OF_SERVICE,
+};
+
+/** The names of all that can be asked for. */
+export const EXTENSION_NAMES = Object.keys(EXTENSIONS) as readonly Extension[];
+
 /** What is in a location, by its number at IANA; an IP address has one of two. */
 export const SOURCE_MAC = 1;
 export const SOURCE_EUI_64 = 3;
