@@ -18,7 +18,6 @@ import {
   FLAG_I,
   FLAG_M,
   FLAG_U,
-  FOLLOW_UP,
   HMAC,
   HMAC_BYTES,
   IP_BYTES,
@@ -27,7 +26,6 @@ import {
   SOURCE_IP,
   SOURCE_IPV4,
   SOURCE_IPV6,
-  TIMESTAMP_INFO,
   TLV_HEADER_BYTES,
   TLV_SIZES,
 } from "./tlv.ts";
