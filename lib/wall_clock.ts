@@ -48,7 +48,48 @@ export class WallClock {
   }
 }
 
+/**
+ * How far a wall clock is ahead of a monotonic one. Both can only be read one after
+ * the other, and what passes in between looks like a larger lead: so the least one
+ * counts, until the clock is set.
+ */
+export class Lead {
+  readonly #now: () => number;
+  readonly #wallNow: () => number;
+  #leastMs = Infinity;
+
+  /**
+   * Makes a lead of one clock over another, both in milliseconds.
+   *
+   * @param now The monotonic clock.
+   * @param wallNow The wall clock, to a fraction of a microsecond.
+   */
+  constructor(now: () => number, wallNow: () => number) {
+    this.#now = now;
+    this.#wallNow = wallNow;
+  }
+
+  /** The lead, in milliseconds. */
+  get ms(): number {
+    let ms = this.#read();
+    for (let i = 0; i < MAX_READS && ms > this.#leastMs + SET_MS; i++) {
+      ms = Math.min(ms, this.#read());
+    }
+    const wasSet = ms > this.#leastMs + SET_MS;
+    this.#leastMs = wasSet ? ms : Math.min(ms, this.#leastMs);
+    return this.#leastMs;
+  }
+
+  #read(): number {
+    const now = this.#now();
+    return this.#wallNow() - now;
+  }
+}
+
 const CHECK_MS = 100;
 /** Beyond what cutting off makes, and what passes between two reads. */
 const MAX_BEHIND_MS = 2;
 const MAX_AHEAD_MS = 1;
+/** More than passes between two reads, of which one at least is not disturbed. */
+const SET_MS = 0.05;
+const MAX_READS = 4;

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { WallClock } from "../lib/wall_clock.ts";
+import { Lead, WallClock } from "../lib/wall_clock.ts";
 
 Deno.test("the wall clock stays as it is, until it is set", () => {
   let [now, set] = [0, 0];
@@ -25,4 +25,27 @@ Deno.test("the wall clock is read now and then only", () => {
   });
   for (; now < 1000; now++) clock.origin;
   assertEquals(reads, 9);
+});
+
+Deno.test("the lead of a clock is the least that was read, until it is set", () => {
+  let [now, ahead] = [0, 1000];
+  /** What passes between both reads, each time. */
+  let pauses: number[] = [];
+  const lead = new Lead(() => now, () => {
+    now += pauses.shift() ?? 0.001;
+    return now + ahead;
+  });
+  const read = (...given: number[]) => {
+    pauses = given;
+    return Math.round(1e6 * lead.ms) / 1e6;
+  };
+  assertEquals(read(0.004), 1000.004);
+  assertEquals(read(0.001), 1000.001);
+  assertEquals(read(0.03), 1000.001);
+  // Three times in a row something else ran in between.
+  assertEquals(read(5, 5, 5, 0.002), 1000.001);
+  ahead = 1010;
+  assertEquals(read(0.002), 1010.001);
+  ahead = 500;
+  assertEquals(read(0.002), 500.002);
 });

@@ -50,6 +50,7 @@ import {
   TIMESPEC_BYTES,
   UDP_GRO,
 } from "./layout.ts";
+import { Lead } from "../wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import { Pace } from "./pace.ts";
 import type { Poller } from "./poller.ts";
@@ -91,6 +92,8 @@ export class LinuxSocket implements DatagramSocket {
   /** Whether it is several datagrams that the kernel put together. */
   #isCoalesced = false;
   #receivedAt = 0;
+  /** How far the wall clock, by which the kernel stamps, is ahead of ours. */
+  readonly #lead: Lead;
   /** When the kernel received the message that is being handed out. */
   #arrivedAt: number | undefined;
   /** The event loop had its last turn then, and timers their last round. */
@@ -137,6 +140,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#libc = libc;
     this.#poller = poller;
     this.#now = now;
+    this.#lead = new Lead(now, () => libc.realtimeMs());
     this.#bound = bound;
     const { fd, family } = bound;
     this.#maxDatagramBytes = maxDatagramBytes;
@@ -355,7 +359,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   #takeStamps(): void {
-    const aheadMs = this.#libc.realtimeMs() - this.#now();
+    const aheadMs = this.#lead.ms;
     for (const { index, stampMs } of takeStamps(this.#libc, this.#bound.fd)) {
       this.#receiver.onSent?.(index, stampMs - aheadMs);
     }
@@ -462,7 +466,7 @@ export class LinuxSocket implements DatagramSocket {
       batch.readControl(message);
       this.#arrivedAt = batch.stampMs === undefined
         ? undefined
-        : this.#now() - (this.#libc.realtimeMs() - batch.stampMs);
+        : batch.stampMs - this.#lead.ms;
       const coalesced = batch.segmentBytes;
       const segment = coalesced || length;
       this.#isCoalesced = coalesced !== 0;
