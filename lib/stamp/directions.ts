@@ -25,6 +25,8 @@ export interface Ambiguity {
   hasCopies: boolean;
   /** Some request reached the reflector after a later one. */
   isReordered: boolean;
+  /** The reflector has begun anew. */
+  hasRestarted: boolean;
 }
 
 /** What is known of a stretch without a restart of the reflector. */
@@ -112,15 +114,19 @@ export class DirectionCount {
     this.#missing = 0;
   }
 
-  /** All so far; what comes after the last one answered is unattributed. */
-  total(): Directions {
+  /**
+   * All so far; what comes after the last one answered is unattributed.
+   *
+   * @param isClosed Whether the last one was sent when nothing else was under way.
+   */
+  total(isClosed = false): Directions {
     const sum = new DirectionCount(this.#ambiguity);
     sum.#up = this.#up;
     sum.#down = this.#down;
     sum.#unattributed = this.#unattributed + this.#missing;
     sum.#hasClosed = this.#hasClosed;
     if (this.#stretch !== undefined) {
-      sum.#close(this.#stretch);
+      sum.#close(this.#stretch, isClosed);
     }
     return { up: sum.#up, down: sum.#down, unattributed: sum.#unattributed };
   }
@@ -139,15 +145,24 @@ export class DirectionCount {
     return copy;
   }
 
-  #close({ missing, gaps, certainUp, before, lowest }: Stretch): void {
-    const { hasCopies, isReordered } = this.#ambiguity;
-    // Who begins with 0, and whose 0 was seen, has reflected nothing before.
-    if (lowest === 0 && !this.#hasClosed) this.#up += before;
+  #close(
+    { missing, gaps, certainUp, before, lowest }: Stretch,
+    isClosed = false,
+  ): void {
+    const { hasCopies, isReordered, hasRestarted } = this.#ambiguity;
+    // Which run of the reflector a number is of has to be clear.
+    const isClear = !hasCopies && !(hasRestarted && isReordered);
+    // Who begins with 0, and whose 0 was seen, has reflected nothing before, unless
+    // the first requests were overtaken.
+    const isFirst = lowest === 0 && !this.#hasClosed && !isReordered;
+    if (isFirst) this.#up += before;
     else this.#unattributed += before;
     this.#hasClosed = true;
-    if (!hasCopies && gaps <= missing) {
-      // Numbers below the smallest may be of requests that are missing later.
-      const unknown = Math.min(lowest, isReordered ? missing - gaps : 0);
+    if (isClear && gaps <= missing) {
+      // Numbers below the smallest and above the largest may be of requests that
+      // were overtaken.
+      const beyond = isClosed ? lowest : Infinity;
+      const unknown = isReordered ? Math.min(beyond, missing - gaps) : 0;
       this.#down += gaps;
       this.#up += missing - gaps - unknown;
       this.#unattributed += unknown;

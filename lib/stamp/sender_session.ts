@@ -191,7 +191,11 @@ export class SenderSession {
   #oldest = 0;
   #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  readonly #ambiguity = { hasCopies: false, isReordered: false };
+  readonly #ambiguity = {
+    hasCopies: false,
+    isReordered: false,
+    hasRestarted: false,
+  };
   /** Where those were lost that are remembered no more. */
   readonly #directions = new DirectionCount(this.#ambiguity);
   /** How often the reflector began anew, and the largest number since then. */
@@ -212,7 +216,7 @@ export class SenderSession {
   readonly #question: Question | undefined;
   #told: Told | undefined;
   #returnsSsid: boolean | undefined;
-  /** The counts of the reflector at the latest request that it told of. */
+  /** The counts of the reflector when nothing was under way any more. */
   #direct: Told["directMeasurement"];
 
   /**
@@ -288,6 +292,8 @@ export class SenderSession {
     this.#slots.rtt[at] = NaN;
     this.#slots.number[at] = NaN;
     this.#slots.stampedAt[at] = NaN;
+    this.#slots.floor[at] = this.#highest;
+    this.#slots.floorEpoch[at] = this.#epoch;
     this.#slots.timestamp[at] = view.getBigUint64(4);
     this.#sendError.add(sentAt - dueAt);
   }
@@ -407,12 +413,7 @@ export class SenderSession {
       ptp,
       trafficClass,
     );
-    this.#told = told;
-    const direct = told.directMeasurement;
-    if (direct !== undefined && direct.sent > (this.#direct?.sent ?? 0)) {
-      this.#direct = direct;
-    }
-    return told;
+    return this.#told = told;
   }
 
   /** Takes down a datagram that is no reply to what was sent. */
@@ -529,17 +530,20 @@ export class SenderSession {
   #onNumber(number: number, seq: number): void {
     if (number !== seq) this.#counting = true;
     const { seen, seenEpoch, seenBy, number: numbers, epoch } = this.#slots;
+    const { floor, floorEpoch } = this.#slots;
     const at = seq % this.#capacity;
     const place = number % this.#capacity;
     const isSeen = seen[place] === number + 1 &&
       seenEpoch[place] === this.#epoch;
     const isNew = Number.isNaN(numbers[at]!);
-    // A reflector that begins anew gives a number again, or one far below.
+    // A reflector that begins anew gives a number again; or one that is below what
+    // had come back before it was asked.
     const isAnew = isSeen && seenBy[place] !== seq ||
-      number + MAX_OVERTAKEN < this.#highest;
+      floorEpoch[at] === this.#epoch && number <= floor[at]!;
     if (isNew && seq > this.#lastAnswered && isAnew) {
       this.#epoch++;
       this.#highest = -1;
+      this.#ambiguity.hasRestarted = true;
     }
     seen[place] = number + 1;
     seenEpoch[place] = this.#epoch;
@@ -547,7 +551,9 @@ export class SenderSession {
     if (isNew) {
       numbers[at] = number;
       epoch[at] = this.#epoch;
-      if (number < this.#highest) this.#ambiguity.isReordered = true;
+      if (number < this.#highest || seq < this.#lastAnswered) {
+        this.#ambiguity.isReordered = true;
+      }
     } else if (numbers[at] !== number) this.#ambiguity.hasCopies = true;
     this.#highest = Math.max(this.#highest, number);
     this.#lastAnswered = Math.max(this.#lastAnswered, seq);
@@ -573,7 +579,7 @@ export class SenderSession {
   get wantsClosing(): boolean {
     const { lost, late, received } = this.#counts;
     if (lost === late || received === 0) return false;
-    if (this.#byDirectCounts()?.unattributed === 0) return false;
+    if (this.#byDirectCounts() !== undefined) return false;
     // Two replies of one number: the reflector keeps no state.
     if (!this.#counting && this.#closing.size > 1) return false;
     return !this.#counting || this.#closing.size === 0;
@@ -603,7 +609,7 @@ export class SenderSession {
     if (packet.sequence !== packet.senderSequence) this.#counting = true;
     // Of probes that were lost before it nobody knows where.
     if (this.#question !== undefined && this.#closing.size === which + 1) {
-      this.#listen(data, packet, undefined);
+      this.#direct = this.#listen(data, packet, undefined).directMeasurement;
     }
     return true;
   }
@@ -643,17 +649,11 @@ export class SenderSession {
    * copies may be among what it counts.
    */
   #byDirectCounts(): Directions | undefined {
-    const { sent, lost, late, duplicates } = this.#counts;
+    const { lost, late, duplicates } = this.#counts;
     if (this.#direct === undefined || duplicates > 0) return undefined;
-    const { sent: told, received } = this.#direct;
-    let unattributed = 0;
-    for (let seq = told; seq < sent; seq++) {
-      if (!this.#isRemembered(seq)) return undefined;
-      if (this.#slots.state[seq % this.#capacity] === LOST) unattributed++;
-    }
-    const up = told - received;
-    const down = lost - late - unattributed - up;
-    return up < 0 || down < 0 ? undefined : { up, down, unattributed };
+    const up = this.#direct.sent - this.#direct.received;
+    const down = lost - late - up;
+    return up < 0 || down < 0 ? undefined : { up, down, unattributed: 0 };
   }
 
   /** What a closing probe adds, if it adds something that is certain. */
@@ -666,7 +666,7 @@ export class SenderSession {
     // missing is told only if all of it is on one way.
     for (let i = 0; i < which; i++) count.lost();
     count.answered(number, this.#epoch, (n) => this.#isSeen(n, this.#epoch));
-    const { up, down, unattributed } = count.total();
+    const { up, down, unattributed } = count.total(true);
     if (which === 0) return { up, down, unattributed };
     if (unattributed >= open.unattributed) return undefined;
     if (down === open.down) return { up: up - which, down, unattributed };
@@ -688,6 +688,9 @@ interface Slots {
   /** The reflector's number of the first reply, and in which of its runs. */
   number: Float64Array;
   epoch: Uint32Array;
+  /** The reflector's largest number when the request was sent, in its run then. */
+  floor: Float64Array;
+  floorEpoch: Uint32Array;
   /**
    * By the reflector's number modulo the capacity: the number that was seen, plus
    * one, in which run, and to which request.
@@ -707,6 +710,8 @@ function makeSlots(capacity: number): Slots {
     timestamp: new BigUint64Array(capacity),
     number: new Float64Array(capacity),
     epoch: new Uint32Array(capacity),
+    floor: new Float64Array(capacity),
+    floorEpoch: new Uint32Array(capacity),
     seen: new Float64Array(capacity),
     seenEpoch: new Uint32Array(capacity),
     seenBy: new Float64Array(capacity),
@@ -721,8 +726,6 @@ function timestampBits(reply: Uint8Array): bigint {
 const STAMP_SLACK_MS = 0.05;
 /** Longer than a datagram waits to leave. */
 const MAX_STAMP_MS = 10_000;
-/** More requests than are overtaken by one on its way. */
-const MAX_OVERTAKEN = 256;
 const PENDING = 1;
 const ANSWERED = 2;
 const LOST = 3;
