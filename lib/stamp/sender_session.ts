@@ -6,7 +6,6 @@
  */
 import { Distribution } from "../distribution.ts";
 import { type Question, readTold, type Told } from "./ask.ts";
-import { DirectionCount, type Directions } from "./directions.ts";
 import { ClockDrift, type DriftBound } from "./drift.ts";
 import {
   decodeReflector,
@@ -15,8 +14,10 @@ import {
   errorMsOf,
   type ReflectorPacket,
   STAMP_BYTES,
+  TIMESTAMP_AT,
   timestampOf,
 } from "./packet.ts";
+import { Reflections } from "./reflections.ts";
 import {
   aboveMinimum,
   Jitter,
@@ -187,27 +188,11 @@ export class SenderSession {
   readonly #forwardJitter = new Jitter();
   readonly #backwardJitter = new Jitter();
   readonly #reordering = new Reordering();
+  readonly #reflections: Reflections;
   /** The first request that is neither answered nor lost, or the next one. */
   #oldest = 0;
   #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  readonly #ambiguity = {
-    hasCopies: false,
-    isReordered: false,
-    hasRestarted: false,
-  };
-  /** Where those were lost that are remembered no more. */
-  readonly #directions = new DirectionCount(this.#ambiguity);
-  /** How often the reflector began anew, and the largest number since then. */
-  #epoch = 0;
-  #highest = -1;
-  /** The latest request that was answered. */
-  #lastAnswered = -1;
-  /** Some number of the reflector's differs from its request's. */
-  #counting = false;
-  /** Numbers of the replies to closing probes, by the order of sending. */
-  readonly #closing = new Map<number, number>();
-  readonly #closingTimes: bigint[] = [];
   /** Whether both clocks are said to be right, and how wrong each may be. */
   #clocksAgree = true;
   #ownErrorMs = 0;
@@ -216,8 +201,6 @@ export class SenderSession {
   readonly #question: Question | undefined;
   #told: Told | undefined;
   #returnsSsid: boolean | undefined;
-  /** The counts of the reflector when nothing was under way any more. */
-  #direct: Told["directMeasurement"];
 
   /**
    * Makes a session.
@@ -241,6 +224,10 @@ export class SenderSession {
     this.#ssid = ssid;
     this.#question = question;
     this.#slots = makeSlots(capacity);
+    this.#reflections = new Reflections(
+      capacity,
+      (seq) => this.#slots.state[seq % capacity] === LOST,
+    );
   }
 
   /** How many requests have been sent. */
@@ -284,17 +271,14 @@ export class SenderSession {
   onSent(request: Uint8Array, dueAt: number, sentAt: number): void {
     const seq = this.#counts.sent++;
     const at = seq % this.#capacity;
-    if (seq >= this.#capacity) this.#settle(this.#directions, at);
+    this.#reflections.onSent(seq);
     const view = new DataView(request.buffer, request.byteOffset);
     this.#slots.state[at] = PENDING;
     this.#slots.sentAt[at] = sentAt;
     this.#slots.sendError[at] = sentAt - dueAt;
     this.#slots.rtt[at] = NaN;
-    this.#slots.number[at] = NaN;
     this.#slots.stampedAt[at] = NaN;
-    this.#slots.floor[at] = this.#highest;
-    this.#slots.floorEpoch[at] = this.#epoch;
-    this.#slots.timestamp[at] = view.getBigUint64(4);
+    this.#slots.timestamp[at] = view.getBigUint64(TIMESTAMP_AT);
     this.#sendError.add(sentAt - dueAt);
   }
 
@@ -342,7 +326,7 @@ export class SenderSession {
     ) return this.onForeign();
 
     const state = this.#slots.state[at];
-    this.#onNumber(packet.sequence, seq);
+    this.#reflections.onNumber(packet.sequence, seq);
     if (state === LOST) {
       this.#slots.state[at] = LATE;
       this.#counts.late++;
@@ -448,7 +432,12 @@ export class SenderSession {
 
   /** All figures so far. */
   result(): SessionResult {
-    const { received, lost } = this.#counts;
+    const { sent, received, lost, late, duplicates } = this.#counts;
+    const where = this.#reflections.whereLost(
+      sent,
+      lost - late,
+      duplicates > 0,
+    );
     const judged = received + lost;
     const pdv = this.#pdv.summary();
     const forward = this.#forward.summary();
@@ -460,7 +449,9 @@ export class SenderSession {
       ...this.#counts,
       pending: this.pending,
       lossPercent: judged === 0 ? undefined : 100 * lost / judged,
-      ...this.#whereLost(),
+      lostUp: where?.up,
+      lostDown: where?.down,
+      lostUnattributed: where?.unattributed,
       exact: this.#rtt.isExact,
       rttMs: this.#rtt.summary(),
       seenMs: this.#seen.summary(),
@@ -526,152 +517,33 @@ export class SenderSession {
     return seq >= 0 && seq < sent && seq >= sent - this.#capacity;
   }
 
-  /** A reply with this number of the reflector's, to that request. */
-  #onNumber(number: number, seq: number): void {
-    if (number !== seq) this.#counting = true;
-    const { seen, seenEpoch, seenBy, number: numbers, epoch } = this.#slots;
-    const { floor, floorEpoch } = this.#slots;
-    const at = seq % this.#capacity;
-    const place = number % this.#capacity;
-    const isSeen = seen[place] === number + 1 &&
-      seenEpoch[place] === this.#epoch;
-    const isNew = Number.isNaN(numbers[at]!);
-    // A reflector that begins anew gives a number again; or one that is below what
-    // had come back before it was asked.
-    const isAnew = isSeen && seenBy[place] !== seq ||
-      floorEpoch[at] === this.#epoch && number <= floor[at]!;
-    if (isNew && seq > this.#lastAnswered && isAnew) {
-      this.#epoch++;
-      this.#highest = -1;
-      this.#ambiguity.hasRestarted = true;
-    }
-    seen[place] = number + 1;
-    seenEpoch[place] = this.#epoch;
-    seenBy[place] = seq;
-    if (isNew) {
-      numbers[at] = number;
-      epoch[at] = this.#epoch;
-      if (number < this.#highest || seq < this.#lastAnswered) {
-        this.#ambiguity.isReordered = true;
-      }
-    } else if (numbers[at] !== number) this.#ambiguity.hasCopies = true;
-    this.#highest = Math.max(this.#highest, number);
-    this.#lastAnswered = Math.max(this.#lastAnswered, seq);
-  }
-
-  /** Says of the request in a slot where it is. */
-  #settle(count: DirectionCount, at: number): void {
-    const { state, number, epoch } = this.#slots;
-    const reflection = number[at]!;
-    if (!Number.isNaN(reflection)) {
-      const run = epoch[at]!;
-      count.answered(reflection, run, (n) => this.#isSeen(n, run));
-    } else if (state[at] === LOST) count.lost();
-  }
-
-  #isSeen(number: number, epoch: number): boolean {
-    const place = number % this.#capacity;
-    return this.#slots.seen[place] === number + 1 &&
-      this.#slots.seenEpoch[place] === epoch;
-  }
-
   /** Whether a closing probe could tell where something was lost. */
   get wantsClosing(): boolean {
     const { lost, late, received } = this.#counts;
-    if (lost === late || received === 0) return false;
-    if (this.#byDirectCounts() !== undefined) return false;
-    // Two replies of one number: the reflector keeps no state.
-    if (!this.#counting && this.#closing.size > 1) return false;
-    return !this.#counting || this.#closing.size === 0;
+    return lost > late && received > 0 && this.#reflections.wantsProbe;
   }
 
-  /**
-   * Takes down a closing probe: a request beyond those that are measured, all of
-   * them numbered alike. A reflector that counts gives each another number; and
-   * the first number tells how much of the end reached it.
-   *
-   * @returns Which one it is, from 0.
-   */
-  onClosingSent(request: Uint8Array): number {
+  /** Takes down a closing probe; all of them have the count for a sequence. */
+  onClosingSent(request: Uint8Array): void {
     const view = new DataView(request.buffer, request.byteOffset);
-    return this.#closingTimes.push(view.getBigUint64(4)) - 1;
+    this.#reflections.onProbeSent(view.getBigUint64(TIMESTAMP_AT));
   }
 
   /** Whether a datagram is the reply to a closing probe, which it takes down. */
   onClosing(data: Uint8Array): boolean {
     const packet = decodeReflector(data);
-    if (packet === undefined || this.#closingTimes.length === 0) return false;
-    if (packet.senderSequence !== this.#counts.sent) return false;
-    if (!this.#isOfSession(packet)) return false;
-    const which = this.#closingTimes.indexOf(timestampBits(data));
-    if (which < 0) return false;
-    if (!this.#closing.has(which)) this.#closing.set(which, packet.sequence);
-    if (packet.sequence !== packet.senderSequence) this.#counting = true;
-    // Of probes that were lost before it nobody knows where.
-    if (this.#question !== undefined && this.#closing.size === which + 1) {
-      this.#direct = this.#listen(data, packet, undefined).directMeasurement;
+    const { sent } = this.#counts;
+    if (packet?.senderSequence !== sent || !this.#isOfSession(packet)) {
+      return false;
+    }
+    const bits = timestampBits(data);
+    const isWhole = this.#reflections.onProbe(packet.sequence, sent, bits);
+    if (isWhole === undefined) return false;
+    if (this.#question !== undefined && isWhole) {
+      const counts = this.#listen(data, packet, undefined).directMeasurement;
+      if (counts) this.#reflections.onCounts(counts.sent, counts.received);
     }
     return true;
-  }
-
-  /**
-   * Loss on the way there and back, from gaps in the reflector's numbers. A
-   * reflector whose numbers are always those of the requests may keep no state:
-   * then nothing can be said, unless nothing was lost.
-   */
-  #whereLost(): Pick<
-    SessionResult,
-    "lostUp" | "lostDown" | "lostUnattributed"
-  > {
-    const { sent, lost, late } = this.#counts;
-    if (lost === late) return { lostUp: 0, lostDown: 0, lostUnattributed: 0 };
-    if (!this.#counting) {
-      const known = this.#byDirectCounts();
-      return {
-        lostUp: known?.up,
-        lostDown: known?.down,
-        lostUnattributed: known?.unattributed,
-      };
-    }
-    const count = this.#directions.clone();
-    const first = Math.max(0, sent - this.#capacity);
-    for (let seq = first; seq < sent; seq++) {
-      this.#settle(count, seq % this.#capacity);
-    }
-    const open = count.total();
-    const { up, down, unattributed } = this.#closed(count, open) ?? open;
-    return { lostUp: up, lostDown: down, lostUnattributed: unattributed };
-  }
-
-  /**
-   * Loss on each way by what the reflector says that it has received (RFC 8972,
-   * section 4.5), for one that numbers nothing. Undefined if it does not say, or if
-   * copies may be among what it counts.
-   */
-  #byDirectCounts(): Directions | undefined {
-    const { lost, late, duplicates } = this.#counts;
-    if (this.#direct === undefined || duplicates > 0) return undefined;
-    const up = this.#direct.sent - this.#direct.received;
-    const down = lost - late - up;
-    return up < 0 || down < 0 ? undefined : { up, down, unattributed: 0 };
-  }
-
-  /** What a closing probe adds, if it adds something that is certain. */
-  #closed(count: DirectionCount, open: Directions): Directions | undefined {
-    const [which] = [...this.#closing.keys()].sort((a, b) => a - b);
-    if (which === undefined || this.#lastAnswered < 0) return undefined;
-    const number = this.#closing.get(which)!;
-    if (number < this.#highest) return undefined;
-    // Probes that were lost before it are missing too, and no requests: what is
-    // missing is told only if all of it is on one way.
-    for (let i = 0; i < which; i++) count.lost();
-    count.answered(number, this.#epoch, (n) => this.#isSeen(n, this.#epoch));
-    const { up, down, unattributed } = count.total(true);
-    if (which === 0) return { up, down, unattributed };
-    if (unattributed >= open.unattributed) return undefined;
-    if (down === open.down) return { up: up - which, down, unattributed };
-    if (up === open.up) return { up, down: down - which, unattributed };
-    return undefined;
   }
 }
 
@@ -685,19 +557,6 @@ interface Slots {
   rtt: Float64Array;
   /** As sent, to be returned bit by bit. */
   timestamp: BigUint64Array;
-  /** The reflector's number of the first reply, and in which of its runs. */
-  number: Float64Array;
-  epoch: Uint32Array;
-  /** The reflector's largest number when the request was sent, in its run then. */
-  floor: Float64Array;
-  floorEpoch: Uint32Array;
-  /**
-   * By the reflector's number modulo the capacity: the number that was seen, plus
-   * one, in which run, and to which request.
-   */
-  seen: Float64Array;
-  seenEpoch: Uint32Array;
-  seenBy: Float64Array;
 }
 
 function makeSlots(capacity: number): Slots {
@@ -708,13 +567,6 @@ function makeSlots(capacity: number): Slots {
     sendError: new Float64Array(capacity),
     rtt: new Float64Array(capacity),
     timestamp: new BigUint64Array(capacity),
-    number: new Float64Array(capacity),
-    epoch: new Uint32Array(capacity),
-    floor: new Float64Array(capacity),
-    floorEpoch: new Uint32Array(capacity),
-    seen: new Float64Array(capacity),
-    seenEpoch: new Uint32Array(capacity),
-    seenBy: new Float64Array(capacity),
   };
 }
 
