@@ -61,6 +61,8 @@ Deno.test("padding is returned as it is, and Extra Padding is known", () => {
   const { tail } = make();
   assertEquals(tail("80010002aabb"), "00010002aabb");
   assertEquals(tail("80010000 80010001ff"), shown("00010000 00010001ff"));
+  const long = `01012c ${"ab".repeat(300)}`;
+  assertEquals(tail(`80${long}`), shown(`00${long}`));
   for (const padding of ["", "ff", "000000", "00000000ffff", "ffffffffffff"]) {
     assertEquals(tail(padding), padding);
   }
@@ -187,6 +189,10 @@ Deno.test("TLVs of authenticated packets are under an HMAC of their own", () => 
   const plain = make();
   const both = plain.tail(`${counts} 80080010 ${digest}`);
   assertEquals([both.slice(0, 2), both.slice(32, 34)], ["a0", "a0"]);
+  assertEquals(plain.tail(`80080010 ${digest}`).slice(0, 2), "a0");
+  // One that the packet is too short for is none either.
+  const cut = `${counts} 80080010 ${digest.slice(2)}`;
+  assertEquals(tail(cut, 21, KEY).slice(0, 2), "a0");
 });
 
 Deno.test("a class of service is told as it came, and given if it may be", () => {

@@ -118,7 +118,8 @@ Deno.test("a sender and a reflector with one key measure, others get no answer",
 });
 
 Deno.test("a reflector may have a key for each sender", async () => {
-  const keys = new Map([[3, KEY]]);
+  // Of two bytes that differ.
+  const keys = new Map([[0x0302, KEY]]);
   const asked: string[] = [];
   const key = (
     { ssid, remoteAddr }: { ssid: number; remoteAddr: { hostname: string } },
@@ -126,9 +127,9 @@ Deno.test("a reflector may have a key for each sender", async () => {
     asked.push(`${ssid} ${remoteAddr.hostname}`);
     return keys.get(ssid);
   };
-  const known = await measured({ key }, { key: KEY, ssid: 3 });
+  const known = await measured({ key }, { key: KEY, ssid: 0x0302 });
   assertEquals(known.received, 5);
-  assertMatch(asked[0]!, /^3 \d/);
+  assertMatch(asked[0]!, /^770 \d/);
   assertEquals((await measured({ key }, { key: KEY, ssid: 4 })).received, 0);
 });
 
@@ -137,6 +138,9 @@ Deno.test("keys are 16 to 1,024 bytes, and packets have room for the HMAC", () =
     const key = new Uint8Array(length);
     assertThrows(() => measure(SERVER, { key }), RangeError, "'key'");
     assertThrows(() => stampReflector({ key }), RangeError, "'key'");
+  }
+  for (const length of [16, 1024]) {
+    measure(SERVER, { key: new Uint8Array(length), size: 112 });
   }
   assertThrows(
     () => measure(SERVER, { key: KEY, size: 111 }),

@@ -66,3 +66,19 @@ Deno.test("two replies are needed, and ten at a second's interval tell something
   assert(isDrift(few) && Math.abs(few.estimate - 100) <= few.error);
   assert(few.error < 3, `${few.error}`);
 });
+
+Deno.test("a drift is one if it is more than twice what it may be wrong by", () => {
+  assertEquals(isDrift({ estimate: 5, error: 2 }), true);
+  assertEquals(isDrift({ estimate: -5, error: 2 }), true);
+  assertEquals(isDrift({ estimate: 4, error: 2 }), false);
+  assertEquals(isDrift(undefined), false);
+});
+
+Deno.test("replies to requests of one moment say nothing of a drift", () => {
+  const drift = new ClockDrift();
+  for (let i = 0; i < 300; i++) drift.add(7, 1 + i % 3, 1);
+  assertEquals(drift.bound(), { estimate: 0, error: 1000 });
+  drift.add(1007, 1.5, 1.5);
+  const { estimate, error } = drift.bound()!;
+  assert(Math.abs(estimate) <= error && error < 1000, `${estimate} ${error}`);
+});

@@ -243,6 +243,7 @@ Deno.test("stop() ends a measurement, and what is unanswered stays pending", asy
 Deno.test("stop() before the start opens no socket", async () => {
   const network = networkWith();
   const measurement = start(network, {});
+  assertEquals([measurement.sent, measurement.target], [0, undefined]);
   measurement.stop();
   assertEquals(await run(network, measurement), []);
   assertEquals([network.sockets.size, measurement.result().sent], [1, 0]);
@@ -304,11 +305,13 @@ Deno.test("measure() checks its options at once", () => {
     [{ size: 65_508 }, "'size'"],
     [{ timeoutMs: 0 }, "'timeoutMs'"],
     [{ timeoutMs: 60_000, intervalMs: 0.1 }, "'timeoutMs'"],
+    [{ timeoutMs: 500_001, intervalMs: 1 }, "'timeoutMs'"],
     [{ deadlineMs: 0 }, "'deadlineMs'"],
   ];
   for (const [options, message] of wrong) {
     assertThrows(() => measure(SERVER, options), RangeError, message);
   }
+  measure(SERVER, { timeoutMs: 500_000, intervalMs: 1 });
   assertThrows(() => measure("nowhere"), SyntaxError, "no port");
   assertThrows(() => measure("0.0.0.0:862"), TypeError, "Cannot ask");
   const mistyped = { intervalMs: "1" } as unknown as MeasureOptions;

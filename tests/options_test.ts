@@ -71,6 +71,7 @@ const BOUNDS: Array<[string, string, number, number, boolean?]> = [
   ["measure", "timeoutMs", 1, DAY, true],
   ["measure", "deadlineMs", 1, DAY, true],
   ["measure", "replyDscp", 0, 63],
+  ["measure", "ssid", 0, 65_535],
   ["stampReflector", "maxSessions", 2, 1_000_000],
   ["stampReflector", "sessionTimeoutMs", 1, DAY, true],
 ];

@@ -273,3 +273,59 @@ Deno.test("a session of a million samples needs no more memory than its capacity
   assertEquals([rttMs!.min, rttMs!.max], [1, 9 + 1]);
   assert(Math.abs(rttMs!.median - 5) < 0.02);
 });
+
+Deno.test("a session's figures of loss, jitter and lateness are those of the sample", () => {
+  const { session, receive } = make(5);
+  const times = [10, 30, 20];
+  times.forEach((delayMs, seq) => receive(seq, delayMs));
+  session.expire(350, () => {});
+  const result = session.result();
+  assertEquals([result.lost, result.pending, result.lossPercent], [1, 1, 25]);
+  assertEquals(result.returnsSsid, undefined);
+  // Each way takes half; RFC 3550 divides by 16.
+  const jitter = [10 / 16, 10 / 16 + (5 - 10 / 16) / 16];
+  assertEquals(result.forwardJitterMs, jitter[1]);
+  assertEquals(result.backwardJitterMs, jitter[1]);
+  assertEquals(result.forwardPdvMs?.max, 10);
+  assertEquals(result.backwardPdvMs?.max, 10);
+  assertEquals(result.sendErrorMs, summarize([0, 0, 0, 0, 0]));
+  const late = new SenderSession(TIME_ORIGIN, 10);
+  late.onSent(new Uint8Array(44), 100, 103.5);
+  assertEquals(late.result().sendErrorMs?.max, 3.5);
+});
+
+Deno.test("a reflector may have taken as long as all took, and no longer", () => {
+  const { session, reply } = make(1);
+  const { data } = reply(0, 10, { tookMs: 20 });
+  const verdict = session.onReceived(data, 20);
+  assert(verdict.type === "reply");
+  assertEquals([verdict.sample.reflectorMs, verdict.sample.rttMs], [20, 0]);
+});
+
+Deno.test("stamps of the kernel count where they can be of this request", () => {
+  const cases: Array<[stampedAt: number, arrivedAt: number, isTaken: boolean]> =
+    [
+      [100.5, 109, true],
+      // Two clocks that are read one after the other differ a little.
+      [99.95, 110.05, true],
+      [99.94, 109, false],
+      [100.5, 110.06, false],
+      [105, 104, false],
+      [105, 105, true],
+      [100 + 10_000, 109, false],
+    ];
+  for (const [stampedAt, arrivedAt, isTaken] of cases) {
+    const { session, reply } = make(2);
+    const { data, at } = reply(1, 10);
+    session.onStamp(1, stampedAt);
+    session.onStamp(2, 0);
+    const verdict = session.onReceived(data, at, arrivedAt);
+    assert(verdict.type === "reply");
+    const { clock, rttMs, seenMs } = verdict.sample;
+    const told = `${stampedAt} to ${arrivedAt}`;
+    assertEquals(clock, isTaken ? "kernel" : "program", told);
+    assertEquals(session.result().kernelTimed, isTaken ? 1 : 0);
+    assertEquals(seenMs, 10);
+    assertEquals(rttMs, isTaken ? arrivedAt - stampedAt : 10, told);
+  }
+});
