@@ -11,6 +11,7 @@ import {
   usage,
   UsageError,
 } from "../lib/cli/flags.ts";
+import { CLIENT_FLAGS } from "../lib/cli/client_flags.ts";
 import { SERVER_FLAGS } from "../lib/cli/server_flags.ts";
 
 const FLAGS = {
@@ -175,5 +176,36 @@ Deno.test("--workers takes 1 to 256", () => {
   assertEquals([parse("1"), parse("256")], [1, 256]);
   for (const text of ["0", "257", "1.5"]) {
     assertThrows(() => parse(text), SyntaxError);
+  }
+});
+
+Deno.test("--dscp takes a number, or a name that the RFCs give one", () => {
+  const dscp = (text: string) =>
+    parseFlags(CLIENT_FLAGS, ["--dscp", text]).given.dscp;
+  const known: Array<[string, number]> = [
+    ["0", 0],
+    ["63", 63],
+    ["EF", 46],
+    ["le", 1],
+    ["CS0", 0],
+    ["CS3", 24],
+    ["cs7", 56],
+    ["AF11", 10],
+    ["AF23", 22],
+    ["AF41", 34],
+  ];
+  for (const [text, value] of known) assertEquals(dscp(text), value, text);
+  for (const text of ["64", "-1", "AF15", "AF51", "CS8", "best", ""]) {
+    assertThrows(() => dscp(text), UsageError, "--dscp");
+  }
+});
+
+Deno.test("--extensions takes all, or some by name", () => {
+  const extensions = (text: string) =>
+    parseFlags(CLIENT_FLAGS, ["--extensions", text]).given.extensions;
+  assertEquals(extensions("all")?.length, 5);
+  assertEquals(extensions("location,follow-up"), ["location", "follow-up"]);
+  for (const text of ["", "location,", "LOCATION"]) {
+    assertThrows(() => extensions(text), UsageError, "is not one of");
   }
 });

@@ -7,6 +7,7 @@ import {
   listeningLine,
   packetLine,
   refusalLine,
+  since,
   statsLine,
 } from "../lib/cli/server_lines.ts";
 import {
@@ -397,4 +398,17 @@ Deno.test("what a reflector told is shown, as far as it told it", () => {
       timestamp: "2023-11-14T22:13:20.000005000Z",
     },
   });
+});
+
+Deno.test("what was counted since a look is the difference, and levels are as they are", () => {
+  const before = { received: 4, inFlight: 2, refused: { rate: 1, loop: 0 } };
+  const now = { received: 9, inFlight: 1, refused: { rate: 3, loop: 0 } };
+  assertEquals(since(now, before), {
+    received: 5,
+    inFlight: 1,
+    refused: { rate: 2, loop: 0 },
+  });
+  const unknown: { drops: number | undefined } = { drops: undefined };
+  assertEquals(since({ drops: 3 }, unknown as { drops: number }), { drops: 3 });
+  assertEquals(since(unknown, { drops: 3 }), unknown);
 });

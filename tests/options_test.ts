@@ -1,5 +1,6 @@
 /** Every number among the options: its bounds, and what is no number at all. */
 import { assertRejects, assertThrows } from "@std/assert";
+import { connect } from "../lib/connect.ts";
 import { request } from "../lib/request.ts";
 import { requestMany } from "../lib/request_many.ts";
 import { echo } from "../lib/responders.ts";
@@ -38,6 +39,26 @@ const CALLS: Record<string, Call> = {
   },
   stampReflector: (options) => stampReflector(options),
 };
+
+Deno.test("connect() says of each option what it must be", async () => {
+  const { runtime } = new SimulatedNetwork();
+  const wrong: Array<[Record<string, unknown>, typeof Error, string]> = [
+    [{ maxInFlight: 0 }, RangeError, "'maxInFlight'"],
+    [{ maxInFlight: 65_537 }, RangeError, "'maxInFlight'"],
+    [{ maxInFlight: "1" }, TypeError, "'maxInFlight'"],
+    [{ key: "id" }, TypeError, "'key' must be"],
+    [{ signal: {} }, TypeError, "'signal' must be"],
+    [{ timeoutMs: 0 }, RangeError, "'timeoutMs'"],
+    [{ retries: -1 }, RangeError, "'retries'"],
+  ];
+  for (const [options, kind, message] of wrong) {
+    const call = () => connect(TARGET, { runtime, ...options });
+    await assertRejects(call, kind, message);
+  }
+  for (const maxInFlight of [1, 65_536]) {
+    await (await connect(TARGET, { runtime, maxInFlight })).close();
+  }
+});
 
 /** Of each option: the least, the most, and whether it may have a fraction. */
 const BOUNDS: Array<[string, string, number, number, boolean?]> = [
