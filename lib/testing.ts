@@ -84,7 +84,8 @@ export class SimulatedNetwork {
   plan: Plan;
   /** The time, in milliseconds; it passes within `run` and `runFor`. */
   now = 0;
-  #timers: Array<{ at: number; callback: () => void }> = [];
+  #timers: Timer[] = [];
+  readonly #opened: SimulatedSocket[] = [];
   #nextPort = 50_000;
 
   /**
@@ -110,6 +111,19 @@ export class SimulatedNetwork {
       afterExactly: (ms, callback) => this.#after(ms, callback),
       warn: (text) => this.warnings.push(text),
     };
+  }
+
+  /**
+   * How many timers wait that somebody has set: 0 when all is at rest, whatever is
+   * still under way on the network.
+   */
+  get timers(): number {
+    return this.#timers.filter(({ isOnItsWay }) => !isOnItsWay).length;
+  }
+
+  /** How many datagrams the owners of sockets, open or closed, have not handed back. */
+  get held(): number {
+    return this.#opened.reduce((sum, { held }) => sum + held, 0);
   }
 
   /**
@@ -154,9 +168,9 @@ export class SimulatedNetwork {
     const passing = { index: this.sent.length, from, to, data };
     this.sent.push(passing);
     for (const delayMs of this.plan(passing)) {
-      this.runtime.after(delayMs, () => {
+      this.#after(delayMs, () => {
         for (const socket of this.#at(to)) socket.arrive(data, from, to);
-      });
+      }, true);
     }
   }
 
@@ -169,8 +183,12 @@ export class SimulatedNetwork {
     );
   }
 
-  #after(ms: number, callback: () => void): () => void {
-    const timer = { at: this.now + ms, callback };
+  #after(
+    ms: number,
+    callback: () => void,
+    isOnItsWay = false,
+  ): () => void {
+    const timer = { at: this.now + ms, callback, isOnItsWay };
     // Stable: of two timers due at once, the first made goes first.
     const next = this.#timers.findIndex(({ at }) => at > timer.at);
     this.#timers.splice(next === -1 ? this.#timers.length : next, 0, timer);
@@ -191,8 +209,16 @@ export class SimulatedNetwork {
     const socket = new SimulatedSocket(this, addr, maxDatagramBytes);
     for (const { group } of memberships) socket.groups.add(group);
     this.sockets.set(key, socket);
+    this.#opened.push(socket);
     return socket;
   }
+}
+
+/** What is to happen, and whether it is a datagram that arrives. */
+interface Timer {
+  at: number;
+  callback: () => void;
+  isOnItsWay: boolean;
 }
 
 /** A socket on such a network. */

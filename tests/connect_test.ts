@@ -9,10 +9,11 @@ import {
   LATENCY_MS,
   type Plan,
   seededRandom,
-  SimulatedNetwork,
   type SimulatedSocket,
 } from "../lib/testing.ts";
-import { ENGINE, linuxTest, netTest } from "./helpers.ts";
+import { ENGINE, linuxTest, netTest, restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 
@@ -24,7 +25,7 @@ async function start(
   options: ConnectOptions = { key },
   plan?: Plan,
 ) {
-  const network = new SimulatedNetwork(plan);
+  const network = makeNetwork(plan);
   const { runtime } = network;
   serve({ ...SERVER, runtime, guard: false, quiet: true }, handler);
   const client = await connect(SERVER, { runtime, ...options });

@@ -5,7 +5,10 @@ import { gather, type GatherOptions } from "../lib/gather.ts";
 import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
 import type { Handler } from "../lib/server.ts";
-import { LATENCY_MS, SimulatedNetwork } from "../lib/testing.ts";
+import { LATENCY_MS } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const GROUP: UdpAddress = { hostname: "239.1.2.3", port: 5000 };
 const HOSTS = ["192.0.2.11", "192.0.2.12", "192.0.2.13"];
@@ -13,7 +16,7 @@ const at = (hostname: string): UdpAddress => ({ hostname, port: 5000 });
 
 /** A network where all hosts hear what is sent to the group. */
 function networkWith(handler: Handler = echo()) {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   for (const hostname of HOSTS) {
     serve({ ...at(hostname), runtime, guard: false }, handler);
@@ -196,7 +199,7 @@ Deno.test("gather() ends when all of a list have answered, each asked once", asy
 });
 
 Deno.test("gather() counts nothing that comes with its last reply, and holds nothing", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const gathering = gather(GROUP, "who?", { runtime, maxReplies: 1 });
   const ended = all(gathering);

@@ -1,6 +1,8 @@
 /** What the tests share that use real sockets and real programs. */
 import type { Engine } from "../lib/runtime.ts";
 import { libcMissing } from "../lib/linux/libc.ts";
+import { type Plan, SimulatedNetwork } from "../lib/testing.ts";
+import { assertEquals } from "@std/assert";
 import { TextLineStream } from "./text_lines.ts";
 
 const [net, run, read] = await Promise.all(
@@ -222,4 +224,24 @@ export async function client(
 /** The port in the first line that a server of ours, or of the seed, prints. */
 export async function portOf(program: Program): Promise<number> {
   return Number(/(\d+)\D*$/.exec(await program.line())![1]);
+}
+
+/**
+ * Has each test of a file end with nothing left behind on its networks: no timer, and
+ * no datagram that was not handed back.
+ *
+ * @returns What makes a network that is looked at.
+ */
+export function restfulNetworks(): (plan?: Plan) => SimulatedNetwork {
+  const networks: SimulatedNetwork[] = [];
+  Deno.test.afterEach(() => {
+    for (const network of networks.splice(0)) {
+      assertEquals([network.timers, network.held], [0, 0], "nothing is left");
+    }
+  });
+  return (plan) => {
+    const network = new SimulatedNetwork(plan);
+    networks.push(network);
+    return network;
+  };
 }

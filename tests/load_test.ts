@@ -25,6 +25,7 @@ async function loaded(
   })());
   const clients = network.sockets.size - 1;
   await network.run(server.shutdown());
+  assertEquals([network.timers, network.held], [0, 0], "nothing is left");
   return { network, run, intervals, clients, result: run.result() };
 }
 

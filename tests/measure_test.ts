@@ -45,8 +45,14 @@ async function collect(measurement: Measurement): Promise<MeasureEvent[]> {
   return events;
 }
 
-const run = (network: SimulatedNetwork, measurement: Measurement) =>
-  network.run(collect(measurement));
+/** Runs a measurement to its end, at which it leaves nothing behind. */
+async function run(network: SimulatedNetwork, measurement: Measurement) {
+  try {
+    return await network.run(collect(measurement));
+  } finally {
+    assertEquals([network.timers, network.held], [0, 0], "nothing is left");
+  }
+}
 
 const isUp = ({ to }: Passing) => to.port === SERVER.port;
 const brief = (events: MeasureEvent[]) =>

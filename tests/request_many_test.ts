@@ -16,12 +16,15 @@ import {
   seededRandom,
   SimulatedNetwork,
 } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 
 /** A network with a server whose replies are all alike. */
 function networkWith(plan?: Plan): SimulatedNetwork {
-  const network = new SimulatedNetwork(plan);
+  const network = makeNetwork(plan);
   const { runtime } = network;
   serve({ ...SERVER, runtime, guard: false }, fixedReply("alike"));
   return network;
@@ -211,7 +214,7 @@ Deno.test("a reply to each of two tries is no duplicate", async () => {
 });
 
 Deno.test("requestMany() goes on while the server is stopped and started", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const up = () => serve({ ...SERVER, runtime }, fixedReply("alike"));
   const server = up();
@@ -508,7 +511,7 @@ Deno.test("a series refuses a local port of its own", () => {
 });
 
 Deno.test("a series without an end goes on until it is stopped", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const server = serve({ ...SERVER, runtime, guard: false }, fixedReply("x"));
   const series = requestMany(SERVER, "x", {

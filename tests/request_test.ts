@@ -18,12 +18,15 @@ import {
   SimulatedNetwork,
   type SimulatedSocket,
 } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 
 /** A network with a server on it that answers as `handler` does. */
 function networkWith(handler: Handler): SimulatedNetwork {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   serve({ ...SERVER, runtime: network.runtime }, handler);
   return network;
 }
@@ -84,7 +87,7 @@ Deno.test("request() sends again after a loss, and claims no RTT then", async ()
 });
 
 Deno.test("request() doubles its wait each time, with jitter but for the last", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const times: number[] = [];
   network.plan = () => {
     times.push(network.now);
@@ -103,7 +106,7 @@ Deno.test("request() doubles its wait each time, with jitter but for the last", 
 });
 
 Deno.test("request() waits no longer than a minute for any one try", async () => {
-  const network = new SimulatedNetwork(() => []);
+  const network = makeNetwork(() => []);
   await assertRejects(
     () => ask(network, { timeoutMs: 40_000, retries: 2 }),
     TimeoutError,
@@ -114,7 +117,7 @@ Deno.test("request() waits no longer than a minute for any one try", async () =>
 });
 
 Deno.test("request() without retries fails exactly after the timeout", async () => {
-  const network = new SimulatedNetwork(() => []);
+  const network = makeNetwork(() => []);
   const error = await assertRejects(
     () => ask(network, { timeoutMs: 250, retries: 0 }),
     TimeoutError,
@@ -139,7 +142,7 @@ Deno.test("request() takes a reply to its first try also after the second", asyn
 });
 
 Deno.test("request() ignores what comes from elsewhere, and counts it", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const elsewhere = [
     { ...SERVER, port: SERVER.port + 1 },
@@ -187,7 +190,7 @@ Deno.test("request() ignores replies over maxDatagramBytes", async () => {
 
 Deno.test("request() rejects with the error of a send that fails", async () => {
   const unreachable = new Error("Network is unreachable");
-  const network = new SimulatedNetwork(() => {
+  const network = makeNetwork(() => {
     throw unreachable;
   });
   assert(unreachable === await assertRejects(() => ask(network), Error));
@@ -195,7 +198,7 @@ Deno.test("request() rejects with the error of a send that fails", async () => {
 });
 
 Deno.test("request() rejects if receiving fails for good", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const gone = new Error("interface gone");
   network.plan = () => {
     clients(network)[0]!.fail(gone);
@@ -205,7 +208,7 @@ Deno.test("request() rejects if receiving fails for good", async () => {
 });
 
 Deno.test("request() takes a refusal for a hint, and keeps it as the cause", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const refused = new Deno.errors.ConnectionRefused("refused");
   network.plan = () => {
     clients(network)[0]!.failOnce(refused);
@@ -231,7 +234,7 @@ Deno.test("request() resolves a name once and takes replies from its address", a
 });
 
 Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   network.names.set("server.example", [SERVER.hostname, "2001:db8:0::9"]);
   serve({ hostname: "2001:db8::9", port: 1, runtime }, echo());
@@ -241,7 +244,7 @@ Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async (
 });
 
 Deno.test("request() checks the payload and the ends again once a name is resolved", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   network.names.set("four.example", ["192.0.2.1"]);
   network.names.set("none.example", ["0.0.0.0"]);
@@ -274,7 +277,7 @@ Deno.test("request() takes an IPv4-mapped target for the IPv4 address", async ()
 });
 
 Deno.test("request() throws the reason of a signal that is already aborted", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const reason = new Error("enough");
   const signal = AbortSignal.abort(reason);
   assert(reason === await assertRejects(() => ask(network, { signal }), Error));
@@ -282,7 +285,7 @@ Deno.test("request() throws the reason of a signal that is already aborted", asy
 });
 
 Deno.test("request() ends with the reason of an abort while it waits", async () => {
-  const network = new SimulatedNetwork(() => []);
+  const network = makeNetwork(() => []);
   const controller = new AbortController();
   const reason = new Error("enough");
   network.runtime.after(30, () => controller.abort(reason));
@@ -292,7 +295,7 @@ Deno.test("request() ends with the reason of an abort while it waits", async () 
 });
 
 Deno.test("request() ends with the reason of an abort while it resolves", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const runtime = {
     ...network.runtime,
     resolve: () => new Promise<string[]>(() => {}),
@@ -315,7 +318,7 @@ Deno.test("request() does not mind an abort after its reply", async () => {
 });
 
 Deno.test("request() checks what it is asked before it opens a socket", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   type Case = [
     UdpAddress | string,
@@ -436,7 +439,7 @@ function askAll(
 
 /** A network with a server on it that answers with four datagrams. */
 function networkOfFour(): SimulatedNetwork {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   serve({ ...SERVER, runtime, guard: false }, (_, { reply }) => {
     for (const text of ["a", "b", "c"]) reply(text);
