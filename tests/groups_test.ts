@@ -9,6 +9,9 @@ import {
 } from "../lib/groups.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const INTERFACES = [
   {
@@ -127,7 +130,7 @@ Deno.test("a server with groups binds an address that hears them", () => {
 });
 
 Deno.test("what is no group is refused, before a socket is opened", () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const wrong: Array<[ServeOptions, string]> = [
     [{ groups: ["10.0.0.1"] }, "'10.0.0.1' is no multicast group"],
@@ -186,7 +189,7 @@ Deno.test("Links says what it needs the permission for", () => {
 
 /** What a server in a group does with what each of the hosts sends to it. */
 function ask(options: ServeOptions) {
-  const network = new SimulatedNetwork(() => [1]);
+  const network = makeNetwork(() => [1]);
   network.interfaces = [...INTERFACES];
   const { runtime } = network;
   const told: number[] = [];
@@ -260,7 +263,7 @@ Deno.test("what waits to be spread goes out at shutdown, and not after an abort"
 });
 
 Deno.test("what waits to be spread is bounded by maxInFlight", async () => {
-  const network = new SimulatedNetwork(() => [1]);
+  const network = makeNetwork(() => [1]);
   const { runtime } = network;
   let handled = 0;
   const server = serve({

@@ -11,6 +11,9 @@ import {
   timestampOf,
 } from "../lib/stamp/packet.ts";
 import { seededRandom, SimulatedNetwork } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const A = { hostname: "198.51.100.1", port: 20001 };
 const B = { hostname: "198.51.100.2", port: 20002 };
@@ -54,7 +57,7 @@ async function collide(
 ) {
   let lastAt = 0;
   let sent = 0;
-  const network = new SimulatedNetwork(() => {
+  const network = makeNetwork(() => {
     lastAt = network.now;
     sent++;
     network.sent.length = 0; // Only their number counts here.
@@ -114,7 +117,7 @@ for (const rttMs of [0.1, 0.4, 1, 60, 300, 5000]) {
 
 /** A client on one port; how many of its requests were answered, and late. */
 async function steady(everyMs: number | (() => number), count: number) {
-  const network = new SimulatedNetwork(() => {
+  const network = makeNetwork(() => {
     network.sent.length = 0;
     return [1];
   });
@@ -176,7 +179,7 @@ Deno.test("a port that one client after another uses is answered at once", async
 });
 
 Deno.test("a client that waits for each answer loses no more than one in a thousand", async () => {
-  const network = new SimulatedNetwork(() => [1]);
+  const network = makeNetwork(() => [1]);
   const { runtime } = network;
   const server = serve({ ...A, runtime, ...options }, echo());
   const socket = runtime.open({ ...B, port: 0, maxDatagramBytes: 100 });
@@ -217,7 +220,7 @@ Deno.test("without the guard a pair never comes to rest", async () => {
 });
 
 Deno.test("a server does not answer itself", async () => {
-  const network = new SimulatedNetwork(() => [0.2]);
+  const network = makeNetwork(() => [0.2]);
   const server = serve({ ...A, runtime: network.runtime }, echo());
   network.pass(A, A, encode("forged"));
   await network.runFor(100);

@@ -6,7 +6,9 @@ import {
   type SocketOptions,
 } from "../lib/open_socket.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "../lib/testing.ts";
-import { ENGINE, linuxTest, netTest } from "./helpers.ts";
+import { ENGINE, linuxTest, netTest, restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const HOST = "192.0.2.50";
 
@@ -14,7 +16,7 @@ function opened(
   options: SocketOptions = {},
   onDatagram: (datagram: ReceivedDatagram) => void = () => {},
 ) {
-  const network = new SimulatedNetwork(() => [1]);
+  const network = makeNetwork(() => [1]);
   const { runtime } = network;
   const socket = openSocket(
     { hostname: HOST, runtime, ...options },
@@ -158,7 +160,7 @@ Deno.test("openSocket() checks its options before it opens anything", () => {
     [{ groups: ["10.0.0.1"] }, TypeError, "is no multicast group"],
     [{ signal: {} as never }, TypeError, "'signal' must be"],
   ];
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   for (const [options, ErrorClass, message] of wrong) {
     const call = () => openSocket({ runtime, ...options }, () => {});

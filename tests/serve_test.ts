@@ -11,13 +11,16 @@ import type {
   UdpServer,
 } from "../lib/server.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "../lib/testing.ts";
+import { restfulNetworks } from "./helpers.ts";
+
+const makeNetwork = restfulNetworks();
 
 const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 const CLIENT: UdpAddress = { hostname: "192.0.2.7", port: 40000 };
 
 /** A server on a network of its own, and what its replies say. */
 function start(handler: Handler, options: ServeOptions = {}) {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const server = serve({ ...SERVER, runtime, ...options }, handler);
   const [socket] = network.sockets.values() as Iterable<SimulatedSocket>;
@@ -542,7 +545,7 @@ Deno.test("serve() hands every datagram to the handler, and refuses answers only
 });
 
 Deno.test("serve() refuses a network that does not parse, before it opens a socket", () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const guard = { trusted: ["10.0.0.0/33"] };
   assertThrows(
@@ -611,7 +614,7 @@ Deno.test("serve() reports each error of a send by its code, and goes on", async
 
 Deno.test("serve() throws the reason of a signal that is already aborted", () => {
   const reason = new Error("enough");
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const signal = AbortSignal.abort(reason);
   const { runtime } = network;
   const thrown = assertThrows(() => serve({ signal, runtime }, echo()), Error);
@@ -670,7 +673,7 @@ Deno.test("serve() calls onListen before it returns", () => {
 });
 
 Deno.test("serve() leaves no socket behind if onListen throws", () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const onListen = () => {
     throw new Error("onListen");
   };
@@ -700,7 +703,7 @@ Deno.test("serve() checks its options before it opens a socket", () => {
     [{ guard: { maxAmplification: -1 } }, "'maxAmplification'"],
     [{ guard: { maxAmplification: NaN } }, "'maxAmplification'"],
   ];
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   for (const [options, message] of wrong) {
     assertThrows(
@@ -758,7 +761,7 @@ Deno.test("an abort within onListen closes the server", async () => {
 });
 
 Deno.test("serve() refuses options of a wrong type, and names them", () => {
-  const { runtime } = new SimulatedNetwork();
+  const { runtime } = makeNetwork();
   const wrong: Array<[unknown, unknown, string]> = [
     [{ hostname: 5 }, echo(), "'hostname' must be a string"],
     [{ port: "80" }, echo(), "'port' must be a number"],
@@ -889,7 +892,7 @@ Deno.test("info.reply() throws once the handler has settled, and for what is no 
 });
 
 Deno.test("a pair of servers that answer each datagram twice comes to rest", async () => {
-  const network = new SimulatedNetwork();
+  const network = makeNetwork();
   const { runtime } = network;
   const hosts = ["198.51.100.1", "198.51.100.2"];
   const servers = hosts.map((hostname) =>
