@@ -8,7 +8,7 @@ import {
   membershipsOf,
 } from "../lib/groups.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import { SimulatedNetwork } from "../lib/testing.ts";
+
 import { restfulNetworks } from "./helpers.ts";
 
 const makeNetwork = restfulNetworks();

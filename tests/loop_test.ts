@@ -10,7 +10,7 @@ import {
   ERROR_ESTIMATE,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import { seededRandom, SimulatedNetwork } from "../lib/testing.ts";
+import { seededRandom } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 
 const makeNetwork = restfulNetworks();

@@ -14,7 +14,7 @@ import {
   type Passing,
   type Plan,
   seededRandom,
-  SimulatedNetwork,
+  type SimulatedNetwork,
 } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 

@@ -15,7 +15,7 @@ import type { Handler } from "../lib/server.ts";
 import {
   CLIENT_HOST,
   LATENCY_MS,
-  SimulatedNetwork,
+  type SimulatedNetwork,
   type SimulatedSocket,
 } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
