@@ -29,4 +29,5 @@ export const LOAD_DEFAULTS = {
   size: 64,
   timeoutMs: 1000,
   reportMs: 1000,
+  mayBlock: false,
 } as const;

@@ -97,6 +97,14 @@ export interface LoadOptions extends OriginOptions {
   onSample?:
     | ((seq: number, atMs: number, rttMs: number | undefined) => void)
     | undefined;
+  /**
+   * Whether this thread may sleep until the next datagram is due, on the linux
+   * engine: for programs that do nothing else meanwhile. Else a rate keeps a
+   * processor busy.
+   *
+   * @default {false}
+   */
+  mayBlock?: boolean | undefined;
   /** Ends the run when aborted. */
   signal?: AbortSignal | undefined;
 }
@@ -194,6 +202,7 @@ export function load(
     timeoutMs = LOAD_DEFAULTS.timeoutMs,
     reportMs = LOAD_DEFAULTS.reportMs,
     onSample,
+    mayBlock = LOAD_DEFAULTS.mayBlock,
     signal,
   } = options;
   if ((rate === undefined) === (window === undefined)) {
@@ -206,6 +215,7 @@ export function load(
   requireInteger("size", size, 0, MAX_PAYLOAD);
   requireMs("timeoutMs", timeoutMs, 1);
   requireMs("reportMs", reportMs, 1);
+  requireType("mayBlock", "boolean", mayBlock);
   if (onSample !== undefined) requireType("onSample", "function", onSample);
   requireSignal(signal);
   const ends = checkEnds(address, options, size);
@@ -218,6 +228,7 @@ export function load(
     timeoutMs,
     reportMs,
     onSample,
+    mayBlock,
     signal,
   });
   return {
@@ -242,6 +253,7 @@ interface Plan {
   timeoutMs: number;
   reportMs: number;
   onSample: LoadOptions["onSample"];
+  mayBlock: boolean;
   signal: AbortSignal | undefined;
 }
 
@@ -426,10 +438,19 @@ class Loader implements Receiver, Sender {
     this.#cancelTick();
     const waitMs = at - this.#runtime.now();
     const send = () => this.#send();
-    // Whoever is behind lets in what has come before the next burst.
-    this.#cancelTick = waitMs > 0
-      ? this.#runtime.afterExactly(waitMs, send)
-      : this.#runtime.after(0, send);
+    const socket = this.#socket!;
+    if (waitMs > 0) {
+      const pause = this.#plan.mayBlock && socket.sleep !== undefined
+        ? (leftMs: number) => socket.sleep!(leftMs)
+        : undefined;
+      this.#cancelTick = this.#runtime.afterExactly(waitMs, send, pause);
+    } else if (socket.sleep === undefined) {
+      // Whoever is behind lets in what has come before the next burst.
+      this.#cancelTick = this.#runtime.after(0, send);
+    } else {
+      socket.sleep(0);
+      this.#cancelTick = this.#runtime.afterExactly(0, send);
+    }
   }
 
   #fillWindow(now: number): void {

@@ -161,8 +161,9 @@ export interface DatagramSocket {
   kernelDrops(): number | undefined;
   /**
    * Waits in this thread, which does nothing else meanwhile, until something comes,
-   * or shortly before so many milliseconds are over: 1 at most. Engines that cannot
-   * have no such method.
+   * or shortly before so many milliseconds are over: 1 at most; 0 is no more than a
+   * look. What has come is received as soon as the caller is done. Engines that
+   * cannot have no such method.
    */
   sleep?(ms: number): void;
   /** Closes the socket at once. Closing twice does nothing. */

@@ -41,6 +41,8 @@ export async function runLoad(
   const run = load(target, {
     ...options,
     reportMs,
+    // This program does nothing else.
+    mayBlock: true,
     onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
   });
   await warmUp(options);

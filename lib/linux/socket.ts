@@ -266,12 +266,13 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   sleep(ms: number): void {
-    if (ms <= WAKE_MS || this.#closed) return;
-    if (!this.#hasSlept) this.#libc.endWaitsOnTime();
-    this.#hasSlept = true;
-    this.#wait.u32[2] = Math.floor(
-      1e6 * Math.min(ms - WAKE_MS, MAX_SLEEP_MS),
-    );
+    if (this.#closed) return;
+    const waitMs = Math.min(Math.max(0, ms - WAKE_MS), MAX_SLEEP_MS);
+    if (waitMs > 0 && !this.#hasSlept) {
+      this.#hasSlept = true;
+      this.#libc.endWaitsOnTime();
+    }
+    this.#wait.u32[2] = Math.floor(1e6 * waitMs);
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
     // The thread that waits for it too would tell in some turn of the event loop.
     if (ready > 0) this.#poller.endReadable(this.#bound.fd);
