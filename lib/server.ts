@@ -96,11 +96,16 @@ export type Handler = (
  */
 export const withholding: WeakMap<Handler, () => void> = new WeakMap();
 
-/**
- * How the reply that a handler has just returned is to leave, for handlers that
- * write the time of sending into it.
- */
-export const departing: WeakMap<Handler, () => ReplyDeparture> = new WeakMap();
+/** What a handler says of how its replies leave. */
+export interface Departing {
+  /** Whether a server asks: not where another handler calls this one. */
+  isAsked: boolean;
+  /** Of the reply that it has just returned. */
+  last(): ReplyDeparture;
+}
+
+/** Handlers that write the time of sending into their replies. */
+export const departing: WeakMap<Handler, Departing> = new WeakMap();
 
 /** Handlers that keep nothing of their data: they are lent it without a copy. */
 export const borrowers: WeakSet<Handler> = new WeakSet();
@@ -288,7 +293,7 @@ export class Server implements UdpServer, Receiver {
   readonly #options: ServerOptions;
   readonly #loops: LoopWatch<Kept>;
   /** Says how a reply is to leave, if the handler's do in a way of their own. */
-  readonly #departing: (() => ReplyDeparture) | undefined;
+  readonly #departing: Departing | undefined;
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
   readonly #lends: boolean;
   readonly #stats = noStats();
@@ -323,6 +328,7 @@ export class Server implements UdpServer, Receiver {
     this.#isNoLoop = noLoops.get(handler);
     this.#lends = options.lend || borrowers.has(handler);
     this.#departing = departing.get(handler);
+    if (this.#departing !== undefined) this.#departing.isAsked = true;
     this.#loops = new LoopWatch({
       now: () => runtime.now(),
       after: (ms, callback) => runtime.after(ms, callback),
@@ -606,7 +612,7 @@ export class Server implements UdpServer, Receiver {
       withholding.get(this.#options.handler)?.();
       return this.#withhold(incoming, datagram, refusal);
     }
-    const departure = this.#departing?.();
+    const departure = this.#departing?.last();
     const test = this.#testOf(incoming, datagram, false);
     if (test === undefined && !this.#isSpread(incoming)) {
       return this.#send(datagram, payload, departure);

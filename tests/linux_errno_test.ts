@@ -489,10 +489,13 @@ function completing(trafficClass: (text: string) => number | undefined) {
     text = new TextDecoder().decode(data);
     return data.slice();
   };
-  departing.set(handler, () => ({
-    complete: (payload) => payload[0] = 48 + times++,
-    trafficClass: trafficClass(text),
-  }));
+  departing.set(handler, {
+    isAsked: false,
+    last: () => ({
+      complete: (payload) => payload[0] = 48 + times++,
+      trafficClass: trafficClass(text),
+    }),
+  });
   return handler;
 }
 

@@ -685,3 +685,16 @@ linuxTest(
     }
   },
 );
+
+linuxTest(
+  "a reflector that another handler calls gives no class, and says so",
+  async () => {
+    const reflector = stampReflector({ engine: ENGINE });
+    const options = { engine: ENGINE, packetInfo: true };
+    await using server = serve(options, (data, info) => reflector(data, info));
+    const asked = { count: 1, engine: ENGINE, replyDscp: 46 };
+    const measurement = measure(server.addr, asked);
+    await collect(measurement);
+    assertEquals(measurement.result().told?.unsupported, ["class-of-service"]);
+  },
+);

@@ -46,7 +46,10 @@ export interface TlvFacts {
   localAddr: UdpAddress;
   /** Whether the reflector's clock is kept right. */
   isSynchronized: boolean;
-  /** The traffic class that the request came with; undefined for unknown. */
+  /**
+   * The traffic class that the request came with; undefined where that is not
+   * known, or replies cannot be given one.
+   */
   trafficClass: number | undefined;
   /** Whether replies may have a DSCP. */
   permitsDscp: (dscp: number) => boolean;
@@ -145,7 +148,6 @@ function answer(
     }
     case CLASS_OF_SERVICE: {
       const { trafficClass } = facts;
-      // Who is not told the traffic class does not support this.
       if (trafficClass === undefined) return true;
       const dscp = view.getUint8(0) >> 2;
       const isPermitted = facts.permitsDscp(dscp);

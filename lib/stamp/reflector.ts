@@ -157,8 +157,9 @@ export interface StampReflector extends Handler {
  * in the format of the request's, NTP or PTP. Where `serve` has `packetInfo`, on the
  * linux engine, T2 is when the kernel received the request, and the TTL field is
  * what it came with; else T2 is when it was read, and the TTL 0. T3 is written as
- * the reply is handed to the system, with all others of its batch. On that
- * engine its error estimate is what the kernel knows of the clock; else the clock is
+ * the reply is handed to the system, with all others of its batch; where another
+ * handler calls this one, T3 is when it returns, and no class of service is given. On
+ * the linux engine its error estimate is what the kernel knows of the clock; else the clock is
  * told as not synchronized.
  *
  * @param options The mode, and the bounds.
@@ -208,7 +209,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   };
   /** Whose packet was reflected last, and how the reply is to leave. */
   let last: ReflectorSession | undefined;
-  let departure: ReplyDeparture;
+  let departure: ReplyDeparture = {};
+  const departures = { isAsked: false, last: () => departure };
 
   /** What is known of the clock, asked now and then. */
   let [clock, askedAt] = [errorEstimateOf(runtime.clockState?.()), -Infinity];
@@ -295,7 +297,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         remoteAddr,
         localAddr,
         isSynchronized,
-        trafficClass: info.trafficClass,
+        // Who cannot give replies a class does not support this.
+        trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
         tellsLocation,
         received: session.received,
@@ -318,7 +321,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     departure = { complete, trafficClass };
     return key === undefined ? reply : seal(reply, key);
   };
-  departing.set(reflect, () => departure);
+  departing.set(reflect, departures);
   noLoops.set(
     reflect,
     (data) => isPlainSender(keys === undefined ? data : opened(data)),
