@@ -152,12 +152,35 @@ Deno.test("match refuses or decodes, and what it throws is the request's", async
     },
   });
   await assertRejects(() => run(failing), Error, "match");
+  // It was the reply, of which nobody else is to hear.
+  assertEquals(client.stats().unmatched, 0);
   const refused = client.request("c:", {
     match: () => false,
     timeoutMs: 50,
     retries: 0,
   });
   await assertRejects(() => run(refused), TimeoutError);
+  assertEquals(client.stats().unmatched, 1);
+  await client.close();
+});
+
+Deno.test("what is aborted before its turn is never sent, nor is what fits no datagram", async () => {
+  const { network, client, run } = await start(undefined, {});
+  const controller = new AbortController();
+  const { signal } = controller;
+  const first = client.request("first");
+  const second = client.request("second", { signal });
+  const third = client.request("third");
+  controller.abort();
+  await assertRejects(() => second, DOMException);
+  assertEquals((await run(Promise.all([first, third]))).length, 2);
+  await assertRejects(() => client.send(new Uint8Array(65_508)), RangeError);
+  await client.send("alone");
+  assertEquals(
+    network.sent.filter(isRequest).map(({ data }) => decode(data)),
+    ["first", "third", "alone"],
+  );
+  assertEquals(client.stats().sent, 3);
   await client.close();
 });
 

@@ -527,3 +527,89 @@ Deno.test("a reply with a traffic class of its own is a message of its own", asy
   );
   await server.shutdown();
 });
+
+/** A socket of a client that posts, on a fake C library. */
+function posting() {
+  const libc = new FakeLibc();
+  const socket = libc.runtime.open({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxDatagramBytes: 100,
+    isBusy: true,
+  });
+  const closed = socket.start({ onDatagram: (one) => socket.release(one) });
+  const failures: string[] = [];
+  const post = (text: string, port: number) =>
+    socket.post(new TextEncoder().encode(text), peers[port]!, {
+      onSendError: (error) => failures.push(`${text} ${(error as Error).name}`),
+    });
+  const peers = [1, 2].map((port) => ({ hostname: "127.0.0.2", port }));
+  return { libc, socket, closed, failures, post };
+}
+
+Deno.test("what is posted in one turn goes out in one call, as messages by peer and size", async () => {
+  const { libc, socket, closed, failures, post } = posting();
+  const texts = ["aa", "bb", "c"];
+  for (const text of texts) post(text, 0);
+  post("dd", 1);
+  assertEquals(libc.sent, []);
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, to, segmentBytes }) => [
+      payload,
+      to?.port,
+      segmentBytes,
+    ]),
+    [["aabbc", 1, 2], ["dd", 2, 0]],
+  );
+  assertEquals(failures, []);
+  socket.close();
+  await closed;
+});
+
+Deno.test("who posted what could not be sent hears of it, and nobody else", async () => {
+  const { libc, socket, closed, failures, post } = posting();
+  // Neither as one message, nor the first part of it by itself.
+  libc.sends = [-EMSGSIZE, -EMSGSIZE];
+  post("aa", 0);
+  post("bb", 0);
+  await idle();
+  assertEquals(libc.sent.map(({ payload }) => payload), ["bb"]);
+  assertEquals(failures, ["aa Error"]);
+  libc.sends = [-EPERM];
+  post("cc", 0);
+  post("dd", 0);
+  await idle();
+  assertEquals(failures.slice(1), [
+    "cc PermissionDenied",
+    "dd PermissionDenied",
+  ]);
+  // What fits no datagram is told too, though not within the call.
+  socket.post(new Uint8Array(65_528), { hostname: "127.0.0.2", port: 1 }, {
+    onSendError: (error) => failures.push((error as Error).message),
+  });
+  assertEquals(failures.length, 3);
+  await idle();
+  assert(failures[3]!.includes("too long"), failures[3]);
+  socket.close();
+  await closed;
+});
+
+Deno.test("a request to send is settled by what became of it", async () => {
+  const { libc, socket, closed } = posting();
+  const to = { hostname: "127.0.0.2", port: 1 };
+  const send = (text: string) =>
+    socket.send(new TextEncoder().encode(text), to);
+  libc.sends = [1, -EPERM];
+  const [first, second] = [send("a"), send("b")];
+  await first;
+  await assertRejects(() => second, Error, "os error 1");
+  await assertRejects(
+    () => socket.send(new Uint8Array(1), { hostname: "a.example", port: 1 }),
+    TypeError,
+    "no IP address",
+  );
+  socket.close();
+  await closed;
+  await assertRejects(() => send("c"), Deno.errors.BadResource);
+});

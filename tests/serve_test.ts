@@ -1072,3 +1072,35 @@ Deno.test("serve() says a bounded number of kinds, whatever errors are named", a
   assertEquals(network.warnings.length, 65);
   await server.shutdown();
 });
+
+Deno.test("an answer beside the returned one that cannot be sent is told as an error", async () => {
+  const errors: Array<[string, number | undefined]> = [];
+  const { network, server, ask, settle } = start((_, { reply }) => {
+    reply("beside");
+  }, {
+    guard: false,
+    onError: (error, info) =>
+      void errors.push([(error as Error).message, info?.remoteAddr.port]),
+  });
+  network.plan = () => {
+    throw new Error("unreachable");
+  };
+  ask("x");
+  await settle();
+  assertEquals(errors.length, 1);
+  assert(errors[0]![0].includes("unreachable"));
+  assertEquals(errors[0]![1], CLIENT.port);
+  await server.shutdown();
+  assertEquals(
+    countsOf(server),
+    counts({ received: 1, unanswered: 1, pushed: { failed: 1 } }),
+  );
+});
+
+Deno.test("a server whose socket fails sends nothing more", async () => {
+  const { server, socket } = start(echo());
+  socket.fail(new Error("interface gone"));
+  await assertRejects(() => server.finished, Error, "interface gone");
+  const late = server.send("x", "192.0.2.1:9");
+  await assertRejects(() => late, Error, "the socket is closed");
+});
