@@ -106,6 +106,12 @@ export class ClockDrift {
     return this.#ahead + (at - this.#from) * this.#slope;
   }
 
+  /** The same as a line through what is known at a time, for any other time. */
+  line(at: number): (at: number) => number {
+    const [gainedMs, slope] = [this.gainedMs(at), this.#slope];
+    return (other) => gainedMs + (other - at) * slope;
+  }
+
   #bend(at: number): void {
     // With more replies less may be needed.
     this.#slackMs = Math.max(READING_MS, this.#slackMs / 2);

@@ -6,7 +6,7 @@
  */
 import { Distribution } from "../distribution.ts";
 import { type Question, readTold, type Told } from "./ask.ts";
-import { ClockDrift, type DriftBound } from "./drift.ts";
+import type { DriftBound } from "./drift.ts";
 import {
   decodeReflector,
   elapsedMs,
@@ -24,6 +24,7 @@ import {
   Reordering,
   type Summary,
 } from "../statistics.ts";
+import { Ways } from "./ways.ts";
 
 /** One reply, as it was measured. All times are in milliseconds. */
 export interface Sample {
@@ -178,12 +179,10 @@ export class SenderSession {
   readonly #ipdv = new Distribution();
   /** The RTT again, for what it is above the least. */
   readonly #pdv = new Distribution(undefined, true);
-  // All four have the offset of the clocks in them; two have no drift.
-  readonly #forward = new Distribution(undefined, true);
-  readonly #backward = new Distribution(undefined, true);
+  readonly #ways = new Ways();
+  // With what the clocks are apart.
   readonly #forwardDelay = new Distribution(undefined, true);
   readonly #backwardDelay = new Distribution(undefined, true);
-  readonly #drift = new ClockDrift();
   readonly #sendError = new Distribution();
   readonly #forwardJitter = new Jitter();
   readonly #backwardJitter = new Jitter();
@@ -440,8 +439,6 @@ export class SenderSession {
     );
     const judged = received + lost;
     const pdv = this.#pdv.summary();
-    const forward = this.#forward.summary();
-    const backward = this.#backward.summary();
     const forwardDelay = this.#forwardDelay.summary();
     const backwardDelay = this.#backwardDelay.summary();
     const isOneWay = this.#clocksAgree && received > 0;
@@ -458,12 +455,12 @@ export class SenderSession {
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
       pdvMs: pdv && aboveMinimum(pdv),
-      forwardPdvMs: forward && aboveMinimum(forward),
-      backwardPdvMs: backward && aboveMinimum(backward),
+      forwardPdvMs: this.#ways.forwardPdvMs,
+      backwardPdvMs: this.#ways.backwardPdvMs,
       forwardJitterMs: this.#forwardJitter.value,
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
-      clockDriftPpm: this.#drift.bound(),
+      clockDriftPpm: this.#ways.drift,
       told: this.#told,
       returnsSsid: this.#returnsSsid,
       forwardDelayMs: isOneWay ? forwardDelay : undefined,
@@ -482,10 +479,7 @@ export class SenderSession {
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
-    this.#drift.add(sentAt, forwardMs, backwardMs);
-    const gainedMs = this.#drift.gainedMs(sentAt);
-    this.#forward.add(forwardMs - gainedMs);
-    this.#backward.add(backwardMs + gainedMs);
+    this.#ways.add(sentAt, forwardMs, backwardMs);
     if (this.#clocksAgree) {
       this.#forwardDelay.add(forwardMs);
       this.#backwardDelay.add(backwardMs);
