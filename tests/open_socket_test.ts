@@ -5,7 +5,7 @@ import {
   type ReceivedDatagram,
   type SocketOptions,
 } from "../lib/open_socket.ts";
-import type { SimulatedNetwork, SimulatedSocket } from "../lib/testing.ts";
+import type { SimulatedSocket } from "../lib/testing.ts";
 import { ENGINE, linuxTest, netTest, restfulNetworks } from "./helpers.ts";
 
 const makeNetwork = restfulNetworks();

@@ -10,7 +10,7 @@ import type {
   ServerStats,
   UdpServer,
 } from "../lib/server.ts";
-import type { SimulatedNetwork, SimulatedSocket } from "../lib/testing.ts";
+import type { SimulatedSocket } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 
 const makeNetwork = restfulNetworks();
