@@ -236,7 +236,7 @@ export class StampSender implements Sender, Receiver {
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
     const isFromTarget = comesFrom(remoteAddr, this.#target);
-    if (isFromTarget && this.session.onClosing(data)) {
+    if (isFromTarget && this.session.onClosing(data, trafficClass)) {
       return this.#socket.release(datagram);
     }
     const verdict = isFromTarget

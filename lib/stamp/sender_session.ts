@@ -524,7 +524,7 @@ export class SenderSession {
   }
 
   /** Whether a datagram is the reply to a closing probe, which it takes down. */
-  onClosing(data: Uint8Array): boolean {
+  onClosing(data: Uint8Array, trafficClass?: number | undefined): boolean {
     const packet = decodeReflector(data);
     const { sent } = this.#counts;
     if (packet?.senderSequence !== sent || !this.#isOfSession(packet)) {
@@ -534,7 +534,8 @@ export class SenderSession {
     const isWhole = this.#reflections.onProbe(packet.sequence, sent, bits);
     if (isWhole === undefined) return false;
     if (this.#question !== undefined && isWhole) {
-      const counts = this.#listen(data, packet, undefined).directMeasurement;
+      const told = this.#listen(data, packet, trafficClass);
+      const counts = told.directMeasurement;
       if (counts) this.#reflections.onCounts(counts.sent, counts.received);
     }
     return true;
