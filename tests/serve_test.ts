@@ -1104,3 +1104,23 @@ Deno.test("a server whose socket fails sends nothing more", async () => {
   const late = server.send("x", "192.0.2.1:9");
   await assertRejects(() => late, Error, "the socket is closed");
 });
+
+Deno.test("the responders are lent the data, others have a copy of it", async () => {
+  const handlers: Array<[Handler, boolean]> = [
+    [echo(), true],
+    [(data) => data, false],
+  ];
+  for (const [handler, isLent] of handlers) {
+    const { server, socket, ask, settle } = start(handler);
+    const same: boolean[] = [];
+    const reply = socket.reply.bind(socket);
+    socket.reply = (datagram, payload, departure) => {
+      same.push(payload === datagram.data);
+      reply(datagram, payload, departure);
+    };
+    ask("x");
+    await settle();
+    assertEquals(same, [isLent]);
+    await server.shutdown();
+  }
+});
