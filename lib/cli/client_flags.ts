@@ -120,48 +120,44 @@ export const CLIENT_FLAGS = {
     help: `STAMP packets, to measure the path, to port ${STAMP_PORT}`,
   },
   ssid: {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
     value: "N",
     parse: integer(0, 65_535),
-    help: "with --stamp, the session's identifier (RFC 8972)",
+    help: "the session's identifier (RFC 8972)",
   },
   ptp: {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
-    help: "with --stamp, timestamps in PTP's format",
+    help: "timestamps in PTP's format",
   },
   "key-file": {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
     value: "FILE",
     parse: String,
-    help: "with --stamp, authenticated packets, by a key as hex",
+    help: "authenticated packets, by a key as hex",
   },
   extensions: {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
     value: "LIST",
     parse: parseExtensions,
-    help: `with --stamp, what to ask: all, or some of ${
-      EXTENSION_NAMES.join(",")
-    }`,
+    help: "what else to ask: all, or a list (docs/measuring.md has the names)",
   },
   "reply-dscp": {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
     value: "N",
     parse: parseDscp,
-    help: "with --stamp, the DSCP that replies are to have",
+    help: "the DSCP that replies are to have",
   },
   clock: {
-    group: "What to send",
+    group: "With --stamp",
     rare: true,
     value: "NAME",
     parse: (text: string) => oneOf(CLOCKS, text),
-    help: `with --stamp, who times: ${
-      CLOCKS.join(", ")
-    } (${MEASURE_DEFAULTS.clock})`,
+    help: `who times: ${CLOCKS.join(", ")} (${MEASURE_DEFAULTS.clock})`,
   },
   count: {
     short: "c",
@@ -316,9 +312,9 @@ export const CLIENT_FLAGS = {
     help: "write each datagram's RTT; - writes to stdout",
   },
   histogram: {
-    group: "What to show",
+    group: "With --stamp",
     rare: true,
-    help: "with --stamp, draw how the RTTs are distributed",
+    help: "draw how the RTTs are distributed",
   },
   engine: ENGINE_FLAG,
   ...COMMON_FLAGS,
