@@ -4,6 +4,7 @@ import { decode, encode } from "../lib/encoding.ts";
 import { gather, type GatherOptions } from "../lib/gather.ts";
 import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
+import type { Runtime } from "../lib/runtime.ts";
 import type { Handler } from "../lib/server.ts";
 import { LATENCY_MS } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
@@ -213,4 +214,56 @@ Deno.test("gather() counts nothing that comes with its last reply, and holds not
   assertEquals(await network.run(ended), HOSTS.slice(0, 1));
   const { received, duplicates } = gathering.summary();
   assertEquals([received, duplicates], [1, 0]);
+});
+
+Deno.test("by an interface IPv4 leaves from its address, and IPv6 by the group's zone", async () => {
+  const interfaceOf = (
+    family: "IPv4" | "IPv6",
+    address: string,
+    scopeid: number | null,
+  ) => ({
+    name: "lan0",
+    family,
+    address,
+    cidr: "",
+    scopeid,
+  });
+  const network = makeNetwork(() => []);
+  const { runtime } = network;
+  network.interfaces = [
+    interfaceOf("IPv4", "192.0.2.77", null),
+    interfaceOf("IPv6", "2001:db8::77", 0),
+    interfaceOf("IPv6", "fe80::77", 4),
+  ];
+  const opened: string[] = [];
+  const open: Runtime["open"] = (options) => {
+    opened.push(options.hostname);
+    return runtime.open(options);
+  };
+  const asked = async (
+    to: Parameters<typeof gather>[0],
+    options: GatherOptions = {},
+  ) => {
+    const sent = network.sent.length;
+    await network.run(all(gather(to, "?", {
+      runtime: { ...runtime, open },
+      timeoutMs: 10,
+      interface: "lan0",
+      ...options,
+    })));
+    return network.sent.slice(sent).map(({ to }) => to.hostname);
+  };
+  assertEquals(await asked("239.1.2.3:5"), ["239.1.2.3"]);
+  assertEquals(opened.splice(0), ["192.0.2.77"]);
+  assertEquals(await asked("[ff02::1]:5"), ["ff02::1%4"]);
+  assertEquals(await asked("[fe80::9]:5"), ["fe80::9%4"]);
+  assertEquals(await asked("[2001:db8::9]:5"), ["2001:db8::9"]);
+  assertEquals(opened, ["::", "::", "::"]);
+  const both = ["192.0.2.1:5", "[2001:db8::9]:5"];
+  await assertRejects(() => asked(both), TypeError, "not with both");
+  assertThrows(
+    () => gather(GROUP, "?", { interface: "lan0", localHostname: "0.0.0.0" }),
+    TypeError,
+    "exclude each other",
+  );
 });
