@@ -15,7 +15,7 @@ import {
 } from "../errors.ts";
 import { checkSchedule, Run } from "../run.ts";
 import { runtimeOf } from "../runtime.ts";
-import { MAX_PAYLOAD_IPV4 } from "../socket.ts";
+import { checkDeparture, MAX_PAYLOAD_IPV4 } from "../socket.ts";
 import { checkEnds, type OriginOptions } from "../target.ts";
 import { type Question, questionBytes } from "./ask.ts";
 import { AUTHENTICATED_BYTES, checkKey, hmacOf } from "./auth.ts";
@@ -224,6 +224,7 @@ export function measure(
   };
   checkSchedule(schedule, 0.01);
   checkKey(key);
+  checkDeparture(options);
   if (replyDscp !== undefined) requireInteger("replyDscp", replyDscp, 0, 63);
   const question: Question = {
     extensions: extensionsOf(options),
