@@ -201,7 +201,9 @@ export function requireOneOf(
 ): void {
   if (known.includes(value as string)) return;
   throw new TypeError(
-    `'${name}' must be one of ${known.join(", ")}: current value is ${value}`,
+    `'${name}' must be one of ${known.join(", ")}: current value is ${
+      typeof value === "string" ? `'${value}'` : typeof value
+    }`,
   );
 }
 

@@ -102,6 +102,9 @@ export function checkEnds(
   };
   if (localHostname !== undefined) {
     requireType("localHostname", "string", localHostname);
+    if (localHostname === "") {
+      throw new TypeError("'localHostname' must be an address, or a name");
+    }
     localHostname = canonicalHostname(localHostname);
   }
   requireInteger("localPort", localPort, 0, 65_535);

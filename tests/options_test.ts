@@ -149,13 +149,13 @@ const MISTYPED: Array<[string, string, unknown[]]> = [
   ["requestMany", "localHostname", [7, null, {}]],
   ["measure", "signal", [{}, null]],
   ["measure", "engine", ["", {}]],
-  ["measure", "clock", ["hardware", 1, null]],
+  ["measure", "clock", ["hardware", 1, null, Symbol()]],
   ["measure", "needsSsid", [1, "no"]],
   ["measure", "extensions", ["location", ["nowhere"], [1], {}]],
   ["stampReflector", "ssids", [7, "7", {}]],
   ["stampReflector", "permitsDscp", [46, [46]]],
   ["stampReflector", "tellsLocation", [0, "no"]],
-  ["measure", "localHostname", [true, []]],
+  ["measure", "localHostname", [true, [], ""]],
 ];
 
 for (const [name, option, values] of MISTYPED) {
