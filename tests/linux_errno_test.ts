@@ -613,3 +613,18 @@ Deno.test("a request to send is settled by what became of it", async () => {
   await closed;
   await assertRejects(() => send("c"), Deno.errors.BadResource);
 });
+
+Deno.test("echoes of one message with a gap between them are two messages", async () => {
+  const { libc, server } = started(
+    { lend: true },
+    (data) => new TextDecoder().decode(data) === "bb" ? undefined : data,
+  );
+  libc.arrive({ payloads: ["aa", "bb", "cc", "dd"] });
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, segmentBytes }) => [payload, segmentBytes]),
+    [["aa", 0], ["ccdd", 2]],
+  );
+  assertEquals(server.stats().replied, 3);
+  await server.shutdown();
+});
