@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { type Row, runMany, sorted, tableLines } from "../lib/cli/many_run.ts";
 import { largestAnswered, type Probe, runMtu } from "../lib/cli/mtu_run.ts";
-import { LineWriter } from "../lib/cli/output.ts";
+import { flushNotes, LineWriter } from "../lib/cli/output.ts";
 import type { ReportOptions } from "../lib/cli/reporter.ts";
 import { serve } from "../lib/serve.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
@@ -109,6 +109,8 @@ async function manyWritten(
     { format, quiet: true },
     out,
   );
+  // What is said on stderr is out before the test ends.
+  await flushNotes();
   return { text, labels, answers };
 }
 
