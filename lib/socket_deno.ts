@@ -154,6 +154,9 @@ export class DenoSocket implements DatagramSocket {
   #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
+  /** What waits to be sent, and how much was sent in this turn of the event loop. */
+  readonly #posted: Posted[] = [];
+  #sentInTurn = 0;
 
   /**
    * Takes a bound socket.
@@ -254,8 +257,24 @@ export class DenoSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    this.send(payload, to).catch((error) => sender.onSendError(error));
+    this.#posted.push({ payload, to, sender });
+    if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted();
   }
+
+  /** Sends what is posted, as much as a turn of the event loop is good for. */
+  #sendPosted(): void {
+    if (this.#sentInTurn === 0) setImmediate(this.#beginTurn);
+    const count = SENDS_A_TURN - this.#sentInTurn;
+    for (const { payload, to, sender } of this.#posted.splice(0, count)) {
+      this.#sentInTurn++;
+      this.send(payload, to).catch((error) => sender.onSendError(error));
+    }
+  }
+
+  #beginTurn = (): void => {
+    this.#sentInTurn = 0;
+    if (this.#posted.length > 0) this.#sendPosted();
+  };
 
   reply(
     datagram: Datagram,
@@ -392,6 +411,19 @@ interface Slot {
   readonly onSent: () => void;
   readonly onSendError: (error: unknown) => void;
 }
+
+/** A datagram that was posted. */
+interface Posted {
+  payload: Uint8Array;
+  to: UdpAddress;
+  sender: Sender;
+}
+
+/**
+ * Deno's runtime (tokio's) lets a task have 128 operations at a time, those that
+ * receive among them. What is beyond that waits, and costs several times as much.
+ */
+const SENDS_A_TURN = 48;
 
 /** Buffers of closed sockets, of the size that was last in use. */
 const spares = new Map<number, Uint8Array<ArrayBuffer>[]>();

@@ -199,3 +199,30 @@ Deno.test("findDrops() reads the count of one socket in the tables of Linux", ()
   const address = { hostname: "2001:db8::1", port: 0x9917 };
   assertEquals(findDrops(table6, address), 5);
 });
+
+Deno.test("what is posted is sent in order, so much in a turn of the event loop", async () => {
+  const conn = new FakeConn();
+  const { socket } = start(conn);
+  const failed: string[] = [];
+  const to = { hostname: "127.0.0.1", port: 2 };
+  const texts = Array.from({ length: 100 }, (_, i) => `${i}`);
+  for (const text of texts) {
+    socket.post(encode(text), to, {
+      onSendError: (error) => failed.push((error as Error).message),
+    });
+  }
+  await settled();
+  const first = conn.sent.length;
+  assert(first > 0 && first < 100, `${first} at once`);
+  for (let i = 0; i < 5; i++) {
+    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  }
+  assertEquals(conn.sent.map(([text]) => text), texts);
+  conn.sendError = new Error("no route");
+  socket.post(encode("x"), to, {
+    onSendError: (error) => failed.push((error as Error).message),
+  });
+  await settled();
+  assertEquals(failed, ["no route"]);
+  socket.close();
+});
