@@ -349,6 +349,13 @@ Deno.test("what a reflector told is shown, as far as it told it", () => {
     resultLines(TARGET, { ...nothing, ...given }).split("\n").slice(2);
   assertEquals(lines({}), []);
   assertEquals(lines({ clockDriftPpm: { estimate: 3, error: 2 } }), []);
+  assertEquals(lines({ oneWayErrorMs: 1.5, kernelTimed: 3, received: 3 }), [
+    "rtt by the kernel's clock (all of 3)",
+    "one-way delays hold if the clocks do: both say to 1.500 ms together",
+  ]);
+  assertEquals(lines({ kernelTimed: 2, received: 3 }), [
+    "rtt by the kernel's clock (2 of 3)",
+  ]);
   const told: NonNullable<typeof nothing.told> = {
     location: { remoteAddr: PEER, localAddr: TARGET },
     timestampInfo: {
