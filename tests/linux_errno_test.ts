@@ -5,6 +5,7 @@ import { serve, type ServeOptions } from "../lib/serve.ts";
 import { departing, type Handler } from "../lib/server.ts";
 import { UDP_GRO, UDP_SEGMENT } from "../lib/linux/layout.ts";
 import { FakeLibc } from "./fake_libc.ts";
+import { netTest } from "./helpers.ts";
 
 const EPERM = 1, EINTR = 4, EIO = 5, EAGAIN = 11, ENOMEM = 12, EINVAL = 22;
 const EMSGSIZE = 90, ENOBUFS = 105;
@@ -547,55 +548,61 @@ function posting() {
   return { libc, socket, closed, failures, post };
 }
 
-Deno.test("what is posted in one turn goes out in one call, as messages by peer and size", async () => {
-  const { libc, socket, closed, failures, post } = posting();
-  const texts = ["aa", "bb", "c"];
-  for (const text of texts) post(text, 0);
-  post("dd", 1);
-  assertEquals(libc.sent, []);
-  await idle();
-  assertEquals(
-    libc.sent.map(({ payload, to, segmentBytes }) => [
-      payload,
-      to?.port,
-      segmentBytes,
-    ]),
-    [["aabbc", 1, 2], ["dd", 2, 0]],
-  );
-  assertEquals(failures, []);
-  socket.close();
-  await closed;
-});
+netTest(
+  "what is posted in one turn goes out in one call, as messages by peer and size",
+  async () => {
+    const { libc, socket, closed, failures, post } = posting();
+    const texts = ["aa", "bb", "c"];
+    for (const text of texts) post(text, 0);
+    post("dd", 1);
+    assertEquals(libc.sent, []);
+    await idle();
+    assertEquals(
+      libc.sent.map(({ payload, to, segmentBytes }) => [
+        payload,
+        to?.port,
+        segmentBytes,
+      ]),
+      [["aabbc", 1, 2], ["dd", 2, 0]],
+    );
+    assertEquals(failures, []);
+    socket.close();
+    await closed;
+  },
+);
 
-Deno.test("who posted what could not be sent hears of it, and nobody else", async () => {
-  const { libc, socket, closed, failures, post } = posting();
-  // Neither as one message, nor the first part of it by itself.
-  libc.sends = [-EMSGSIZE, -EMSGSIZE];
-  post("aa", 0);
-  post("bb", 0);
-  await idle();
-  assertEquals(libc.sent.map(({ payload }) => payload), ["bb"]);
-  assertEquals(failures, ["aa Error"]);
-  libc.sends = [-EPERM];
-  post("cc", 0);
-  post("dd", 0);
-  await idle();
-  assertEquals(failures.slice(1), [
-    "cc PermissionDenied",
-    "dd PermissionDenied",
-  ]);
-  // What fits no datagram is told too, though not within the call.
-  socket.post(new Uint8Array(65_528), { hostname: "127.0.0.2", port: 1 }, {
-    onSendError: (error) => failures.push((error as Error).message),
-  });
-  assertEquals(failures.length, 3);
-  await idle();
-  assert(failures[3]!.includes("too long"), failures[3]);
-  socket.close();
-  await closed;
-});
+netTest(
+  "who posted what could not be sent hears of it, and nobody else",
+  async () => {
+    const { libc, socket, closed, failures, post } = posting();
+    // Neither as one message, nor the first part of it by itself.
+    libc.sends = [-EMSGSIZE, -EMSGSIZE];
+    post("aa", 0);
+    post("bb", 0);
+    await idle();
+    assertEquals(libc.sent.map(({ payload }) => payload), ["bb"]);
+    assertEquals(failures, ["aa Error"]);
+    libc.sends = [-EPERM];
+    post("cc", 0);
+    post("dd", 0);
+    await idle();
+    assertEquals(failures.slice(1), [
+      "cc PermissionDenied",
+      "dd PermissionDenied",
+    ]);
+    // What fits no datagram is told too, though not within the call.
+    socket.post(new Uint8Array(65_528), { hostname: "127.0.0.2", port: 1 }, {
+      onSendError: (error) => failures.push((error as Error).message),
+    });
+    assertEquals(failures.length, 3);
+    await idle();
+    assert(failures[3]!.includes("too long"), failures[3]);
+    socket.close();
+    await closed;
+  },
+);
 
-Deno.test("a request to send is settled by what became of it", async () => {
+netTest("a request to send is settled by what became of it", async () => {
   const { libc, socket, closed } = posting();
   const to = { hostname: "127.0.0.2", port: 1 };
   const send = (text: string) =>
