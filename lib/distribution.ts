@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Growing } from "./growing.ts";
 import { Histogram } from "./histogram.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
@@ -29,8 +30,7 @@ export type TailSummary = Summary & {
  * no value takes longer than the others.
  */
 export class Distribution {
-  /** In memory that grows where it is, since an array that grows is copied. */
-  #kept: Float64Array<ArrayBuffer> | undefined;
+  #kept: Growing | undefined;
   readonly #maxExact: number;
   readonly #isRelative: boolean;
   /** What the histograms take for 0, once they have begun. */
@@ -58,9 +58,7 @@ export class Distribution {
   constructor(maxExact = MAX_EXACT, isRelative = false) {
     this.#maxExact = maxExact;
     this.#isRelative = isRelative;
-    this.#kept = maxExact === 0 ? undefined : new Float64Array(
-      new ArrayBuffer(0, { maxByteLength: 8 * maxExact }),
-    );
+    this.#kept = maxExact === 0 ? undefined : new Growing(maxExact);
   }
 
   /** How many values there are. */
@@ -90,29 +88,19 @@ export class Distribution {
     this.#mean += difference / this.#count;
     this.#squares += difference * (above - this.#mean);
     if (this.#base !== undefined) this.#record(value, this.#base);
-    const kept = this.#kept;
-    if (kept !== undefined) {
-      if (this.#count > kept.length) {
-        const room = Math.min(kept.length + PIECE, this.#maxExact);
-        kept.buffer.resize(8 * room);
-      }
-      kept[this.#count - 1] = value;
-    }
+    this.#kept?.push(value);
     if (this.#count === Math.min(BASE_AFTER, this.#maxExact || 1)) {
       const base = this.#base = this.#isRelative ? this.#min : 0;
-      for (const one of this.#values() ?? [value]) this.#record(one, base);
+      for (const one of this.#kept?.slice() ?? [value]) {
+        this.#record(one, base);
+      }
     }
     if (this.#count >= this.#maxExact) this.#kept = undefined;
   }
 
-  /** All values, while they are kept. */
-  #values(): Float64Array | undefined {
-    return this.#kept?.slice(0, this.#count);
-  }
-
   /** The figures; undefined if there is no value. */
   summary(): Summary | undefined {
-    const values = this.#values();
+    const values = this.#kept?.slice();
     if (values !== undefined) return summarize(values);
     if (this.#count === 0) return undefined;
     return {
@@ -151,7 +139,7 @@ export class Distribution {
   }
 
   #countBelow(edge: number): number {
-    const values = this.#values();
+    const values = this.#kept?.slice();
     if (values !== undefined) {
       return values.filter((value) => value < edge).length;
     }
@@ -166,7 +154,7 @@ export class Distribution {
 
   #quantile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.#count));
-    const values = this.#values();
+    const values = this.#kept?.slice();
     if (values !== undefined) return values.sort()[rank - 1]!;
     const below = this.#below.count;
     const value = rank <= below
@@ -183,6 +171,5 @@ export class Distribution {
 
 /** How many values are waited for, to know about the least one. */
 const BASE_AFTER = 100;
-const PIECE = 512;
 
 const MAX_EXACT = 100_000;

@@ -67,14 +67,8 @@ export { echo, fixedReply } from "./responders.ts";
 export type { Engine, Runtime } from "./runtime.ts";
 export type { ClockState } from "./wall_clock.ts";
 export { serve, type ServeOptions } from "./serve.ts";
-export type {
-  DatagramInfo,
-  Handler,
-  Hooks,
-  Reply,
-  ServerStats,
-  UdpServer,
-} from "./server.ts";
+export type { DatagramInfo, Handler, Reply } from "./handler.ts";
+export type { Hooks, ServerStats, UdpServer } from "./server.ts";
 export type { Departure, GroupDeparture } from "./socket.ts";
 export type { OriginOptions } from "./target.ts";
 export type { Summary } from "./statistics.ts";

@@ -5,7 +5,7 @@
  */
 import { encode } from "./encoding.ts";
 import { fixedReplies } from "./guard.ts";
-import { borrowers, type Handler } from "./server.ts";
+import { borrowers, type Handler } from "./handler.ts";
 
 /**
  * Answers every datagram with the same reply. A datagram that has the bytes of

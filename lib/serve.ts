@@ -14,13 +14,8 @@ import {
 import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
 import { checkGroups, hostnameFor, Links, membershipsOf } from "./groups.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
-import {
-  type Handler,
-  type Hooks,
-  metered,
-  Server,
-  type UdpServer,
-} from "./server.ts";
+import { type Handler, metered } from "./handler.ts";
+import { type Hooks, Server, type UdpServer } from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
 import { followServer, serverReadings, traced } from "./server_telemetry.ts";
 

@@ -4,7 +4,8 @@
  * @module
  */
 import type { UdpAddress } from "./address.ts";
-import { type Handler, type ServerStats, standFor } from "./server.ts";
+import { type Handler, standFor } from "./handler.ts";
+import type { ServerStats } from "./server.ts";
 import {
   beginSpan,
   type Count,

@@ -154,7 +154,7 @@ export class DenoSocket implements DatagramSocket {
   #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
-  /** What waits to be sent, and how much was sent in this turn of the event loop. */
+  /** What waits for another turn of the event loop, and how much this one had. */
   readonly #posted: Posted[] = [];
   #sentInTurn = 0;
 
@@ -257,23 +257,21 @@ export class DenoSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    this.#posted.push({ payload, to, sender });
-    if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted();
+    const posted = { payload, to, sender };
+    if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted(posted);
+    else this.#posted.push(posted);
   }
 
-  /** Sends what is posted, as much as a turn of the event loop is good for. */
-  #sendPosted(): void {
-    if (this.#sentInTurn === 0) setImmediate(this.#beginTurn);
-    const count = SENDS_A_TURN - this.#sentInTurn;
-    for (const { payload, to, sender } of this.#posted.splice(0, count)) {
-      this.#sentInTurn++;
-      this.send(payload, to).catch((error) => sender.onSendError(error));
-    }
+  #sendPosted({ payload, to, sender }: Posted): void {
+    if (this.#sentInTurn++ === 0) setImmediate(this.#beginTurn);
+    this.send(payload, to).catch((error) => sender.onSendError(error));
   }
 
   #beginTurn = (): void => {
     this.#sentInTurn = 0;
-    if (this.#posted.length > 0) this.#sendPosted();
+    for (const posted of this.#posted.splice(0, SENDS_A_TURN)) {
+      this.#sendPosted(posted);
+    }
   };
 
   reply(

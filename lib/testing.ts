@@ -29,7 +29,7 @@ import {
 } from "./address.ts";
 import type { Interface } from "./groups.ts";
 import type { Runtime } from "./runtime.ts";
-import type { DatagramInfo } from "./server.ts";
+import type { DatagramInfo } from "./handler.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -388,7 +388,7 @@ export function seededRandom(seed: number): () => number {
 }
 
 export type { Interface, Membership } from "./groups.ts";
-export type { DatagramInfo } from "./server.ts";
+export type { DatagramInfo } from "./handler.ts";
 export type { Runtime } from "./runtime.ts";
 export type { ClockState } from "./wall_clock.ts";
 export type {

@@ -5,16 +5,13 @@ import {
   elapsedMs,
   encodeSender,
 } from "../lib/stamp/packet.ts";
-import { departing } from "../lib/server.ts";
+import { departing } from "../lib/handler.ts";
 import {
   type ReflectorOptions,
   stampReflector,
 } from "../lib/stamp/reflector.ts";
 import { infoOf, SimulatedNetwork, TIME_ORIGIN } from "../lib/testing.ts";
-
-const KEY = Uint8Array.from({ length: 16 }, (_, i) => i);
-const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
-const shown = (text: string) => hex(text).toHex();
+import { hex, KEY, shown } from "./tlv_bytes.ts";
 
 /** A reflector, and what it makes of TLVs; times are seconds after the origin. */
 function make(

@@ -8,13 +8,10 @@ import {
 import { EXTENSION_NAMES as EXTENSIONS } from "../lib/stamp/tlv.ts";
 import { hmacOf, seal, unseal } from "../lib/stamp/auth.ts";
 import { encodeSender, timestampOf } from "../lib/stamp/packet.ts";
-import { departing } from "../lib/server.ts";
+import { departing } from "../lib/handler.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { infoOf, SimulatedNetwork, TIME_ORIGIN } from "../lib/testing.ts";
-
-const KEY = Uint8Array.from({ length: 16 }, (_, i) => i);
-const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
-const shown = (text: string) => hex(text).toHex();
+import { KEY, shown } from "./tlv_bytes.ts";
 
 function question(
   extensions: Question["extensions"] = EXTENSIONS,

@@ -4,7 +4,7 @@ import { connect, type ConnectOptions } from "../lib/connect.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { TimeoutError } from "../lib/errors.ts";
 import { serve } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import {
   LATENCY_MS,
   type Plan,

@@ -5,7 +5,7 @@ import { gather, type GatherOptions } from "../lib/gather.ts";
 import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
 import type { Runtime } from "../lib/runtime.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import { LATENCY_MS } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 

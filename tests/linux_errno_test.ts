@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../lib/responders.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import { departing, type Handler } from "../lib/server.ts";
+import { departing, type Handler } from "../lib/handler.ts";
 import { UDP_GRO, UDP_SEGMENT } from "../lib/linux/layout.ts";
 import { FakeLibc } from "./fake_libc.ts";
 import { netTest } from "./helpers.ts";

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { load, type LoadInterval, type LoadOptions } from "../lib/load.ts";
 import { echo } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import { type Plan, SimulatedNetwork } from "../lib/testing.ts";
 import { ENGINE, netTest } from "./helpers.ts";
 
@@ -261,3 +261,42 @@ netTest(
     }
   },
 );
+
+Deno.test("a load sleeps only if it may, and looks at its socket when it is behind", async () => {
+  const ran = async (options: LoadOptions, lateMs = 0) => {
+    const network = new SimulatedNetwork(() => [200]);
+    const { runtime } = network;
+    const server = serve({ ...TARGET, runtime, guard: false }, echo());
+    const slept: number[] = [];
+    let isLate = false;
+    const run = load(TARGET, {
+      ...options,
+      runtime: {
+        ...runtime,
+        open: (how) =>
+          Object.assign(runtime.open(how), {
+            sleep: (ms: number) => slept.push(ms),
+          }),
+        afterExactly(ms, callback, pause) {
+          pause?.(ms);
+          const late = isLate ? 0 : lateMs;
+          isLate = true;
+          return runtime.afterExactly(ms + late, callback);
+        },
+      },
+    });
+    await network.run((async () => {
+      for await (const _ of run);
+    })());
+    await network.run(server.shutdown());
+    assertEquals([run.result().received, network.timers], [run.sent, 0]);
+    return slept;
+  };
+  const slow = { rate: 10, count: 4 };
+  assertEquals(await ran(slow), []);
+  const slept = await ran({ ...slow, mayBlock: true });
+  assertEquals(Math.round(slept[0]!), 100);
+  // What is due by then goes in bursts, and between them it looks.
+  const looks = await ran({ rate: 10_000, count: 1000 }, 90);
+  assert(looks.length >= 2 && looks.every((ms) => ms === 0), `${looks}`);
+});

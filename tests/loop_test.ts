@@ -4,7 +4,7 @@ import { encode } from "../lib/encoding.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import {
   encodeSender,
   ERROR_ESTIMATE,

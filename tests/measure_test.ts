@@ -698,3 +698,29 @@ linuxTest(
     assertEquals(measurement.result().told?.unsupported, ["class-of-service"]);
   },
 );
+
+Deno.test("measure() sleeps between requests only if it may", async () => {
+  for (const mayBlock of [true, false]) {
+    const network = networkWith();
+    const { runtime } = network;
+    const slept: number[] = [];
+    const measurement = start(network, {
+      count: 3,
+      intervalMs: 10,
+      mayBlock,
+      runtime: {
+        ...runtime,
+        open: (how) =>
+          Object.assign(runtime.open(how), {
+            sleep: (ms: number) => slept.push(ms),
+          }),
+        afterExactly(ms, callback, pause) {
+          pause?.(ms);
+          return runtime.afterExactly(ms, callback);
+        },
+      },
+    });
+    await run(network, measurement);
+    assertEquals(slept, mayBlock ? [10, 10] : []);
+  }
+});

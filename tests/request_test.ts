@@ -11,7 +11,7 @@ import type {
 import { request } from "../lib/request.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import {
   CLIENT_HOST,
   LATENCY_MS,

@@ -13,7 +13,7 @@ import {
 import { runtimeFor } from "../lib/runtime.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve as serveOn, type ServeOptions } from "../lib/serve.ts";
-import type { Handler } from "../lib/server.ts";
+import type { Handler } from "../lib/handler.ts";
 import { ENGINE, IGNORED_NOTE, linuxTest, netTest } from "./helpers.ts";
 
 if (IGNORED_NOTE !== undefined) console.log(IGNORED_NOTE);

@@ -3,13 +3,8 @@ import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import type {
-  DatagramInfo,
-  Handler,
-  Reply,
-  ServerStats,
-  UdpServer,
-} from "../lib/server.ts";
+import type { DatagramInfo, Handler, Reply } from "../lib/handler.ts";
+import type { ServerStats, UdpServer } from "../lib/server.ts";
 import type { SimulatedSocket } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 

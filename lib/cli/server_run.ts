@@ -10,7 +10,7 @@ import { guardLimits, type GuardOptions } from "../guard.ts";
 import { echo, fixedReply } from "../responders.ts";
 import { chooseEngine, type Engine } from "../runtime.ts";
 import { serve } from "../serve.ts";
-import { type Handler, standFor } from "../server.ts";
+import { type Handler, standFor } from "../handler.ts";
 import { stampReflector } from "../stamp/reflector.ts";
 import { clockText, json } from "./format.ts";
 import { keyOf, type Keys } from "./key_file.ts";

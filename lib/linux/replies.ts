@@ -11,7 +11,8 @@ import {
   type ReplyDeparture,
   type Sender,
 } from "../socket.ts";
-import { BATCH, type ReceiveBatch, SendBatch } from "./batch.ts";
+import { BATCH, type ReceiveBatch } from "./receive_batch.ts";
+import { SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,

@@ -16,7 +16,7 @@ import type {
   ReplyDeparture,
   Sender,
 } from "../socket.ts";
-import { BATCH, ReceiveBatch } from "./batch.ts";
+import { BATCH, ReceiveBatch } from "./receive_batch.ts";
 import {
   addressOf,
   growBuffers,

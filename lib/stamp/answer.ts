@@ -10,6 +10,7 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
+import type { ReplyDeparture } from "../socket.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
 import type { Timestamp } from "./packet.ts";
 import {
@@ -96,7 +97,7 @@ export function answerTlvs(
     for (const tlv of tlvs) reply[tlv.at]! |= FLAG_I;
     return;
   }
-  const departure: Departure = {};
+  const departure: ReplyDeparture = {};
   for (const tlv of tlvs) {
     if (!answer(reply, tlv, facts, departure)) break;
   }
@@ -108,17 +109,12 @@ export function answerTlvs(
   return departure.trafficClass;
 }
 
-/** How the reply is to leave. */
-interface Departure {
-  trafficClass?: number;
-}
-
 /** Answers one TLV; returns whether those after it may be read. */
 function answer(
   bytes: Uint8Array<ArrayBuffer>,
   { at, type, length }: Tlv,
   facts: TlvFacts,
-  departure: Departure,
+  departure: ReplyDeparture,
 ): boolean {
   const [start, end] = [at + TLV_HEADER_BYTES, at + TLV_HEADER_BYTES + length];
   if (end > bytes.length) return false;

@@ -6,8 +6,8 @@
  * a copy of one too. So of the requests missing between two that were answered as
  * many were lost on the way back as there are numbers missing between theirs.
  * What that does not tell is told as unattributed: requests before the first
- * answered or after the last one, those around a restart of the reflector, and
- * those where copies may have taken numbers as well.
+ * answered or after the last one, those around a restart of the reflector, those
+ * where copies may have taken numbers as well, and those that may have been overtaken.
  *
  * @module
  */

@@ -18,7 +18,7 @@ import {
   type Handler,
   metered,
   withholding,
-} from "../server.ts";
+} from "../handler.ts";
 import type { ReplyDeparture } from "../socket.ts";
 import type { Readings } from "../telemetry.ts";
 import { answerTlvs } from "./answer.ts";

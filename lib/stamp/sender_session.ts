@@ -82,16 +82,17 @@ export interface SessionResult {
   /** Of those answered or lost; undefined when there are none. */
   lossPercent: number | undefined;
   /**
-   * Requests that the reflector never saw, as far as its numbers tell. Undefined
-   * unless the reflector is known to count what it reflects, or nothing was lost.
+   * Requests that the reflector never saw, as far as its numbers tell, or the counts
+   * that it was asked for. Undefined unless it is known to count what it reflects, or
+   * nothing was lost.
    */
   lostUp: number | undefined;
   /** Replies that the reflector sent and that never came; undefined as above. */
   lostDown: number | undefined;
   /**
    * Requests lost on one way or the other: before the first that was answered or
-   * after the last, around a restart of the reflector, and where copies on the
-   * way there took numbers too; undefined as above.
+   * after the last, around a restart of the reflector, where copies on the way there
+   * took numbers too, and where requests were overtaken; undefined as above.
    */
   lostUnattributed: number | undefined;
   /** Copies of replies beyond the first, in time (RFC 5560). */

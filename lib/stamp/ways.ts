@@ -6,6 +6,7 @@
  * @module
  */
 import { Distribution } from "../distribution.ts";
+import { Growing } from "../growing.ts";
 import { aboveMinimum, summarize, type Summary } from "../statistics.ts";
 import { ClockDrift, type DriftBound, isDrift } from "./drift.ts";
 
@@ -15,9 +16,7 @@ export class Ways {
   readonly #forward = new Distribution(0, true);
   readonly #backward = new Distribution(0, true);
   /** When each of the first requests was sent, and both delays. */
-  #kept: Float64Array<ArrayBuffer> | undefined = new Float64Array(
-    new ArrayBuffer(0, { maxByteLength: 8 * FIELDS * MAX_KEPT }),
-  );
+  #kept: Growing | undefined = new Growing(FIELDS * MAX_KEPT);
   #count = 0;
   /** How many of those have gone into the distributions; and by which line. */
   #moved = 0;
@@ -32,23 +31,14 @@ export class Ways {
    */
   add(at: number, forwardMs: number, backwardMs: number): void {
     this.#drift.add(at, forwardMs, backwardMs);
-    const start = FIELDS * this.#count++;
-    if (this.#count > MAX_KEPT) {
+    if (++this.#count > MAX_KEPT) {
       if (this.#count === MAX_KEPT + 1) this.#gainedMs = this.#drift.line(at);
       this.#collect(forwardMs, backwardMs, this.#drift.gainedMs(at));
       // A few at a time, so that no reply takes longer than the others.
       this.#move(MOVED_EACH);
       return;
     }
-    const kept = this.#kept!;
-    // It grows where it is, since an array that grows is copied.
-    if (start === kept.length) {
-      const room = Math.min(this.#count + PIECE, MAX_KEPT);
-      kept.buffer.resize(8 * FIELDS * room);
-    }
-    kept[start] = at;
-    kept[start + 1] = forwardMs;
-    kept[start + 2] = backwardMs;
+    for (const one of [at, forwardMs, backwardMs]) this.#kept!.push(one);
   }
 
   /** The drift, as far as it is known. */
@@ -77,8 +67,9 @@ export class Ways {
     if (kept === undefined) return;
     const end = Math.min(this.#moved + count, MAX_KEPT);
     for (; this.#moved < end; this.#moved++) {
-      const [at, forwardMs, backwardMs] = kept.subarray(FIELDS * this.#moved);
-      this.#collect(forwardMs!, backwardMs!, this.#gainedMs(at!));
+      const start = FIELDS * this.#moved;
+      const gainedMs = this.#gainedMs(kept.at(start));
+      this.#collect(kept.at(start + 1), kept.at(start + 2), gainedMs);
     }
     if (this.#moved === MAX_KEPT) this.#kept = undefined;
   }
@@ -94,8 +85,8 @@ export class Ways {
     const slope = isDrift(drift) ? sign * drift.estimate / 1e6 : 0;
     const delays = new Float64Array(this.#count);
     for (let i = 0; i < delays.length; i++) {
-      const at = kept[FIELDS * i]! - kept[0]!;
-      delays[i] = kept[FIELDS * i + field]! + slope * at;
+      const at = kept.at(FIELDS * i) - kept.at(0);
+      delays[i] = kept.at(FIELDS * i + field) + slope * at;
     }
     return above(summarize(delays));
   }
@@ -107,5 +98,4 @@ function above(summary: Summary | undefined): Summary | undefined {
 
 const FIELDS = 3;
 const MAX_KEPT = 100_000;
-const PIECE = 512;
 const MOVED_EACH = 8;
