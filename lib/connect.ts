@@ -236,7 +236,9 @@ class Client implements UdpClient, Receiver {
     foreign: 0,
   };
   /** Those in flight, by their keys. */
-  readonly #inFlight = new Map<Key | undefined, Pending>();
+  #inFlight = new Map<Key | undefined, Pending>();
+  /** How many more it takes before another map takes its place. */
+  #untilRenewed = LEAST_RENEWED;
   /** Those that wait for their turn, oldest first. */
   readonly #waiting = new Set<Pending>();
   /** What became of the latest requests, by their keys. */
@@ -479,6 +481,7 @@ class Client implements UdpClient, Receiver {
       }
       pending.key = key;
       this.#inFlight.set(key, pending);
+      if (--this.#untilRenewed === 0) this.#renew();
     } catch (error) {
       return this.#settle(pending, { error });
     }
@@ -489,6 +492,16 @@ class Client implements UdpClient, Receiver {
     pending.deadline = pending.sentAt + waitMsOf(timeoutMs, retries, attempts);
     this.#checkAt(pending.deadline);
     this.#socket.post(payload, this.remoteAddr, pending);
+  }
+
+  /**
+   * Moves those in flight to a new map. V8 links each table that a map had to the
+   * next one, so that one dead table that has grown old keeps all later ones
+   * alive, with every request that was in them, until the next full collection.
+   */
+  #renew(): void {
+    this.#inFlight = new Map(this.#inFlight);
+    this.#untilRenewed = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
   }
 
   /** One timer serves all deadlines; it fires for the next one. */
@@ -557,4 +570,5 @@ class Client implements UdpClient, Receiver {
 }
 
 const MAX_SETTLED = 4096;
+const LEAST_RENEWED = 1024;
 const MAX_UNTAKEN = 1024;

@@ -415,17 +415,32 @@ export function replyOf(
   });
   if (value === false || value === null || value === undefined) return;
   if (value !== true) requireNoPromise(value);
-  const data = datagram.data.slice();
-  return {
-    data,
+  return new Reply(
+    datagram.data.slice(),
     remoteAddr,
-    rttMs: attempts === 1 ? receivedAt - sentAt : undefined,
+    attempts === 1 ? receivedAt - sentAt : undefined,
     attempts,
     sentAt,
     receivedAt,
-    value: value === true ? undefined : value,
-    text: () => STRICT_UTF8.decode(data),
-  };
+    value === true ? undefined : value,
+  );
+}
+
+/** A reply whose `text` is made when it is asked for, and stands alone then. */
+class Reply implements UdpReply {
+  constructor(
+    readonly data: Uint8Array<ArrayBuffer>,
+    readonly remoteAddr: UdpAddress,
+    readonly rttMs: number | undefined,
+    readonly attempts: number,
+    readonly sentAt: number,
+    readonly receivedAt: number,
+    readonly value: unknown,
+  ) {}
+
+  get text(): () => string {
+    return () => STRICT_UTF8.decode(this.data);
+  }
 }
 
 /** What takes every datagram for a reply. */
