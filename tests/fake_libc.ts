@@ -27,10 +27,13 @@ import {
   UDP_GRO,
   UDP_SEGMENT,
 } from "../lib/linux/layout.ts";
+import type { Handler } from "../lib/handler.ts";
 import type { EpollEvent, Libc, Memory } from "../lib/linux/libc.ts";
 import { Poller } from "../lib/linux/poller.ts";
 import { LinuxSocket } from "../lib/linux/socket.ts";
+import { echo } from "../lib/responders.ts";
 import { denoRuntime, type Runtime } from "../lib/runtime.ts";
+import { serve, type ServeOptions } from "../lib/serve.ts";
 
 /** One message, as one header of sendmmsg describes it. */
 export interface Sent {
@@ -53,6 +56,7 @@ interface Arriving {
   to: string | undefined;
 }
 
+const PEER = "127.0.0.2";
 const FD = 7;
 const EPOLL_FD = 8;
 
@@ -80,8 +84,16 @@ export class FakeLibc implements Libc {
   now = 0;
   /** Whether the send buffer has room, for who waits for it. */
   #hasRoom = true;
-  /** Socket options that the kernel does not know. */
-  unknownOptions: number[] = [];
+  /** Socket options that the kernel refuses: level, option and errno. */
+  refusedOptions: Array<[number, number, number]> = [];
+  /** Those that were set: level, option and the bytes of the value. */
+  readonly options: Array<[number, number, number[]]> = [];
+  /** What the kernel has as the value of an option, in words. */
+  readonly values = new Map<number, number[]>();
+  /** The indices of the interfaces that there are. */
+  readonly interfaces = new Map<string, number>();
+  /** Whom the socket is connected to. */
+  peer: UdpAddress | undefined;
   readonly #memories: Memory[] = [];
   #nextAddress = 2 ** 33;
   #errno = 0;
@@ -111,11 +123,13 @@ export class FakeLibc implements Libc {
 
   /** Datagrams come, as one receive; those of one message are coalesced. */
   arrive(
-    ...messages: Array<{ port?: number; payloads: string[]; to?: string }>
+    ...messages: Array<
+      { host?: string; port?: number; payloads: string[]; to?: string }
+    >
   ): void {
-    for (const { port = 9, payloads, to } of messages) {
+    for (const { host = PEER, port = 9, payloads, to } of messages) {
       this.#inbox.push({
-        from: { hostname: "127.0.0.2", port },
+        from: { hostname: host, port },
         payload: payloads.join(""),
         segmentBytes: payloads.length > 1 ? payloads[0]!.length : 0,
         to,
@@ -153,11 +167,21 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
-  connect(): number {
+  connect(_fd: number, name: Memory): number {
+    this.peer = decodeSockaddr(name.u8);
     return 0;
   }
 
-  getsockopt(): number {
+  getsockopt(
+    _fd: number,
+    _level: number,
+    option: number,
+    value: Memory,
+    length: Memory,
+  ): number {
+    const words = this.values.get(option) ?? [0];
+    value.u32.set(words);
+    length.u32[0] = 4 * words.length;
     return 0;
   }
 
@@ -166,9 +190,19 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
-  setsockopt(_fd: number, level: number, option: number): number {
-    const isUnknown = level === SOL_UDP && this.unknownOptions.includes(option);
-    return this.#result(isUnknown ? -92 : 0);
+  setsockopt(
+    _fd: number,
+    level: number,
+    option: number,
+    value: Memory,
+    length: number,
+  ): number {
+    const refusal = this.refusedOptions.find((refused) =>
+      refused[0] === level && refused[1] === option
+    );
+    if (refusal !== undefined) return this.#result(-refusal[2]);
+    this.options.push([level, option, [...value.u8.subarray(0, length)]]);
+    return 0;
   }
 
   recvmmsg(_fd: number, headers: Memory, count: number): number {
@@ -244,8 +278,8 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
-  interfaceIndex(): number {
-    return 0;
+  interfaceIndex(name: string): number {
+    return this.interfaces.get(name) ?? 0;
   }
 
   dup(_from: number, to: number): number {
@@ -353,3 +387,33 @@ export class FakeLibc implements Libc {
 function pointerAt({ u32 }: Memory, at: number): number {
   return u32[at / 4]! + u32[at / 4 + 1]! * 2 ** 32;
 }
+
+/** A server on a fake C library, an echo if nothing else is given, and its errors. */
+export function started(options: ServeOptions = {}, handler: Handler = echo()) {
+  const libc = new FakeLibc();
+  const errors: string[] = [];
+  const server = serve({
+    runtime: libc.runtime,
+    guard: false,
+    onError: (error) => void errors.push((error as Error).message),
+    ...options,
+  }, handler);
+  return { libc, server, errors };
+}
+
+/** Lets everything happen that can happen. */
+export async function idle(): Promise<void> {
+  // A turn of the engine takes 64 of these.
+  for (let i = 0; i < 500; i++) {
+    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  }
+}
+
+/** A message of one datagram. */
+export const one = (payload: string, port = 9) => ({
+  port,
+  payloads: [payload],
+});
+/** What left, message by message. */
+export const payloads = ({ sent }: FakeLibc) =>
+  sent.map(({ payload }) => payload);

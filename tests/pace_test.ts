@@ -9,7 +9,9 @@ function after(gapMs: number, count = 100): { pace: Pace; now: number } {
 }
 
 Deno.test("a socket waits in the thread only while datagrams come fast", () => {
-  for (const [everyMs, mayWait] of [[0.01, true], [0.1, true], [0.25, false]]) {
+  for (
+    const [everyMs, mayWait] of [[0.01, true], [0.124, true], [0.125, false]]
+  ) {
     const { pace, now } = after(everyMs as number);
     assertEquals(pace.mayWait(now), mayWait, `${everyMs} ms`);
   }
@@ -42,4 +44,26 @@ Deno.test("who else is at work in the process is not kept waiting", () => {
   pace.onTurn(now, 0.3);
   assertEquals([pace.mayWait(now + 19), pace.turnMs(now + 19)], [false, 1]);
   assertEquals(pace.mayWait(now + 20), true);
+});
+
+Deno.test("a wait in vain begins the count anew, and 64 others make it forgiven", () => {
+  const { pace, now } = after(0.01, 12);
+  pace.onWait(now, true);
+  // Of eight that are counted together, and of their times, none is left.
+  for (let i = 0; i < 7; i++) pace.onBatch(0.124);
+  assertEquals(pace.isFast, false);
+  pace.onBatch(0.124);
+  assertEquals(pace.isFast, true);
+  const waitAfter = (at: number) => {
+    pace.onWait(at, true);
+    for (let i = 0; i < 8; i++) pace.onBatch(0);
+    for (let ms = 1;; ms++) if (pace.mayWait(at + ms)) return ms;
+  };
+  assertEquals([100, 200, 400, 800, 1600, 3200].map(waitAfter), [
+    ...[10, 20, 40, 80, 100, 100],
+  ]);
+  for (let i = 0; i < 63; i++) pace.onWait(5000, false);
+  assertEquals(waitAfter(6000), 100);
+  pace.onWait(7000, false);
+  assertEquals(waitAfter(8000), 5);
 });
