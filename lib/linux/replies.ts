@@ -102,9 +102,6 @@ export class Replies {
       return;
     }
     if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
-    if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message), departure);
-    }
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
     if (memory === undefined) out.add(payload, name, bytes, to, message);
