@@ -7,8 +7,9 @@ import {
   Links,
   membershipsOf,
 } from "../lib/groups.ts";
+import type { Handler } from "../lib/handler.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-
+import type { Plan } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
 
 const makeNetwork = restfulNetworks();
@@ -289,4 +290,84 @@ Deno.test("what waits to be spread is bounded by maxInFlight", async () => {
   assertEquals([received, handled], [1000, waiting + replied]);
   assert(waiting <= 10 && replied < 5, `${waiting} wait, ${replied} sent`);
   await network.run(server.shutdown());
+});
+
+/** A server in a group whose answers are spread over a minute, asked once. */
+async function spreading(
+  handler: Handler,
+  plan?: Plan,
+  options: ServeOptions = {},
+) {
+  const network = makeNetwork(plan);
+  const { runtime } = network;
+  const errors: string[] = [];
+  const server = serve({
+    groups: [GROUP.hostname],
+    port: GROUP.port,
+    guard: false,
+    groupDelayMs: 60_000,
+    onError: (error) => void errors.push((error as Error).message),
+    ...options,
+    runtime,
+  }, handler);
+  network.pass(NEAR, GROUP, new Uint8Array(4));
+  await network.runFor(10);
+  return { network, server, errors };
+}
+
+Deno.test("answers beside the returned one are spread too, as they were when they were given", async () => {
+  const { network, server } = await spreading((_, { reply }) => {
+    const bytes = new Uint8Array([1]);
+    reply(bytes);
+    bytes[0] = 2;
+    for (let i = 1; i < 1026; i++) reply("x");
+  });
+  await network.runFor(60_000);
+  const answers = network.sent.slice(1).map(({ data }) => data[0]);
+  const own = answers.filter((byte) => byte === 1);
+  assertEquals([own.length, answers.length], [1, 1024]);
+  // No more than so many wait.
+  const { sent, dropped } = server.stats().pushed;
+  assertEquals([sent, dropped], [1024, 2]);
+  await network.run(server.shutdown());
+});
+
+Deno.test("a spread answer that cannot be sent is counted, and no longer at work", async () => {
+  const { network, server, errors } = await spreading(
+    (data) => data,
+    ({ from }) => {
+      if (from.port === GROUP.port) throw new Error("No buffer space");
+      return [1];
+    },
+  );
+  await network.runFor(60_000);
+  const { replied, inFlight, errors: { send } } = server.stats();
+  assertEquals([replied, inFlight, send], [0, 0, 1]);
+  assertEquals(errors, ["No buffer space"]);
+  await network.run(server.shutdown());
+});
+
+Deno.test("spread answers that have been sent, or not, leave the room for others as it was", async () => {
+  for (const fails of [false, true]) {
+    const answers: Array<(reply: string) => void> = [];
+    const { network, server } = await spreading(
+      (data) =>
+        data[0] === 0 ? data : new Promise((resolve) => answers.push(resolve)),
+      ({ from }) => {
+        if (fails && from.port === GROUP.port) throw new Error("not now");
+        return [1];
+      },
+      { maxInFlight: 2 },
+    );
+    await network.runFor(60_000);
+    for (let i = 0; i < 3; i++) {
+      network.pass(NEAR, server.addr, new Uint8Array([1]));
+    }
+    await network.runFor(10);
+    assertEquals([answers.length, server.stats().dropped.overload], [2, 1]);
+    for (const answer of answers) answer("x");
+    await network.runFor(10);
+    assertEquals(server.stats().inFlight, 0);
+    await network.run(server.shutdown());
+  }
 });

@@ -1119,3 +1119,56 @@ Deno.test("the responders are lent the data, others have a copy of it", async ()
     await server.shutdown();
   }
 });
+
+Deno.test("maxReplies counts the answers that are being sent, and those in the making", async () => {
+  const answers: Array<(reply: string) => void> = [];
+  const { network, server, ask, settle } = start(
+    (data) =>
+      data.length > 1
+        ? new Promise((resolve) => answers.push(resolve))
+        : "at once",
+    { maxReplies: 3 },
+  );
+  // Two are on their way, and one is worked on, before the first has left.
+  for (const text of ["a", "b", "later", "c", "d"]) ask(text);
+  await settle();
+  answers[0]!("x");
+  await network.run(server.finished);
+  assertEquals(
+    countsOf(server),
+    counts({ received: 5, replied: 3, dropped: { closing: 2 } }),
+  );
+});
+
+Deno.test("info.reply() says when no more can be on their way, and counts it", async () => {
+  const taken: boolean[] = [];
+  const { server, ask, settle } = start((_, { reply }) => {
+    for (let i = 0; i < 4098; i++) taken.push(reply("x"));
+  }, { guard: false });
+  ask("a");
+  await settle();
+  assertEquals(taken.filter((isTaken) => !isTaken).length, 2);
+  assertEquals(taken.slice(-3), [true, false, false]);
+  assertEquals(
+    countsOf(server),
+    counts({ received: 1, unanswered: 1, pushed: { sent: 4096, dropped: 2 } }),
+  );
+  await server.shutdown();
+});
+
+Deno.test("an answer that is kept to see whether there is a loop takes no room at work", async () => {
+  const { network, server, socket, ask } = start(echo(), { maxInFlight: 1 });
+  // One every 100 ms: at some point the answer to one is kept.
+  let asked = 0;
+  while (network.sent.length === asked) {
+    assert(asked < 50, "no answer was kept");
+    ask(`${asked++}`);
+    await network.runFor(100);
+  }
+  const other = { hostname: "192.0.2.99", port: 40000 };
+  socket.arrive(encode("other"), other);
+  await network.runFor(1);
+  assertEquals(network.sent.at(-1)!.to, other);
+  assertEquals(server.stats().dropped.overload, 0);
+  await network.run(server.shutdown());
+});
