@@ -94,6 +94,27 @@ Deno.test("localControl() keeps the address asked, and leaves the interface open
   assertEquals(localControl(hex(GRO)), undefined);
 });
 
+Deno.test("sourceControl() has a reply leave from an address, and by its interface", () => {
+  const { AF_INET, AF_INET6, sourceControl } = layout;
+  assertEquals(
+    sourceControl("127.0.0.2", AF_INET),
+    hex("1c00000000000000 00000000 08000000 00000000 7f000002 00000000"),
+  );
+  const v6 = "2400000000000000 29000000 32000000 ";
+  assertEquals(
+    sourceControl("2001:db8::1", AF_INET6),
+    hex(`${v6} 20010db8000000000000000000000001 00000000`),
+  );
+  assertEquals(
+    sourceControl("fe80::1%3", AF_INET6),
+    hex(`${v6} fe800000000000000000000000000001 03000000`),
+  );
+  assertEquals(
+    sourceControl("127.0.0.2", AF_INET6),
+    hex(`${v6} 00000000000000000000ffff7f000002 00000000`),
+  );
+});
+
 programTest(
   "the layouts and numbers are those of the system's own headers",
   async () => {

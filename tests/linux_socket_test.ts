@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../lib/address.ts";
 import { departing, type Handler } from "../lib/handler.ts";
+import { openSocket } from "../lib/open_socket.ts";
 import { serve } from "../lib/serve.ts";
 import { FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
 import { netTest } from "./helpers.ts";
@@ -303,6 +304,15 @@ Deno.test("a receive buffer that the system bounds is told of, with what it has"
   assertEquals(await started(receiveBufferBytes), []);
   const [told] = await started(212_992);
   assert(told?.startsWith("The receive buffer has 212992 bytes"), told);
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => void errors.push(error);
+  const socket = openSocket(
+    { runtime: libc.runtime, receiveBufferBytes, onError },
+    () => {},
+  );
+  await idle();
+  assertEquals(errors.map((error) => (error as Error).message), [told]);
+  await socket.close();
 });
 
 Deno.test("a socket with one peer starts small, and grows with what is posted", async () => {

@@ -242,6 +242,19 @@ linuxTest("--workers says what does not go with it", async () => {
   }
 });
 
+linuxTest("--workers says that it needs to read its own code", async () => {
+  const flags = ["run", "--allow-net", "--allow-ffi", "server.ts"];
+  await using s = new Program(Deno.execPath(), [
+    ...flags,
+    ...["-p", "0", "--workers", "2"],
+  ]);
+  const { code, stderr } = await s.ended();
+  assertEquals([code, stderr], [
+    2,
+    "server: Cannot start workers: run with --allow-read\n",
+  ]);
+});
+
 linuxTest("--workers tell what they have counted while they run", async () => {
   const args = ["-p", "0", "--workers", "2", "--json", "-q"];
   await using s = server([...args, "--report", "100ms"]);

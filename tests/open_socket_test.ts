@@ -174,6 +174,17 @@ Deno.test("openSocket() checks its options before it opens anything", () => {
   assertEquals(network.sockets.size, 0);
 });
 
+Deno.test("ref() and unref() of a socket are passed on", async () => {
+  const { network, socket, simulated } = opened();
+  const calls: string[] = [];
+  simulated.ref = () => calls.push("ref");
+  simulated.unref = () => calls.push("unref");
+  socket.unref();
+  socket.ref();
+  assertEquals(calls, ["unref", "ref"]);
+  await network.run(socket.close());
+});
+
 netTest("two sockets exchange all that is sent in one turn", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const numbers: number[] = [];

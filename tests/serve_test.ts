@@ -1172,3 +1172,14 @@ Deno.test("an answer that is kept to see whether there is a loop takes no room a
   assertEquals(server.stats().dropped.overload, 0);
   await network.run(server.shutdown());
 });
+
+Deno.test("ref() and unref() of a server are its socket's", async () => {
+  const { server, socket } = start(echo());
+  const calls: string[] = [];
+  socket.ref = () => calls.push("ref");
+  socket.unref = () => calls.push("unref");
+  server.unref();
+  server.ref();
+  assertEquals(calls, ["unref", "ref"]);
+  await server.shutdown();
+});

@@ -1,7 +1,14 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decode, encode } from "../lib/encoding.ts";
 import type { Datagram, Receiver } from "../lib/socket.ts";
-import { type Conn, DenoSocket, findDrops } from "../lib/socket_deno.ts";
+import { denoRuntime } from "../lib/runtime.ts";
+import {
+  type Conn,
+  DenoSocket,
+  findDrops,
+  openDenoSocket,
+} from "../lib/socket_deno.ts";
+import { netTest } from "./helpers.ts";
 
 type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
 
@@ -225,4 +232,76 @@ Deno.test("what is posted is sent in order, so much in a turn of the event loop"
   await settled();
   assertEquals(failed, ["no route"]);
   socket.close();
+});
+
+Deno.test("DenoSocket makes another buffer for one that was transferred", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  got[0]!.data.buffer.transfer();
+  socket.release(got[0]!);
+  // One receive is already pending, on a third buffer.
+  await conn.arrive("three");
+  await conn.arrive("four");
+  assertEquals(got.slice(2).map(({ data }) => decode(data)), ["three", "four"]);
+  socket.close();
+  await finished;
+});
+
+netTest("an address is this machine's if it can be bound", () => {
+  assertEquals(denoRuntime.ownsAddress("127.0.0.1"), true);
+  assertEquals(denoRuntime.ownsAddress("192.0.2.1"), false);
+});
+
+const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
+
+netTest(
+  "a group that cannot be joined ends the socket, which names it",
+  async () => {
+    // There is no interface with this address.
+    const memberships = [{
+      group: "239.1.2.3",
+      address: "192.0.2.1",
+      index: 0,
+    }];
+    const socket = openDenoSocket({ ...BOUND, memberships });
+    const sent = socket.send(encode("x"), { hostname: "127.0.0.1", port: 9 });
+    const message = "Cannot join the group 239.1.2.3: ";
+    await assertRejects(() => sent, Error, message);
+    await assertRejects(
+      () => socket.start({ onDatagram: () => {} }),
+      Error,
+      message,
+    );
+  },
+);
+
+netTest(
+  "a socket that is closed while it is made ready ends without an error",
+  async () => {
+    const memberships = [{
+      group: "239.1.2.3",
+      address: "192.0.2.1",
+      index: 0,
+    }];
+    const socket = openDenoSocket({ ...BOUND, memberships });
+    const ended = socket.start({ onDatagram: () => {} });
+    socket.close();
+    await ended;
+  },
+);
+
+netTest("a TTL for groups is set for IPv4, and refused for IPv6", async () => {
+  const multicastTtl = 3;
+  const socket = openDenoSocket({ ...BOUND, multicastTtl });
+  const ended = socket.start({ onDatagram: () => {} });
+  await socket.send(encode("x"), socket.addr);
+  socket.close();
+  await ended;
+  assertThrows(
+    () => openDenoSocket({ ...BOUND, hostname: "::1", multicastTtl }),
+    Deno.errors.NotSupported,
+    "'multicastTtl' needs engine 'linux'",
+  );
 });

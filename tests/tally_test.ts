@@ -23,6 +23,13 @@ Deno.test("intervals have what happened in them alone", () => {
   const tally = new RunTally();
   assertEquals(tally.hasPart(0), false);
   assertEquals(tally.hasPart(1), true);
+  for (const type of ["reply", "lost", "late", "duplicate"]) {
+    const other = new RunTally();
+    other.add(type, 1);
+    assertEquals(other.hasPart(0), true, type);
+    other.take(1000, 0);
+    assertEquals(other.hasPart(0), false, type);
+  }
   for (const rttMs of [1, 3]) tally.add("reply", rttMs);
   for (const type of ["lost", "error", "late", "duplicate", "other"]) {
     tally.add(type, undefined);

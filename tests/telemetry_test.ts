@@ -9,6 +9,13 @@ import {
   programTest,
 } from "./helpers.ts";
 
+interface Span {
+  name: string;
+  kind: number;
+  status?: { code: number };
+  attributes: Point["attributes"];
+}
+
 interface Point {
   attributes: Array<{
     key: string;
@@ -21,15 +28,20 @@ interface Point {
   explicitBounds?: number[];
 }
 
+/** The text of all attributes. */
+const textOf = ({ attributes }: Pick<Point, "attributes">) =>
+  attributes.map(({ key, value }) => `${key}=${Object.values(value)[0]}`)
+    .sort().join(",");
+
+const shownSpan = (span: Span) =>
+  `${span.name} ${span.kind} ${span.status?.code ?? 0} ${textOf(span)}`;
+
 /** Takes what is exported, and keeps the last value of each metric. */
 function receiver() {
   const metrics = new Map<string, number>();
-  const spans: Array<{ name: string; attributes: Point["attributes"] }> = [];
+  const spans: Span[] = [];
   const bounds: number[] = [];
   let told = Promise.withResolvers<void>();
-  const textOf = ({ attributes }: Pick<Point, "attributes">) =>
-    attributes.map(({ key, value }) => `${key}=${Object.values(value)[0]}`)
-      .sort().join(",");
   const server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
     async (request) => {
@@ -60,7 +72,6 @@ function receiver() {
   return {
     spans,
     bounds,
-    textOf,
     /** The sum of a metric over all attributes that have these texts. */
     total: (name: string, ...texts: string[]) =>
       [...metrics].filter(([key]) =>
@@ -99,6 +110,10 @@ programTest("OpenTelemetry counts what the programs count", async () => {
   const loading = ["--window", "16", "-c", "2000", "-s", "32"];
   await using load = start("client.ts", target, ...loading);
   assertEquals((await load.ended()).code, 0);
+  // Without those that warm it up.
+  assertEquals(otlp.total("roundtrip.client.sent"), 2000);
+  assertEquals(otlp.total("roundtrip.client.datagrams", "received"), 2000);
+  assertEquals(otlp.total("roundtrip.client.datagrams"), 2000);
   await using series = start("client.ts", target, "-c", "10", "-i", "0", "-q");
   assertEquals((await series.ended()).code, 0);
   s.kill("SIGTERM");
@@ -136,18 +151,80 @@ programTest(
     await using program = otlp.run(["eval", "--unstable-net", code]);
     const { code: exit, stderr } = await program.ended();
     assertEquals([exit, stderr], [0, ""]);
-    const shown = otlp.spans.map((span) => `${span.name} ${otlp.textOf(span)}`);
+    const shown = otlp.spans.map(shownSpan);
+    // A kind is 2 for who answers and 3 for who asks; a status of 2 is an error.
     assertEquals(shown.sort(), [
-      "roundtrip handler network.transport=udp",
-      "roundtrip handler network.transport=udp",
-      "roundtrip handler network.transport=udp",
-      "roundtrip request error.type=TimeoutError,network.transport=udp,roundtrip.attempts=2",
-      "roundtrip request network.transport=udp,roundtrip.attempts=1",
+      "roundtrip handler 2 0 network.transport=udp",
+      "roundtrip handler 2 0 network.transport=udp",
+      "roundtrip handler 2 0 network.transport=udp",
+      "roundtrip request 3 0 network.transport=udp,roundtrip.attempts=1",
+      "roundtrip request 3 2 error.type=TimeoutError,network.transport=udp,roundtrip.attempts=2",
     ]);
     const client = "roundtrip.client.datagrams";
     assertEquals(otlp.total(client, "received"), 1);
     assertEquals(otlp.total(client, "lost"), 1);
     assertEquals(otlp.total("roundtrip.client.sent"), 3);
+  },
+);
+
+programTest(
+  "OpenTelemetry tells handlers that fail from those that do not",
+  async () => {
+    await using otlp = receiver();
+    const code = `import { request, serve } from "./lib/mod.ts";
+    const options = { trace: true, engine: "${ENGINE}", onError: () => "failed" };
+    const server = serve(options, (d) => {
+      if (d[0] === 48) throw new RangeError("at once");
+      if (d[0] === 49) return Promise.reject("later");
+      return "fine";
+    });
+    const telemetry = false;
+    for (const text of "012") await request(server.addr, text, { telemetry });
+    await server.shutdown();`;
+    await using program = otlp.run(["eval", "--unstable-net", code]);
+    assertEquals((await program.ended()).stderr, "");
+    const udp = "network.transport=udp";
+    assertEquals(otlp.spans.map(shownSpan), [
+      `roundtrip handler 2 2 error.type=RangeError,${udp}`,
+      `roundtrip handler 2 2 error.type=string,${udp}`,
+      `roundtrip handler 2 0 ${udp}`,
+    ]);
+    assertEquals(otlp.total("roundtrip.client.sent"), 0);
+    assertEquals(otlp.total("roundtrip.server.errors", "handler"), 2);
+  },
+);
+
+programTest(
+  "OpenTelemetry counts what a client with many requests counts",
+  async () => {
+    await using otlp = receiver();
+    const code = `import { connect, serve } from "./lib/mod.ts";
+    const engine = "${ENGINE}";
+    const server = serve({ engine }, (d) => d[0] === 48 ? null : d);
+    const key = (data) => data[0];
+    const once = { timeoutMs: 20, retries: 0 };
+    for (const telemetry of [true, false]) {
+      await using client = await connect(server.addr, { key, engine, telemetry, ...once });
+      const asked = ["0", "1", "2"].map((text) => client.request(text));
+      asked.push(client.request("3", { match: () => { throw new Error("no"); } }));
+      await Promise.allSettled(asked);
+    }
+    await server.shutdown();`;
+    await using program = otlp.run(["eval", "--unstable-net", code]);
+    assertEquals((await program.ended()).stderr, "");
+    const datagrams = "roundtrip.client.datagrams";
+    assertEquals(otlp.total("roundtrip.client.sent"), 4);
+    assertEquals(otlp.total("roundtrip.client.rtt"), 2);
+    for (
+      const [outcome, count] of [["received", 2], ["lost", 1], ["errors", 1]]
+    ) {
+      assertEquals(
+        otlp.total(datagrams, `outcome=${outcome}`),
+        count,
+        `${outcome}`,
+      );
+    }
+    assertEquals(otlp.total(datagrams), 4);
   },
 );
 
