@@ -161,7 +161,6 @@ export async function request<Decoded = unknown>(
     span.set("roundtrip.attempts", attempts);
     span.end(failure);
     if (telemetry) count(...countsOf(attempts, foreign, failure?.error));
-
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();
   }

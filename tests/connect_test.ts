@@ -323,3 +323,50 @@ Deno.test("the reply to a request that was aborted is late", async () => {
   assertEquals([late, unmatched], [1, 0]);
   await client.close();
 });
+
+Deno.test("what the system says of an earlier datagram ends no request of an unconnected socket", async () => {
+  const refused = new Deno.errors.ConnectionRefused("refused");
+  const { client, socket, run } = await start(
+    undefined,
+    { key, timeoutMs: 100 },
+    (passing) => {
+      if (passing.index === 0) throw refused;
+      if (isRequest(passing)) socket.failOnce(refused);
+      return [1];
+    },
+  );
+  const { attempts } = await run(client.request("a:"));
+  assertEquals(attempts, 2);
+  const { answered, retransmissions } = client.stats();
+  assertEquals([answered, retransmissions], [1, 1]);
+  await client.close();
+});
+
+Deno.test("what cannot be sent ends its request alone, with the system's error", async () => {
+  const { client, run } = await start(undefined, { key }, ({ data }) => {
+    if (decode(data) === "b:") throw new Error("no route");
+    return [1];
+  });
+  const all = ["a:", "b:", "c:"].map((text) => client.request(text));
+  await assertRejects(() => run(all[1]!), Error, "no route");
+  assertEquals((await run(all[2]!)).text(), "c:");
+  await client.close();
+});
+
+Deno.test("a client that has ended keeps the reason of its end", async () => {
+  const controller = new AbortController();
+  const { client, run } = await start(undefined, {
+    key,
+    signal: controller.signal,
+  });
+  const iterated = assertRejects(
+    () => client[Symbol.asyncIterator]().next(),
+    Error,
+  );
+  const reason = new Error("enough");
+  controller.abort(reason);
+  await run(client.close());
+  const error = await assertRejects(() => client.request("a:"), Error);
+  assert(error === reason);
+  assert(await iterated === reason);
+});

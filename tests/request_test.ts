@@ -223,6 +223,35 @@ Deno.test("request() takes a refusal for a hint, and keeps it as the cause", asy
   assertEquals(error.attempts, 2);
 });
 
+Deno.test("request() goes on after a send that only tells of an earlier datagram", async () => {
+  const network = networkWith(echo());
+  const refused = new Deno.errors.ConnectionRefused("refused");
+  network.plan = ({ index }) => {
+    if (index === 0) throw refused;
+    return [LATENCY_MS];
+  };
+  assertEquals((await ask(network)).attempts, 2);
+  network.plan = () => {
+    throw refused;
+  };
+  const error = await assertRejects(() => ask(network), TimeoutError);
+  assertEquals([error.cause, error.attempts], [refused, 3]);
+});
+
+Deno.test("request() makes nothing of other errors of an unconnected socket, nor of late ones", async () => {
+  const network = makeNetwork();
+  network.plan = () => {
+    clients(network)[0]!.failOnce(new Error("no buffer space"));
+    return [];
+  };
+  const error = await assertRejects(
+    () => ask(network, { retries: 0 }),
+    TimeoutError,
+    "lost on the way",
+  );
+  assertEquals(error.cause, undefined);
+});
+
 Deno.test("request() resolves a name once and takes replies from its address", async () => {
   const network = networkWith(echo());
   network.names.set("server.example", ["2001:db8::9", SERVER.hostname]);
@@ -493,4 +522,20 @@ Deno.test("request() rejects with what `replies` throws, and checks it", async (
     );
   }
   assertEquals(clients(network), []);
+});
+
+Deno.test("request() takes 65,536 replies at most", async () => {
+  const network = makeNetwork();
+  let asked = 0;
+  const answered = askAll(network, () => ++asked < 0);
+  network.runtime.after(1, () => {
+    const [client] = clients(network);
+    for (let i = 0; i < 65_540; i++) client!.arrive(encode("x"), SERVER);
+  });
+  await assertRejects(
+    () => answered,
+    Error,
+    "65536 replies came, and 'replies()' took none as the last",
+  );
+  assertEquals(asked, 65_536);
 });
