@@ -7,7 +7,7 @@ import {
   Links,
   membershipsOf,
 } from "../lib/groups.ts";
-import type { Handler } from "../lib/handler.ts";
+import { departing, type Handler } from "../lib/handler.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
 import type { Plan } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
@@ -370,4 +370,27 @@ Deno.test("spread answers that have been sent, or not, leave the room for others
     assertEquals(server.stats().inFlight, 0);
     await network.run(server.shutdown());
   }
+});
+
+Deno.test("a spread answer is completed when it leaves", async () => {
+  const handler: Handler = () => "-a";
+  const times: number[] = [];
+  let now = () => 0;
+  departing.set(handler, {
+    isAsked: false,
+    last: () => ({
+      complete(payload) {
+        times.push(now());
+        payload[0] = 48;
+      },
+      trafficClass: undefined,
+    }),
+  });
+  const { network, server } = await spreading(handler);
+  now = () => network.now;
+  await network.runFor(60_000);
+  const { data } = network.sent.at(-1)!;
+  assertEquals([...data], [48, 97]);
+  assertEquals(times.length, 1);
+  await network.run(server.shutdown());
 });

@@ -5,7 +5,7 @@ import {
   type ConnectOptions,
   type UdpClient,
 } from "../lib/connect.ts";
-import { FakeLibc } from "./fake_libc.ts";
+import { FakeLibc, idle } from "./fake_libc.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90, ENETUNREACH = 101;
 const ECONNREFUSED = 111, EHOSTUNREACH = 113;
@@ -22,13 +22,6 @@ async function connected(options: ConnectOptions = {}) {
   });
   await idle();
   return { libc, client };
-}
-
-/** Lets everything happen that can happen. */
-async function idle(): Promise<void> {
-  for (let i = 0; i < 500; i++) {
-    await new Promise<void>((resolve) => setImmediate(() => resolve()));
-  }
 }
 
 /** What becomes of a request: its reply, or the message of its error. */
@@ -113,6 +106,21 @@ Deno.test("a closed port that a send reports is about earlier ones; it is tried 
   await idle();
   libc.arrive({ payloads: ["c"] });
   assertEquals(await third, "c");
+  await client.close();
+});
+
+Deno.test("a closed port makes room for the requests that wait", async () => {
+  const { libc, client } = await connected({ maxInFlight: 1 });
+  const [first, second] = ["a", "b"].map((one) => ask(client, one));
+  await idle();
+  assertEquals(sent(libc), ["a 0"]);
+  libc.receives = [-ECONNREFUSED];
+  libc.arrive();
+  assert((await first!).includes("the system reports a closed port"));
+  await idle();
+  assertEquals(sent(libc), ["a 0", "b 0"]);
+  libc.arrive({ payloads: ["b"] });
+  assertEquals(await second, "b");
   await client.close();
 });
 

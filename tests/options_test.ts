@@ -8,6 +8,7 @@ import { serve } from "../lib/serve.ts";
 import { measure } from "../lib/stamp/measure.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { gather } from "../lib/gather.ts";
+import { load, type LoadOptions } from "../lib/load.ts";
 import { openSocket } from "../lib/open_socket.ts";
 import { SimulatedNetwork } from "../lib/testing.ts";
 
@@ -26,6 +27,12 @@ const CALLS: Record<string, Call> = {
   guard: (guard) => CALLS.serve!({ guard }),
   requestMany: (options) => requestMany(TARGET, "x", options),
   measure: (options) => measure(TARGET, options),
+  load: ({ rate, window, ...options }) => {
+    const how = rate === undefined && window === undefined
+      ? { window: 1 }
+      : { rate, window };
+    load(TARGET, { ...how, ...options } as LoadOptions);
+  },
   // What is returned could be awaited, which would send.
   gather: (options) => void gather(TARGET, "x", options),
   openSocket: (options) => {
@@ -83,6 +90,13 @@ const BOUNDS: Array<[string, string, number, number, boolean?]> = [
   ["measure", "ttl", 1, 255],
   ["measure", "trafficClass", 0, 255],
   ["requestMany", "ttl", 1, 255],
+  ["requestMany", "localPort", 0, 65_535],
+  ["load", "rate", 0.001, 10_000_000, true],
+  ["load", "window", 1, 65_536],
+  ["load", "count", 1, 1_000_000_000],
+  ["load", "durationMs", 1, DAY, true],
+  ["load", "timeoutMs", 1, DAY, true],
+  ["load", "reportMs", 1, DAY, true],
   ["openSocket", "trafficClass", 0, 255],
   ["openSocket", "multicastTtl", 0, 255],
   ["requestMany", "timeoutMs", 1, DAY, true],

@@ -3,7 +3,12 @@ import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { echo, fixedReply } from "../lib/responders.ts";
 import { serve, type ServeOptions } from "../lib/serve.ts";
-import type { DatagramInfo, Handler, Reply } from "../lib/handler.ts";
+import {
+  type DatagramInfo,
+  departing,
+  type Handler,
+  type Reply,
+} from "../lib/handler.ts";
 import type { ServerStats, UdpServer } from "../lib/server.ts";
 import type { SimulatedSocket } from "../lib/testing.ts";
 import { restfulNetworks } from "./helpers.ts";
@@ -1181,5 +1186,23 @@ Deno.test("ref() and unref() of a server are its socket's", async () => {
   server.unref();
   server.ref();
   assertEquals(calls, ["unref", "ref"]);
+  await server.shutdown();
+});
+
+Deno.test("what a handler wants to know of the departure of its answer is done once, as it leaves", async () => {
+  const handler: Handler = (data) => data;
+  let times = 0;
+  departing.set(handler, {
+    isAsked: false,
+    last: () => ({
+      complete: (payload) => payload[0] = 48 + times++,
+      trafficClass: undefined,
+    }),
+  });
+  const { server, ask, settle, replies } = start(handler);
+  ask("-a");
+  ask("-b");
+  await settle();
+  assertEquals(replies(), ["0a", "1b"]);
   await server.shutdown();
 });
