@@ -179,7 +179,8 @@ export class FakeLibc implements Libc {
     value: Memory,
     length: Memory,
   ): number {
-    const words = this.values.get(option) ?? [0];
+    const room = length.u32[0]! / 4;
+    const words = (this.values.get(option) ?? [0]).slice(0, room);
     value.u32.set(words);
     length.u32[0] = 4 * words.length;
     return 0;

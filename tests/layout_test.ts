@@ -94,6 +94,20 @@ Deno.test("localControl() keeps the address asked, and leaves the interface open
   assertEquals(localControl(hex(GRO)), undefined);
 });
 
+Deno.test("where a datagram was sent to is shown with its interface where that matters", () => {
+  const { destinationHostname } = layout;
+  assertEquals(destinationHostname(hex("7f000002")), "127.0.0.2");
+  const address = (start: string) =>
+    hex(`${start}000000000000000000000001 03000000`);
+  assertEquals(destinationHostname(address("ab010db8")), "ab01:db8::1");
+  assertEquals(destinationHostname(address("fe800000")), "fe80::1%3");
+});
+
+Deno.test("stampMs() reads seconds of 64 bits, and nanoseconds", () => {
+  const words = new Uint32Array([9, 9, 5, 1, 250_000, 0]);
+  assertEquals(layout.stampMs(words, 2), (2 ** 32 + 5) * 1000 + 0.25);
+});
+
 Deno.test("sourceControl() has a reply leave from an address, and by its interface", () => {
   const { AF_INET, AF_INET6, sourceControl } = layout;
   assertEquals(

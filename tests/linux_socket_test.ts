@@ -388,3 +388,22 @@ Deno.test("answers that are more than there is memory for go out in several call
   assertEquals([server.stats().replied, bytes], [1280, 1_280_000]);
   await server.shutdown();
 });
+
+Deno.test("an answer beside the returned one leaves from where its request went", async () => {
+  const libc = new FakeLibc();
+  libc.bound = { hostname: "0.0.0.0", port: 4242 };
+  const server = serve(
+    { hostname: "0.0.0.0", runtime: libc.runtime, guard: false },
+    (data, { reply }) => {
+      reply("first");
+      return data;
+    },
+  );
+  libc.arrive({ ...one("a", 1), to: "127.0.0.5" });
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, source }) => `${payload} ${source}`).sort(),
+    ["a 127.0.0.5", "first 127.0.0.5"],
+  );
+  await server.shutdown();
+});

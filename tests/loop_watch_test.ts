@@ -139,3 +139,29 @@ Deno.test("who gets several answers passes by time alone, and loses what is too 
   watch.keep(test, 1, 16);
   assertEquals([watch.kept, sent.length], [0, 256]);
 });
+
+Deno.test("what is kept of all peers is bounded together, and what has gone makes room", () => {
+  const { watch, advance, sent, dropped } = watched();
+  const bytes = 131_072;
+  const ask = (at: number, port: number) => {
+    advance(at);
+    const test = watch.test({ ...PEER, port }, at, true);
+    if (test) watch.keep(test, at, bytes);
+    return test;
+  };
+  for (let round = 0; round < 3; round++) {
+    const from = 100_000 * round;
+    sent.length = dropped.length = 0;
+    for (const at of every(100, 5, from)) {
+      assertEquals([ask(at, 1), ask(at, 2)], [undefined, undefined]);
+    }
+    // A half is for those that are tested already.
+    for (const at of every(1, 130, from + 500)) ask(at, 1);
+    assertEquals([watch.kept, dropped.length], [130, 0]);
+    assertEquals(ask(from + 630, 2), undefined);
+    for (const at of every(1, 119, from + 631)) ask(at, 1);
+    assertEquals(watch.kept, 249);
+    assertEquals(ask(from + 751, 1), undefined);
+    assertEquals([watch.kept, sent.length], [0, 249]);
+  }
+});

@@ -189,7 +189,7 @@ Deno.test("--find-mtu tries each size three times at most, and says what is not 
     echoed.text,
     "192.0.2.9:7: up to 1472 bytes of payload are not cut on the way there, which is an MTU of 1500\n",
   );
-  assertEquals(echoed.outcome.received, 1);
+  assertEquals([echoed.outcome.received, echoed.outcome.unexpected], [1, 0]);
   const short = await mtuWritten(quiet, 100, () => new Uint8Array(1));
   assertEquals(
     short.text,
