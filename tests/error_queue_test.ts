@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { errorIn } from "../lib/linux/error_queue.ts";
+import { errorIn, keepErrors, takeError } from "../lib/linux/error_queue.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -9,6 +9,8 @@ import {
   IPPROTO_IPV6,
   IPV6_RECVERR,
 } from "../lib/linux/layout.ts";
+import { keepStamps, stampIn, takeStamps } from "../lib/linux/send_stamps.ts";
+import { FakeLibc, stamped } from "./fake_libc.ts";
 
 /** A control message as the kernel makes it. */
 function told(
@@ -44,6 +46,23 @@ Deno.test("errorIn() says what ICMP says, and who", () => {
       "(ICMP type 3, code 4, at most 1400 bytes with headers)",
     ],
     [
+      "192.0.2.1",
+      { errno: 113, origin: 2, type: 3, code: 1, info: 1400 },
+      "192.0.2.1 says: the host cannot be reached (ICMP type 3, code 1)",
+    ],
+    [
+      "192.0.2.1",
+      { errno: 90, origin: 2, type: 3, code: 4 },
+      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "(ICMP type 3, code 4)",
+    ],
+    [
+      "2001:db8::1",
+      { errno: 90, origin: 3, type: 2, code: 0, info: 1280 },
+      "2001:db8::1 says: a datagram is too big " +
+      "(ICMP type 2, code 0, at most 1280 bytes with headers)",
+    ],
+    [
       "2001:db8::1",
       { errno: 13, origin: 3, type: 1, code: 1 },
       "2001:db8::1 says: a filter prohibits it (ICMP type 1, code 1)",
@@ -72,4 +91,51 @@ Deno.test("errorIn() leaves a closed port what it is, and knows nothing of other
   const other = told("192.0.2.1", closed);
   other[12] = 1;
   assertEquals(errorIn(other), undefined);
+});
+
+const FD = 7;
+const socket = (family: number) => ({ fd: FD, family, close() {} });
+
+Deno.test("errors are kept for IPv4, and on an IPv6 socket for both, and taken in order", () => {
+  const libc = new FakeLibc();
+  const on = [1, 0, 0, 0];
+  keepErrors(libc, socket(AF_INET));
+  assertEquals(libc.options.splice(0), [[0, 11, on]]);
+  keepErrors(libc, socket(AF_INET6));
+  assertEquals(libc.options, [[0, 11, on], [41, 25, on]]);
+  const filtered = { errno: 113, origin: 2, type: 3, code: 13 };
+  const cut = { errno: 90, origin: 2, type: 3, code: 4, info: 1400 };
+  libc.errorQueue.push(told("192.0.2.1", filtered), told("192.0.2.2", cut));
+  const first = takeError(libc, FD)!;
+  assert(first.message.startsWith("192.0.2.1 says: a filter"), first.message);
+  assertEquals("mtu" in first, false);
+  const second = takeError(libc, FD) as Error & { mtu?: number };
+  assertEquals(second.mtu, 1400);
+  assertEquals(takeError(libc, FD), undefined);
+});
+
+Deno.test("stampIn() says which datagram was sent when, and nothing of other entries", () => {
+  assertEquals(stampIn(stamped(7, 12)), { index: 7, stampMs: 12_000.5 });
+  assertEquals(stampIn(stamped(7, 12, 2)), undefined);
+  assertEquals(stampIn(stamped(7, 12).subarray(0, 64)), undefined);
+  const closed = { errno: 111, origin: 2, type: 3, code: 3 };
+  assertEquals(stampIn(told("192.0.2.1", closed)), undefined);
+});
+
+Deno.test("stamps are asked for, and all that wait are taken, up to a number", () => {
+  const libc = new FakeLibc();
+  assertEquals(keepStamps(libc, socket(AF_INET)), true);
+  // SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.
+  const flags = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11;
+  const bytes = [flags & 0xff, flags >> 8, 0, 0];
+  assertEquals(libc.options, [[1, 37, bytes]]);
+  const closed = { errno: 111, origin: 2, type: 3, code: 3 };
+  libc.errorQueue.push(stamped(0, 1), told("192.0.2.1", closed), stamped(1, 2));
+  assertEquals([...takeStamps(libc, FD)], [
+    { index: 0, stampMs: 1000.5 },
+    { index: 1, stampMs: 2000.5 },
+  ]);
+  for (let i = 0; i < 1030; i++) libc.errorQueue.push(stamped(i, 1));
+  assertEquals([...takeStamps(libc, FD)].length, 1024);
+  assertEquals(libc.errorQueue.length, 6);
 });

@@ -23,6 +23,7 @@ import {
   IP_PKTINFO,
   IP_TOS,
   MSG_DONTWAIT,
+  MSG_ERRQUEUE,
   SOL_UDP,
   UDP_GRO,
   UDP_SEGMENT,
@@ -74,6 +75,8 @@ export class FakeLibc implements Libc {
   sends: number[] = [];
   /** Negative errnos with which the next calls of recvmmsg fail. */
   receives: number[] = [];
+  /** Control messages that wait in the error queue, entry by entry. */
+  readonly errorQueue: Uint8Array[] = [];
   /** Negative errnos with which the next calls of epoll_ctl fail. */
   watches: number[] = [];
   /** How long the waits in this thread may last, in milliseconds. */
@@ -206,7 +209,14 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
-  recvmmsg(_fd: number, headers: Memory, count: number): number {
+  recvmmsg(
+    _fd: number,
+    headers: Memory,
+    count: number,
+    flags: number,
+  ): number {
+    if ((flags & MSG_DONTWAIT) === 0) throw new Error("recvmmsg would wait");
+    if ((flags & MSG_ERRQUEUE) !== 0) return this.#takeQueued(headers);
     const failure = this.receives.shift();
     if (failure !== undefined) return this.#result(failure);
     const arriving = this.#inbox.splice(0, count);
@@ -297,6 +307,16 @@ export class FakeLibc implements Libc {
     if (result >= 0) return result;
     this.#errno = -result;
     return -1;
+  }
+
+  #takeQueued(headers: Memory): number {
+    const entry = this.errorQueue.shift();
+    if (entry === undefined) return this.#result(-EAGAIN);
+    const room = headers.u32[HEADER_CONTROL_LENGTH / 4]!;
+    const { memory, at } = this.#at(pointerAt(headers, HEADER_CONTROL));
+    memory.u8.set(entry.subarray(0, room), at);
+    headers.u32[HEADER_CONTROL_LENGTH / 4] = Math.min(room, entry.length);
+    return 1;
   }
 
   #deliver(headers: Memory, index: number, message: Arriving): void {
@@ -418,3 +438,25 @@ export const one = (payload: string, port = 9) => ({
 /** What left, message by message. */
 export const payloads = ({ sent }: FakeLibc) =>
   sent.map(({ payload }) => payload);
+
+/** What the error queue says of a datagram that was sent, half a millisecond after a second. */
+export function stamped(
+  index: number,
+  seconds: number,
+  origin = 4,
+): Uint8Array {
+  const bytes = new Uint8Array(64 + 48);
+  const view = new DataView(bytes.buffer);
+  // Three struct timespec, of which the first is the kernel's.
+  view.setUint32(0, 64, true);
+  view.setInt32(8, 1, true);
+  view.setInt32(12, 37, true);
+  view.setUint32(16, seconds, true);
+  view.setUint32(24, 500_000, true);
+  view.setUint32(64, 48, true);
+  view.setInt32(72, 0, true);
+  view.setInt32(76, 11, true);
+  bytes[80 + 4] = origin;
+  view.setUint32(80 + 12, index, true);
+  return bytes;
+}

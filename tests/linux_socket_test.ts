@@ -4,7 +4,14 @@ import type { UdpAddress } from "../lib/address.ts";
 import { departing, type Handler } from "../lib/handler.ts";
 import { openSocket } from "../lib/open_socket.ts";
 import { serve } from "../lib/serve.ts";
-import { FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
+import {
+  FakeLibc,
+  idle,
+  one,
+  payloads,
+  stamped,
+  started,
+} from "./fake_libc.ts";
 import { netTest } from "./helpers.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90;
@@ -406,4 +413,32 @@ Deno.test("an answer beside the returned one leaves from where its request went"
     ["a 127.0.0.5", "first 127.0.0.5"],
   );
   await server.shutdown();
+});
+
+Deno.test("a socket that stamps what it sends tells so before what came back", async () => {
+  const libc = new FakeLibc();
+  const socket = libc.runtime.open({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxDatagramBytes: 100,
+    isBusy: true,
+    stampSends: true,
+    peer: { hostname: "127.0.0.2", port: 9 },
+  });
+  assertEquals(socket.stampsSends, true);
+  const told: string[] = [];
+  const closed = socket.start({
+    onDatagram(datagram) {
+      told.push(`got ${new TextDecoder().decode(datagram.data)}`);
+      socket.release(datagram);
+    },
+    onSent: (index, sentAt) => told.push(`sent ${index} at ${sentAt}`),
+  });
+  await idle();
+  libc.errorQueue.push(stamped(0, 3), stamped(1, 4));
+  libc.arrive(one("a"));
+  await idle();
+  assertEquals(told, ["sent 0 at 3000.5", "sent 1 at 4000.5", "got a"]);
+  socket.close();
+  await closed;
 });
