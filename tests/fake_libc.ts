@@ -22,8 +22,12 @@ import {
   IOVEC_LENGTH,
   IP_PKTINFO,
   IP_TOS,
+  IP_TTL,
+  IPPROTO_IP,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
+  SO_TIMESTAMPNS,
+  SOL_SOCKET,
   SOL_UDP,
   UDP_GRO,
   UDP_SEGMENT,
@@ -54,7 +58,11 @@ interface Arriving {
   payload: string;
   segmentBytes: number;
   /** Where it was sent to, as a wildcard socket is told. */
-  to: string | undefined;
+  to?: string;
+  /** How it came, and at which second, as who asked for it is told. */
+  ttl?: number;
+  trafficClass?: number;
+  second?: number;
 }
 
 const PEER = "127.0.0.2";
@@ -127,15 +135,16 @@ export class FakeLibc implements Libc {
   /** Datagrams come, as one receive; those of one message are coalesced. */
   arrive(
     ...messages: Array<
-      { host?: string; port?: number; payloads: string[]; to?: string }
+      & { host?: string; port?: number; payloads: string[]; to?: string }
+      & Pick<Arriving, "ttl" | "trafficClass" | "second">
     >
   ): void {
-    for (const { host = PEER, port = 9, payloads, to } of messages) {
+    for (const { host = PEER, port = 9, payloads, ...more } of messages) {
       this.#inbox.push({
         from: { hostname: host, port },
         payload: payloads.join(""),
         segmentBytes: payloads.length > 1 ? payloads[0]!.length : 0,
-        to,
+        ...more,
       });
     }
     this.#wake();
@@ -341,17 +350,24 @@ export class FakeLibc implements Libc {
       u8.set(data, control.at + used + 16);
       used += Math.ceil((16 + data.length) / 8) * 8;
     };
-    const { to, segmentBytes } = message;
+    const { to, segmentBytes, ttl, trafficClass, second } = message;
+    const word = (value: number) =>
+      new Uint8Array(new Uint32Array([value]).buffer);
+    if (second !== undefined) {
+      const time = new Uint32Array([second, 0, 250_000, 0]);
+      add(SOL_SOCKET, SO_TIMESTAMPNS, new Uint8Array(time.buffer));
+    }
+    if (ttl !== undefined) add(IPPROTO_IP, IP_TTL, word(ttl));
+    // The kernel tells it in a byte.
+    if (trafficClass !== undefined) {
+      add(IPPROTO_IP, IP_TOS, new Uint8Array([trafficClass]));
+    }
     if (to !== undefined) {
       // The interface, where to answer from, and where it was sent to.
       const address = to.split(".").map(Number);
       add(0, IP_PKTINFO, new Uint8Array([1, 0, 0, 0, ...address, ...address]));
     }
-    if (segmentBytes > 0) {
-      const bytes = new Uint8Array(4);
-      new DataView(bytes.buffer).setInt32(0, segmentBytes, true);
-      add(SOL_UDP, UDP_GRO, bytes);
-    }
+    if (segmentBytes > 0) add(SOL_UDP, UDP_GRO, word(segmentBytes));
     headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = used;
   }
 

@@ -20,6 +20,7 @@ import {
   parseTargets,
   reportOptions,
 } from "../lib/cli/client_plan.ts";
+import { expectationOf } from "../lib/cli/expect.ts";
 import { planServer, SERVER_FLAGS } from "../lib/cli/server_flags.ts";
 
 const FLAGS = {
@@ -238,6 +239,12 @@ Deno.test("flags of the client that do not go together are named", () => {
     [["--csv", "-", "--plot", "-"], "--csv - and --plot - exclude each other"],
     [["--csv", "-", "--json"], "--csv - and --json exclude each other"],
     [["--key-file", "x"], "--key-file needs --stamp"],
+    [["--hex", "00", "-m", "x"], "--hex and --message exclude each other"],
+    [["--find-mtu", "--engine", "deno"], "--find-mtu needs --engine linux"],
+    [
+      ["--find-mtu", "--engine", "linux", "--csv", "x"],
+      "--find-mtu and --csv exclude each other",
+    ],
     [["-c", "0", "--source-port", "9"], "--source-port and --count exclude"],
   ];
   for (const [args, message] of cases) {
@@ -259,6 +266,22 @@ Deno.test("flags of the client that look as if they did not go together do", () 
     ["--stamp", "--ssid", "0", "--histogram", "-i", "1ms"],
   ];
   for (const args of cases) checkClientFlags(clientFlags(...args));
+});
+
+Deno.test("each flag that expects something of replies is held to it", () => {
+  const holds = (args: string[], ...replies: string[]) =>
+    replies.map((reply) =>
+      expectationOf(clientFlags(...args))?.holds(
+        new TextEncoder().encode(reply),
+      )
+    );
+  assertEquals(holds([], "a"), [undefined]);
+  assertEquals(holds(["--expect", "a"], "a", "ab", ""), [true, false, false]);
+  assertEquals(holds(["--expect-hex", "61"], "a", "b"), [true, false]);
+  assertEquals(holds(["--expect-part", "bc"], "abc", "bcd", "bxc", "c"), [
+    ...[true, true, false, false],
+  ]);
+  assertEquals(holds(["--expect-pattern", "^a.$"], "ab", "b"), [true, false]);
 });
 
 Deno.test("a target has a port of its own, that of --port, or the usual one", () => {

@@ -442,3 +442,26 @@ Deno.test("a socket that stamps what it sends tells so before what came back", a
   socket.close();
   await closed;
 });
+
+Deno.test("a datagram is told with its TTL, its class and when the kernel had it, if asked", async () => {
+  const told: unknown[] = [];
+  const { libc, server } = started(
+    { packetInfo: true },
+    (_, { ttl, trafficClass, arrivedAt }) => {
+      told.push([ttl, trafficClass, arrivedAt]);
+    },
+  );
+  // IP_RECVTTL, IP_RECVTOS and SO_TIMESTAMPNS.
+  for (const [level, option] of [[0, 12], [0, 13], [1, 35]]) {
+    assert(
+      libc.options.some((set) => set[0] === level && set[1] === option),
+      `${level} ${option}`,
+    );
+  }
+  libc.now = 700;
+  libc.arrive({ ...one("a"), ttl: 61, trafficClass: 184, second: 5 }, one("b"));
+  await idle();
+  // The wall clock is at 0 when ours is at 700.
+  assertEquals(told, [[61, 184, 5700.25], [undefined, undefined, undefined]]);
+  await server.shutdown();
+});

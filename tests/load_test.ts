@@ -300,3 +300,31 @@ Deno.test("a load sleeps only if it may, and looks at its socket when it is behi
   const looks = await ran({ rate: 10_000, count: 1000 }, 90);
   assert(looks.length >= 2 && looks.every((ms) => ms === 0), `${looks}`);
 });
+
+Deno.test("every datagram is a sample: when it was due, and its RTT or none", async () => {
+  const samples: Array<[number, number, number | undefined]> = [];
+  const plan: Plan = ({ to, data }) =>
+    to.hostname === TARGET.hostname && numberOf(data) === 1 ? [] : [1, 1];
+  await loaded({
+    rate: 100,
+    count: 3,
+    timeoutMs: 50,
+    onSample: (...sample) => samples.push(sample),
+  }, plan);
+  assertEquals(samples, [[0, 0, 2], [2, 20, 2], [1, 10, undefined]]);
+});
+
+Deno.test("an echo of what was never sent is foreign, be it the next number", async () => {
+  for (const [ahead, foreign] of [[0, 0], [1, 1], [2, 1]]) {
+    const { result } = await loaded(
+      { window: 1, count: 1, timeoutMs: 50 },
+      undefined,
+      (data) => {
+        const answer = data.slice();
+        answer[7]! += ahead!;
+        return answer;
+      },
+    );
+    assertEquals([result.foreign, result.received], [foreign, 1 - foreign!]);
+  }
+});

@@ -528,3 +528,10 @@ Deno.test("a series without an end goes on until it is stopped", async () => {
   assertEquals(network.now, 99_900 + 2 * LATENCY_MS);
   await network.run(server.shutdown());
 });
+
+Deno.test("a series that ends before its deadline leaves no timer", async () => {
+  const network = networkWith(() => [LATENCY_MS]);
+  const series = start(network, { count: 2, intervalMs: 1, deadlineMs: 5000 });
+  assertEquals((await run(network, series)).length, 2);
+  assertEquals(network.timers, 0);
+});
