@@ -27,7 +27,13 @@ import {
   waitMsOf,
 } from "./exchange.ts";
 import { RecentMap } from "./recent_map.ts";
-import type { Datagram, DatagramSocket, Receiver, Sender } from "./socket.ts";
+import {
+  copyOf,
+  type Datagram,
+  type DatagramSocket,
+  type Receiver,
+  type Sender,
+} from "./socket.ts";
 import {
   comesFrom,
   type Ends,
@@ -417,7 +423,7 @@ class Client implements UdpClient, Receiver {
     }
     this.#untaken++;
     const receivedAt = datagram.receivedAt;
-    this.#unclaimed.push({ data: data.slice(), remoteAddr, receivedAt });
+    this.#unclaimed.push({ data: copyOf(data), remoteAddr, receivedAt });
   }
 
   /** Whether a datagram is the reply to a request, or ends it by an error. */

@@ -19,6 +19,7 @@ import {
 } from "./errors.ts";
 import { type Runtime, runtimeOf } from "./runtime.ts";
 import {
+  copyOf,
   type Datagram,
   type DatagramSocket,
   MAX_PAYLOAD,
@@ -416,7 +417,7 @@ export function replyOf(
   if (value === false || value === null || value === undefined) return;
   if (value !== true) requireNoPromise(value);
   return new Reply(
-    datagram.data.slice(),
+    copyOf(datagram.data),
     remoteAddr,
     attempts === 1 ? receivedAt - sentAt : undefined,
     attempts,

@@ -16,6 +16,7 @@ import { Outbox, type Outgoing } from "./outbox.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import {
   checkDeparture,
+  copyOf,
   type Datagram,
   type DatagramSocket,
   type Departure,
@@ -353,7 +354,7 @@ class OpenSocket implements UdpSocket, Receiver {
 
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, localAddr, receivedAt, ttl, trafficClass } = datagram;
-    const data = datagram.data.slice();
+    const data = copyOf(datagram.data);
     this.#socket.release(datagram);
     this.#received++;
     // One that is asynchronous may fail as well.

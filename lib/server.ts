@@ -26,11 +26,12 @@ import { type Links, mayBeGroup } from "./groups.ts";
 import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
 import { Outbox, payloadOf } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
-import type {
-  Datagram,
-  DatagramSocket,
-  Receiver,
-  ReplyDeparture,
+import {
+  copyOf,
+  type Datagram,
+  type DatagramSocket,
+  type Receiver,
+  type ReplyDeparture,
 } from "./socket.ts";
 import { describeError, Throttle } from "./warn.ts";
 
@@ -331,7 +332,7 @@ export class Server implements UdpServer, Receiver {
       this.#overloaded(dropped);
       return this.#socket.release(datagram);
     }
-    const data = this.#lends ? datagram.data : datagram.data.slice();
+    const data = this.#lends ? datagram.data : copyOf(datagram.data);
     const incoming = new Incoming(this, datagram, data);
     this.#atWork++;
     let reply: Reply | Promise<Reply>;

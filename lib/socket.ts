@@ -291,3 +291,17 @@ export interface OpenOptions extends Departure, GroupDeparture {
   /** The multicast groups to join. */
   memberships?: readonly Membership[] | undefined;
 }
+
+/** A copy of a payload, which stays when what it was received into is used again. */
+export function copyOf(
+  payload: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  const { length } = payload;
+  // For a few bytes the call of slice() takes longer than the copy.
+  if (length > FEW_BYTES) return payload.slice();
+  const copy = new Uint8Array(length);
+  for (let i = 0; i < length; i++) copy[i] = payload[i]!;
+  return copy;
+}
+
+const FEW_BYTES = 64;

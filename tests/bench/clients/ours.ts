@@ -8,6 +8,7 @@ import {
   type Engine,
   request,
   requestMany,
+  type UdpReply,
 } from "../../../lib/mod.ts";
 import { Distribution } from "../../../lib/distribution.ts";
 import { load } from "../../../lib/load.ts";
@@ -30,27 +31,31 @@ let sequence = 0;
 /** A request: its number, and bytes that follow from the number. */
 function payload(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(16).fill(sequence & 0xff, 4);
-  new DataView(bytes.buffer).setUint32(0, sequence++);
+  for (let i = 0; i < 4; i++) bytes[i] = sequence >>> (24 - 8 * i);
+  sequence++;
   return bytes;
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  let i = 0;
+  while (i < 16 && a[i] === b[i]) i++;
+  return i === 16 && a.length === 16;
 }
 
 /** So many at a time, one after another, for as long as it lasts. */
 async function inFlight(
-  ask: (payload: Uint8Array) => Promise<{ data: Uint8Array }>,
+  ask: (payload: Uint8Array) => Promise<UdpReply>,
 ): Promise<number> {
   const start = performance.now();
   const end = start + durationMs;
   await Promise.all(Array.from({ length: Number(window) }, async () => {
     while (performance.now() < end) {
       const sent = payload();
-      const sentAt = performance.now();
       try {
-        const { data } = await ask(sent);
-        rtts.add(performance.now() - sentAt);
+        const { data, rttMs } = await ask(sent);
+        if (rttMs !== undefined) rtts.add(rttMs);
         replies++;
-        if (data.length !== 16 || data.some((byte, i) => byte !== sent[i])) {
-          wrong++;
-        }
+        if (!isSame(data, sent)) wrong++;
       } catch {
         lost++;
       }
