@@ -94,6 +94,22 @@ Deno.test("localControl() keeps the address asked, and leaves the interface open
   assertEquals(localControl(hex(GRO)), undefined);
 });
 
+Deno.test("what the kernel is told of how datagrams leave is as it wants it", () => {
+  const { segmentControl, trafficClassControl } = layout;
+  assertEquals(
+    segmentControl(1200).subarray(0, 18),
+    hex("1200000000000000 11000000 67000000 b004"),
+  );
+  assertEquals(
+    trafficClassControl(184, "192.0.2.1"),
+    hex("1400000000000000 00000000 01000000 b8000000"),
+  );
+  assertEquals(
+    trafficClassControl(184, "::1"),
+    hex("1400000000000000 29000000 43000000 b8000000"),
+  );
+});
+
 Deno.test("where a datagram was sent to is shown with its interface where that matters", () => {
   const { destinationHostname } = layout;
   assertEquals(destinationHostname(hex("7f000002")), "127.0.0.2");

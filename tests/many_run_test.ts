@@ -179,7 +179,17 @@ async function mtuWritten(
   serve({ ...server, runtime, guard: false }, reply);
   const options = { runtime, timeoutMs: 20 };
   const outcome = await network.run(runMtu(server, options, report, out));
-  return { text: text.replaceAll(/"time":"20[^"]*",?/g, ""), outcome };
+  const tries = new Map<number, number>();
+  for (const { to, data } of network.sent) {
+    if (to.port !== 7) continue;
+    tries.set(data.length, (tries.get(data.length) ?? 0) + 1);
+  }
+  const mostTries = Math.max(...tries.values());
+  return {
+    mostTries,
+    text: text.replaceAll(/"time":"20[^"]*",?/g, ""),
+    outcome,
+  };
 }
 
 Deno.test("--find-mtu tries each size three times at most, and says what is not cut", async () => {
@@ -190,6 +200,7 @@ Deno.test("--find-mtu tries each size three times at most, and says what is not 
     "192.0.2.9:7: up to 1472 bytes of payload are not cut on the way there, which is an MTU of 1500\n",
   );
   assertEquals([echoed.outcome.received, echoed.outcome.unexpected], [1, 0]);
+  assertEquals(echoed.mostTries, 3);
   const short = await mtuWritten(quiet, 100, () => new Uint8Array(1));
   assertEquals(
     short.text,

@@ -1206,3 +1206,27 @@ Deno.test("what a handler wants to know of the departure of its answer is done o
   assertEquals(replies(), ["0a", "1b"]);
   await server.shutdown();
 });
+
+Deno.test("shutdown() waits for all that is made and all that is sent, whatever ends first", async () => {
+  const answers: Array<(reply: string) => void> = [];
+  const { server, socket, ask, settle, replies } = start(() =>
+    new Promise<string>((resolve) => answers.push(resolve))
+  );
+  ask("a");
+  ask("b");
+  const taken = Promise.withResolvers<void>();
+  const { send } = socket;
+  socket.send = () => taken.promise;
+  const sent = server.send("x", "192.0.2.1:9");
+  socket.send = send;
+  await settle();
+  const finished = server.shutdown();
+  answers[0]!("first");
+  await settle();
+  answers[1]!("second");
+  await settle();
+  taken.resolve();
+  await Promise.all([finished, sent]);
+  assertEquals(replies(), ["first", "second"]);
+  assertEquals(server.stats().dropped.closing, 0);
+});
