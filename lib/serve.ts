@@ -15,7 +15,8 @@ import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
 import { checkGroups, hostnameFor, Links, membershipsOf } from "./groups.ts";
 import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
 import { type Handler, metered } from "./handler.ts";
-import { type Hooks, Server, type UdpServer } from "./server.ts";
+import { Server } from "./running_server.ts";
+import type { Hooks, UdpServer } from "./server.ts";
 import { type DatagramSocket, MAX_PAYLOAD } from "./socket.ts";
 import { followServer, serverReadings, traced } from "./server_telemetry.ts";
 
