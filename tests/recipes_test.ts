@@ -161,7 +161,9 @@ programTest("the recipe that asks the time understands chronyd", async () => {
     await using asking = await start("ask_time.ts", `127.0.0.1:${port}`);
     ({ stdout } = await asking.ended());
   }
-  assert(/^stratum 7\noffset -?0\.\d+ ms/.test(stdout), stdout);
+  const [, offset] = /^stratum 7\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
+  // Both have the clock of this machine.
+  assert(Math.abs(Number(offset)) < 100, stdout);
 }, ["chronyd"]);
 
 programTest(

@@ -169,10 +169,11 @@ function report(
   if (outcomes !== stats.received) {
     faults.push(`${stats.received} received, but ${outcomes} outcomes counted`);
   }
-  // Each good request that was sent again was in flight with too many others,
-  // or its port had been used so regularly that it might have been a loop.
+  // Each good request that was sent again was in flight with too many others, its
+  // port had been used so regularly that it might have been a loop, or the system
+  // had no room for it: that is known, or follows from what has not come in.
   const explained = stats.dropped.overload + stats.dropped.closing +
-    stats.refused.loop;
+    stats.refused.loop + (stats.kernelDrops ?? sent - stats.received);
   if (sum("resent") > explained) {
     faults.push(`${sum("resent")} resent, but ${explained} dropped`);
   }
