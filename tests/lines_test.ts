@@ -1,10 +1,11 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../lib/encoding.ts";
 import { errorMessage, TimeoutError } from "../lib/errors.ts";
 import {
   exchangeJson,
   exchangeLines,
   listeningLine,
+  overloadLine,
   packetLine,
   refusalLine,
   since,
@@ -19,6 +20,7 @@ import {
 } from "../lib/cli/series_lines.ts";
 import { json } from "../lib/cli/format.ts";
 import {
+  histogramLines,
   measureLine,
   resultJson,
   resultLines,
@@ -272,6 +274,13 @@ Deno.test("refusalLine() has words for every reason", () => {
   );
 });
 
+Deno.test("overloadLine() says whose datagram was dropped", () => {
+  assertEquals(
+    overloadLine(PEER),
+    "dropped a datagram from 127.0.0.1:51696: more come than are answered",
+  );
+});
+
 Deno.test("statsLine() names what is not 0", () => {
   const dropped = { tooLong: 0, overload: 0, closing: 0 };
   const errors = { handler: 0, send: 0, receive: 0 };
@@ -341,6 +350,65 @@ Deno.test("json() escapes what would act on a terminal, and stays the same value
     shown,
     '{"text":"a\\u001b[2J\\u007f\\u009b31m\\u2028\\u202e\\u2066\\u061cé漢😀"}',
   );
+});
+
+Deno.test("the closing lines of a measurement have its counts and its table", () => {
+  const rttMs = {
+    ...{ min: 0.1, mean: 0.25, median: 0.2, p90: 12, p99: 345.6, max: 1000.5 },
+    stddev: 0.5,
+  };
+  const nothing = measure(TARGET).result();
+  const some = { ...nothing, sent: 9, received: 6, lost: 2, lossPercent: 25 };
+  const result = {
+    ...some,
+    ...{ pending: 1, duplicates: 3, reordered: 4, late: 5, durationMs: 99.6 },
+    ...{ lostUp: 2, lostDown: 0, lostUnattributed: undefined },
+    ...{ rttMs, pdvMs: { ...rttMs, min: 0 }, exact: true },
+    ...{ forwardJitterMs: 0.5, backwardJitterMs: 0.75 },
+    clockOffsetMs: { estimate: -2.5, error: 0.125 },
+  };
+  assertEquals(resultLines(TARGET, result).split("\n"), [
+    "--- [::1]:20001 STAMP statistics ---",
+    "9 sent, 6 received, 2 lost (25%), 3 duplicates, 4 reordered, 5 late, 1 pending, time 100 ms",
+    "lost up 2, down 0, unattributed n/a",
+    "ms                  min      mean    median       p90       p99       max    stddev  (exact)",
+    "rtt               0.100     0.250     0.200    12.000   345.600  1000.500     0.500",
+    "pdv               0.000     0.250     0.200    12.000   345.600  1000.500     0.500",
+    "jitter forward 0.500 ms, backward 0.750 ms",
+    "one-way delay n/a: the clocks are not known to agree; the reflector's is -2.500 ms ahead, give or take 0.125 ms",
+  ]);
+  const [, counts, head] = resultLines(TARGET, {
+    ...nothing,
+    ...{ foreign: 1, errors: 2, portClosed: 3, kernelDrops: 4, rttMs },
+    exact: false,
+  }).split("\n");
+  assertEquals(
+    counts,
+    "0 sent, 0 received, 0 lost (n/a), 0 duplicates, 0 reordered, 0 late, " +
+      "1 foreign, 2 errors, 3 reports of a closed port, 4 dropped by this machine, time 0 ms",
+  );
+  assertMatch(head!, / {2}\(quantiles to 0\.1 %\)$/);
+  const json = resultJson(TARGET, result);
+  assertEquals(json.clockOffsetMs, { estimate: -2.5, error: 0.125 });
+  assertEquals([json.lostUp, json.lostUnattributed, json.told], [
+    2,
+    null,
+    null,
+  ]);
+  assertEquals([json.clockDriftPpm, json.forwardJitterMs], [null, 0.5]);
+});
+
+Deno.test("a histogram has a bar for each bin, the longest 40 wide", () => {
+  const bins = [
+    { from: 0, to: 0.5, count: 80 },
+    { from: 0.5, to: 1, count: 1 },
+    { from: 1, to: 1000, count: 0 },
+  ];
+  assertEquals(histogramLines(bins).split("\n"), [
+    `     0.000 -     0.500 ms       80 ${"#".repeat(40)}`,
+    "     0.500 -     1.000 ms        1 #",
+    "     1.000 -  1000.000 ms        0",
+  ]);
 });
 
 Deno.test("what a reflector told is shown, as far as it told it", () => {
