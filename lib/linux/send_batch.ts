@@ -72,6 +72,9 @@ export class SendBatch {
     length: number;
     departure: ReplyDeparture;
   }> = [];
+  /** The control message that has the kernel cut a message, and into what. */
+  #cut: Uint8Array = new Uint8Array(0);
+  #cutInto = 0;
   #used = 0;
   /** Which received message the last one answers; -1 for none. */
   #source = -1;
@@ -333,7 +336,12 @@ export class SendBatch {
     this.#end += length;
     this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
     if (++this.#datagrams[message]! === 2) {
-      this.addControl(segmentControl(size));
+      // Most are of the size of the last one.
+      if (size !== this.#cutInto) {
+        this.#cutInto = size;
+        this.#cut = segmentControl(size);
+      }
+      this.addControl(this.#cut);
     }
     this.#lastBytes = length;
     return true;
