@@ -5,12 +5,7 @@ import {
   encodeSender,
   timestampOf,
 } from "../lib/stamp/packet.ts";
-import {
-  aboveMinimum,
-  Jitter,
-  Reordering,
-  summarize,
-} from "../lib/statistics.ts";
+import { aboveMinimum, summarize } from "../lib/statistics.ts";
 import { TIME_ORIGIN } from "../lib/testing.ts";
 
 const errorEstimate = {
@@ -81,37 +76,6 @@ Deno.test("IPDV is of neighbours in the order of sending, and undefined beside a
     receive(seq!, delayMs!);
   }
   assertEquals(session.result().ipdvMs, summarize([-120, 30]));
-});
-
-Deno.test("Reordering is that of RFC 4737, section 3.3", () => {
-  const reordered = (arrivals: number[]) => {
-    const reordering = new Reordering();
-    return arrivals.filter((seq) => reordering.isReordered(seq));
-  };
-  // Compared with what was expected next, not with the one before.
-  assertEquals(reordered([1, 4, 2, 3]), [2, 3]);
-  // The examples of appendix B: 10 is early, so 5 to 9 are reordered.
-  assertEquals(reordered([1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]), [
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-  ]);
-  assertEquals(reordered([1, 2, 3, 5, 6, 7, 8, 4, 9]), [4]);
-  assertEquals(reordered([0, 1, 3, 4]), []);
-});
-
-Deno.test("Jitter is that of RFC 3550, appendix A.8", () => {
-  const jitter = new Jitter();
-  assertEquals(jitter.value, undefined);
-  jitter.add(10);
-  assertEquals(jitter.value, undefined);
-  jitter.add(26);
-  assertEquals(jitter.value, 1);
-  jitter.add(26);
-  assertEquals(jitter.value, 1 - 1 / 16);
 });
 
 Deno.test("a session takes the reflector's time out of the RTT, if it can be", () => {
@@ -328,4 +292,18 @@ Deno.test("stamps of the kernel count where they can be of this request", () => 
     assertEquals(seenMs, 10);
     assertEquals(rttMs, isTaken ? arrivedAt - stampedAt : 10, told);
   }
+});
+
+Deno.test("a stamp is of this request from just before its send until ten seconds after", () => {
+  const stampedRtt = (at: number) => {
+    const { session, reply } = make(1);
+    session.onStamp(0, at);
+    // After the clock was set, the kernel's time may be anything.
+    const { data } = reply(0, 20_000);
+    session.onReceived(data, 20_000, 20_000);
+    return session.result().kernelTimed;
+  };
+  assertEquals([-0.06, -0.05, 0, 9999.9, 10_000].map(stampedRtt), [
+    ...[0, 1, 1, 1, 0],
+  ]);
 });

@@ -40,24 +40,35 @@ Deno.test("summarize() of nothing is undefined, not 0 and not NaN", () => {
   assertEquals(summarize([]), undefined);
 });
 
-Deno.test("a packet is reordered if a later one came before it (RFC 4737)", () => {
-  const reordering = new Reordering();
-  // The example of the RFC's section 3.3: 4 and 5 after 6.
-  const reordered = [0, 1, 2, 3, 6, 4, 5, 7, 7, 10, 9, 11]
-    .filter((sequence) => reordering.isReordered(sequence));
-  assertEquals(reordered, [4, 5, 7, 9]);
+Deno.test("Reordering is that of RFC 4737, section 3.3", () => {
+  const reordered = (arrivals: number[]) => {
+    const reordering = new Reordering();
+    return arrivals.filter((seq) => reordering.isReordered(seq));
+  };
+  // Compared with what was expected next, not with the one before.
+  assertEquals(reordered([1, 4, 2, 3]), [2, 3]);
+  // The examples of appendix B: 10 is early, so 5 to 9 are reordered.
+  assertEquals(reordered([1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]), [
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+  ]);
+  assertEquals(reordered([1, 2, 3, 5, 6, 7, 8, 4, 9]), [4]);
+  assertEquals(reordered([0, 1, 3, 4]), []);
 });
 
-Deno.test("jitter moves by a sixteenth of each difference in transit (RFC 3550)", () => {
+Deno.test("Jitter is that of RFC 3550, appendix A.8", () => {
   const jitter = new Jitter();
-  jitter.add(100);
   assertEquals(jitter.value, undefined);
-  jitter.add(116);
+  jitter.add(10);
+  assertEquals(jitter.value, undefined);
+  jitter.add(26);
   assertEquals(jitter.value, 1);
-  jitter.add(99);
-  assertEquals(jitter.value, 1 + (17 - 1) / 16);
-  jitter.add(99);
-  assertEquals(jitter.value, 2 - 2 / 16);
+  jitter.add(26);
+  assertEquals(jitter.value, 1 - 1 / 16);
 });
 
 Deno.test("what is above the minimum is so in every figure but the deviation", () => {
