@@ -465,14 +465,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     payload: Uint8Array,
     departure: ReplyDeparture | undefined,
   ): void {
-    if (this.#closed) {
-      this.#stats.dropped.closing++;
-      return this.#done();
-    }
-    this.#atWork--;
-    this.#unsent++;
+    if (!this.#mayLeave(payload)) return;
     this.#unsentKept++;
-    this.#stats.bytes.replied += payload.length;
     const { remoteAddr, localAddr } = incoming;
     departure?.complete?.(payload);
     this.#socket.send(payload, remoteAddr, localAddr).then(() => {
@@ -499,14 +493,22 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     payload: Uint8Array,
     departure: ReplyDeparture | undefined,
   ): void {
+    if (this.#mayLeave(payload)) {
+      this.#socket.reply(datagram, payload, departure);
+    }
+  }
+
+  /** Whether an answer can still go out; then it counts as given to the system. */
+  #mayLeave(payload: Uint8Array): boolean {
     if (this.#closed) {
       this.#stats.dropped.closing++;
-      return this.#done();
+      this.#done();
+      return false;
     }
     this.#atWork--;
     this.#unsent++;
     this.#stats.bytes.replied += payload.length;
-    this.#socket.reply(datagram, payload, departure);
+    return true;
   }
 
   /** Sends no answer, though the handler made one. */

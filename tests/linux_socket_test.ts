@@ -16,6 +16,14 @@ import { netTest } from "./helpers.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90;
 
+/** A socket for many datagrams. */
+const BUSY = {
+  hostname: "127.0.0.1",
+  port: 0,
+  maxDatagramBytes: 100,
+  isBusy: true,
+};
+
 Deno.test("each reply of a wildcard server leaves from where its request went", async () => {
   const libc = new FakeLibc();
   libc.bound = { hostname: "0.0.0.0", port: 4242 };
@@ -47,12 +55,7 @@ Deno.test("each reply of a wildcard server leaves from where its request went", 
 Deno.test("who sleeps in its own thread wakes for what comes, and shortly before it has to", async () => {
   const libc = new FakeLibc();
   libc.isThreadAway = true;
-  const socket = libc.runtime.open({
-    hostname: "127.0.0.1",
-    port: 0,
-    maxDatagramBytes: 100,
-    isBusy: true,
-  });
+  const socket = libc.runtime.open(BUSY);
   const got: string[] = [];
   const closed = socket.start({
     onDatagram(datagram) {
@@ -127,13 +130,7 @@ Deno.test("a reply with a traffic class of its own is a message of its own", asy
 /** A socket of a client that posts, on a fake C library. */
 function posting(peer?: UdpAddress) {
   const libc = new FakeLibc();
-  const socket = libc.runtime.open({
-    hostname: "127.0.0.1",
-    port: 0,
-    maxDatagramBytes: 100,
-    isBusy: true,
-    peer,
-  });
+  const socket = libc.runtime.open({ ...BUSY, peer });
   const closed = socket.start({ onDatagram: (one) => socket.release(one) });
   const failures: string[] = [];
   const post = (text: string, port: number) =>
@@ -417,14 +414,8 @@ Deno.test("an answer beside the returned one leaves from where its request went"
 
 Deno.test("a socket that stamps what it sends tells so before what came back", async () => {
   const libc = new FakeLibc();
-  const socket = libc.runtime.open({
-    hostname: "127.0.0.1",
-    port: 0,
-    maxDatagramBytes: 100,
-    isBusy: true,
-    stampSends: true,
-    peer: { hostname: "127.0.0.2", port: 9 },
-  });
+  const peer = { hostname: "127.0.0.2", port: 9 };
+  const socket = libc.runtime.open({ ...BUSY, stampSends: true, peer });
   assertEquals(socket.stampsSends, true);
   const told: string[] = [];
   const closed = socket.start({

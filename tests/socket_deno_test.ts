@@ -255,16 +255,12 @@ netTest("an address is this machine's if it can be bound", () => {
 });
 
 const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
+/** By an interface that is not there. */
+const memberships = [{ group: "239.1.2.3", address: "192.0.2.1", index: 0 }];
 
 netTest(
   "a group that cannot be joined ends the socket, which names it",
   async () => {
-    // There is no interface with this address.
-    const memberships = [{
-      group: "239.1.2.3",
-      address: "192.0.2.1",
-      index: 0,
-    }];
     const socket = openDenoSocket({ ...BOUND, memberships });
     const sent = socket.send(encode("x"), { hostname: "127.0.0.1", port: 9 });
     const message = "Cannot join the group 239.1.2.3: ";
@@ -280,11 +276,6 @@ netTest(
 netTest(
   "a socket that is closed while it is made ready ends without an error",
   async () => {
-    const memberships = [{
-      group: "239.1.2.3",
-      address: "192.0.2.1",
-      index: 0,
-    }];
     const socket = openDenoSocket({ ...BOUND, memberships });
     const ended = socket.start({ onDatagram: () => {} });
     socket.close();
