@@ -152,8 +152,7 @@ export function plotText(samples: Samples, width: number): string {
     const cells = columns.map(({ min, max, received }) => {
       if (received === 0) return " ";
       const [low, high] = [scale.heightOf(min), scale.heightOf(max)];
-      const isHit = low < to && high >= from || (row === ROWS - 1 && high >= 1);
-      return isHit ? "•" : " ";
+      return low < to && high >= from ? "•" : " ";
     });
     const wide = count === 0 ? 0 : Math.max(1, count / most * barWidth);
     const middle = scaleAt(scale, (from + to) / 2);
