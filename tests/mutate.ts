@@ -122,15 +122,29 @@ async function failsTwice(copy: string, args: string[]): Promise<boolean> {
 }
 
 async function fails(copy: string, args: string[]): Promise<boolean> {
-  const { success } = await new Deno.Command(Deno.execPath(), {
+  const tests = new Deno.Command(Deno.execPath(), {
     args: ["test", "--no-check", "--fail-fast", "--quiet", ...args],
     cwd: copy,
     stdin: "null",
     stdout: "null",
     stderr: "null",
-    signal: AbortSignal.timeout(MAX_TEST_MS),
-  }).output();
+    // A process group of its own, which can be ended as a whole.
+    detached: true,
+  }).spawn();
+  const timer = setTimeout(() => endGroup(tests.pid), MAX_TEST_MS);
+  const { success } = await tests.status;
+  clearTimeout(timer);
+  // Programs that the tests have run, and that a mutant keeps from ending.
+  endGroup(tests.pid);
   return !success;
+}
+
+function endGroup(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch {
+    // None of them is left.
+  }
 }
 
 const testFiles = [...walk(new URL("tests/", root))]
