@@ -172,3 +172,25 @@ Deno.test("a reflector that knows nothing of it leaves all unsupported", () => {
     discarded: [...EXTENSIONS],
   });
 });
+
+Deno.test("a location is told only if both of its addresses are whole", () => {
+  const asked = question(["location"]);
+  const { reply } = ask(asked, "192.0.2.7");
+  const told = (change: (bytes: Uint8Array) => void) => {
+    const bytes = reply.slice();
+    change(bytes);
+    return readTold(bytes, 44, asked, true, undefined).location;
+  };
+  assertEquals(told(() => {})?.remoteAddr.hostname, "192.0.2.7");
+  // The two sub-TLVs begin behind the TLV's header and the two ports.
+  const [first, second] = [44 + 8, 44 + 8 + 20];
+  for (const at of [first, second]) {
+    // Not understood, malformed, of another kind, and of another length.
+    assertEquals(told((b) => b[at]! |= 0x80), undefined);
+    assertEquals(told((b) => b[at]! |= 0x40), undefined);
+    assertEquals(told((b) => b[at + 1] = 77), undefined);
+    assertEquals(told((b) => b[at + 3]! -= 4), undefined);
+  }
+  // The second one is said to be longer than what is left.
+  assertEquals(told((b) => b[second + 3]! += 4), undefined);
+});

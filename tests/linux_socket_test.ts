@@ -456,3 +456,30 @@ Deno.test("a datagram is told with its TTL, its class and when the kernel had it
   assertEquals(told, [[61, 184, 5700.25], [undefined, undefined, undefined]]);
   await server.shutdown();
 });
+
+Deno.test({
+  name: "FFI sends to nobody whom Deno does not allow, but for those who asked",
+  permissions: { net: false },
+  async fn() {
+    const { libc, socket, closed, failures, post } = posting();
+    const [payload, to] = [new Uint8Array(1), {
+      hostname: "127.0.0.2",
+      port: 1,
+    }];
+    const refused = () => socket.send(payload, to);
+    await assertRejects(refused, Deno.errors.NotCapable, "127.0.0.2:1");
+    assertThrows(() => post("x", 0), Deno.errors.NotCapable);
+    await socket.send(payload, to, socket.addr);
+    assertEquals([libc.sent.length, failures], [1, []]);
+    socket.close();
+    await closed;
+    // For the peer of a connected socket Deno was asked when it was opened.
+    const connected = posting(to);
+    await connected.socket.send(payload, to);
+    connected.post("x", 0);
+    await idle();
+    assertEquals(connected.libc.sent.length, 2);
+    connected.socket.close();
+    await connected.closed;
+  },
+});
