@@ -70,6 +70,8 @@ const FD = 7;
 const EPOLL_FD = 8;
 
 export class FakeLibc implements Libc {
+  /** Whether the socket is one for IPv4 or for IPv6. */
+  family = AF_INET;
   /** What the socket is bound to. */
   bound: UdpAddress = { hostname: "127.0.0.1", port: 4242 };
   /** Everything that left, message by message. */
@@ -117,7 +119,7 @@ export class FakeLibc implements Libc {
   get runtime(): Runtime {
     const close = (fd: number) => ({ fd, close: () => this.closed.push(fd) });
     const poller = new Poller(this, close);
-    const bound = { ...close(FD), family: AF_INET };
+    const bound = { ...close(FD), family: this.family };
     return {
       ...denoRuntime,
       warn: () => {},
@@ -199,7 +201,7 @@ export class FakeLibc implements Libc {
   }
 
   getsockname(_fd: number, name: Memory): number {
-    encodeSockaddr(this.bound, AF_INET, name.u8);
+    encodeSockaddr(this.bound, this.family, name.u8);
     return 0;
   }
 

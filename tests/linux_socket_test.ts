@@ -483,3 +483,29 @@ Deno.test({
     await connected.closed;
   },
 });
+
+Deno.test("a wildcard socket asks where each datagram was sent to, by its version", async () => {
+  const asked = async (family: number, hostname: string) => {
+    const libc = new FakeLibc();
+    libc.family = family;
+    libc.bound = { hostname, port: 4242 };
+    const { runtime } = libc;
+    const server = serve({ hostname, runtime, packetInfo: true }, () => {});
+    await server.shutdown();
+    // Each is turned on by a 1.
+    return libc.options.filter(([, , [value]]) => value === 1)
+      .map(([level, option]) => `${level} ${option}`);
+  };
+  const gro = "17 104";
+  const ipv4 = ["1 35", "0 12", "0 13"];
+  // IP_PKTINFO, and IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT and IPV6_RECVTCLASS.
+  assertEquals(await asked(2, "0.0.0.0"), ["0 8", gro, ...ipv4]);
+  assertEquals(await asked(2, "127.0.0.1"), [gro, ...ipv4]);
+  assertEquals(await asked(10, "::"), [
+    "41 49",
+    gro,
+    ...ipv4,
+    "41 51",
+    "41 66",
+  ]);
+});

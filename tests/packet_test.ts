@@ -139,6 +139,11 @@ Deno.test("NTP's seconds go on after 2036", () => {
   const bytes = encodeSender({ ...REQUEST, timestamp: later });
   assertEquals(bytes.subarray(4, 12), hex("00000064 00000000"));
   assertEquals(decodeSender(bytes)?.timestamp, later);
+  // The first second that is after 1968, not before 2036.
+  const first = { seconds: 0x8000_0000 - 2_208_988_800, nanoseconds: 0 };
+  const early = encodeSender({ ...REQUEST, timestamp: first });
+  assertEquals(early.subarray(4, 12), hex("80000000 00000000"));
+  assertEquals(decodeSender(early)?.timestamp, first);
 });
 
 Deno.test("timestampOf() and elapsedMs() keep microseconds of today's times", () => {

@@ -87,3 +87,26 @@ Deno.test("where copies take numbers only what has none between is certain", () 
   };
   assertEquals([count(false), count(true)], [[2, 0, 2], [0, 0, 4]]);
 });
+
+Deno.test("numbers below the lowest one that came are gaps, until they come", () => {
+  const seen = new Set<number>();
+  const directions = new DirectionCount({
+    hasCopies: false,
+    isReordered: true,
+    hasRestarted: false,
+  });
+  const answered = (number: number) => {
+    seen.add(number);
+    directions.answered(number, 0, (n) => seen.has(n));
+  };
+  // The replies 7 and 4 came; of 5 and 6 nothing is known.
+  answered(7);
+  directions.lost();
+  directions.lost();
+  answered(4);
+  const { up, down, unattributed } = directions.total(true);
+  assertEquals([up, down, unattributed], [0, 2, 0]);
+  // So far apart that nobody can say what is missing.
+  answered(3_000_000);
+  assertEquals(directions.total().down, 0);
+});
