@@ -106,6 +106,11 @@ Deno.test("stampReflector() begins anew when its sender does, or was long silent
   assertEquals(number(request(1)), 1);
   network.now += 1001;
   assertEquals(number(request(2)), 0);
+  // However late it is by then, each request is what keeps it from being silent.
+  network.now += 1000;
+  assertEquals(number(request(3)), 1);
+  network.now += 1000;
+  assertEquals(number(request(4)), 2);
 });
 
 Deno.test("stampReflector() takes no padding for an SSID", () => {
