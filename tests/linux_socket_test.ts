@@ -164,6 +164,15 @@ netTest(
   },
 );
 
+netTest("no more than 64 datagrams are one message", async () => {
+  const { libc, socket, closed, post } = posting();
+  for (let i = 0; i < 130; i++) post("ab", 0);
+  await idle();
+  assertEquals(payloads(libc).map(({ length }) => length), [128, 128, 4]);
+  socket.close();
+  await closed;
+});
+
 netTest(
   "who posted what could not be sent hears of it, and nobody else",
   async () => {

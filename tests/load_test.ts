@@ -186,9 +186,11 @@ Deno.test("what the system refuses is not sent, what the network says is lost", 
     client!.failOnce(new Deno.errors.ConnectionRefused("refused"));
     client!.failOnce(new Error("No route to host"));
   });
+  const intervals: LoadInterval[] = [];
   await network.run((async () => {
-    for await (const _ of run);
+    for await (const interval of run) intervals.push(interval);
   })());
+  assertEquals(intervals.reduce((sum, { sent }) => sum + sent, 0), 9);
   const { sent, lost, pending, errors, portClosed, receiveErrors } = run
     .result();
   assertEquals([sent, lost, pending, errors], [9, 9, 0, 1]);
