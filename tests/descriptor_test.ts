@@ -10,7 +10,9 @@ import {
   setReceiveBuffer,
   trySet,
 } from "../lib/linux/descriptor.ts";
+import { clockStateOf } from "../lib/linux/clock.ts";
 import { AF_INET, AF_INET6 } from "../lib/linux/layout.ts";
+import { refused } from "../lib/linux/libc.ts";
 import type { OpenOptions } from "../lib/socket.ts";
 import { FakeLibc } from "./fake_libc.ts";
 
@@ -167,4 +169,35 @@ Deno.test("trySet() says whether the kernel knows an option", () => {
   libc.refusedOptions = [[SOL_SOCKET, 8, EPERM]];
   assertEquals(trySet(libc, FD, SOL_SOCKET, 8, 1), false);
   assertEquals(trySet(libc, FD, SOL_SOCKET, 7, 1), true);
+});
+
+Deno.test("what a sandbox refuses is named, what it allows knows no descriptor -1", () => {
+  const EBADF = 9;
+  const calls = ["recvmmsg", "sendmmsg", "ppoll", "epollControl"] as const;
+  for (const [name, errno] of [["", EBADF], ...calls.map((c) => [c, EPERM])]) {
+    const libc = new FakeLibc();
+    let code = 0;
+    libc.errno = () => code;
+    for (const call of calls) {
+      libc[call] = () => {
+        code = call === name ? errno as number : EBADF;
+        return -1;
+      };
+    }
+    const told = name === "epollControl" ? "epoll_ctl" : name;
+    assertEquals(
+      refused(libc),
+      name === "" ? "" : `the system refuses ${told} (os error 1)`,
+    );
+  }
+});
+
+Deno.test("what the kernel knows of the clock is read as it tells it", () => {
+  const libc = new FakeLibc();
+  libc.clock = [0, 1500n];
+  assertEquals(clockStateOf(libc), { synchronized: true, maxErrorMs: 1.5 });
+  libc.clock = [5, 16_000_000n];
+  assertEquals(clockStateOf(libc), { synchronized: false, maxErrorMs: 16_000 });
+  libc.clock = [-EPERM, 0n];
+  assertEquals(clockStateOf(libc), undefined);
 });

@@ -103,6 +103,8 @@ export class FakeLibc implements Libc {
   readonly options: Array<[number, number, number[]]> = [];
   /** What the kernel has as the value of an option, in words. */
   readonly values = new Map<number, number[]>();
+  /** The state of the clock and its largest error, in microseconds. */
+  clock: [state: number, maxErrorUs: bigint] = [0, 0n];
   /** The indices of the interfaces that there are. */
   readonly interfaces = new Map<string, number>();
   /** Whom the socket is connected to. */
@@ -296,8 +298,10 @@ export class FakeLibc implements Libc {
     return 0;
   }
 
-  adjtimex(): number {
-    return 0;
+  adjtimex(timex: Memory): number {
+    const [state, maxErrorUs] = this.clock;
+    new DataView(timex.u8.buffer).setBigInt64(24, maxErrorUs, true);
+    return this.#result(state);
   }
 
   interfaceIndex(name: string): number {

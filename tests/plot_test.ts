@@ -76,6 +76,14 @@ Deno.test("a picture for a terminal is as wide as it, and marks what is lost", (
   for (const line of text.split("\n").slice(0, 13)) assert(line.length <= 40);
 });
 
+Deno.test("the bars of a picture take a fifth of its width", () => {
+  for (const [width, bar] of [[20, 8], [40, 8], [100, 20]]) {
+    const text = plotText(samplesOf([1, 1, 2]), width!);
+    const bars = text.split("\n").map((line) => line.match(/█*$/)![0].length);
+    assertEquals(Math.max(...bars), bar);
+  }
+});
+
 /** The numbers of an attribute or a command in a path. */
 function countIn(svg: string, pattern: RegExp): number {
   return [...svg.matchAll(pattern)].length;

@@ -6,12 +6,16 @@
  */
 import type { ClockState } from "../wall_clock.ts";
 import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
-import { libcMissing, loadLibc, type Memory } from "./libc.ts";
+import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
 
 /** The state of the wall clock; undefined where it cannot be asked. */
 export function clockState(): ClockState | undefined {
   if (libcMissing() !== undefined) return undefined;
-  const libc = loadLibc();
+  return clockStateOf(loadLibc());
+}
+
+/** The same, as a C library tells it. */
+export function clockStateOf(libc: Libc): ClockState | undefined {
   timex ??= libc.allocate(TIMEX_BYTES);
   timex.u8.fill(0);
   const state = libc.adjtimex(timex);

@@ -113,7 +113,7 @@ export function libcMissing(): string | undefined {
 }
 
 /** What a sandbox refuses of what the engine calls; "" for nothing. */
-function refused(libc: Libc): string {
+export function refused(libc: Libc): string {
   const nothing = libc.allocate(8);
   const calls: Array<[string, () => number]> = [
     ["recvmmsg", () => libc.recvmmsg(-1, nothing, 0, 0)],
