@@ -360,8 +360,11 @@ export function waitMsOf(
   retries: number,
   attempts: number,
 ): number {
-  const doubled = timeoutMs * 2 ** (attempts - 1);
-  const waitMs = Math.min(doubled, Math.max(timeoutMs, MAX_BACKOFF_MS));
+  // Most are answered the first time, and a power takes long.
+  const waitMs = attempts === 1 ? timeoutMs : Math.min(
+    timeoutMs * 2 ** (attempts - 1),
+    Math.max(timeoutMs, MAX_BACKOFF_MS),
+  );
   // Jitter keeps clients that lost together from resending together; the wait
   // after the last datagram needs none.
   const jitter = attempts <= retries ? Math.random() * MAX_JITTER : 0;
