@@ -34,9 +34,18 @@ function make(sent: number, capacity = 1000) {
   const reply = (
     seq: number,
     delayMs: number,
-    { number = seq, tookMs = 0 } = {},
+    options: { number?: number; tookMs?: number } = {},
   ) => {
     const { request, at } = requests[seq]!;
+    return replyTo(request, seq, at, delayMs, options);
+  };
+  const replyTo = (
+    request: Uint8Array,
+    seq: number,
+    at: number,
+    delayMs = 2,
+    { number = seq, tookMs = 0 } = {},
+  ) => {
     const thereAt = TIME_ORIGIN + at + delayMs / 2;
     const data = encodeReflector({
       sequence: number,
@@ -55,7 +64,7 @@ function make(sent: number, capacity = 1000) {
     const { data, at } = reply(...args);
     return session.onReceived(data, at);
   };
-  return { session, reply, receive };
+  return { session, requests, reply, replyTo, receive };
 }
 
 Deno.test("IPDV and PDV are those of the example in RFC 5481, section 4.4", () => {
@@ -306,4 +315,23 @@ Deno.test("a stamp is of this request from just before its send until ten second
   assertEquals([-0.06, -0.05, 0, 9999.9, 10_000].map(stampedRtt), [
     ...[0, 1, 1, 1, 0],
   ]);
+});
+
+Deno.test("only a closing probe that was sent is answered by one", () => {
+  const { session, requests, replyTo } = make(1);
+  const probe = encodeSender({
+    sequence: 1,
+    timestamp: timestampOf(TIME_ORIGIN + 500),
+    errorEstimate,
+    ssid: 0,
+  });
+  const { data } = replyTo(probe, 1, 500);
+  // Nobody has sent it yet; and a request's reply is none.
+  assertEquals(session.onClosing(data), false);
+  assertEquals(
+    session.onClosing(replyTo(requests[0]!.request, 0, 0).data),
+    false,
+  );
+  session.onClosingSent(probe);
+  assertEquals(session.onClosing(data), true);
 });
