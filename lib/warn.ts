@@ -4,7 +4,6 @@
  *
  * @module
  */
-
 import { printable } from "./encoding.ts";
 
 /**

@@ -7,7 +7,6 @@
  *
  * @module
  */
-
 import { EBADF } from "./errno.ts";
 import {
   EPOLL_DATA_WORD,

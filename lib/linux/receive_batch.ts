@@ -37,7 +37,6 @@ import {
   stampMs,
   UDP_GRO,
 } from "./layout.ts";
-
 import type { Libc, Memory } from "./libc.ts";
 
 /** How many messages a call moves at most. */

@@ -5,7 +5,6 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-
 import {
   HEADER_BYTES,
   HEADER_CONTROL,

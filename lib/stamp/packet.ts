@@ -4,7 +4,6 @@
  *
  * @module
  */
-
 import { EXTRA_PADDING, FLAG_U, TLV_HEADER_BYTES } from "./tlv.ts";
 
 /** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
