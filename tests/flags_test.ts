@@ -293,13 +293,13 @@ Deno.test("a target has a port of its own, that of --port, or the usual one", ()
   assertEquals(targets(["-p", "5"], "a", "b:5"), ["a 5", "b 5"]);
   assertEquals(targets([], "a", "7"), ["a 7"]);
   assertEquals(targets(["-p", "7"], "a", "7"), ["a 7"]);
-  // To all it would be one more host.
   for (
     const [args, positionals, message] of [
       [["-p", "5"], ["a:6"], "'a:6' has another port than --port"],
       [["-p", "5"], ["a", "6"], "HOST PORT: '6' is another port than --port"],
       [[], ["a", "70000"], "HOST PORT: "],
       [["-p", "0"], ["a"], "nobody can be asked at port 0"],
+      // With --all it would be one more host.
       [["--all"], ["a", "7"], "HOST[:PORT]: '7' is no IP address"],
       [["--find-mtu"], ["a", "b"], "with --find-mtu the client takes one HOST"],
       [["--source-port", "9"], ["a", "b"], "with --source-port the client"],

@@ -122,6 +122,7 @@ async function failsTwice(copy: string, args: string[]): Promise<boolean> {
 }
 
 async function fails(copy: string, args: string[]): Promise<boolean> {
+  if (isStopped) return true;
   const tests = new Deno.Command(Deno.execPath(), {
     args: ["test", "--no-check", "--fail-fast", "--quiet", ...args],
     cwd: copy,
@@ -131,12 +132,23 @@ async function fails(copy: string, args: string[]): Promise<boolean> {
     // A process group of its own, which can be ended as a whole.
     detached: true,
   }).spawn();
+  running.add(tests.pid);
   const timer = setTimeout(() => endGroup(tests.pid), MAX_TEST_MS);
   const { success } = await tests.status;
   clearTimeout(timer);
   // Programs that the tests have run, and that a mutant keeps from ending.
   endGroup(tests.pid);
+  running.delete(tests.pid);
   return !success;
+}
+
+/** The process groups at work, which no signal to this program reaches. */
+const running = new Set<number>();
+let isStopped = false;
+
+function stop(): void {
+  isStopped = true;
+  for (const pid of running) endGroup(pid);
 }
 
 function endGroup(pid: number): void {
@@ -195,6 +207,9 @@ async function main(): Promise<void> {
     const at = Math.floor(next() * mutants.length);
     chosen.push(...mutants.splice(at, 1));
   }
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, stop);
+  }
   const until = performance.now() + 1000 * Number(seconds);
   let killed = 0, tried = 0;
   const work = async () => {
@@ -206,13 +221,16 @@ async function main(): Promise<void> {
         });
         Deno.copyFileSync(new URL(name, root), `${copy}/${name}`);
       }
-      if (await fails(copy, ALL)) throw new Error("The tests fail as it is");
-      while (chosen.length > 0 && performance.now() < until) {
+      const isBroken = await fails(copy, ALL);
+      if (isStopped) return;
+      if (isBroken) throw new Error("The tests fail as it is");
+      while (!isStopped && chosen.length > 0 && performance.now() < until) {
         const { file, line, from, to, text } = chosen.pop()!;
         const original = Deno.readTextFileSync(`${copy}/${file}`);
         Deno.writeTextFileSync(`${copy}/${file}`, text);
         const isDead = await isKilled(copy, file);
         Deno.writeTextFileSync(`${copy}/${file}`, original);
+        if (isStopped) return;
         tried++;
         if (isDead) killed++;
         else console.log(`lives: ${file}:${line} '${from}' -> '${to}'`);
@@ -222,7 +240,7 @@ async function main(): Promise<void> {
     }
   };
   await Promise.all(Array.from({ length: Number(jobs) }, work));
-  const share = Math.round(1000 * killed / tried) / 10;
+  const share = tried === 0 ? 0 : Math.round(1000 * killed / tried) / 10;
   console.log(`${killed} of ${tried} killed (${share} %)`);
 }
 

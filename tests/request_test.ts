@@ -238,7 +238,7 @@ Deno.test("request() goes on after a send that only tells of an earlier datagram
   assertEquals([error.cause, error.attempts], [refused, 3]);
 });
 
-Deno.test("request() makes nothing of other errors of an unconnected socket, nor of late ones", async () => {
+Deno.test("request() makes nothing of other errors of an unconnected socket", async () => {
   const network = makeNetwork();
   network.plan = () => {
     clients(network)[0]!.failOnce(new Error("no buffer space"));
