@@ -7,8 +7,13 @@
  * our own: now and then the answers to a peer that goes on without a pause are
  * kept for a moment. What circulates in a loop then waits here, and nothing more
  * comes: the answers are dropped, and the loop has ended. A client goes on: its
- * answers are sent, a little late, and none is lost. A client that sends only
- * when it is answered cannot be distinguished from a loop, and loses what waits.
+ * answers are sent, a little late, and none is lost.
+ *
+ * A client that sends only when it is answered falls silent too. What tells it
+ * from a loop is that it replaces what it lost. So where many are on their way,
+ * and come fast, the silence is short: the answers that wait are counted, few of
+ * them are dropped and the others sent. If as few are on their way when they are
+ * counted again, all are dropped. A client with one on its way loses that one.
  *
  * @module
  */
@@ -43,6 +48,8 @@ export class LoopWatch<T> {
   #lastRemote: UdpAddress | undefined;
   #last: Flow<T> | undefined;
   #keptBytes = 0;
+  /** How many tests there are of peers that send fast. */
+  #fast = 0;
 
   constructor(options: LoopWatchOptions<T>) {
     this.#options = options;
@@ -79,22 +86,31 @@ export class LoopWatch<T> {
     const { test } = flow;
     if (test === undefined) {
       if (gapMs > MAX_PAUSE_MS) begin(flow, now);
-      else noteGap(flow, gapMs);
+      else if (!flow.wasTested) noteGap(flow, gapMs);
+      flow.wasTested = false;
       flow.untilTest--;
-      if (flow.untilTest > 0 || now - flow.since < MIN_AGE_MS) return;
-      if (!isRegular(flow.longGaps)) return;
-      if (this.#keptBytes > MAX_KEPT_BYTES / 2) return;
+      if (flow.untilTest > 0 || now < flow.trustedUntil) return;
+      if (!isRegular(flow.longGaps) || !this.#hasRoom(flow)) return;
       return this.#beginTest(flow, now);
     }
+    test.at = this.#options.now();
     // Where each datagram makes several, a loop grows beyond any number.
     const isMore = !flow.getsMany && test.answers.length >= flow.mostKept;
     const longestMs = Math.max(1.25 * flow.longestGapMs, MIN_TEST_MS);
     if (!isMore && now - test.since <= longestMs) return test;
     // More than was on its way when the test began: it comes by itself.
     this.#endTest(flow, "send");
-    flow.untilTest = MAX_TRUST;
+    trust(flow, now, MAX_TRUST);
     flow.mostKept = MAX_KEPT_LATER;
     return undefined;
+  }
+
+  /** Whether a test may begin now, beside those of other peers. */
+  #hasRoom(flow: Flow<T>): boolean {
+    if (this.#keptBytes > MAX_KEPT_BYTES / 2) return false;
+    // Those that come fast take turns: else all clients stood still at once.
+    const mostAtOnce = Math.max(1, this.#flows.size >> 4);
+    return flow.longestGapMs > MIN_TEST_MS / 2 || this.#fast < mostAtOnce;
   }
 
   /**
@@ -128,16 +144,18 @@ export class LoopWatch<T> {
     if (flow === undefined) {
       flow = {
         remote: undefined,
-        since: now,
         at: now,
         longestGapMs: 0,
         longGaps: [],
         shortGaps: 0,
         untilTest: FIRST_TEST,
+        trustedUntil: now + MIN_AGE_MS,
         trust: MIN_TRUST,
+        mostOnTheWay: undefined,
         mostKept: MAX_KEPT_FIRST,
         getsMany: false,
         test: undefined,
+        wasTested: false,
         cancel: () => {},
       };
       this.#flows.set(key, flow);
@@ -152,43 +170,85 @@ export class LoopWatch<T> {
   #beginTest(flow: Flow<T>, now: number): Test<T> {
     const test: Test<T> = {
       since: now,
+      at: now,
+      isFast: flow.longestGapMs <= MIN_TEST_MS / 2,
       answers: [],
       bytes: 0,
       verdict: undefined,
     };
     flow.test = test;
     this.#keeping.add(flow);
-    const patienceMs = Math.max(2 * flow.longestGapMs, MIN_TEST_MS);
+    if (test.isFast) this.#fast++;
+    const canCount = flow.longestGapMs <= COUNT_MS && !flow.getsMany;
+    let seenAt: number | undefined;
     const look = () => {
-      const leftMs = flow.at + patienceMs - this.#options.now();
-      // Silent for long enough only if the last one came long enough ago.
-      if (leftMs > 0) flow.cancel = this.#options.after(leftMs, look);
-      else {
-        this.#endTest(flow, "drop");
-        // What comes now comes unasked, as from a client that tries again.
-        flow.untilTest = flow.trust;
-        flow.trust = Math.min(10 * flow.trust, MAX_TRUST);
-      }
+      const now = this.#options.now();
+      const onTheWay = test.answers.length;
+      const counts = canCount &&
+        (onTheWay > 1 || flow.mostOnTheWay !== undefined);
+      const leastMs = counts ? COUNT_MS : MIN_TEST_MS;
+      const leftMs = test.at + Math.max(2 * flow.longestGapMs, leastMs) - now;
+      // A process that was busy may not have come yet to what is there: silence is
+      // what two looks have seen.
+      if (leftMs > 0 || test.at !== seenAt) {
+        seenAt = test.at;
+        const waitMs = Math.max(leftMs, SECOND_LOOK_MS);
+        flow.cancel = this.#options.after(waitMs, look);
+      } else this.#onSilence(flow, now, counts ? onTheWay : 0);
     };
-    flow.cancel = this.#options.after(patienceMs, look);
+    flow.cancel = this.#options.after(
+      Math.max(2 * flow.longestGapMs, canCount ? COUNT_MS : MIN_TEST_MS),
+      look,
+    );
     return test;
   }
 
-  #endTest(flow: Flow<T>, verdict: "send" | "drop"): void {
+  /** Nothing more came; so many were on their way, 0 if they were not counted. */
+  #onSilence(flow: Flow<T>, now: number, onTheWay: number): void {
+    const { mostOnTheWay } = flow;
+    flow.mostOnTheWay = undefined;
+    if (mostOnTheWay !== undefined && onTheWay > mostOnTheWay) {
+      // It has replaced what it lost.
+      this.#endTest(flow, "send");
+      trust(flow, now, flow.trust);
+    } else if (mostOnTheWay === undefined && onTheWay > 1) {
+      const dropped = Math.ceil(onTheWay * LOST_SHARE);
+      this.#endTest(flow, "send", dropped);
+      flow.mostOnTheWay = onTheWay - dropped;
+      flow.trustedUntil = now + RECOVERY_MS;
+      return;
+    } else {
+      this.#endTest(flow, "drop");
+      // What comes now comes unasked, as from a client that tries again.
+      trust(flow, now, flow.trust);
+    }
+    flow.trust = Math.min(10 * flow.trust, MAX_TRUST);
+  }
+
+  /** Ends a test; so many answers at its end are dropped whatever it says. */
+  #endTest(flow: Flow<T>, verdict: "send" | "drop", dropped = 0): void {
     const test = flow.test!;
     flow.test = undefined;
+    flow.wasTested = true;
     flow.cancel();
     this.#keeping.delete(flow);
+    if (test.isFast) this.#fast--;
     this.#keptBytes -= test.bytes;
     test.verdict = verdict;
-    for (const answer of test.answers) this.#options[verdict](answer);
+    const sent = test.answers.length - dropped;
+    test.answers.forEach((answer, i) =>
+      this.#options[i < sent ? verdict : "drop"](answer)
+    );
   }
 }
 
 /** A pause in the answers to a peer. */
 export interface Test<T> {
-  /** When it began. */
+  /** When it began, and when there was an answer last. */
   since: number;
+  at: number;
+  /** Whether the peer sends so fast that others wait for its test to end. */
+  isFast: boolean;
   /** What is kept. */
   answers: T[];
   /** How much memory that takes. */
@@ -201,33 +261,49 @@ export interface Test<T> {
 interface Flow<T> {
   /** The object that its address was last. */
   remote: UdpAddress | undefined;
-  /** Since when it goes on without a pause, and when it was last heard of. */
-  since: number;
+  /** When it was last heard of. */
   at: number;
   /** In a loop of few datagrams, its round-trip time. */
   longestGapMs: number;
   /** The latest long gaps, and how many shorter ones came since. */
   longGaps: number[];
   shortGaps: number;
-  /** How many answers until the next test. */
+  /** The next test is after so many answers, and not before. */
   untilTest: number;
+  trustedUntil: number;
   /** How many answers it gets after it fell silent and came back. */
   trust: number;
+  /**
+   * How many can be on their way if it does not replace what it lost; undefined
+   * if it lost nothing.
+   */
+  mostOnTheWay: number | undefined;
   /** How many answers a test keeps at most. */
   mostKept: number;
   /** Whether it gets several answers to a datagram. */
   getsMany: boolean;
   test: Test<T> | undefined;
+  /** Whether nothing came since a test: that pause was our own. */
+  wasTested: boolean;
   cancel: () => void;
 }
 
 /** The peer made a pause: it begins anew. */
 function begin<T>(flow: Flow<T>, now: number): void {
-  flow.since = now;
   flow.longestGapMs = 0;
   flow.longGaps = [];
   flow.untilTest = FIRST_TEST;
+  flow.trustedUntil = now + MIN_AGE_MS;
   flow.trust = MIN_TRUST;
+  flow.mostOnTheWay = undefined;
+}
+
+/** Leaves a peer alone for so many answers, and for the time that belongs to it. */
+function trust<T>(flow: Flow<T>, now: number, answers: number): void {
+  flow.mostOnTheWay = undefined;
+  flow.untilTest = answers;
+  flow.trustedUntil = now +
+    Math.min(answers * TRUST_MS / MIN_TRUST, MAX_TRUST_MS);
 }
 
 function noteGap<T>(flow: Flow<T>, gapMs: number): void {
@@ -260,11 +336,20 @@ const MIN_AGE_MS = 500;
 const MAX_PAUSE_MS = 10_000;
 /** A test is at least so long, unless more comes than it keeps. */
 const MIN_TEST_MS = 250;
+/** So long is a silence in which answers are counted, at least. */
+const COUNT_MS = 20;
+const SECOND_LOOK_MS = 10;
+/** Of those that are counted first such a share is dropped. */
+const LOST_SHARE = 1 / 8;
+/** So long after its loss has a client asked again, as most do after a second. */
+const RECOVERY_MS = 1100;
 const MAX_KEPT_FIRST = 64;
 const MAX_KEPT_LATER = 255;
 /** In all tests together, and about what an answer takes beside its payload. */
 const MAX_KEPT_BYTES = 32 << 20;
 const OVERHEAD_BYTES = 512;
-/** How many answers a peer gets after a test that it passed. */
+/** How many answers a peer gets at least after a test, and for how long. */
 const MIN_TRUST = 1000;
 const MAX_TRUST = 100_000;
+const TRUST_MS = 10_000;
+const MAX_TRUST_MS = 60_000;

@@ -206,6 +206,46 @@ Deno.test("a client that waits for each answer loses no more than one in a thous
   await server.shutdown();
 });
 
+Deno.test("a client with 32 on their way does not notice that it is tested", async () => {
+  const network = makeNetwork(() => {
+    network.sent.length = 0;
+    return [0.5];
+  });
+  const { runtime } = network;
+  const server = serve({ ...A, runtime, ...options }, echo());
+  const socket = runtime.open({ ...B, port: 0, maxDatagramBytes: 100 });
+  const cancels = new Map<string, () => void>();
+  let [asked, answered, lost] = [0, 0, 0];
+  const ask = () => {
+    const key = `${asked++}`;
+    socket.send(encode(key), server.addr);
+    // It asks anew after a second, as connect() does.
+    const cancel = runtime.after(1000, () => {
+      lost++;
+      cancels.delete(key);
+      ask();
+    });
+    cancels.set(key, cancel);
+  };
+  socket.start({
+    onDatagram(datagram) {
+      const key = new TextDecoder().decode(datagram.data);
+      socket.release(datagram);
+      if (cancels.has(key)) answered++;
+      cancels.get(key)?.();
+      if (cancels.delete(key)) ask();
+    },
+  });
+  for (let i = 0; i < 32; i++) ask();
+  await network.runFor(5000);
+  for (const cancel of cancels.values()) cancel();
+  // 32 in each millisecond, but for two pauses of 30 ms and what was lost.
+  assert(answered > 150_000, `${answered} answers in five seconds`);
+  assertEquals(lost, 4);
+  socket.close();
+  await server.shutdown();
+});
+
 Deno.test("two servers with the default reply stop at its first return", async () => {
   const reply = MODES["the default reply"]!;
   const collision = { rttMs: 5, forged: 1, options };

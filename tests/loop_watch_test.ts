@@ -67,17 +67,141 @@ Deno.test("a peer that goes on gets what was kept, and is not tested again soon"
 Deno.test("a peer that falls silent loses what was kept", () => {
   const { watch, ask, advance, sent, dropped } = watched();
   assertEquals(ask(every(100, 6)), [500]);
-  advance(749);
+  // A second look has to show the same as the first.
+  advance(759);
   assertEquals([watch.kept, dropped], [1, []]);
-  advance(750);
+  advance(760);
   assertEquals([watch.kept, sent, dropped], [0, [], [500]]);
-  // It is believed for 1,000 answers, and for 10,000 the next time.
-  assertEquals(ask(every(1, 999, 760)), []);
-  assertEquals(ask([1759]), [1759]);
-  advance(2300);
-  assertEquals(dropped, [500, 1759]);
-  assertEquals(ask(every(1, 9999, 2301)), []);
-  assertEquals(ask([12_300]), [12_300]);
+  // It is believed for 1,000 answers and 10 s, for 10,000 and a minute the next
+  // time.
+  assertEquals(ask(every(1, 9990, 770)), []);
+  assertEquals(ask([10_760]), [10_760]);
+  advance(11_300);
+  assertEquals(dropped, [500, 10_760]);
+  assertEquals(ask(every(5, 11_940, 11_310)), []);
+  assertEquals(ask([71_009, 71_020]), [71_020]);
+});
+
+Deno.test("a peer that is slow is believed for so many answers, not only for a time", () => {
+  const { ask, advance } = watched();
+  ask(every(100, 6));
+  advance(800);
+  assertEquals(ask(every(100, 999, 900)), []);
+  assertEquals(ask([100_800]), [100_800]);
+});
+
+/** A round of `count` requests in each millisecond, up to the one that waits. */
+function rounds(
+  { ask }: ReturnType<typeof watched>,
+  count: number,
+  from: number,
+): number {
+  for (let at = from;; at++) {
+    if (ask(Array.from({ length: count }, () => at)).length > 0) return at;
+  }
+}
+
+Deno.test("where many are on their way, the first silence costs few of them", () => {
+  for (const [count, lost] of [[2, 1], [8, 1], [9, 2], [63, 8]] as const) {
+    const peer = watched();
+    assertEquals(rounds(peer, count, 0), 500);
+    peer.advance(529);
+    assertEquals([peer.watch.kept, peer.sent.length], [count, 0]);
+    peer.advance(530);
+    assertEquals(
+      [peer.watch.kept, peer.sent.length, peer.dropped.length],
+      [0, count - lost, lost],
+    );
+  }
+});
+
+Deno.test("who has replaced what it lost is sent all, and is left alone", () => {
+  const peer = watched();
+  rounds(peer, 16, 0);
+  peer.advance(530);
+  assertEquals(rounds(peer, 15, 531), 530 + 1100);
+  peer.advance(1660);
+  assertEquals([peer.sent.length, peer.dropped.length], [14 + 15, 2]);
+  assertEquals(rounds(peer, 16, 1661), 11_660);
+  // It is counted anew.
+  peer.advance(11_690);
+  assertEquals([peer.sent.length, peer.dropped.length], [29 + 14, 4]);
+  rounds(peer, 16, 11_691);
+  peer.advance(12_900);
+  // The next time it is left alone for longer.
+  assertEquals(rounds(peer, 16, 12_901), 12_820 + 60_000);
+});
+
+Deno.test("who has replaced nothing loses all the second time", () => {
+  for (const count of [1, 2, 10]) {
+    const peer = watched();
+    rounds(peer, count + 1, 0);
+    peer.advance(530);
+    const left = count === 10 ? 9 : count;
+    assertEquals(peer.sent.length, left);
+    rounds(peer, left, 531);
+    peer.advance(1660);
+    assertEquals(
+      [peer.watch.kept, peer.dropped.length],
+      [0, count + 1],
+      `${count}`,
+    );
+  }
+});
+
+Deno.test("a pause that a test has made is not taken for the peer's own", () => {
+  const peer = watched();
+  rounds(peer, 16, 0);
+  peer.advance(1500);
+  // Else its silence would have to be two seconds long.
+  const at = rounds(peer, 16, 1501);
+  peer.advance(at + 30);
+  assertEquals(peer.watch.kept, 0);
+});
+
+Deno.test("what comes between two looks is on its way too", () => {
+  const peer = watched();
+  rounds(peer, 16, 0);
+  peer.advance(525);
+  assertEquals(peer.ask([525]), [525]);
+  peer.advance(544);
+  assertEquals(peer.watch.kept, 17);
+  peer.advance(560);
+  assertEquals([peer.watch.kept, peer.dropped.length], [0, 3]);
+});
+
+Deno.test("one alone, or several answers to each, are given a quarter of a second", () => {
+  const alone = watched();
+  rounds(alone, 1, 0);
+  alone.advance(749);
+  assertEquals([alone.watch.kept, alone.dropped], [1, []]);
+  alone.advance(750);
+  assertEquals([alone.watch.kept, alone.dropped], [0, [500]]);
+
+  const many = watched();
+  for (const at of every(1, 502)) {
+    many.advance(at);
+    const test = many.watch.test(PEER, at, true);
+    for (const answer of [at, -at]) if (test) many.watch.keep(test, answer, 9);
+  }
+  many.advance(759);
+  assertEquals([many.watch.kept, many.dropped], [4, []]);
+  many.advance(760);
+  assertEquals([many.watch.kept, many.dropped.length], [0, 4]);
+});
+
+Deno.test("of peers that send fast few are tested at once, of slow ones all", () => {
+  const tested = (peers: number, gapMs: number) => {
+    const { ask, watch } = watched();
+    for (const at of every(gapMs, Math.ceil(500 / gapMs) + 7)) {
+      for (let port = 1; port <= peers; port++) ask([at], { ...PEER, port });
+      if (watch.kept > 0) return watch.kept;
+    }
+    return 0;
+  };
+  assertEquals(tested(5, 100), 1);
+  assertEquals(tested(33, 100), 2);
+  assertEquals(tested(33, 200), 33);
 });
 
 Deno.test("silence counts from the last request of the test", () => {
