@@ -95,6 +95,13 @@ export class FakeLibc implements Libc {
   isThreadAway = false;
   /** The time, in milliseconds, which only a test moves on. */
   now = 0;
+  /**
+   * How much of the processor others in the process use in each of the next looks
+   * of the event loop at them, in milliseconds; and how many looks there were.
+   */
+  others: number[] = [];
+  looks = 0;
+  #threadMs = 0;
   /** Whether the send buffer has room, for who waits for it. */
   #hasRoom = true;
   /** Socket options that the kernel refuses: level, option and errno. */
@@ -290,8 +297,16 @@ export class FakeLibc implements Libc {
 
   endWaitsOnTime(): void {}
 
+  otherThread(): Promise<void> {
+    this.looks++;
+    const usedMs = this.others.shift() ?? 0;
+    this.now += usedMs;
+    this.#threadMs += usedMs;
+    return new Promise((resolve) => setImmediate(() => resolve()));
+  }
+
   threadMs(): number {
-    return 0;
+    return this.#threadMs;
   }
 
   realtimeMs(): number {
@@ -446,7 +461,7 @@ export function started(options: ServeOptions = {}, handler: Handler = echo()) {
 
 /** Lets everything happen that can happen. */
 export async function idle(): Promise<void> {
-  // A turn of the engine takes 64 of these.
+  // A turn of the engine takes some of these.
   for (let i = 0; i < 500; i++) {
     await new Promise<void>((resolve) => setImmediate(() => resolve()));
   }

@@ -389,6 +389,35 @@ Deno.test("a handler that has settled keeps nobody from waiting in the thread", 
   await server.shutdown();
 });
 
+Deno.test("others have a turn after a millisecond, as long as they use it, or one more", async () => {
+  for (
+    const [workMs, others, looks] of [
+      [1, [], 0],
+      [1.1, [], 1],
+      [1.1, [0.04], 1],
+      // Who used one turn may go on in the next, which comes when nothing is
+      // left to receive.
+      [1.1, [0.06], 3],
+      [1.1, [0.5, 0.4], 4],
+      [1.1, [0.5, 0.6], 3],
+      // Once, else it would keep others from their work for nothing.
+      [1.1, [0.5, 0.6, 0.5, 0.6, 0.06], 4],
+    ] as const
+  ) {
+    const { libc, server } = started({}, (data) => {
+      libc.now += workMs;
+      return data;
+    });
+    await idle();
+    libc.others = [...others];
+    libc.arrive(one("a"));
+    await idle();
+    assertEquals(libc.looks, looks, `${workMs} ms, then ${others.join(" ")}`);
+    assertEquals(server.stats().replied, 1);
+    await server.shutdown();
+  }
+});
+
 Deno.test("answers that are more than there is memory for go out in several calls", async () => {
   const answer = new Uint8Array(1000);
   const { libc, server } = started({}, () => answer);

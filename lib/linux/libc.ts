@@ -74,6 +74,8 @@ export interface Libc {
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
   /** Has the kernel end the waits of this thread on time, not up to 50 us later. */
   endWaitsOnTime(): void;
+  /** Resolves when another thread had a turn, which does nothing in it. */
+  otherThread(): Promise<void>;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
   /** The wall clock, in milliseconds since 1970, to a fraction of a microsecond. */
@@ -229,6 +231,9 @@ function bindLibc(): Libc {
       return time.u32[0]! * 1000 + time.u32[2]! / 1e6;
     },
     interfaceIndex: (name) => symbols.if_nametoindex(cString(name)),
+    otherThread: async () => {
+      await symbols.sched_yield();
+    },
     dup: (from, to) => symbols.dup3(from, to, O_CLOEXEC),
     close: symbols.close,
   };
@@ -300,6 +305,8 @@ const SYMBOLS = {
   if_nametoindex: { parameters: ["buffer"], result: "u32" },
   // int dup3(int from, int to, int flags)
   dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int sched_yield(void): on Deno's pool
+  sched_yield: { parameters: [], result: "i32", nonblocking: true },
   // int close(int fd)
   close: { parameters: ["i32"], result: "i32" },
   // int *__errno_location(void)

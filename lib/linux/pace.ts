@@ -9,31 +9,37 @@
 /** Decides by what a socket went through so far; times in milliseconds. */
 export class Pace {
   #batches = 0;
+  #datagrams = 0;
   #gapsMs = 0;
   #isFast = false;
   #quietUntil = 0;
   #penaltyMs = MIN_PENALTY_MS;
   #waits = 0;
-  /** Whether more than this socket was at work in the last turn. */
-  #wasBusy = false;
+  #wasUsed = false;
 
-  /** Whether datagrams come so fast that waiting here may pay. */
-  get isFast(): boolean {
-    return this.#isFast;
+  /** Whether others than this socket were at work in the last turn. */
+  get wasUsed(): boolean {
+    return this.#wasUsed;
   }
 
-  /** Something was received, so long after what came before. */
-  onBatch(gapMs: number): void {
+  /** So many datagrams were received, so long after what came before. */
+  onBatch(gapMs: number, count: number): void {
     this.#gapsMs += gapMs;
+    this.#datagrams += count;
     if (++this.#batches < STREAK) return;
-    this.#isFast = this.#gapsMs < STREAK_MS;
+    this.#isFast = this.#gapsMs < this.#datagrams * FAST_MS;
+    this.#begin();
+  }
+
+  #begin(): void {
     this.#gapsMs = 0;
+    this.#datagrams = 0;
     this.#batches = 0;
   }
 
   /** How long to work before the event loop has a turn. */
   turnMs(now: number): number {
-    return this.mayWait(now) && !this.#wasBusy ? LONE_TURN_MS : TURN_MS;
+    return this.mayWait(now) && !this.#wasUsed ? LONE_TURN_MS : TURN_MS;
   }
 
   /** Whether to wait in the thread itself for what comes next. */
@@ -48,33 +54,29 @@ export class Pace {
       return;
     }
     this.#isFast = false;
-    this.#batches = 0;
-    this.#gapsMs = 0;
+    this.#begin();
     this.#quietUntil = now + this.#penaltyMs;
     this.#penaltyMs = Math.min(2 * this.#penaltyMs, MAX_PENALTY_MS);
   }
 
-  /** The event loop had a turn, in which so much processor time was used. */
-  onTurn(now: number, usedMs: number): void {
-    const isBusy = usedMs > IDLE_TURN_MS;
+  /** The event loop had a turn, which others used or not. */
+  onTurn(now: number, isUsed: boolean): void {
     // Once may be chance; who is at work is so in the next turn too.
-    if (isBusy && this.#wasBusy) this.#quietUntil = now + BUSY_MS;
-    this.#wasBusy = isBusy;
+    if (isUsed && this.#wasUsed) this.#quietUntil = now + BUSY_MS;
+    this.#wasUsed = isUsed;
   }
 }
 
-/** So many receives within so long are fast: 8,000 a second and more. */
+/** What so many receives bring is fast if it is 8,000 a second and more. */
 const STREAK = 8;
-const STREAK_MS = 1;
+const FAST_MS = 1 / 8;
 /** After a wait in vain there is none for so long; twice that the next time. */
 const MIN_PENALTY_MS = 5;
 const MAX_PENALTY_MS = 100;
 /** After so many waits that were not in vain the penalty is the first again. */
 const FORGIVEN = 64;
-/** A turn costs up to 100 us, which is much only where nobody else needs it. */
+/** A turn costs some 50 us, which is much only where nobody else needs it. */
 const TURN_MS = 1;
-const LONE_TURN_MS = 8;
-/** A turn in which nothing but this socket is at work takes less. */
-const IDLE_TURN_MS = 0.2;
+const LONE_TURN_MS = 4;
 /** Who was at work once is expected to be again for so long. */
 const BUSY_MS = 20;
