@@ -81,7 +81,8 @@ Deno.test("a failure in the middle is told to the right request", async () => {
 
 Deno.test("a message that is refused as a whole fails all its requests, and no others", async () => {
   const { libc, client } = await connected();
-  libc.sends = [-EPERM];
+  // As one message, and each by itself.
+  libc.sends = [-EPERM, -EPERM, -EPERM];
   const outcomes = ["a1", "b2", "cc3"].map((one) => ask(client, one));
   await idle();
   assertEquals(sent(libc), ["cc3 0"]);

@@ -76,10 +76,23 @@ Deno.test("what fails one by one is counted one by one", async () => {
 
 const SEND_ERRORS = { ENOBUFS, EPERM, EMSGSIZE, EIO };
 for (const [name, errno] of Object.entries(SEND_ERRORS)) {
+  Deno.test(`${name} for answers that are one message: each is sent by itself`, async () => {
+    const { libc, server, errors } = started();
+    libc.sends = [-errno, 1, -ENOBUFS];
+    libc.arrive(one("a"), one("b"), one("c"));
+    await idle();
+    assertEquals(payloads(libc), ["a", "c"]);
+    const { replied, errors: { send } } = server.stats();
+    assertEquals([replied, send], [2, 1]);
+    const told = errors.some((error) => error.startsWith("Replies go out one"));
+    assertEquals(told, errno === EIO);
+    await server.shutdown();
+  });
+
   Deno.test(`${name} in the middle of a batch costs its own reply only`, async () => {
     const { libc, server, errors } = started();
     libc.sends = [1, -errno];
-    libc.arrive(one("a"), one("b"), one("c"), one("d"));
+    libc.arrive(one("a", 1), one("b", 2), one("c", 3), one("d", 4));
     await idle();
     assertEquals(payloads(libc), ["a", "c", "d"]);
     const { received, replied, errors: { send } } = server.stats();
@@ -114,7 +127,7 @@ Deno.test("replies beyond what may wait for room are counted as not sent", async
   const { libc, server, errors } = started();
   libc.hasRoom = false;
   libc.sends = [-EAGAIN];
-  for (let i = 0; i < 70; i++) libc.arrive(one(`${i}`));
+  for (let i = 0; i < 70; i++) libc.arrive(one(`${i}`, 1 + i % 2));
   await idle();
   const { received, replied, errors: { send } } = server.stats();
   assertEquals([received, replied, send], [70, 0, 6]);
@@ -143,7 +156,7 @@ Deno.test("a server that is closed counts the replies that still wait", async ()
 Deno.test("a sendmmsg that takes a part is called for the rest", async () => {
   const { libc, server, errors } = started();
   libc.sends = [2, 1];
-  libc.arrive(...["a", "b", "c", "d", "e"].map((text) => one(text)));
+  libc.arrive(...["a", "b", "c", "d", "e"].map((text, i) => one(text, i + 1)));
   await idle();
   assertEquals(payloads(libc), ["a", "b", "c", "d", "e"]);
   assertEquals([server.stats().replied, errors], [5, []]);
@@ -163,7 +176,7 @@ Deno.test("EINTR is no error: the call is made again", async () => {
 Deno.test("ECONNREFUSED is about an earlier datagram: this one is sent", async () => {
   const { libc, server, errors } = started();
   libc.sends = [1, -ECONNREFUSED];
-  libc.arrive(one("a"), one("b"), one("c"));
+  libc.arrive(one("a", 1), one("b", 2), one("c", 3));
   await idle();
   assertEquals(payloads(libc), ["a", "b", "c"]);
   const { replied, errors: { send, receive } } = server.stats();
@@ -178,7 +191,7 @@ Deno.test("a reply counts as sent when the system has taken it, not before", asy
   libc.arrive(one("a"));
   await idle();
   assertEquals(server.stats().replied, 0);
-  libc.arrive(one("b"), one("c"), one("d"));
+  libc.arrive(one("b", 1), one("c", 2), one("d", 3));
   await server.finished;
   assertEquals(payloads(libc), ["b", "c"]);
   const { received, replied, errors, dropped } = server.stats();

@@ -164,6 +164,47 @@ netTest(
   },
 );
 
+Deno.test("answers of one size to one peer from one address are one message", async () => {
+  const { libc, server } = started({}, (data) => data.slice());
+  libc.bound = { hostname: "127.0.0.1", port: 4242 };
+  libc.arrive(one("aa", 1), one("bb", 1), one("c", 1), one("dd", 1));
+  libc.arrive(one("ee", 2), one("ff", 1), one("", 1), one("g", 1));
+  await idle();
+  assertEquals(
+    libc.sent.map(({ to, payload, segmentBytes }) => [
+      ...[to!.port, payload, segmentBytes],
+    ]),
+    [
+      [1, "aabbc", 2],
+      [1, "dd", 0],
+      [2, "ee", 0],
+      [1, "ff", 0],
+      [1, "", 0],
+      [1, "g", 0],
+    ],
+  );
+  assertEquals(server.stats().replied, 8);
+  await server.shutdown();
+});
+
+Deno.test("answers that leave from different addresses are different messages", async () => {
+  const libc = new FakeLibc();
+  libc.bound = { hostname: "0.0.0.0", port: 4242 };
+  const server = serve(
+    { hostname: "0.0.0.0", runtime: libc.runtime, guard: false },
+    (data) => data,
+  );
+  const [to, other] = ["127.0.0.5", "127.0.0.6"];
+  libc.arrive({ ...one("aa"), to }, { ...one("bb"), to });
+  libc.arrive({ ...one("cc"), to: other }, { ...one("dd"), to: other });
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, source }) => [payload, source]),
+    [["aabb", to], ["ccdd", other]],
+  );
+  await server.shutdown();
+});
+
 netTest("no more than 64 datagrams are one message", async () => {
   const { libc, socket, closed, post } = posting();
   for (let i = 0; i < 130; i++) post("ab", 0);
@@ -184,7 +225,7 @@ netTest(
     await idle();
     assertEquals(libc.sent.map(({ payload }) => payload), ["bb"]);
     assertEquals(failures, ["aa Error"]);
-    libc.sends = [-EPERM];
+    libc.sends = [-EPERM, -EPERM, -EPERM];
     post("cc", 0);
     post("dd", 0);
     await idle();

@@ -6,6 +6,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import {
+  type Datagram,
   MAX_PAYLOAD,
   type Receiver,
   type ReplyDeparture,
@@ -74,7 +75,7 @@ export class Replies {
    * was received; undefined if it is to be copied.
    * @param at Where in that memory.
    * @param message The message that the datagram came in.
-   * @param to Where it came from.
+   * @param datagram The datagram.
    * @param departure How it is to leave, if that matters.
    */
   addNow(
@@ -82,7 +83,7 @@ export class Replies {
     memory: Memory | undefined,
     at: number,
     message: number,
-    to: UdpAddress,
+    { remoteAddr: to, localAddr }: Datagram,
     departure: ReplyDeparture | undefined,
   ): void {
     const received = this.#in;
@@ -93,10 +94,11 @@ export class Replies {
     const out = this.#out;
     const { length } = payload;
     const address = memory === undefined ? 0 : memory.address + at;
+    const origin = memory === undefined ? localAddr : message;
     // What has a traffic class of its own is a message of its own.
     if (
       departure?.trafficClass === undefined &&
-      out.extend(payload, address, message, to)
+      out.extend(payload, address, origin, to)
     ) {
       if (departure !== undefined) out.depart(length, departure);
       return;
@@ -104,7 +106,7 @@ export class Replies {
     if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
-    if (memory === undefined) out.add(payload, name, bytes, to, message);
+    if (memory === undefined) out.add(payload, name, bytes, to, origin);
     else out.addInPlace(memory, at, length, name, bytes, to, message);
     const local = received.local(message);
     if (local !== undefined) out.addControl(local);
@@ -308,17 +310,17 @@ export class Replies {
   #recover(message: number, code: number, outcome: Outcome): void {
     const out = this.#out;
     const count = out.datagramsOf(message);
-    // A device that cannot cut messages says EIO or EINVAL; EMSGSIZE says that
-    // the datagrams do not fit this path, where the network can cut them.
-    if (count === 1 || ![EIO, EINVAL, EMSGSIZE].includes(code)) {
+    if (count === 1) {
       // What was sent to a group cannot be answered from its address: then the
       // kernel chooses.
-      if (count === 1 && out.dropControls(message) && this.#sendOne(message)) {
+      if (out.dropControls(message) && this.#sendOne(message)) {
         this.#taken(message, outcome);
       } else this.#failed(message, errorOf(code), outcome);
       return;
     }
-    if (code !== EMSGSIZE && out.segments) {
+    // A device that cannot cut messages says EIO or EINVAL. Any other error is about
+    // these datagrams, of which some may leave by themselves.
+    if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
         "Replies go out one by one from now on, which is slower: the system " +

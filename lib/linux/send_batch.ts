@@ -25,6 +25,13 @@ import {
 import type { ReplyDeparture, Sender } from "../socket.ts";
 import type { Libc, Memory } from "./libc.ts";
 
+/**
+ * What datagrams share that may be one message, besides their size and where they
+ * go: the received message that they are in, the address that they leave from, or
+ * that they were posted.
+ */
+type Origin = number | UdpAddress;
+
 /** Hears that a datagram was sent, or of the error. */
 export type Settle = (error?: Error) => void;
 
@@ -75,8 +82,8 @@ export class SendBatch {
   #cut: Uint8Array = new Uint8Array(0);
   #cutInto = 0;
   #used = 0;
-  /** Which received message the last one answers; -1 for none. */
-  #source = -1;
+  /** Of the last message. */
+  #origin: Origin = NONE;
   #lastBytes = 0;
   /** Where the last one's payload ends in memory. */
   #end = 0;
@@ -213,20 +220,20 @@ export class SendBatch {
    * @param name Where the address is in memory.
    * @param nameLength The length of the address.
    * @param to The same address.
-   * @param source Which received message it answers; -1 for none.
+   * @param origin What it shares with others that may follow in this message.
    */
   add(
     payload: Uint8Array,
     name: number,
     nameLength: number,
     to: UdpAddress,
-    source = -1,
+    origin: Origin = NONE,
   ): void {
     const start = this.#used;
     this.#payloads.u8.set(payload, start);
     this.#used += payload.length;
     const address = this.#payloads.address + start;
-    this.#add(address, payload.length, name, nameLength, to, source);
+    this.#add(address, payload.length, name, nameLength, to, origin);
     this.#placed[this.count - 1] = -1;
     this.#held[this.count - 1] = undefined;
   }
@@ -240,7 +247,7 @@ export class SendBatch {
    * @param name Where the address is in memory.
    * @param nameLength The length of the address.
    * @param to The same address.
-   * @param source Which received message it answers and is in.
+   * @param message Which received message it answers and is in.
    */
   addInPlace(
     memory: Memory,
@@ -249,10 +256,10 @@ export class SendBatch {
     name: number,
     nameLength: number,
     to: UdpAddress,
-    source: number,
+    message: number,
   ): void {
-    this.#add(memory.address + at, length, name, nameLength, to, source);
-    this.#placed[this.count - 1] = source;
+    this.#add(memory.address + at, length, name, nameLength, to, message);
+    this.#placed[this.count - 1] = message;
     this.#held[this.count - 1] = memory;
   }
 
@@ -274,7 +281,7 @@ export class SendBatch {
     name: number,
     nameLength: number,
     to: UdpAddress,
-    source: number,
+    origin: Origin,
   ): void {
     const message = this.count++;
     const at = message * HEADER_BYTES;
@@ -290,7 +297,7 @@ export class SendBatch {
     this.#starts[message] = address;
     this.#owners[message] = undefined;
     this.#firstSenders[message] = -1;
-    this.#source = length === 0 ? -1 : source;
+    this.#origin = length === 0 ? NONE : origin;
     this.#lastBytes = length;
     this.#end = address + length;
   }
@@ -301,19 +308,19 @@ export class SendBatch {
    *
    * @param payload The bytes, which are copied if the last message's are.
    * @param address Where they are in memory; 0 if they have to be copied.
-   * @param source Which received message it answers.
+   * @param origin What it has to share with the last message.
    * @param to Where it is sent.
    * @returns Whether it could be added; else it needs a message of its own.
    */
   extend(
     payload: Uint8Array,
     address: number,
-    source: number,
+    origin: Origin,
     to: UdpAddress,
   ): boolean {
     const message = this.count - 1;
     const { length } = payload;
-    if (source !== this.#source || message < this.first) return false;
+    if (origin !== this.#origin || message < this.first) return false;
     const size = this.#sizes[message]!;
     if (
       !this.segments || length === 0 || length > size ||
@@ -353,7 +360,7 @@ export class SendBatch {
     if (trafficClass !== undefined) {
       const { hostname } = this.#to[message]!;
       this.addControl(trafficClassControl(trafficClass, hostname));
-      this.#source = -1;
+      this.#origin = NONE;
     }
     const at = this.#used - length;
     this.#departures.push({ message, at, length, departure });
@@ -412,7 +419,7 @@ export class SendBatch {
     if (this.#senders.length > 0) this.#senders = [];
     if (this.#departures.length > 0) this.#departures = [];
     this.#used = 0;
-    this.#source = -1;
+    this.#origin = NONE;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
     this.#wasFull = false;
   }
@@ -432,7 +439,8 @@ export class SendBatch {
   }
 }
 
-/** In the place of the received message that is answered. */
+/** In the place of a received message. */
+const NONE = -1;
 const POSTED = -2;
 const SMALL_BYTES = 32;
 const FIRST_BYTES = 4096;

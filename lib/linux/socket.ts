@@ -233,22 +233,24 @@ export class LinuxSocket implements DatagramSocket {
     departure?: ReplyDeparture | undefined,
   ): void {
     const answered = datagram as BatchDatagram;
-    const { data, remoteAddr, local } = answered;
+    const { data } = answered;
     if (answered === this.#current) {
       // Copies of small datagrams are as fast.
       const isInPlace = payload === data && this.#isCoalesced &&
         departure === undefined;
       const memory = isInPlace ? this.#buffer : undefined;
-      const message = this.#message;
       this.#replies.addNow(
         payload,
         memory,
         this.#at,
-        message,
-        remoteAddr,
+        this.#message,
+        answered,
         departure,
       );
-    } else this.#replies.addLater(payload, remoteAddr, local, departure);
+    } else {
+      const { remoteAddr, local } = answered;
+      this.#replies.addLater(payload, remoteAddr, local, departure);
+    }
     this.release(answered);
   }
 
