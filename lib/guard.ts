@@ -376,12 +376,18 @@ export function networkOf(hostname: string): string {
 
 /** Whether a host can have this address: not broadcast, multicast, reserved. */
 function isUnicast(hostname: string): boolean {
-  if (hostname.includes(":")) {
-    return !isMulticast(hostname) && hostname !== "::";
+  let first = 0;
+  for (let i = 0; i < hostname.length; i++) {
+    const digit = hostname.charCodeAt(i) - ZERO;
+    if (digit < 0) return first > 0 && first < 224;
+    if (digit > 9) break;
+    first = 10 * first + digit;
   }
-  const first = parseInt(hostname, 10);
-  return first > 0 && first < 224;
+  return !isMulticast(hostname) && hostname !== "::";
 }
+
+/** The first digit; a dot comes before it, a colon and letters behind the last. */
+const ZERO = 48;
 
 /** Port 0, and those that inetd's successors refuse since they answer. */
 const ANSWERING_PORTS = new Set([0, 7, 13, 17, 19, 37]);

@@ -312,7 +312,9 @@ function noteGap<T>(flow: Flow<T>, gapMs: number): void {
     flow.shortGaps = 0;
     flow.longGaps.push(gapMs);
     if (flow.longGaps.length > REGULAR_GAPS) flow.longGaps.shift();
-  } else if (++flow.shortGaps > MAX_KEPT_FIRST) flow.longGaps = [];
+  } else if (++flow.shortGaps > MAX_KEPT_FIRST && flow.longGaps.length > 0) {
+    flow.longGaps = [];
+  }
 }
 
 /**

@@ -160,6 +160,7 @@ Deno.test("admit() refuses sources that no host can have", () => {
       "127.0.0.1",
       "223.255.255.254",
       "::1",
+      "fe80::1%eth0.100",
       "ff::1",
       "fe80::1",
     ]

@@ -536,6 +536,27 @@ Deno.test("a datagram is told with its TTL, its class and when the kernel had it
   await server.shutdown();
 });
 
+Deno.test("what is kept of a message does not change what is told of the rest", async () => {
+  const told: unknown[] = [];
+  const { libc, server } = started(
+    { packetInfo: true },
+    async (_, { receivedAt, remoteAddr, localAddr, ...info }) => {
+      const { ttl, trafficClass, arrivedAt } = info;
+      told.push([receivedAt, remoteAddr.port, localAddr.port]);
+      told.push([ttl, trafficClass, arrivedAt]);
+      await null;
+    },
+  );
+  await idle();
+  libc.now = 700;
+  const payloads = ["aa", "bb"];
+  libc.arrive({ port: 9, payloads, ttl: 61, trafficClass: 184, second: 5 });
+  await idle();
+  const each = [[700, 9, 4242], [61, 184, 5700.25]];
+  assertEquals(told, [...each, ...each]);
+  await server.shutdown();
+});
+
 Deno.test({
   name: "FFI sends to nobody whom Deno does not allow, but for those who asked",
   permissions: { net: false },

@@ -230,8 +230,7 @@ export class SendBatch {
     origin: Origin = NONE,
   ): void {
     const start = this.#used;
-    this.#payloads.u8.set(payload, start);
-    this.#used += payload.length;
+    this.#copy(payload);
     const address = this.#payloads.address + start;
     this.#add(address, payload.length, name, nameLength, to, origin);
     this.#placed[this.count - 1] = -1;
@@ -331,13 +330,7 @@ export class SendBatch {
     if (this.#placed[message] !== -1) {
       if (address !== this.#end) return false;
     } else if (this.hasBytes(length)) {
-      const payloads = this.#payloads.u8;
-      const used = this.#used;
-      // For a few bytes the call of set() takes longer than the copy.
-      if (length <= SMALL_BYTES) {
-        for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
-      } else payloads.set(payload, used);
-      this.#used = used + length;
+      this.#copy(payload);
     } else return false;
     this.#end += length;
     this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
@@ -351,6 +344,17 @@ export class SendBatch {
     }
     this.#lastBytes = length;
     return true;
+  }
+
+  #copy(payload: Uint8Array): void {
+    const { length } = payload;
+    const payloads = this.#payloads.u8;
+    const used = this.#used;
+    // For a few bytes the call of set() takes longer than the copy.
+    if (length <= SMALL_BYTES) {
+      for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
+    } else payloads.set(payload, used);
+    this.#used = used + length;
   }
 
   /** Says how the datagram is to leave that was copied last. */

@@ -94,8 +94,6 @@ export class LinuxSocket implements DatagramSocket {
   #receivedAt = 0;
   /** How far the wall clock, by which the kernel stamps, is ahead of ours. */
   readonly #lead: Lead;
-  /** When the kernel received the message that is being handed out. */
-  #arrivedAt: number | undefined;
   /** The event loop had its last turn then, and timers their last round. */
   #turnAt = 0;
   #roundAt = 0;
@@ -480,22 +478,27 @@ export class LinuxSocket implements DatagramSocket {
     for (; this.#message < this.#count; this.#message++, this.#open()) {
       const message = this.#message;
       const length = batch.length(message);
-      const from = batch.address(message);
       if (this.#knowsLocal) {
         this.#local = batch.localAddr(message, this.addr.port) ?? this.addr;
       }
       batch.readControl(message);
-      this.#arrivedAt = batch.stampMs === undefined
-        ? undefined
-        : batch.stampMs - this.#lead.ms;
       const coalesced = batch.segmentBytes;
       const segment = coalesced || length;
       this.#isCoalesced = coalesced !== 0;
       this.#views = batch.views(message, segment);
+      const datagram = this.#reusable;
+      datagram.remoteAddr = batch.address(message);
+      datagram.localAddr = this.#local;
+      datagram.receivedAt = this.#receivedAt;
+      datagram.arrivedAt = batch.stampMs === undefined
+        ? undefined
+        : batch.stampMs - this.#lead.ms;
+      datagram.ttl = batch.ttl;
+      datagram.trafficClass = batch.trafficClass;
       // An empty datagram is one too.
       do {
         const size = Math.min(segment, length - this.#at);
-        const mayGoOn = this.#handOutOne(from, size, segment);
+        const mayGoOn = this.#handOutOne(size, segment);
         this.#at += size;
         if (mayGoOn) continue;
         if (this.#at >= length) {
@@ -509,7 +512,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /** Hands out a datagram; returns whether the next one may follow at once. */
-  #handOutOne(from: UdpAddress, size: number, segment: number): boolean {
+  #handOutOne(size: number, segment: number): boolean {
     if (size > this.#maxDatagramBytes) {
       this.#receiver.onTooLong?.();
       return true;
@@ -525,12 +528,6 @@ export class LinuxSocket implements DatagramSocket {
       : view(whole, this.#at, size);
     const datagram = this.#reusable;
     datagram.data = data;
-    datagram.receivedAt = this.#receivedAt;
-    datagram.arrivedAt = this.#arrivedAt;
-    datagram.ttl = this.#in.ttl;
-    datagram.trafficClass = this.#in.trafficClass;
-    if (datagram.remoteAddr !== from) datagram.remoteAddr = from;
-    datagram.localAddr = this.#local;
     datagram.isHandedOut = true;
     this.#current = datagram;
     this.#receiver.onDatagram(datagram);
@@ -547,7 +544,8 @@ export class LinuxSocket implements DatagramSocket {
     datagram.isKept = true;
     datagram.local = this.#in.local(this.#message)?.slice();
     this.#kept++;
-    this.#reusable = new BatchDatagram();
+    // Others may follow in the same message.
+    this.#reusable = new BatchDatagram(datagram);
     // The next receive goes into another buffer.
     if (this.#in.buffer(this.#message) === this.#buffer) {
       this.#in.retire(this.#message);
@@ -580,9 +578,9 @@ export class LinuxSocket implements DatagramSocket {
 /** A datagram that the receiver works on. */
 class BatchDatagram implements Datagram {
   data: Uint8Array<ArrayBuffer> = NOTHING;
-  remoteAddr: UdpAddress = NOBODY;
-  localAddr: UdpAddress = NOBODY;
-  receivedAt = 0;
+  remoteAddr: UdpAddress;
+  localAddr: UdpAddress;
+  receivedAt: number;
   arrivedAt: number | undefined;
   ttl: number | undefined;
   trafficClass: number | undefined;
@@ -591,6 +589,16 @@ class BatchDatagram implements Datagram {
   isKept = false;
   /** The control message that sends a reply from the address asked. */
   local: Uint8Array | undefined;
+
+  /** One that came with the same message as another. */
+  constructor(other?: BatchDatagram) {
+    this.remoteAddr = other?.remoteAddr ?? NOBODY;
+    this.localAddr = other?.localAddr ?? NOBODY;
+    this.receivedAt = other?.receivedAt ?? 0;
+    this.arrivedAt = other?.arrivedAt;
+    this.ttl = other?.ttl;
+    this.trafficClass = other?.trafficClass;
+  }
 }
 
 /** Has the system tell of each datagram its TTL, its traffic class, and when it came. */
