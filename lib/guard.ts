@@ -232,8 +232,9 @@ export class Guard {
 
   /** Whether a datagram from this address may be answered at all. */
   admit(remote: UdpAddress): Refusal | undefined {
-    // An engine that gives one peer the same object has it judged once.
-    if (remote !== this.#lastRemote) {
+    // An engine that gives one peer the same object has it judged once; not who
+    // has our own port, as it may not be known yet whether that is us.
+    if (remote !== this.#lastRemote || remote.port === this.#local.port) {
       this.#lastRemote = remote;
       this.#lastRefusal = this.#judge(remote);
     }

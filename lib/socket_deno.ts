@@ -149,6 +149,9 @@ export class DenoSocket implements DatagramSocket {
   /** What has to be done before the first send; undefined if nothing has. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
+  /** Where the last datagram came from, as Deno has it and in canonical form. */
+  #lastFrom: Deno.NetAddr = NOBODY;
+  #lastRemote: UdpAddress = NOBODY;
   /** Where the last send went, and the same as Deno has it. */
   #lastTo: UdpAddress | undefined;
   #lastReachable: Deno.NetAddr = NOBODY;
@@ -239,9 +242,7 @@ export class DenoSocket implements DatagramSocket {
         receiver.onTooLong?.();
         continue;
       }
-      // Frozen, since the reply goes where it says.
-      slot.from = Object.freeze(received[1] as Deno.NetAddr);
-      slot.remoteAddr = this.#canonical(slot.from);
+      this.#setFrom(slot, received[1] as Deno.NetAddr);
       slot.receivedAt = performance.now();
       receiver.onDatagram(slot);
     }
@@ -360,6 +361,18 @@ export class DenoSocket implements DatagramSocket {
         port: from.port,
       })
       : from;
+  }
+
+  /** Says where a datagram came from; who sends many is the same object. */
+  #setFrom(slot: Slot, from: Deno.NetAddr): void {
+    const last = this.#lastFrom;
+    if (from.port !== last.port || from.hostname !== last.hostname) {
+      // Frozen, since the reply goes where it says.
+      this.#lastFrom = Object.freeze(from);
+      this.#lastRemote = this.#canonical(from);
+    }
+    slot.from = this.#lastFrom;
+    slot.remoteAddr = this.#lastRemote;
   }
 
   /** Only Linux takes a plain IPv4 address on an IPv6 socket. */

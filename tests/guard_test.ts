@@ -200,6 +200,17 @@ Deno.test("admit() knows the machine's own addresses where it listens on all", (
   }
 });
 
+Deno.test("whether a peer is the server itself is asked until it is known", () => {
+  const { guard, own, clock } = make({}, { hostname: "0.0.0.0", port: 20001 });
+  own.add("192.0.2.7");
+  guard.admit({ hostname: "203.0.113.1", port: 20001 });
+  // Too soon to ask again; and the same object, as an engine gives it.
+  const peer = { hostname: "192.0.2.7", port: 20001 };
+  assertEquals(guard.admit(peer), undefined);
+  clock.now += 10;
+  assertEquals(guard.admit(peer), "self");
+});
+
 Deno.test("permit() with a factor below 1 refuses small answers too", () => {
   const { guard } = make({ maxAmplification: 0.5 });
   const small = new Uint8Array(1);

@@ -51,11 +51,15 @@ class FakeConn
   }
 
   /** A datagram comes, cut to the buffer as Deno cuts it. */
-  async arrive(text: string, hostname = "127.0.0.1"): Promise<void> {
+  async arrive(
+    text: string,
+    hostname = "127.0.0.1",
+    port = 9,
+  ): Promise<void> {
     this.#next.resolve((buffer) => {
       const bytes = encode(text).subarray(0, buffer.length);
       buffer.set(bytes);
-      const from = { transport: "udp" as const, hostname, port: 9 };
+      const from = { transport: "udp" as const, hostname, port };
       return [buffer.subarray(0, bytes.length) as Result[0], from];
     });
     await settled();
@@ -147,6 +151,33 @@ Deno.test("DenoSocket replies to where a datagram came from", async () => {
   socket.reply(got[1]!, encode("pong"));
   await settled();
   assertEquals(heard, ["replied", conn.sendError]);
+  socket.close();
+  await finished;
+});
+
+Deno.test("peers that differ in host or port are told apart, each stays one object", async () => {
+  const conn = new FakeConn("::");
+  const { socket, got, finished } = start(conn);
+  const peers = [["::1", 1], ["::1", 2], ["::2", 2], ["::ffff:1.2.3.4", 2]];
+  for (const [hostname, port] of peers) {
+    for (const text of ["a", "b"]) {
+      await conn.arrive(text, hostname as string, port as number);
+    }
+  }
+  const remotes = got.map(({ remoteAddr }) => remoteAddr);
+  for (let i = 0; i < 8; i += 2) {
+    assert(remotes[i] === remotes[i + 1] && Object.isFrozen(remotes[i]));
+  }
+  assertEquals(
+    remotes.map(({ hostname, port }) => `${hostname} ${port}`),
+    ["::1 1", "::1 2", "::2 2", "1.2.3.4 2"].flatMap((peer) => [peer, peer]),
+  );
+  for (const datagram of got) socket.reply(datagram, encode("c"));
+  await settled();
+  assertEquals(
+    conn.sent.map(([, { hostname, port }]) => [hostname, port]),
+    peers.flatMap((peer) => [peer, peer]),
+  );
   socket.close();
   await finished;
 });
