@@ -50,6 +50,27 @@ Deno.test("requests of one turn and size are one message, and each gets its repl
   await client.close();
 });
 
+Deno.test("a client's turns wait for no other thread, since it may be all that runs", async () => {
+  let workMs = 0;
+  const { libc, client } = await connected({
+    key(data) {
+      libc.now += workMs;
+      return data[0];
+    },
+  });
+  // A turn is due after two milliseconds of work.
+  workMs = 3;
+  for (const text of ["a", "b"]) {
+    const reply = ask(client, text);
+    await idle();
+    libc.arrive({ payloads: [text] });
+    assertEquals(await reply, text);
+    await idle();
+  }
+  assertEquals(libc.looks, 0);
+  await client.close();
+});
+
 Deno.test("a request that follows a reply goes out before the next wait", async () => {
   const { libc, client } = await connected();
   const second = (async () => {

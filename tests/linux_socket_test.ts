@@ -440,9 +440,11 @@ Deno.test("others have a turn after a millisecond, as long as they use it, or on
       // left to receive.
       [1.1, [0.06], 3],
       [1.1, [0.5, 0.4], 4],
-      [1.1, [0.5, 0.6], 3],
+      [1.1, [0.5, 0.5, 0.1], 4],
       // Once, else it would keep others from their work for nothing.
-      [1.1, [0.5, 0.6, 0.5, 0.6, 0.06], 4],
+      [1.1, [0.5, 0.5, 0.1, 0.5, 0.5, 0.1, 0.1], 6],
+      // Where the other thread comes late, nobody waits for it for a while.
+      [1.1, [0.6], 1],
     ] as const
   ) {
     const { libc, server } = started({}, (data) => {
@@ -457,6 +459,24 @@ Deno.test("others have a turn after a millisecond, as long as they use it, or on
     assertEquals(server.stats().replied, 1);
     await server.shutdown();
   }
+});
+
+Deno.test("who waited for another thread in vain waits for it again after 50 ms", async () => {
+  const { libc, server } = started({}, (data) => {
+    libc.now += 2;
+    return data;
+  });
+  await idle();
+  libc.others = [0.6];
+  const looks: number[] = [];
+  for (const ms of [0, 10, 30, 10]) {
+    libc.now += ms;
+    libc.arrive(one("a"));
+    await idle();
+    looks.push(libc.looks);
+  }
+  assertEquals(looks, [1, 1, 1, 2]);
+  await server.shutdown();
 });
 
 Deno.test("answers that are more than there is memory for go out in several calls", async () => {

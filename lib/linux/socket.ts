@@ -97,6 +97,8 @@ export class LinuxSocket implements DatagramSocket {
   /** The event loop had its last turn then, and timers their last round. */
   #turnAt = 0;
   #roundAt = 0;
+  /** Until then a turn waits for no other thread. */
+  #roundsUntil = 0;
   /** It had nothing more to do then. */
   #workedAt = 0;
   /** How many datagrams are handed out between two looks at the clock. */
@@ -353,7 +355,7 @@ export class LinuxSocket implements DatagramSocket {
         if (this.stampsSends) this.#takeStamps();
         // While others are at work, what has come by the end of their turn is
         // received at once: woken for each datagram, they would get less done.
-        if (this.#pace.wasUsed && !hasLooked) {
+        if (this.#pace.wasUsed && !hasLooked && !this.isConnected) {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();
@@ -414,14 +416,12 @@ export class LinuxSocket implements DatagramSocket {
     const start = this.#now();
     let isUsed = false;
     for (let from = this.#libc.threadMs(); !this.#closed;) {
-      // Deno's runtime looks for input and at the time when it waits for another
-      // thread; what that wakes runs in the rounds that follow.
-      await this.#libc.otherThread();
-      for (let i = 0; i < ROUNDS; i++) await this.#round();
+      const byRounds = this.isConnected || this.#now() < this.#roundsUntil;
+      await (byRounds ? this.#rounds(LONE_ROUNDS) : this.#letIn());
       const to = this.#libc.threadMs();
-      if (to - from < USED_MS) break;
-      isUsed = true;
-      if (this.#roundAt - start > TURN_MS) break;
+      const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
+      isUsed ||= isMore;
+      if (!isMore || byRounds || this.#roundAt - start > TURN_MS) break;
       from = to;
     }
     // Only in a wait may the process of a server without `ref` end.
@@ -430,6 +430,24 @@ export class LinuxSocket implements DatagramSocket {
     }
     this.#turnAt = this.#roundAt = this.#workedAt = this.#now();
     this.#pace.onTurn(this.#turnAt, isUsed);
+  }
+
+  /**
+   * Has Deno's runtime look for input and at the time, which it does when it waits
+   * for another thread, and lets run what that wakes.
+   */
+  async #letIn(): Promise<void> {
+    const start = this.#now();
+    await this.#libc.otherThread();
+    await this.#rounds(ROUNDS);
+    // On one processor a loop that never waits keeps the other thread from running.
+    if (this.#roundAt - start > SLOW_MS) {
+      this.#roundsUntil = this.#roundAt + BY_ROUNDS_MS;
+    }
+  }
+
+  async #rounds(count: number): Promise<void> {
+    for (let i = 0; i < count && !this.#closed; i++) await this.#round();
   }
 
   /** Waits in this thread, where that is good for all. */
@@ -640,9 +658,15 @@ const MAX_SLEEP_MS = 0.999;
 const TURN_MS = 1;
 /** The same of a client, each of whose requests would wait for a turn else. */
 const CLIENT_TURN_MS = 2;
-/** A turn that nobody else uses takes less of the processor, mostly. */
-const USED_MS = 0.05;
 const ROUNDS = 2;
+/** Where no other thread is waited for, Deno looks in every 61st round. */
+const LONE_ROUNDS = 64;
+/** What nobody else uses takes less of the processor, mostly. */
+const USED_MS = 0.05;
+const ROUNDS_USED_MS = 0.2;
+/** Who waited so long for the other thread does not do so again for a while. */
+const SLOW_MS = 0.5;
+const BY_ROUNDS_MS = 50;
 const PARKED_MS = 0.5;
 const HOPS = 8;
 const MAX_STRIDE = 32;
