@@ -187,6 +187,18 @@ Deno.test("answers of one size to one peer from one address are one message", as
   await server.shutdown();
 });
 
+Deno.test("answers that are larger than most paths take are messages of their own", async () => {
+  for (const [bytes, messages] of [[1472, 1], [1473, 2]]) {
+    const { libc, server } = started({ maxDatagramBytes: 2000 });
+    const text = "x".repeat(bytes!);
+    libc.arrive(one(text), one(text));
+    await idle();
+    assertEquals(libc.sent.length, messages);
+    assertEquals(server.stats().replied, 2);
+    await server.shutdown();
+  }
+});
+
 Deno.test("answers that leave from different addresses are different messages", async () => {
   const libc = new FakeLibc();
   libc.bound = { hostname: "0.0.0.0", port: 4242 };

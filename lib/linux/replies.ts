@@ -94,7 +94,8 @@ export class Replies {
     const out = this.#out;
     const { length } = payload;
     const address = memory === undefined ? 0 : memory.address + at;
-    const origin = memory === undefined ? localAddr : message;
+    const isAlone = memory !== undefined || length > ETHERNET_BYTES;
+    const origin = isAlone ? message : localAddr;
     // What has a traffic class of its own is a message of its own.
     if (
       departure?.trafficClass === undefined &&
@@ -392,6 +393,11 @@ interface Outcome {
 }
 
 const SEND_BYTES = 1 << 20;
+/**
+ * What an Ethernet takes over IPv4. A message is not cut into more than the path
+ * takes, so that larger answers would be refused, and sent one by one, each time.
+ */
+const ETHERNET_BYTES = 1472;
 const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
   "(copy with slice() what is to be transferred)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";
