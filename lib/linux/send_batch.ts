@@ -123,6 +123,9 @@ export class SendBatch {
         this.#iovecs.address + i * IOVEC_BYTES,
       );
       u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      // Where they are; a message without any has none by their length.
+      const controls = this.#controls.address + i * SEND_CONTROL_BYTES;
+      setPointer(u32, at + HEADER_CONTROL, controls);
     }
   }
 
@@ -287,7 +290,6 @@ export class SendBatch {
     const { u32 } = this.headers;
     setPointer(u32, at + HEADER_NAME, name);
     u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
-    setPointer(u32, at + HEADER_CONTROL, 0);
     u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
     this.#setBytes(message, address, length);
     this.#to[message] = to;
@@ -387,7 +389,6 @@ export class SendBatch {
     const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
     const start = message * SEND_CONTROL_BYTES;
     this.#controls.u8.set(control, start + used);
-    setPointer(u32, at + HEADER_CONTROL, this.#controls.address + start);
     u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +
       Math.ceil(control.length / 8) * 8;
   }
