@@ -311,6 +311,7 @@ export class LinuxSocket implements DatagramSocket {
   async #receive(): Promise<void> {
     let failures = 0;
     let hasLooked = false;
+    let wasFull = false;
     while (!this.#closed) {
       this.#in.prepare();
       const count = this.#libc.recvmmsg(
@@ -336,7 +337,9 @@ export class LinuxSocket implements DatagramSocket {
           await (this.#isTurnDue() ? this.#turn() : this.#round());
         }
         this.#replies.flush();
-        if (count === this.#in.room) this.#in.grow();
+        // One more would have been received too, which is known when it is.
+        if (wasFull) this.#in.grow();
+        wasFull = count === this.#in.room;
         if (this.isConnected) await this.#letAskAgain();
         const now = this.#now();
         this.#workedAt = now;
@@ -351,6 +354,7 @@ export class LinuxSocket implements DatagramSocket {
       // What the network says of a datagram that was sent, said once.
       if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
+        wasFull = false;
         // The queue wakes the wait until it is empty.
         if (this.stampsSends) this.#takeStamps();
         // While others are at work, what has come by the end of their turn is
