@@ -52,9 +52,9 @@ import {
 } from "./layout.ts";
 import { Lead } from "../wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
-import { Pace } from "./pace.ts";
 import type { Poller } from "./poller.ts";
 import { Replies } from "./replies.ts";
+import { Turns } from "./turns.ts";
 
 /** A server's socket, whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
@@ -71,7 +71,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly #knowsLocal: boolean;
   readonly #in: ReceiveBatch;
   readonly #replies: Replies;
-  readonly #pace = new Pace();
+  readonly #turns: Turns;
   readonly #pollfd: Memory;
   readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
@@ -94,11 +94,6 @@ export class LinuxSocket implements DatagramSocket {
   #receivedAt = 0;
   /** How far the wall clock, by which the kernel stamps, is ahead of ours. */
   readonly #lead: Lead;
-  /** The event loop had its last turn then, and timers their last round. */
-  #turnAt = 0;
-  #roundAt = 0;
-  /** Until then a turn waits for no other thread. */
-  #roundsUntil = 0;
   /** It had nothing more to do then. */
   #workedAt = 0;
   /** How many datagrams are handed out between two looks at the clock. */
@@ -145,6 +140,7 @@ export class LinuxSocket implements DatagramSocket {
     const { fd, family } = bound;
     this.#maxDatagramBytes = maxDatagramBytes;
     this.isConnected = peer !== undefined;
+    this.#turns = new Turns(libc, now, this.isConnected);
     this.addr = this.#local = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     for (const membership of memberships) {
@@ -193,10 +189,12 @@ export class LinuxSocket implements DatagramSocket {
       // Whoever starts it gets to know of it before its first datagram.
       await null;
       if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
-      this.#turnAt = this.#roundAt = this.#workedAt = this.#now();
+      this.#workedAt = this.#now();
+      this.#turns.begin(this.#workedAt);
       await this.#receive();
     } finally {
       this.#closed = true;
+      this.#turns.end();
       await this.#release();
     }
   }
@@ -287,6 +285,7 @@ export class LinuxSocket implements DatagramSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#turns.end();
     this.#replies.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
     else this.#release();
@@ -330,11 +329,13 @@ export class LinuxSocket implements DatagramSocket {
         this.#receivedAt = this.#now();
         // A reply is judged by when its request was sent.
         if (this.stampsSends) this.#takeStamps();
-        this.#pace.onBatch(this.#receivedAt - before, count);
+        this.#turns.pace.onBatch(this.#receivedAt - before, count);
         this.#begin(count);
         while (!this.#handOut()) {
           this.#replies.flush();
-          await (this.#isTurnDue() ? this.#turn() : this.#round());
+          await (this.#turns.isPressing(this.#now())
+            ? this.#turn()
+            : this.#turns.round());
         }
         this.#replies.flush();
         // One more would have been received too, which is known when it is.
@@ -343,10 +344,10 @@ export class LinuxSocket implements DatagramSocket {
         if (this.isConnected) await this.#letAskAgain();
         const now = this.#now();
         this.#workedAt = now;
-        if (now - this.#turnAt > this.#pace.turnMs(now)) await this.#turn();
+        if (this.#turns.isDue(now)) await this.#turn();
         // Timers, handlers at work, and what waits for a microtask.
-        else if (this.#kept > 0 || now - this.#roundAt > TURN_MS) {
-          await this.#round();
+        else if (this.#kept > 0 || this.#turns.isRoundDue(now)) {
+          await this.#turns.round();
         }
         continue;
       }
@@ -359,7 +360,7 @@ export class LinuxSocket implements DatagramSocket {
         if (this.stampsSends) this.#takeStamps();
         // While others are at work, what has come by the end of their turn is
         // received at once: woken for each datagram, they would get less done.
-        if (this.#pace.wasUsed && !hasLooked && !this.isConnected) {
+        if (this.#turns.pace.wasUsed && !hasLooked && !this.isConnected) {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();
@@ -388,18 +389,6 @@ export class LinuxSocket implements DatagramSocket {
     this.#replies.flush();
   }
 
-  #isTurnDue(): boolean {
-    const now = this.#now();
-    const most = this.isConnected ? CLIENT_TURN_MS : TURN_MS;
-    return now - this.#turnAt > Math.min(most, this.#pace.turnMs(now));
-  }
-
-  /** Lets timers run, and all settle that waits for nothing but microtasks. */
-  async #round(): Promise<void> {
-    await new Promise<void>((resolve) => setImmediate(() => resolve()));
-    this.#roundAt = this.#now();
-  }
-
   /** Waits on another thread until there is something to receive. */
   async #idle(): Promise<void> {
     // It may have been closed while microtasks ran.
@@ -408,63 +397,34 @@ export class LinuxSocket implements DatagramSocket {
     await this.#poller.readable(this.#bound.fd);
     const now = this.#now();
     // In so long a wait the event loop has looked at everything.
-    if (now - before > PARKED_MS) this.#turnAt = this.#roundAt = now;
-    else if (this.#isTurnDue()) await this.#turn();
+    if (now - before > PARKED_MS) this.#turns.begin(now);
+    else if (this.#turns.isPressing(now)) await this.#turn();
   }
 
-  /**
-   * Lets all have a turn that waits for input or for time: while they use it, for
-   * as long as this socket may work.
-   */
+  /** Lets all else in the process have a turn. */
   async #turn(): Promise<void> {
-    const start = this.#now();
-    let isUsed = false;
-    for (let from = this.#libc.threadMs(); !this.#closed;) {
-      const byRounds = this.isConnected || this.#now() < this.#roundsUntil;
-      await (byRounds ? this.#rounds(LONE_ROUNDS) : this.#letIn());
-      const to = this.#libc.threadMs();
-      const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
-      isUsed ||= isMore;
-      if (!isMore || byRounds || this.#roundAt - start > TURN_MS) break;
-      from = to;
-    }
+    const isUsed = await this.#turns.take();
     // Only in a wait may the process of a server without `ref` end.
     if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
     }
-    this.#turnAt = this.#roundAt = this.#workedAt = this.#now();
-    this.#pace.onTurn(this.#turnAt, isUsed);
-  }
-
-  /**
-   * Has Deno's runtime look for input and at the time, which it does when it waits
-   * for another thread, and lets run what that wakes.
-   */
-  async #letIn(): Promise<void> {
-    const start = this.#now();
-    await this.#libc.otherThread();
-    await this.#rounds(ROUNDS);
-    // On one processor a loop that never waits keeps the other thread from running.
-    if (this.#roundAt - start > SLOW_MS) {
-      this.#roundsUntil = this.#roundAt + BY_ROUNDS_MS;
-    }
-  }
-
-  async #rounds(count: number): Promise<void> {
-    for (let i = 0; i < count && !this.#closed; i++) await this.#round();
+    this.#workedAt = this.#now();
+    this.#turns.begin(this.#workedAt);
+    this.#turns.pace.onTurn(this.#workedAt, isUsed);
   }
 
   /** Waits in this thread, where that is good for all. */
   #isReadableSoon(): boolean {
-    const now = this.#now();
+    const { pace } = this.#turns;
     // Who is at work needs the event loop, and so does who waits to send.
-    if (this.#kept > 0 || this.#replies.isBlocked || !this.#pace.mayWait(now)) {
-      return false;
-    }
+    if (
+      this.#kept > 0 || this.#replies.isBlocked || !pace.mayWait(this.#now())
+    ) return false;
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
-    this.#pace.onWait(this.#now(), ready === 0);
-    return ready > 0 && !this.#isTurnDue();
+    const now = this.#now();
+    pace.onWait(now, ready === 0);
+    return ready > 0 && !this.#turns.isPressing(now);
   }
 
   async #pause(ms: number): Promise<void> {
@@ -584,7 +544,7 @@ export class LinuxSocket implements DatagramSocket {
     );
     this.#untilLook = this.#stride;
     this.#lookedAt = now;
-    return now - this.#roundAt <= TURN_MS;
+    return !this.#turns.isRoundDue(now);
   }
 
   /** Closes the descriptor, once, when no wait uses it any more. */
@@ -658,19 +618,6 @@ const WAIT_US = 200;
 /** How late the kernel wakes as a rule, and the longest sleep. */
 const WAKE_MS = 0.06;
 const MAX_SLEEP_MS = 0.999;
-/** The longest work without a turn of the event loop. */
-const TURN_MS = 1;
-/** The same of a client, each of whose requests would wait for a turn else. */
-const CLIENT_TURN_MS = 2;
-const ROUNDS = 2;
-/** Where no other thread is waited for, Deno looks in every 61st round. */
-const LONE_ROUNDS = 64;
-/** What nobody else uses takes less of the processor, mostly. */
-const USED_MS = 0.05;
-const ROUNDS_USED_MS = 0.2;
-/** Who waited so long for the other thread does not do so again for a while. */
-const SLOW_MS = 0.5;
-const BY_ROUNDS_MS = 50;
 const PARKED_MS = 0.5;
 const HOPS = 8;
 const MAX_STRIDE = 32;
