@@ -101,4 +101,7 @@ Deno.test("a turn ends with its socket", async () => {
   turns.end();
   assertEquals(await roundsOf(turn) < 4, true);
   assertEquals([await turns.take(), clock.looks], [false, 0]);
+  const server = make(false);
+  server.turns.end();
+  assertEquals([await server.turns.take(), server.clock.looks], [false, 0]);
 });
