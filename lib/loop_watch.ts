@@ -101,6 +101,8 @@ export class LoopWatch<T> {
     // More than was on its way when the test began: it comes by itself.
     this.#endTest(flow, "send");
     trust(flow, now, MAX_TRUST);
+    // As far as the first test goes, which keeps fewer.
+    if (flow.mostKept === MAX_KEPT_FIRST) flow.trustedUntil = now;
     flow.mostKept = MAX_KEPT_LATER;
     return undefined;
   }

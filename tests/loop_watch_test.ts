@@ -64,6 +64,32 @@ Deno.test("a peer that goes on gets what was kept, and is not tested again soon"
   assertEquals(ask(every(1, 2, 100_899)).length, 2);
 });
 
+Deno.test("more than the first test keeps is found by the second, after 100,000 answers", () => {
+  const { watch, ask, advance, dropped } = watched();
+  // 100 that circulate in a millisecond.
+  const around = (from: number) =>
+    ask(Array.from({ length: 100 }, (_, i) => from + i / 100));
+  let now = 0;
+  while (around(now++).length === 0);
+  assertEquals([now, watch.kept], [501, 0]);
+  while (around(now++).length === 0);
+  // The rest of them were sent before the test began.
+  const rest = 100 - watch.kept;
+  assertEquals(ask(Array(rest).fill(now)).length, rest);
+  assertEquals([now > 1500, watch.kept], [true, 100]);
+  advance(now + 30);
+  assertEquals([watch.kept, dropped.length], [0, 13]);
+});
+
+Deno.test("who goes on in the second test too is left alone for a minute", () => {
+  const { ask, sent } = watched();
+  const kept = ask(every(0.01, 300_000));
+  assertEquals([kept.length, sent.length], [64 + 255, 64 + 255]);
+  const endedAt = kept.at(-1)! + 0.01;
+  const next = ask(every(1, 60_000, 3000))[0]!;
+  assertEquals(next, Math.ceil(endedAt + 60_000));
+});
+
 Deno.test("a peer that falls silent loses what was kept", () => {
   const { watch, ask, advance, sent, dropped } = watched();
   assertEquals(ask(every(100, 6)), [500]);
