@@ -103,6 +103,37 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
   });
 }
 
+Deno.test("answers to what was sent to a group leave one by one, from an address of ours", async () => {
+  const libc = new FakeLibc();
+  libc.bound = { hostname: "0.0.0.0", port: 4242 };
+  const errors: unknown[] = [];
+  const server = serve(
+    {
+      hostname: "0.0.0.0",
+      runtime: libc.runtime,
+      guard: false,
+      onError: (error) => void errors.push(error),
+    },
+    (data) => data,
+  );
+  // As one message, and the first one with the group's address.
+  libc.sends = [-EINVAL, -EINVAL];
+  const to = "224.0.0.251";
+  libc.arrive({ ...one("aa"), to }, { ...one("bb"), to }, { ...one("cc"), to });
+  await idle();
+  assertEquals(
+    libc.sent.map(({ payload, source }) => [payload, source]),
+    [["aa", undefined], ["bb", undefined], ["cc", undefined]],
+  );
+  // The next ones are put together again.
+  const other = "192.0.2.1";
+  libc.arrive({ ...one("dd"), to: other }, { ...one("ee"), to: other });
+  await idle();
+  assertEquals(payloads(libc).slice(3), ["ddee"]);
+  assertEquals([server.stats().replied, errors], [5, []]);
+  await server.shutdown();
+});
+
 Deno.test("EAGAIN is no error: replies wait for room, and others are received", async () => {
   const { libc, server, errors } = started();
   libc.hasRoom = false;

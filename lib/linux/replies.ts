@@ -319,19 +319,18 @@ export class Replies {
       } else this.#failed(message, errorOf(code), outcome);
       return;
     }
-    // A device that cannot cut messages says EIO or EINVAL. Any other error is about
-    // these datagrams, of which some may leave by themselves.
-    if ((code === EIO || code === EINVAL) && out.segments) {
-      out.segments = false;
-      outcome.notice = new Error(
-        "Replies go out one by one from now on, which is slower: the system " +
-          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
-      );
-    }
     let n = 0;
+    let isChanged = false;
+    let leavesAlone = false;
     for (const _ of out.cutByHand(message)) {
       const sender = out.senderOf(message, n++);
-      if (this.#sendOne(message)) {
+      let isSent = this.#sendOne(message);
+      if (isSent) leavesAlone ||= !isChanged;
+      else if (out.dropControls(message)) {
+        isChanged = true;
+        isSent = this.#sendOne(message);
+      }
+      if (isSent) {
         if (sender === undefined) outcome.sent++;
         continue;
       }
@@ -340,6 +339,16 @@ export class Replies {
       else {
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
+    }
+    // What a device says that cannot cut messages. Any other error is about these
+    // datagrams, of which some may leave by themselves.
+    const isRefused = code === EIO || code === EINVAL;
+    if (isRefused && leavesAlone && out.segments) {
+      out.segments = false;
+      outcome.notice = new Error(
+        "Replies go out one by one from now on, which is slower: the system " +
+          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
+      );
     }
   }
 
