@@ -112,7 +112,7 @@ export class LoopWatch<T> {
     if (this.#keptBytes > MAX_KEPT_BYTES / 2) return false;
     // Those that come fast take turns: else all clients stood still at once.
     const mostAtOnce = Math.max(1, this.#flows.size >> 4);
-    return flow.longestGapMs > MIN_TEST_MS / 2 || this.#fast < mostAtOnce;
+    return !isFast(flow) || this.#fast < mostAtOnce;
   }
 
   /**
@@ -173,7 +173,7 @@ export class LoopWatch<T> {
     const test: Test<T> = {
       since: now,
       at: now,
-      isFast: flow.longestGapMs <= MIN_TEST_MS / 2,
+      isFast: isFast(flow),
       answers: [],
       bytes: 0,
       verdict: undefined,
@@ -288,6 +288,11 @@ interface Flow<T> {
   /** Whether nothing came since a test: that pause was our own. */
   wasTested: boolean;
   cancel: () => void;
+}
+
+/** Whether a peer sends so fast that its test is no longer than another's. */
+function isFast<T>(flow: Flow<T>): boolean {
+  return flow.longestGapMs <= MIN_TEST_MS / 2;
 }
 
 /** The peer made a pause: it begins anew. */

@@ -201,6 +201,14 @@ Deno.test("a client takes little memory until it needs more, and then any size",
   const { libc, client } = await connected({ maxInFlight: 100 });
   const few = libc.allocatedBytes;
   assert(few < 100_000, `${few}`);
+  // One at a time takes no more, however many they are.
+  for (const one of ["a", "b", "c"]) {
+    const reply = ask(client, one);
+    await idle();
+    libc.arrive({ payloads: [one] });
+    assertEquals(await reply, one);
+  }
+  assertEquals(libc.allocatedBytes, few);
   const letters = Array.from(
     { length: 90 },
     (_, i) => String.fromCharCode(33 + i),

@@ -196,6 +196,24 @@ Deno.test("what comes between two looks is on its way too", () => {
   assertEquals([peer.watch.kept, peer.dropped.length], [0, 3]);
 });
 
+Deno.test("those that follow each other within 20 ms are counted, after twice that", () => {
+  for (const [gapMs, kept] of [[20, 0], [21, 2]] as const) {
+    const peer = watched();
+    let at = 0;
+    while (peer.ask([at, at]).length === 0) at += gapMs;
+    peer.advance(at + 60);
+    assertEquals(peer.watch.kept, kept, `${gapMs} ms`);
+  }
+  const peer = watched();
+  let at = 0;
+  while (peer.ask([at, at]).length === 0) at += 20;
+  peer.ask([at + 15]);
+  peer.advance(at + 54);
+  assertEquals(peer.watch.kept, 3);
+  peer.advance(at + 55);
+  assertEquals(peer.watch.kept, 0);
+});
+
 Deno.test("one alone, or several answers to each, are given a quarter of a second", () => {
   const alone = watched();
   rounds(alone, 1, 0);
@@ -226,8 +244,8 @@ Deno.test("of peers that send fast few are tested at once, of slow ones all", ()
     return 0;
   };
   assertEquals(tested(5, 100), 1);
-  assertEquals(tested(33, 100), 2);
-  assertEquals(tested(33, 200), 33);
+  assertEquals(tested(33, 125), 2);
+  assertEquals(tested(33, 126), 33);
 });
 
 Deno.test("silence counts from the last request of the test", () => {
