@@ -173,14 +173,13 @@ export class LoopWatch<T> {
     const test: Test<T> = {
       since: now,
       at: now,
-      isFast: isFast(flow),
       answers: [],
       bytes: 0,
       verdict: undefined,
     };
     flow.test = test;
     this.#keeping.add(flow);
-    if (test.isFast) this.#fast++;
+    if (isFast(flow)) this.#fast++;
     const canCount = flow.longestGapMs <= COUNT_MS && !flow.getsMany;
     let seenAt: number | undefined;
     const look = () => {
@@ -198,32 +197,26 @@ export class LoopWatch<T> {
         flow.cancel = this.#options.after(waitMs, look);
       } else this.#onSilence(flow, now, counts ? onTheWay : 0);
     };
-    flow.cancel = this.#options.after(
-      Math.max(2 * flow.longestGapMs, canCount ? COUNT_MS : MIN_TEST_MS),
-      look,
-    );
+    const firstMs = canCount ? COUNT_MS : MIN_TEST_MS;
+    flow.cancel = this.#options.after(firstMs, look);
     return test;
   }
 
   /** Nothing more came; so many were on their way, 0 if they were not counted. */
   #onSilence(flow: Flow<T>, now: number, onTheWay: number): void {
     const { mostOnTheWay } = flow;
-    flow.mostOnTheWay = undefined;
-    if (mostOnTheWay !== undefined && onTheWay > mostOnTheWay) {
-      // It has replaced what it lost.
-      this.#endTest(flow, "send");
-      trust(flow, now, flow.trust);
-    } else if (mostOnTheWay === undefined && onTheWay > 1) {
+    if (mostOnTheWay === undefined && onTheWay > 1) {
       const dropped = Math.ceil(onTheWay * LOST_SHARE);
       this.#endTest(flow, "send", dropped);
       flow.mostOnTheWay = onTheWay - dropped;
       flow.trustedUntil = now + RECOVERY_MS;
       return;
-    } else {
-      this.#endTest(flow, "drop");
-      // What comes now comes unasked, as from a client that tries again.
-      trust(flow, now, flow.trust);
     }
+    const hasReplaced = mostOnTheWay !== undefined && onTheWay > mostOnTheWay;
+    this.#endTest(flow, hasReplaced ? "send" : "drop");
+    // If all is dropped, what comes now comes unasked, as from a client that tries
+    // again.
+    trust(flow, now, flow.trust);
     flow.trust = Math.min(10 * flow.trust, MAX_TRUST);
   }
 
@@ -234,7 +227,7 @@ export class LoopWatch<T> {
     flow.wasTested = true;
     flow.cancel();
     this.#keeping.delete(flow);
-    if (test.isFast) this.#fast--;
+    if (isFast(flow)) this.#fast--;
     this.#keptBytes -= test.bytes;
     test.verdict = verdict;
     const sent = test.answers.length - dropped;
@@ -249,8 +242,6 @@ export interface Test<T> {
   /** When it began, and when there was an answer last. */
   since: number;
   at: number;
-  /** Whether the peer sends so fast that others wait for its test to end. */
-  isFast: boolean;
   /** What is kept. */
   answers: T[];
   /** How much memory that takes. */
@@ -273,7 +264,7 @@ interface Flow<T> {
   /** The next test is after so many answers, and not before. */
   untilTest: number;
   trustedUntil: number;
-  /** How many answers it gets after it fell silent and came back. */
+  /** For how many answers it is left alone after it fell silent. */
   trust: number;
   /**
    * How many can be on their way if it does not replace what it lost; undefined

@@ -446,9 +446,19 @@ function pointerAt({ u32 }: Memory, at: number): number {
   return u32[at / 4]! + u32[at / 4 + 1]! * 2 ** 32;
 }
 
+/** A socket for many datagrams. */
+export const BUSY = {
+  hostname: "127.0.0.1",
+  port: 0,
+  maxDatagramBytes: 100,
+  isBusy: true,
+};
+
 /** A server on a fake C library, an echo if nothing else is given, and its errors. */
 export function started(options: ServeOptions = {}, handler: Handler = echo()) {
   const libc = new FakeLibc();
+  const { hostname } = options;
+  if (hostname !== undefined) libc.bound = { hostname, port: 4242 };
   const errors: string[] = [];
   const server = serve({
     runtime: libc.runtime,

@@ -104,18 +104,7 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
 }
 
 Deno.test("answers to what was sent to a group leave one by one, from an address of ours", async () => {
-  const libc = new FakeLibc();
-  libc.bound = { hostname: "0.0.0.0", port: 4242 };
-  const errors: unknown[] = [];
-  const server = serve(
-    {
-      hostname: "0.0.0.0",
-      runtime: libc.runtime,
-      guard: false,
-      onError: (error) => void errors.push(error),
-    },
-    (data) => data,
-  );
+  const { libc, server, errors } = started({ hostname: "0.0.0.0" });
   // As one message, and the first one with the group's address.
   libc.sends = [-EINVAL, -EINVAL];
   const to = "224.0.0.251";
@@ -131,6 +120,41 @@ Deno.test("answers to what was sent to a group leave one by one, from an address
   await idle();
   assertEquals(payloads(libc).slice(3), ["ddee"]);
   assertEquals([server.stats().replied, errors], [5, []]);
+  await server.shutdown();
+});
+
+for (const [name, errno] of Object.entries({ EMSGSIZE, EINVAL })) {
+  Deno.test(`${name} for large answers that are one message: the next are not`, async () => {
+    const { libc, server, errors } = started({ maxDatagramBytes: 2000 });
+    const lengths = async (bytes: number) => {
+      const before = libc.sent.length;
+      const text = "x".repeat(bytes);
+      libc.arrive(one(text), one(text));
+      await idle();
+      return payloads(libc).slice(before).map(({ length }) => length);
+    };
+    libc.sends = [-errno];
+    assertEquals(await lengths(1400), [1400, 1400]);
+    libc.sends = [];
+    assertEquals(await lengths(1400), [1400, 1400]);
+    // What is smaller is put together as before.
+    assertEquals(await lengths(1399), [2 * 1399]);
+    assertEquals([server.stats().replied, errors], [6, []]);
+    await server.shutdown();
+  });
+}
+
+Deno.test("answers that are sent one by one and find no room keep the address asked", async () => {
+  const { libc, server } = started({ hostname: "0.0.0.0" });
+  const to = "192.0.2.1";
+  libc.sends = [-EMSGSIZE, -EAGAIN, 1];
+  libc.arrive({ ...one("aa"), to }, { ...one("bb"), to });
+  await idle();
+  assertEquals(libc.sent.map(({ payload, source }) => [payload, source]), [
+    ["bb", to],
+  ]);
+  const { replied, errors: { send } } = server.stats();
+  assertEquals([replied, send], [1, 1]);
   await server.shutdown();
 });
 

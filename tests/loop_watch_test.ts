@@ -116,13 +116,14 @@ Deno.test("a peer that is slow is believed for so many answers, not only for a t
   assertEquals(ask([100_800]), [100_800]);
 });
 
-/** A round of `count` requests in each millisecond, up to the one that waits. */
+/** `count` requests at a time, up to those that wait; gives their time. */
 function rounds(
   { ask }: ReturnType<typeof watched>,
   count: number,
   from: number,
+  gapMs = 1,
 ): number {
-  for (let at = from;; at++) {
+  for (let at = from;; at += gapMs) {
     if (ask(Array.from({ length: count }, () => at)).length > 0) return at;
   }
 }
@@ -199,14 +200,12 @@ Deno.test("what comes between two looks is on its way too", () => {
 Deno.test("those that follow each other within 20 ms are counted, after twice that", () => {
   for (const [gapMs, kept] of [[20, 0], [21, 2]] as const) {
     const peer = watched();
-    let at = 0;
-    while (peer.ask([at, at]).length === 0) at += gapMs;
+    const at = rounds(peer, 2, 0, gapMs);
     peer.advance(at + 60);
     assertEquals(peer.watch.kept, kept, `${gapMs} ms`);
   }
   const peer = watched();
-  let at = 0;
-  while (peer.ask([at, at]).length === 0) at += 20;
+  const at = rounds(peer, 2, 0, 20);
   peer.ask([at + 15]);
   peer.advance(at + 54);
   assertEquals(peer.watch.kept, 3);

@@ -76,7 +76,7 @@ const MAX_PENALTY_MS = 100;
 /** After so many waits that were not in vain the penalty is the first again. */
 const FORGIVEN = 64;
 /** A turn costs some 50 us, which is much only where nobody else needs it. */
-const TURN_MS = 1;
+export const TURN_MS = 1;
 const LONE_TURN_MS = 4;
 /** Who was at work once is expected to be again for so long. */
 const BUSY_MS = 20;

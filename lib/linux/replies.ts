@@ -43,6 +43,8 @@ export class Replies {
   readonly #bound: SocketDescriptor;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
+  /** Larger answers to one peer are not put together. */
+  #mostTogether = ETHERNET_BYTES;
   #isBlocked = false;
   #willFlush = false;
   #closed = false;
@@ -94,7 +96,7 @@ export class Replies {
     const out = this.#out;
     const { length } = payload;
     const address = memory === undefined ? 0 : memory.address + at;
-    const isAlone = memory !== undefined || length > ETHERNET_BYTES;
+    const isAlone = memory !== undefined || length > this.#mostTogether;
     const origin = isAlone ? message : localAddr;
     // What has a traffic class of its own is a message of its own.
     if (
@@ -326,7 +328,9 @@ export class Replies {
       const sender = out.senderOf(message, n++);
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
-      else if (out.dropControls(message)) {
+      else if (
+        this.#libc.errno() !== EAGAIN && out.dropControls(message)
+      ) {
         isChanged = true;
         isSent = this.#sendOne(message);
       }
@@ -340,10 +344,14 @@ export class Replies {
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
     }
-    // What a device says that cannot cut messages. Any other error is about these
-    // datagrams, of which some may leave by themselves.
-    const isRefused = code === EIO || code === EINVAL;
-    if (isRefused && leavesAlone && out.segments) {
+    if (!leavesAlone) return;
+    // A path that takes less says EMSGSIZE, or EINVAL on older kernels; a device
+    // that cannot cut messages says EIO or EINVAL. Any other error is about these
+    // datagrams.
+    const bytes = out.sizeOf(message);
+    if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
+      this.#mostTogether = Math.min(this.#mostTogether, bytes - 1);
+    } else if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
         "Replies go out one by one from now on, which is slower: the system " +
@@ -407,6 +415,8 @@ const SEND_BYTES = 1 << 20;
  * takes, so that larger answers would be refused, and sent one by one, each time.
  */
 const ETHERNET_BYTES = 1472;
+/** What every path takes over IPv6 (RFC 8200, section 5). */
+const MIN_PATH_BYTES = 1232;
 const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
   "(copy with slice() what is to be transferred)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";

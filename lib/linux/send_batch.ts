@@ -171,6 +171,11 @@ export class SendBatch {
     return this.#datagrams[message]!;
   }
 
+  /** How many bytes each of them has, but for the last one. */
+  sizeOf(message: number): number {
+    return this.#sizes[message]!;
+  }
+
   /** Says who is to hear what becomes of the last message. */
   own(settle: Settle): void {
     this.#owners[this.count - 1] = settle;

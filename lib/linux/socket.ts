@@ -403,14 +403,13 @@ export class LinuxSocket implements DatagramSocket {
 
   /** Lets all else in the process have a turn. */
   async #turn(): Promise<void> {
-    const isUsed = await this.#turns.take();
+    await this.#turns.take();
     // Only in a wait may the process of a server without `ref` end.
     if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
+      this.#turns.begin(this.#now());
     }
     this.#workedAt = this.#now();
-    this.#turns.begin(this.#workedAt);
-    this.#turns.pace.onTurn(this.#workedAt, isUsed);
   }
 
   /** Waits in this thread, where that is good for all. */

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Libc } from "./libc.ts";
-import { Pace } from "./pace.ts";
+import { Pace, TURN_MS } from "./pace.ts";
 
 /** The turns of one socket; times in milliseconds. */
 export class Turns {
@@ -72,10 +72,8 @@ export class Turns {
   /**
    * Lets all have a turn that waits for input or for time: while they use it, for
    * as long as this socket may work.
-   *
-   * @returns Whether they used it.
    */
-  async take(): Promise<boolean> {
+  async take(): Promise<void> {
     const start = this.#now();
     let isUsed = false;
     for (let from = this.#libc.threadMs(); !this.#isEnded;) {
@@ -89,7 +87,9 @@ export class Turns {
       if (!isMore || byRounds || this.#roundAt - start > TURN_MS) break;
       from = to;
     }
-    return isUsed;
+    const now = this.#now();
+    this.begin(now);
+    this.pace.onTurn(now, isUsed);
   }
 
   /**
@@ -111,9 +111,7 @@ export class Turns {
   }
 }
 
-/** The longest work without a turn of the event loop. */
-const TURN_MS = 1;
-/** The same of a client, each of whose requests would wait for a turn else. */
+/** The longest work of a client in a batch; its requests would wait for a turn else. */
 const CLIENT_TURN_MS = 2;
 const ROUNDS = 2;
 /** Where no other thread is waited for, Deno looks in every 61st round. */
