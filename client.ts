@@ -5,7 +5,7 @@
  */
 import { CLIENT_FLAGS, CLIENT_HELP } from "./lib/cli/client_flags.ts";
 import { checkClientFlags, parseTargets } from "./lib/cli/client_plan.ts";
-import { runClient } from "./lib/cli/client_run.ts";
+import { runClient } from "./lib/cli/runs/client.ts";
 import { parseFlags } from "./lib/cli/flags.ts";
 import { noteUnread } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain, showHelp } from "./lib/cli/main.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { parseFlags } from "./lib/cli/flags.ts";
-import { json } from "./lib/cli/format.ts";
+import { json } from "./lib/cli/show/format.ts";
 import { readKeys } from "./lib/cli/key_file.ts";
 import { EXIT_OK, onAsk, onStop, runMain, showHelp } from "./lib/cli/main.ts";
 import { complain, LineWriter, note } from "./lib/cli/output.ts";
@@ -18,16 +18,16 @@ import {
   since,
   statsJson,
   statsLine,
-} from "./lib/cli/server_lines.ts";
+} from "./lib/cli/show/server.ts";
 import {
   listeningText,
   type ServerOutput,
   stamped,
   startServer,
-} from "./lib/cli/server_run.ts";
-import { startWorkers } from "./lib/cli/worker_pool.ts";
-import { noStats } from "./lib/server.ts";
-import { Throttle } from "./lib/warn.ts";
+} from "./lib/cli/runs/server.ts";
+import { startWorkers } from "./lib/cli/runs/worker_pool.ts";
+import { noStats } from "./lib/server/udp_server.ts";
+import { Throttle } from "./lib/base/warn.ts";
 
 async function main(args: string[]): Promise<number> {
   const { given, positionals } = parseFlags(SERVER_FLAGS, args);

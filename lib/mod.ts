@@ -32,43 +32,43 @@ export {
   type Key,
   type UdpClient,
   type Unclaimed,
-} from "./connect.ts";
-export { TimeoutError, type TimeoutErrorOptions } from "./errors.ts";
+} from "./client/connect.ts";
+export { TimeoutError, type TimeoutErrorOptions } from "./base/errors.ts";
 export type {
   Payload,
   ReplyInfo,
   RequestOptions,
   UdpReply,
-} from "./exchange.ts";
+} from "./client/exchange.ts";
 export {
   gather,
   type Gathering,
   type GatherOptions,
   type GatherSummary,
-} from "./gather.ts";
-export type { GuardOptions, Refusal } from "./guard.ts";
+} from "./client/gather.ts";
+export type { GuardOptions, Refusal } from "./server/guard.ts";
 export {
   openSocket,
   type ReceivedDatagram,
   type SocketOptions,
   type SocketStats,
   type UdpSocket,
-} from "./open_socket.ts";
-export type { Outgoing } from "./outbox.ts";
-export { type RepliesOptions, request } from "./request.ts";
+} from "./socket/open_socket.ts";
+export type { Outgoing } from "./socket/outbox.ts";
+export { type RepliesOptions, request } from "./client/request.ts";
 export {
   requestMany,
   type RequestManyOptions,
   type Series,
   type SeriesEvent,
   type SeriesSummary,
-} from "./request_many.ts";
-export { echo, fixedReply } from "./responders.ts";
-export type { Engine, Runtime } from "./runtime.ts";
-export type { ClockState } from "./wall_clock.ts";
-export { serve, type ServeOptions } from "./serve.ts";
-export type { DatagramInfo, Handler, Reply } from "./handler.ts";
-export type { Hooks, ServerStats, UdpServer } from "./server.ts";
-export type { Departure, GroupDeparture } from "./socket.ts";
-export type { OriginOptions } from "./target.ts";
-export type { Summary } from "./statistics.ts";
+} from "./client/series.ts";
+export { echo, fixedReply } from "./server/responders.ts";
+export type { Engine, Runtime } from "./socket/runtime.ts";
+export type { ClockState } from "./base/wall_clock.ts";
+export { serve, type ServeOptions } from "./server/serve.ts";
+export type { DatagramInfo, Handler, Reply } from "./server/handler.ts";
+export type { Hooks, ServerStats, UdpServer } from "./server/udp_server.ts";
+export type { Departure, GroupDeparture } from "./socket/contract.ts";
+export type { OriginOptions } from "./client/target.ts";
+export type { Summary } from "./stats/statistics.ts";

@@ -81,17 +81,17 @@ readTest(
 const FENCES: Array<[RegExp, (path: string) => boolean]> = [
   [
     /Deno\.(dlopen|Unsafe\w+|Pointer\w+)/,
-    (path) => path === "lib/linux/libc.ts",
+    (path) => path === "lib/socket/linux/libc.ts",
   ],
   [
     /Deno\.(listenDatagram|DatagramConn)/,
-    (path) => path === "lib/socket_deno.ts",
+    (path) => path === "lib/socket/deno_socket.ts",
   ],
   [
     /Deno\.(args|exit|stdin|stdout|stderr|addSignalListener)|import\.meta\.main/,
     (path) =>
       path.startsWith("lib/cli/") || !path.startsWith("lib/") ||
-      path === "lib/warn.ts",
+      path === "lib/base/warn.ts",
   ],
   [/\bconsole\./, () => false],
   [/Deno\.exit/, (path) => path === "lib/cli/main.ts"],

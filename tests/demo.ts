@@ -3,7 +3,7 @@
  * both print.
  */
 // deno-lint-ignore-file no-console -- it is a program
-import { TextLineStream } from "./text_lines.ts";
+import { TextLineStream } from "./cli/text_lines.ts";
 
 const server = start("server.ts", ["--port", "0", "--count", "1"]);
 const lines = server.stdout.pipeThrough(new TextLineStream());

@@ -1,12 +1,12 @@
 /** What the documentation says of flags, keys and defaults is what there is. */
 import { assert, assertEquals } from "@std/assert";
-import { GUARD_DEFAULTS, REFUSALS } from "../lib/guard.ts";
-import { SERIES_DEFAULTS } from "../lib/request_many.ts";
-import { SERVE_DEFAULTS } from "../lib/serve.ts";
-import { CONNECT_DEFAULTS } from "../lib/connect.ts";
-import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../lib/defaults.ts";
-import { GATHER_DEFAULTS } from "../lib/gather.ts";
-import { COUNTERS, GAUGES } from "../lib/telemetry.ts";
+import { GUARD_DEFAULTS, REFUSALS } from "../lib/server/guard.ts";
+import { SERIES_DEFAULTS } from "../lib/client/series.ts";
+import { SERVE_DEFAULTS } from "../lib/server/serve.ts";
+import { CONNECT_DEFAULTS } from "../lib/client/connect.ts";
+import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../lib/base/defaults.ts";
+import { GATHER_DEFAULTS } from "../lib/client/gather.ts";
+import { COUNTERS, GAUGES } from "../lib/base/telemetry.ts";
 import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
 import {
   client,
@@ -122,14 +122,14 @@ readTest("docs/operations.md explains every reason to refuse", async () => {
 
 readTest("the docs of the options have the defaults of the code", async () => {
   const options = [
-    ["lib/serve.ts", SERVE_DEFAULTS],
-    ["lib/guard.ts", GUARD_DEFAULTS],
-    ["lib/exchange.ts", SERIES_DEFAULTS],
-    ["lib/request_many.ts", SERIES_DEFAULTS],
+    ["lib/server/serve.ts", SERVE_DEFAULTS],
+    ["lib/server/guard.ts", GUARD_DEFAULTS],
+    ["lib/client/exchange.ts", SERIES_DEFAULTS],
+    ["lib/client/series.ts", SERIES_DEFAULTS],
     ["lib/stamp/measure.ts", MEASURE_DEFAULTS],
-    ["lib/load.ts", LOAD_DEFAULTS],
-    ["lib/gather.ts", GATHER_DEFAULTS],
-    ["lib/connect.ts", CONNECT_DEFAULTS],
+    ["lib/client/load.ts", LOAD_DEFAULTS],
+    ["lib/client/gather.ts", GATHER_DEFAULTS],
+    ["lib/client/connect.ts", CONNECT_DEFAULTS],
     ["lib/stamp/reflector.ts", REFLECTOR_DEFAULTS],
   ] as const;
   let seen = 0;

@@ -30,10 +30,10 @@ import {
   parseFlags,
   UsageError,
 } from "../lib/cli/flags.ts";
-import { Guard, networkOf } from "../lib/guard.ts";
+import { Guard, networkOf } from "../lib/server/guard.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
-import { request } from "../lib/request.ts";
-import { serve } from "../lib/serve.ts";
+import { request } from "../lib/client/request.ts";
+import { serve } from "../lib/server/serve.ts";
 import { SenderSession } from "../lib/stamp/sender_session.ts";
 import {
   decodeReflector,
@@ -42,8 +42,8 @@ import {
   encodeSender,
   ERROR_ESTIMATE,
 } from "../lib/stamp/packet.ts";
-import { type Engine, runtimeFor } from "../lib/runtime.ts";
-import { infoOf, seededRandom } from "../lib/testing.ts";
+import { type Engine, runtimeFor } from "../lib/socket/runtime.ts";
+import { infoOf, seededRandom } from "../lib/testing/mod.ts";
 
 export interface FuzzOptions {
   seed: number;

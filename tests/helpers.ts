@@ -1,9 +1,9 @@
 /** What the tests share that use real sockets and real programs. */
-import type { Engine } from "../lib/runtime.ts";
-import { libcMissing } from "../lib/linux/libc.ts";
-import { type Plan, SimulatedNetwork } from "../lib/testing.ts";
+import type { Engine } from "../lib/socket/runtime.ts";
+import { libcMissing } from "../lib/socket/linux/libc.ts";
+import { type Plan, SimulatedNetwork } from "../lib/testing/mod.ts";
 import { assertEquals } from "@std/assert";
-import { TextLineStream } from "./text_lines.ts";
+import { TextLineStream } from "./cli/text_lines.ts";
 
 const [net, run, read] = await Promise.all(
   (["net", "run", "read"] as const).map(async (name) =>

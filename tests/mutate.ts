@@ -2,7 +2,7 @@
  * Changes the library in one small place at a time and runs the tests: a change
  * that no test notices is code that no test holds. Prints those that live.
  *
- * `deno task mutate --seed 1 --count 100 --seconds 600 --only lib/guard.ts`
+ * `deno task mutate --seed 1 --count 100 --seconds 600 --only lib/server/guard.ts`
  */
 // deno-lint-ignore-file no-console no-sync-fn-in-async-fn -- a program that has all the time there is
 import { parseArgs } from "@std/cli/parse-args";

@@ -2,7 +2,7 @@
  * `deno task picture`: runs the server and the client, and draws what they
  * print as docs/terminal.svg.
  */
-import { TextLineStream } from "./text_lines.ts";
+import { TextLineStream } from "./cli/text_lines.ts";
 
 const lines: string[] = [];
 

@@ -1,9 +1,9 @@
 /** The programs of docs/recipes.md, run as they stand there. */
 import { assert, assertEquals } from "@std/assert";
-import { connect, type UdpClient } from "../lib/connect.ts";
+import { connect, type UdpClient } from "../lib/client/connect.ts";
 import { decode, encode } from "../lib/encoding.ts";
-import { request } from "../lib/request.ts";
-import { serve } from "../lib/serve.ts";
+import { request } from "../lib/client/request.ts";
+import { serve } from "../lib/server/serve.ts";
 import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
 
 /** The programs, by their file names. */

@@ -3,17 +3,17 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
-import { TimeoutError } from "../lib/errors.ts";
-import type { RequestOptions } from "../lib/exchange.ts";
-import { request as requestOn } from "../lib/request.ts";
+import { TimeoutError } from "../lib/base/errors.ts";
+import type { RequestOptions } from "../lib/client/exchange.ts";
+import { request as requestOn } from "../lib/client/request.ts";
 import {
   requestMany as requestManyOn,
   type RequestManyOptions,
-} from "../lib/request_many.ts";
-import { runtimeFor } from "../lib/runtime.ts";
-import { echo, fixedReply } from "../lib/responders.ts";
-import { serve as serveOn, type ServeOptions } from "../lib/serve.ts";
-import type { Handler } from "../lib/handler.ts";
+} from "../lib/client/series.ts";
+import { runtimeFor } from "../lib/socket/runtime.ts";
+import { echo, fixedReply } from "../lib/server/responders.ts";
+import { serve as serveOn, type ServeOptions } from "../lib/server/serve.ts";
+import type { Handler } from "../lib/server/handler.ts";
 import { ENGINE, IGNORED_NOTE, linuxTest, netTest } from "./helpers.ts";
 
 if (IGNORED_NOTE !== undefined) console.log(IGNORED_NOTE);

@@ -9,11 +9,11 @@
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
 import { decimal, ENGINE_FLAG, parseFlags } from "../lib/cli/flags.ts";
-import { statsLine } from "../lib/cli/server_lines.ts";
-import { request } from "../lib/request.ts";
-import { serve } from "../lib/serve.ts";
-import type { UdpServer } from "../lib/server.ts";
-import { type Engine, runtimeFor } from "../lib/runtime.ts";
+import { statsLine } from "../lib/cli/show/server.ts";
+import { request } from "../lib/client/request.ts";
+import { serve } from "../lib/server/serve.ts";
+import type { UdpServer } from "../lib/server/udp_server.ts";
+import { type Engine, runtimeFor } from "../lib/socket/runtime.ts";
 
 /** What a soak found. */
 export interface SoakReport {

@@ -5,9 +5,9 @@
  */
 import { parsePort } from "../address.ts";
 import { parseHex } from "../encoding.ts";
-import { CLOCKS, LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../defaults.ts";
-import { SERIES_DEFAULTS } from "../request_many.ts";
-import { MAX_PAYLOAD } from "../socket.ts";
+import { CLOCKS, LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../base/defaults.ts";
+import { SERIES_DEFAULTS } from "../client/series.ts";
+import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { type Extension, EXTENSION_NAMES } from "../stamp/tlv.ts";
 import { parsePattern } from "./expect.ts";

@@ -4,15 +4,15 @@
  * @module
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../defaults.ts";
-import { errorMessage } from "../errors.ts";
-import type { LoadOptions } from "../load.ts";
-import { DEFAULT_ENGINE } from "../runtime.ts";
+import { LOAD_DEFAULTS } from "../base/defaults.ts";
+import { errorMessage } from "../base/errors.ts";
+import type { LoadOptions } from "../client/load.ts";
+import { DEFAULT_ENGINE } from "../socket/runtime.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";
 import { EXPECT_FLAGS } from "./expect.ts";
 import { NO_PORT, UsageError } from "./flags.ts";
-import type { ReportOptions } from "./reporter.ts";
+import type { ReportOptions } from "./show/reporter.ts";
 
 /**
  * Refuses flags that do not go together.

@@ -6,8 +6,8 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress, type UdpAddress } from "../address.ts";
-import { MAX_MS } from "../errors.ts";
-import { DEFAULT_ENGINE, type Engine, ENGINES } from "../runtime.ts";
+import { MAX_MS } from "../base/errors.ts";
+import { DEFAULT_ENGINE, type Engine, ENGINES } from "../socket/runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {

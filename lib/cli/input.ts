@@ -4,7 +4,7 @@
  * @module
  */
 import { encode, repeatTo } from "../encoding.ts";
-import { MAX_PAYLOAD } from "../socket.ts";
+import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";
 import { UsageError } from "./flags.ts";
 import { complain } from "./output.ts";

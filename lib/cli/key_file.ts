@@ -6,7 +6,7 @@
  */
 import { canonicalHostname } from "../address.ts";
 import { parseHex } from "../encoding.ts";
-import { errorMessage } from "../errors.ts";
+import { errorMessage } from "../base/errors.ts";
 import type { StampKey } from "../stamp/auth.ts";
 
 /** Keys by whom they are for: `*`, an SSID or an address. */

@@ -4,7 +4,7 @@
  * @module
  */
 import config from "../../deno.json" with { type: "json" };
-import { errorMessage } from "../errors.ts";
+import { errorMessage } from "../base/errors.ts";
 import { type Flags, fullUsage, usage, UsageError } from "./flags.ts";
 import { complain, flushNotes, type LineWriter } from "./output.ts";
 

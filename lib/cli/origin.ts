@@ -4,9 +4,9 @@
  * @module
  */
 import { ipVersion, type UdpAddress } from "../address.ts";
-import type { Interface } from "../groups.ts";
-import { denoRuntime } from "../runtime.ts";
-import type { OriginOptions } from "../target.ts";
+import type { Interface } from "../socket/multicast.ts";
+import { denoRuntime } from "../socket/runtime.ts";
+import type { OriginOptions } from "../client/target.ts";
 import type { ClientFlags } from "./client_flags.ts";
 import { sourcePortOf } from "./client_plan.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { bold, red } from "@std/fmt/colors";
-import { errorMessage } from "../errors.ts";
+import { errorMessage } from "../base/errors.ts";
 
 /** Where lines go, such as `Deno.stdout`. */
 export type Sink =

@@ -4,12 +4,12 @@
  * @module
  */
 import { parsePort } from "../address.ts";
-import { errorMessage } from "../errors.ts";
-import { checkGroups, hostnameFor } from "../groups.ts";
-import { GUARD_DEFAULTS } from "../guard.ts";
-import { DEFAULT_ENGINE } from "../runtime.ts";
-import { SERVE_DEFAULTS } from "../serve.ts";
-import { MAX_PAYLOAD } from "../socket.ts";
+import { errorMessage } from "../base/errors.ts";
+import { checkGroups, hostnameFor } from "../socket/multicast.ts";
+import { GUARD_DEFAULTS } from "../server/guard.ts";
+import { DEFAULT_ENGINE } from "../socket/runtime.ts";
+import { SERVE_DEFAULTS } from "../server/serve.ts";
+import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { encode } from "../encoding.ts";
 import {
@@ -25,7 +25,7 @@ import {
   UsageError,
 } from "./flags.ts";
 import type { Help } from "./main.ts";
-import type { ServerPlan } from "./server_run.ts";
+import type { ServerPlan } from "./runs/server.ts";
 
 const DEFAULTS = { port: 20_001, reply: "Hello UDP Client" };
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Summary } from "../statistics.ts";
+import type { Summary } from "../stats/statistics.ts";
 import { duration } from "./flags.ts";
-import { milliseconds, percent } from "./format.ts";
+import { milliseconds, percent } from "./show/format.ts";
 
 /** A bound for one figure of the RTTs. */
 export interface MaxRtt {

@@ -10,7 +10,7 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import type { ReplyDeparture } from "../socket.ts";
+import type { ReplyDeparture } from "../socket/contract.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
 import type { Timestamp } from "./packet.ts";
 import {

@@ -7,7 +7,7 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { UdpAddress } from "../address.ts";
-import { requireType } from "../errors.ts";
+import { requireType } from "../base/errors.ts";
 import { STAMP_BYTES } from "./packet.ts";
 import {
   EXTRA_PADDING,

@@ -4,19 +4,19 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Bin } from "../distribution.ts";
-import { type Clock, CLOCKS, MEASURE_DEFAULTS } from "../defaults.ts";
+import type { Bin } from "../stats/distribution.ts";
+import { type Clock, CLOCKS, MEASURE_DEFAULTS } from "../base/defaults.ts";
 import {
   requireInteger,
   requireMs,
   requireOneOf,
   requireOptions,
   requireType,
-} from "../errors.ts";
-import { checkSchedule, Run } from "../run.ts";
-import { runtimeOf } from "../runtime.ts";
-import { checkDeparture, MAX_PAYLOAD_IPV4 } from "../socket.ts";
-import { checkEnds, type OriginOptions } from "../target.ts";
+} from "../base/errors.ts";
+import { checkSchedule, Run } from "../client/run.ts";
+import { runtimeOf } from "../socket/runtime.ts";
+import { checkDeparture, MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
+import { checkEnds, type OriginOptions } from "../client/target.ts";
 import { type Question, questionBytes } from "./ask.ts";
 import { AUTHENTICATED_BYTES, checkKey, hmacOf } from "./auth.ts";
 import { STAMP_BYTES } from "./packet.ts";

@@ -18,8 +18,8 @@
  */
 export type { StampedBy, Told } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
-export type { Clock } from "../defaults.ts";
-export type { Bin } from "../distribution.ts";
+export type { Clock } from "../base/defaults.ts";
+export type { Bin } from "../stats/distribution.ts";
 export type { DriftBound } from "./drift.ts";
 export {
   measure,
@@ -50,5 +50,5 @@ export {
 } from "./reflector.ts";
 export type { Sample, SessionResult } from "./sender_session.ts";
 export type { Extension } from "./tlv.ts";
-export { summarize, type Summary } from "../statistics.ts";
-export type { OriginOptions } from "../target.ts";
+export { summarize, type Summary } from "../stats/statistics.ts";
+export type { OriginOptions } from "../client/target.ts";

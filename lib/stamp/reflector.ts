@@ -8,19 +8,19 @@ import {
   requireMs,
   requireOptions,
   requireType,
-} from "../errors.ts";
-import { noLoops } from "../loop_watch.ts";
-import { RecentMap } from "../recent_map.ts";
-import { type Engine, type Runtime, runtimeOf } from "../runtime.ts";
+} from "../base/errors.ts";
+import { noLoops } from "../server/loop_watch.ts";
+import { RecentMap } from "../base/recent_map.ts";
+import { type Engine, type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   borrowers,
   departing,
   type Handler,
   metered,
   withholding,
-} from "../handler.ts";
-import type { ReplyDeparture } from "../socket.ts";
-import type { Readings } from "../telemetry.ts";
+} from "../server/handler.ts";
+import type { ReplyDeparture } from "../socket/contract.ts";
+import type { Readings } from "../base/telemetry.ts";
 import { answerTlvs } from "./answer.ts";
 import {
   checkKey,

@@ -5,23 +5,23 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Clock } from "../defaults.ts";
-import { isPortClosed } from "../errors.ts";
-import { lingerMs, type Run, type Sender } from "../run.ts";
-import type { Runtime } from "../runtime.ts";
+import type { Clock } from "../base/defaults.ts";
+import { isPortClosed } from "../base/errors.ts";
+import { lingerMs, type Run, type Sender } from "../client/run.ts";
+import type { Runtime } from "../socket/runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
   MAX_PAYLOAD,
   type Receiver,
-} from "../socket.ts";
-import { comesFrom, type Ends } from "../target.ts";
+} from "../socket/contract.ts";
+import { comesFrom, type Ends } from "../client/target.ts";
 import {
   clientCounts,
   type Level,
   type Readings,
   recordRtt,
-} from "../telemetry.ts";
+} from "../base/telemetry.ts";
 import { encodeQuestion, type Question } from "./ask.ts";
 import { AUTHENTICATED_BYTES, seal, unseal } from "./auth.ts";
 import {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Distribution } from "../distribution.ts";
+import { Distribution } from "../stats/distribution.ts";
 import { type Question, readTold, type Told } from "./ask.ts";
 import type { DriftBound } from "./drift.ts";
 import {
@@ -23,7 +23,7 @@ import {
   Jitter,
   Reordering,
   type Summary,
-} from "../statistics.ts";
+} from "../stats/statistics.ts";
 import { Ways } from "./ways.ts";
 
 /** One reply, as it was measured. All times are in milliseconds. */

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { Distribution } from "../distribution.ts";
-import { Growing } from "../growing.ts";
-import { aboveMinimum, summarize, type Summary } from "../statistics.ts";
+import { Distribution } from "../stats/distribution.ts";
+import { Growing } from "../base/growing.ts";
+import { aboveMinimum, summarize, type Summary } from "../stats/statistics.ts";
 import { ClockDrift, type DriftBound, isDrift } from "./drift.ts";
 
 /** The delays of either way, and the drift in them. */

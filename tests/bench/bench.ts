@@ -8,7 +8,7 @@
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { decimal, integer, parseFlags } from "../../lib/cli/flags.ts";
-import { summarize } from "../../lib/statistics.ts";
+import { summarize } from "../../lib/stats/statistics.ts";
 
 /** A program to compare; `build` makes it, and is tried once. */
 interface Peer {

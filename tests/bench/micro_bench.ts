@@ -1,12 +1,12 @@
 /** `deno bench`: what runs for each datagram. A test runs each of them once. */
-import { infoOf } from "../../lib/testing.ts";
+import { infoOf } from "../../lib/testing/mod.ts";
 import { bytesLiteral } from "../../lib/encoding.ts";
-import { Guard } from "../../lib/guard.ts";
-import { LoopWatch } from "../../lib/loop_watch.ts";
+import { Guard } from "../../lib/server/guard.ts";
+import { LoopWatch } from "../../lib/server/loop_watch.ts";
 import { stampReflector } from "../../lib/stamp/reflector.ts";
 import { decodeSender, encodeSender } from "../../lib/stamp/packet.ts";
-import { Distribution } from "../../lib/distribution.ts";
-import { summarize } from "../../lib/statistics.ts";
+import { Distribution } from "../../lib/stats/distribution.ts";
+import { summarize } from "../../lib/stats/statistics.ts";
 
 const LOCAL = { hostname: "198.51.100.1", port: 20001 };
 const payload = new Uint8Array(16).fill(0x41);

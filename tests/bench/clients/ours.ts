@@ -10,8 +10,8 @@ import {
   requestMany,
   type UdpReply,
 } from "../../../lib/mod.ts";
-import { Distribution } from "../../../lib/distribution.ts";
-import { load } from "../../../lib/load.ts";
+import { Distribution } from "../../../lib/stats/distribution.ts";
+import { load } from "../../../lib/client/load.ts";
 
 const [port, window, seconds, kind, engine] = Deno.args as [
   string,

@@ -1,0 +1,226 @@
+/**
+ * What can go wrong, in words that say what would be right.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "../address.ts";
+
+/** What is known when a request goes unanswered. */
+export interface TimeoutErrorOptions extends ErrorOptions {
+  /** How many times the datagram was sent. */
+  attempts: number;
+  /** Datagrams that came in, were no reply, and were ignored. */
+  foreign: number;
+}
+
+/**
+ * No reply came in time. UDP cannot distinguish a lost request from a lost
+ * reply, a closed port or a server that chose to be silent. Where the system did say
+ * that the port is closed, or the network that it rejects the datagram, that error
+ * is the `cause`.
+ *
+ * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
+ * of the same name, which `AbortSignal.timeout()` gives as its reason.
+ *
+ * @example
+ * ```ts
+ * import { TimeoutError } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new TimeoutError("No reply", { attempts: 3, foreign: 0 });
+ * assertEquals(error.attempts, 3);
+ * ```
+ */
+export class TimeoutError extends Error {
+  /** How many times the datagram was sent. */
+  readonly attempts: number;
+  /** Datagrams that came in, were no reply, and were ignored. */
+  readonly foreign: number;
+
+  /**
+   * Makes the error.
+   *
+   * @param message What happened.
+   * @param options What is known.
+   */
+  constructor(message: string, options: TimeoutErrorOptions) {
+    super(message, options);
+    this.name = "TimeoutError";
+    this.attempts = options.attempts;
+    this.foreign = options.foreign;
+  }
+}
+
+/**
+ * The error of binding a socket, with its address and the remedy in the
+ * message. The class and the `code` stay those of the system's error, so that
+ * `instanceof Deno.errors.AddrInUse` goes on working, and a name that does not
+ * resolve is `Deno.errors.NotFound`; the system's error is the `cause`.
+ */
+export function bindError(error: unknown, address: UdpAddress): unknown {
+  if (!(error instanceof Error)) return error;
+  const isName = /lookup address|No such host/i.test(error.message);
+  const reason = isName
+    ? "the name does not resolve: check its spelling, or give an IP address"
+    : BIND_REASONS.find(([matches]) => matches(error))?.[1];
+  if (reason === undefined) return error;
+  const ErrorClass = isName
+    ? Deno.errors.NotFound
+    : error.constructor as ErrorConstructor;
+  const explained = new ErrorClass(
+    `Cannot bind ${formatAddress(address)}: ${reason}`,
+    { cause: error },
+  );
+  return "code" in error
+    ? Object.assign(explained, { code: error.code })
+    : explained;
+}
+
+/** The error of joining a group, with the group in its message. */
+export function joinError(error: unknown, group: string): Error {
+  return new Error(
+    `Cannot join the group ${group}: ${
+      errorMessage(error)
+    } (is there such an interface, and has it multicast?)`,
+    { cause: error },
+  );
+}
+
+/** Whether the system says by this error that the peer's port is closed. */
+export function isPortClosed(error: unknown): boolean {
+  // Windows reports the ICMP message of an earlier send as a reset.
+  return error instanceof Deno.errors.ConnectionRefused ||
+    error instanceof Deno.errors.ConnectionReset;
+}
+
+/** The message of an error, in one line. */
+export function errorMessage(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/\s*\n\s*/g, " ");
+}
+
+/**
+ * Checks a number among the options before any work is done.
+ *
+ * @throws {TypeError} If it is no number.
+ * @throws {RangeError} If it is not an integer from `min` to `max`.
+ */
+export function requireInteger(
+  name: string,
+  value: unknown,
+  min: number,
+  max: number,
+): void {
+  requireType(name, "number", value);
+  const number = value as number;
+  if (!Number.isInteger(number) || number < min || number > max) {
+    throw new RangeError(
+      `'${name}' must be an integer from ${min} to ${max}: current value is ${number}`,
+    );
+  }
+}
+
+/**
+ * Checks a number among the options that may have a fraction.
+ *
+ * @throws {TypeError} If it is no number.
+ * @throws {RangeError} If it is not from `min` to `max`.
+ */
+export function requireNumber(
+  name: string,
+  value: unknown,
+  min: number,
+  max: number,
+  unit = "",
+): void {
+  requireType(name, "number", value);
+  const number = value as number;
+  if (!(number >= min && number <= max)) {
+    throw new RangeError(
+      `'${name}' must be from ${min} to ${max}${unit}: current value is ${number}`,
+    );
+  }
+}
+
+/**
+ * Checks a time among the options.
+ *
+ * @throws {TypeError} If it is no number.
+ * @throws {RangeError} If it is not from `min` to one day.
+ */
+export function requireMs(name: string, value: unknown, min = 0): void {
+  requireNumber(name, value, min, MAX_MS, " ms");
+}
+
+/**
+ * Checks the signal among the options, which may be left out.
+ *
+ * @throws {TypeError} If it is none.
+ */
+export function requireSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError("'signal' must be an AbortSignal");
+}
+
+/**
+ * Checks that options are an object, whatever is in it.
+ *
+ * @throws {TypeError} If they are not.
+ */
+export function requireOptions(name: string, options: unknown): void {
+  if (typeof options === "object" && options !== null) return;
+  throw new TypeError(
+    `'${name}' must be an object: current value is ${
+      options === null ? "null" : typeof options
+    }`,
+  );
+}
+
+/**
+ * Checks the type of an option.
+ *
+ * @throws {TypeError} If `value` is of another.
+ */
+export function requireType(
+  name: string,
+  type: "boolean" | "function" | "number" | "string",
+  value: unknown,
+): void {
+  const actual = value === null ? "null" : typeof value;
+  if (actual === type) return;
+  throw new TypeError(
+    `'${name}' must be a ${type}: current value is ${actual}`,
+  );
+}
+
+/** Checks that a value is one of a few; throws a TypeError that names them else. */
+export function requireOneOf(
+  name: string,
+  known: readonly string[],
+  value: unknown,
+): void {
+  if (known.includes(value as string)) return;
+  throw new TypeError(
+    `'${name}' must be one of ${known.join(", ")}: current value is ${
+      typeof value === "string" ? `'${value}'` : typeof value
+    }`,
+  );
+}
+
+/** The longest time: a day, far from the 24.8 days at which timers overflow. */
+export const MAX_MS = 86_400_000;
+
+const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
+  [
+    (error) => error instanceof Deno.errors.AddrInUse,
+    "the port is in use: stop its owner, or choose another port (0 takes any that is free)",
+  ],
+  [
+    (error) => error instanceof Deno.errors.AddrNotAvailable,
+    "it is not an address of this machine",
+  ],
+  [
+    (error) => error instanceof Deno.errors.PermissionDenied,
+    "the system does not allow it: ports below 1024 need more rights",
+  ],
+];

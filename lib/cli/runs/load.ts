@@ -1,0 +1,95 @@
+/**
+ * `client --rate` and `client --window`: an echo under load.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import {
+  load,
+  type LoadInterval,
+  type LoadOptions,
+  type LoadResult,
+} from "../../client/load.ts";
+import { echo } from "../../server/responders.ts";
+import { serve } from "../../server/serve.ts";
+import {
+  intervalJson,
+  intervalLine,
+  loadJson,
+  loadLines,
+  loadWarnings,
+} from "../show/load.ts";
+import { complain, type LineWriter } from "../output.ts";
+import {
+  follow,
+  makeReporter,
+  type ReportOptions,
+  type View,
+} from "../show/reporter.ts";
+
+/** Runs a load, shows it, and gives what came of it. */
+export async function runLoad(
+  target: UdpAddress,
+  options: LoadOptions,
+  report: ReportOptions,
+  out: LineWriter,
+): Promise<LoadResult> {
+  const { reportMs, samples } = report;
+  const run = load(target, {
+    ...options,
+    reportMs,
+    // This program does nothing else.
+    mayBlock: true,
+    onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
+  });
+  await warmUp(options);
+  let status = "";
+  const view: View<LoadInterval, LoadResult> = {
+    line(interval) {
+      status = intervalLine(interval);
+      return report.reportMs === undefined ? undefined : status;
+    },
+    json: intervalJson,
+    isListed: () => true,
+    listKey: "intervals",
+    rttOf: () => undefined,
+    status: () => status,
+    lines: (target, result) => loadLines(target, options, result),
+    resultJson: (target, result) => loadJson(target, options, result),
+  };
+  // Who asks for intervals gets them, however quiet.
+  const quiet = report.quiet && reportMs === undefined;
+  const reporter = makeReporter(view, { ...report, quiet }, out);
+  const result = await follow(run, target, () => run.result(), reporter, out);
+  for (const warning of loadWarnings(options, result)) {
+    complain("client", warning);
+  }
+  return result;
+}
+
+/** The first datagrams of a process wait for its compiler: these are for that. */
+async function warmUp({ engine }: LoadOptions): Promise<void> {
+  try {
+    await using server = serve({
+      engine,
+      guard: false,
+      quiet: true,
+      telemetry: false,
+    }, echo());
+    const kinds = [{ window: 64, count: 20_000 }, {
+      rate: 20_000,
+      count: 2000,
+    }];
+    for (const kind of kinds) {
+      const run = load(server.addr, {
+        ...kind,
+        engine,
+        timeoutMs: 100,
+        telemetry: false,
+      });
+      for await (const _ of run);
+    }
+  } catch {
+    // Without a loopback to use, the first times are what they are.
+  }
+}

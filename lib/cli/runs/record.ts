@@ -1,0 +1,101 @@
+/**
+ * `client --plot` and `--csv`: the samples of a run, as a picture and as a file.
+ *
+ * @module
+ */
+import { errorMessage } from "../../base/errors.ts";
+import { SERIES_DEFAULTS } from "../../client/series.ts";
+import type { ClientFlags } from "../client_flags.ts";
+import { complain, type LineWriter } from "../output.ts";
+import { plotSvg, plotText } from "../show/plot.ts";
+import { csvOf, Samples } from "../show/samples.ts";
+
+/** The samples of a command, and where they go at its end. */
+export interface RunRecord {
+  /** Makes the collection for one of the runs. */
+  samplesOf(label: string): Samples;
+  /** Writes all of them. */
+  write(): Promise<void>;
+}
+
+/**
+ * Opens the files before anything is measured.
+ *
+ * @throws {Deno.errors.NotCapable} If Deno may not write them.
+ * @throws {Error} If they cannot be written.
+ */
+export async function openRecord(
+  { plot, csv, timeout = SERIES_DEFAULTS.timeoutMs }: ClientFlags,
+  out: LineWriter,
+): Promise<RunRecord> {
+  const [plotFile, csvFile] = [
+    await openFile("plot", plot),
+    await openFile("csv", csv),
+  ];
+  const runs: Array<{ label: string; samples: Samples }> = [];
+  return {
+    samplesOf(label) {
+      const samples = new Samples(timeout);
+      runs.push({ label, samples });
+      return samples;
+    },
+    async write() {
+      for (const { label, samples } of runs) {
+        if (samples.leftOut === 0) continue;
+        complain("client", `${label}: ${samples.leftOut} samples are left out`);
+      }
+      if (csv !== undefined) await writeTo(csvFile, csvOf(runs), out);
+      const [first] = runs;
+      if (plot === undefined || first === undefined) return;
+      const { label, samples } = first;
+      if (plot === "-") {
+        out.writeResult(plotText(samples, terminalWidth(out)));
+        await out.flush();
+      } else {
+        await writeTo(plotFile, [plotSvg(label, samples, new Date())], out);
+      }
+    },
+  };
+}
+
+function terminalWidth(out: LineWriter): number {
+  return out.isTerminal ? Deno.consoleSize().columns : USUAL_WIDTH;
+}
+
+const USUAL_WIDTH = 80;
+
+/** Opens a file anew; none for stdout. */
+async function openFile(
+  flag: string,
+  path: string | undefined,
+): Promise<Deno.FsFile | undefined> {
+  if (path === undefined || path === "-") return undefined;
+  const { state } = await Deno.permissions.request({ name: "write", path });
+  if (state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      `--${flag} ${path}: Deno may not write it, run with --allow-write=${path}`,
+    );
+  }
+  try {
+    return await Deno.open(path, { write: true, create: true, truncate: true });
+  } catch (error) {
+    throw new Error(`--${flag} ${path}: ${errorMessage(error)}`);
+  }
+}
+
+async function writeTo(
+  file: Deno.FsFile | undefined,
+  parts: Iterable<string>,
+  out: LineWriter,
+): Promise<void> {
+  if (file === undefined) {
+    for (const part of parts) {
+      out.writeResult(part.slice(0, -1));
+      await out.flush();
+    }
+    return;
+  }
+  const writer = file.writable.getWriter();
+  for (const part of parts) await writer.write(new TextEncoder().encode(part));
+  await writer.close();
+}

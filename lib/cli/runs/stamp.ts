@@ -1,0 +1,77 @@
+/**
+ * `client --stamp`: a measurement, and the lines about it.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import { serve } from "../../server/serve.ts";
+import {
+  measure,
+  type MeasureEvent,
+  type MeasureOptions,
+  type MeasureResult,
+} from "../../stamp/measure.ts";
+import { stampReflector } from "../../stamp/reflector.ts";
+import type { LineWriter } from "../output.ts";
+import {
+  follow,
+  makeReporter,
+  type ReportOptions,
+  type View,
+} from "../show/reporter.ts";
+import {
+  histogramLines,
+  measureJson,
+  measureLine,
+  resultJson,
+  resultLines,
+} from "../show/stamp.ts";
+
+/** Runs a measurement, shows it, and gives what was measured. */
+export async function runStamp(
+  target: UdpAddress,
+  options: MeasureOptions,
+  report: ReportOptions & { histogram: boolean },
+  out: LineWriter,
+): Promise<MeasureResult> {
+  const measurement = measure(target, options);
+  await (warmedUp ??= warmUp());
+  const view: View<MeasureEvent, MeasureResult> = {
+    line: measureLine,
+    json: measureJson,
+    isListed: () => true,
+    listKey: "samples",
+    rttOf: (event) => event.type === "reply" ? event.sample.rttMs : undefined,
+    lines(target, result) {
+      const lines = resultLines(target, result);
+      if (!report.histogram || result.received === 0) return lines;
+      return `${lines}\n${histogramLines(measurement.bins(HISTOGRAM_ROWS))}`;
+    },
+    resultJson,
+  };
+  const reporter = makeReporter(view, report, out);
+  const result = () => measurement.result();
+  const { reportMs } = report;
+  return await follow(measurement, target, result, reporter, out, reportMs);
+}
+
+/** Once for all runs of the process. */
+let warmedUp: Promise<void> | undefined;
+
+/** The first packets of a process wait for its compiler: these are for that. */
+async function warmUp(): Promise<void> {
+  try {
+    await using server = serve({ telemetry: false }, stampReflector());
+    const options = {
+      count: 20,
+      intervalMs: 0.5,
+      timeoutMs: 100,
+      telemetry: false,
+    };
+    for await (const _ of measure(server.addr, options));
+  } catch {
+    // Without a loopback to use, the first times are what they are.
+  }
+}
+
+const HISTOGRAM_ROWS = 12;

@@ -1,0 +1,58 @@
+/**
+ * One worker of `server --workers N`.
+ *
+ * @module
+ */
+import { errorMessage } from "../../base/errors.ts";
+import { Throttle } from "../../base/warn.ts";
+import { LineWriter } from "../output.ts";
+import { type RunningServer, startServer } from "./server.ts";
+import type { FromWorker, ToWorker } from "./worker_pool.ts";
+
+/** A worker's own global, which the types of a window do not know. */
+interface WorkerScope {
+  onmessage: (event: MessageEvent<ToWorker>) => void;
+  postMessage(message: FromWorker): void;
+}
+
+const scope = globalThis as unknown as WorkerScope;
+const stopping = new AbortController();
+let server: RunningServer | undefined;
+/** Called when the thread that has stdout has taken what was sent. */
+let onTaken = () => {};
+
+// Both keep what waits bounded, however fast datagrams come.
+const lines = new LineWriter({
+  write: (bytes) =>
+    new Promise((resolve) => {
+      onTaken = () => resolve(bytes.length);
+      const text = new TextDecoder().decode(bytes).slice(0, -1);
+      scope.postMessage({ type: "lines", text });
+    }),
+});
+const log = new Throttle((message, kind) =>
+  scope.postMessage({ type: "log", kind, message })
+);
+
+scope.onmessage = async ({ data }) => {
+  if (data === "shutdown") return stopping.abort();
+  if (data === "taken") return onTaken();
+  if (data === "count") {
+    const counts = await server?.counts();
+    if (counts !== undefined) scope.postMessage({ type: "counts", counts });
+    return;
+  }
+  let error: string | undefined;
+  try {
+    server = startServer(data, {
+      line: (text) => lines.write(text),
+      log: (kind, message) => log.say(kind, message),
+      listening: (addr) => scope.postMessage({ type: "listening", addr }),
+    }, stopping.signal);
+    await server.finished;
+  } catch (thrown) {
+    error = errorMessage(thrown);
+  }
+  await lines.flush();
+  scope.postMessage({ type: "ended", counts: await server?.counts(), error });
+};

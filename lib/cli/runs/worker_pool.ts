@@ -1,0 +1,208 @@
+/**
+ * `server --workers N`: threads with a socket each on one port, over which the
+ * kernel spreads the peers (SO_REUSEPORT).
+ *
+ * @module
+ */
+import { ipVersion, isLocalhost, type UdpAddress } from "../../address.ts";
+import { bindError } from "../../base/errors.ts";
+import { guardLimits, LOOPBACK_NETWORKS } from "../../server/guard.ts";
+import { denoRuntime } from "../../socket/runtime.ts";
+import { noStats } from "../../server/udp_server.ts";
+import { followServer, serverReadings } from "../../server/telemetry.ts";
+import { readingsOf } from "../../stamp/reflector.ts";
+import type { ServerCounts } from "../show/server.ts";
+import type { RunningServer, ServerOutput, ServerPlan } from "./server.ts";
+
+/** What a worker sends. */
+export type FromWorker =
+  | { type: "listening"; addr: UdpAddress }
+  | { type: "lines"; text: string }
+  | { type: "log"; kind: string; message: string }
+  | { type: "counts"; counts: ServerCounts }
+  | {
+    type: "ended";
+    counts: ServerCounts | undefined;
+    error: string | undefined;
+  };
+
+/**
+ * What a worker gets: its plan at first; that its lines were taken, so that it
+ * may send more; that its counts are asked for; and the word to shut down.
+ */
+export type ToWorker = ServerPlan | "taken" | "count" | "shutdown";
+
+/**
+ * Starts the workers of a plan.
+ *
+ * @throws {Error} The error of the first worker that cannot start.
+ */
+export async function startWorkers(
+  plan: ServerPlan,
+  output: ServerOutput,
+  stopping: AbortSignal,
+): Promise<RunningServer> {
+  requireReadable(WORKER_URL);
+  const hostname = addressOf(plan);
+  // The peers of one network may be spread over all workers.
+  const { rateLimit } = guardLimits(plan.guard, { ...plan, hostname });
+  const share = Math.ceil(rateLimit / plan.workers);
+  const isUsual = Object.values(plan.guard).every((limit) =>
+    limit === undefined
+  );
+  const guard = {
+    ...plan.guard,
+    rateLimit: share,
+    // Else a limit that is given holds there too.
+    trusted: isUsual ? LOOPBACK_NETWORKS : plan.guard.trusted,
+  };
+  const shared = { ...plan, hostname, guard };
+  const silent: ServerOutput = { ...output, listening: () => {} };
+  // One that fails takes the others with it, and their counts remain.
+  const failing = new AbortController();
+  const ending = AbortSignal.any([stopping, failing.signal]);
+  const workers = [await startWorker(shared, output, ending)];
+  // The first one knows the port, if any will do.
+  const { port } = workers[0]!.addr;
+  while (workers.length < plan.workers && !stopping.aborted) {
+    workers.push(await startWorker({ ...shared, port }, silent, ending));
+  }
+  const finished = endOf(workers, () => failing.abort());
+  const counts = async () => {
+    const all = await Promise.all(workers.map((worker) => worker.counts()));
+    return all.reduce(sum);
+  };
+  followServer({ hostname, port }, finished, async () => {
+    const { server, reflector } = await counts();
+    return serverReadings(server, reflector && readingsOf(reflector));
+  });
+  return { finished, counts };
+}
+
+/** Resolves when all have ended, or rejects with the first one's error. */
+async function endOf(
+  workers: RunningServer[],
+  onFailure: () => void,
+): Promise<void> {
+  const ends = await Promise.allSettled(workers.map(async ({ finished }) => {
+    await finished.catch((error) => {
+      onFailure();
+      throw error;
+    });
+  }));
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
+}
+
+/** The IP address that all workers bind, and whose limits they share. */
+function addressOf({ hostname, port }: ServerPlan): string {
+  if (ipVersion(hostname) !== undefined) return hostname;
+  if (isLocalhost(hostname)) return "127.0.0.1";
+  try {
+    const probe = denoRuntime.open({ hostname, port: 0, maxDatagramBytes: 1 });
+    probe.close();
+    return probe.addr.hostname;
+  } catch (error) {
+    throw bindError((error as Error).cause ?? error, { hostname, port });
+  }
+}
+
+/** Deno reads the worker's code when it starts, which needs a permission. */
+function requireReadable(path: URL): void {
+  if (path.protocol !== "file:") return;
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
+    throw new Error("Cannot start workers: run with --allow-read");
+  }
+}
+
+interface RunningWorker extends RunningServer {
+  addr: UdpAddress;
+}
+
+function startWorker(
+  plan: ServerPlan,
+  output: ServerOutput,
+  stopping: AbortSignal,
+): Promise<RunningWorker> {
+  const worker = new Worker(WORKER_URL.href, { type: "module" });
+  const listening = Promise.withResolvers<RunningWorker>();
+  const finished = Promise.withResolvers<void>();
+  let [counts, hasEnded] = [NOTHING, false];
+  /** Those that wait for the worker to say what it has counted. */
+  const asking: Array<() => void> = [];
+  const tell = () => {
+    for (const told of asking.splice(0)) told();
+  };
+  const shutdown = () => worker.postMessage("shutdown" satisfies ToWorker);
+  const end = () => {
+    hasEnded = true;
+    stopping.removeEventListener("abort", shutdown);
+    worker.terminate();
+    tell();
+  };
+  const fail = (error: Error) => {
+    listening.reject(error);
+    finished.reject(error);
+    end();
+  };
+  // Whoever started it hears of a failure before it listens by that promise.
+  finished.promise.catch(() => {});
+  worker.onerror = (event) => {
+    event.preventDefault();
+    fail(new Error(`Cannot start a worker: ${event.message}`));
+  };
+  worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+    switch (data.type) {
+      case "listening":
+        output.listening(data.addr);
+        return listening.resolve({
+          addr: data.addr,
+          finished: finished.promise,
+          counts: async () => {
+            if (!hasEnded) {
+              const told = Promise.withResolvers<void>();
+              asking.push(told.resolve);
+              worker.postMessage("count" satisfies ToWorker);
+              await told.promise;
+            }
+            return counts;
+          },
+        });
+      case "lines":
+        output.line(data.text);
+        return worker.postMessage("taken" satisfies ToWorker);
+      case "log":
+        return output.log(data.kind, data.message);
+      case "counts":
+        counts = data.counts;
+        return tell();
+      case "ended":
+        counts = data.counts ?? counts;
+        if (data.error !== undefined) return fail(new Error(data.error));
+        finished.resolve();
+        end();
+    }
+  };
+  worker.postMessage(plan satisfies ToWorker);
+  if (stopping.aborted) shutdown();
+  stopping.addEventListener("abort", shutdown);
+  return listening.promise;
+}
+
+/** Adds up the numbers of two objects of one shape. */
+function sum<T extends object>(a: T, b: T): T {
+  const total = { ...a };
+  for (const [key, value] of Object.entries(b) as Array<[keyof T, unknown]>) {
+    if (value === undefined) continue;
+    const other: unknown = a[key];
+    if (other === undefined) total[key] = value as T[keyof T];
+    else if (typeof value === "number") {
+      total[key] = value + (other as number) as T[keyof T];
+    } else total[key] = sum(other as object, value as object) as T[keyof T];
+  }
+  return total;
+}
+
+/** Of a worker that could not say what it had counted. */
+const NOTHING: ServerCounts = { server: noStats() };
+
+const WORKER_URL = new URL("./worker.ts", import.meta.url);

@@ -1,0 +1,418 @@
+/**
+ * The client, again and again: a series of requests and what became of each.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { Distribution } from "../stats/distribution.ts";
+import {
+  requireInteger,
+  requireOptions,
+  TimeoutError,
+} from "../base/errors.ts";
+import {
+  Exchange,
+  type ExchangeListener,
+  planRequest,
+  REQUEST_DEFAULTS,
+  type RequestOptions,
+  type RequestPlan,
+  type UdpReply,
+} from "./exchange.ts";
+import { checkSchedule, Run, type Sender } from "./run.ts";
+import type { Summary } from "../stats/statistics.ts";
+import type { Ends } from "./target.ts";
+import { clientCounts, type Readings } from "../base/telemetry.ts";
+
+/** Options of {@linkcode requestMany}. */
+export interface RequestManyOptions extends RequestOptions {
+  /**
+   * How many datagrams to send, 1 to 1,000,000,000, or Infinity for a series that
+   * only `stop()`, a deadline or a signal ends. Retransmissions come on top.
+   *
+   * @default {1}
+   */
+  count?: number | undefined;
+  /**
+   * From one datagram to the next, in milliseconds, up to one day, whether or
+   * not a reply has come. With 0, each goes out when the one before is answered
+   * or given up.
+   *
+   * @default {1000}
+   */
+  intervalMs?: number | undefined;
+  /**
+   * The whole series ends after so many milliseconds, from 1 to 86,400,000 (a
+   * day), the time to resolve names included; what is not answered by then is
+   * lost.
+   *
+   * @default {no deadline}
+   */
+  deadlineMs?: number | undefined;
+}
+
+/** The defaults of {@linkcode RequestManyOptions}. */
+export const SERIES_DEFAULTS = {
+  ...REQUEST_DEFAULTS,
+  count: 1,
+  intervalMs: 1000,
+} as const;
+
+/** What became of one datagram of a series; `seq` counts them from 0. */
+export type SeriesEvent =
+  | { type: "reply"; seq: number; reply: UdpReply }
+  | { type: "lost"; seq: number; error: TimeoutError }
+  | { type: "late"; seq: number }
+  | { type: "duplicate"; seq: number }
+  | { type: "error"; seq: number; error: unknown };
+
+/** A series so far, or at its end. `sent` is `received + lost + pending`. */
+export interface SeriesSummary {
+  /** Datagrams sent, retransmissions not counted. */
+  sent: number;
+  /** Datagrams answered in time. */
+  received: number;
+  /** Datagrams given up, or not sent for an error; late ones are among them. */
+  lost: number;
+  /** Datagrams that may still be answered. */
+  pending: number;
+  /** Of those answered or lost; undefined when there are none. */
+  lossPercent: number | undefined;
+  /**
+   * With `retries`: of all datagrams of those answered or lost, sent again ones
+   * included, how many had no reply at all. `lossPercent` is then of exchanges.
+   */
+  datagramLossPercent: number | undefined;
+  /** Replies beyond one for each datagram that was sent for a `seq`. */
+  duplicates: number;
+  /** Datagrams whose reply came after they were given up. */
+  late: number;
+  /** Datagrams sent again since no reply came. */
+  retransmissions: number;
+  /** Datagrams that came in and are no replies. */
+  foreign: number;
+  /** Datagrams that the system failed to send or to receive for. */
+  errors: number;
+  /**
+   * Datagrams that were sent later than due, since 256 were unanswered: then
+   * `intervalMs` was not kept.
+   */
+  heldBack: number;
+  /** Since the first send, in milliseconds. */
+  durationMs: number;
+  /**
+   * Of replies without a retransmission; undefined when there are none. From
+   * 100,000 on quantiles have three significant digits.
+   */
+  rttMs: Summary | undefined;
+}
+
+/**
+ * A series of requests. It runs while it is iterated, which can be done once,
+ * and closes its sockets when the iteration ends, is left, or throws.
+ */
+export interface Series extends AsyncIterable<SeriesEvent> {
+  /** Whom it asks; undefined until the iteration has resolved the name. */
+  readonly target: UdpAddress | undefined;
+  /** How many datagrams were sent so far, retransmissions not counted. */
+  readonly sent: number;
+  /** The counts and times so far. */
+  summary(): SeriesSummary;
+  /** Ends the iteration soon; unanswered datagrams stay `pending`. */
+  stop(): void;
+}
+
+/**
+ * Sends a series of datagrams and gives what became of each.
+ *
+ * Each datagram has a socket and port of its own for as long as the series
+ * runs (the last 256 at least), so that a late reply is never taken for the
+ * answer to a later datagram, even where all replies are alike. At most 256 are
+ * unanswered at a time; beyond that the next one waits. When all is answered or
+ * given up, a series of more than one listens on for duplicates: three times the
+ * longest RTT, 20 ms at least and `timeoutMs` at most.
+ *
+ * Events wait until they are iterated, in memory that grows with them: a slow
+ * consumer does not slow the series down.
+ *
+ * @param address Whom to ask, as for {@linkcode request}.
+ * @param payload What to send each time; bytes must not change while it runs. A
+ * function makes them for each datagram, by its `seq`, and by how often it was
+ * sent so far and is now, 1 at first.
+ * @param options How many, how often, and those of {@linkcode request}.
+ * @returns The series; iterate it to run it. The iteration throws what
+ * resolving, binding and opening sockets throw, `signal.reason` when aborted,
+ * and a TypeError when it is begun a second time. A {@linkcode TimeoutError}
+ * and errors of sending are events.
+ * @throws {RangeError} If a number among the options is out of range, or the
+ * payload too large.
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * asked.
+ *
+ * @example
+ * ```ts
+ * import { requestMany, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({}, () => "pong");
+ * const series = requestMany(server.addr, "ping", { count: 3, intervalMs: 10 });
+ * for await (const event of series) assertEquals(event.type, "reply");
+ * assertEquals(series.summary().received, 3);
+ * ```
+ */
+export function requestMany(
+  address: UdpAddress | string,
+  payload:
+    | Uint8Array
+    | string
+    | ((seq: number, attempt: number) => Uint8Array | string),
+  options: RequestManyOptions = {},
+): Series {
+  requireOptions("options", options);
+  const {
+    count = SERIES_DEFAULTS.count,
+    intervalMs = SERIES_DEFAULTS.intervalMs,
+    // A series measures the path, whose loss a retransmission would hide.
+    retries = count === 1 ? SERIES_DEFAULTS.retries : 0,
+    deadlineMs,
+    signal,
+  } = options;
+  if (count !== Infinity) requireInteger("count", count, 1, 1_000_000_000);
+  const schedule = { count, intervalMs, deadlineMs, signal };
+  checkSchedule(schedule, 0);
+  if (count > 1 && (options.localPort ?? 0) !== 0) {
+    throw new RangeError(
+      `'localPort' must be 0, as each datagram of a series has a port of its own: current value is ${options.localPort}`,
+    );
+  }
+  const plan = planRequest(
+    address,
+    typeof payload === "function"
+      ? (attempt, seq) => payload(seq, attempt)
+      : payload,
+    { ...options, retries },
+  );
+  const run: Run<SeriesEvent, SeriesSender> = new Run(
+    schedule,
+    plan.ends,
+    plan.runtime,
+    (ends) => new SeriesSender(plan, ends, run),
+  );
+  return {
+    get target() {
+      return run.target;
+    },
+    get sent() {
+      return run.sender?.sent ?? 0;
+    },
+    summary: () => ({
+      ...run.sender?.summary() ?? structuredClone(NOTHING_YET),
+      durationMs: run.durationMs,
+    }),
+    stop: () => run.end(),
+    [Symbol.asyncIterator]: () => run[Symbol.asyncIterator](),
+  };
+}
+
+/** The sockets and the counts of a series that runs. */
+class SeriesSender implements Sender {
+  readonly #plan: RequestPlan;
+  readonly #ends: Ends;
+  readonly #run: Run<SeriesEvent, SeriesSender>;
+  readonly #counts = structuredClone(NOTHING_YET);
+  readonly #rttsMs = new Distribution();
+  /** Those of exchanges whose sockets are closed. */
+  readonly #datagrams = { sent: 0, answered: 0 };
+  readonly #unanswered = new Map<number, Exchange>();
+  /** Answered or given up, oldest first, and open for late replies and copies. */
+  readonly #over = new Set<Exchange>();
+  /** The next send waits until an unanswered datagram is answered or given up. */
+  #held = false;
+
+  constructor(
+    plan: RequestPlan,
+    ends: Ends,
+    run: Run<SeriesEvent, SeriesSender>,
+  ) {
+    this.#plan = plan;
+    this.#ends = ends;
+    this.#run = run;
+  }
+
+  get sent(): number {
+    return this.#counts.sent;
+  }
+
+  readings(): Readings {
+    const { retransmissions, ...counts } = this.#counted();
+    const sent = counts.sent + retransmissions;
+    return { counts: clientCounts({ ...counts, sent }) };
+  }
+
+  #counted(): SeriesSummary {
+    const counts = { ...this.#counts };
+    for (const exchange of this.#exchanges()) addCounts(counts, exchange);
+    return counts;
+  }
+
+  /** In percent of the datagrams of exchanges that are over. */
+  #datagramLoss(): number | undefined {
+    let { sent, answered } = this.#datagrams;
+    for (const exchange of this.#over) {
+      sent += exchange.attempts;
+      answered += exchange.answered;
+    }
+    return sent === 0 ? undefined : 100 * (sent - answered) / sent;
+  }
+
+  summary(): SeriesSummary {
+    const counts = this.#counted();
+    const judged = counts.received + counts.lost;
+    return {
+      ...counts,
+      pending: counts.sent - judged,
+      lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
+      datagramLossPercent: this.#datagramLoss(),
+      rttMs: this.#rttsMs.summary(),
+    };
+  }
+
+  send(): void {
+    this.#held = this.#unanswered.size >= MAX_OPEN;
+    if (this.#held) {
+      this.#counts.heldBack++;
+      return;
+    }
+    const seq = this.#counts.sent++;
+    const exchange = new Exchange(
+      this.#plan,
+      this.#ends,
+      this.#listenerOf(seq),
+      seq,
+    );
+    this.#unanswered.set(seq, exchange);
+    this.#closeOldest();
+    try {
+      this.#start(exchange);
+    } catch (error) {
+      return this.#run.end({ error });
+    }
+    const { count, intervalMs } = this.#run.schedule;
+    if (this.#counts.sent === count) return;
+    if (intervalMs === 0) this.#held = true;
+    else this.#run.sendNext("after");
+  }
+
+  giveUp(): void {
+    const target = formatAddress(this.#ends.target);
+    for (const [seq, { attempts, foreign }] of this.#unanswered) {
+      this.#counts.lost++;
+      const error = new TimeoutError(
+        `No reply from ${target} by the deadline`,
+        { attempts, foreign },
+      );
+      this.#run.push({ type: "lost", seq, error });
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#exchanges()].map((one) => one.close()));
+  }
+
+  #start(exchange: Exchange): void {
+    try {
+      exchange.start();
+    } catch (error) {
+      // Perhaps there is no room for one more socket: these are not needed.
+      if (this.#over.size === 0) throw error;
+      while (this.#over.size > 0) this.#closeOne();
+      exchange.start();
+    }
+  }
+
+  #listenerOf(seq: number): ExchangeListener {
+    return {
+      onReply: (reply: UdpReply) => {
+        this.#counts.received++;
+        if (reply.rttMs !== undefined) this.#rttsMs.add(reply.rttMs);
+        this.#conclude({ type: "reply", seq, reply });
+      },
+      onTimeout: (error: TimeoutError) => {
+        this.#counts.lost++;
+        this.#conclude({ type: "lost", seq, error });
+      },
+      onError: (error: unknown) => {
+        this.#counts.lost++;
+        this.#counts.errors++;
+        this.#conclude({ type: "error", seq, error });
+      },
+      onLate: () => {
+        this.#counts.late++;
+        this.#run.push({ type: "late", seq });
+      },
+      onDuplicate: () => {
+        this.#counts.duplicates++;
+        this.#run.push({ type: "duplicate", seq });
+      },
+    };
+  }
+
+  /** A datagram is answered or given up: the next one may have waited for it. */
+  #conclude(event: SeriesEvent): void {
+    this.#run.push(event);
+    const exchange = this.#unanswered.get(event.seq)!;
+    this.#unanswered.delete(event.seq);
+    this.#over.add(exchange);
+    const { count } = this.#run.schedule;
+    if (this.#held) return this.send();
+    if (this.#counts.sent < count || this.#unanswered.size > 0) return;
+    const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
+    this.#run.linger(longestMs, this.#plan.timeoutMs);
+  }
+
+  /** Keeps the sockets bounded, by those that have nothing to wait for. */
+  #closeOldest(): void {
+    if (this.#unanswered.size + this.#over.size > MAX_OPEN) {
+      this.#closeOne();
+    }
+  }
+
+  /** Closes the oldest that is over, and keeps what it counted. */
+  #closeOne(): void {
+    const [oldest] = this.#over;
+    this.#over.delete(oldest!);
+    oldest!.close();
+    addCounts(this.#counts, oldest!);
+    this.#datagrams.sent += oldest!.attempts;
+    this.#datagrams.answered += oldest!.answered;
+  }
+
+  *#exchanges(): Generator<Exchange> {
+    yield* this.#unanswered.values();
+    yield* this.#over;
+  }
+}
+
+function addCounts(counts: SeriesSummary, exchange: Exchange): void {
+  counts.retransmissions += Math.max(0, exchange.attempts - 1);
+  counts.foreign += exchange.foreign;
+}
+
+const MAX_OPEN = 256;
+const NOTHING_YET: SeriesSummary = {
+  sent: 0,
+  received: 0,
+  lost: 0,
+  pending: 0,
+  lossPercent: undefined,
+  datagramLossPercent: undefined,
+  duplicates: 0,
+  late: 0,
+  retransmissions: 0,
+  foreign: 0,
+  errors: 0,
+  heldBack: 0,
+  durationMs: 0,
+  rttMs: undefined,
+};

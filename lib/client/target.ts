@@ -1,0 +1,210 @@
+/**
+ * Whom a client asks, and from where: checked when the caller names them,
+ * resolved to IP addresses when the run begins.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  isWildcard,
+  parseAddress,
+  type UdpAddress,
+  withoutZone,
+} from "../address.ts";
+import { requireInteger, requireType } from "../base/errors.ts";
+import { type Engine, resolveHost, type Runtime } from "../socket/runtime.ts";
+import {
+  checkDeparture,
+  type Departure,
+  departureOf,
+  MAX_PAYLOAD,
+  MAX_PAYLOAD_IPV4,
+} from "../socket/contract.ts";
+
+/** From where a client asks, and how its datagrams leave. */
+export interface OriginOptions extends Departure {
+  /**
+   * The local IP address or host name to send from.
+   *
+   * @default {"0.0.0.0" or "::", as the target is}
+   */
+  localHostname?: string | undefined;
+  /**
+   * The local port to send from. In a series each datagram has one of its own,
+   * so that this must be 0 there.
+   *
+   * @default {0, any that is free}
+   */
+  localPort?: number | undefined;
+  /**
+   * Whether OpenTelemetry is given counts and RTTs, and of `request` a span, where
+   * Deno runs with it (`OTEL_DENO=true`).
+   *
+   * @default {true}
+   */
+  telemetry?: boolean | undefined;
+  /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine | undefined;
+  /**
+   * Sockets, names and time; for tests.
+   *
+   * @default {runtimeFor(engine)}
+   */
+  runtime?: Runtime | undefined;
+}
+
+/** Both ends as the caller named them. */
+export interface NamedEnds {
+  target: UdpAddress;
+  localHostname: string | undefined;
+  localPort: number;
+  departure: Departure;
+  telemetry: boolean;
+  /** How many bytes a datagram will carry. */
+  payloadBytes: number;
+}
+
+/** Both ends as IP addresses of one version. */
+export interface Ends {
+  target: UdpAddress;
+  /** What to bind, and how to send. */
+  local: UdpAddress & Departure;
+  telemetry: boolean;
+}
+
+/**
+ * Checks all that can be known before a name is resolved.
+ *
+ * @throws {SyntaxError} If the address does not parse.
+ * @throws {RangeError} If the port is 0, the payload too large for UDP, or a
+ * number among the options out of range.
+ * @throws {TypeError} If the address cannot be asked, or an option is of a wrong
+ * type.
+ */
+export function checkEnds(
+  address: UdpAddress | string,
+  options: OriginOptions,
+  payloadBytes: number,
+): NamedEnds {
+  let { localHostname, localPort = 0, telemetry = true } = options;
+  const asked = typeof address === "string" ? parseAddress(address) : address;
+  requireType("hostname", "string", asked?.hostname);
+  requireInteger("port", asked.port, 1, 65_535);
+  const target = {
+    hostname: canonicalHostname(asked.hostname),
+    port: asked.port,
+  };
+  if (localHostname !== undefined) {
+    requireType("localHostname", "string", localHostname);
+    if (localHostname === "") {
+      throw new TypeError("'localHostname' must be an address, or a name");
+    }
+    localHostname = canonicalHostname(localHostname);
+  }
+  requireInteger("localPort", localPort, 0, 65_535);
+  checkDeparture(options);
+  requireType("telemetry", "boolean", telemetry);
+  requireReachable(target, localHostname);
+  requireFit(payloadBytes, target.hostname);
+  const departure = departureOf(options);
+  return {
+    target,
+    localHostname,
+    localPort,
+    departure,
+    telemetry,
+    payloadBytes,
+  };
+}
+
+/**
+ * Resolves both names, once. Whichever end is an IP address decides for the
+ * other; between two names, IPv4 is preferred.
+ *
+ * @throws {Deno.errors.NotFound} If a name does not resolve.
+ * @throws {TypeError} If the address cannot be asked.
+ * @throws {RangeError} If the payload is too large for IPv4.
+ */
+export async function resolveEnds(
+  named: NamedEnds,
+  runtime: Runtime,
+): Promise<Ends> {
+  const { target, localHostname, localPort, payloadBytes, telemetry } = named;
+  const targetVersion = ipVersion(target.hostname);
+  let local = localHostname === undefined
+    ? undefined
+    : await resolveHost(localHostname, runtime, targetVersion ?? 4);
+  const localVersion = local === undefined ? undefined : ipVersion(local);
+  const hostname = await resolveHost(
+    target.hostname,
+    runtime,
+    localVersion ?? 4,
+  );
+  const resolved = Object.freeze({ hostname, port: target.port });
+  requireReachable(resolved, local);
+  requireFit(payloadBytes, hostname);
+  local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
+  return {
+    target: resolved,
+    local: { ...named.departure, hostname: local, port: localPort },
+    telemetry,
+  };
+}
+
+/** Whether a datagram comes from the address that was asked. */
+export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
+  // The zone says by which interface to send; not every reply carries it.
+  return remote.port === target.port &&
+    (remote.hostname === target.hostname ||
+      withoutZone(remote.hostname) === withoutZone(target.hostname));
+}
+
+function requireReachable(target: UdpAddress, local: string | undefined): void {
+  const { hostname } = target;
+  if (isWildcard(hostname)) {
+    throw new TypeError(
+      `Cannot ask ${formatAddress(target)}: it stands for all addresses of ` +
+        `a machine; ask one of them, such as ${
+          hostname === "::" ? "[::1]" : "127.0.0.1"
+        }`,
+    );
+  }
+  const versions = [ipVersion(hostname), local && ipVersion(local)];
+  // An IPv6 wildcard socket reaches IPv4 too.
+  if (
+    !versions.includes(undefined) && versions[0] !== versions[1] &&
+    local !== "::"
+  ) {
+    throw new TypeError(
+      `Cannot ask ${formatAddress(target)} from ${local}: ` +
+        "both ends must be IPv4, or both IPv6",
+    );
+  }
+}
+
+/** How many bytes a datagram to this address carries at most. */
+export function maxPayload(hostname: string): number {
+  return ipVersion(hostname) === 4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
+}
+
+/**
+ * Checks that a payload fits a datagram.
+ *
+ * @throws {RangeError} If it does not.
+ */
+export function requireFit(payloadBytes: number, hostname: string): void {
+  const max = maxPayload(hostname);
+  if (payloadBytes <= max) return;
+  const isIPv4 = max === MAX_PAYLOAD_IPV4;
+  throw new RangeError(
+    `Cannot send ${payloadBytes} bytes in one datagram: UDP${
+      isIPv4 ? " over IPv4" : ""
+    } takes at most ${max}`,
+  );
+}

@@ -1,0 +1,107 @@
+/**
+ * What a handler is, what it is told of a datagram, and what the handlers of this
+ * library tell the server of themselves.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { noLoops } from "./loop_watch.ts";
+import type { ReplyDeparture } from "../socket/contract.ts";
+import type { Readings } from "../base/telemetry.ts";
+
+/** What a handler gets of a datagram besides its payload. */
+export interface DatagramInfo {
+  /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
+  readonly remoteAddr: UdpAddress;
+  /**
+   * Where it was sent to. On the deno engine, which is not told, the address
+   * that the server is bound to, `0.0.0.0` and `::` included.
+   */
+  readonly localAddr: UdpAddress;
+  /**
+   * When the server read it, in milliseconds, by the clock of
+   * `performance.now()`.
+   */
+  readonly receivedAt: number;
+  /**
+   * When the kernel received it, by the same clock, with `packetInfo` on the linux
+   * engine.
+   */
+  readonly arrivedAt?: number | undefined;
+  /**
+   * The TTL or hop limit that it came with, on the linux engine: what its sender
+   * gave it, mostly 64, less 1 for each router.
+   */
+  readonly ttl?: number | undefined;
+  /**
+   * The traffic class that it came with, on the linux engine: the DSCP in the
+   * upper six bits, ECN in the lower two.
+   */
+  readonly trafficClass?: number | undefined;
+  /**
+   * How many bytes the answer may have by `guard.maxAmplification`, all answers
+   * to this datagram together: Infinity where there is no limit, 0 where none
+   * would be sent. After the handler has settled it is 0.
+   */
+  readonly maxReplyBytes: number;
+  /**
+   * Sends an answer now, beside the one that the handler returns; as often as
+   * the guard allows, and counted in `stats().pushed`. It needs no `this`.
+   *
+   * @param payload The answer, text as UTF-8; bytes are copied.
+   * @returns Whether it is on its way; `false` if the guard refused it, or there
+   * is no room.
+   * @throws {TypeError} If it is neither bytes nor text, or the handler has
+   * settled already.
+   */
+  readonly reply: (payload: Uint8Array | string) => boolean;
+}
+
+/** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
+export type Reply = Uint8Array | string | null | undefined | void;
+
+/**
+ * Makes the reply to one datagram.
+ *
+ * `data` is a copy that belongs to the handler, unless the server was started
+ * with `lend: true`: then its bytes belong to the server, which receives the
+ * next datagrams into them once the handler has settled and its reply is sent.
+ * A returned array must not be changed before it is sent; best not at all.
+ */
+export type Handler = (
+  data: Uint8Array<ArrayBuffer>,
+  info: DatagramInfo,
+) => Reply | Promise<Reply>;
+
+/**
+ * What is called when the guard withholds the answer that a handler has just
+ * returned, for handlers that count what leaves.
+ */
+export const withholding: WeakMap<Handler, () => void> = new WeakMap();
+
+/** What a handler says of how its replies leave. */
+export interface Departing {
+  /** Whether a server asks: not where another handler calls this one. */
+  isAsked: boolean;
+  /** Of the reply that it has just returned. */
+  last(): ReplyDeparture;
+}
+
+/** Handlers that write the time of sending into their replies. */
+export const departing: WeakMap<Handler, Departing> = new WeakMap();
+
+/** Handlers that keep nothing of their data: they are lent it without a copy. */
+export const borrowers: WeakSet<Handler> = new WeakSet();
+
+/** Handlers that count something themselves. */
+export const metered: WeakMap<Handler, () => Readings> = new WeakMap();
+
+/** Has a handler that calls another one taken for that one. */
+export function standFor(handler: Handler, original: Handler): void {
+  for (const known of [noLoops, withholding, departing, metered] as const) {
+    const value = known.get(original);
+    // deno-lint-ignore no-explicit-any -- each map takes what it gave
+    if (value !== undefined) known.set(handler, value as any);
+  }
+  if (borrowers.has(original)) borrowers.add(handler);
+}

@@ -1,0 +1,115 @@
+/**
+ * One datagram while a server works on it.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { headersOf } from "./guard.ts";
+import type { DatagramInfo } from "./handler.ts";
+import type { Test } from "./loop_watch.ts";
+import { payloadOf } from "../socket/outbox.ts";
+import type { Datagram, ReplyDeparture } from "../socket/contract.ts";
+
+/** Whoever took the datagram in, and answers it. */
+export interface AnsweringServer {
+  /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
+  maxReplyBytes(
+    info: Pick<DatagramInfo, "remoteAddr" | "localAddr">,
+    bytes: number,
+    spent: number,
+  ): number;
+  /** Sends an answer beside the one that is returned. */
+  pushReply(
+    incoming: Incoming,
+    datagram: Datagram,
+    payload: Uint8Array,
+  ): boolean;
+}
+
+/** A datagram that a server works on, as its handler sees it. */
+export class Incoming implements DatagramInfo {
+  readonly remoteAddr: UdpAddress;
+  readonly localAddr: UdpAddress;
+  readonly receivedAt: number;
+  readonly arrivedAt: number | undefined;
+  readonly ttl: number | undefined;
+  readonly trafficClass: number | undefined;
+  readonly #server: AnsweringServer;
+  readonly #data: Uint8Array;
+  readonly #bytes: number;
+  /** None once the handler has settled or is given up. */
+  #datagram: Datagram | undefined;
+  /** The bytes of its answers so far, with their headers. */
+  #spent = 0;
+  /** Which test its answers have to wait for; null for none, once known. */
+  #test: Test<Kept> | null | undefined;
+
+  constructor(server: AnsweringServer, datagram: Datagram, data: Uint8Array) {
+    this.#server = server;
+    this.#datagram = datagram;
+    this.#data = data;
+    this.#bytes = data.length;
+    this.remoteAddr = datagram.remoteAddr;
+    this.localAddr = datagram.localAddr;
+    this.receivedAt = datagram.receivedAt;
+    this.arrivedAt = datagram.arrivedAt;
+    this.ttl = datagram.ttl;
+    this.trafficClass = datagram.trafficClass;
+  }
+
+  get maxReplyBytes(): number {
+    return this.isSettled
+      ? 0
+      : this.#server.maxReplyBytes(this, this.#bytes, this.#spent);
+  }
+
+  /** A function of its own, so that it can be taken out of the object. */
+  get reply(): (payload: Uint8Array | string) => boolean {
+    return (payload) => {
+      if (this.#datagram === undefined) {
+        throw new TypeError("Cannot reply as the handler has settled");
+      }
+      const bytes = payloadOf(payload);
+      return this.#server.pushReply(this, this.#datagram, bytes);
+    };
+  }
+
+  get data(): Uint8Array {
+    return this.#data;
+  }
+
+  get spent(): number {
+    return this.#spent;
+  }
+
+  spend(bytes: number): void {
+    this.#spent += bytes + headersOf(this.remoteAddr);
+  }
+
+  get test(): Test<Kept> | null | undefined {
+    return this.#test;
+  }
+
+  set test(test: Test<Kept> | null | undefined) {
+    this.#test = test;
+  }
+
+  get isSettled(): boolean {
+    return this.#datagram === undefined;
+  }
+
+  /** The handler has no more to say; gives the datagram, the first time. */
+  settle(): Datagram | undefined {
+    const datagram = this.#datagram;
+    this.#datagram = undefined;
+    return datagram;
+  }
+}
+
+/** An answer that is kept; one that its handler returned, or one beside it. */
+export interface Kept {
+  incoming: Incoming;
+  payload: Uint8Array;
+  isReturned: boolean;
+  departure?: ReplyDeparture | undefined;
+}

@@ -1,0 +1,171 @@
+/**
+ * What a server tells its owner: by the callbacks that it was given, else in
+ * lines on stderr, each kind of which is bounded.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { type Refusal, REFUSAL_WORDS } from "./guard.ts";
+import type { DatagramInfo, Reply } from "./handler.ts";
+import type { Runtime } from "../socket/runtime.ts";
+import type { Hooks } from "./udp_server.ts";
+import { describeError, Throttle } from "../base/warn.ts";
+
+/** Whom a server calls, and what it says instead. */
+export class Reports {
+  readonly #addr: UdpAddress;
+  readonly #hooks: Hooks & { maxInFlight: number };
+  readonly #runtime: Pick<Runtime, "now" | "warn">;
+  readonly #warnings: Throttle;
+  /** What is told once, and has been. */
+  readonly #told = new Set<string>();
+
+  /**
+   * Prepares to tell; tells nothing yet.
+   *
+   * @param addr The server's address, which its lines begin with.
+   * @param hooks Whom to call, and how many datagrams are worked on at most.
+   * @param runtime Its clock, and where lines go.
+   */
+  constructor(
+    addr: UdpAddress,
+    hooks: Hooks & { maxInFlight: number },
+    runtime: Pick<Runtime, "now" | "warn">,
+  ) {
+    this.#addr = addr;
+    this.#hooks = hooks;
+    this.#runtime = runtime;
+    this.#warnings = new Throttle(
+      (text) => this.#warn(text),
+      () => runtime.now(),
+    );
+  }
+
+  /** The guard has withheld an answer. */
+  refused(reason: Refusal, incoming: DatagramInfo): void {
+    const { onRefuse } = this.#hooks;
+    if (onRefuse !== undefined) {
+      return this.#call(() => onRefuse(reason, incoming), incoming);
+    }
+    this.once(
+      reason,
+      `refused to answer ${formatAddress(incoming.remoteAddr)}: ${
+        REFUSAL_WORDS[reason]
+      }${REMEDIES[reason] ?? ""}`,
+    );
+  }
+
+  /** A datagram was dropped, as too many are at work. */
+  overloaded(incoming: DatagramInfo): void {
+    const { onOverload, maxInFlight } = this.#hooks;
+    if (onOverload !== undefined) {
+      return this.#call(() => onOverload(incoming), incoming);
+    }
+    this.once(
+      "overload",
+      `dropped a datagram from ${formatAddress(incoming.remoteAddr)}, as ` +
+        `${maxInFlight} are at work: answer faster, or raise maxInFlight`,
+    );
+  }
+
+  /** Calls back; whatever goes wrong there ends here. */
+  #call(callback: () => unknown, incoming: DatagramInfo): void {
+    try {
+      const returned = callback();
+      // An async function is no mistake, and what it rejects with is no crash.
+      if (isPromiseLike(returned)) {
+        Promise.resolve(returned).catch((error) =>
+          this.error("callback", error, incoming)
+        );
+      }
+    } catch (error) {
+      this.error("callback", error, incoming);
+    }
+  }
+
+  /** What `onError` makes of an error; its own errors end here. */
+  error(
+    what: Failing,
+    error: unknown,
+    info?: Pick<DatagramInfo, "remoteAddr">,
+  ): Reply | Promise<Reply> {
+    const { onError, quiet } = this.#hooks;
+    if (onError === undefined) {
+      if (!quiet) this.#warnOf(what, error, info);
+      return;
+    }
+    try {
+      const reply = onError(error, info);
+      return isPromiseLike(reply)
+        ? Promise.resolve(reply).catch(() => undefined)
+        : reply;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #warnOf(
+    what: Failing,
+    error: unknown,
+    info?: Pick<DatagramInfo, "remoteAddr">,
+  ): void {
+    this.#warnings.say(`${what} ${nameOf(error)}`, () => {
+      const peer = info === undefined
+        ? ""
+        : ` (${formatAddress(info.remoteAddr)})`;
+      return `${FAILURES[what]}${peer}: ${describeError(error)}`;
+    });
+  }
+
+  /** Tells what happened for the first time; from then on it is only counted. */
+  once(kind: string, text: string): void {
+    if (this.#hooks.quiet || this.#told.has(kind)) return;
+    this.#told.add(kind);
+    this.#warn(`${text}. From now on these are only counted.`);
+  }
+
+  #warn(text: string): void {
+    this.#runtime.warn(`UDP server on ${formatAddress(this.#addr)}: ${text}`);
+  }
+}
+
+/** Whether a value is to be awaited, which never throws: `then` may. */
+export function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
+  try {
+    return typeof (value as PromiseLike<Reply> | null)?.then === "function";
+  } catch {
+    return true;
+  }
+}
+
+/** An error of this library's, whose stack says nothing to a handler's author. */
+export function oneLine<E extends Error>(error: E): E {
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
+}
+
+function nameOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.name : typeof error;
+  } catch {
+    return "unknown";
+  }
+}
+
+type Failing = "handler" | "send" | "receive" | "notice" | "callback";
+
+const FAILURES: Record<Failing, string> = {
+  handler: "the handler failed",
+  send: "a datagram could not be sent",
+  receive: "a receive failed",
+  notice: "notice",
+  callback: "a callback failed",
+};
+
+const REMEDIES: Partial<Record<Refusal, string>> = {
+  amplification:
+    "; info.maxReplyBytes says how large it may be, guard.trusted or " +
+    "guard.maxAmplification allow more",
+  rate: "; guard.trusted or guard.rateLimit allow more",
+  offLink: "; guard.answerOffLink allows it",
+};

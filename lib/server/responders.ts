@@ -1,0 +1,55 @@
+/**
+ * Handlers for {@linkcode serve} that are needed again and again.
+ *
+ * @module
+ */
+import { encode } from "../encoding.ts";
+import { fixedReplies } from "./guard.ts";
+import { borrowers, type Handler } from "./handler.ts";
+
+/**
+ * Answers every datagram with the same reply. A datagram that has the bytes of
+ * that reply is refused by the server's guard (`ownReply`).
+ *
+ * @param reply The reply; text is sent as UTF-8.
+ * @returns The handler.
+ *
+ * @example
+ * ```ts
+ * import { fixedReply, request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({}, fixedReply("Hello UDP Client"));
+ * const { data } = await request(server.addr, "Hello UDP Server");
+ * assertEquals(new TextDecoder().decode(data), "Hello UDP Client");
+ * ```
+ */
+export function fixedReply(reply: string | Uint8Array): Handler {
+  const bytes = encode(reply).slice();
+  fixedReplies.add(bytes);
+  return borrowing(() => bytes);
+}
+
+/**
+ * Answers every datagram with its own payload (RFC 862), without a copy.
+ *
+ * @returns The handler.
+ *
+ * @example
+ * ```ts
+ * import { echo, request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({}, echo());
+ * const { data } = await request(server.addr, "ping");
+ * assertEquals(new TextDecoder().decode(data), "ping");
+ * ```
+ */
+export function echo(): Handler {
+  return borrowing((data) => data);
+}
+
+function borrowing(handler: Handler): Handler {
+  borrowers.add(handler);
+  return handler;
+}

@@ -1,0 +1,559 @@
+/**
+ * A running server: the way of each datagram to the handler, and of its answers
+ * to the socket.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { encode } from "../encoding.ts";
+import type { Guard, Refusal } from "./guard.ts";
+import { type Links, mayBeGroup } from "../socket/multicast.ts";
+import {
+  borrowers,
+  type DatagramInfo,
+  type Departing,
+  departing,
+  type Handler,
+  type Reply,
+  withholding,
+} from "./handler.ts";
+import { type AnsweringServer, Incoming, type Kept } from "./incoming.ts";
+import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
+import { Outbox, payloadOf } from "../socket/outbox.ts";
+import type { Runtime } from "../socket/runtime.ts";
+import {
+  type Hooks,
+  noStats,
+  type ServerStats,
+  type UdpServer,
+} from "./udp_server.ts";
+import { isPromiseLike, oneLine, Reports } from "./reports.ts";
+import {
+  copyOf,
+  type Datagram,
+  type DatagramSocket,
+  type Receiver,
+  type ReplyDeparture,
+} from "../socket/contract.ts";
+
+/** What a server is made of, checked. */
+export interface ServerOptions extends Hooks {
+  handler: Handler;
+  lend: boolean;
+  maxInFlight: number;
+  maxReplies: number;
+  handlerTimeoutMs: number;
+  groupDelayMs: number;
+  guard: Guard | undefined;
+  /** Who is answered that asks a group; all if undefined. */
+  links: Links | undefined;
+  runtime: Runtime;
+  signal: AbortSignal | undefined;
+}
+
+/** {@linkcode UdpServer}, on an open socket. */
+export class Server implements UdpServer, Receiver, AnsweringServer {
+  readonly addr: UdpAddress;
+  readonly finished: Promise<void>;
+  readonly #socket: DatagramSocket;
+  readonly #options: ServerOptions;
+  readonly #loops: LoopWatch<Kept>;
+  /** Says how a reply is to leave, if the handler's do in a way of their own. */
+  readonly #departing: Departing | undefined;
+  readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
+  readonly #lends: boolean;
+  readonly #stats = noStats();
+  readonly #reports: Reports;
+  /** Datagrams with an asynchronous handler, and until when it may take. */
+  readonly #waiting = new Map<Incoming, number>();
+  /** Answers that wait for a random time, and what ends the wait. */
+  readonly #spreading = new Map<() => void, () => void>();
+  #cancelCheck: (() => void) | undefined;
+  /** Datagrams whose handler has not settled, or whose answer is kept. */
+  #atWork = 0;
+  /** Of these, those whose answer is kept. */
+  #kept = 0;
+  /** Replies that the system has neither taken nor refused yet. */
+  #unsent = 0;
+  /** Of these, those that were kept, which hold no datagram. */
+  #unsentKept = 0;
+  /** All else that is sent. */
+  readonly #outbox: Outbox;
+  #draining = false;
+  #closed = false;
+  /** What the system had dropped when the server closed. */
+  #lastDrops: number | undefined;
+
+  constructor(socket: DatagramSocket, options: ServerOptions) {
+    const { runtime, handler } = options;
+    this.#socket = socket;
+    this.#outbox = new Outbox(socket, () => this.#closeIfDrained());
+    this.#options = options;
+    this.#isNoLoop = noLoops.get(handler);
+    this.#lends = options.lend || borrowers.has(handler);
+    this.#departing = departing.get(handler);
+    if (this.#departing !== undefined) this.#departing.isAsked = true;
+    this.#loops = new LoopWatch({
+      now: () => runtime.now(),
+      after: (ms, callback) => runtime.after(ms, callback),
+      send: (kept) => this.#sendKept(kept),
+      drop: (kept) => this.#dropKept(kept),
+    });
+    this.addr = socket.addr;
+    this.#reports = new Reports(socket.addr, options, runtime);
+    const close = () => this.#close();
+    options.signal?.addEventListener("abort", close);
+    this.finished = socket.start(this).finally(() => {
+      this.#closed = true;
+      this.#outbox.close();
+      this.#cancelCheck?.();
+      this.#loops.release();
+      this.#endSpreading();
+      options.signal?.removeEventListener("abort", close);
+    });
+    // By `onListen`, before there was anyone to hear of it.
+    if (options.signal?.aborted) close();
+  }
+
+  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
+    return this.#outbox.send({ payload, to });
+  }
+
+  async sendMany(
+    payload: Uint8Array | string,
+    addresses: Iterable<UdpAddress | string>,
+  ): Promise<number> {
+    const bytes = payloadOf(payload);
+    return await this.#outbox.sendMany(
+      Array.from(addresses, (to) => ({ payload: bytes, to })),
+      (error) => this.#reports.error("send", oneLine(error)),
+    );
+  }
+
+  shutdown(): Promise<void> {
+    this.#draining = true;
+    this.#loops.release();
+    this.#endSpreading();
+    // Closing first would lose the replies: Deno cannot stop a receive in any
+    // other way than by closing the socket.
+    this.#closeIfDrained();
+    return this.finished;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  stats(): ServerStats {
+    const stats = structuredClone(this.#stats);
+    const { sent, dropped, failed } = this.#outbox;
+    stats.pushed = { ...stats.pushed, sent, dropped, failed };
+    stats.inFlight = this.#atWork + this.#unsent;
+    stats.kernelDrops = this.#closed
+      ? this.#lastDrops
+      : this.#socket.kernelDrops();
+    return stats;
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  onDatagram(datagram: Datagram): void {
+    this.#stats.received++;
+    this.#stats.bytes.received += datagram.data.length;
+    if (
+      this.#draining || this.#closed ||
+      this.#stats.replied + this.#atWork + this.#unsent >=
+        this.#options.maxReplies
+    ) {
+      this.#stats.dropped.closing++;
+      return this.#socket.release(datagram);
+    }
+    if (this.isFull()) {
+      this.#stats.dropped.overload++;
+      const dropped = new Incoming(this, datagram, datagram.data);
+      dropped.settle();
+      this.#reports.overloaded(dropped);
+      return this.#socket.release(datagram);
+    }
+    const data = this.#lends ? datagram.data : copyOf(datagram.data);
+    const incoming = new Incoming(this, datagram, data);
+    this.#atWork++;
+    let reply: Reply | Promise<Reply>;
+    try {
+      reply = this.#options.handler(data, incoming);
+    } catch (error) {
+      reply = this.#handlerFailed(error, incoming);
+    }
+    // The usual case, without a promise.
+    if (!(reply instanceof Uint8Array) && isPromiseLike(reply)) {
+      this.#whenSettled(incoming, reply);
+    } else this.#respond(incoming, incoming.settle()!, reply);
+  }
+
+  isFull(): boolean {
+    const unsent = this.#socket.copiesReplies
+      ? 0
+      : this.#unsent - this.#unsentKept;
+    const held = this.#atWork + unsent - this.#kept;
+    return held >= this.#options.maxInFlight;
+  }
+
+  onTooLong(): void {
+    this.#stats.received++;
+    this.#stats.dropped.tooLong++;
+    this.#reports.once(
+      "tooLong",
+      "dropped a datagram longer than maxDatagramBytes",
+    );
+  }
+
+  onReplied(count: number): void {
+    this.#stats.replied += count;
+    if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
+    this.#unsent -= count;
+    this.#closeIfDrained();
+  }
+
+  onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
+    this.#stats.errors.send += count;
+    this.#reports.error("send", error, { remoteAddr });
+    this.#unsent -= count;
+    this.#closeIfDrained();
+  }
+
+  onNotice(notice: Error): void {
+    this.#reports.error("notice", notice);
+  }
+
+  onReceiveError(error: unknown): void {
+    this.#stats.errors.receive++;
+    this.#reports.error("receive", error);
+  }
+
+  /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
+  maxReplyBytes(info: Peers, bytes: number, spent: number): number {
+    const { guard } = this.#options;
+    if (guard === undefined) return Infinity;
+    const { remoteAddr } = info;
+    const refusal = guard.admit(remoteAddr) ?? this.#judgeLink(info);
+    if (refusal !== undefined) return 0;
+    return Math.max(0, guard.maxReplyBytes(remoteAddr, bytes, spent));
+  }
+
+  /** Sends an answer beside the one that is returned. */
+  pushReply(
+    incoming: Incoming,
+    datagram: Datagram,
+    payload: Uint8Array,
+  ): boolean {
+    const refusal = this.#judge(incoming, payload);
+    if (refusal !== undefined) {
+      this.#stats.pushed.refused++;
+      this.#reports.refused(refusal, incoming);
+      return false;
+    }
+    if (this.#outbox.isFull || this.#spreading.size >= MAX_SPREADING) {
+      this.#outbox.dropped++;
+      return false;
+    }
+    const test = this.#testOf(incoming, datagram, true);
+    incoming.spend(payload.length);
+    // The handler may use its array again; a socket that copies needs no copy.
+    const isSpread = this.#isSpread(incoming);
+    const isCopied = test === undefined && !isSpread &&
+      this.#socket.copiesReplies;
+    const bytes = isCopied ? payload : payload.slice();
+    if (test !== undefined) {
+      const kept = { incoming, payload: bytes, isReturned: false };
+      this.#loops.keep(test, kept, bytes.length);
+    } else if (isSpread) this.#spread(() => this.#pushBeside(incoming, bytes));
+    else this.#pushBeside(incoming, bytes);
+    return true;
+  }
+
+  async #pushBeside(incoming: Incoming, payload: Uint8Array): Promise<void> {
+    const { remoteAddr, localAddr } = incoming;
+    const failure = await this.#outbox.trySend(
+      payload,
+      remoteAddr,
+      localAddr,
+    );
+    if (failure !== undefined && !this.#closed) {
+      this.#reports.error("send", failure.error, incoming);
+    }
+  }
+
+  async #whenSettled(
+    incoming: Incoming,
+    settled: PromiseLike<Reply>,
+  ): Promise<void> {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#waiting.set(incoming, runtime.now() + handlerTimeoutMs);
+    this.#cancelCheck ??= runtime.after(
+      handlerTimeoutMs,
+      () => this.#checkWaiting(),
+    );
+    let reply: Reply;
+    try {
+      reply = await settled;
+    } catch (error) {
+      if (incoming.isSettled) return;
+      reply = await this.#handlerFailed(error, incoming);
+    }
+    // Given up in the meantime, it has none.
+    const datagram = incoming.settle();
+    this.#waiting.delete(incoming);
+    if (datagram !== undefined) this.#respond(incoming, datagram, reply);
+  }
+
+  /** Gives up on handlers that take too long. One timer serves them all. */
+  #checkWaiting(): void {
+    const { runtime, handlerTimeoutMs } = this.#options;
+    this.#cancelCheck = undefined;
+    for (const [incoming, deadline] of this.#waiting) {
+      const leftMs = deadline - runtime.now();
+      if (leftMs > 0) {
+        this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
+        return;
+      }
+      this.#giveUp(incoming);
+      this.#handlerFailed(
+        oneLine(
+          new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
+        ),
+        incoming,
+      );
+      this.#stats.unanswered++;
+      this.#done();
+    }
+  }
+
+  /**
+   * Waits no more for a handler. It may still use a buffer that was lent, so
+   * that another takes its place; and the promise, which may never settle, keeps
+   * neither.
+   */
+  #giveUp(incoming: Incoming): void {
+    const datagram = incoming.settle()!;
+    this.#waiting.delete(incoming);
+    if (this.#lends) this.#socket.abandon(datagram);
+    else this.#socket.release(datagram);
+  }
+
+  /** Sends what a handler returned, if it is a reply. */
+  #respond(incoming: Incoming, datagram: Datagram, reply: unknown): void {
+    if (typeof reply === "string") reply = encode(reply);
+    if (reply instanceof Uint8Array) {
+      return this.#answer(incoming, datagram, reply);
+    }
+    if (reply !== undefined && reply !== null) {
+      this.#handlerFailed(
+        oneLine(
+          new TypeError(
+            `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
+          ),
+        ),
+        incoming,
+      );
+    }
+    this.#stats.unanswered++;
+    this.#socket.release(datagram);
+    this.#done();
+  }
+
+  #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
+    const refusal = this.#judge(incoming, payload);
+    if (refusal !== undefined) {
+      withholding.get(this.#options.handler)?.();
+      return this.#withhold(incoming, datagram, refusal);
+    }
+    const departure = this.#departing?.last();
+    const test = this.#testOf(incoming, datagram, false);
+    if (test === undefined && !this.#isSpread(incoming)) {
+      return this.#send(datagram, payload, departure);
+    }
+    // A copy, since a handler may use its array again by then, and others may
+    // be received into the datagram's.
+    const bytes = payload.slice();
+    this.#socket.release(datagram);
+    if (test === undefined) {
+      // It goes on taking a place among those at work, which bounds them.
+      return this.#spread(() => this.#sendCopy(incoming, bytes, departure));
+    }
+    this.#kept++;
+    const kept = { incoming, payload: bytes, isReturned: true, departure };
+    this.#loops.keep(test, kept, bytes.length);
+  }
+
+  /** Whether an answer is to wait, so that not all of a group answer at once. */
+  #isSpread({ localAddr }: Incoming): boolean {
+    return this.#options.groupDelayMs > 0 && !this.#draining &&
+      mayBeGroup(localAddr);
+  }
+
+  #spread(send: () => void): void {
+    const { runtime, groupDelayMs } = this.#options;
+    const delayMs = Math.random() * groupDelayMs;
+    const cancel = runtime.after(delayMs, () => {
+      this.#spreading.delete(send);
+      send();
+    });
+    this.#spreading.set(send, cancel);
+  }
+
+  /** Waits no longer, since the server is about to close. */
+  #endSpreading(): void {
+    for (const [send, cancel] of this.#spreading) {
+      cancel();
+      send();
+    }
+    this.#spreading.clear();
+  }
+
+  /** Whether an answer may go out at all. */
+  #judge(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
+    const { guard } = this.#options;
+    const { remoteAddr, data, spent } = incoming;
+    return guard?.admit(remoteAddr) ?? this.#judgeLink(incoming) ??
+      guard?.permit(remoteAddr, data, payload, spent);
+  }
+
+  #judgeLink({ remoteAddr, localAddr }: Peers): Refusal | undefined {
+    const { links } = this.#options;
+    return links === undefined || !mayBeGroup(localAddr) ||
+        links.has(remoteAddr.hostname)
+      ? undefined
+      : "offLink";
+  }
+
+  /** Whether it has to wait until it is known that the peer is in no loop. */
+  #testOf(
+    incoming: Incoming,
+    datagram: Datagram,
+    isOneOfMany: boolean,
+  ): Test<Kept> | undefined {
+    if (incoming.test !== undefined) return incoming.test ?? undefined;
+    incoming.test = null;
+    if (
+      this.#options.guard === undefined || this.#draining ||
+      this.#isNoLoop?.(datagram.data)
+    ) return undefined;
+    const { remoteAddr, receivedAt } = incoming;
+    const test = this.#loops.test(remoteAddr, receivedAt, isOneOfMany);
+    incoming.test = test ?? null;
+    return test;
+  }
+
+  #sendKept({ incoming, payload, isReturned, departure }: Kept): void {
+    if (!isReturned) {
+      this.#pushBeside(incoming, payload);
+      return;
+    }
+    this.#kept--;
+    this.#sendCopy(incoming, payload, departure);
+  }
+
+  /** Sends an answer whose datagram has been handed back. */
+  #sendCopy(
+    incoming: Incoming,
+    payload: Uint8Array,
+    departure: ReplyDeparture | undefined,
+  ): void {
+    if (!this.#mayLeave(payload)) return;
+    this.#unsentKept++;
+    const { remoteAddr, localAddr } = incoming;
+    departure?.complete?.(payload);
+    this.#socket.send(payload, remoteAddr, localAddr).then(() => {
+      this.#unsentKept--;
+      this.onReplied(1);
+    }, (error) => {
+      this.#unsentKept--;
+      this.onReplyError(error, remoteAddr, 1);
+    });
+  }
+
+  #dropKept({ incoming, isReturned }: Kept): void {
+    if (!isReturned) this.#stats.pushed.refused++;
+    else {
+      this.#kept--;
+      this.#stats.refused.loop++;
+    }
+    this.#reports.refused("loop", incoming);
+    if (isReturned) this.#done();
+  }
+
+  #send(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure: ReplyDeparture | undefined,
+  ): void {
+    if (this.#mayLeave(payload)) {
+      this.#socket.reply(datagram, payload, departure);
+    }
+  }
+
+  /** Whether an answer can still go out; then it counts as given to the system. */
+  #mayLeave(payload: Uint8Array): boolean {
+    if (this.#closed) {
+      this.#stats.dropped.closing++;
+      this.#done();
+      return false;
+    }
+    this.#atWork--;
+    this.#unsent++;
+    this.#stats.bytes.replied += payload.length;
+    return true;
+  }
+
+  /** Sends no answer, though the handler made one. */
+  #withhold(incoming: Incoming, datagram: Datagram, reason: Refusal): void {
+    this.#stats.refused[reason]++;
+    this.#reports.refused(reason, incoming);
+    this.#socket.release(datagram);
+    this.#done();
+  }
+
+  /** What `onError` makes of a handler's error; its own errors end here. */
+  #handlerFailed(error: unknown, info: Incoming): Reply | Promise<Reply> {
+    this.#stats.errors.handler++;
+    return this.#reports.error("handler", error, info);
+  }
+
+  /** A datagram gets no reply. */
+  #done(): void {
+    this.#atWork--;
+    this.#closeIfDrained();
+  }
+
+  #closeIfDrained(): void {
+    if (
+      this.#draining &&
+      this.#atWork + this.#unsent + this.#outbox.pending === 0
+    ) this.#close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#lastDrops = this.#socket.kernelDrops();
+    this.#closed = true;
+    this.#outbox.close();
+    this.#socket.close();
+    // What their handlers still make of them is not sent.
+    for (const incoming of this.#waiting.keys()) {
+      this.#giveUp(incoming);
+      this.#stats.dropped.closing++;
+      this.#atWork--;
+    }
+  }
+}
+
+type Peers = Pick<DatagramInfo, "remoteAddr" | "localAddr">;
+
+/** How many answers beside the returned ones may wait for a random time. */
+const MAX_SPREADING = 1024;

@@ -1,0 +1,173 @@
+/**
+ * What a server is to its owner: its methods, its counts, and whom it calls.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { type Refusal, REFUSALS } from "./guard.ts";
+import type { DatagramInfo, Reply } from "./handler.ts";
+
+/**
+ * What a server has counted so far. `received` is the sum of `replied`,
+ * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
+ * in flight.
+ */
+export interface ServerStats {
+  /** Datagrams that came in. */
+  received: number;
+  /** Replies that handlers returned, and that were sent. */
+  replied: number;
+  /** Datagrams whose handler gave no reply, by choice or by failing. */
+  unanswered: number;
+  /** Datagrams that no handler's reply was sent for, and why. */
+  dropped: {
+    /** Longer than `maxDatagramBytes`. */
+    tooLong: number;
+    /** More than `maxInFlight` at once. */
+    overload: number;
+    /** Came, or was still with its handler, when the server closed. */
+    closing: number;
+  };
+  /**
+   * Datagrams that the system dropped before the server saw them, since the
+   * receive buffer was full; in no other count. Undefined where it cannot be
+   * known: on the deno engine, but for Linux with `--allow-all`.
+   */
+  kernelDrops: number | undefined;
+  /** Datagrams whose answer the guard withheld, and why. */
+  refused: Record<Refusal, number>;
+  /** What was sent by `info.reply()`, `send()` and `sendMany()`. */
+  pushed: {
+    /** Taken by the system. */
+    sent: number;
+    /** Withheld by the guard. */
+    refused: number;
+    /** Not sent, as too many were on their way or the server had closed. */
+    dropped: number;
+    /** Refused by the system. */
+    failed: number;
+  };
+  /** Payload bytes of all that came in, and of the replies given to the system. */
+  bytes: { received: number; replied: number };
+  /** Datagrams that are with their handlers, and replies on their way out. */
+  inFlight: number;
+  /** What went wrong, while the server went on. */
+  errors: {
+    /** Handlers that threw, rejected, took too long, or returned no reply. */
+    handler: number;
+    /** Replies that could not be sent. */
+    send: number;
+    /** Receives that failed. */
+    receive: number;
+  };
+}
+
+/** A running server. */
+export interface UdpServer extends AsyncDisposable {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when the server has closed; rejects with the system's error if
+   * receiving fails for good.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Sends a datagram that answers nothing, from the server's port; the guard
+   * has no say in it. At most 4,096 may be on their way at once.
+   *
+   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
+   * not change until the promise settles.
+   * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
+   * @returns Resolves when the system has taken it. Rejects with the system's
+   * error, or with an `Error` if too many are on their way or the server has
+   * closed.
+   * @throws {TypeError} If the address has a name instead of an IP address, or
+   * the payload is neither bytes nor text.
+   * @throws {RangeError} If the port is none from 1 to 65,535.
+   * @throws {SyntaxError} If the address does not parse.
+   */
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+  ): Promise<void>;
+  /**
+   * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
+   * no faster than the system takes them. All addresses are checked before the
+   * first is sent to. One that cannot be sent to is counted, and told to
+   * `onError`.
+   *
+   * @param payload As for `send`.
+   * @param addresses Where to, each as for `send`.
+   * @returns To how many it was sent.
+   */
+  sendMany(
+    payload: Uint8Array | string,
+    addresses: Iterable<UdpAddress | string>,
+  ): Promise<number>;
+  /**
+   * Stops taking datagrams, waits for the handlers at work and their replies,
+   * then closes. Every call returns the same promise.
+   */
+  shutdown(): Promise<void>;
+  /** A snapshot of the counts. */
+  stats(): ServerStats;
+  /** Lets the server keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while the server is running. */
+  unref(): void;
+}
+
+/** What is called instead of a line on stderr. */
+export interface Hooks {
+  /**
+   * Called for everything that goes wrong while the server goes on: a handler
+   * that throws or rejects or returns something that is no reply, a reply that
+   * cannot be sent, and, without `info`, a failed receive, a fast path that the
+   * system refuses and that is turned off, or an address that `sendMany` cannot
+   * send to. For a handler that throws or rejects, what it returns is the reply.
+   *
+   * @default {prints the error on stderr, each kind at most once a second}
+   */
+  onError?:
+    | ((
+      error: unknown,
+      info?: Pick<DatagramInfo, "remoteAddr">,
+    ) => Reply | Promise<Reply>)
+    | undefined;
+  /**
+   * Called for each answer that the guard withholds, and why.
+   *
+   * @default {prints the first of each reason on stderr}
+   */
+  onRefuse?: ((reason: Refusal, info: DatagramInfo) => void) | undefined;
+  /**
+   * Called for each datagram that is dropped since `maxInFlight` are at work.
+   *
+   * @default {prints the first on stderr}
+   */
+  onOverload?: ((info: DatagramInfo) => void) | undefined;
+  /**
+   * Whether to print nothing on stderr; the counts and the callbacks remain.
+   *
+   * @default {false}
+   */
+  quiet?: boolean | undefined;
+}
+
+/** What a server has counted that has just begun. */
+export function noStats(): ServerStats {
+  return {
+    received: 0,
+    replied: 0,
+    unanswered: 0,
+    dropped: { tooLong: 0, overload: 0, closing: 0 },
+    kernelDrops: undefined,
+    refused: Object.fromEntries(
+      REFUSALS.map((reason) => [reason, 0]),
+    ) as Record<Refusal, number>,
+    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0 },
+    bytes: { received: 0, replied: 0 },
+    inFlight: 0,
+    errors: { handler: 0, send: 0, receive: 0 },
+  };
+}

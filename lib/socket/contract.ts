@@ -1,0 +1,307 @@
+/**
+ * The narrow interface between roundtrip and a UDP socket. Everything above it
+ * runs unchanged on any implementation, the simulated network of the tests
+ * included.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { requireInteger, requireType } from "../base/errors.ts";
+import type { Membership } from "./multicast.ts";
+
+/** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
+export const MAX_PAYLOAD_IPV4 = 65_507;
+
+/** The largest UDP payload over IPv6 (no jumbograms): 65,535 less UDP's 8. */
+export const MAX_PAYLOAD_IPV6 = 65_527;
+
+/** The largest UDP payload over either. */
+export const MAX_PAYLOAD: number = MAX_PAYLOAD_IPV6;
+
+/**
+ * A received datagram. Its bytes belong to the socket: `data` may be
+ * overwritten once the datagram has been handed back, by
+ * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
+ */
+export interface Datagram {
+  /** The payload, 0 bytes or more. */
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Where it came from, in canonical form. */
+  readonly remoteAddr: UdpAddress;
+  /** Where it was sent to; the bound address where the engine cannot say. */
+  readonly localAddr: UdpAddress;
+  /** When it was received, in milliseconds, by the clock of the runtime. */
+  readonly receivedAt: number;
+  /**
+   * When the kernel received it, by the same clock, where the engine is told:
+   * that much before it was read.
+   */
+  readonly arrivedAt?: number | undefined;
+  /** The TTL or hop limit that it came with, where the engine is told. */
+  readonly ttl?: number | undefined;
+  /** The traffic class that it came with, where the engine is told. */
+  readonly trafficClass?: number | undefined;
+}
+
+/** What a socket calls when something happens to it. */
+export interface Receiver {
+  /**
+   * A datagram came. Each must be handed back exactly once: by
+   * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
+   */
+  onDatagram(datagram: Datagram): void;
+  /**
+   * Whether the next datagram would be dropped, since all room is taken. What
+   * only waits for a microtask then settles first.
+   */
+  isFull?(): boolean;
+  /** A datagram was longer than `maxDatagramBytes`, and was dropped. */
+  onTooLong?(): void;
+  /** The system has taken `count` replies to send. */
+  onReplied?(count: number): void;
+  /** The system could not send `count` replies to this address. */
+  onReplyError?(error: unknown, remoteAddr: UdpAddress, count: number): void;
+  /**
+   * The kernel has given a datagram to the network, by the clock of the runtime;
+   * only with {@linkcode OpenOptions.stampSends}.
+   *
+   * @param index Which one, by the order of sending, from 0.
+   * @param at When.
+   */
+  onSent?(index: number, at: number): void;
+  /** Receiving failed once, and goes on. */
+  onReceiveError?(error: unknown): void;
+  /** From now on something works less well than it could; said once. */
+  onNotice?(notice: Error): void;
+}
+
+/** How a reply is to leave, where that is more than to be sent. */
+export interface ReplyDeparture {
+  /** Writes into the payload what is known at the last moment only. */
+  complete?(payload: Uint8Array): void;
+  /** Its traffic class, on engines that can give a single datagram one. */
+  trafficClass?: number | undefined;
+}
+
+/** Who posts datagrams. */
+export interface Sender {
+  /** The system could not send the datagram. */
+  onSendError(error: unknown): void;
+}
+
+/** A bound UDP socket. */
+export interface DatagramSocket {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system's
+   * report of a closed port is about that peer, and comes at once.
+   */
+  readonly isConnected: boolean;
+  /**
+   * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, and
+   * the datagram that is answered is handed back at once, so that what is on its
+   * way out takes no more memory.
+   */
+  readonly copiesReplies: boolean;
+  /** Whether the kernel tells when it has sent each datagram. */
+  readonly stampsSends?: boolean;
+  /**
+   * Starts receiving; called once.
+   *
+   * @returns Resolves when the socket is closed, rejects with the system's
+   * error if receiving fails for good. The socket is closed in both cases.
+   */
+  start(receiver: Receiver): Promise<void>;
+  /**
+   * Sends one datagram. `payload` must not change until the promise settles.
+   *
+   * @param payload What to send.
+   * @param to Where to.
+   * @param from For an answer: where the datagram that it answers was sent to,
+   * which is where it leaves from, if the engine can choose.
+   * @returns Rejects with the system's error.
+   */
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from?: UdpAddress | undefined,
+  ): Promise<void>;
+  /**
+   * Sends one datagram as {@linkcode DatagramSocket.send} does, without a
+   * promise: for who sends very many, and needs to know of failures only.
+   *
+   * @param payload What to send; it must not change while it is on its way.
+   * @param to Where to. The same object each time is the fastest.
+   * @param sender Hears of the system's error, never within the call.
+   */
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void;
+  /**
+   * Sends `payload` to where `datagram` came from, and hands the datagram
+   * back. `payload` may be a part of `datagram.data`; it must not change until
+   * {@linkcode Receiver.onReplied} or {@linkcode Receiver.onReplyError} has
+   * counted it. Never throws.
+   */
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void;
+  /** Hands back a datagram that gets no reply. */
+  release(datagram: Datagram): void;
+  /**
+   * Gives up a datagram whose bytes may still be in use: they are left to who
+   * uses them, and it must not be handed back any more.
+   */
+  abandon(datagram: Datagram): void;
+  /**
+   * How many datagrams the system has dropped, since its receive buffer was
+   * full; undefined where it cannot be asked.
+   */
+  kernelDrops(): number | undefined;
+  /**
+   * Waits in this thread, which does nothing else meanwhile, until something comes,
+   * or shortly before so many milliseconds are over: 1 at most; 0 is no more than a
+   * look. What has come is received as soon as the caller is done. Engines that
+   * cannot have no such method.
+   */
+  sleep?(ms: number): void;
+  /** Closes the socket at once. Closing twice does nothing. */
+  close(): void;
+  /** Lets the socket keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while the socket is open. */
+  unref(): void;
+}
+
+/** How datagrams leave a socket; on the linux engine, the deno one refuses. */
+export interface Departure {
+  /**
+   * The TTL or hop limit of datagrams to one host, 1 to 255.
+   *
+   * @default {the system's, mostly 64}
+   */
+  ttl?: number | undefined;
+  /**
+   * The traffic class, 0 to 255: the DSCP in the upper six bits (RFC 2474), ECN
+   * in the lower two.
+   *
+   * @default {0}
+   */
+  trafficClass?: number | undefined;
+  /**
+   * Whether routers must not cut datagrams: what is larger than the path takes
+   * then fails or is lost.
+   *
+   * @default {the system's choice}
+   */
+  dontFragment?: boolean | undefined;
+  /**
+   * The name of the only interface to send and receive by, whatever the routes
+   * say (SO_BINDTODEVICE).
+   *
+   * @default {the system's choice}
+   */
+  device?: string | undefined;
+}
+
+/** How datagrams to multicast groups leave a socket. */
+export interface GroupDeparture {
+  /**
+   * The TTL or hop limit of datagrams to a multicast group, 0 to 255: 0 stays
+   * on this machine, 1 on the link (RFC 1112). The deno engine sets it for IPv4
+   * only.
+   *
+   * @default {1}
+   */
+  multicastTtl?: number | undefined;
+  /**
+   * Whether this machine's own members of a group hear what is sent to it.
+   *
+   * @default {true}
+   */
+  loopback?: boolean | undefined;
+}
+
+/**
+ * Checks how datagrams are to leave.
+ *
+ * @throws {TypeError} If an option is of a wrong type.
+ * @throws {RangeError} If a number is out of range.
+ */
+export function checkDeparture(options: Departure & GroupDeparture): void {
+  for (
+    const [name, min] of [
+      ["ttl", 1],
+      ["trafficClass", 0],
+      ["multicastTtl", 0],
+    ] as const
+  ) {
+    const value = options[name];
+    if (value !== undefined) requireInteger(name, value, min, 255);
+  }
+  for (const name of ["dontFragment", "loopback"] as const) {
+    const value = options[name];
+    if (value !== undefined) requireType(name, "boolean", value);
+  }
+  const { device } = options;
+  if (device === undefined) return;
+  requireType("device", "string", device);
+  if (/^[^/\s]{1,15}$/.test(device)) return;
+  throw new RangeError(
+    `'device' must be the name of an interface, such as eth0: current value is '${device}'`,
+  );
+}
+
+/** The options that say how datagrams leave, out of others. */
+export function departureOf(
+  { ttl, trafficClass, dontFragment, device }: Departure,
+): Departure {
+  return { ttl, trafficClass, dontFragment, device };
+}
+
+/** How a socket is to be opened. */
+export interface OpenOptions extends Departure, GroupDeparture {
+  /** The local IP address or host name to bind. */
+  hostname: string;
+  /** The local port; 0 takes any that is free. */
+  port: number;
+  /** Longer datagrams are dropped whole. */
+  maxDatagramBytes: number;
+  /** The only peer, for engines that can connect a socket. */
+  peer?: UdpAddress | undefined;
+  /** Whether many datagrams are to be expected, so that batches pay. */
+  isBusy?: boolean | undefined;
+  /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
+  reusePort?: boolean | undefined;
+  /**
+   * Whether others that do the same may have the port too: each hears what comes
+   * to a group, one of them all else (SO_REUSEADDR).
+   */
+  reuseAddress?: boolean | undefined;
+  /** How many bytes of datagrams the system keeps until they are received. */
+  receiveBufferBytes?: number | undefined;
+  /**
+   * Whether datagrams are to tell their TTL and traffic class, and when the kernel
+   * received them, if the engine can.
+   */
+  packetInfo?: boolean | undefined;
+  /** Whether the kernel is to say when it has sent each datagram, if it can. */
+  stampSends?: boolean | undefined;
+  /** The multicast groups to join. */
+  memberships?: readonly Membership[] | undefined;
+}
+
+/** A copy of a payload, which stays when what it was received into is used again. */
+export function copyOf(
+  payload: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  const { length } = payload;
+  // For a few bytes the call of slice() takes longer than the copy.
+  if (length > FEW_BYTES) return payload.slice();
+  const copy = new Uint8Array(length);
+  for (let i = 0; i < length; i++) copy[i] = payload[i]!;
+  return copy;
+}
+
+const FEW_BYTES = 64;

@@ -1,0 +1,445 @@
+/**
+ * {@linkcode DatagramSocket} over `Deno.listenDatagram`: everywhere, the
+ * default.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  ipv6Groups,
+  ipVersion,
+  isWildcard,
+  type UdpAddress,
+  withoutZone,
+} from "../address.ts";
+import { bindError, isPortClosed, joinError } from "../base/errors.ts";
+import type { Membership } from "./multicast.ts";
+import type {
+  Datagram,
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
+  ReplyDeparture,
+  Sender,
+} from "./contract.ts";
+
+/**
+ * Binds a socket.
+ *
+ * @throws {Deno.errors.NotSupported} If Deno runs without its unstable net API,
+ * or an option is given that Deno has no way to set.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
+ */
+export function openDenoSocket(options: OpenOptions): DatagramSocket {
+  for (const [name, what] of NEEDS_LINUX) {
+    if (options[name] !== undefined && options[name] !== false) {
+      throw new Deno.errors.NotSupported(
+        `Cannot set ${what} on the deno engine: '${name}' needs engine 'linux'`,
+      );
+    }
+  }
+  const conn = bindConn(options);
+  try {
+    return new DenoSocket(
+      conn,
+      options.maxDatagramBytes,
+      prepare(conn, options),
+    );
+  } catch (error) {
+    conn.close();
+    throw error;
+  }
+}
+
+/** What Deno has no way to set. */
+const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
+  ["reusePort", "a shared port"],
+  ["receiveBufferBytes", "the receive buffer"],
+  ["ttl", "the TTL"],
+  ["trafficClass", "the traffic class"],
+  ["dontFragment", "don't-fragment"],
+  ["device", "the interface to send by"],
+];
+
+/** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */
+export function bindConn(
+  { hostname, port, loopback = true, reuseAddress = false }:
+    & UdpAddress
+    & Pick<OpenOptions, "loopback" | "reuseAddress">,
+): Conn {
+  if (Deno.listenDatagram === undefined) {
+    throw new Deno.errors.NotSupported(
+      "Cannot open a UDP socket as Deno.listenDatagram is missing: " +
+        `run with --unstable-net, or put "unstable": ["net"] into deno.json`,
+    );
+  }
+  try {
+    return Deno.listenDatagram({
+      transport: "udp",
+      hostname,
+      port,
+      loopback,
+      reuseAddress,
+    }) as Conn;
+  } catch (error) {
+    throw bindError(error, { hostname, port });
+  }
+}
+
+/**
+ * What Deno does in the background only: joins groups, and sets the TTL.
+ *
+ * @returns Rejects if a group cannot be joined; undefined if there is nothing to
+ * do.
+ */
+function prepare(
+  conn: Conn,
+  { memberships = [], multicastTtl }: OpenOptions,
+): Promise<unknown> | undefined {
+  const steps = memberships.map((membership) => join(conn, membership));
+  if (multicastTtl !== undefined) {
+    if (ipVersion((conn.addr as Deno.NetAddr).hostname) === 6) {
+      throw new Deno.errors.NotSupported(
+        "Cannot set the hop limit of IPv6 groups on the deno engine: 'multicastTtl' needs engine 'linux'",
+      );
+    }
+    steps.push(setMulticastTtl(conn, multicastTtl));
+  }
+  return steps.length === 0 ? undefined : Promise.all(steps);
+}
+
+async function join(
+  conn: Conn,
+  { group, address, index }: Membership,
+): Promise<void> {
+  try {
+    await (ipVersion(group) === 6
+      ? conn.joinMulticastV6(group, index)
+      : conn.joinMulticastV4(group, address));
+  } catch (error) {
+    throw joinError(error, group);
+  }
+}
+
+/**
+ * Deno sets it by way of a membership only. Every host is in the group of all
+ * hosts, so that joining it tells nobody anything (RFC 2236, section 6).
+ */
+async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
+  const { hostname } = conn.addr as Deno.NetAddr;
+  const address = isWildcard(hostname) ? "127.0.0.1" : hostname;
+  const membership = await conn.joinMulticastV4("224.0.0.1", address);
+  await membership.setTTL(ttl);
+  await membership.leave();
+}
+
+/** `Deno.DatagramConn` with two methods that it has, but not in its types. */
+export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
+
+/** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
+export class DenoSocket implements DatagramSocket {
+  readonly addr: UdpAddress;
+  readonly isConnected: boolean;
+  readonly copiesReplies = false;
+  readonly #conn: Conn;
+  readonly #bufferBytes: number;
+  readonly #isIPv6: boolean;
+  /** What has to be done before the first send; undefined if nothing has. */
+  #prepared: Promise<unknown> | undefined;
+  readonly #free: Slot[] = [];
+  /** Where the last datagram came from, as Deno has it and in canonical form. */
+  #lastFrom: Deno.NetAddr = NOBODY;
+  #lastRemote: UdpAddress = NOBODY;
+  /** Where the last send went, and the same as Deno has it. */
+  #lastTo: UdpAddress | undefined;
+  #lastReachable: Deno.NetAddr = NOBODY;
+  #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
+  #closed = false;
+  /** What waits for another turn of the event loop, and how much this one had. */
+  readonly #posted: Posted[] = [];
+  #sentInTurn = 0;
+
+  /**
+   * Takes a bound socket.
+   *
+   * @param conn The socket.
+   * @param maxDatagramBytes Longer datagrams are dropped whole.
+   * @param prepared What is still being done; rejects if a group cannot be
+   * joined.
+   * @param isConnected Deno itself connects no UDP socket; an engine may.
+   */
+  constructor(
+    conn: Conn,
+    maxDatagramBytes: number,
+    prepared?: Promise<unknown>,
+    isConnected = false,
+  ) {
+    this.#conn = conn;
+    this.#prepared = prepared;
+    // Who starts it is told of the failure.
+    prepared?.then(() => {
+      this.#prepared = undefined;
+    }, () => {});
+    this.isConnected = isConnected;
+    // Deno cuts without a word what does not fit: one byte more shows it.
+    this.#bufferBytes = maxDatagramBytes + 1;
+    const { hostname, port } = conn.addr as Deno.NetAddr;
+    this.#isIPv6 = ipVersion(hostname) === 6;
+    this.addr = Object.freeze({ hostname: canonicalHostname(hostname), port });
+  }
+
+  async start(receiver: Receiver): Promise<void> {
+    this.#receiver = receiver;
+    try {
+      await Promise.all([this.#receive(receiver), this.#requirePrepared()]);
+    } finally {
+      this.#keepSpares();
+    }
+  }
+
+  async #requirePrepared(): Promise<void> {
+    try {
+      await this.#prepared;
+    } catch (error) {
+      // Of a socket that is closed meanwhile nothing else is to be expected.
+      if (this.#closed) return;
+      this.close();
+      throw error;
+    }
+  }
+
+  async #receive(receiver: Receiver): Promise<void> {
+    let failures = 0;
+    // One receive at a time: several pending on one socket end in any order.
+    while (!this.#closed) {
+      const slot = this.#free.pop() ?? this.#newSlot();
+      // A handler may have transferred it to another thread.
+      if (slot.buffer.length < this.#bufferBytes) {
+        slot.buffer = new Uint8Array(this.#bufferBytes);
+      }
+      let received: [Uint8Array<ArrayBuffer>, Deno.Addr];
+      try {
+        received = await this.#conn.receive(slot.buffer);
+      } catch (error) {
+        this.#free.push(slot);
+        if (this.#closed) return;
+        // A closed port is about an earlier send; most others pass; what fails
+        // over and over with nothing received between is for good.
+        if (!isPortClosed(error) && ++failures >= MAX_RECEIVE_FAILURES) {
+          this.close();
+          throw error;
+        }
+        receiver.onReceiveError?.(error);
+        continue;
+      }
+      if (this.#closed) return;
+      failures = 0;
+      slot.data = received[0];
+      if (slot.data.length === this.#bufferBytes) {
+        this.#free.push(slot);
+        receiver.onTooLong?.();
+        continue;
+      }
+      this.#setFrom(slot, received[1] as Deno.NetAddr);
+      slot.receivedAt = performance.now();
+      receiver.onDatagram(slot);
+    }
+  }
+
+  async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (this.#prepared !== undefined) await this.#prepared;
+    if (to !== this.#lastTo) {
+      this.#lastTo = to;
+      this.#lastReachable = this.#reachable(to);
+    }
+    await this.#conn.send(payload, this.#lastReachable);
+  }
+
+  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+    const posted = { payload, to, sender };
+    if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted(posted);
+    else this.#posted.push(posted);
+  }
+
+  #sendPosted({ payload, to, sender }: Posted): void {
+    if (this.#sentInTurn++ === 0) setImmediate(this.#beginTurn);
+    this.send(payload, to).catch((error) => sender.onSendError(error));
+  }
+
+  #beginTurn = (): void => {
+    this.#sentInTurn = 0;
+    for (const posted of this.#posted.splice(0, SENDS_A_TURN)) {
+      this.#sendPosted(posted);
+    }
+  };
+
+  reply(
+    datagram: Datagram,
+    payload: Uint8Array,
+    departure?: ReplyDeparture | undefined,
+  ): void {
+    departure?.complete?.(payload);
+    const slot = datagram as Slot;
+    // The two callbacks are the slot's own, made once.
+    this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
+  }
+
+  release(datagram: Datagram): void {
+    this.#free.push(datagram as Slot);
+  }
+
+  abandon(): void {
+    // The next receive makes another slot.
+  }
+
+  kernelDrops(): number | undefined {
+    if (this.#closed || Deno.build.os !== "linux") return undefined;
+    const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
+    try {
+      // Deno wants all permissions for what is in /proc; it must not ask.
+      const { state } = Deno.permissions.querySync({ name: "read", path });
+      if (state !== "granted") return undefined;
+      return findDrops(Deno.readTextFileSync(path), this.addr);
+    } catch {
+      return undefined;
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+  }
+
+  ref(): void {
+    this.#conn.ref();
+  }
+
+  unref(): void {
+    this.#conn.unref();
+  }
+
+  #newSlot(): Slot {
+    const slot: Slot = {
+      buffer: spares.get(this.#bufferBytes)?.pop() ??
+        new Uint8Array(this.#bufferBytes),
+      data: NOTHING,
+      from: NOBODY,
+      remoteAddr: NOBODY,
+      localAddr: this.addr,
+      receivedAt: 0,
+      onSent: () => {
+        this.#free.push(slot);
+        this.#receiver.onReplied?.(1);
+      },
+      onSendError: (error) => {
+        const { remoteAddr } = slot;
+        this.#free.push(slot);
+        this.#receiver.onReplyError?.(error, remoteAddr, 1);
+      },
+    };
+    return slot;
+  }
+
+  /** Leaves the buffers to the next socket: requests have one each. */
+  #keepSpares(): void {
+    const kept = spares.get(this.#bufferBytes) ?? [];
+    for (const { buffer } of this.#free.splice(0)) {
+      if (kept.length < MAX_SPARES && buffer.length > 0) kept.push(buffer);
+    }
+    spares.clear();
+    spares.set(this.#bufferBytes, kept);
+  }
+
+  /** An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`. */
+  #canonical(from: Deno.NetAddr): UdpAddress {
+    return this.#isIPv6 && from.hostname.startsWith("::ffff:")
+      ? Object.freeze({
+        hostname: canonicalHostname(from.hostname),
+        port: from.port,
+      })
+      : from;
+  }
+
+  /** Says where a datagram came from; who sends many is the same object. */
+  #setFrom(slot: Slot, from: Deno.NetAddr): void {
+    const last = this.#lastFrom;
+    if (from.port !== last.port || from.hostname !== last.hostname) {
+      // Frozen, since the reply goes where it says.
+      this.#lastFrom = Object.freeze(from);
+      this.#lastRemote = this.#canonical(from);
+    }
+    slot.from = this.#lastFrom;
+    slot.remoteAddr = this.#lastRemote;
+  }
+
+  /** Only Linux takes a plain IPv4 address on an IPv6 socket. */
+  #reachable({ hostname, port }: UdpAddress): Deno.NetAddr {
+    const mapped = this.#isIPv6 && ipVersion(hostname) === 4;
+    return {
+      transport: "udp",
+      hostname: mapped ? `::ffff:${hostname}` : hostname,
+      port,
+    };
+  }
+}
+
+/**
+ * Finds how many datagrams the system dropped for a socket in the text of
+ * Linux's /proc/net/udp or udp6. Pure.
+ */
+export function findDrops(
+  table: string,
+  { hostname, port }: UdpAddress,
+): number | undefined {
+  const bytes = ipVersion(hostname) === 4
+    ? hostname.split(".").map(Number)
+    : ipv6Groups(withoutZone(hostname)).flatMap((g) => [g >> 8, g & 255]);
+  const hex = (value: number) => value.toString(16).padStart(2, "0");
+  // Each four bytes of an address are written as a number of this machine.
+  let address = "";
+  for (let at = 0; at < bytes.length; at += 4) {
+    address += bytes.slice(at, at + 4).reverse().map(hex).join("");
+  }
+  const local = `${address}:${port.toString(16).padStart(4, "0")}`;
+  for (const line of table.split("\n")) {
+    const fields = line.trim().split(/\s+/);
+    if (fields[1]?.toLowerCase() === local) return Number(fields.at(-1));
+  }
+}
+
+/** A receive buffer, and what is made once for it and used for each datagram. */
+interface Slot {
+  buffer: Uint8Array<ArrayBuffer>;
+  data: Uint8Array<ArrayBuffer>;
+  /** As Deno gave it, which is also what it takes for the reply. */
+  from: Deno.NetAddr;
+  remoteAddr: UdpAddress;
+  readonly localAddr: UdpAddress;
+  receivedAt: number;
+  readonly onSent: () => void;
+  readonly onSendError: (error: unknown) => void;
+}
+
+/** A datagram that was posted. */
+interface Posted {
+  payload: Uint8Array;
+  to: UdpAddress;
+  sender: Sender;
+}
+
+/**
+ * Deno's runtime (tokio's) lets a task have 128 operations at a time, those that
+ * receive among them. What is beyond that waits, and costs several times as much.
+ */
+const SENDS_A_TURN = 48;
+
+/** Buffers of closed sockets, of the size that was last in use. */
+const spares = new Map<number, Uint8Array<ArrayBuffer>[]>();
+const MAX_SPARES = 16;
+
+const NOTHING = new Uint8Array(0);
+const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };
+const MAX_RECEIVE_FAILURES = 16;

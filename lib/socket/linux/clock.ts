@@ -1,0 +1,33 @@
+/**
+ * What the system knows of its clock: whether something keeps it right, and by how
+ * much it may be wrong.
+ *
+ * @module
+ */
+import type { ClockState } from "../../base/wall_clock.ts";
+import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
+import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
+
+/** The state of the wall clock; undefined where it cannot be asked. */
+export function clockState(): ClockState | undefined {
+  if (libcMissing() !== undefined) return undefined;
+  return clockStateOf(loadLibc());
+}
+
+/** The same, as a C library tells it. */
+export function clockStateOf(libc: Libc): ClockState | undefined {
+  timex ??= libc.allocate(TIMEX_BYTES);
+  timex.u8.fill(0);
+  const state = libc.adjtimex(timex);
+  if (state < 0) return undefined;
+  const view = new DataView(timex.u8.buffer, timex.u8.byteOffset);
+  const maxErrorUs = Number(view.getBigInt64(TIMEX_MAX_ERROR, true));
+  return {
+    synchronized: state !== TIME_ERROR,
+    maxErrorMs: maxErrorUs / 1000,
+  };
+}
+
+let timex: Memory | undefined;
+/** The clock is not synchronized. */
+const TIME_ERROR = 5;

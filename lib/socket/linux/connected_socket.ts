@@ -1,0 +1,85 @@
+/**
+ * The socket of a single request on the linux engine: that of the default engine,
+ * connected to its peer, so that the system tells of a closed port, and of what
+ * the network says.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import type { Receiver } from "../contract.ts";
+import { DenoSocket } from "../deno_socket.ts";
+import { type ConnDescriptor, pathMtu, pendingError } from "./descriptor.ts";
+import { keepErrors, takeError } from "./error_queue.ts";
+import type { Libc } from "./libc.ts";
+
+/** A {@linkcode DenoSocket} that looks for what the system says of its peer. */
+export class ConnectedSocket extends DenoSocket {
+  readonly #libc: Libc;
+  readonly #bound: ConnDescriptor;
+  #receiver: Receiver | undefined;
+  #timer: number | undefined;
+  #afterMs = FIRST_LOOK_MS;
+
+  constructor(libc: Libc, bound: ConnDescriptor, maxDatagramBytes: number) {
+    super(bound.conn, maxDatagramBytes, undefined, true);
+    this.#libc = libc;
+    this.#bound = bound;
+    keepErrors(libc, bound);
+  }
+
+  override start(receiver: Receiver): Promise<void> {
+    this.#receiver = receiver;
+    return super.start(receiver);
+  }
+
+  override send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
+    this.#afterMs = FIRST_LOOK_MS;
+    this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
+    return super.send(payload, to).catch((error) => {
+      throw this.#told(error);
+    });
+  }
+
+  override close(): void {
+    this.#stop();
+    super.close();
+  }
+
+  /** What is too long for the path fails; how much it takes is known here. */
+  #told(error: unknown): unknown {
+    if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
+    const most = pathMtu(this.#libc, this.#bound);
+    const told = new Error(
+      `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
+      { cause: error },
+    );
+    return Object.assign(told, { code: "EMSGSIZE", mtu: most });
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /**
+   * Deno wakes a receive for datagrams only. An error comes about as fast as a
+   * reply would, so it is looked for often at first, then less and less.
+   */
+  #look = (): void => {
+    this.#timer = undefined;
+    const { fd } = this.#bound;
+    const error = pendingError(this.#libc, fd);
+    if (error !== undefined) {
+      // The queue says more of it.
+      const told = takeError(this.#libc, fd) ?? error;
+      return this.#receiver?.onReceiveError?.(told);
+    }
+    this.#afterMs *= 2;
+    if (this.#afterMs > LAST_LOOK_MS) return;
+    this.#timer = setTimeout(this.#look, this.#afterMs) as unknown as number;
+  };
+}
+
+const FIRST_LOOK_MS = 1;
+const LAST_LOOK_MS = 2048;

@@ -1,0 +1,87 @@
+/**
+ * Opens sockets of the linux engine: Linux on x86-64 and arm64, where the caller
+ * asks for it.
+ *
+ * The socket of a server, or of a client with many requests, is a
+ * {@linkcode LinuxSocket}. That of a single request is the default engine's,
+ * connected, so that the system tells it of a closed port.
+ *
+ * @module
+ */
+import { bindError } from "../../base/errors.ts";
+import type { DatagramSocket, OpenOptions } from "../contract.ts";
+import { DenoSocket } from "../deno_socket.ts";
+import { ConnectedSocket } from "./connected_socket.ts";
+import {
+  addressOf,
+  bindDescriptor,
+  bindOwned,
+  connect,
+  growBuffers,
+  own,
+  requireNet,
+  setDeparture,
+} from "./descriptor.ts";
+import { type Libc, libcMissing, loadLibc } from "./libc.ts";
+import { Poller } from "./poller.ts";
+import { LinuxSocket } from "./socket.ts";
+
+/**
+ * Binds a socket, and connects it if `peer` is given.
+ *
+ * @throws {Deno.errors.NotSupported} Where {@linkcode libcMissing} gives a
+ * reason.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
+ */
+export function openLinuxSocket(options: OpenOptions): DatagramSocket {
+  const missing = libcMissing();
+  if (missing !== undefined) {
+    throw new Deno.errors.NotSupported(
+      `Cannot use the linux engine: ${missing}`,
+    );
+  }
+  const libc = loadLibc();
+  return options.isBusy ? openBusy(libc, options) : openClient(libc, options);
+}
+
+function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
+  const { reusePort, reuseAddress, peer } = options;
+  // Deno checks the address that it binds, which is another one at first.
+  if (reusePort || reuseAddress) requireNet(options);
+  if (peer !== undefined) requireNet(peer);
+  try {
+    const bound = bindOwned(libc, options);
+    try {
+      setDeparture(libc, bound, options);
+      if (peer !== undefined) connect(libc, bound, peer);
+      const { hostname } = addressOf(libc, bound.fd);
+      poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
+      return new LinuxSocket(bound, options, libc, poller);
+    } catch (error) {
+      bound.close();
+      throw error;
+    }
+  } catch (error) {
+    throw bindError(error, options);
+  }
+}
+
+function openClient(libc: Libc, options: OpenOptions): DenoSocket {
+  const { peer, maxDatagramBytes } = options;
+  const bound = bindDescriptor(libc, options);
+  try {
+    setDeparture(libc, bound, options);
+    growBuffers(libc, bound.fd);
+    if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
+    connect(libc, bound, peer);
+    return new ConnectedSocket(libc, bound, maxDatagramBytes);
+  } catch (error) {
+    bound.close();
+    throw error;
+  }
+}
+
+/** One for all servers of this thread. */
+let poller: Poller | undefined;

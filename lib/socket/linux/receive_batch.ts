@@ -1,0 +1,300 @@
+/**
+ * What one recvmmsg moves: headers, addresses, control messages and buffers, in
+ * memory that is laid out once and used again.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import { equalBytes } from "../../encoding.ts";
+import {
+  AF_INET,
+  CONTROL_BYTES,
+  decodeSockaddr,
+  destinationBytes,
+  destinationHostname,
+  HEADER_BYTES,
+  HEADER_CONTROL,
+  HEADER_CONTROL_LENGTH,
+  HEADER_IOVEC,
+  HEADER_IOVEC_COUNT,
+  HEADER_LENGTH,
+  HEADER_NAME,
+  HEADER_NAME_LENGTH,
+  IOVEC_BYTES,
+  IOVEC_LENGTH,
+  IP_TOS,
+  IP_TTL,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_HOPLIMIT,
+  IPV6_TCLASS,
+  localControl,
+  NAME_BYTES,
+  setPointer,
+  SO_TIMESTAMPNS,
+  SOL_SOCKET,
+  SOL_UDP,
+  stampMs,
+  UDP_GRO,
+} from "./layout.ts";
+import type { Libc, Memory } from "./libc.ts";
+
+/** How many messages a call moves at most. */
+export const BATCH = 64;
+
+/** Headers, addresses and buffers for one recvmmsg. */
+export class ReceiveBatch {
+  readonly headers: Memory;
+  /**
+   * Of the message that {@linkcode ReceiveBatch.readControl} read last: the size
+   * of the datagrams that the kernel put together, 0 if it did not.
+   */
+  segmentBytes = 0;
+  /** Its TTL or hop limit, and its traffic class, if the system says them. */
+  ttl: number | undefined;
+  trafficClass: number | undefined;
+  /** When the kernel received it, by the wall clock, in milliseconds. */
+  stampMs: number | undefined;
+  readonly #libc: Libc;
+  readonly #names: Memory;
+  readonly #iovecs: Memory;
+  readonly #controls: Memory;
+  readonly #buffers: Memory[] = [];
+  readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }> =
+    [];
+  readonly #bufferBytes: number;
+  readonly #addresses: AddressCache;
+  readonly #size: number;
+  /** Where the latest message was sent to. */
+  #localBytes = new Uint8Array(0);
+  #localAddr: UdpAddress | undefined;
+  /** How many messages the kernel has written to since it was prepared. */
+  #used: number;
+
+  /**
+   * Lays out a batch.
+   *
+   * @param libc Where the memory comes from.
+   * @param size How many messages.
+   * @param bufferBytes How many bytes a message may have.
+   * @param startsSmall Whether there is to be room for one message at first, and
+   * for more when they come; and few peers.
+   */
+  constructor(
+    libc: Libc,
+    size: number,
+    bufferBytes: number,
+    startsSmall = false,
+  ) {
+    this.#libc = libc;
+    this.#size = size;
+    this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
+    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.#names = libc.allocate(size * NAME_BYTES);
+    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
+    this.#controls = libc.allocate(size * CONTROL_BYTES);
+    this.#bufferBytes = bufferBytes;
+    this.#used = size;
+    const { u32 } = this.headers;
+    for (let i = 0; i < size; i++) {
+      const at = i * HEADER_BYTES;
+      setPointer(u32, at + HEADER_NAME, this.namePointer(i));
+      setPointer(
+        u32,
+        at + HEADER_IOVEC,
+        this.#iovecs.address + i * IOVEC_BYTES,
+      );
+      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      const control = this.#controls.address + i * CONTROL_BYTES;
+      setPointer(u32, at + HEADER_CONTROL, control);
+      if (i === 0 || !startsSmall) this.retire(i);
+    }
+  }
+
+  /** How many messages there is room for. */
+  get room(): number {
+    return this.#buffers.length;
+  }
+
+  /** Makes room for twice as many messages, if there may be more. */
+  grow(): void {
+    const room = Math.min(2 * this.room, this.#size);
+    for (let i = this.room; i < room; i++) this.retire(i);
+  }
+
+  /** Makes all ready to be received into; to be called before each receive. */
+  prepare(): void {
+    const words = this.headers.u32;
+    // The kernel writes how much it used: this says again how much there is.
+    for (let i = 0; i < this.#used; i++) {
+      const at = i * HEADER_BYTES / 4;
+      words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
+      words[at + HEADER_CONTROL_LENGTH / 4] = CONTROL_BYTES;
+    }
+    this.#used = 0;
+    // Who was handed a buffer may have transferred it at any time since.
+    for (let i = 0; i < this.#buffers.length; i++) {
+      if (this.#buffers[i]!.u8.length === 0) this.retire(i);
+    }
+  }
+
+  /** Says how many messages were received. */
+  received(count: number): void {
+    this.#used = count;
+  }
+
+  /** Gives a message another buffer; its old one stays with who has it. */
+  retire(message: number): void {
+    const buffer = this.#libc.allocate(this.#bufferBytes);
+    this.#buffers[message] = buffer;
+    this.#views[message] = { size: -1, list: [] };
+    const at = message * IOVEC_BYTES;
+    setPointer(this.#iovecs.u32, at, buffer.address);
+    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = this.#bufferBytes;
+  }
+
+  /** How many bytes a message has. */
+  length(message: number): number {
+    return this.#word(message, HEADER_LENGTH);
+  }
+
+  /** How many bytes the sender's address has. */
+  nameLength(message: number): number {
+    return this.#word(message, HEADER_NAME_LENGTH);
+  }
+
+  /** Where the sender's address is in memory. */
+  namePointer(message: number): number {
+    return this.#names.address + message * NAME_BYTES;
+  }
+
+  /** The sender's address; the same object again while it is remembered. */
+  address(message: number): UdpAddress {
+    return this.#addresses.get(this.#names, message * NAME_BYTES);
+  }
+
+  /** What a message was received into. */
+  buffer(message: number): Memory {
+    return this.#buffers[message]!;
+  }
+
+  /** The views of one size into a message's buffer, kept to be used again. */
+  views(message: number, size: number): Uint8Array<ArrayBuffer>[] {
+    const views = this.#views[message]!;
+    if (views.size !== size) {
+      views.size = size;
+      views.list = [];
+    }
+    return views.list;
+  }
+
+  /** Reads what the control messages of a message say of it. */
+  readControl(message: number): void {
+    this.segmentBytes = 0;
+    this.ttl = this.trafficClass = this.stampMs = undefined;
+    const { u32 } = this.#controls;
+    const start = message * CONTROL_BYTES / 4;
+    const end = start + this.#word(message, HEADER_CONTROL_LENGTH) / 4;
+    for (let at = start; at + 4 < end;) {
+      const level = u32[at + 2]!;
+      const type = u32[at + 3]!;
+      const value = u32[at + 4]!;
+      if (level === IPPROTO_IP) {
+        if (type === IP_TTL) this.ttl = value;
+        else if (type === IP_TOS) this.trafficClass = value & 0xff;
+      } else if (level === SOL_UDP) {
+        if (type === UDP_GRO) this.segmentBytes = value;
+      } else if (level === SOL_SOCKET) {
+        if (type === SO_TIMESTAMPNS) this.stampMs = stampMs(u32, at + 4);
+      } else if (level === IPPROTO_IPV6) {
+        if (type === IPV6_HOPLIMIT) this.ttl = value;
+        else if (type === IPV6_TCLASS) this.trafficClass = value;
+      }
+      // Each begins at a multiple of eight bytes.
+      at += Math.max(4, (u32[at]! + 7 >> 3) * 2);
+    }
+  }
+
+  /**
+   * The control message that has a reply leave from the address asked; it is
+   * overwritten by the next receive.
+   */
+  local(message: number): Uint8Array | undefined {
+    const control = this.#control(message);
+    return control && localControl(control);
+  }
+
+  /**
+   * Where a message was sent to, if its control messages say so; the same object
+   * again while it stays the same.
+   */
+  localAddr(message: number, port: number): UdpAddress | undefined {
+    const control = this.#control(message);
+    const bytes = control && destinationBytes(control);
+    if (bytes === undefined) return undefined;
+    if (!equalBytes(bytes, this.#localBytes)) {
+      this.#localBytes = bytes.slice();
+      const hostname = destinationHostname(bytes);
+      this.#localAddr = Object.freeze({ hostname, port });
+    }
+    return this.#localAddr;
+  }
+
+  #control(message: number): Uint8Array | undefined {
+    const length = this.#word(message, HEADER_CONTROL_LENGTH);
+    if (length === 0) return undefined;
+    const start = message * CONTROL_BYTES;
+    return this.#controls.u8.subarray(start, start + length);
+  }
+
+  #word(message: number, offset: number): number {
+    return this.headers.u32[(message * HEADER_BYTES + offset) / 4]!;
+  }
+}
+
+/**
+ * Addresses that were decoded before, so that a datagram of a known peer makes
+ * no strings. Direct-mapped: bounded, and as fast with any number of peers.
+ */
+class AddressCache {
+  readonly #keys: Uint32Array;
+  readonly #addresses: UdpAddress[] = [];
+  readonly #mask: number;
+
+  /**
+   * Makes a cache.
+   *
+   * @param size For how many addresses, a power of 2.
+   */
+  constructor(size: number) {
+    this.#keys = new Uint32Array(2 * size);
+    this.#mask = size - 1;
+  }
+
+  get({ u8, u32 }: Memory, at: number): UdpAddress {
+    // The family and, in the order of the network, the port; then the host.
+    const familyAndPort = u32[at / 4]!;
+    const host = u32[at / 4 + 1]!;
+    if ((familyAndPort & 0xffff) !== AF_INET) {
+      return Object.freeze(decodeSockaddr(u8, at));
+    }
+    // Spread well where hosts, ports or both of them follow each other.
+    const mixed = Math.imul(host, 0x85ebca6b) ^ familyAndPort ^
+      familyAndPort >>> 16;
+    const index = (Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16) &
+      this.#mask;
+    const known = this.#addresses[index];
+    if (
+      known !== undefined && this.#keys[2 * index] === host &&
+      this.#keys[2 * index + 1] === familyAndPort
+    ) return known;
+    // Frozen, since one object serves many datagrams and their handlers.
+    const address = Object.freeze(decodeSockaddr(u8, at));
+    this.#keys[2 * index] = host;
+    this.#keys[2 * index + 1] = familyAndPort;
+    this.#addresses[index] = address;
+    return address;
+  }
+}
+
+const CACHED_ADDRESSES = 1 << 16;

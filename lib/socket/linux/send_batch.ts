@@ -1,0 +1,459 @@
+/**
+ * What one sendmmsg moves: headers, addresses, control messages and payloads, in
+ * memory that is laid out once and used again.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import {
+  HEADER_BYTES,
+  HEADER_CONTROL,
+  HEADER_CONTROL_LENGTH,
+  HEADER_IOVEC,
+  HEADER_IOVEC_COUNT,
+  HEADER_NAME,
+  HEADER_NAME_LENGTH,
+  IOVEC_BYTES,
+  IOVEC_LENGTH,
+  NAME_BYTES,
+  SEGMENT_CONTROL_BYTES,
+  segmentControl,
+  SEND_CONTROL_BYTES,
+  setPointer,
+  trafficClassControl,
+} from "./layout.ts";
+import type { ReplyDeparture, Sender } from "../contract.ts";
+import type { Libc, Memory } from "./libc.ts";
+
+/**
+ * What datagrams share that may be one message, besides their size and where they
+ * go: the received message that they are in, the address that they leave from, or
+ * that they were posted.
+ */
+type Origin = number | UdpAddress;
+
+/** Hears that a datagram was sent, or of the error. */
+export type Settle = (error?: Error) => void;
+
+/**
+ * Headers for one sendmmsg, and the payloads: copies, or where they were
+ * received.
+ */
+export class SendBatch {
+  /** How many messages are queued, those that were sent included. */
+  count = 0;
+  /** The first message that was not sent. */
+  first = 0;
+  readonly headers: Memory;
+  /** Whether the kernel may be asked to cut messages (UDP_SEGMENT). */
+  segments: boolean;
+  readonly #size: number;
+  readonly #names: Memory;
+  readonly #iovecs: Memory;
+  readonly #controls: Memory;
+  #payloads: Memory;
+  readonly #libc: Libc;
+  readonly #maxBytes: number;
+  /** Whether there was no room for a payload since it was emptied. */
+  #wasFull = false;
+  readonly #to: UdpAddress[] = [];
+  /** Of each message: how many datagrams, how large, and where they begin. */
+  readonly #datagrams: number[] = [];
+  readonly #sizes: number[] = [];
+  readonly #starts: number[] = [];
+  /** Of each: in which received message its payload still is; -1 for none. */
+  readonly #placed: number[] = [];
+  /** The memory that such a payload is in, which has to live until it is sent. */
+  readonly #held: Array<Memory | undefined> = [];
+  /** Who is to hear what became of it; none for a reply. */
+  readonly #owners: Array<Settle | undefined> = [];
+  /** Of each: where in `#senders` its senders begin; -1 if it was not posted. */
+  readonly #firstSenders: number[] = [];
+  /** Who is to hear of failures, one for each datagram that was posted. */
+  #senders: Sender[] = [];
+  /** How datagrams leave for which that matters, and where they are. */
+  #departures: Array<{
+    message: number;
+    at: number;
+    length: number;
+    departure: ReplyDeparture;
+  }> = [];
+  /** The control message that has the kernel cut a message, and into what. */
+  #cut: Uint8Array = new Uint8Array(0);
+  #cutInto = 0;
+  #used = 0;
+  /** Of the last message. */
+  #origin: Origin = NONE;
+  #lastBytes = 0;
+  /** Where the last one's payload ends in memory. */
+  #end = 0;
+
+  /**
+   * Lays out a batch.
+   *
+   * @param libc Where the memory comes from.
+   * @param size How many messages.
+   * @param payloadBytes How many bytes they may have together.
+   * @param segments Whether the kernel can cut messages.
+   * @param startsSmall Whether there is to be room for a little at first, and
+   * for more when it is needed.
+   */
+  constructor(
+    libc: Libc,
+    size: number,
+    payloadBytes: number,
+    segments: boolean,
+    startsSmall = false,
+  ) {
+    this.segments = segments;
+    this.#libc = libc;
+    this.#size = size;
+    this.#maxBytes = payloadBytes;
+    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.#names = libc.allocate(size * NAME_BYTES);
+    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
+    this.#controls = libc.allocate(size * SEND_CONTROL_BYTES);
+    this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
+    const { u32 } = this.headers;
+    for (let i = 0; i < size; i++) {
+      const at = i * HEADER_BYTES;
+      setPointer(
+        u32,
+        at + HEADER_IOVEC,
+        this.#iovecs.address + i * IOVEC_BYTES,
+      );
+      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      // Where they are; a message without any has none by their length.
+      const controls = this.#controls.address + i * SEND_CONTROL_BYTES;
+      setPointer(u32, at + HEADER_CONTROL, controls);
+    }
+  }
+
+  /** Whether there is room for another message with so many bytes. */
+  hasRoom(bytes: number): boolean {
+    if (this.count === 0 && bytes > this.#payloads.u8.length) this.#grow(bytes);
+    return this.count < this.#size && this.hasBytes(bytes);
+  }
+
+  /** Whether there is room for so many bytes more of the last message. */
+  hasBytes(bytes: number): boolean {
+    if (this.#used + bytes <= this.#payloads.u8.length) return true;
+    this.#wasFull = true;
+    return false;
+  }
+
+  /** The place for the address of the next message. */
+  get nextName(): Uint8Array {
+    const start = this.count * NAME_BYTES;
+    return this.#names.u8.subarray(start, start + NAME_BYTES);
+  }
+
+  /** Where {@linkcode SendBatch.nextName} is in memory. */
+  get nextNamePointer(): number {
+    return this.#names.address + this.count * NAME_BYTES;
+  }
+
+  /** The place for a message's address that is not shared with what comes in. */
+  ownName(message: number): Uint8Array {
+    const start = message * NAME_BYTES;
+    const at = message * HEADER_BYTES + HEADER_NAME;
+    setPointer(this.headers.u32, at, this.#names.address + start);
+    return this.#names.u8.subarray(start, start + NAME_BYTES);
+  }
+
+  /** Where a message is sent. */
+  addressOf(message: number): UdpAddress {
+    return this.#to[message]!;
+  }
+
+  /** How many datagrams a message has. */
+  datagramsOf(message: number): number {
+    return this.#datagrams[message]!;
+  }
+
+  /** How many bytes each of them has, but for the last one. */
+  sizeOf(message: number): number {
+    return this.#sizes[message]!;
+  }
+
+  /** Says who is to hear what becomes of the last message. */
+  own(settle: Settle): void {
+    this.#owners[this.count - 1] = settle;
+  }
+
+  /** Who is to hear what became of a message; none for a reply. */
+  ownerOf(message: number): Settle | undefined {
+    return this.#owners[message];
+  }
+
+  /**
+   * Queues a datagram that its sender hears of only if it fails; with others of
+   * one size that go to the same address it is one message.
+   *
+   * @param payload The bytes, which are copied.
+   * @param name Where the address is in memory; 0 if the socket is connected.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param sender Who hears of a failure.
+   */
+  post(
+    payload: Uint8Array,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    sender: Sender,
+  ): void {
+    if (!this.extend(payload, 0, POSTED, to)) {
+      this.add(payload, name, nameLength, to, POSTED);
+      this.#firstSenders[this.count - 1] = this.#senders.length;
+    }
+    this.#senders.push(sender);
+  }
+
+  /** Who posted the nth datagram of a message; undefined if none was posted. */
+  senderOf(message: number, n: number): Sender | undefined {
+    const first = this.#firstSenders[message]!;
+    return first === -1 ? undefined : this.#senders[first + n];
+  }
+
+  /** In which received message the payload still is; -1 if it is a copy. */
+  placeOf(message: number): number {
+    return this.#placed[message]!;
+  }
+
+  /**
+   * Queues a message whose payload is copied.
+   *
+   * @param payload The bytes.
+   * @param name Where the address is in memory.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param origin What it shares with others that may follow in this message.
+   */
+  add(
+    payload: Uint8Array,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    origin: Origin = NONE,
+  ): void {
+    const start = this.#used;
+    this.#copy(payload);
+    const address = this.#payloads.address + start;
+    this.#add(address, payload.length, name, nameLength, to, origin);
+    this.#placed[this.count - 1] = -1;
+    this.#held[this.count - 1] = undefined;
+  }
+
+  /**
+   * Queues a message whose payload stays where it was received.
+   *
+   * @param memory What the payload is in.
+   * @param at Where in it.
+   * @param length How many bytes it has.
+   * @param name Where the address is in memory.
+   * @param nameLength The length of the address.
+   * @param to The same address.
+   * @param message Which received message it answers and is in.
+   */
+  addInPlace(
+    memory: Memory,
+    at: number,
+    length: number,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    message: number,
+  ): void {
+    this.#add(memory.address + at, length, name, nameLength, to, message);
+    this.#placed[this.count - 1] = message;
+    this.#held[this.count - 1] = memory;
+  }
+
+  /**
+   * How many messages from the first one on are whole: a handler may have
+   * transferred what an echo is in.
+   */
+  get whole(): number {
+    let message = this.first;
+    while (message < this.count && this.#held[message]?.u8.length !== 0) {
+      message++;
+    }
+    return message - this.first;
+  }
+
+  #add(
+    address: number,
+    length: number,
+    name: number,
+    nameLength: number,
+    to: UdpAddress,
+    origin: Origin,
+  ): void {
+    const message = this.count++;
+    const at = message * HEADER_BYTES;
+    const { u32 } = this.headers;
+    setPointer(u32, at + HEADER_NAME, name);
+    u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
+    u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
+    this.#setBytes(message, address, length);
+    this.#to[message] = to;
+    this.#datagrams[message] = 1;
+    this.#sizes[message] = length;
+    this.#starts[message] = address;
+    this.#owners[message] = undefined;
+    this.#firstSenders[message] = -1;
+    this.#origin = length === 0 ? NONE : origin;
+    this.#lastBytes = length;
+    this.#end = address + length;
+  }
+
+  /**
+   * Adds a datagram to the last message, for the kernel to cut into datagrams
+   * of one size; only the last one may be shorter.
+   *
+   * @param payload The bytes, which are copied if the last message's are.
+   * @param address Where they are in memory; 0 if they have to be copied.
+   * @param origin What it has to share with the last message.
+   * @param to Where it is sent.
+   * @returns Whether it could be added; else it needs a message of its own.
+   */
+  extend(
+    payload: Uint8Array,
+    address: number,
+    origin: Origin,
+    to: UdpAddress,
+  ): boolean {
+    const message = this.count - 1;
+    const { length } = payload;
+    if (origin !== this.#origin || message < this.first) return false;
+    const size = this.#sizes[message]!;
+    if (
+      !this.segments || length === 0 || length > size ||
+      this.#lastBytes !== size || this.#to[message] !== to ||
+      this.#datagrams[message]! >= MAX_SEGMENTS ||
+      this.#end - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
+    ) return false;
+    if (this.#placed[message] !== -1) {
+      if (address !== this.#end) return false;
+    } else if (this.hasBytes(length)) {
+      this.#copy(payload);
+    } else return false;
+    this.#end += length;
+    this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
+    if (++this.#datagrams[message]! === 2) {
+      // Most are of the size of the last one.
+      if (size !== this.#cutInto) {
+        this.#cutInto = size;
+        this.#cut = segmentControl(size);
+      }
+      this.addControl(this.#cut);
+    }
+    this.#lastBytes = length;
+    return true;
+  }
+
+  #copy(payload: Uint8Array): void {
+    const { length } = payload;
+    const payloads = this.#payloads.u8;
+    const used = this.#used;
+    // For a few bytes the call of set() takes longer than the copy.
+    if (length <= SMALL_BYTES) {
+      for (let i = 0; i < length; i++) payloads[used + i] = payload[i]!;
+    } else payloads.set(payload, used);
+    this.#used = used + length;
+  }
+
+  /** Says how the datagram is to leave that was copied last. */
+  depart(length: number, departure: ReplyDeparture): void {
+    const message = this.count - 1;
+    const { trafficClass } = departure;
+    if (trafficClass !== undefined) {
+      const { hostname } = this.#to[message]!;
+      this.addControl(trafficClassControl(trafficClass, hostname));
+      this.#origin = NONE;
+    }
+    const at = this.#used - length;
+    this.#departures.push({ message, at, length, departure });
+  }
+
+  /** Has what is known at the last moment only written into what is queued. */
+  complete(): void {
+    const { u8 } = this.#payloads;
+    for (const { message, at, length, departure } of this.#departures) {
+      if (message < this.first) continue;
+      departure.complete?.(u8.subarray(at, at + length));
+    }
+  }
+
+  /** Sends the last message with a control message. */
+  addControl(control: Uint8Array): void {
+    const message = this.count - 1;
+    const at = message * HEADER_BYTES;
+    const { u32 } = this.headers;
+    const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    const start = message * SEND_CONTROL_BYTES;
+    this.#controls.u8.set(control, start + used);
+    u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +
+      Math.ceil(control.length / 8) * 8;
+  }
+
+  /** Makes a segmented message each of its datagrams in turn. */
+  *cutByHand(message: number): Generator<void> {
+    const size = this.#sizes[message]!;
+    const at = message * IOVEC_BYTES;
+    const bytes = this.#iovecs.u32[(at + IOVEC_LENGTH) / 4]!;
+    const start = this.#starts[message]!;
+    // The control message that has the kernel cut is the last one.
+    const { u32 } = this.headers;
+    const header = message * HEADER_BYTES;
+    u32[(header + HEADER_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
+    for (let done = 0; done < bytes; done += size) {
+      this.#setBytes(message, start + done, Math.min(size, bytes - done));
+      yield;
+    }
+  }
+
+  /** Leaves out a message's control messages; returns whether it had some. */
+  dropControls(message: number): boolean {
+    const word = (message * HEADER_BYTES + HEADER_CONTROL_LENGTH) / 4;
+    const { u32 } = this.headers;
+    if (u32[word] === 0) return false;
+    u32[word] = 0;
+    return true;
+  }
+
+  /** Empties the batch. */
+  clear(): void {
+    this.count = this.first = 0;
+    if (this.#senders.length > 0) this.#senders = [];
+    if (this.#departures.length > 0) this.#departures = [];
+    this.#used = 0;
+    this.#origin = NONE;
+    if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
+    this.#wasFull = false;
+  }
+
+  /** Takes more memory, while nothing lies in what there is. */
+  #grow(bytes: number): void {
+    const wanted = Math.min(bytes, this.#maxBytes);
+    if (wanted > this.#payloads.u8.length) {
+      this.#payloads = this.#libc.allocate(wanted);
+    }
+  }
+
+  #setBytes(message: number, address: number, length: number): void {
+    const at = message * IOVEC_BYTES;
+    setPointer(this.#iovecs.u32, at, address);
+    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = length;
+  }
+}
+
+/** In the place of a received message. */
+const NONE = -1;
+const POSTED = -2;
+const SMALL_BYTES = 32;
+const FIRST_BYTES = 4096;
+/** UDP_MAX_SEGMENTS of older kernels. */
+const MAX_SEGMENTS = 64;
+const MAX_SEGMENTED_BYTES = 65_000;

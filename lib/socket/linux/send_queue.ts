@@ -1,0 +1,422 @@
+/**
+ * A server's way out: replies, and what is sent unasked, that wait to go out
+ * together by sendmmsg, and what becomes of them.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import {
+  type Datagram,
+  MAX_PAYLOAD,
+  type Receiver,
+  type ReplyDeparture,
+  type Sender,
+} from "../contract.ts";
+import { BATCH, type ReceiveBatch } from "./receive_batch.ts";
+import { SendBatch } from "./send_batch.ts";
+import { type SocketDescriptor, trySet } from "./descriptor.ts";
+import {
+  EAGAIN,
+  EINTR,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
+  errorOf,
+  REPORTS,
+} from "./errno.ts";
+import {
+  encodeSockaddr,
+  HEADER_BYTES,
+  MSG_DONTWAIT,
+  SOL_UDP,
+  UDP_SEGMENT,
+} from "./layout.ts";
+import type { Libc, Memory } from "./libc.ts";
+import type { Poller } from "./poller.ts";
+
+/** Replies of one socket. */
+export class Replies {
+  /** Who hears of what becomes of them. */
+  receiver: Receiver = { onDatagram: () => {} };
+  readonly #libc: Libc;
+  readonly #poller: Poller;
+  readonly #bound: SocketDescriptor;
+  readonly #in: ReceiveBatch;
+  readonly #out: SendBatch;
+  /** Larger answers to one peer are not put together. */
+  #mostTogether = ETHERNET_BYTES;
+  #isBlocked = false;
+  #willFlush = false;
+  #closed = false;
+
+  constructor(
+    libc: Libc,
+    poller: Poller,
+    bound: SocketDescriptor,
+    received: ReceiveBatch,
+    startsSmall = false,
+  ) {
+    this.#libc = libc;
+    this.#poller = poller;
+    this.#bound = bound;
+    this.#in = received;
+    const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
+    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, startsSmall);
+  }
+
+  /** Whether some wait for room in the send buffer. */
+  get isBlocked(): boolean {
+    return this.#isBlocked;
+  }
+
+  /**
+   * Queues the answer to a datagram of the batch that is being handed out.
+   *
+   * @param payload The answer.
+   * @param memory What it is in if it is an echo that may be sent from where it
+   * was received; undefined if it is to be copied.
+   * @param at Where in that memory.
+   * @param message The message that the datagram came in.
+   * @param datagram The datagram.
+   * @param departure How it is to leave, if that matters.
+   */
+  addNow(
+    payload: Uint8Array,
+    memory: Memory | undefined,
+    at: number,
+    message: number,
+    { remoteAddr: to, localAddr }: Datagram,
+    departure: ReplyDeparture | undefined,
+  ): void {
+    const received = this.#in;
+    // What has to wait cannot wait in memory that is received into.
+    if (this.#isBlocked) {
+      return this.addLater(payload, to, received.local(message), departure);
+    }
+    const out = this.#out;
+    const { length } = payload;
+    const address = memory === undefined ? 0 : memory.address + at;
+    const isAlone = memory !== undefined || length > this.#mostTogether;
+    const origin = isAlone ? message : localAddr;
+    // What has a traffic class of its own is a message of its own.
+    if (
+      departure?.trafficClass === undefined &&
+      out.extend(payload, address, origin, to)
+    ) {
+      if (departure !== undefined) out.depart(length, departure);
+      return;
+    }
+    if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
+    const name = received.namePointer(message);
+    const bytes = received.nameLength(message);
+    if (memory === undefined) out.add(payload, name, bytes, to, origin);
+    else out.addInPlace(memory, at, length, name, bytes, to, message);
+    const local = received.local(message);
+    if (local !== undefined) out.addControl(local);
+    if (departure !== undefined) out.depart(length, departure);
+  }
+
+  /**
+   * Queues an answer that is copied, and that goes out with others of the same
+   * turn.
+   *
+   * @param payload The answer.
+   * @param to Where it is sent.
+   * @param local The control message that sends it from the address asked.
+   * @param departure How it is to leave, if that matters.
+   */
+  addLater(
+    payload: Uint8Array,
+    to: UdpAddress,
+    local: Uint8Array | undefined,
+    departure: ReplyDeparture | undefined,
+  ): void {
+    const { length } = payload;
+    if (!this.#hasRoom(length, to, length)) return;
+    this.#add(payload, to);
+    if (local !== undefined) this.#out.addControl(local);
+    if (departure !== undefined) this.#out.depart(length, departure);
+    this.#flushSoon();
+  }
+
+  /**
+   * Queues a datagram that is no reply, to go out with others of the same turn.
+   *
+   * @param payload What to send, which is copied.
+   * @param to Where to.
+   * @param control The control message that says where from.
+   * @param isConnected Whether the socket has one peer, which is `to`.
+   * @returns Resolves when the system has taken it, rejects with its error.
+   */
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    control: Uint8Array | undefined,
+    isConnected: boolean,
+  ): Promise<void> {
+    const { length } = payload;
+    if (length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
+    if (!this.#out.hasRoom(length)) this.flush();
+    if (!this.#out.hasRoom(length)) throw new Error(SEND_BUFFER_FULL);
+    if (isConnected) this.#out.add(payload, 0, 0, to);
+    else this.#add(payload, to);
+    if (control !== undefined) this.#out.addControl(control);
+    this.#flushSoon();
+    return new Promise((resolve, reject) => {
+      this.#out.own((error) => error === undefined ? resolve() : reject(error));
+    });
+  }
+
+  /** Queues a datagram as {@linkcode Replies.send} does, without a promise. */
+  post(
+    payload: Uint8Array,
+    to: UdpAddress,
+    isConnected: boolean,
+    sender: Sender,
+  ): void {
+    const out = this.#out;
+    const { length } = payload;
+    if (!out.hasRoom(length)) this.flush();
+    if (length > MAX_PAYLOAD || !out.hasRoom(length)) {
+      const error = length > MAX_PAYLOAD
+        ? errorOf(EMSGSIZE)
+        : new Error(SEND_BUFFER_FULL);
+      return queueMicrotask(() => sender.onSendError(error));
+    }
+    if (isConnected) out.post(payload, 0, 0, to, sender);
+    else {
+      const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
+      out.post(payload, out.nextNamePointer, bytes, to, sender);
+    }
+    this.#flushSoon();
+  }
+
+  /** Whether something waits to go out together. */
+  get isWaiting(): boolean {
+    return this.#willFlush;
+  }
+
+  #flushSoon(): void {
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    queueMicrotask(() => {
+      this.#willFlush = false;
+      this.flush();
+    });
+  }
+
+  /** Sends the replies that wait to go out together, and reports them. */
+  flush(): void {
+    if (this.#out.count === 0 || this.#isBlocked) return;
+    const outcome = this.#transmit();
+    if (this.#out.count > 0) this.#waitForRoom();
+    this.#report(outcome);
+  }
+
+  /** The socket is about to be closed: what still waits is not sent. */
+  close(): void {
+    this.#closed = true;
+    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    for (let message = this.#out.first; message < this.#out.count; message++) {
+      this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
+    }
+    this.#out.clear();
+    this.#report(outcome);
+  }
+
+  /**
+   * Whether there is room for another answer, of which so many bytes are to be
+   * copied. If there is none, its fate is told.
+   */
+  #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
+    if (length > MAX_PAYLOAD) {
+      this.receiver.onReplyError?.(errorOf(EMSGSIZE), to, 1);
+      return false;
+    }
+    if (!this.#out.hasRoom(copied)) this.flush();
+    if (this.#out.hasRoom(copied)) return true;
+    this.receiver.onReplyError?.(new Error(SEND_BUFFER_FULL), to, 1);
+    return false;
+  }
+
+  #report({ sent, failures, unposted, report, notice }: Outcome): void {
+    if (report !== undefined) this.receiver.onReceiveError?.(report);
+    if (notice !== undefined) this.receiver.onNotice?.(notice);
+    if (sent > 0) this.receiver.onReplied?.(sent);
+    for (const { error, to, count } of failures) {
+      this.receiver.onReplyError?.(error, to, count);
+    }
+    for (const { error, sender } of unposted) sender.onSendError(error);
+  }
+
+  /** The send buffer is full: the rest waits, and what comes is received. */
+  async #waitForRoom(): Promise<void> {
+    this.#isBlocked = true;
+    const out = this.#out;
+    for (let message = out.first; message < out.count; message++) {
+      // Nothing must be received into what an echo still lies in, nor over
+      // where it goes.
+      const place = out.placeOf(message);
+      if (place !== -1) this.#in.retire(place);
+      encodeSockaddr(
+        out.addressOf(message),
+        this.#bound.family,
+        out.ownName(message),
+      );
+    }
+    await this.#poller.writable(this.#bound.fd);
+    this.#isBlocked = false;
+    if (!this.#closed) this.flush();
+  }
+
+  /** Sends what is queued, as far as there is room in the send buffer. */
+  #transmit(): Outcome {
+    const out = this.#out;
+    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    let triedAgain = -1;
+    out.complete();
+    while (out.first < out.count) {
+      const { whole } = out;
+      if (whole === 0) {
+        this.#failed(out.first++, new Error(TRANSFERRED), outcome);
+        continue;
+      }
+      const result = this.#libc.sendmmsg(
+        this.#bound.fd,
+        out.headers,
+        out.first * HEADER_BYTES,
+        whole,
+        MSG_DONTWAIT,
+      );
+      if (result > 0) {
+        const end = out.first + result;
+        while (out.first < end) this.#taken(out.first++, outcome);
+        continue;
+      }
+      const code = this.#libc.errno();
+      if (code === EINTR) continue;
+      if (code === EAGAIN) return outcome;
+      if (REPORTS.has(code) && triedAgain !== out.first) {
+        // About an earlier datagram: this one has not been tried yet.
+        triedAgain = out.first;
+        outcome.report = errorOf(code);
+        continue;
+      }
+      this.#recover(out.first, code, outcome);
+      out.first++;
+    }
+    out.clear();
+    return outcome;
+  }
+
+  /** Makes the best of a message that the kernel refused as it was. */
+  #recover(message: number, code: number, outcome: Outcome): void {
+    const out = this.#out;
+    const count = out.datagramsOf(message);
+    if (count === 1) {
+      // What was sent to a group cannot be answered from its address: then the
+      // kernel chooses.
+      if (out.dropControls(message) && this.#sendOne(message)) {
+        this.#taken(message, outcome);
+      } else this.#failed(message, errorOf(code), outcome);
+      return;
+    }
+    let n = 0;
+    let isChanged = false;
+    let leavesAlone = false;
+    for (const _ of out.cutByHand(message)) {
+      const sender = out.senderOf(message, n++);
+      let isSent = this.#sendOne(message);
+      if (isSent) leavesAlone ||= !isChanged;
+      else if (
+        this.#libc.errno() !== EAGAIN && out.dropControls(message)
+      ) {
+        isChanged = true;
+        isSent = this.#sendOne(message);
+      }
+      if (isSent) {
+        if (sender === undefined) outcome.sent++;
+        continue;
+      }
+      const error = errorOf(this.#libc.errno());
+      if (sender !== undefined) outcome.unposted.push({ error, sender });
+      else {
+        outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
+      }
+    }
+    if (!leavesAlone) return;
+    // A path that takes less says EMSGSIZE, or EINVAL on older kernels; a device
+    // that cannot cut messages says EIO or EINVAL. Any other error is about these
+    // datagrams.
+    const bytes = out.sizeOf(message);
+    if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
+      this.#mostTogether = Math.min(this.#mostTogether, bytes - 1);
+    } else if ((code === EIO || code === EINVAL) && out.segments) {
+      out.segments = false;
+      outcome.notice = new Error(
+        "Replies go out one by one from now on, which is slower: the system " +
+          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
+      );
+    }
+  }
+
+  #taken(message: number, outcome: Outcome): void {
+    const owner = this.#out.ownerOf(message);
+    if (owner !== undefined) owner();
+    else if (this.#out.senderOf(message, 0) === undefined) {
+      outcome.sent += this.#out.datagramsOf(message);
+    }
+  }
+
+  #failed(message: number, error: Error, outcome: Outcome): void {
+    const out = this.#out;
+    const owner = out.ownerOf(message);
+    if (owner !== undefined) return owner(error);
+    const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
+    if (out.senderOf(message, 0) === undefined) {
+      outcome.failures.push({ error, to, count });
+      return;
+    }
+    for (let n = 0; n < count; n++) {
+      outcome.unposted.push({ error, sender: out.senderOf(message, n)! });
+    }
+  }
+
+  #sendOne(message: number): boolean {
+    const { headers } = this.#out;
+    const offset = message * HEADER_BYTES;
+    const { fd } = this.#bound;
+    return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
+  }
+
+  /** Queues a message whose address and payload are copied. */
+  #add(payload: Uint8Array, to: UdpAddress): void {
+    const out = this.#out;
+    const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
+    out.add(payload, out.nextNamePointer, bytes, to);
+  }
+}
+
+/** What became of the datagrams of a batch. */
+interface Outcome {
+  sent: number;
+  failures: Array<{ error: Error; to: UdpAddress; count: number }>;
+  /** Datagrams that were posted, and not sent. */
+  unposted: Array<{ error: Error; sender: Sender }>;
+  /** What the network says of an earlier datagram. */
+  report?: Error;
+  /** A fast path was turned off. */
+  notice?: Error;
+}
+
+const SEND_BYTES = 1 << 20;
+/**
+ * What an Ethernet takes over IPv4. A message is not cut into more than the path
+ * takes, so that larger answers would be refused, and sent one by one, each time.
+ */
+const ETHERNET_BYTES = 1472;
+/** What every path takes over IPv6 (RFC 8200, section 5). */
+const MIN_PATH_BYTES = 1232;
+const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
+  "(copy with slice() what is to be transferred)";
+const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";

@@ -1,0 +1,187 @@
+/**
+ * Multicast groups: by which interface they are joined, and who is answered
+ * that asks one.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  ipVersion,
+  isInNetwork,
+  isMulticast,
+  isWildcard,
+  type Network,
+  parseNetwork,
+  type UdpAddress,
+  withoutZone,
+  zoneOf,
+} from "../address.ts";
+import { requireType } from "../base/errors.ts";
+
+/** A group, and the interface that it is joined by. */
+export interface Membership {
+  /** The group's IP address. */
+  group: string;
+  /** For IPv4: an address of the interface; `0.0.0.0` leaves it to the system. */
+  address: string;
+  /** For IPv6: the number of the interface; 0 leaves it to the system. */
+  index: number;
+}
+
+/** What the system says of one address of an interface. */
+export type Interface = Pick<
+  Deno.NetworkInterfaceInfo,
+  "name" | "family" | "address" | "scopeid" | "cidr"
+>;
+
+/**
+ * Checks groups and the interface among the options, without the system.
+ *
+ * @throws {TypeError} If one is no multicast address, or there is an interface
+ * but no group.
+ */
+export function checkGroups(groups: unknown, named: unknown): void {
+  if (!Array.isArray(groups)) {
+    throw new TypeError("'groups' must be an array of multicast addresses");
+  }
+  for (const group of groups as unknown[]) {
+    requireType("groups", "string", group);
+    if (
+      ipVersion(group as string) !== undefined &&
+      isMulticast(canonicalHostname(group as string))
+    ) continue;
+    throw new TypeError(
+      `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
+    );
+  }
+  if (named === undefined) return;
+  requireType("interface", "string", named);
+  if (groups.length === 0) {
+    throw new TypeError("'interface' needs 'groups', which it is for");
+  }
+}
+
+/**
+ * The address to bind where there are groups: a socket that is bound to any
+ * other one hears none. Without groups it is the one asked for, or the usual one.
+ *
+ * @throws {TypeError} If another one was asked for, or one of IPv4 alone for a
+ * group of IPv6.
+ */
+export function hostnameFor(
+  groups: readonly string[],
+  hostname: string | undefined,
+  usual: string,
+): string {
+  if (groups.length === 0) return hostname ?? usual;
+  const needsIPv6 = groups.some((group) => ipVersion(group) === 6);
+  if (hostname === undefined) return needsIPv6 ? "::" : "0.0.0.0";
+  const canonical = canonicalHostname(hostname);
+  if (isWildcard(canonical) && !(needsIPv6 && canonical !== "::")) {
+    return hostname;
+  }
+  throw new TypeError(
+    `'groups' needs hostname ${
+      needsIPv6 ? "'::'" : "'0.0.0.0' or '::'"
+    }, as no group reaches '${hostname}'`,
+  );
+}
+
+/**
+ * By which interfaces groups are joined.
+ *
+ * @param groups Their addresses; IPv6 may name the interface as its zone.
+ * @param named The interface, by its name or one of its addresses.
+ * @param interfaces What the system has.
+ * @throws {Deno.errors.NotFound} If there is no such interface.
+ */
+export function membershipsOf(
+  groups: readonly string[],
+  named: string | undefined,
+  interfaces: () => readonly Interface[],
+): Membership[] {
+  return groups.map((text) => {
+    const group = withoutZone(canonicalHostname(text));
+    const wanted = zoneOf(text) ?? named;
+    const isIPv6 = ipVersion(group) === 6;
+    if (wanted === undefined) return { group, address: "0.0.0.0", index: 0 };
+    if (isIPv6 && /^\d+$/.test(wanted)) {
+      return { group, address: "0.0.0.0", index: Number(wanted) };
+    }
+    let all: readonly Interface[];
+    try {
+      all = interfaces();
+    } catch (error) {
+      // The system itself knows an address; only a name has to be looked up.
+      if (!isIPv6 && ipVersion(wanted) === 4) {
+        return { group, address: wanted, index: 0 };
+      }
+      throw error;
+    }
+    const name = all.find(({ address }) => address === wanted)?.name ?? wanted;
+    const family = isIPv6 ? "IPv6" : "IPv4";
+    const own = all.filter((one) => one.name === name && one.family === family);
+    // Only a link-local address has the number.
+    const found = own.find(({ scopeid }) => !isIPv6 || scopeid);
+    if (found === undefined) {
+      const names = [...new Set(all.map(({ name }) => name))].join(", ");
+      throw new Deno.errors.NotFound(
+        `There is no interface '${wanted}' with ${family}: there are ${names}`,
+      );
+    }
+    return { group, address: found.address, index: found.scopeid ?? 0 };
+  });
+}
+
+/**
+ * Whether a datagram may have been sent to a group: an engine that is not told
+ * gives the wildcard that it is bound to.
+ */
+export function mayBeGroup({ hostname }: UdpAddress): boolean {
+  return isMulticast(hostname) || isWildcard(hostname);
+}
+
+/** Which addresses are on one of this machine's links. */
+export class Links {
+  readonly #system: { now(): number; interfaces(): readonly Interface[] };
+  #networks: Network[] = [];
+  #at = -Infinity;
+
+  /**
+   * Asks for the first time, so that it is known at once whether it may.
+   *
+   * @param system A clock, and the machine's interfaces.
+   * @throws {Deno.errors.NotCapable} Without permission to see the interfaces.
+   */
+  constructor(
+    system: { now(): number; interfaces(): readonly Interface[] },
+  ) {
+    this.#system = system;
+    try {
+      this.#look();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      throw new Deno.errors.NotCapable(
+        `Groups are answered on this machine's links only, which ` +
+          `--allow-sys=networkInterfaces lets it know; guard.answerOffLink answers all`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Whether an IP address is on one of the links, as of some seconds ago. */
+  has(hostname: string): boolean {
+    if (this.#system.now() - this.#at > LINKS_MS) this.#look();
+    return this.#networks.some((network) => isInNetwork(network, hostname));
+  }
+
+  #look(): void {
+    this.#at = this.#system.now();
+    this.#networks = this.#system.interfaces().map(({ cidr }) =>
+      parseNetwork(cidr)
+    );
+  }
+}
+
+/** Addresses of a machine change now and then. */
+const LINKS_MS = 5000;

@@ -1,0 +1,382 @@
+/**
+ * A UDP socket itself, for what is neither a server nor a client: datagrams in
+ * by a callback, datagrams out to anybody.
+ *
+ * @module
+ */
+import { canonicalHostname, type UdpAddress } from "../address.ts";
+import {
+  requireInteger,
+  requireOptions,
+  requireSignal,
+  requireType,
+} from "../base/errors.ts";
+import { checkGroups, hostnameFor, membershipsOf } from "./multicast.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
+import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
+import {
+  checkDeparture,
+  copyOf,
+  type Datagram,
+  type DatagramSocket,
+  type Departure,
+  departureOf,
+  type GroupDeparture,
+  MAX_PAYLOAD,
+  type Receiver,
+} from "./contract.ts";
+import { describeError, Throttle } from "../base/warn.ts";
+
+/** Options of {@linkcode openSocket}. */
+export interface SocketOptions extends Departure, GroupDeparture {
+  /**
+   * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
+   * `::`.
+   *
+   * @default {"0.0.0.0", or "::" with groups of IPv6}
+   */
+  hostname?: string | undefined;
+  /**
+   * The local port, 0 to 65,535; 0 takes any that is free.
+   *
+   * @default {0}
+   */
+  port?: number | undefined;
+  /**
+   * Longer datagrams are dropped whole and counted, never cut. 1 to 65,527
+   * bytes.
+   *
+   * @default {65527}
+   */
+  maxDatagramBytes?: number | undefined;
+  /**
+   * Multicast groups to join, see {@linkcode ServeOptions}.
+   *
+   * @default {[]}
+   */
+  groups?: readonly string[] | undefined;
+  /**
+   * By which interface groups are joined, and on the linux engine also sent to.
+   *
+   * @default {the system's choice}
+   */
+  interface?: string | undefined;
+  /**
+   * Whether to share the port with others that do (SO_REUSEADDR): each hears
+   * what comes to a group, one of them all else.
+   *
+   * @default {false}
+   */
+  reuseAddress?: boolean | undefined;
+  /**
+   * Whether `ttl` and `trafficClass` of what comes in are told, on the linux
+   * engine.
+   *
+   * @default {false}
+   */
+  packetInfo?: boolean | undefined;
+  /**
+   * How many bytes of datagrams the system is to keep until they are read, on
+   * the linux engine, see {@linkcode ServeOptions}.
+   *
+   * @default {4 MiB on the linux engine, if the system gives that, else the system's}
+   */
+  receiveBufferBytes?: number | undefined;
+  /**
+   * Called for what goes wrong while the socket goes on: a receive that fails,
+   * a datagram of `sendBatch` that cannot be sent, a callback that throws.
+   *
+   * @default {prints the error on stderr, each kind at most once a second}
+   */
+  onError?: ((error: unknown) => void) | undefined;
+  /** Closes the socket when aborted. */
+  signal?: AbortSignal | undefined;
+  /**
+   * How sockets are made, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
+  engine?: Engine | undefined;
+  /**
+   * Sockets and time; for tests.
+   *
+   * @default {runtimeFor(engine)}
+   */
+  runtime?: Runtime | undefined;
+}
+
+/** A received datagram, as {@linkcode openSocket} gives it. */
+export interface ReceivedDatagram {
+  /** The payload; a copy that belongs to whom it is given. */
+  data: Uint8Array<ArrayBuffer>;
+  /** Where it came from. */
+  remoteAddr: UdpAddress;
+  /**
+   * Where it was sent to; the bound address on the deno engine, which is not
+   * told.
+   */
+  localAddr: UdpAddress;
+  /** When it was read, by the clock of `performance.now()`, in milliseconds. */
+  receivedAt: number;
+  /** The TTL or hop limit that it came with; see `packetInfo`. */
+  ttl: number | undefined;
+  /** The traffic class that it came with; see `packetInfo`. */
+  trafficClass: number | undefined;
+}
+
+/** What a socket has counted so far. */
+export interface SocketStats {
+  /** Datagrams given to the callback. */
+  received: number;
+  /** Datagrams dropped, as they were longer than `maxDatagramBytes`. */
+  tooLong: number;
+  /** Datagrams that the system dropped; undefined where it does not tell. */
+  kernelDrops: number | undefined;
+  /** Datagrams that the system has taken. */
+  sent: number;
+  /** Datagrams not sent, as 4,096 were on their way or the socket was closed. */
+  dropped: number;
+  /** Datagrams that the system refused. */
+  failed: number;
+}
+
+/** An open UDP socket. */
+export interface UdpSocket extends AsyncDisposable {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when the socket is closed; rejects with the system's error if
+   * receiving fails for good, or a group cannot be joined.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Sends a datagram. What is sent within one turn of the event loop leaves in
+   * one system call on the linux engine. At most 4,096 may be on their way.
+   *
+   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
+   * not change until the promise settles.
+   * @param to An IP address and a port, or `"IP:PORT"`.
+   * @returns Resolves when the system has taken it; rejects with its error.
+   * @throws {TypeError} If the address has a name, or the payload is neither
+   * bytes nor text.
+   * @throws {RangeError} If the port is none from 1 to 65,535.
+   * @throws {SyntaxError} If the address does not parse.
+   */
+  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void>;
+  /**
+   * Sends many datagrams, each with its own payload and address, no faster than
+   * the system takes them. All are checked before the first is sent.
+   *
+   * @param datagrams The payloads and addresses, as for `send`.
+   * @returns How many were sent; `onError` hears of each of the others.
+   */
+  sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
+  /** A snapshot of the counts. */
+  stats(): SocketStats;
+  /** Closes the socket at once. */
+  close(): Promise<void>;
+  /** Lets the socket keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while the socket is open. */
+  unref(): void;
+}
+
+/**
+ * Opens a UDP socket: for protocols that `serve`, `request`, `connect` and
+ * `gather` do not fit. Nothing here keeps it out of a loop or limits its
+ * answers; whoever answers strangers is better served by `serve`.
+ *
+ * @param options Where to bind, and how datagrams leave.
+ * @param onDatagram Called with each datagram that comes in.
+ * @returns The open socket.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {TypeError} If an option is of a wrong type, or a group is none.
+ * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve,
+ * or there is no such `interface`.
+ * @throws {Deno.errors.NotSupported} If the engine has no way to set an option.
+ * @throws {Deno.errors.AddrInUse} If the port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} If `hostname` is not this machine's.
+ * @throws {Deno.errors.NotCapable} Without permission to use the address.
+ *
+ * @example
+ * ```ts
+ * import { openSocket } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { promise, resolve } = Promise.withResolvers<string>();
+ * const local = { hostname: "127.0.0.1" };
+ * await using one = openSocket(local, ({ data }) => {
+ *   resolve(new TextDecoder().decode(data));
+ * });
+ * await using two = openSocket(local, () => {});
+ * await two.send("hello", one.addr);
+ * assertEquals(await promise, "hello");
+ * ```
+ */
+export function openSocket(
+  options: SocketOptions,
+  onDatagram: (datagram: ReceivedDatagram) => void,
+): UdpSocket {
+  requireOptions("options", options);
+  const {
+    groups = [],
+    port = 0,
+    maxDatagramBytes = MAX_PAYLOAD,
+    reuseAddress = false,
+    packetInfo = false,
+    receiveBufferBytes,
+    onError,
+    signal,
+  } = options;
+  if (options.hostname !== undefined) {
+    requireType("hostname", "string", options.hostname);
+  }
+  checkGroups(groups, options.interface);
+  const hostname = hostnameFor(groups, options.hostname, "0.0.0.0");
+  requireInteger("port", port, 0, 65_535);
+  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
+  requireType("reuseAddress", "boolean", reuseAddress);
+  requireType("packetInfo", "boolean", packetInfo);
+  if (receiveBufferBytes !== undefined) {
+    requireInteger("receiveBufferBytes", receiveBufferBytes, 4096, 2 ** 30);
+  }
+  checkDeparture(options);
+  if (onError !== undefined) requireType("onError", "function", onError);
+  requireType("onDatagram", "function", onDatagram);
+  requireSignal(signal);
+  const runtime = runtimeOf(options);
+  signal?.throwIfAborted();
+  const { multicastTtl, loopback } = options;
+  const socket = runtime.open({
+    hostname: canonicalHostname(hostname),
+    port,
+    maxDatagramBytes,
+    isBusy: true,
+    reuseAddress,
+    receiveBufferBytes,
+    packetInfo,
+    memberships: membershipsOf(groups, options.interface, runtime.interfaces),
+    ...departureOf(options),
+    multicastTtl,
+    loopback,
+  });
+  return new OpenSocket(socket, runtime, onDatagram, onError, signal);
+}
+
+class OpenSocket implements UdpSocket, Receiver {
+  readonly addr: UdpAddress;
+  readonly finished: Promise<void>;
+  readonly #socket: DatagramSocket;
+  readonly #outbox: Outbox;
+  readonly #onDatagram: (datagram: ReceivedDatagram) => void;
+  readonly #onError: (error: unknown) => void;
+  #received = 0;
+  #tooLong = 0;
+  /** What the system had dropped when the socket closed. */
+  #lastDrops: number | undefined;
+  #closed = false;
+
+  constructor(
+    socket: DatagramSocket,
+    runtime: Runtime,
+    onDatagram: (datagram: ReceivedDatagram) => void,
+    onError: ((error: unknown) => void) | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#socket = socket;
+    this.#outbox = new Outbox(socket);
+    this.addr = socket.addr;
+    this.#onDatagram = onDatagram;
+    const warnings = new Throttle(
+      (text) => runtime.warn(text),
+      () => runtime.now(),
+    );
+    const print = (error: unknown) => {
+      const name = error instanceof Error ? error.name : typeof error;
+      warnings.say(name, () => `UDP socket: ${describeError(error)}`);
+    };
+    this.#onError = (error) => {
+      try {
+        (onError ?? print)(error);
+      } catch (thrown) {
+        print(thrown);
+      }
+    };
+    const close = () => void this.close();
+    signal?.addEventListener("abort", close);
+    this.finished = socket.start(this).finally(() => {
+      this.#outbox.close();
+      signal?.removeEventListener("abort", close);
+    });
+  }
+
+  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
+    return this.#outbox.send({ payload, to });
+  }
+
+  sendBatch(datagrams: Iterable<Outgoing>): Promise<number> {
+    return this.#outbox.sendMany(datagrams, this.#onError);
+  }
+
+  stats(): SocketStats {
+    const { sent, dropped, failed } = this.#outbox;
+    return {
+      received: this.#received,
+      tooLong: this.#tooLong,
+      kernelDrops: this.#closed ? this.#lastDrops : this.#socket.kernelDrops(),
+      sent,
+      dropped,
+      failed,
+    };
+  }
+
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#lastDrops = this.#socket.kernelDrops();
+      this.#closed = true;
+      this.#outbox.close();
+      this.#socket.close();
+    }
+    return this.finished;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  onDatagram(datagram: Datagram): void {
+    const { remoteAddr, localAddr, receivedAt, ttl, trafficClass } = datagram;
+    const data = copyOf(datagram.data);
+    this.#socket.release(datagram);
+    this.#received++;
+    // One that is asynchronous may fail as well.
+    Promise.try(this.#onDatagram, {
+      data,
+      remoteAddr,
+      localAddr,
+      receivedAt,
+      ttl,
+      trafficClass,
+    }).catch(this.#onError);
+  }
+
+  onTooLong(): void {
+    this.#tooLong++;
+  }
+
+  onReceiveError(error: unknown): void {
+    this.#onError(error);
+  }
+
+  onNotice(notice: Error): void {
+    this.#onError(notice);
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * What a socket sends unasked: checked, bounded and counted.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  parseAddress,
+  type UdpAddress,
+} from "../address.ts";
+import { encode } from "../encoding.ts";
+import { errorMessage, requireInteger, requireType } from "../base/errors.ts";
+import type { DatagramSocket } from "./contract.ts";
+
+/** How many datagrams may be on their way at once. */
+export const MAX_PENDING = 4096;
+
+/** A datagram to send, as its sender gives it. */
+export interface Outgoing {
+  /** What to send, text as UTF-8. */
+  payload: Uint8Array | string;
+  /** An IP address and a port, or `"IP:PORT"`. */
+  to: UdpAddress | string;
+}
+
+/** The way out of one socket. */
+export class Outbox {
+  /** Datagrams that the system has taken. */
+  sent = 0;
+  /** Not sent, as too many were on their way or the socket was closed. */
+  dropped = 0;
+  /** Refused by the system. */
+  failed = 0;
+  /** How many the system has neither taken nor refused yet. */
+  pending = 0;
+  readonly #socket: DatagramSocket;
+  readonly #onSettled: () => void;
+  #closed = false;
+
+  /**
+   * Sends by a socket.
+   *
+   * @param socket The socket.
+   * @param onSettled Called for each datagram that is taken or refused.
+   */
+  constructor(socket: DatagramSocket, onSettled: () => void = () => {}) {
+    this.#socket = socket;
+    this.#onSettled = onSettled;
+  }
+
+  /** Whether a datagram would be dropped. */
+  get isFull(): boolean {
+    return this.#closed || this.pending >= MAX_PENDING;
+  }
+
+  /** Takes no more; the socket is closed by its owner. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /**
+   * Checks a datagram, and sends it.
+   *
+   * @returns Rejects with what went wrong, also if it cannot be sent at all.
+   */
+  async send(outgoing: Outgoing): Promise<void> {
+    const { payload, to } = checked(outgoing);
+    const failure = await this.trySend(payload, to);
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /** Sends a datagram that is known to be right; gives what went wrong. */
+  async trySend(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from?: UdpAddress,
+  ): Promise<{ error: unknown } | undefined> {
+    if (this.isFull) {
+      this.dropped++;
+      const why = this.#closed
+        ? "the socket is closed"
+        : `${MAX_PENDING} datagrams are on their way, wait for some of them`;
+      return {
+        error: new Error(`Cannot send to ${formatAddress(to)}: ${why}`),
+      };
+    }
+    this.pending++;
+    try {
+      await this.#socket.send(payload, to, from);
+      this.sent++;
+    } catch (error) {
+      if (this.#closed) this.dropped++;
+      else this.failed++;
+      return { error };
+    } finally {
+      this.pending--;
+      this.#onSettled();
+    }
+  }
+
+  /**
+   * Checks many, then sends them, no faster than the system takes them.
+   *
+   * @param datagrams The datagrams.
+   * @param onFailure Hears of each that could not be sent.
+   * @returns How many were sent.
+   */
+  async sendMany(
+    datagrams: Iterable<Outgoing>,
+    onFailure: (error: Error) => void,
+  ): Promise<number> {
+    const all = Array.from(datagrams, checked);
+    let sent = 0;
+    for (let at = 0; at < all.length; at += CHUNK) {
+      const chunk = all.slice(at, at + CHUNK);
+      const failures = await Promise.all(
+        chunk.map(({ payload, to }) => this.trySend(payload, to)),
+      );
+      failures.forEach((failure, i) => {
+        if (failure === undefined) sent++;
+        else if (!this.#closed) {
+          const to = formatAddress(chunk[i]!.to);
+          const cause = failure.error;
+          const message = `Cannot send to ${to}: ${errorMessage(cause)}`;
+          onFailure(new Error(message, { cause }));
+        }
+      });
+    }
+    return sent;
+  }
+}
+
+/**
+ * The bytes of a payload.
+ *
+ * @throws {TypeError} If it is neither bytes nor text.
+ */
+export function payloadOf(payload: Uint8Array | string): Uint8Array {
+  if (typeof payload === "string" || payload instanceof Uint8Array) {
+    return encode(payload);
+  }
+  throw new TypeError(
+    `Cannot send as the payload must be a Uint8Array or a string: it is ${typeof payload}`,
+  );
+}
+
+/** A datagram as the socket takes it; throws what is wrong with it. */
+function checked(
+  { payload, to }: Outgoing,
+): { payload: Uint8Array; to: UdpAddress } {
+  return { payload: payloadOf(payload), to: destinationOf(to) };
+}
+
+/** An address that is sent to without looking up a name. */
+function destinationOf(to: UdpAddress | string): UdpAddress {
+  const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
+  requireType("hostname", "string", hostname);
+  if (ipVersion(hostname) === undefined) {
+    throw new TypeError(
+      `Cannot send to '${hostname}': it is no IP address, and names are not resolved here`,
+    );
+  }
+  requireInteger("port", port, 1, 65_535);
+  return { hostname: canonicalHostname(hostname), port };
+}
+
+/** How many of `sendMany` are on their way at once. */
+const CHUNK = 64;

@@ -1,0 +1,214 @@
+/**
+ * What the library asks of the system: sockets, names and time. Tests put a
+ * simulated network in its place.
+ *
+ * @module
+ */
+import { canonicalHostname, ipVersion, isLocalhost } from "../address.ts";
+import type { Interface } from "./multicast.ts";
+import type { DatagramSocket, OpenOptions } from "./contract.ts";
+import { requireOneOf } from "../base/errors.ts";
+import { openDenoSocket } from "./deno_socket.ts";
+import { clockState } from "./linux/clock.ts";
+import { libcMissing } from "./linux/libc.ts";
+import { openLinuxSocket } from "./linux/open.ts";
+import { type ClockState, WallClock } from "../base/wall_clock.ts";
+import { warn } from "../base/warn.ts";
+
+/**
+ * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by
+ * recvmmsg and sendmmsg through FFI, which is many times as fast, needs Linux
+ * on x86-64 or arm64 and `--allow-ffi`, and reports a closed port to a client
+ * at once; `auto` takes `linux` where it can be had.
+ */
+export type Engine = "auto" | "deno" | "linux";
+
+/** All engines. */
+export const ENGINES: readonly Engine[] = ["deno", "linux", "auto"];
+
+/** The engine that is used where the caller names none. */
+export const DEFAULT_ENGINE: Engine = "deno";
+
+/** Sockets, names and time. */
+export interface Runtime {
+  /** Binds a socket; throws the system's error. */
+  open(options: OpenOptions): DatagramSocket;
+  /** The IP addresses of a host name, at least one; rejects if there is none. */
+  resolve(hostname: string): Promise<string[]>;
+  /** Whether an IP address is one of this machine's. */
+  ownsAddress(hostname: string): boolean;
+  /** All addresses of this machine's interfaces; throws if it may not know. */
+  interfaces(): readonly Interface[];
+  /** A monotonic clock, in milliseconds. */
+  now(): number;
+  /**
+   * The Unix time, in milliseconds, at which `now()` was 0, by the wall clock as
+   * it is: where that is set, this changes.
+   */
+  readonly timeOrigin: number;
+  /** What is known of the wall clock; undefined for nothing. */
+  clockState?(): ClockState | undefined;
+  /** Calls back once, after so many milliseconds; returns what cancels it. */
+  after(ms: number, callback: () => void): () => void;
+  /**
+   * The same to within microseconds, at the price of a processor that is busy
+   * for the last milliseconds; or of what `pause` does, which is called over and
+   * over then with what is left, and must not take longer.
+   */
+  afterExactly(
+    ms: number,
+    callback: () => void,
+    pause?: (leftMs: number) => void,
+  ): () => void;
+  /** Tells the developer or operator something, in lines on stderr. */
+  warn(text: string): void;
+}
+
+const wallClock = new WallClock(
+  performance.timeOrigin,
+  () => performance.now(),
+  () => Date.now(),
+);
+
+/** The real system, through Deno. */
+export const denoRuntime: Runtime = {
+  open: openDenoSocket,
+  resolve: lookup,
+  ownsAddress,
+  interfaces,
+  now: () => performance.now(),
+  get timeOrigin() {
+    return wallClock.origin;
+  },
+  after,
+  afterExactly,
+  warn,
+};
+
+const linuxRuntime: Runtime = Object.create(denoRuntime, {
+  open: { value: openLinuxSocket },
+  clockState: { value: clockState },
+});
+
+/** The real system, with sockets made by one of the engines. */
+export function runtimeFor(engine: Engine): Runtime {
+  return chooseEngine(engine).engine === "linux" ? linuxRuntime : denoRuntime;
+}
+
+/** The engine that is used where `auto` is asked for, and why no other one. */
+export function chooseEngine(
+  engine: Engine,
+): { engine: "deno" | "linux"; why?: string } {
+  if (engine !== "auto") return { engine };
+  const missing = libcMissing();
+  return missing === undefined
+    ? { engine: "linux" }
+    : { engine: "deno", why: `no linux engine: ${missing}` };
+}
+
+/**
+ * The runtime that a caller's options ask for.
+ *
+ * @throws {TypeError} If the engine is none.
+ */
+export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
+  engine?: Engine | undefined;
+  runtime?: Runtime | undefined;
+}): Runtime {
+  requireOneOf("engine", ENGINES, engine);
+  return runtime ?? runtimeFor(engine);
+}
+
+/** Never asks for the permission, as there may be another way. */
+function interfaces(): Deno.NetworkInterfaceInfo[] {
+  const { state } = Deno.permissions.querySync({
+    name: "sys",
+    kind: "networkInterfaces",
+  });
+  if (state === "granted") return Deno.networkInterfaces();
+  throw new Deno.errors.NotCapable(
+    'Requires sys access to "networkInterfaces", run again with the ' +
+      "--allow-sys=networkInterfaces flag",
+  );
+}
+
+/** Only an address of this machine can be bound. */
+function ownsAddress(hostname: string): boolean {
+  try {
+    openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function after(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
+}
+
+/**
+ * A timer of the system is late by 1.3 ms in the median, 3 ms at worst: it is
+ * used up to 4 ms before the time is due, and turns of the event loop for the
+ * rest, which take 2 us, each after a pause.
+ */
+function afterExactly(
+  ms: number,
+  callback: () => void,
+  pause: (leftMs: number) => void = () => {},
+): () => void {
+  const due = performance.now() + ms;
+  let cancel = () => {};
+  let cancelled = false;
+  const turn = () => {
+    if (cancelled) return;
+    const leftMs = due - performance.now();
+    if (leftMs <= 0) return callback();
+    pause(leftMs);
+    setImmediate(turn);
+  };
+  if (ms > SPIN_MS) cancel = after(ms - SPIN_MS, turn);
+  else setImmediate(turn);
+  return () => {
+    cancelled = true;
+    cancel();
+  };
+}
+
+const SPIN_MS = 4;
+
+/**
+ * The address to use for a host: itself if it is an IP address, else the first
+ * address of the name that is of the wanted version, else its first.
+ *
+ * @throws {Deno.errors.NotFound} If the name does not resolve.
+ */
+export async function resolveHost(
+  hostname: string,
+  runtime: Runtime,
+  wanted: 4 | 6,
+): Promise<string> {
+  const host = canonicalHostname(hostname);
+  if (ipVersion(host) !== undefined) return host;
+  // The hosts file knows it without a final dot only.
+  const name = isLocalhost(host) ? "localhost" : host;
+  const addresses = (await runtime.resolve(name)).map(canonicalHostname);
+  return addresses.find((address) => ipVersion(address) === wanted) ??
+    addresses[0]!;
+}
+
+async function lookup(hostname: string): Promise<string[]> {
+  // Only a name needs the resolver of the system (Deno.resolveDns knows no
+  // hosts file), so only a name pays for loading it.
+  const dns = await import("node:dns/promises");
+  try {
+    const found = await dns.lookup(hostname, { all: true });
+    return found.map(({ address }) => address);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Deno.errors.NotFound(
+      `Cannot resolve '${hostname}': check its spelling, or give an IP address`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,55 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { EventQueue } from "../../lib/base/event_queue.ts";
+
+/** All that an iteration gives, and what is done before each is taken. */
+async function taken<T>(
+  queue: EventQueue<T>,
+  onEach: (event: T) => void = () => {},
+): Promise<T[]> {
+  const all: T[] = [];
+  for await (const event of queue) {
+    all.push(event);
+    onEach(event);
+  }
+  return all;
+}
+
+Deno.test("EventQueue gives what was pushed, in order, until the end", async () => {
+  const queue = new EventQueue<number>();
+  for (const event of [1, 2, 3]) queue.push(event);
+  queue.end();
+  queue.push(4);
+  assertEquals(await taken(queue), [1, 2, 3]);
+  assertEquals(queue.ended, true);
+  await queue.whenEnded;
+});
+
+Deno.test("EventQueue gives what is pushed while others are taken, and waits", async () => {
+  const queue = new EventQueue<number>();
+  queue.push(1);
+  const all = taken(queue, (event) => {
+    if (event === 1) queue.push(2);
+    if (event === 2) {
+      setTimeout(() => {
+        queue.push(3);
+        queue.end();
+      });
+    }
+  });
+  assertEquals(queue.ended, false);
+  assertEquals(await all, [1, 2, 3]);
+});
+
+Deno.test("EventQueue throws the first failure, after the events before it", async () => {
+  const queue = new EventQueue<number>();
+  queue.push(1);
+  queue.end({ error: new Error("first") });
+  queue.end({ error: new Error("second") });
+  const seen: number[] = [];
+  await assertRejects(
+    () => taken(queue, (event) => seen.push(event)),
+    Error,
+    "first",
+  );
+  assertEquals(seen, [1]);
+});

@@ -1,0 +1,51 @@
+import { assert, assertEquals } from "@std/assert";
+import { Lead, WallClock } from "../../lib/base/wall_clock.ts";
+
+Deno.test("the wall clock stays as it is, until it is set", () => {
+  let [now, set] = [0, 0];
+  const clock = new WallClock(
+    1000.25,
+    () => now,
+    () => Math.floor(1000.25 + now + set),
+  );
+  for (; now < 5000; now += 7.3) assertEquals(clock.origin, 1000.25);
+  for (const step of [-1_000_000, 3, -3, 40 * 365 * 86_400_000]) {
+    set += step;
+    now += 101;
+    const off = clock.origin - (1000.25 + set);
+    assert(Math.abs(off) <= 0.5, `${off} ms off after ${step} ms`);
+  }
+});
+
+Deno.test("the wall clock is read now and then only", () => {
+  let [now, reads] = [0, 0];
+  const clock = new WallClock(0, () => now, () => {
+    reads++;
+    return Math.floor(now);
+  });
+  for (; now < 1000; now++) clock.origin;
+  assertEquals(reads, 9);
+});
+
+Deno.test("the lead of a clock is the least that was read, until it is set", () => {
+  let [now, ahead] = [0, 1000];
+  /** What passes between both reads, each time. */
+  let pauses: number[] = [];
+  const lead = new Lead(() => now, () => {
+    now += pauses.shift() ?? 0.001;
+    return now + ahead;
+  });
+  const read = (...given: number[]) => {
+    pauses = given;
+    return Math.round(1e6 * lead.ms) / 1e6;
+  };
+  assertEquals(read(0.004), 1000.004);
+  assertEquals(read(0.001), 1000.001);
+  assertEquals(read(0.03), 1000.001);
+  // Three times in a row something else ran in between.
+  assertEquals(read(5, 5, 5, 0.002), 1000.001);
+  ahead = 1010;
+  assertEquals(read(0.002), 1010.001);
+  ahead = 500;
+  assertEquals(read(0.002), 500.002);
+});

@@ -1,0 +1,362 @@
+/** Both programs from the outside: bad input, what is missing, signals and readers. */
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { requireDeno } from "../../lib/cli/main.ts";
+import { peer, started } from "./peers.ts";
+import {
+  client,
+  portOf,
+  Program,
+  programTest,
+  server,
+  signalTest,
+} from "../helpers.ts";
+
+/** Bad input to the server, and what its one line must say. */
+const BAD_SERVER: Array<[string[], RegExp]> = [
+  [["--ssid", "7"], /--ssid needs --stamp/],
+  [["--stamp", "--ssid", "7,x"], /--ssid: 'x' is not a whole number/],
+  [["--nope"], /unknown flag --nope/],
+  [["-p"], /--port needs a value/],
+  [["--port", "abc"], /--port: .*'abc' is not a number from 0 to 65535/],
+  [["-p", "65536"], /--port: .*'65536'/],
+  [["--count", "0"], /--count: '0' is not a whole number from 1/],
+  [
+    ["--host", "192.0.2.1", "-p", "0"],
+    /Cannot bind 192\.0\.2\.1:0: it is not an address of this machine/,
+  ],
+  [
+    ["--host", "no.such.invalid"],
+    /Cannot bind no\.such\.invalid:20001: the name does not resolve/,
+  ],
+  [["--host", ""], /--host: '' has no host/],
+  [["--host", "127.0.0.1:1"], /--host: .* has a port/],
+  [["--quiet=yes"], /--quiet takes no value/],
+  [
+    ["--echo", "--reply", "x"],
+    /--echo, --stamp and --reply exclude each other/,
+  ],
+  [["--engine", "fast"], /--engine: 'fast' is not one of deno, linux, auto/],
+  [["--stateless"], /--stateless needs --stamp/],
+  [["--rate-limit", "-1"], /--rate-limit: '-1' is not a whole number/],
+  [
+    ["--max-amplification", "x"],
+    /--max-amplification: 'x' is not a number from 0 to 1000/,
+  ],
+  [["extra"], /Unexpected argument 'extra': the address goes behind --host/],
+];
+
+/** Bad input to the client, and what its one line must say. */
+const BAD_CLIENT: Array<[string[], RegExp]> = [
+  [["--nope"], /unknown flag --nope/],
+  [["-x"], /unknown flag -x/],
+  [["--timeout"], /--timeout needs a value/],
+  [["-W", "soon"], /--timeout: 'soon' is not a time/],
+  [["-i", "-1"], /--interval: '-1' is not a time/],
+  [["-c", "1.5"], /--count: '1\.5' is not a whole number/],
+  [
+    ["--retries", "101"],
+    /--retries: '101' is not a whole number from 0 to 100/,
+  ],
+  [["--max-rtt", "p98=1"], /--max-rtt: 'p98' is not one of min, mean, /],
+  [["--max-rtt", "soon"], /--max-rtt: 'soon' is not a time/],
+  [["--max-loss", "101"], /--max-loss: '101' is not a number from 0 to 100/],
+  [["--size", "65528"], /--size: '65528'/],
+  [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
+  [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],
+  [["--hex", "00", "-m", "x"], /--hex and --message exclude each other/],
+  [["-c", "0", "--all"], /--all and --count exclude each other/],
+  [["--histogram"], /--histogram needs --stamp/],
+  [["--stamp", "-m", "x"], /--stamp and --message exclude each other/],
+  [["--stamp", "--retries", "1"], /--stamp and --retries exclude each other/],
+  [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
+  [["--ssid", "1"], /--ssid needs --stamp/],
+  [["--ptp"], /--ptp needs --stamp/],
+  [["--clock", "kernel"], /--clock needs --stamp/],
+  [["--reply-dscp", "EF"], /--reply-dscp needs --stamp/],
+  [["--stamp", "--extensions", "weather"], /'weather' is not one of location,/],
+  [["--stamp", "--clock", "sun"], /'sun' is not one of auto, kernel, program/],
+  [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
+  [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
+  [["20001"], /HOST\[:PORT\]: '20001' is no IP address, and no name/],
+  [["host:"], /HOST\[:PORT\]: port '' is not a number/],
+  [["host:99999"], /HOST\[:PORT\]: port '99999'/],
+  [[":20001"], /HOST\[:PORT\]: ':20001' has no host/],
+  [["::1:2:x"], /HOST\[:PORT\]: .* more than one colon/],
+  [["[::1"], /HOST\[:PORT\]: '\[::1' is not/],
+  [["127.0.0.1:0"], /nobody can be asked at port 0/],
+  [["127.0.0.1:1", "-p", "2"], /another port than --port/],
+  [["a", "b", "--rate", "1"], /'b': with --rate the client takes one HOST/],
+  [["a", "b", "--plot", "x"], /'b': with --plot the client takes one HOST/],
+  [["--ttl", "0"], /--ttl: '0' is not a whole number from 1 to 255/],
+  [["--ttl", "3", "--engine", "deno"], /--ttl needs --engine linux/],
+  [["--dscp", "AF5"], /--dscp: 'AF5' is not a DSCP/],
+  [["--dscp", "EF", "--engine", "deno"], /--dscp needs --engine linux/],
+  [
+    ["--dont-fragment", "--engine", "deno"],
+    /--dont-fragment needs --engine linux/,
+  ],
+  [
+    ["--interface", "lo", "--engine", "deno"],
+    /--interface needs --engine linux/,
+  ],
+  [["--find-mtu", "--engine", "deno"], /--find-mtu needs --engine linux/],
+  [
+    ["--find-mtu", "--engine", "linux", "-c", "2"],
+    /--find-mtu and --count exclude each other/,
+  ],
+  [["--source-port", "5", "-c", "2"], /--source-port and --count exclude/],
+  [
+    ["--source-port", "5", "-B", "127.0.0.1:6"],
+    /--bind has another port than --source-port/,
+  ],
+  [["-s", "9..5"], /--size: '9\.\.5' is not FROM\.\.TO:STEP/],
+  [["-s", "1..9:0"], /--size: '1\.\.9:0' is not FROM\.\.TO:STEP/],
+  [["-s", "1..9999"], /--size: '1\.\.9999' has 9999 sizes/],
+  [["-s", "1..9", "--plot", "x"], /--plot and a --size of many exclude/],
+  [["-s", "1..9", "--all"], /--all and a --size of many exclude/],
+  [["--expect-hex", "0"], /--expect-hex: /],
+  [["--expect-pattern", "("], /--expect-pattern: '\(' is not a pattern/],
+  [["--expect", "a", "--expect-part", "b"], /--expect and --expect-part excl/],
+  [["--stamp", "--expect-hex", "00"], /--stamp and --expect-hex exclude/],
+  [["--report", "1ms"], /--report: '1ms' is not a time from 100ms/],
+  [["--csv", "-", "--json"], /--csv - and --json exclude each other/],
+  [["--csv", "-", "--plot", "-"], /--csv - and --plot - exclude each other/],
+  [["--csv", "x.csv"], /--csv x\.csv: Deno may not write it/],
+  [["a", "70000"], /HOST PORT: .*70000/],
+  [["a", "5", "-p", "6"], /HOST PORT: '5' is another port than --port/],
+  [["0.0.0.0"], /Cannot ask 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
+  [["no.such.invalid"], /Cannot resolve 'no\.such\.invalid'/],
+  [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
+  [["-B", "192.0.2.1"], /Cannot bind 192\.0\.2\.1:0: it is not an address/],
+];
+programTest("bad input gets one line and exit code 2", async () => {
+  const check = (
+    program: string,
+    args: string[],
+    { code, stdout, stderr }: { code: number; stdout: string; stderr: string },
+    message: RegExp,
+  ) => {
+    const shown = `${program} ${args.join(" ")}: ${stderr}`;
+    assertEquals([code, stdout], [2, ""], shown);
+    assertMatch(stderr, message, shown);
+    assertMatch(stderr, new RegExp(`^${program}: [^\n]+\n$`), shown);
+  };
+  const checks = [
+    ...BAD_SERVER.map(([args, message]) => async () => {
+      await using s = server(args);
+      check("server", args, await s.ended(), message);
+    }),
+    ...BAD_CLIENT.map(([args, message]) => async () => {
+      check("client", args, await client(args), message);
+    }),
+  ];
+  // Four at a time, as each is a process that has little to do.
+  for (let i = 0; i < checks.length; i += 4) {
+    await Promise.all(checks.slice(i, i + 4).map((run) => run()));
+  }
+});
+
+programTest("a port in use is named with its address", async () => {
+  await using first = await started(["-q"]);
+  await using second = server(["-p", `${first.port}`]);
+  const { code, stdout, stderr } = await second.ended();
+  assertEquals([code, stdout], [2, ""]);
+  assertMatch(
+    stderr,
+    /^server: Cannot bind 127\.0\.0\.1:\d+: the port is in use: [^\n]+\n$/,
+  );
+});
+
+programTest(
+  "without the permission to use the network both say which",
+  async () => {
+    const permissions = ["--no-prompt"];
+    const args = ["--engine", "deno"];
+    await using s = server(args, permissions);
+    for (
+      const ended of [await s.ended(), await client(args, { permissions })]
+    ) {
+      assertEquals([ended.code, ended.stdout], [2, ""]);
+      assertMatch(ended.stderr, /^(server|client): [^\n]*--allow-net[^\n]*\n$/);
+    }
+  },
+);
+
+programTest(
+  "without Deno's unstable net API both say how to get it",
+  async () => {
+    // Without deno.json nothing asks for the API; an import map takes over what
+    // else that file says, be it the stand-ins or the real packages.
+    const imports = Object.fromEntries(
+      ["@std/cli/parse-args", "@std/fmt/colors"].map((name) => [
+        name,
+        import.meta.resolve(name),
+      ]),
+    );
+    const permissions = [
+      "--allow-net",
+      "--no-config",
+      `--import-map=data:application/json,${JSON.stringify({ imports })}`,
+    ];
+    const args = ["--engine", "deno"];
+    await using s = server(args, permissions);
+    for (
+      const ended of [await s.ended(), await client(args, { permissions })]
+    ) {
+      assertEquals([ended.code, ended.stdout], [2, ""]);
+      assertMatch(
+        ended.stderr,
+        /^(server|client): [^\n]*--unstable-net[^\n]*\n$/,
+      );
+    }
+  },
+);
+
+programTest(
+  "the linux engine says what it is missing, and auto does without",
+  async () => {
+    const permissions = ["--allow-net", "--no-prompt"];
+    await using s = server(["-p", "0", "--engine", "linux"], permissions);
+    const { code, stderr } = await s.ended();
+    assertEquals(code, 2);
+    assertMatch(
+      stderr,
+      /^server: Cannot use the linux engine: it needs [^\n]+\n$/,
+    );
+    await using auto = server(
+      ["-p", "0", "--engine", "auto", "-q"],
+      permissions,
+    );
+    const target = `127.0.0.1:${await portOf(auto)}`;
+    const args = [target, "--engine", "auto"];
+    assertEquals((await client(args, { permissions })).code, 0);
+  },
+);
+
+Deno.test("requireDeno() refuses what is too old", () => {
+  for (const version of ["2.9.0", "2.10.1", "3.0.0"]) requireDeno(version);
+  for (const version of ["1.46.3", "2.8.9"]) {
+    assertThrows(() => requireDeno(version), Error, "needs Deno 2.9 or newer");
+  }
+});
+
+signalTest("Ctrl-C makes the client sum up, and leave", async () => {
+  await using p = peer(() => ["a"]);
+  await using c = new Program(Deno.execPath(), [
+    "run",
+    "--allow-net",
+    "client.ts",
+    p.target,
+    "-c",
+    "1000",
+    "-i",
+    "100ms",
+  ]);
+  await c.line();
+  c.kill("SIGINT");
+  const { code, stdout, stderr } = await c.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\n$/);
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  signalTest(
+    `${signal} makes the server print its counts, and leave`,
+    async () => {
+      await using s = await started(["-q"]);
+      await client([s.target]);
+      s.program.kill(signal);
+      const { code, stderr } = await s.program.ended();
+      assertEquals([code, stderr], [0, "1 received, 1 replied\n"]);
+    },
+  );
+}
+signalTest(
+  "a second Ctrl-C ends a program that waits for its reader",
+  async () => {
+    await using s = await started(["--echo"]);
+    // More than a pipe holds, and nobody reads it.
+    for (let i = 0; i < 4; i++) await client([s.target, "-s", "60000", "-q"]);
+    let code: number | undefined;
+    s.program.status.then((status) => code = status.code);
+    for (let i = 0; code === undefined && i < 500; i++) {
+      try {
+        s.program.kill("SIGINT");
+      } catch {
+        break; // It has ended.
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assertEquals((await s.program.status).code, 130);
+  },
+);
+
+programTest(
+  "a client whose reader goes away exits by what it measured",
+  async () => {
+    for (const [answers, code] of [[["a"], 0], [[], 1]] as const) {
+      await using p = peer(() => [...answers]);
+      const args = [p.target, "-c", "1000", "-i", "10ms", "-W", "20ms"];
+      await using c = new Program(Deno.execPath(), [
+        "run",
+        "--allow-net",
+        "client.ts",
+        ...args,
+      ]);
+      await c.line();
+      await c.closeStdout();
+      assertEquals((await c.status).code, code);
+    }
+  },
+);
+
+programTest("a reader that goes away ends the program quietly", async () => {
+  await using s = await started();
+  await s.program.closeStdout();
+  await client([
+    s.target,
+    "-c",
+    "2",
+    "-i",
+    "50ms",
+    "-W",
+    "0.1",
+    "--retries",
+    "0",
+  ]);
+  const { code, stderr } = await s.program.ended();
+  assertEquals([code, stderr], [0, ""]);
+});
+
+signalTest(
+  "SIGUSR2 and SIGUSR1 show how things stand, and nothing ends",
+  async () => {
+    await using p = peer(() => ["a"]);
+    const args = ["run", "--allow-net", "client.ts", p.target, "-c", "0"];
+    for (const format of [[], ["--json-stream"]]) {
+      await using c = new Program(Deno.execPath(), [
+        ...args,
+        ...["-i", "20ms"],
+        ...format,
+      ]);
+      await c.line();
+      c.kill(format.length === 0 ? "SIGUSR1" : "SIGUSR2");
+      const isIt = format.length === 0
+        ? /^\d+ sent, \d+ received/
+        : /^\{"type":"interim",/;
+      while (!isIt.test(await c.line()));
+      // It goes on.
+      await c.line();
+      await c.line();
+      c.kill("SIGINT");
+      assertEquals((await c.ended()).code, 0);
+    }
+    await using s = await started(["--quiet"]);
+    assertEquals((await client([s.target])).code, 0);
+    s.program.kill("SIGUSR2");
+    assertEquals((await client([s.target])).code, 0);
+    s.program.kill("SIGINT");
+    const { stderr } = await s.program.ended();
+    assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
+  },
+);

@@ -1,0 +1,489 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { encode } from "../../lib/encoding.ts";
+import { errorMessage, TimeoutError } from "../../lib/base/errors.ts";
+import {
+  exchangeJson,
+  exchangeLines,
+  listeningLine,
+  overloadLine,
+  packetLine,
+  refusalLine,
+  since,
+  statsLine,
+} from "../../lib/cli/show/server.ts";
+import {
+  eventJson,
+  eventLine,
+  replyLine,
+  summaryJson,
+  summaryLines,
+} from "../../lib/cli/show/series.ts";
+import { json } from "../../lib/cli/show/format.ts";
+import {
+  histogramLines,
+  measureLine,
+  resultJson,
+  resultLines,
+} from "../../lib/cli/show/stamp.ts";
+import { measure, type MeasureEvent } from "../../lib/stamp/measure.ts";
+import { type Refusal, REFUSALS } from "../../lib/server/guard.ts";
+import type { ServerStats } from "../../lib/server/udp_server.ts";
+import type { SeriesEvent, SeriesSummary } from "../../lib/client/series.ts";
+
+const PEER = { hostname: "127.0.0.1", port: 51696 };
+const TARGET = { hostname: "::1", port: 20001 };
+
+const SUMMARY: SeriesSummary = {
+  sent: 4,
+  received: 3,
+  lost: 1,
+  pending: 0,
+  lossPercent: 25,
+  datagramLossPercent: 25,
+  duplicates: 0,
+  late: 0,
+  retransmissions: 0,
+  foreign: 0,
+  errors: 0,
+  heldBack: 0,
+  durationMs: 3012.3456789,
+  rttMs: {
+    min: 0.1,
+    mean: 0.2,
+    median: 0.2,
+    p90: 0.3,
+    p99: 0.3,
+    max: 0.3,
+    stddev: 0.0816496580927726,
+  },
+};
+
+const REST = { sentAt: 1, receivedAt: 2, value: undefined, text: () => "" };
+const EVENTS: SeriesEvent[] = [
+  {
+    type: "reply",
+    seq: 0,
+    reply: {
+      data: encode("hi"),
+      remoteAddr: TARGET,
+      rttMs: 0.12345678,
+      attempts: 1,
+      ...REST,
+    },
+  },
+  {
+    type: "reply",
+    seq: 1,
+    reply: {
+      data: new Uint8Array([0xff]),
+      remoteAddr: TARGET,
+      rttMs: undefined,
+      ...REST,
+      attempts: 2,
+    },
+  },
+  {
+    type: "lost",
+    seq: 2,
+    error: new TimeoutError("No", { attempts: 3, foreign: 0 }),
+  },
+  { type: "late", seq: 2 },
+  { type: "duplicate", seq: 0 },
+  { type: "error", seq: 3, error: new Error("No\nroute") },
+];
+
+Deno.test("the lines of the seed are shown as the seed shows them", () => {
+  assertEquals(
+    exchangeLines(encode("Hello UDP Server"), PEER),
+    'Message from Client:b"Hello UDP Server"\nClient IP Address:("127.0.0.1", 51696)',
+  );
+  assertEquals(
+    replyLine(encode("Hello UDP Client")),
+    'Message from Server b"Hello UDP Client"',
+  );
+});
+
+Deno.test("eventLine() has a line for each event", () => {
+  assertEquals(EVENTS.map((event) => eventLine(event)), [
+    'Message from Server b"hi" seq=0 time=0.123 ms',
+    'Message from Server b"\\xff" seq=1 time=n/a attempts=2',
+    "seq=2 lost attempts=3",
+    "seq=2 late",
+    "seq=0 duplicate",
+    "seq=3 error: No route",
+  ]);
+});
+
+Deno.test("eventJson() has an object for each event, null for what is unknown", () => {
+  assertEquals(EVENTS.map((event) => eventJson(event, false)), [
+    {
+      seq: 0,
+      rttMs: 0.123457,
+      attempts: 1,
+      size: 2,
+      text: "hi",
+    },
+    { seq: 1, rttMs: null, attempts: 2, size: 1, hex: "ff" },
+    {
+      seq: 2,
+      attempts: 3,
+      portClosed: false,
+      rejection: null,
+    },
+    { seq: 2 },
+    { seq: 0 },
+    { seq: 3, error: "No route" },
+  ]);
+});
+
+Deno.test("a datagram that a closed port lost is shown as such", () => {
+  const cause = new Deno.errors.ConnectionRefused("refused");
+  const error = new TimeoutError("No", { attempts: 1, foreign: 0, cause });
+  const event: SeriesEvent = { type: "lost", seq: 4, error };
+  assertEquals(eventLine(event), "seq=4 lost attempts=1 (closed port)");
+  assertEquals(eventJson(event, false).portClosed, true);
+  const rejected = new TimeoutError("No", {
+    attempts: 1,
+    foreign: 0,
+    cause: new Error("192.0.2.1 says: a filter prohibits it"),
+  });
+  const other: SeriesEvent = { type: "lost", seq: 4, error: rejected };
+  const said = "192.0.2.1 says: a filter prohibits it";
+  assertEquals(eventLine(other), `seq=4 lost attempts=1 (${said})`);
+  const { portClosed, rejection } = eventJson(other, false);
+  assertEquals([portClosed, rejection], [false, said]);
+});
+
+Deno.test("hex is always there where it is asked for, and text beside it", () => {
+  const [hi, ff] = EVENTS.map((event) => eventJson(event, true));
+  assertEquals([hi!.hex, hi!.text], ["6869", "hi"]);
+  assertEquals([ff!.hex, ff!.text], ["ff", undefined]);
+});
+
+Deno.test("exchangeJson() has text, or hex where there is no text", () => {
+  const NOW = new Date(0);
+  const peer = {
+    type: "request",
+    time: NOW,
+    hostname: "127.0.0.1",
+    port: 51696,
+  };
+  assertEquals(exchangeJson(encode("hi"), PEER, NOW), {
+    ...peer,
+    size: 2,
+    text: "hi",
+  });
+  assertEquals(exchangeJson(new Uint8Array([0xff]), PEER, NOW), {
+    ...peer,
+    size: 1,
+    hex: "ff",
+  });
+});
+
+Deno.test("summaryLines() are laid out as those of ping", () => {
+  assertEquals(summaryLines(TARGET, SUMMARY).split("\n"), [
+    "--- [::1]:20001 statistics ---",
+    "4 sent, 3 received, 0 duplicates, 0 late, 25% loss, time 3012 ms",
+    "rtt min/avg/max/mdev = 0.100/0.200/0.300/0.082 ms",
+  ]);
+});
+
+Deno.test("summaryLines() name what is unusual, and leave out what is unknown", () => {
+  const unusual: SeriesSummary = {
+    ...SUMMARY,
+    received: 0,
+    lost: 0,
+    pending: 4,
+    lossPercent: undefined,
+    datagramLossPercent: undefined,
+    retransmissions: 5,
+    foreign: 6,
+    errors: 7,
+    rttMs: undefined,
+  };
+  assertEquals(summaryLines(TARGET, unusual).split("\n").slice(1), [
+    "4 sent, 0 received, 0 duplicates, 0 late, 5 retransmissions, 4 pending, " +
+    "6 foreign, 7 errors, n/a of exchanges failed, n/a of datagrams lost, " +
+    "time 3012 ms",
+  ]);
+});
+
+Deno.test("the loss shown is 0% and 100% only when it is", () => {
+  const shown = (lossPercent: number) =>
+    / (\S+) loss/.exec(summaryLines(TARGET, { ...SUMMARY, lossPercent }))![1];
+  assertEquals(
+    [0, 0.0001, 33.3333, 99.9999, 100].map(shown),
+    ["0%", "0.01%", "33.33%", "99.99%", "100%"],
+  );
+});
+
+Deno.test("summaryJson() has every key, its unit, and null for what is unknown", () => {
+  assertEquals(summaryJson(TARGET, SUMMARY), {
+    target: "[::1]:20001",
+    sent: 4,
+    received: 3,
+    lost: 1,
+    pending: 0,
+    lossPercent: 25,
+    datagramLossPercent: 25,
+    duplicates: 0,
+    late: 0,
+    retransmissions: 0,
+    foreign: 0,
+    errors: 0,
+    heldBack: 0,
+    durationMs: 3012.345679,
+    rttMs: {
+      min: 0.1,
+      mean: 0.2,
+      median: 0.2,
+      p90: 0.3,
+      p99: 0.3,
+      max: 0.3,
+      stddev: 0.08165,
+    },
+  });
+  const { lossPercent, rttMs } = summaryJson(TARGET, {
+    ...SUMMARY,
+    lossPercent: undefined,
+    rttMs: undefined,
+  });
+  assertEquals([lossPercent, rttMs], [null, null]);
+});
+
+Deno.test("listeningLine() names a limit where there is one, and an unusual engine", () => {
+  assertEquals(
+    listeningLine(TARGET, { maxAmplification: 3, rateLimit: 0 }, "deno"),
+    "UDP server up and listening on [::1]:20001",
+  );
+  assertEquals(
+    listeningLine({ hostname: "0.0.0.0", port: 1 }, {
+      maxAmplification: 3,
+      rateLimit: 100,
+    }, "linux"),
+    "UDP server up and listening on 0.0.0.0:1, at most 100 answers a second to a /24 or /56 (linux engine)",
+  );
+});
+
+Deno.test("refusalLine() has words for every reason", () => {
+  const lines = REFUSALS.map((reason: Refusal) => refusalLine(reason, PEER));
+  assertEquals(new Set(lines).size, REFUSALS.length);
+  assertEquals(
+    lines[0],
+    "refused 127.0.0.1:51696: the answer is too large for its request (--max-amplification)",
+  );
+});
+
+Deno.test("overloadLine() says whose datagram was dropped", () => {
+  assertEquals(
+    overloadLine(PEER),
+    "dropped a datagram from 127.0.0.1:51696: more come than are answered",
+  );
+});
+
+Deno.test("statsLine() names what is not 0", () => {
+  const dropped = { tooLong: 0, overload: 0, closing: 0 };
+  const errors = { handler: 0, send: 0, receive: 0 };
+  const refused = Object.fromEntries(
+    REFUSALS.map((reason) => [reason, 0]),
+  ) as ServerStats["refused"];
+  const stats: Omit<ServerStats, "pushed"> = {
+    received: 2,
+    replied: 2,
+    unanswered: 0,
+    dropped,
+    kernelDrops: undefined,
+    refused,
+    bytes: { received: 0, replied: 0 },
+    inFlight: 0,
+    errors,
+  };
+  assertEquals(statsLine({ server: stats }), "2 received, 2 replied");
+  assertEquals(
+    statsLine({
+      server: {
+        ...stats,
+        received: 9,
+        replied: 1,
+        unanswered: 2,
+        dropped: { tooLong: 3, overload: 4, closing: 5 },
+        refused: { ...refused, rate: 9, loop: 1 },
+        errors: { handler: 6, send: 7, receive: 8 },
+      },
+    }),
+    "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
+      "4 dropped in overload, 5 dropped while closing, 9 refused (rate), " +
+      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors",
+  );
+});
+
+Deno.test("errorMessage() is one line, whatever was thrown", () => {
+  assertEquals(errorMessage(new Error("a\n  b")), "a b");
+  assertEquals(errorMessage("text"), "text");
+});
+
+Deno.test("packetLine() says who sent a STAMP packet, and how large it is", () => {
+  assertEquals(
+    packetLine(new Uint8Array(44), TARGET),
+    "STAMP request from [::1]:20001, 44 bytes",
+  );
+});
+
+Deno.test("measureLine() and eventLine() say alike what became of a datagram", () => {
+  const alike: Array<SeriesEvent & MeasureEvent> = [
+    { type: "late", seq: 2 },
+    { type: "duplicate", seq: 0 },
+    { type: "error", seq: 3, error: new Error("No route") },
+  ];
+  assertEquals(
+    alike.map(measureLine),
+    alike.map((event) => eventLine(event)),
+  );
+  assertEquals(measureLine({ type: "lost", seq: 2 }), "seq=2 lost");
+});
+
+Deno.test("json() escapes what would act on a terminal, and stays the same value", () => {
+  const text = "a\x1b[2J\x7f\x9b31m\u2028\u202e\u2066\u061cé漢😀";
+  const shown = json({ text });
+  assertEquals(JSON.parse(shown), { text });
+  assertEquals(
+    shown,
+    '{"text":"a\\u001b[2J\\u007f\\u009b31m\\u2028\\u202e\\u2066\\u061cé漢😀"}',
+  );
+});
+
+Deno.test("the closing lines of a measurement have its counts and its table", () => {
+  const rttMs = {
+    ...{ min: 0.1, mean: 0.25, median: 0.2, p90: 12, p99: 345.6, max: 1000.5 },
+    stddev: 0.5,
+  };
+  const nothing = measure(TARGET).result();
+  const some = { ...nothing, sent: 9, received: 6, lost: 2, lossPercent: 25 };
+  const result = {
+    ...some,
+    ...{ pending: 1, duplicates: 3, reordered: 4, late: 5, durationMs: 99.6 },
+    ...{ lostUp: 2, lostDown: 0, lostUnattributed: undefined },
+    ...{ rttMs, pdvMs: { ...rttMs, min: 0 }, exact: true },
+    ...{ forwardJitterMs: 0.5, backwardJitterMs: 0.75 },
+    clockOffsetMs: { estimate: -2.5, error: 0.125 },
+  };
+  assertEquals(resultLines(TARGET, result).split("\n"), [
+    "--- [::1]:20001 STAMP statistics ---",
+    "9 sent, 6 received, 2 lost (25%), 3 duplicates, 4 reordered, 5 late, 1 pending, time 100 ms",
+    "lost up 2, down 0, unattributed n/a",
+    "ms                  min      mean    median       p90       p99       max    stddev  (exact)",
+    "rtt               0.100     0.250     0.200    12.000   345.600  1000.500     0.500",
+    "pdv               0.000     0.250     0.200    12.000   345.600  1000.500     0.500",
+    "jitter forward 0.500 ms, backward 0.750 ms",
+    "one-way delay n/a: the clocks are not known to agree; the reflector's is -2.500 ms ahead, give or take 0.125 ms",
+  ]);
+  const [, counts, head] = resultLines(TARGET, {
+    ...nothing,
+    ...{ foreign: 1, errors: 2, portClosed: 3, kernelDrops: 4, rttMs },
+    exact: false,
+  }).split("\n");
+  assertEquals(
+    counts,
+    "0 sent, 0 received, 0 lost (n/a), 0 duplicates, 0 reordered, 0 late, " +
+      "1 foreign, 2 errors, 3 reports of a closed port, 4 dropped by this machine, time 0 ms",
+  );
+  assertMatch(head!, / {2}\(quantiles to 0\.1 %\)$/);
+  const json = resultJson(TARGET, result);
+  assertEquals(json.clockOffsetMs, { estimate: -2.5, error: 0.125 });
+  assertEquals([json.lostUp, json.lostUnattributed, json.told], [
+    2,
+    null,
+    null,
+  ]);
+  assertEquals([json.clockDriftPpm, json.forwardJitterMs], [null, 0.5]);
+});
+
+Deno.test("a histogram has a bar for each bin, the longest 40 wide", () => {
+  const bins = [
+    { from: 0, to: 0.5, count: 80 },
+    { from: 0.5, to: 1, count: 1 },
+    { from: 1, to: 1000, count: 0 },
+  ];
+  assertEquals(histogramLines(bins).split("\n"), [
+    `     0.000 -     0.500 ms       80 ${"#".repeat(40)}`,
+    "     0.500 -     1.000 ms        1 #",
+    "     1.000 -  1000.000 ms        0",
+  ]);
+});
+
+Deno.test("what a reflector told is shown, as far as it told it", () => {
+  const nothing = measure(TARGET).result();
+  const lines = (given: Partial<typeof nothing>) =>
+    resultLines(TARGET, { ...nothing, ...given }).split("\n").slice(2);
+  assertEquals(lines({}), []);
+  assertEquals(lines({ clockDriftPpm: { estimate: 3, error: 2 } }), []);
+  assertEquals(lines({ oneWayErrorMs: 1.5, kernelTimed: 3, received: 3 }), [
+    "rtt by the kernel's clock (all of 3)",
+    "one-way delays hold if the clocks do: both say to 1.500 ms together",
+  ]);
+  assertEquals(lines({ kernelTimed: 2, received: 3 }), [
+    "rtt by the kernel's clock (2 of 3)",
+  ]);
+  const told: NonNullable<typeof nothing.told> = {
+    location: { remoteAddr: PEER, localAddr: TARGET },
+    timestampInfo: {
+      synchronizedBy: "PTP",
+      receiveStampedBy: "hardware",
+      sendStampedBy: "software",
+    },
+    directMeasurement: { sent: 9, received: 8, transmitted: 7 },
+    followUp: {
+      sequence: 6,
+      timestamp: { seconds: 1_700_000_000, nanoseconds: 5000 },
+      stampedBy: "hardware",
+    },
+    classOfService: { dscp: 46, ecn: 1, isPermitted: false, replyDscp: 0 },
+    unsupported: [],
+    discarded: [],
+  };
+  assertEquals(
+    lines({
+      clockDriftPpm: { estimate: -12.5, error: 0.25 },
+      returnsSsid: false,
+      told,
+    }),
+    [
+      "the reflector's clock gains -12.500 ppm, give or take 0.250, which is taken out of pdv forward and backward",
+      "the reflector does not return the SSID: it does not know RFC 8972",
+      "seen by the reflector as 127.0.0.1:51696, asked at [::1]:20001",
+      "the reflector's clock is kept right by PTP; received by hardware, sent by software",
+      "by the reflector's counts 8 of 9 came, and 7 were answered",
+      "requests arrived with DSCP 46 and ECN 1, replies with DSCP 0, since the reflector refused another",
+      "reply 6 left at 2023-11-14T22:13:20.000005000Z by hardware",
+    ],
+  );
+  assertEquals(
+    lines({ told: { unsupported: ["location"], discarded: ["follow-up"] } }),
+    [
+      "not supported by the reflector: location",
+      "discarded, as not intact: follow-up",
+    ],
+  );
+  const shown = resultJson(TARGET, { ...nothing, told }).told;
+  assertEquals(shown, {
+    ...told,
+    location: { remoteAddr: "127.0.0.1:51696", localAddr: "[::1]:20001" },
+    followUp: {
+      ...told.followUp,
+      timestamp: "2023-11-14T22:13:20.000005000Z",
+    },
+  });
+});
+
+Deno.test("what was counted since a look is the difference, and levels are as they are", () => {
+  const before = { received: 4, inFlight: 2, refused: { rate: 1, loop: 0 } };
+  const now = { received: 9, inFlight: 1, refused: { rate: 3, loop: 0 } };
+  assertEquals(since(now, before), {
+    received: 5,
+    inFlight: 1,
+    refused: { rate: 2, loop: 0 },
+  });
+  const unknown: { drops: number | undefined } = { drops: undefined };
+  assertEquals(since({ drops: 3 }, unknown as { drops: number }), { drops: 3 });
+  assertEquals(since(unknown, { drops: 3 }), unknown);
+});

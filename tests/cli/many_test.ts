@@ -1,0 +1,247 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import type { UdpAddress } from "../../lib/address.ts";
+import {
+  type Row,
+  runMany,
+  sorted,
+  tableLines,
+} from "../../lib/cli/runs/many.ts";
+import { largestAnswered, type Probe, runMtu } from "../../lib/cli/runs/mtu.ts";
+import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
+import type { ReportOptions } from "../../lib/cli/show/reporter.ts";
+import { serve } from "../../lib/server/serve.ts";
+import { SimulatedNetwork } from "../../lib/testing/mod.ts";
+
+const RTT = { min: 1, mean: 2, median: 2, p90: 3, p99: 3, max: 3, stddev: 0 };
+
+function row(label: string, lossPercent: number, median?: number): Row {
+  const rttMs = median === undefined ? undefined : { ...RTT, median };
+  return { label, sent: 4, received: 2, lossPercent, rttMs };
+}
+
+Deno.test("a table has the least loss first, then the shortest RTT", () => {
+  const unknown = { ...row("unknown", 0), error: "no such name" };
+  const rows = [
+    unknown,
+    row("lost", 100),
+    row("slow", 0, 9),
+    row("half", 50, 1),
+    row("fast", 0, 2),
+    row("none", 0),
+  ];
+  assertEquals(sorted(rows).map(({ label }) => label), [
+    "fast",
+    "slow",
+    "none",
+    "half",
+    "lost",
+    "unknown",
+  ]);
+  assertEquals(
+    tableLines([row("fast", 0, 2), row("lost", 100), unknown]),
+    [
+      "             sent  received      loss       min    median       p99       max  (rtt in ms)",
+      "fast            4         2        0%     1.000     2.000     3.000     3.000",
+      "lost            4         2      100%       n/a       n/a       n/a       n/a",
+      "unknown  no such name",
+    ].join("\n"),
+  );
+});
+
+/** A path that takes payloads up to a size, and tells it or not. */
+function path(limit: number, hintOf: (size: number) => number | undefined) {
+  const tried: number[] = [];
+  const probe = (size: number): Promise<Probe> => {
+    tried.push(size);
+    const isAnswered = size <= limit;
+    const hint = isAnswered ? undefined : hintOf(size);
+    return Promise.resolve({ size, isAnswered, hint });
+  };
+  return { tried, probe };
+}
+
+Deno.test("the largest payload is found, whatever the path says of it", async () => {
+  for (const limit of [1, 2, 571, 572, 1472, 65_506, 65_507]) {
+    const silent = path(limit, () => undefined);
+    assertEquals(await largestAnswered(65_507, silent.probe), limit);
+    assertEquals(silent.tried.length <= 20, true, `${silent.tried}`);
+    const wrong = path(limit, () => 70_000);
+    assertEquals(await largestAnswered(65_507, wrong.probe), limit);
+    const low = path(limit, () => 1);
+    assertEquals(await largestAnswered(65_507, low.probe), limit);
+  }
+  // One hop says 1,472, the next one 572.
+  const honest = path(572, (size) => size > 1472 ? 1472 : 572);
+  assertEquals(await largestAnswered(65_507, honest.probe), 572);
+  assertEquals(honest.tried, [1, 65_507, 1472, 572, 573]);
+  const closed = path(0, () => undefined);
+  assertEquals(await largestAnswered(65_507, closed.probe), undefined);
+});
+
+/** What is written for targets or sizes of which the second fails. */
+async function manyWritten(
+  format: "text" | "json" | "json-stream",
+  targets: UdpAddress[],
+  sizes: Array<number | undefined>,
+) {
+  let text = "";
+  const out = new LineWriter({
+    write(bytes: Uint8Array) {
+      text += new TextDecoder().decode(bytes);
+      return Promise.resolve(bytes.length);
+    },
+  });
+  let calls = 0;
+  const labels: Array<[string, boolean]> = [];
+  const ask = async (
+    _target: UdpAddress,
+    size: number | undefined,
+    report: ReportOptions,
+  ) => {
+    const place = calls++;
+    const { label } = report;
+    labels.push([label!.text, label!.hasLines]);
+    await Promise.resolve();
+    if (place === 1) throw new Error("no such interface");
+    label!.collect({ ...label!.facts, place });
+    const lossPercent = size === undefined ? 0 : size / 10;
+    return { received: 2, unexpected: 0, lossPercent, rttMs: RTT, sent: 2 };
+  };
+  const answers = await runMany(
+    targets,
+    sizes,
+    ask,
+    { format, quiet: true },
+    out,
+  );
+  // What is said on stderr is out before the test ends.
+  await flushNotes();
+  return { text, labels, answers };
+}
+
+Deno.test("many targets, or many sizes, are asked, and shown together", async () => {
+  const [a, b] = [{ hostname: "192.0.2.1", port: 7 }, {
+    hostname: "192.0.2.2",
+    port: 7,
+  }];
+  const targets = await manyWritten("json", [a, b], [undefined]);
+  assertEquals(JSON.parse(targets.text), {
+    runs: [
+      { target: "192.0.2.1:7", place: 0 },
+      { target: "192.0.2.2:7", error: "no such interface" },
+    ],
+  });
+  assertEquals(targets.labels, [["192.0.2.1:7", true], ["192.0.2.2:7", true]]);
+  assertEquals(
+    targets.answers.map(({ label, outcome }) => [label, outcome?.received]),
+    [["192.0.2.1:7", 2], ["192.0.2.2:7", undefined]],
+  );
+  // A sweep stays in the order of its sizes.
+  const sizes = await manyWritten("text", [a], [300, 200, 100]);
+  assertEquals(sizes.labels.map(([text]) => text), [
+    "300 bytes",
+    "200 bytes",
+    "100 bytes",
+  ]);
+  assertEquals(sizes.labels[0]![1], false);
+  assertEquals(
+    sizes.text.split("\n").slice(1, 4).map((line) => line.slice(0, 46)),
+    [
+      "300 bytes         2         2       30%     1.",
+      "200 bytes  no such interface",
+      "100 bytes         2         2       10%     1.",
+    ].map((line) => line.slice(0, 46)),
+  );
+  const both = await manyWritten("json", [a, b], [100, 200]);
+  const { runs } = JSON.parse(both.text);
+  assertEquals(
+    runs.map(({ target, size }: Record<string, unknown>) => [target, size]),
+    [a, b].flatMap(({ hostname, port }) =>
+      [100, 200].map((size) => [`${hostname}:${port}`, size])
+    ),
+  );
+  assertEquals((await manyWritten("json-stream", [a, b], [100])).text, "");
+});
+
+/** What the search for the largest payload shows, on a path with an end. */
+async function mtuWritten(
+  report: ReportOptions,
+  limit: number,
+  reply: (data: Uint8Array<ArrayBuffer>) => Uint8Array,
+) {
+  let text = "";
+  const out = new LineWriter({
+    write(bytes: Uint8Array) {
+      text += new TextDecoder().decode(bytes);
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const network = new SimulatedNetwork(({ data, to }) =>
+    to.port === 7 && data.length > limit ? [] : [1]
+  );
+  const { runtime } = network;
+  const server = { hostname: "192.0.2.9", port: 7 };
+  serve({ ...server, runtime, guard: false }, reply);
+  const options = { runtime, timeoutMs: 20 };
+  const outcome = await network.run(runMtu(server, options, report, out));
+  const tries = new Map<number, number>();
+  for (const { to, data } of network.sent) {
+    if (to.port !== 7) continue;
+    tries.set(data.length, (tries.get(data.length) ?? 0) + 1);
+  }
+  const mostTries = Math.max(...tries.values());
+  return {
+    mostTries,
+    text: text.replaceAll(/"time":"20[^"]*",?/g, ""),
+    outcome,
+  };
+}
+
+Deno.test("--find-mtu tries each size three times at most, and says what is not cut", async () => {
+  const quiet = { format: "text", quiet: true } as const;
+  const echoed = await mtuWritten(quiet, 1472, (data) => data);
+  assertEquals(
+    echoed.text,
+    "192.0.2.9:7: up to 1472 bytes of payload are not cut on the way there, which is an MTU of 1500\n",
+  );
+  assertEquals([echoed.outcome.received, echoed.outcome.unexpected], [1, 0]);
+  assertEquals(echoed.mostTries, 3);
+  const short = await mtuWritten(quiet, 100, () => new Uint8Array(1));
+  assertEquals(
+    short.text,
+    "192.0.2.9:7: up to 100 bytes of payload are not cut on the way there; the replies are shorter, which is an MTU of 128\n",
+  );
+  const stream = { format: "json-stream", quiet: false } as const;
+  const { text } = await mtuWritten(stream, 1, (data) => data);
+  const lines = text.trim().split("\n").map((line) => JSON.parse(line));
+  const probe = { type: "probe", replyBytes: null, why: null };
+  assertEquals(lines[0], {
+    ...probe,
+    size: 1,
+    isAnswered: true,
+    replyBytes: 1,
+  });
+  const { why } = lines[1];
+  assertEquals(lines[1], { ...probe, size: 65_507, isAnswered: false, why });
+  assertEquals(lines.at(-1), {
+    type: "summary",
+    target: "192.0.2.9:7",
+    payloadBytes: 1,
+    mtu: 29,
+    isEcho: true,
+  });
+  const shown = await mtuWritten({ ...quiet, quiet: false }, 1, (data) => data);
+  assertMatch(shown.text, /^1 byte: answered\n65507 bytes: no answer: /);
+  const documents: Array<Record<string, unknown>> = [];
+  const label = {
+    text: "x",
+    facts: {},
+    hasLines: true,
+    collect: (document: Record<string, unknown>) => documents.push(document),
+  };
+  const json = { format: "json", quiet: true, label } as const;
+  const none = await mtuWritten(json, 0, (data) => data);
+  assertEquals([none.text, none.outcome.received], ["", 0]);
+  assertEquals([documents[0]!.payloadBytes, documents[0]!.mtu], [null, null]);
+  assertEquals(documents[0]!.probes, undefined);
+});

@@ -1,0 +1,159 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { LineWriter } from "../../lib/cli/output.ts";
+import { Throttle } from "../../lib/base/warn.ts";
+
+/** A sink that keeps what is written, and takes it when `ready` resolves. */
+function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {
+  const decoder = new TextDecoder();
+  return {
+    text: "",
+    isTerminal: () => isTerminal,
+    async write(bytes: Uint8Array) {
+      await ready;
+      this.text += decoder.decode(bytes);
+      return bytes.length;
+    },
+  };
+}
+
+Deno.test("Throttle writes each kind once a second, and counts the rest", () => {
+  const written: string[] = [];
+  let now = 0;
+  const log = new Throttle((message) => written.push(message), () => now);
+  for (let i = 0; i < 2500; i++) {
+    log.say("a", `a${i}`);
+    if (i % 1000 === 500) log.say("b", `b${i}`);
+    now++;
+  }
+  assertEquals(written, [
+    "a0",
+    "b500",
+    "a1000 (and 999 more)",
+    "b1500",
+    "a2000 (and 999 more)",
+  ]);
+});
+
+Deno.test("LineWriter writes all lines in order, through partial writes", async () => {
+  let written = "";
+  const out = new LineWriter({
+    write(bytes: Uint8Array) {
+      const part = bytes.subarray(0, 3);
+      written += new TextDecoder().decode(part);
+      return Promise.resolve(part.length);
+    },
+  });
+  out.write("first");
+  out.write("second\nand third");
+  await out.flush();
+  out.write("last");
+  await out.flush();
+  assertEquals(written, "first\nsecond\nand third\nlast\n");
+});
+
+Deno.test("LineWriter keeps a status line below the others, on a terminal", async () => {
+  const written = async (isTerminal: boolean) => {
+    let all = "";
+    const out = new LineWriter({
+      isTerminal: () => isTerminal,
+      write(bytes: Uint8Array) {
+        all += new TextDecoder().decode(bytes);
+        return Promise.resolve(bytes.length);
+      },
+    });
+    for (const step of ["a", "b"]) {
+      out.status(`status ${step}`);
+      await out.flush();
+      out.write(`line ${step}`);
+      await out.flush();
+    }
+    out.status("");
+    await out.flush();
+    return all;
+  };
+  const erase = "\r\x1b[K";
+  assertEquals(
+    await written(true),
+    `status a${erase}line a\nstatus a${erase}status b${erase}line b\nstatus b${erase}`,
+  );
+  assertEquals(await written(false), "line a\nline b\n");
+});
+
+Deno.test("LineWriter goes on after a status line that was empty", async () => {
+  const to = sink({ isTerminal: true });
+  const out = new LineWriter(to);
+  out.status("");
+  await out.flush();
+  out.writeResult("result");
+  await out.flush();
+  assertEquals(to.text, "result\n");
+});
+
+Deno.test("LineWriter leaves passing lines out rather than wait without end, but no result", async () => {
+  const { promise: ready, resolve } = Promise.withResolvers<void>();
+  const to = sink({ ready });
+  const out = new LineWriter(to);
+  const line = "x".repeat(999);
+  for (let i = 0; i < 2000; i++) out.write(line);
+  out.writeResult("y".repeat(2_000_000));
+  resolve();
+  await out.flush();
+  const [results, lines] = [to.text.match(/y/g)!, to.text.match(/x{999}\n/g)!];
+  assertEquals(results.length, 2_000_000);
+  assert(lines.length > 1000 && lines.length < 1100, `${lines.length}`);
+});
+
+Deno.test("LineWriter tries again where a non-blocking sink is full", async () => {
+  const to = sink();
+  let fails = 2;
+  const out = new LineWriter({
+    write: (bytes) =>
+      fails-- > 0
+        ? Promise.reject(new Deno.errors.WouldBlock("full"))
+        : to.write(bytes),
+  });
+  out.write("line");
+  await out.flush();
+  assertEquals([to.text, fails], ["line\n", -1]);
+});
+
+Deno.test("LineWriter says once that its reader went away, and is silent then", async () => {
+  const errors: unknown[] = [];
+  const closed = new Deno.errors.BrokenPipe("closed");
+  const out = new LineWriter({ write: () => Promise.reject(closed) });
+  out.onFailure = (error) => errors.push(error);
+  for (let i = 0; i < 2; i++) {
+    out.write("line");
+    await out.flush();
+  }
+  assertEquals(errors, [closed]);
+});
+
+Deno.test("LineWriter rejects where results cannot be written", async () => {
+  const full = new Error("No space left on device");
+  const out = new LineWriter({ write: () => Promise.reject(full) });
+  out.writeResult("result");
+  await assertRejects(
+    () => out.flush(),
+    Error,
+    "Cannot write the results: No space",
+  );
+});
+
+Deno.test("a line that comes as the last one has just gone out is written too", async () => {
+  // Whichever moment between two microtasks that is.
+  for (let moment = 0; moment < 30; moment++) {
+    let text = "";
+    const out = new LineWriter({
+      write(bytes: Uint8Array) {
+        text += new TextDecoder().decode(bytes);
+        return Promise.resolve(bytes.length);
+      },
+    });
+    out.write("first");
+    for (let i = 0; i < moment; i++) await null;
+    out.write("second");
+    await out.flush();
+    assertEquals(text, "first\nsecond\n", `after ${moment}`);
+  }
+});

@@ -1,0 +1,161 @@
+/** `client --stamp` and `server --stamp`, from the outside. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { closedPort, started } from "./peers.ts";
+import { client, ENGINE, programTest, server, signalTest } from "../helpers.ts";
+
+programTest("client --stamp measures, and sums up", async () => {
+  await using s = await started(["--stamp", "-q"]);
+  const args = ["--stamp", s.target, "-c", "5", "-i", "5ms"];
+  const asked = await client([...args, "--histogram"]);
+  assertEquals([asked.code, asked.stderr], [0, ""]);
+  const lines = asked.stdout.trim().split("\n");
+  for (const seq of [0, 1, 2, 3, 4]) {
+    assertMatch(
+      lines[seq]!,
+      new RegExp(`^seq=${seq} rtt=[\\d.]+ ms reflector=[\\d.]+ ms`),
+    );
+  }
+  assertEquals(lines[5], `--- ${s.target} STAMP statistics ---`);
+  assertMatch(
+    lines[6]!,
+    /^5 sent, 5 received, 0 lost \(0%\), 0 duplicates, 0 reordered, 0 late, time \d+ ms$/,
+  );
+  assertMatch(
+    lines[7]!,
+    /^ms +min +mean +median +p90 +p99 +max +stddev +\(exact\)$/,
+  );
+  assertMatch(lines[8]!, /^rtt( +[\d.]+){7}$/);
+  assertEquals(lines.filter((line) => / ms +\d+( #+)?$/.test(line)).length, 12);
+  const quiet = await client([...args, "-q"]);
+  assertMatch(quiet.stdout, /^--- /);
+});
+
+programTest(
+  "client --stamp --json has every figure, and --json-stream each sample",
+  async () => {
+    await using s = await started(["--stamp", "-q"]);
+    const args = ["--stamp", s.target, "-c", "3", "-i", "5ms"];
+    const { samples, ...document } = JSON.parse(
+      (await client([...args, "--json"])).stdout,
+    );
+    assertEquals(Object.keys(document), [
+      "target",
+      "sent",
+      "received",
+      "lost",
+      "pending",
+      "lossPercent",
+      "lostUp",
+      "lostDown",
+      "lostUnattributed",
+      "duplicates",
+      "reordered",
+      "late",
+      "foreign",
+      "errors",
+      "portClosed",
+      "kernelDrops",
+      "durationMs",
+      "exact",
+      "kernelTimed",
+      "rttMs",
+      "seenMs",
+      "reflectorMs",
+      "ipdvMs",
+      "pdvMs",
+      "forwardPdvMs",
+      "backwardPdvMs",
+      "forwardDelayMs",
+      "backwardDelayMs",
+      "sendErrorMs",
+      "forwardJitterMs",
+      "backwardJitterMs",
+      "oneWayErrorMs",
+      "clockOffsetMs",
+      "clockDriftPpm",
+      "returnsSsid",
+      "told",
+    ]);
+    assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
+    const streamed = (await client([...args, "--json-stream"])).stdout.trim()
+      .split("\n").map((line) => JSON.parse(line));
+    assertEquals(streamed.map(({ type }) => type), [
+      "reply",
+      "reply",
+      "reply",
+      "summary",
+    ]);
+    assertEquals(Object.keys(streamed[0]), [
+      "type",
+      ...Object.keys(samples[0]),
+    ]);
+  },
+);
+
+programTest(
+  "client --stamp without a reflector exits with 1, and claims nothing",
+  async () => {
+    const target = await closedPort();
+    const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
+    const asked = await client([...args, "--json"]);
+    const { lost, lossPercent, rttMs, clockOffsetMs, portClosed } = JSON.parse(
+      asked.stdout,
+    );
+    assertEquals(portClosed > 0, ENGINE === "linux");
+    assertEquals([asked.code, lost, lossPercent, rttMs, clockOffsetMs], [
+      1,
+      2,
+      100,
+      null,
+      null,
+    ]);
+    await using s = await started(["--stamp"]);
+    assertEquals(
+      (await client(["--stamp", s.target, "-c", "1", "--max-loss", "0"])).code,
+      0,
+    );
+  },
+);
+
+signalTest(
+  "a reflector answers its sessions, and tells what it is asked",
+  async () => {
+    await using s = server(["-p", "0", "--stamp", "--json", "--ssid", "7,9"]);
+    const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
+    const asking = ["--stamp", target, "-c", "1", "--extensions", "location"];
+    const { stdout, code } = await client([...asking, "--ssid", "9"]);
+    assertEquals(code, 0);
+    assertMatch(
+      stdout,
+      new RegExp(
+        `^seen by the reflector as 127.0.0.1:\\d+, asked at ${target}$`,
+        "m",
+      ),
+    );
+    const other = [...asking, "--ssid", "8", "-W", "50ms"];
+    assertEquals((await client(other)).code, 1);
+    s.kill("SIGTERM");
+    const ended = (await s.ended()).stdout.trim().split("\n").at(-1)!;
+    const { stamp } = JSON.parse(ended);
+    assertEquals([stamp.reflected, stamp.unprovisioned], [1, 1]);
+  },
+);
+
+signalTest("the server counts what is malformed", async () => {
+  await using s = server(["-p", "0", "--stamp", "--json"]);
+  const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
+  await client([target, "-m", "short", "-W", "20ms", "--retries", "0"]);
+  await client(["--stamp", target, "-c", "1"]);
+  s.kill("SIGTERM");
+  const { stdout } = await s.ended();
+  const { stamp, unanswered } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  const counts = {
+    malformed: 1,
+    corrupt: 0,
+    unauthentic: 0,
+    unprovisioned: 0,
+    returned: 0,
+  };
+  assertEquals(stamp, { reflected: 1, ...counts, sessions: 1 });
+  assertEquals(unanswered, 1);
+});

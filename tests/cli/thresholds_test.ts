@@ -1,0 +1,60 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { missedBounds, parseMaxRtt } from "../../lib/cli/thresholds.ts";
+
+const RTTS = {
+  min: 1,
+  mean: 2.5,
+  median: 2,
+  p90: 3,
+  p99: 4,
+  p999: 4.5,
+  max: 5,
+  stddev: 1,
+};
+
+Deno.test("parseMaxRtt() bounds the largest RTT, or the figure that is named", () => {
+  assertEquals(parseMaxRtt("20ms"), { figure: "max", ms: 20 });
+  assertEquals(parseMaxRtt("1"), { figure: "max", ms: 1000 });
+  assertEquals(parseMaxRtt("p99.9=1.5ms"), { figure: "p99.9", ms: 1.5 });
+  assertEquals(parseMaxRtt("median=0"), { figure: "median", ms: 0 });
+  for (
+    const wrong of ["", "p99", "p98=1", "=1", "p99=", "p99=x", "toString=1"]
+  ) {
+    assertThrows(() => parseMaxRtt(wrong), SyntaxError);
+  }
+});
+
+Deno.test("missedBounds() says which bound was missed, and by how much", () => {
+  const judged = { lossPercent: 10.5, rttMs: RTTS };
+  assertEquals(missedBounds(undefined, undefined, judged), []);
+  assertEquals(missedBounds(10.5, { figure: "max", ms: 5 }, judged), []);
+  assertEquals(missedBounds(10, { figure: "p99", ms: 3.5 }, judged), [
+    "--max-loss 10: 10.5% is lost, 0.5% too much",
+    "--max-rtt p99=3.5ms: it is 4.000 ms, 0.500 ms too long",
+  ]);
+  for (
+    const [figure, ms] of [
+      ["min", 1],
+      ["mean", 2.5],
+      ["median", 2],
+      ["p50", 2],
+      ["p90", 3],
+      ["p99.9", 4.5],
+    ] as const
+  ) {
+    assertEquals(missedBounds(undefined, { figure, ms }, judged), [], figure);
+    const less = { figure, ms: ms - 0.5 };
+    assertEquals(missedBounds(undefined, less, judged).length, 1, figure);
+  }
+});
+
+Deno.test("what is not known is no loss, but keeps no bound on the RTT", () => {
+  assertEquals(missedBounds(0, undefined, { lossPercent: undefined }), []);
+  const bound = { figure: "p99.9", ms: 1 } as const;
+  const { p999: _, ...withoutTail } = RTTS;
+  for (const rttMs of [undefined, withoutTail]) {
+    assertEquals(missedBounds(undefined, bound, { rttMs }), [
+      "--max-rtt p99.9=1ms: no such RTT is known",
+    ]);
+  }
+});

@@ -1,0 +1,276 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../../lib/address.ts";
+import { decode, encode } from "../../lib/encoding.ts";
+import { gather, type GatherOptions } from "../../lib/client/gather.ts";
+import { echo } from "../../lib/server/responders.ts";
+import { serve } from "../../lib/server/serve.ts";
+import type { Runtime } from "../../lib/socket/runtime.ts";
+import type { Handler } from "../../lib/server/handler.ts";
+import { LATENCY_MS } from "../../lib/testing/mod.ts";
+import { restfulNetworks } from "../helpers.ts";
+
+const makeNetwork = restfulNetworks();
+
+const GROUP: UdpAddress = { hostname: "239.1.2.3", port: 5000 };
+const HOSTS = ["192.0.2.11", "192.0.2.12", "192.0.2.13"];
+const at = (hostname: string): UdpAddress => ({ hostname, port: 5000 });
+
+/** A network where all hosts hear what is sent to the group. */
+function networkWith(handler: Handler = echo()) {
+  const network = makeNetwork();
+  const { runtime } = network;
+  for (const hostname of HOSTS) {
+    serve({ ...at(hostname), runtime, guard: false }, handler);
+  }
+  network.plan = ({ to, from, data }) => {
+    if (to.hostname !== GROUP.hostname) return [LATENCY_MS];
+    for (const hostname of HOSTS) {
+      runtime.after(LATENCY_MS, () => {
+        network.sockets.get(`${hostname}:5000`)?.arrive(data, from);
+      });
+    }
+    return [];
+  };
+  const start = (
+    to: Parameters<typeof gather>[0],
+    options: GatherOptions = {},
+  ) => gather(to, "who?", { runtime, ...options });
+  return { network, start };
+}
+
+const all = async (gathering: PromiseLike<{ remoteAddr: UdpAddress }[]>) =>
+  (await gathering).map(({ remoteAddr }) => remoteAddr.hostname);
+
+Deno.test("gather() gives every reply of a group until its time is over", async () => {
+  const { network, start } = networkWith();
+  const gathering = start(GROUP, { timeoutMs: 300 });
+  assertEquals(await network.run(all(gathering)), HOSTS);
+  assertEquals(network.now, 300);
+  assertEquals(gathering.summary(), {
+    sent: 1,
+    received: 3,
+    duplicates: 0,
+    foreign: 0,
+    errors: 0,
+  });
+  assertEquals(network.sockets.size, 3, "its own socket is closed");
+});
+
+Deno.test("gather() gives replies as they come", async () => {
+  const { network, start } = networkWith();
+  const seen: unknown[] = [];
+  await network.run((async () => {
+    for await (const reply of start(GROUP)) {
+      seen.push([reply.remoteAddr.hostname, reply.text(), reply.rttMs]);
+      if (seen.length === 2) break;
+    }
+  })());
+  assertEquals(network.now, 2 * LATENCY_MS);
+  assertEquals(
+    seen,
+    HOSTS.slice(0, 2).map((host) => [host, "who?", 2 * LATENCY_MS]),
+  );
+});
+
+Deno.test("gather() ends after maxReplies", async () => {
+  const { network, start } = networkWith();
+  assertEquals(await network.run(all(start(GROUP, { maxReplies: 2 }))), [
+    HOSTS[0],
+    HOSTS[1],
+  ]);
+  assertEquals(network.now, 2 * LATENCY_MS);
+});
+
+Deno.test("gather() counts each responder once, unless every reply is wanted", async () => {
+  const twice: Handler = (data, { reply }) => {
+    reply(data);
+    return data;
+  };
+  const once = networkWith(twice);
+  const gathering = once.start(GROUP, { retries: 1 });
+  assertEquals(await once.network.run(all(gathering)), HOSTS);
+  assertEquals(gathering.summary().duplicates, 9);
+  assertEquals(gathering.summary().sent, 2);
+  const every = networkWith(twice);
+  const replies = await every.network.run(
+    all(every.start(GROUP, { every: true })),
+  );
+  assertEquals(replies.length, 6);
+});
+
+Deno.test("gather() asks a list, again only who has not answered, and takes no other", async () => {
+  const { network, start } = networkWith((data, { localAddr }) =>
+    localAddr.hostname === HOSTS[1] ? undefined : data
+  );
+  const asked = [at(HOSTS[0]!), `${HOSTS[1]}:5000`];
+  const gathering = start(asked, { timeoutMs: 300, retries: 2 });
+  // From one that was not asked.
+  network.runtime.after(50, () => {
+    const client = [...network.sockets.values()].at(-1)!;
+    client.arrive(encode("stranger"), at(HOSTS[2]!));
+  });
+  assertEquals(await network.run(all(gathering)), [HOSTS[0]]);
+  const requests = network.sent.filter(({ data, to }) =>
+    decode(data) === "who?" && to.port === 5000
+  );
+  assertEquals(requests.map(({ to }) => to.hostname), [
+    HOSTS[0],
+    HOSTS[1],
+    HOSTS[1],
+    HOSTS[1],
+  ]);
+  assertEquals(gathering.summary().foreign, 1);
+});
+
+Deno.test("gather() decodes, and ignores what match refuses", async () => {
+  const { network, start } = networkWith((_, { localAddr }) =>
+    localAddr.hostname
+  );
+  const gathering = start(GROUP, {
+    match: (data) => {
+      const last = Number(decode(data)!.split(".")[3]);
+      return last === 12 ? false : last;
+    },
+  });
+  const replies = await network.run((async () => await gathering)());
+  assertEquals(replies.map(({ value }) => value), [11, 13]);
+  assertEquals(gathering.summary().foreign, 1);
+});
+
+Deno.test("gather() ends with the reason of its signal, or by stop()", async () => {
+  const { network, start } = networkWith();
+  const reason = new Error("enough");
+  const controller = new AbortController();
+  const aborted = all(start(GROUP, { signal: controller.signal }));
+  network.runtime.after(100, () => controller.abort(reason));
+  const thrown = await assertRejects(() => network.run(aborted), Error);
+  assert(thrown === reason);
+  const stopped = start(GROUP);
+  network.runtime.after(100, () => stopped.stop());
+  assertEquals((await network.run(all(stopped))).length, 3);
+  assertEquals(network.sockets.size, 3);
+});
+
+Deno.test("gather() goes on where one cannot be sent to, and throws where none can", async () => {
+  const { network, start } = networkWith();
+  const { plan } = network;
+  network.plan = (passing) => {
+    if (passing.to.hostname === HOSTS[0]) throw new Error("unreachable");
+    return plan(passing);
+  };
+  const some = start([at(HOSTS[0]!), at(HOSTS[1]!)]);
+  assertEquals(await network.run(all(some)), [HOSTS[1]]);
+  assertEquals(some.summary().errors, 1);
+  const none = all(start([at(HOSTS[0]!)]));
+  await assertRejects(() => network.run(none), Error, "unreachable");
+});
+
+Deno.test("gather() checks its options and addresses at the call", () => {
+  const { network, start } = networkWith();
+  const wrong: Array<[() => unknown, ErrorConstructor, string]> = [
+    [() => start([]), TypeError, "no address"],
+    [() => start(["192.0.2.1:5000", "nowhere"]), SyntaxError, "no port"],
+    [() => start("0.0.0.0:5000"), TypeError, "Cannot ask"],
+    [() => start(GROUP, { maxReplies: 0 }), RangeError, "'maxReplies'"],
+    [() => start(GROUP, { timeoutMs: 0 }), RangeError, "'timeoutMs'"],
+    [() => start(GROUP, { every: 1 as never }), TypeError, "'every'"],
+    [
+      () => gather(GROUP, new Uint8Array(65_508)),
+      RangeError,
+      "at most 65507",
+    ],
+  ];
+  for (const [call, type, message] of wrong) assertThrows(call, type, message);
+  assertEquals(network.sockets.size, 3);
+});
+
+Deno.test("gather() gathers once", async () => {
+  const { network, start } = networkWith();
+  const gathering = start(GROUP);
+  await network.run(all(gathering));
+  await assertRejects(() => all(gathering), TypeError, "a second time");
+});
+
+Deno.test("gather() ends when all of a list have answered, each asked once", async () => {
+  const { network, start } = networkWith();
+  const list = [...HOSTS, HOSTS[0]!].map(at);
+  const gathering = start(list);
+  assertEquals(await network.run(all(gathering)), HOSTS);
+  assertEquals([network.now, gathering.summary().sent], [2 * LATENCY_MS, 3]);
+});
+
+Deno.test("gather() counts nothing that comes with its last reply, and holds nothing", async () => {
+  const network = makeNetwork();
+  const { runtime } = network;
+  const gathering = gather(GROUP, "who?", { runtime, maxReplies: 1 });
+  const ended = all(gathering);
+  await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  const socket = [...network.sockets.values()][0]!;
+  // Both are there before anybody can act on the first.
+  for (const hostname of HOSTS.slice(0, 2)) {
+    socket.arrive(new Uint8Array(1), at(hostname));
+  }
+  assertEquals(socket.held, 0);
+  assertEquals(await network.run(ended), HOSTS.slice(0, 1));
+  const { received, duplicates } = gathering.summary();
+  assertEquals([received, duplicates], [1, 0]);
+});
+
+Deno.test("by an interface IPv4 leaves from its address, and IPv6 by the group's zone", async () => {
+  const interfaceOf = (
+    family: "IPv4" | "IPv6",
+    address: string,
+    scopeid: number | null,
+  ) => ({
+    name: "lan0",
+    family,
+    address,
+    cidr: "",
+    scopeid,
+  });
+  const network = makeNetwork(() => []);
+  const { runtime } = network;
+  network.interfaces = [
+    interfaceOf("IPv4", "192.0.2.77", null),
+    interfaceOf("IPv6", "2001:db8::77", 0),
+    interfaceOf("IPv6", "fe80::77", 4),
+  ];
+  const opened: string[] = [];
+  const open: Runtime["open"] = (options) => {
+    opened.push(options.hostname);
+    return runtime.open(options);
+  };
+  const asked = async (
+    to: Parameters<typeof gather>[0],
+    options: GatherOptions = {},
+  ) => {
+    const sent = network.sent.length;
+    await network.run(all(gather(to, "?", {
+      runtime: { ...runtime, open },
+      timeoutMs: 10,
+      interface: "lan0",
+      ...options,
+    })));
+    return network.sent.slice(sent).map(({ to }) => to.hostname);
+  };
+  assertEquals(await asked("239.1.2.3:5"), ["239.1.2.3"]);
+  assertEquals(opened.splice(0), ["192.0.2.77"]);
+  assertEquals(await asked("[ff02::1]:5"), ["ff02::1%4"]);
+  assertEquals(await asked("[fe80::9]:5"), ["fe80::9%4"]);
+  assertEquals(await asked("[2001:db8::9]:5"), ["2001:db8::9"]);
+  assertEquals(opened, ["::", "::", "::"]);
+  const both = ["192.0.2.1:5", "[2001:db8::9]:5"];
+  await assertRejects(() => asked(both), TypeError, "not with both");
+  assertThrows(
+    () => gather(GROUP, "?", { interface: "lan0", localHostname: "0.0.0.0" }),
+    TypeError,
+    "exclude each other",
+  );
+});
+
+Deno.test("a gathering that ends early leaves no timer for what it would send again", async () => {
+  const { network, start } = networkWith();
+  const gathering = start(GROUP, { timeoutMs: 300, retries: 2, maxReplies: 1 });
+  assertEquals((await network.run(all(gathering))).length, 1);
+  assertEquals(network.timers, 0);
+});

@@ -1,0 +1,336 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  load,
+  type LoadInterval,
+  type LoadOptions,
+} from "../../lib/client/load.ts";
+import { echo } from "../../lib/server/responders.ts";
+import { serve } from "../../lib/server/serve.ts";
+import type { Handler } from "../../lib/server/handler.ts";
+import { type Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";
+import { ENGINE, netTest } from "../helpers.ts";
+
+const TARGET = { hostname: "198.51.100.1", port: 7 };
+const LATENCY_MS = 5;
+
+/** Runs a load against a server on a simulated network. */
+async function loaded(
+  options: LoadOptions,
+  plan: Plan = () => [LATENCY_MS],
+  handler: Handler = echo(),
+) {
+  const network = new SimulatedNetwork(plan);
+  const { runtime } = network;
+  const server = serve({ ...TARGET, runtime, guard: false }, handler);
+  const run = load(TARGET, { runtime, ...options });
+  const intervals: LoadInterval[] = [];
+  await network.run((async () => {
+    for await (const interval of run) intervals.push(interval);
+  })());
+  const clients = network.sockets.size - 1;
+  await network.run(server.shutdown());
+  assertEquals([network.timers, network.held], [0, 0], "nothing is left");
+  return { network, run, intervals, clients, result: run.result() };
+}
+
+const asked = ({ sent }: SimulatedNetwork) =>
+  sent.filter(({ to }) => to.hostname === TARGET.hostname);
+
+const numberOf = (data: Uint8Array) => data[6]! << 8 | data[7]!;
+
+Deno.test("a rate is kept to the datagram, whatever comes back", async () => {
+  for (const rate of [1, 3, 250, 1000]) {
+    const plan: Plan = ({ to }) => to.hostname === TARGET.hostname ? [] : [1];
+    const { result, run } = await loaded({ rate, durationMs: 2000 }, plan);
+    assertEquals([result.sent, result.received], [2 * rate, 0]);
+    assertEquals([result.lost, result.lossPercent], [2 * rate, 100]);
+    assertEquals(run.target, TARGET);
+    if (rate > 1) assert(Math.abs(result.sentPerSecond! - rate) < 1e-6);
+  }
+});
+
+Deno.test("the closed loop keeps so many in flight, and no more", async () => {
+  const { network, result } = await loaded({ window: 8, durationMs: 1000 });
+  let inFlight = 0;
+  let most = 0;
+  for (const { to } of network.sent) {
+    inFlight += to.hostname === TARGET.hostname ? 1 : -1;
+    most = Math.max(most, inFlight);
+  }
+  assertEquals(most, 8);
+  // Each goes there and back in 10 ms.
+  assertEquals([result.sent, result.received, result.lost], [800, 800, 0]);
+  assertEquals(result.rttMs!.median, 10);
+});
+
+Deno.test("every datagram is told apart by its number, and told of once", async () => {
+  // Of ten on the way there one is lost, one doubled, one very late.
+  const plan: Plan = ({ to, data }) =>
+    to.hostname !== TARGET.hostname
+      ? [1]
+      : [[], [1, 2], [400]][numberOf(data) % 10] ?? [1];
+  const { result, network, clients } = await loaded(
+    { rate: 100, count: 500, timeoutMs: 200 },
+    plan,
+  );
+  assertEquals(asked(network).length, 500);
+  const { sent, received, lost, duplicates, late } = result;
+  assertEquals([sent, received, lost, duplicates], [500, 400, 100, 50]);
+  // The last three came when nobody waited any more.
+  assertEquals(late, 47);
+  assertEquals([result.pending, result.foreign, result.errors], [0, 0, 0]);
+  assertEquals(clients, 0);
+});
+
+Deno.test("intervals add up to the whole", async () => {
+  const { intervals, result } = await loaded({ rate: 100, durationMs: 3500 });
+  assertEquals(intervals.length, 4);
+  for (const name of ["sent", "received", "lost"] as const) {
+    const sum = intervals.reduce((sum, interval) => sum + interval[name], 0);
+    assertEquals(sum, result[name], name);
+  }
+  assertEquals(intervals[0]!.fromMs, 0);
+  for (let i = 1; i < intervals.length; i++) {
+    assertEquals(intervals[i]!.fromMs, intervals[i - 1]!.toMs);
+  }
+});
+
+Deno.test("the RTT counts from when a datagram was due", async () => {
+  const network = new SimulatedNetwork(() => [1]);
+  const { runtime } = network;
+  const server = serve({ ...TARGET, runtime, guard: false }, echo());
+  // A client that hangs for 100 ms once.
+  let hung = 0;
+  const hanging = {
+    ...runtime,
+    afterExactly: (ms: number, callback: () => void) =>
+      runtime.after(
+        network.now > 500 && hung++ === 0 ? ms + 100 : ms,
+        callback,
+      ),
+  };
+  const run = load(TARGET, { rate: 100, count: 100, runtime: hanging });
+  await network.run((async () => {
+    for await (const _ of run);
+  })());
+  const { received, rttMs, sendErrorMs } = run.result();
+  assertEquals([received, rttMs!.median], [100, 2]);
+  assert(
+    Math.abs(rttMs!.max - 102) < 1e-6 &&
+      Math.abs(sendErrorMs!.max - 100) < 1e-6,
+  );
+  await network.run(server.shutdown());
+});
+
+Deno.test("without room for a number replies are counted, in any size", async () => {
+  for (const size of [0, 7, 8, 1400]) {
+    const { result, network } = await loaded({ window: 4, count: 40, size });
+    assertEquals([result.sent, result.received, result.lost], [40, 40, 0]);
+    assertEquals(
+      asked(network).every(({ data }) => data.length === size),
+      true,
+    );
+    assertEquals(result.rttMs === undefined, size < 8);
+    assertEquals(result.sentBitsPerSecond! === 0, size === 0);
+  }
+});
+
+Deno.test("what is no echo of ours is foreign", async () => {
+  const { result } = await loaded(
+    { rate: 50, count: 10, timeoutMs: 100 },
+    undefined,
+    () => "Hello UDP Client",
+  );
+  assertEquals([result.received, result.foreign, result.lost], [0, 10, 10]);
+});
+
+Deno.test("a silence in the closed loop is broken by one more datagram", async () => {
+  // The server keeps its fifth to eighth answer until it is asked once more.
+  const kept: Array<(reply: Uint8Array) => void> = [];
+  let count = 0;
+  const { result } = await loaded(
+    { window: 4, count: 20 },
+    undefined,
+    (data) => {
+      count++;
+      if (count > 4 && count <= 8) {
+        const copy = data.slice();
+        return new Promise((resolve) => kept.push(() => resolve(copy)));
+      }
+      for (const resolve of kept.splice(0)) resolve(data);
+      return data;
+    },
+  );
+  assertEquals([result.sent, result.received, result.lost], [20, 20, 0]);
+});
+
+Deno.test("what is lost makes room for another one in flight", async () => {
+  // All of the first window are lost, and one of each later four.
+  const plan: Plan = ({ to, data }) =>
+    to.hostname === TARGET.hostname &&
+      (numberOf(data) < 4 || numberOf(data) % 4 === 0)
+      ? []
+      : [1];
+  const { result } = await loaded(
+    { window: 4, count: 40, timeoutMs: 50 },
+    plan,
+  );
+  assertEquals([result.sent, result.received, result.lost], [40, 27, 13]);
+});
+
+Deno.test("what the system refuses is not sent, what the network says is lost", async () => {
+  const network = new SimulatedNetwork(({ index }) => {
+    if (index === 3) throw new Error("No buffer space");
+    return [];
+  });
+  const { runtime } = network;
+  const run = load(TARGET, { rate: 100, count: 10, timeoutMs: 50, runtime });
+  runtime.after(20, () => {
+    const [client] = network.sockets.values();
+    client!.failOnce(new Deno.errors.ConnectionRefused("refused"));
+    client!.failOnce(new Error("No route to host"));
+  });
+  const intervals: LoadInterval[] = [];
+  await network.run((async () => {
+    for await (const interval of run) intervals.push(interval);
+  })());
+  assertEquals(intervals.reduce((sum, { sent }) => sum + sent, 0), 9);
+  const { sent, lost, pending, errors, portClosed, receiveErrors } = run
+    .result();
+  assertEquals([sent, lost, pending, errors], [9, 9, 0, 1]);
+  assertEquals([portClosed, receiveErrors], [1, 1]);
+});
+
+Deno.test("stop() ends a load, and what is unanswered stays pending", async () => {
+  const network = new SimulatedNetwork(() => []);
+  const { runtime } = network;
+  const run = load(TARGET, { rate: 10, count: 100, runtime });
+  const ended = network.run((async () => {
+    for await (const _ of run);
+  })());
+  runtime.after(350, () => run.stop());
+  await ended;
+  const { sent, pending, lost } = run.result();
+  assertEquals([sent, pending, lost], [4, 4, 0]);
+  assertEquals(network.sockets.size, 0);
+  await assertRejects(
+    () => network.run(run[Symbol.asyncIterator]().next()),
+    TypeError,
+    "a second time",
+  );
+});
+
+Deno.test("an abort ends a load with its reason", async () => {
+  const network = new SimulatedNetwork(() => []);
+  const { runtime } = network;
+  const controller = new AbortController();
+  const run = load(TARGET, { window: 1, runtime, signal: controller.signal });
+  runtime.after(100, () => controller.abort(new Error("enough")));
+  const iterate = async () => {
+    for await (const _ of run);
+  };
+  await assertRejects(() => network.run(iterate()), Error, "enough");
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("load() checks its options", () => {
+  const wrong: Array<[LoadOptions, typeof Error, string]> = [
+    [{}, TypeError, "one of 'rate' and 'window'"],
+    [{ rate: 1, window: 1 }, TypeError, "one of 'rate' and 'window'"],
+    [{ rate: 0 }, RangeError, "'rate' must be"],
+    [{ rate: 1e8 }, RangeError, "'rate' must be"],
+    [{ window: 0 }, RangeError, "'window' must be"],
+    [{ window: 1.5 }, RangeError, "'window' must be"],
+    [{ rate: 1, count: 0 }, RangeError, "'count' must be"],
+    [{ rate: 1, durationMs: 0 }, RangeError, "'durationMs' must be"],
+    [{ rate: 1, size: -1 }, RangeError, "'size' must be"],
+    [{ rate: 1, size: 65_508 }, RangeError, "at most 65507"],
+    [{ rate: 1, timeoutMs: 0 }, RangeError, "'timeoutMs' must be"],
+    [{ rate: "5" as never }, TypeError, "'rate' must be"],
+    [{ rate: 1, signal: {} as never }, TypeError, "'signal' must be"],
+  ];
+  for (const [options, ErrorClass, message] of wrong) {
+    assertThrows(() => load(TARGET, options), ErrorClass, message);
+  }
+});
+
+netTest(
+  "a load of a real echo is answered whole, at a rate and in flight",
+  async () => {
+    await using server = serve({ engine: ENGINE, guard: false }, echo());
+    for (const kind of [{ rate: 2000 }, { window: 32 }]) {
+      const run = load(server.addr, { ...kind, count: 500, engine: ENGINE });
+      for await (const _ of run);
+      const { sent, received, lost, rttMs } = run.result();
+      assertEquals([sent, received, lost], [500, 500, 0]);
+      assert(rttMs!.min > 0);
+    }
+  },
+);
+
+Deno.test("a load sleeps only if it may, and looks at its socket when it is behind", async () => {
+  const ran = async (options: LoadOptions, lateMs = 0) => {
+    const network = new SimulatedNetwork(() => [200]);
+    const { runtime } = network;
+    const server = serve({ ...TARGET, runtime, guard: false }, echo());
+    const slept: number[] = [];
+    let isLate = false;
+    const run = load(TARGET, {
+      ...options,
+      runtime: {
+        ...runtime,
+        open: (how) =>
+          Object.assign(runtime.open(how), {
+            sleep: (ms: number) => slept.push(ms),
+          }),
+        afterExactly(ms, callback, pause) {
+          pause?.(ms);
+          const late = isLate ? 0 : lateMs;
+          isLate = true;
+          return runtime.afterExactly(ms + late, callback);
+        },
+      },
+    });
+    await network.run((async () => {
+      for await (const _ of run);
+    })());
+    await network.run(server.shutdown());
+    assertEquals([run.result().received, network.timers], [run.sent, 0]);
+    return slept;
+  };
+  const slow = { rate: 10, count: 4 };
+  assertEquals(await ran(slow), []);
+  const slept = await ran({ ...slow, mayBlock: true });
+  assertEquals(Math.round(slept[0]!), 100);
+  // What is due by then goes in bursts, and between them it looks.
+  const looks = await ran({ rate: 10_000, count: 1000 }, 90);
+  assert(looks.length >= 2 && looks.every((ms) => ms === 0), `${looks}`);
+});
+
+Deno.test("every datagram is a sample: when it was due, and its RTT or none", async () => {
+  const samples: Array<[number, number, number | undefined]> = [];
+  const plan: Plan = ({ to, data }) =>
+    to.hostname === TARGET.hostname && numberOf(data) === 1 ? [] : [1, 1];
+  await loaded({
+    rate: 100,
+    count: 3,
+    timeoutMs: 50,
+    onSample: (...sample) => samples.push(sample),
+  }, plan);
+  assertEquals(samples, [[0, 0, 2], [2, 20, 2], [1, 10, undefined]]);
+});
+
+Deno.test("an echo of what was never sent is foreign, be it the next number", async () => {
+  for (const [ahead, foreign] of [[0, 0], [1, 1], [2, 1]]) {
+    const { result } = await loaded(
+      { window: 1, count: 1, timeoutMs: 50 },
+      undefined,
+      (data) => {
+        const answer = data.slice();
+        answer[7]! += ahead!;
+        return answer;
+      },
+    );
+    assertEquals([result.foreign, result.received], [foreign, 1 - foreign!]);
+  }
+});

@@ -1,0 +1,319 @@
+import { assert, assertEquals } from "@std/assert";
+import type { UdpAddress } from "../../lib/address.ts";
+import { encode } from "../../lib/encoding.ts";
+import {
+  fixedReplies,
+  Guard,
+  guardLimits,
+  type GuardOptions,
+  networkOf,
+} from "../../lib/server/guard.ts";
+import { seededRandom } from "../../lib/testing/mod.ts";
+
+const LOCAL: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
+const PEER: UdpAddress = { hostname: "192.0.2.7", port: 40000 };
+
+/** A guard, and a clock for it. */
+function make(options: GuardOptions = { rateLimit: 0 }, local = LOCAL) {
+  const clock = { now: 1000 };
+  const own = new Set<string>();
+  let asked = 0;
+  const guard = new Guard(options, local, {
+    now: () => clock.now,
+    ownsAddress(hostname) {
+      asked++;
+      return own.has(hostname);
+    },
+  });
+  return { clock, guard, own, asked: () => asked };
+}
+
+Deno.test("guardLimits() limits nothing on loopback, unless asked to", () => {
+  const limit = (hostname: string, options: GuardOptions = {}) =>
+    guardLimits(options, { hostname, port: 1 });
+  assertEquals(limit("127.0.0.1"), { maxAmplification: 0, rateLimit: 0 });
+  assertEquals(limit("::1"), { maxAmplification: 0, rateLimit: 0 });
+  assertEquals(limit("0.0.0.0"), { maxAmplification: 3, rateLimit: 1000 });
+  assertEquals(limit("0.0.0.0", { rateLimit: 0 }).rateLimit, 0);
+  assertEquals(limit("127.0.0.1", { rateLimit: 5 }).rateLimit, 5);
+  assertEquals(limit("127.0.0.1", { trusted: [] }), {
+    maxAmplification: 3,
+    rateLimit: 1000,
+  });
+});
+
+Deno.test("permit() keeps answers within 3 times the request, on the wire", () => {
+  const { guard } = make();
+  const answered = (remote: UdpAddress, request: number, answer: number) =>
+    guard.permit(remote, new Uint8Array(request), new Uint8Array(answer));
+  // IPv4: 28 bytes of headers on either side, so 0 bytes may get 3 * 28 - 28.
+  for (const [request, most] of [[0, 56], [1, 59], [16, 104], [100, 356]]) {
+    assertEquals(answered(PEER, request!, most!), undefined);
+    assertEquals(answered(PEER, request!, most! + 1), "amplification");
+  }
+  // IPv6: 48.
+  const peer = { hostname: "2001:db8::7", port: 40000 };
+  assertEquals(answered(peer, 0, 96), undefined);
+  assertEquals(answered(peer, 0, 97), "amplification");
+  assertEquals(answered(PEER, 1, 1400), "amplification");
+});
+
+Deno.test("permit() takes another factor, and 0 for none", () => {
+  const permit = (maxAmplification: number, request: number, answer: number) =>
+    make({ maxAmplification, rateLimit: 0 }).guard.permit(
+      PEER,
+      new Uint8Array(request),
+      new Uint8Array(answer),
+    );
+  assertEquals(permit(1, 10, 10), undefined);
+  assertEquals(permit(1, 10, 11), "amplification");
+  assertEquals(permit(1.5, 10, 29), undefined);
+  assertEquals(permit(1.5, 10, 30), "amplification");
+  assertEquals(permit(0, 0, 65_507), undefined);
+});
+
+Deno.test("permit() gives a network so many answers a second, and a burst", () => {
+  const { guard, clock } = make({ rateLimit: 10 });
+  const ask = (hostname: string) =>
+    guard.permit(
+      { hostname, port: 1024 },
+      new Uint8Array(1),
+      new Uint8Array(1),
+    );
+  const answered = (hostname: string, times: number) =>
+    Array.from({ length: times }, () => ask(hostname))
+      .filter((refusal) => refusal === undefined).length;
+  assertEquals(answered("192.0.2.1", 20), 10);
+  // The same network, whatever the host; another has a bucket of its own.
+  assertEquals(ask("192.0.2.200"), "rate");
+  assertEquals(answered("192.0.3.1", 20), 10);
+  clock.now += 500;
+  assertEquals(answered("192.0.2.1", 20), 5);
+  clock.now += 3_600_000;
+  assertEquals(answered("192.0.2.1", 20), 10);
+});
+
+Deno.test("permit() neither gives nor takes when the clock steps", () => {
+  const { guard, clock } = make({ rateLimit: 10 });
+  const ask = () => guard.permit(PEER, new Uint8Array(1), new Uint8Array(1));
+  for (let i = 0; i < 10; i++) assertEquals(ask(), undefined);
+  clock.now -= 1_000_000;
+  assertEquals(ask(), "rate");
+  clock.now += 100;
+  assertEquals(ask(), undefined);
+  assertEquals(ask(), "rate");
+});
+
+Deno.test("networkOf() is the /24 of IPv4 and the /56 of IPv6", () => {
+  const same: Array<[string, string]> = [
+    ["192.0.2.1", "192.0.2.255"],
+    ["2001:db8:1:200::1", "2001:db8:1:2ff:1:2:3:4"],
+    ["2001:db8::1", "2001:db8::2:3"],
+    ["2001:db8::1", "2001:db8:0:ff::1"],
+    ["::1", "::2"],
+    ["fe80::1%eth0", "fe80::2"],
+    ["2001:db8:1:0:1:2:3:4", "2001:db8:1::9"],
+  ];
+  for (const [a, b] of same) {
+    assertEquals(networkOf(a), networkOf(b), `${a} ${b}`);
+  }
+  const different: Array<[string, string]> = [
+    ["192.0.2.1", "192.0.3.1"],
+    ["2001:db8:1:200::1", "2001:db8:1:300::1"],
+    ["2001:db8:1::1", "2001:db8:2::1"],
+    ["::1", "1::"],
+    ["2001:db8::1", "2001:db8:0:100::1"],
+  ];
+  for (const [a, b] of different) {
+    assert(networkOf(a) !== networkOf(b), `${a} ${b}`);
+  }
+});
+
+Deno.test("admit() refuses the ports of services that answer anything", () => {
+  const { guard } = make();
+  for (const port of [0, 7, 13, 17, 19, 37]) {
+    assertEquals(guard.admit({ ...PEER, port }), "port");
+  }
+  for (const port of [1, 53, 123, 862, 1024, 65_535]) {
+    assertEquals(guard.admit({ ...PEER, port }), undefined);
+  }
+});
+
+Deno.test("admit() refuses sources that no host can have", () => {
+  const { guard } = make();
+  const ask = (hostname: string) => guard.admit({ hostname, port: 1024 });
+  for (
+    const hostname of [
+      "255.255.255.255",
+      "224.0.0.1",
+      "239.1.2.3",
+      "240.0.0.1",
+      "0.0.0.0",
+      "0.1.2.3",
+      "ff02::1",
+      "ff0e::1",
+      "::",
+    ]
+  ) assertEquals(ask(hostname), "source", hostname);
+  for (
+    const hostname of [
+      "127.0.0.1",
+      "223.255.255.254",
+      "::1",
+      "fe80::1%eth0.100",
+      "ff::1",
+      "fe80::1",
+    ]
+  ) assertEquals(ask(hostname), undefined, hostname);
+});
+
+Deno.test("admit() refuses the server's own address and port", () => {
+  const { guard } = make();
+  assertEquals(guard.admit(LOCAL), "self");
+  assertEquals(guard.admit({ ...LOCAL, port: 20002 }), undefined);
+  const other = { ...LOCAL, hostname: "198.51.100.2" };
+  assertEquals(guard.admit(other), undefined);
+  const wildcard = make({}, { hostname: "0.0.0.0", port: 20001 }).guard;
+  const loopback = { hostname: "127.0.0.1", port: 20001 };
+  assertEquals(wildcard.admit(loopback), "self");
+  assertEquals(wildcard.admit(LOCAL), undefined);
+});
+
+Deno.test("admit() knows the machine's own addresses where it listens on all", () => {
+  for (const hostname of ["0.0.0.0", "::"]) {
+    const { guard, own, clock, asked } = make({}, { hostname, port: 20001 });
+    own.add("192.0.2.7");
+    for (let i = 0; i < 3; i++) {
+      const own = { hostname: "192.0.2.7", port: 20001 };
+      assertEquals(guard.admit(own), "self");
+      assertEquals(guard.admit({ ...own, port: 20002 }), undefined);
+      clock.now += 100;
+      assertEquals(guard.admit({ ...own, hostname: "192.0.2.8" }), undefined);
+      clock.now += 100;
+    }
+    assertEquals(asked(), 2, "each address once");
+    // Forged addresses do not make it ask without end.
+    for (let i = 0; i < 200; i++) {
+      guard.admit({ hostname: `203.0.113.${i}`, port: 20001 });
+    }
+    assertEquals(asked(), 3);
+  }
+});
+
+Deno.test("whether a peer is the server itself is asked until it is known", () => {
+  const { guard, own, clock } = make({}, { hostname: "0.0.0.0", port: 20001 });
+  own.add("192.0.2.7");
+  guard.admit({ hostname: "203.0.113.1", port: 20001 });
+  // Too soon to ask again; and the same object, as an engine gives it.
+  const peer = { hostname: "192.0.2.7", port: 20001 };
+  assertEquals(guard.admit(peer), undefined);
+  clock.now += 10;
+  assertEquals(guard.admit(peer), "self");
+});
+
+Deno.test("permit() with a factor below 1 refuses small answers too", () => {
+  const { guard } = make({ maxAmplification: 0.5 });
+  const small = new Uint8Array(1);
+  assertEquals(guard.permit(PEER, small, small), "amplification");
+  assertEquals(guard.permit(PEER, new Uint8Array(100), small), undefined);
+});
+
+Deno.test("permit() gives no new burst to a network that was forgotten", () => {
+  const { guard } = make({ rateLimit: 100 });
+  const answer = new Uint8Array(1);
+  const take = (hostname: string, most: number) => {
+    let taken = 0;
+    const remote = { hostname, port: 1 };
+    while (taken < most && guard.permit(remote, answer, answer) === undefined) {
+      taken++;
+    }
+    return taken;
+  };
+  assertEquals(take("192.0.2.1", 200), 100);
+  // Forged sources from 20,000 other networks push it out of the table.
+  for (let i = 0; i < 20_001; i++) take(`10.${i >> 8}.${i & 255}.1`, 1);
+  assertEquals(take("192.0.2.1", 200), 1);
+});
+
+Deno.test("permit() refuses a datagram with the server's own fixed reply", () => {
+  const { guard } = make();
+  const reply = encode("Hello UDP Client");
+  const same = encode("Hello UDP Client");
+  assertEquals(guard.permit(PEER, same, reply), undefined, "an echo");
+  fixedReplies.add(reply);
+  assertEquals(guard.permit(PEER, same, reply), "ownReply");
+  assertEquals(
+    guard.permit(PEER, encode("Hello UDP Server"), reply),
+    undefined,
+  );
+});
+
+Deno.test("a guard's memory is bounded, however many sources there are", () => {
+  const { guard, clock } = make({ rateLimit: 10 });
+  const random = seededRandom(1);
+  const byte = () => Math.floor(random() * 256);
+  for (let i = 0; i < 300_000; i++) {
+    clock.now += 0.01;
+    const hostname = `${1 + byte() % 200}.${byte()}.${byte()}.${byte()}`;
+    const remote = { hostname, port: 1024 + byte() };
+    guard.admit(remote);
+    guard.permit(remote, new Uint8Array(1), new Uint8Array(1));
+  }
+  assert(guard.size > 10_000 && guard.size <= 20_000, `${guard.size}`);
+});
+
+Deno.test("trusted networks are answered in full, and loops end there too", () => {
+  const sizes = (options: GuardOptions, hostname: string) => {
+    const { guard } = make(options, { hostname: "0.0.0.0", port: 20001 });
+    const remote = { hostname, port: 40000 };
+    const large = new Uint8Array(1000);
+    const asked = Array.from(
+      { length: 3 },
+      () => guard.permit(remote, new Uint8Array(1), large),
+    );
+    return [guard.maxReplyBytes(remote, 1), ...asked];
+  };
+  const full = [Infinity, undefined, undefined, undefined];
+  const limited = [59, ...Array(3).fill("amplification")];
+  assertEquals(sizes({}, "127.0.0.1"), full);
+  assertEquals(sizes({}, "::1"), full);
+  assertEquals(sizes({}, "10.1.2.3"), limited);
+  const trusted = ["10.0.0.0/8", "fd00::/8"];
+  assertEquals(sizes({ trusted }, "10.1.2.3"), full);
+  assertEquals(sizes({ trusted }, "fdff::1"), full);
+  assertEquals(sizes({ trusted }, "11.1.2.3"), limited);
+  assertEquals(sizes({ trusted }, "127.0.0.1"), limited);
+  // A limit that is given holds for loopback too, the other one does not.
+  assertEquals(sizes({ maxAmplification: 3 }, "127.0.0.1"), limited);
+  assertEquals(sizes({ rateLimit: 2 }, "127.0.0.1"), [
+    Infinity,
+    undefined,
+    undefined,
+    "rate",
+  ]);
+  const { guard } = make({ trusted }, { hostname: "10.0.0.1", port: 20001 });
+  assertEquals(guard.admit({ hostname: "10.0.0.1", port: 20001 }), "self");
+});
+
+Deno.test("maxReplyBytes() is what permit() allows, after other answers too", () => {
+  for (const hostname of ["192.0.2.7", "2001:db8::7"]) {
+    const remote = { hostname, port: 40000 };
+    for (const maxAmplification of [0.5, 1, 1.5, 3]) {
+      const { guard } = make({ maxAmplification, rateLimit: 0 });
+      for (const request of [0, 1, 16, 333]) {
+        for (const spent of [0, 40, 300]) {
+          const most = guard.maxReplyBytes(remote, request, spent);
+          const permit = (bytes: number) =>
+            guard.permit(
+              remote,
+              new Uint8Array(request),
+              new Uint8Array(bytes),
+              spent,
+            );
+          if (most >= 0) assertEquals(permit(most), undefined);
+          assertEquals(permit(Math.max(most + 1, 0)), "amplification");
+        }
+      }
+    }
+  }
+});

@@ -1,0 +1,329 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { decode, encode } from "../../lib/encoding.ts";
+import type { Datagram, Receiver } from "../../lib/socket/contract.ts";
+import { denoRuntime } from "../../lib/socket/runtime.ts";
+import {
+  type Conn,
+  DenoSocket,
+  findDrops,
+  openDenoSocket,
+} from "../../lib/socket/deno_socket.ts";
+import { netTest } from "../helpers.ts";
+
+type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
+
+/** A connection whose receives and sends end as the test says. */
+class FakeConn
+  implements Pick<Deno.DatagramConn, "receive" | "send" | "close"> {
+  readonly addr: Deno.NetAddr;
+  readonly sent: Array<[string | undefined, Deno.NetAddr]> = [];
+  closed = 0;
+  pending = 0;
+  mostPending = 0;
+  sendError: Error | undefined;
+  #next = Promise.withResolvers<(buffer: Uint8Array) => Result>();
+
+  constructor(hostname = "127.0.0.1") {
+    this.addr = { transport: "udp", hostname, port: 1 };
+  }
+
+  async receive(buffer: Uint8Array<ArrayBuffer>): Promise<Result> {
+    this.mostPending = Math.max(this.mostPending, ++this.pending);
+    try {
+      return (await this.#next.promise)(buffer);
+    } finally {
+      this.pending--;
+      this.#next = Promise.withResolvers();
+    }
+  }
+
+  async send(payload: Uint8Array, to: Deno.Addr): Promise<number> {
+    await Promise.resolve();
+    if (this.sendError !== undefined) throw this.sendError;
+    this.sent.push([decode(payload), to as Deno.NetAddr]);
+    return payload.length;
+  }
+
+  close(): void {
+    this.closed++;
+    if (this.pending === 0) return;
+    this.#next.reject(new Deno.errors.Interrupted("closed"));
+  }
+
+  /** A datagram comes, cut to the buffer as Deno cuts it. */
+  async arrive(
+    text: string,
+    hostname = "127.0.0.1",
+    port = 9,
+  ): Promise<void> {
+    this.#next.resolve((buffer) => {
+      const bytes = encode(text).subarray(0, buffer.length);
+      buffer.set(bytes);
+      const from = { transport: "udp" as const, hostname, port };
+      return [buffer.subarray(0, bytes.length) as Result[0], from];
+    });
+    await settled();
+  }
+
+  async fail(error: Error): Promise<void> {
+    this.#next.reject(error);
+    await settled();
+  }
+}
+
+/** Lets all promises that can settle do so. */
+async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+}
+
+/** A socket that keeps what it reports. */
+function start(conn: FakeConn, maxDatagramBytes = 10) {
+  const socket = new DenoSocket(
+    conn as unknown as Conn,
+    maxDatagramBytes,
+  );
+  const got: Datagram[] = [];
+  const heard: unknown[] = [];
+  const receiver: Receiver = {
+    onDatagram: (datagram) => got.push(datagram),
+    onTooLong: () => heard.push("too long"),
+    onReplied: () => heard.push("replied"),
+    onReplyError: (error) => heard.push(error),
+    onReceiveError: (error) => heard.push(error),
+  };
+  return { socket, got, heard, finished: socket.start(receiver) };
+}
+
+Deno.test("DenoSocket hands on datagrams, one receive at a time", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  assertEquals(got.map(({ data }) => decode(data)), ["one", "two"]);
+  assertEquals(got[0]!.remoteAddr.port, 9);
+  assertEquals(conn.mostPending, 1);
+  socket.close();
+  socket.close();
+  await finished;
+  assertEquals(conn.closed, 1);
+});
+
+Deno.test("DenoSocket uses a buffer again once it is released, not before", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  assert(got[0]!.data.buffer !== got[1]!.data.buffer);
+  assertEquals(decode(got[0]!.data), "one");
+  const { buffer } = got[0]!.data;
+  socket.release(got[0]!);
+  // One receive is already pending, on a third buffer.
+  await conn.arrive("three");
+  await conn.arrive("four");
+  assert(got[3]!.data.buffer === buffer);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket drops what does not fit, whole", async () => {
+  const conn = new FakeConn();
+  const { socket, got, heard, finished } = start(conn, 3);
+  await conn.arrive("four");
+  await conn.arrive("abc");
+  assertEquals(got.map(({ data }) => decode(data)), ["abc"]);
+  assertEquals(heard, ["too long"]);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket replies to where a datagram came from", async () => {
+  const conn = new FakeConn();
+  const { socket, got, heard, finished } = start(conn);
+  await conn.arrive("ping");
+  socket.reply(got[0]!, encode("pong"));
+  await settled();
+  assertEquals(conn.sent, [
+    ["pong", { transport: "udp", hostname: "127.0.0.1", port: 9 }],
+  ]);
+  assertEquals(heard, ["replied"]);
+  conn.sendError = Object.assign(new Error("ENOBUFS"), { code: "ENOBUFS" });
+  await conn.arrive("ping");
+  socket.reply(got[1]!, encode("pong"));
+  await settled();
+  assertEquals(heard, ["replied", conn.sendError]);
+  socket.close();
+  await finished;
+});
+
+Deno.test("peers that differ in host or port are told apart, each stays one object", async () => {
+  const conn = new FakeConn("::");
+  const { socket, got, finished } = start(conn);
+  const peers = [["::1", 1], ["::1", 2], ["::2", 2], ["::ffff:1.2.3.4", 2]];
+  for (const [hostname, port] of peers) {
+    for (const text of ["a", "b"]) {
+      await conn.arrive(text, hostname as string, port as number);
+    }
+  }
+  const remotes = got.map(({ remoteAddr }) => remoteAddr);
+  for (let i = 0; i < 8; i += 2) {
+    assert(remotes[i] === remotes[i + 1] && Object.isFrozen(remotes[i]));
+  }
+  assertEquals(
+    remotes.map(({ hostname, port }) => `${hostname} ${port}`),
+    ["::1 1", "::1 2", "::2 2", "1.2.3.4 2"].flatMap((peer) => [peer, peer]),
+  );
+  for (const datagram of got) socket.reply(datagram, encode("c"));
+  await settled();
+  assertEquals(
+    conn.sent.map(([, { hostname, port }]) => [hostname, port]),
+    peers.flatMap((peer) => [peer, peer]),
+  );
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6", async () => {
+  const conn = new FakeConn("::");
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("ping", "::ffff:192.0.2.1");
+  assertEquals(got[0]!.remoteAddr, { hostname: "192.0.2.1", port: 9 });
+  await socket.send(encode("a"), got[0]!.remoteAddr);
+  socket.reply(got[0]!, encode("b"));
+  await settled();
+  const to = { transport: "udp", hostname: "::ffff:192.0.2.1", port: 9 };
+  assertEquals(conn.sent, [["a", to], ["b", to]] as typeof conn.sent);
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket goes on after a failed receive", async () => {
+  const conn = new FakeConn();
+  const { socket, got, heard, finished } = start(conn);
+  const reset = new Deno.errors.ConnectionReset("reset");
+  for (let i = 0; i < 100; i++) {
+    await conn.fail(reset);
+    await conn.arrive(`${i}`);
+  }
+  assertEquals(got.length, 100);
+  assertEquals(heard, Array(100).fill(reset));
+  socket.close();
+  await finished;
+});
+
+Deno.test("DenoSocket gives up when receiving only fails", async () => {
+  const conn = new FakeConn();
+  const { heard, finished } = start(conn);
+  const gone = new Error("interface gone");
+  const rejected = assertRejects(() => finished, Error);
+  for (let i = 0; i < 16; i++) await conn.fail(gone);
+  assert(await rejected === gone);
+  assertEquals(heard.length, 15);
+  assertEquals([conn.closed, conn.pending], [1, 0]);
+});
+
+Deno.test("findDrops() reads the count of one socket in the tables of Linux", () => {
+  const table =
+    `   sl  local_address rem_address   st tx rx tr tm retr uid timeout inode ref pointer drops
+  518: 0100007F:801E 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38834 2 0000 17
+  519: 0100007F:00A1 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38835 2 0000 4
+`;
+  const drops = (hostname: string, port: number) =>
+    findDrops(table, { hostname, port });
+  assertEquals(drops("127.0.0.1", 0x801e), 17);
+  assertEquals(drops("127.0.0.1", 0xa1), 4);
+  assertEquals(drops("127.0.0.2", 0xa1), undefined);
+  const table6 =
+    ` 6911: B80D0120000000000000000001000000:9917 00000000000000000000000000000000:0000 07 0:0 0:0 0 0 0 1 2 0 5`;
+  const address = { hostname: "2001:db8::1", port: 0x9917 };
+  assertEquals(findDrops(table6, address), 5);
+});
+
+Deno.test("what is posted is sent in order, so much in a turn of the event loop", async () => {
+  const conn = new FakeConn();
+  const { socket } = start(conn);
+  const failed: string[] = [];
+  const to = { hostname: "127.0.0.1", port: 2 };
+  const texts = Array.from({ length: 100 }, (_, i) => `${i}`);
+  for (const text of texts) {
+    socket.post(encode(text), to, {
+      onSendError: (error) => failed.push((error as Error).message),
+    });
+  }
+  await settled();
+  const first = conn.sent.length;
+  assert(first > 0 && first < 100, `${first} at once`);
+  for (let i = 0; i < 5; i++) {
+    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  }
+  assertEquals(conn.sent.map(([text]) => text), texts);
+  conn.sendError = new Error("no route");
+  socket.post(encode("x"), to, {
+    onSendError: (error) => failed.push((error as Error).message),
+  });
+  await settled();
+  assertEquals(failed, ["no route"]);
+  socket.close();
+});
+
+Deno.test("DenoSocket makes another buffer for one that was transferred", async () => {
+  const conn = new FakeConn();
+  const { socket, got, finished } = start(conn);
+  await conn.arrive("one");
+  await conn.arrive("two");
+  got[0]!.data.buffer.transfer();
+  socket.release(got[0]!);
+  // One receive is already pending, on a third buffer.
+  await conn.arrive("three");
+  await conn.arrive("four");
+  assertEquals(got.slice(2).map(({ data }) => decode(data)), ["three", "four"]);
+  socket.close();
+  await finished;
+});
+
+netTest("an address is this machine's if it can be bound", () => {
+  assertEquals(denoRuntime.ownsAddress("127.0.0.1"), true);
+  assertEquals(denoRuntime.ownsAddress("192.0.2.1"), false);
+});
+
+const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
+/** By an interface that is not there. */
+const memberships = [{ group: "239.1.2.3", address: "192.0.2.1", index: 0 }];
+
+netTest(
+  "a group that cannot be joined ends the socket, which names it",
+  async () => {
+    const socket = openDenoSocket({ ...BOUND, memberships });
+    const sent = socket.send(encode("x"), { hostname: "127.0.0.1", port: 9 });
+    const message = "Cannot join the group 239.1.2.3: ";
+    await assertRejects(() => sent, Error, message);
+    await assertRejects(
+      () => socket.start({ onDatagram: () => {} }),
+      Error,
+      message,
+    );
+  },
+);
+
+netTest(
+  "a socket that is closed while it is made ready ends without an error",
+  async () => {
+    const socket = openDenoSocket({ ...BOUND, memberships });
+    const ended = socket.start({ onDatagram: () => {} });
+    socket.close();
+    await ended;
+  },
+);
+
+netTest("a TTL for groups is set for IPv4, and refused for IPv6", async () => {
+  const multicastTtl = 3;
+  const socket = openDenoSocket({ ...BOUND, multicastTtl });
+  const ended = socket.start({ onDatagram: () => {} });
+  await socket.send(encode("x"), socket.addr);
+  socket.close();
+  await ended;
+  assertThrows(
+    () => openDenoSocket({ ...BOUND, hostname: "::1", multicastTtl }),
+    Deno.errors.NotSupported,
+    "'multicastTtl' needs engine 'linux'",
+  );
+});

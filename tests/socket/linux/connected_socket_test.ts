@@ -1,0 +1,231 @@
+/** A client with many requests on the linux engine, on a C library that the test owns. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  connect,
+  type ConnectOptions,
+  type UdpClient,
+} from "../../../lib/client/connect.ts";
+import { FakeLibc, idle } from "./fake_libc.ts";
+
+const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90, ENETUNREACH = 101;
+const ECONNREFUSED = 111, EHOSTUNREACH = 113;
+
+const SERVER = { hostname: "127.0.0.2", port: 9 };
+
+async function connected(options: ConnectOptions = {}) {
+  const libc = new FakeLibc();
+  const client = await connect(SERVER, {
+    runtime: libc.runtime,
+    key: (data) => data[0],
+    retries: 0,
+    ...options,
+  });
+  await idle();
+  return { libc, client };
+}
+
+/** What becomes of a request: its reply, or the message of its error. */
+const ask = (client: UdpClient, payload: string) =>
+  client.request(payload).then(
+    (reply) => reply.text(),
+    ({ message }) => message as string,
+  );
+
+const sent = ({ sent }: FakeLibc) =>
+  sent.map(({ payload, segmentBytes }) => `${payload} ${segmentBytes}`);
+
+Deno.test("requests of one turn and size are one message, and each gets its reply", async () => {
+  const { libc, client } = await connected();
+  const replies = ["a1", "b2", "c", "dd", "ee"].map((one) => ask(client, one));
+  await idle();
+  // Only the last one of a message may be shorter.
+  assertEquals(sent(libc), ["a1b2c 2", "ddee 2"]);
+  // A connected socket needs no address.
+  assertEquals(libc.sent.map(({ to }) => to), [undefined, undefined]);
+  libc.arrive({ payloads: ["a!", "c!", "d!"] }, { payloads: ["e!"] }, {
+    payloads: ["b!"],
+  });
+  assertEquals(await Promise.all(replies), ["a!", "b!", "c!", "d!", "e!"]);
+  assertEquals(client.stats().answered, 5);
+  await client.close();
+});
+
+Deno.test("a client's turns wait for no other thread, since it may be all that runs", async () => {
+  let workMs = 0;
+  const { libc, client } = await connected({
+    key(data) {
+      libc.now += workMs;
+      return data[0];
+    },
+  });
+  // A turn is due after two milliseconds of work.
+  workMs = 3;
+  for (const text of ["a", "b"]) {
+    const reply = ask(client, text);
+    await idle();
+    libc.arrive({ payloads: [text] });
+    assertEquals(await reply, text);
+    await idle();
+  }
+  assertEquals(libc.looks, 0);
+  await client.close();
+});
+
+Deno.test("a request that follows a reply goes out before the next wait", async () => {
+  const { libc, client } = await connected();
+  const second = (async () => {
+    await client.request("a");
+    return await client.request("b");
+  })();
+  await idle();
+  libc.arrive({ payloads: ["a"] });
+  await idle();
+  assertEquals(sent(libc), ["a 0", "b 0"]);
+  libc.arrive({ payloads: ["b"] });
+  assertEquals((await second).text(), "b");
+  await client.close();
+});
+
+Deno.test("a failure in the middle is told to the right request", async () => {
+  const { libc, client } = await connected();
+  // As one message it is refused, and by hand the second one of three.
+  libc.sends = [-EMSGSIZE, 1, -EPERM, 1];
+  const outcomes = ["a1", "b2", "c3"].map((one) => ask(client, one));
+  await idle();
+  assertEquals(sent(libc), ["a1 0", "c3 0"]);
+  libc.arrive({ payloads: ["c!"] }, { payloads: ["a!"] });
+  const [a, b, c] = await Promise.all(outcomes);
+  assertEquals([a, c], ["a!", "c!"]);
+  assertEquals(b, "Operation not permitted (os error 1)");
+  await client.close();
+});
+
+Deno.test("a message that is refused as a whole fails all its requests, and no others", async () => {
+  const { libc, client } = await connected();
+  // As one message, and each by itself.
+  libc.sends = [-EPERM, -EPERM, -EPERM];
+  const outcomes = ["a1", "b2", "cc3"].map((one) => ask(client, one));
+  await idle();
+  assertEquals(sent(libc), ["cc3 0"]);
+  libc.arrive({ payloads: ["c!"] });
+  const refused = "Operation not permitted (os error 1)";
+  assertEquals(await Promise.all(outcomes), [refused, refused, "c!"]);
+  await client.close();
+});
+
+Deno.test("a closed port that a send reports is about earlier ones; it is tried again", async () => {
+  const { libc, client } = await connected();
+  const first = ask(client, "a");
+  await idle();
+  libc.sends = [-ECONNREFUSED];
+  const second = ask(client, "b");
+  await idle();
+  assertEquals(sent(libc), ["a 0", "b 0"]);
+  assert((await first).includes("the system reports a closed port"));
+  // The second was in flight too when the report came.
+  assert((await second).includes("the system reports a closed port"));
+  const third = ask(client, "c");
+  await idle();
+  libc.arrive({ payloads: ["c"] });
+  assertEquals(await third, "c");
+  await client.close();
+});
+
+Deno.test("a closed port makes room for the requests that wait", async () => {
+  const { libc, client } = await connected({ maxInFlight: 1 });
+  const [first, second] = ["a", "b"].map((one) => ask(client, one));
+  await idle();
+  assertEquals(sent(libc), ["a 0"]);
+  libc.receives = [-ECONNREFUSED];
+  libc.arrive();
+  assert((await first!).includes("the system reports a closed port"));
+  await idle();
+  assertEquals(sent(libc), ["a 0", "b 0"]);
+  libc.arrive({ payloads: ["b"] });
+  assertEquals(await second, "b");
+  await client.close();
+});
+
+Deno.test("any number of reports from the network do not end the client", async () => {
+  const { libc, client } = await connected();
+  for (let i = 0; i < 20; i++) {
+    libc.receives = [-EHOSTUNREACH, -ENETUNREACH, -ECONNREFUSED];
+    libc.arrive({ payloads: ["?"] });
+    await idle();
+  }
+  const asked = ask(client, "a");
+  await idle();
+  libc.arrive({ payloads: ["a"] });
+  assertEquals(await asked, "a");
+  assertEquals(client.stats().unmatched, 20);
+  await client.close();
+});
+
+Deno.test("what finds no room in the send buffer waits, and what is too much is told", async () => {
+  const { libc, client } = await connected({ maxInFlight: 200 });
+  libc.hasRoom = false;
+  libc.sends = [-EAGAIN];
+  // Of 66 sizes that rise each is a message, and 64 fit.
+  const outcomes = Array.from(
+    { length: 66 },
+    (_, i) =>
+      client.request(new Uint8Array(i + 1).fill(i)).then(
+        ({ data }) => data[0],
+        ({ message }) => message as string,
+      ),
+  );
+  await idle();
+  assertEquals(libc.sent, []);
+  const full = "The send buffer is full, and so is the queue to it";
+  assertEquals([await outcomes[64], await outcomes[65]], [full, full]);
+  libc.hasRoom = true;
+  await idle();
+  assertEquals(libc.sent.length, 64);
+  libc.arrive({ payloads: ["\u0000"] }, { payloads: ["?"] });
+  assertEquals([await outcomes[0], await outcomes[63]], [0, 63]);
+  await client.close();
+  for (const outcome of outcomes) await outcome;
+});
+
+Deno.test("a client that is closed sends nothing more, and is told so", async () => {
+  const { libc, client } = await connected();
+  const asked = client.request("a");
+  const closing = client.close();
+  await assertRejects(() => asked, Deno.errors.Interrupted);
+  await closing;
+  await assertRejects(() => client.request("b"), Deno.errors.Interrupted);
+  assert(libc.sent.length <= 1);
+});
+
+Deno.test("a client takes little memory until it needs more, and then any size", async () => {
+  const { libc, client } = await connected({ maxInFlight: 100 });
+  const few = libc.allocatedBytes;
+  assert(few < 100_000, `${few}`);
+  // One at a time takes no more, however many they are.
+  for (const one of ["a", "b", "c"]) {
+    const reply = ask(client, one);
+    await idle();
+    libc.arrive({ payloads: [one] });
+    assertEquals(await reply, one);
+  }
+  assertEquals(libc.allocatedBytes, few);
+  const letters = Array.from(
+    { length: 90 },
+    (_, i) => String.fromCharCode(33 + i),
+  );
+  // Two rounds, the second with room for what the first one needed.
+  for (let round = 0; round < 2; round++) {
+    const outcomes = letters.map((one) => ask(client, one.padEnd(500)));
+    await idle();
+    libc.arrive(...letters.map((one) => ({ payloads: [one] })));
+    assertEquals(await Promise.all(outcomes), letters);
+  }
+  const more = libc.allocatedBytes;
+  assert(more > few + 10 * 65_536, `${more}`);
+  const large = client.request(new Uint8Array(60_000).fill(33));
+  await idle();
+  assertEquals(libc.sent.at(-1)!.payload.length, 60_000);
+  libc.arrive({ payloads: ["!"] });
+  assertEquals((await large).text(), "!");
+  await client.close();
+});

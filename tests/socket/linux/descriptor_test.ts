@@ -1,0 +1,203 @@
+/** What the linux engine asks of the kernel for a socket, by the numbers of Linux. */
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  connect,
+  joinGroup,
+  kernelDrops,
+  pathMtu,
+  pendingError,
+  setDeparture,
+  setReceiveBuffer,
+  trySet,
+} from "../../../lib/socket/linux/descriptor.ts";
+import { clockStateOf } from "../../../lib/socket/linux/clock.ts";
+import { AF_INET, AF_INET6 } from "../../../lib/socket/linux/layout.ts";
+import { refused } from "../../../lib/socket/linux/libc.ts";
+import type { OpenOptions } from "../../../lib/socket/contract.ts";
+import { FakeLibc } from "./fake_libc.ts";
+
+const FD = 7;
+const EPERM = 1, ENODEV = 19;
+const SOL_IP = 0, SOL_SOCKET = 1, SOL_IPV6 = 41;
+
+const socket = (family: number) => ({ fd: FD, family, close() {} });
+const int = (value: number) => [value, 0, 0, 0];
+
+const HOW: Omit<OpenOptions, "hostname" | "port" | "maxDatagramBytes"> = {
+  ttl: 9,
+  trafficClass: 0xb8,
+  dontFragment: true,
+  multicastTtl: 3,
+  loopback: false,
+};
+
+/** What is set for a socket that is to send so. */
+function departures(family: number, how: Partial<OpenOptions>) {
+  const libc = new FakeLibc();
+  const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
+  setDeparture(libc, socket(family), { ...where, ...how });
+  return libc.options;
+}
+
+Deno.test("how datagrams leave is set for IPv4, and on an IPv6 socket for both", () => {
+  const ipv4 = [
+    [SOL_IP, 2, int(9)],
+    [SOL_IP, 1, int(0xb8)],
+    [SOL_IP, 10, int(2)],
+    [SOL_IP, 33, int(3)],
+    [SOL_IP, 34, int(0)],
+  ];
+  assertEquals<unknown>(departures(AF_INET, HOW), ipv4);
+  assertEquals<unknown>(departures(AF_INET6, HOW), [
+    ...ipv4,
+    [SOL_IPV6, 16, int(9)],
+    [SOL_IPV6, 67, int(0xb8)],
+    [SOL_IPV6, 23, int(2)],
+    [SOL_IPV6, 18, int(3)],
+    [SOL_IPV6, 19, int(0)],
+  ]);
+});
+
+Deno.test("what is not asked for is left as the system has it", () => {
+  for (const family of [AF_INET, AF_INET6]) {
+    assertEquals(departures(family, {}), []);
+    assertEquals(
+      departures(family, { dontFragment: false, loopback: true }),
+      [],
+    );
+  }
+});
+
+Deno.test("an interface to send by is named, and told if it is not there", () => {
+  const name = [...new TextEncoder().encode("eth0")];
+  assertEquals(departures(AF_INET, { device: "eth0" }), [
+    [SOL_SOCKET, 25, name],
+  ]);
+  const libc = new FakeLibc();
+  libc.refusedOptions = [[SOL_SOCKET, 25, ENODEV]];
+  const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
+  assertThrows(
+    () => setDeparture(libc, socket(AF_INET), { ...where, device: "eth7" }),
+    Error,
+    "Cannot send by interface 'eth7': No such device",
+  );
+});
+
+Deno.test("a group is joined by its interface, by which what is sent to it leaves", () => {
+  const joined = (group: string, address: string, index: number) => {
+    const libc = new FakeLibc();
+    joinGroup(libc, FD, { group, address, index });
+    return libc.options;
+  };
+  assertEquals(joined("239.1.2.3", "192.0.2.7", 0), [
+    [SOL_IP, 35, [239, 1, 2, 3, 192, 0, 2, 7]],
+    [SOL_IP, 32, [192, 0, 2, 7]],
+  ]);
+  const anyInterface = [239, 1, 2, 3, 0, 0, 0, 0];
+  assertEquals(joined("239.1.2.3", "0.0.0.0", 0), [[SOL_IP, 35, anyInterface]]);
+  const group = [0xff, 2, ...new Array(12).fill(0), 0x12, 0x34];
+  assertEquals(joined("ff02::1234", "::", 5), [
+    [SOL_IPV6, 20, [...group, ...int(5)]],
+    [SOL_IPV6, 17, int(5)],
+  ]);
+  assertEquals(joined("ff02::1234", "::", 0), [
+    [SOL_IPV6, 20, [...group, ...int(0)]],
+  ]);
+});
+
+Deno.test("joinGroup() throws the system's error", () => {
+  const libc = new FakeLibc();
+  libc.refusedOptions = [[SOL_IP, 35, ENODEV], [SOL_IPV6, 20, ENODEV]];
+  for (
+    const [group, address] of [["239.1.2.3", "0.0.0.0"], ["ff02::1", "::"]]
+  ) {
+    assertThrows(
+      () => joinGroup(libc, FD, { group: group!, address: address!, index: 0 }),
+      Error,
+      "No such device",
+    );
+  }
+});
+
+Deno.test("the receive buffer is what the system gives, beyond its bound if it may", () => {
+  const libc = new FakeLibc();
+  libc.values.set(8, [2_000_000]);
+  assertEquals(setReceiveBuffer(libc, FD, 5000), 1_000_000);
+  assertEquals(libc.options, [[SOL_SOCKET, 33, [0x88, 0x13, 0, 0]]]);
+  libc.refusedOptions = [[SOL_SOCKET, 33, EPERM]];
+  assertEquals(setReceiveBuffer(libc, FD, 5000), 1_000_000);
+  assertEquals(libc.options[1], [SOL_SOCKET, 8, [0x88, 0x13, 0, 0]]);
+});
+
+Deno.test("what the kernel counts of a socket is read where it says it", () => {
+  const libc = new FakeLibc();
+  libc.values.set(55, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  assertEquals(kernelDrops(libc, FD), 9);
+  // An older kernel says less.
+  libc.values.set(55, [1, 2, 3, 4]);
+  assertEquals(kernelDrops(libc, FD), undefined);
+  libc.values.set(14, [1400]).set(24, [1380]);
+  assertEquals(pathMtu(libc, socket(AF_INET)), 1400);
+  assertEquals(pathMtu(libc, socket(AF_INET6)), 1380);
+  assertEquals(pendingError(libc, FD), undefined);
+  libc.values.set(4, [111]);
+  assertEquals(
+    pendingError(libc, FD)?.message,
+    "Connection refused (os error 111)",
+  );
+});
+
+Deno.test("a peer's interface may be named, and has to be there", () => {
+  const libc = new FakeLibc();
+  libc.interfaces.set("eth0", 4);
+  const to = (hostname: string, family = AF_INET6) => {
+    connect(libc, socket(family), { hostname, port: 7 });
+    return libc.peer;
+  };
+  assertEquals(to("192.0.2.1", AF_INET), { hostname: "192.0.2.1", port: 7 });
+  assertEquals(to("fe80::1%eth0"), { hostname: "fe80::1%4", port: 7 });
+  assertEquals(to("fe80::1%12"), { hostname: "fe80::1%12", port: 7 });
+  assertThrows(
+    () => to("fe80::1%eth1"),
+    Deno.errors.NotFound,
+    "There is no interface 'eth1'",
+  );
+});
+
+Deno.test("trySet() says whether the kernel knows an option", () => {
+  const libc = new FakeLibc();
+  libc.refusedOptions = [[SOL_SOCKET, 8, EPERM]];
+  assertEquals(trySet(libc, FD, SOL_SOCKET, 8, 1), false);
+  assertEquals(trySet(libc, FD, SOL_SOCKET, 7, 1), true);
+});
+
+Deno.test("what a sandbox refuses is named, what it allows knows no descriptor -1", () => {
+  const EBADF = 9;
+  const calls = ["recvmmsg", "sendmmsg", "ppoll", "epollControl"] as const;
+  for (const [name, errno] of [["", EBADF], ...calls.map((c) => [c, EPERM])]) {
+    const libc = new FakeLibc();
+    let code = 0;
+    libc.errno = () => code;
+    for (const call of calls) {
+      libc[call] = () => {
+        code = call === name ? errno as number : EBADF;
+        return -1;
+      };
+    }
+    const told = name === "epollControl" ? "epoll_ctl" : name;
+    assertEquals(
+      refused(libc),
+      name === "" ? "" : `the system refuses ${told} (os error 1)`,
+    );
+  }
+});
+
+Deno.test("what the kernel knows of the clock is read as it tells it", () => {
+  const libc = new FakeLibc();
+  libc.clock = [0, 1500n];
+  assertEquals(clockStateOf(libc), { synchronized: true, maxErrorMs: 1.5 });
+  libc.clock = [5, 16_000_000n];
+  assertEquals(clockStateOf(libc), { synchronized: false, maxErrorMs: 16_000 });
+  libc.clock = [-EPERM, 0n];
+  assertEquals(clockStateOf(libc), undefined);
+});

@@ -1,0 +1,149 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  errorIn,
+  keepErrors,
+  takeError,
+} from "../../../lib/socket/linux/error_queue.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  encodeSockaddr,
+  IP_RECVERR,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_RECVERR,
+} from "../../../lib/socket/linux/layout.ts";
+import {
+  keepStamps,
+  stampIn,
+  takeStamps,
+} from "../../../lib/socket/linux/send_stamps.ts";
+import { FakeLibc, stamped } from "./fake_libc.ts";
+
+/** A control message as the kernel makes it. */
+function told(
+  hostname: string,
+  { errno, origin, type, code, info = 0 }: Record<string, number>,
+): Uint8Array {
+  const isIPv6 = hostname.includes(":");
+  const bytes = new Uint8Array(64);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, bytes.length, true);
+  view.setInt32(8, isIPv6 ? IPPROTO_IPV6 : IPPROTO_IP, true);
+  view.setInt32(12, isIPv6 ? IPV6_RECVERR : IP_RECVERR, true);
+  view.setUint32(16, errno!, true);
+  bytes.set([origin!, type!, code!], 20);
+  view.setUint32(24, info, true);
+  const name = bytes.subarray(32);
+  const family = isIPv6 ? AF_INET6 : AF_INET;
+  if (hostname !== "") encodeSockaddr({ hostname, port: 0 }, family, name);
+  return bytes;
+}
+
+Deno.test("errorIn() says what ICMP says, and who", () => {
+  const cases: Array<[string, Record<string, number>, string]> = [
+    [
+      "192.0.2.1",
+      { errno: 113, origin: 2, type: 3, code: 13 },
+      "192.0.2.1 says: a filter prohibits it (ICMP type 3, code 13)",
+    ],
+    [
+      "192.0.2.1",
+      { errno: 90, origin: 2, type: 3, code: 4, info: 1400 },
+      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "(ICMP type 3, code 4, at most 1400 bytes with headers)",
+    ],
+    [
+      "192.0.2.1",
+      { errno: 113, origin: 2, type: 3, code: 1, info: 1400 },
+      "192.0.2.1 says: the host cannot be reached (ICMP type 3, code 1)",
+    ],
+    [
+      "192.0.2.1",
+      { errno: 90, origin: 2, type: 3, code: 4 },
+      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "(ICMP type 3, code 4)",
+    ],
+    [
+      "2001:db8::1",
+      { errno: 90, origin: 3, type: 2, code: 0, info: 1280 },
+      "2001:db8::1 says: a datagram is too big " +
+      "(ICMP type 2, code 0, at most 1280 bytes with headers)",
+    ],
+    [
+      "2001:db8::1",
+      { errno: 13, origin: 3, type: 1, code: 1 },
+      "2001:db8::1 says: a filter prohibits it (ICMP type 1, code 1)",
+    ],
+    [
+      "",
+      { errno: 113, origin: 2, type: 3, code: 99 },
+      "the network says: No route to host (os error 113) (ICMP type 3, code 99)",
+    ],
+    [
+      "",
+      { errno: 113, origin: 1, type: 0, code: 0 },
+      "No route to host (os error 113)",
+    ],
+  ];
+  for (const [hostname, facts, message] of cases) {
+    assertEquals(errorIn(told(hostname, facts))?.message, message);
+  }
+});
+
+Deno.test("errorIn() leaves a closed port what it is, and knows nothing of others", () => {
+  const closed = { errno: 111, origin: 2, type: 3, code: 3 };
+  const error = errorIn(told("192.0.2.1", closed));
+  assert(error instanceof Deno.errors.ConnectionRefused);
+  assertEquals(errorIn(new Uint8Array(0)), undefined);
+  const other = told("192.0.2.1", closed);
+  other[12] = 1;
+  assertEquals(errorIn(other), undefined);
+});
+
+const FD = 7;
+const socket = (family: number) => ({ fd: FD, family, close() {} });
+
+Deno.test("errors are kept for IPv4, and on an IPv6 socket for both, and taken in order", () => {
+  const libc = new FakeLibc();
+  const on = [1, 0, 0, 0];
+  keepErrors(libc, socket(AF_INET));
+  assertEquals(libc.options.splice(0), [[0, 11, on]]);
+  keepErrors(libc, socket(AF_INET6));
+  assertEquals(libc.options, [[0, 11, on], [41, 25, on]]);
+  const filtered = { errno: 113, origin: 2, type: 3, code: 13 };
+  const cut = { errno: 90, origin: 2, type: 3, code: 4, info: 1400 };
+  libc.errorQueue.push(told("192.0.2.1", filtered), told("192.0.2.2", cut));
+  const first = takeError(libc, FD)!;
+  assert(first.message.startsWith("192.0.2.1 says: a filter"), first.message);
+  assertEquals("mtu" in first, false);
+  const second = takeError(libc, FD) as Error & { mtu?: number };
+  assertEquals(second.mtu, 1400);
+  assertEquals(takeError(libc, FD), undefined);
+});
+
+Deno.test("stampIn() says which datagram was sent when, and nothing of other entries", () => {
+  assertEquals(stampIn(stamped(7, 12)), { index: 7, stampMs: 12_000.5 });
+  assertEquals(stampIn(stamped(7, 12, 2)), undefined);
+  assertEquals(stampIn(stamped(7, 12).subarray(0, 64)), undefined);
+  const closed = { errno: 111, origin: 2, type: 3, code: 3 };
+  assertEquals(stampIn(told("192.0.2.1", closed)), undefined);
+});
+
+Deno.test("stamps are asked for, and all that wait are taken, up to a number", () => {
+  const libc = new FakeLibc();
+  assertEquals(keepStamps(libc, socket(AF_INET)), true);
+  // SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.
+  const flags = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 11;
+  const bytes = [flags & 0xff, flags >> 8, 0, 0];
+  assertEquals(libc.options, [[1, 37, bytes]]);
+  const closed = { errno: 111, origin: 2, type: 3, code: 3 };
+  libc.errorQueue.push(stamped(0, 1), told("192.0.2.1", closed), stamped(1, 2));
+  assertEquals([...takeStamps(libc, FD)], [
+    { index: 0, stampMs: 1000.5 },
+    { index: 1, stampMs: 2000.5 },
+  ]);
+  for (let i = 0; i < 1030; i++) libc.errorQueue.push(stamped(i, 1));
+  assertEquals([...takeStamps(libc, FD)].length, 1024);
+  assertEquals(libc.errorQueue.length, 6);
+});

@@ -1,0 +1,80 @@
+import { assertEquals } from "@std/assert";
+import { Pace } from "../../../lib/socket/linux/pace.ts";
+
+/** One whose batches came so many milliseconds after each other. */
+function after(gapMs: number, count = 100): { pace: Pace; now: number } {
+  const pace = new Pace();
+  for (let i = 1; i <= count; i++) pace.onBatch(gapMs, 1);
+  return { pace, now: 1000 };
+}
+
+Deno.test("a socket waits in the thread only while datagrams come fast", () => {
+  for (
+    const [everyMs, mayWait] of [[0.01, true], [0.124, true], [0.125, false]]
+  ) {
+    const { pace, now } = after(everyMs as number);
+    assertEquals(pace.mayWait(now), mayWait, `${everyMs} ms`);
+  }
+  assertEquals(after(0.01, 7).pace.mayWait(2000), false);
+});
+
+Deno.test("large batches are as fast as the datagrams in them", () => {
+  for (const [gapMs, isFast] of [[7.9, true], [8, false]] as const) {
+    const pace = new Pace();
+    // 64 datagrams on the average, and none is left of those before.
+    for (let i = 0; i < 8; i++) pace.onBatch(100, 64);
+    for (let i = 0; i < 8; i++) pace.onBatch(gapMs, i % 2 ? 128 : 0);
+    assertEquals(pace.mayWait(0), isFast, `${gapMs} ms`);
+  }
+});
+
+Deno.test("after a wait in vain there is none for a while, longer each time", () => {
+  const { pace, now } = after(0.01);
+  const again = (from: number) => {
+    for (let i = 0; i < 16; i++) pace.onBatch(0.01, 1);
+    return pace.mayWait(from);
+  };
+  pace.onWait(now, true);
+  assertEquals([again(now + 4), again(now + 6)], [false, true]);
+  pace.onWait(now + 6, true);
+  assertEquals([again(now + 12), again(now + 17)], [false, true]);
+});
+
+Deno.test("who else is at work in the process is not kept waiting", () => {
+  const { pace, now } = after(0.01);
+  assertEquals(pace.turnMs(now), 4);
+  pace.onTurn(now, false);
+  assertEquals([pace.mayWait(now), pace.wasUsed], [true, false]);
+  // Once may be chance: then the next turn comes soon.
+  pace.onTurn(now, true);
+  assertEquals([pace.mayWait(now), pace.turnMs(now)], [true, 1]);
+  assertEquals(pace.wasUsed, true);
+  pace.onTurn(now, false);
+  assertEquals(pace.turnMs(now), 4);
+  pace.onTurn(now, true);
+  pace.onTurn(now, true);
+  assertEquals([pace.mayWait(now + 19), pace.turnMs(now + 19)], [false, 1]);
+  assertEquals(pace.mayWait(now + 20), true);
+});
+
+Deno.test("a wait in vain begins the count anew, and 64 others make it forgiven", () => {
+  const { pace, now } = after(0.01, 12);
+  pace.onWait(now, true);
+  // Of eight that are counted together, and of their times, none is left.
+  for (let i = 0; i < 7; i++) pace.onBatch(0.124, 1);
+  assertEquals(pace.mayWait(now + 5), false);
+  pace.onBatch(0.124, 1);
+  assertEquals(pace.mayWait(now + 5), true);
+  const waitAfter = (at: number) => {
+    pace.onWait(at, true);
+    for (let i = 0; i < 8; i++) pace.onBatch(0, 1);
+    for (let ms = 1;; ms++) if (pace.mayWait(at + ms)) return ms;
+  };
+  assertEquals([100, 200, 400, 800, 1600, 3200].map(waitAfter), [
+    ...[10, 20, 40, 80, 100, 100],
+  ]);
+  for (let i = 0; i < 63; i++) pace.onWait(5000, false);
+  assertEquals(waitAfter(6000), 100);
+  pace.onWait(7000, false);
+  assertEquals(waitAfter(8000), 5);
+});

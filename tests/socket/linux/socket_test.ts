@@ -1,0 +1,244 @@
+/** What the linux engine's sockets do besides, on a C library that the test owns. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { openSocket } from "../../../lib/socket/open_socket.ts";
+import { serve } from "../../../lib/server/serve.ts";
+import { BUSY, FakeLibc, idle, one, stamped, started } from "./fake_libc.ts";
+
+Deno.test("who sleeps in its own thread wakes for what comes, and shortly before it has to", async () => {
+  const libc = new FakeLibc();
+  libc.isThreadAway = true;
+  const socket = libc.runtime.open(BUSY);
+  const got: string[] = [];
+  const closed = socket.start({
+    onDatagram(datagram) {
+      got.push(new TextDecoder().decode(datagram.data));
+      socket.release(datagram);
+    },
+  });
+  await idle();
+  // In between nothing is to be late by what else the loop does.
+  for (const ms of [0, 0.01, 0.5, 3]) socket.sleep!(ms);
+  assertEquals(libc.waits.map((ms) => Math.round(100 * ms)), [0, 0, 44, 100]);
+  libc.arrive(one("a"));
+  await idle();
+  assertEquals(got, []);
+  socket.sleep!(1);
+  await idle();
+  assertEquals(got, ["a"]);
+  libc.isThreadAway = false;
+  socket.close();
+  socket.sleep!(1);
+  assertEquals(libc.waits.length, 5);
+  await closed;
+});
+
+Deno.test("peers that differ in one byte of their addresses are not taken for each other", async () => {
+  const seen: string[] = [];
+  const { libc, server } = started({}, (data, { remoteAddr }) => {
+    seen.push(remoteAddr.hostname);
+    return data;
+  });
+  const hosts = ["10.1.2.3", "11.1.2.3", "10.9.2.3", "10.1.9.3", "10.1.2.9"];
+  libc.arrive(...hosts.map((host) => ({ ...one("a"), host })));
+  await idle();
+  assertEquals(seen, hosts);
+  await server.shutdown();
+});
+
+Deno.test("a group that cannot be joined is named", () => {
+  const libc = new FakeLibc();
+  libc.refusedOptions = [[0, 35, 19]];
+  assertThrows(
+    () =>
+      serve(
+        { runtime: libc.runtime, groups: ["239.1.2.3"], guard: false },
+        () => {},
+      ),
+    Error,
+    "Cannot join the group 239.1.2.3: No such device",
+  );
+});
+
+Deno.test("a receive buffer that the system bounds is told of, with what it has", async () => {
+  const libc = new FakeLibc();
+  const receiveBufferBytes = 1_000_000;
+  const started = async (given: number) => {
+    libc.values.set(8, [2 * given]);
+    const errors: string[] = [];
+    const server = serve({
+      runtime: libc.runtime,
+      receiveBufferBytes,
+      onError: (error) => void errors.push((error as Error).message),
+    }, () => {});
+    await idle();
+    await server.shutdown();
+    return errors;
+  };
+  assertEquals(await started(receiveBufferBytes), []);
+  const [told] = await started(212_992);
+  assert(told?.startsWith("The receive buffer has 212992 bytes"), told);
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => void errors.push(error);
+  const socket = openSocket(
+    { runtime: libc.runtime, receiveBufferBytes, onError },
+    () => {},
+  );
+  await idle();
+  assertEquals(errors.map((error) => (error as Error).message), [told]);
+  await socket.close();
+});
+
+Deno.test("a handler that has settled keeps nobody from waiting in the thread", async () => {
+  const { libc, server } = started({}, async (data) => {
+    await null;
+    return data;
+  });
+  for (let i = 0; i < 20; i++) {
+    libc.arrive(one("a"));
+    await idle();
+  }
+  assertEquals(server.stats().replied, 20);
+  assert(libc.waits.length > 0);
+  await server.shutdown();
+});
+
+Deno.test("others have a turn after a millisecond, as long as they use it, or one more", async () => {
+  for (
+    const [workMs, others, looks] of [
+      [1, [], 0],
+      [1.1, [], 1],
+      [1.1, [0.04], 1],
+      // Who used one turn may go on in the next, which comes when nothing is
+      // left to receive.
+      [1.1, [0.06], 3],
+      [1.1, [0.5, 0.4], 4],
+      [1.1, [0.5, 0.5, 0.1], 4],
+      // Once, else it would keep others from their work for nothing.
+      [1.1, [0.5, 0.5, 0.1, 0.5, 0.5, 0.1, 0.1], 6],
+      // Where the other thread comes late, nobody waits for it for a while.
+      [1.1, [0.6], 1],
+    ] as const
+  ) {
+    const { libc, server } = started({}, (data) => {
+      libc.now += workMs;
+      return data;
+    });
+    await idle();
+    libc.others = [...others];
+    libc.arrive(one("a"));
+    await idle();
+    assertEquals(libc.looks, looks, `${workMs} ms, then ${others.join(" ")}`);
+    assertEquals(server.stats().replied, 1);
+    await server.shutdown();
+  }
+});
+
+Deno.test("who waited for another thread in vain waits for it again after 50 ms", async () => {
+  const { libc, server } = started({}, (data) => {
+    libc.now += 2;
+    return data;
+  });
+  await idle();
+  libc.others = [0.6];
+  const looks: number[] = [];
+  for (const ms of [0, 10, 30, 10]) {
+    libc.now += ms;
+    libc.arrive(one("a"));
+    await idle();
+    looks.push(libc.looks);
+  }
+  assertEquals(looks, [1, 1, 1, 2]);
+  await server.shutdown();
+});
+
+Deno.test("a socket that stamps what it sends tells so before what came back", async () => {
+  const libc = new FakeLibc();
+  const peer = { hostname: "127.0.0.2", port: 9 };
+  const socket = libc.runtime.open({ ...BUSY, stampSends: true, peer });
+  assertEquals(socket.stampsSends, true);
+  const told: string[] = [];
+  const closed = socket.start({
+    onDatagram(datagram) {
+      told.push(`got ${new TextDecoder().decode(datagram.data)}`);
+      socket.release(datagram);
+    },
+    onSent: (index, sentAt) => told.push(`sent ${index} at ${sentAt}`),
+  });
+  await idle();
+  libc.errorQueue.push(stamped(0, 3), stamped(1, 4));
+  libc.arrive(one("a"));
+  await idle();
+  assertEquals(told, ["sent 0 at 3000.5", "sent 1 at 4000.5", "got a"]);
+  socket.close();
+  await closed;
+});
+
+Deno.test("a datagram is told with its TTL, its class and when the kernel had it, if asked", async () => {
+  const told: unknown[] = [];
+  const { libc, server } = started(
+    { packetInfo: true },
+    (_, { ttl, trafficClass, arrivedAt }) => {
+      told.push([ttl, trafficClass, arrivedAt]);
+    },
+  );
+  // IP_RECVTTL, IP_RECVTOS and SO_TIMESTAMPNS.
+  for (const [level, option] of [[0, 12], [0, 13], [1, 35]]) {
+    assert(
+      libc.options.some((set) => set[0] === level && set[1] === option),
+      `${level} ${option}`,
+    );
+  }
+  libc.now = 700;
+  libc.arrive({ ...one("a"), ttl: 61, trafficClass: 184, second: 5 }, one("b"));
+  await idle();
+  // The wall clock is at 0 when ours is at 700.
+  assertEquals(told, [[61, 184, 5700.25], [undefined, undefined, undefined]]);
+  await server.shutdown();
+});
+
+Deno.test("what is kept of a message does not change what is told of the rest", async () => {
+  const told: unknown[] = [];
+  const { libc, server } = started(
+    { packetInfo: true },
+    async (_, { receivedAt, remoteAddr, localAddr, ...info }) => {
+      const { ttl, trafficClass, arrivedAt } = info;
+      told.push([receivedAt, remoteAddr.port, localAddr.port]);
+      told.push([ttl, trafficClass, arrivedAt]);
+      await null;
+    },
+  );
+  await idle();
+  libc.now = 700;
+  const payloads = ["aa", "bb"];
+  libc.arrive({ port: 9, payloads, ttl: 61, trafficClass: 184, second: 5 });
+  await idle();
+  const each = [[700, 9, 4242], [61, 184, 5700.25]];
+  assertEquals(told, [...each, ...each]);
+  await server.shutdown();
+});
+
+Deno.test("a wildcard socket asks where each datagram was sent to, by its version", async () => {
+  const asked = async (family: number, hostname: string) => {
+    const libc = new FakeLibc();
+    libc.family = family;
+    libc.bound = { hostname, port: 4242 };
+    const { runtime } = libc;
+    const server = serve({ hostname, runtime, packetInfo: true }, () => {});
+    await server.shutdown();
+    // Each is turned on by a 1.
+    return libc.options.filter(([, , [value]]) => value === 1)
+      .map(([level, option]) => `${level} ${option}`);
+  };
+  const gro = "17 104";
+  const ipv4 = ["1 35", "0 12", "0 13"];
+  // IP_PKTINFO, and IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT and IPV6_RECVTCLASS.
+  assertEquals(await asked(2, "0.0.0.0"), ["0 8", gro, ...ipv4]);
+  assertEquals(await asked(2, "127.0.0.1"), [gro, ...ipv4]);
+  assertEquals(await asked(10, "::"), [
+    "41 49",
+    gro,
+    ...ipv4,
+    "41 51",
+    "41 66",
+  ]);
+});

@@ -1,0 +1,112 @@
+import { assertEquals } from "@std/assert";
+import { Turns } from "../../../lib/socket/linux/turns.ts";
+
+/** Turns whose clock and processor time are the test's; what others use in each. */
+function make(isClient: boolean, others: number[] = []) {
+  const clock = { now: 100, usedMs: 0, looks: 0 };
+  const use = () => {
+    const usedMs = others.shift() ?? 0;
+    clock.now += usedMs;
+    clock.usedMs += usedMs;
+  };
+  const turns = new Turns(
+    {
+      otherThread() {
+        clock.looks++;
+        use();
+        return Promise.resolve();
+      },
+      threadMs: () => clock.usedMs,
+    },
+    () => clock.now,
+    isClient,
+  );
+  turns.begin(100);
+  return { turns, clock, use };
+}
+
+/** How many rounds of the event loop it takes until a promise has settled. */
+async function roundsOf(promise: Promise<unknown>): Promise<number> {
+  let rounds = 0;
+  let isOver = false;
+  promise.then(() => isOver = true);
+  while (!isOver) {
+    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+    rounds++;
+  }
+  return rounds;
+}
+
+Deno.test("a turn is due after a millisecond, of a client in a batch after two", () => {
+  for (const [isClient, pressing] of [[false, 1], [true, 2]] as const) {
+    const { turns } = make(isClient);
+    assertEquals([turns.isDue(101), turns.isDue(101.1)], [false, true]);
+    // While nothing comes fast, a client's turns are due as often.
+    assertEquals([turns.isPressing(101), turns.isPressing(101.1)], [
+      false,
+      true,
+    ]);
+    assertEquals([turns.isRoundDue(101), turns.isRoundDue(101.1)], [
+      false,
+      true,
+    ]);
+    // Fast, and nothing else at work.
+    for (let i = 0; i < 8; i++) turns.pace.onBatch(0, 1);
+    assertEquals([turns.isDue(104), turns.isDue(104.1)], [false, true]);
+    assertEquals(
+      [turns.isPressing(100 + pressing), turns.isPressing(100.1 + pressing)],
+      [false, true],
+    );
+  }
+});
+
+Deno.test("a round puts off the next round, not the next turn", async () => {
+  const { turns, clock } = make(false);
+  clock.now = 102;
+  await turns.round();
+  assertEquals([turns.isRoundDue(102), turns.isDue(102)], [false, true]);
+});
+
+Deno.test("a client's turn is 64 rounds without another thread, used by what takes long", async () => {
+  for (const [usedMs, isUsed] of [[0.19, false], [0.2, true]] as const) {
+    const { turns, clock, use } = make(true, [usedMs]);
+    const turn = turns.take();
+    setImmediate(use);
+    const rounds = await roundsOf(turn);
+    assertEquals(rounds >= 64 && rounds < 70, true, `${rounds} rounds`);
+    assertEquals([turns.pace.wasUsed, clock.looks], [isUsed, 0]);
+  }
+});
+
+Deno.test("a server's turn goes on while it is used, by two rounds each", async () => {
+  for (
+    const [others, looks, isUsed] of [
+      [[], 1, false],
+      [[0.049], 1, false],
+      [[0.06], 2, true],
+      [[0.5, 0.5, 0.1, 0.1], 3, true],
+    ] as const
+  ) {
+    const { turns, clock } = make(false, [...others]);
+    const turn = turns.take();
+    const rounds = await roundsOf(turn);
+    assertEquals(rounds <= 2 * looks + 1, true, `${rounds} rounds`);
+    assertEquals(
+      [turns.pace.wasUsed, clock.looks],
+      [isUsed, looks],
+      `${others}`,
+    );
+    assertEquals(turns.isDue(clock.now + 1), false);
+  }
+});
+
+Deno.test("a turn ends with its socket", async () => {
+  const { turns } = make(true);
+  const turn = turns.take();
+  turns.end();
+  assertEquals(await roundsOf(turn) < 4, true);
+  const server = make(false);
+  server.turns.end();
+  await server.turns.take();
+  assertEquals(server.clock.looks, 0);
+});

@@ -1,0 +1,272 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { decode } from "../../lib/encoding.ts";
+import {
+  openSocket,
+  type ReceivedDatagram,
+  type SocketOptions,
+} from "../../lib/socket/open_socket.ts";
+import type { SimulatedSocket } from "../../lib/testing/mod.ts";
+import { ENGINE, linuxTest, netTest, restfulNetworks } from "../helpers.ts";
+
+const makeNetwork = restfulNetworks();
+
+const HOST = "192.0.2.50";
+
+function opened(
+  options: SocketOptions = {},
+  onDatagram: (datagram: ReceivedDatagram) => void = () => {},
+) {
+  const network = makeNetwork(() => [1]);
+  const { runtime } = network;
+  const socket = openSocket(
+    { hostname: HOST, runtime, ...options },
+    onDatagram,
+  );
+  const simulated = [...network.sockets.values()][0]!;
+  return { network, socket, simulated };
+}
+
+const PEER = { hostname: "192.0.2.60", port: 60 };
+
+/** A datagram comes in from the peer. */
+const arrive = (simulated: SimulatedSocket, ...bytes: number[]) =>
+  simulated.arrive(new Uint8Array(bytes), PEER);
+
+Deno.test("openSocket() gives copies of what comes in, and counts it", async () => {
+  const kept: ReceivedDatagram[] = [];
+  const { socket, simulated, network } = opened(
+    { maxDatagramBytes: 2 },
+    (datagram) => kept.push(datagram),
+  );
+  arrive(simulated, 1);
+  arrive(simulated, 2, 3);
+  arrive(simulated, 4, 5, 6);
+  assertEquals(kept.map(({ data }) => [...data]), [[1], [2, 3]]);
+  assertEquals(kept[0]!.remoteAddr, PEER);
+  assertEquals(kept[0]!.localAddr, socket.addr);
+  assertEquals(simulated.held, 0);
+  const { received, tooLong, kernelDrops } = socket.stats();
+  assertEquals([received, tooLong, kernelDrops], [2, 1, undefined]);
+  await network.run(socket.close());
+});
+
+Deno.test("openSocket() sends one and many, and says what it could not", async () => {
+  const errors: string[] = [];
+  const { network, socket } = opened({
+    onError: (error) => errors.push((error as Error).message),
+  });
+  network.plan = ({ data }) => {
+    if (decode(data) === "bad") throw new Error("no route");
+    return [];
+  };
+  await network.run(socket.send("one", PEER));
+  const bad = assertRejects(() => socket.send("bad", PEER), Error, "no route");
+  await network.run(bad);
+  const batch = ["two", "bad", "three"].map((payload) => ({
+    payload,
+    to: "192.0.2.60:61",
+  }));
+  assertEquals(await network.run(socket.sendBatch(batch)), 2);
+  assertEquals(errors, ["Cannot send to 192.0.2.60:61: no route"]);
+  assertEquals(
+    network.sent.map(({ data, to }) => `${decode(data)} ${to.port}`),
+    ["one 60", "bad 60", "two 61", "bad 61", "three 61"],
+  );
+  await network.run(socket.close());
+  await assertRejects(() => socket.send("x", PEER), Error, "socket is closed");
+  const { sent, failed, dropped } = socket.stats();
+  assertEquals([sent, failed, dropped], [3, 2, 1]);
+});
+
+Deno.test("a batch is checked as a whole before any of it is sent", async () => {
+  const { network, socket } = opened();
+  const to = "192.0.2.60:61";
+  for (
+    const [bad, ErrorClass] of [
+      [{ payload: "x", to: "host:1" }, TypeError],
+      [{ payload: "x", to: "192.0.2.60:0" }, RangeError],
+      [{ payload: 7 as never, to }, TypeError],
+    ] as const
+  ) {
+    const batch = [{ payload: "good", to }, bad];
+    await assertRejects(() => socket.sendBatch(batch), ErrorClass);
+  }
+  assertEquals(network.sent, []);
+  await network.run(socket.close());
+});
+
+Deno.test("what a callback throws or rejects with is told, and the socket goes on", async () => {
+  for (const isAsync of [false, true]) {
+    const errors: unknown[] = [];
+    const seen: number[] = [];
+    const { network, socket, simulated } = opened(
+      {
+        onError: (error) => {
+          errors.push(error);
+          throw new Error("from onError");
+        },
+      },
+      ({ data }) => {
+        seen.push(data[0]!);
+        if (isAsync) return Promise.reject("rejected") as never;
+        throw "thrown";
+      },
+    );
+    arrive(simulated, 1);
+    arrive(simulated, 2);
+    await network.runFor(1);
+    assertEquals(seen, [1, 2]);
+    assertEquals(errors, Array(2).fill(isAsync ? "rejected" : "thrown"));
+    assert(network.warnings[0]!.includes("from onError"), network.warnings[0]);
+    await network.run(socket.close());
+  }
+});
+
+Deno.test("errors are printed where nobody is there to hear of them", async () => {
+  const { network, socket, simulated } = opened();
+  simulated.failOnce(new Error("ouch"));
+  await network.runFor(1);
+  assertEquals(network.warnings.length, 1);
+  assert(network.warnings[0]!.startsWith("UDP socket: Error: ouch"));
+  await network.run(socket.close());
+});
+
+Deno.test("a signal closes it, and a failure for good rejects `finished`", async () => {
+  const controller = new AbortController();
+  const { network, socket } = opened({ signal: controller.signal });
+  controller.abort();
+  await network.run(socket.finished);
+  const other = opened();
+  other.simulated.fail(new Error("gone"));
+  await assertRejects(() => other.socket.finished, Error, "gone");
+});
+
+Deno.test("openSocket() checks its options before it opens anything", () => {
+  const wrong: Array<[SocketOptions, typeof Error, string]> = [
+    [{ ttl: 0 }, RangeError, "'ttl' must be an integer from 1 to 255"],
+    [{ ttl: 256 }, RangeError, "'ttl' must be"],
+    [{ trafficClass: 256 }, RangeError, "'trafficClass' must be"],
+    [{ multicastTtl: -1 }, RangeError, "'multicastTtl' must be"],
+    [{ multicastTtl: "1" as never }, TypeError, "'multicastTtl' must be"],
+    [{ dontFragment: 1 as never }, TypeError, "'dontFragment' must be"],
+    [{ loopback: "no" as never }, TypeError, "'loopback' must be"],
+    [{ port: 65_536 }, RangeError, "'port' must be"],
+    [{ maxDatagramBytes: 0 }, RangeError, "'maxDatagramBytes' must be"],
+    [{ receiveBufferBytes: 1 }, RangeError, "'receiveBufferBytes' must be"],
+    [{ reuseAddress: 1 as never }, TypeError, "'reuseAddress' must be"],
+    [{ packetInfo: 1 as never }, TypeError, "'packetInfo' must be"],
+    [{ hostname: 7 as never }, TypeError, "'hostname' must be"],
+    [{ onError: "x" as never }, TypeError, "'onError' must be"],
+    [{ groups: ["10.0.0.1"] }, TypeError, "is no multicast group"],
+    [{ signal: {} as never }, TypeError, "'signal' must be"],
+  ];
+  const network = makeNetwork();
+  const { runtime } = network;
+  for (const [options, ErrorClass, message] of wrong) {
+    const call = () => openSocket({ runtime, ...options }, () => {});
+    assertThrows(call, ErrorClass, message);
+  }
+  assertThrows(
+    () => openSocket({ runtime }, undefined as never),
+    TypeError,
+    "'onDatagram' must be",
+  );
+  assertEquals(network.sockets.size, 0);
+});
+
+Deno.test("ref() and unref() of a socket are passed on", async () => {
+  const { network, socket, simulated } = opened();
+  const calls: string[] = [];
+  simulated.ref = () => calls.push("ref");
+  simulated.unref = () => calls.push("unref");
+  socket.unref();
+  socket.ref();
+  assertEquals(calls, ["unref", "ref"]);
+  await network.run(socket.close());
+});
+
+netTest("two sockets exchange all that is sent in one turn", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const numbers: number[] = [];
+  const options = { hostname: "127.0.0.1", engine: ENGINE };
+  await using one = openSocket(options, ({ data, remoteAddr }) => {
+    if (remoteAddr.port === two.addr.port) numbers.push(data[0]!);
+    if (numbers.length === 100) resolve();
+  });
+  await using two = openSocket(options, () => {});
+  const batch = Array.from({ length: 100 }, (_, i) => ({
+    payload: new Uint8Array([i]),
+    to: one.addr,
+  }));
+  assertEquals(await two.sendBatch(batch), 100);
+  await promise;
+  // Deno keeps no order among sends that are on their way together.
+  assertEquals(numbers.sort((a, b) => a - b), batch.map((_, i) => i));
+  assertEquals(two.stats().sent, 100);
+});
+
+netTest(
+  "what the deno engine cannot set it refuses, and what it is for",
+  () => {
+    for (
+      const options of [
+        { ttl: 5 },
+        { trafficClass: 184 },
+        { dontFragment: true },
+        { receiveBufferBytes: 65_536 },
+        { multicastTtl: 2, hostname: "::1" },
+      ] as SocketOptions[]
+    ) {
+      const [name] = Object.keys(options);
+      assertThrows(
+        () => openSocket({ ...options, engine: "deno" }, () => {}),
+        Deno.errors.NotSupported,
+        `'${name}' needs engine 'linux'`,
+      );
+    }
+  },
+);
+
+linuxTest(
+  "a datagram comes with the TTL and class that it was sent with",
+  async () => {
+    for (const hostname of ["127.0.0.1", "::1"]) {
+      const { promise, resolve } = Promise.withResolvers<ReceivedDatagram>();
+      const options: SocketOptions = { hostname, engine: "linux" };
+      await using one = openSocket({ ...options, packetInfo: true }, resolve);
+      const how = { ttl: 17, trafficClass: 184 };
+      await using two = openSocket({ ...options, ...how }, () => {});
+      await two.send("x", one.addr);
+      const { ttl, trafficClass } = await promise;
+      assertEquals([ttl, trafficClass], [17, 184]);
+    }
+  },
+);
+
+netTest(
+  "sockets of one group share its port, and each hears what comes",
+  async () => {
+    const heard: string[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const open = (name: string, port: number) =>
+      openSocket({
+        port,
+        groups: ["239.255.7.7"],
+        interface: "127.0.0.1",
+        reuseAddress: true,
+        engine: ENGINE,
+      }, ({ data }) => {
+        heard.push(`${name} ${decode(data)}`);
+        if (heard.length === 2) resolve();
+      });
+    await using one = open("one", 0);
+    await using _two = open("two", one.addr.port);
+    await using asking = openSocket(
+      { hostname: "127.0.0.1", engine: ENGINE },
+      () => {},
+    );
+    await asking.send("hear", { hostname: "239.255.7.7", port: one.addr.port });
+    await promise;
+    assertEquals(heard.sort(), ["one hear", "two hear"]);
+  },
+);

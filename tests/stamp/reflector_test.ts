@@ -1,0 +1,254 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { encode } from "../../lib/encoding.ts";
+import {
+  type ReflectorOptions,
+  stampReflector,
+} from "../../lib/stamp/reflector.ts";
+import {
+  decodeReflector,
+  decodeSender,
+  encodeSender,
+  errorMsOf,
+  type ReflectorPacket,
+  timestampOf,
+} from "../../lib/stamp/packet.ts";
+import type { Runtime } from "../../lib/socket/runtime.ts";
+import {
+  infoOf,
+  seededRandom,
+  SimulatedNetwork,
+  TIME_ORIGIN,
+} from "../../lib/testing/mod.ts";
+
+const PEER = infoOf({ hostname: "192.0.2.7", port: 862 });
+const errorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 3,
+  multiplier: 9,
+};
+
+/** A reflector, its clock, and a way to ask it. */
+function make(options: ReflectorOptions = {}) {
+  const network = new SimulatedNetwork();
+  const reflector = stampReflector({ runtime: network.runtime, ...options });
+  const request = (
+    sequence: number,
+    { at = sequence, ssid = 0, size = 44 } = {},
+  ) =>
+    encodeSender({
+      sequence,
+      timestamp: timestampOf(TIME_ORIGIN + at),
+      errorEstimate,
+      ssid,
+    }, size);
+  const reflect = (data: Uint8Array<ArrayBuffer>, info = PEER) => {
+    const reply = reflector(data, info) as Uint8Array | undefined;
+    return reply && decodeReflector(reply);
+  };
+  return { network, reflector, request, reflect };
+}
+
+Deno.test("stampReflector() returns what the sender sent, and when it came", () => {
+  const { network, request, reflect } = make();
+  network.now = 250;
+  const now = timestampOf(TIME_ORIGIN + 250);
+  const expected: ReflectorPacket = {
+    sequence: 0,
+    timestamp: now,
+    errorEstimate: {
+      synchronized: false,
+      ptp: false,
+      scale: 22,
+      multiplier: 2,
+    },
+    ssid: 77,
+    receiveTimestamp: now,
+    senderSequence: 5,
+    senderTimestamp: timestampOf(TIME_ORIGIN + 5),
+    senderErrorEstimate: errorEstimate,
+    senderTtl: 0,
+  };
+  assertEquals(reflect(request(5, { ssid: 77 })), expected);
+});
+
+Deno.test("stampReflector() counts for each session, by address, port and SSID", () => {
+  const { reflector, request, reflect } = make();
+  const other = infoOf({ ...PEER.remoteAddr, port: 863 });
+  const numbers = [
+    reflect(request(0)),
+    reflect(request(1)),
+    reflect(request(9)),
+    reflect(request(0), other),
+    reflect(request(0, { ssid: 1 })),
+    reflect(request(10)),
+  ].map((reply) => reply?.sequence);
+  assertEquals(numbers, [0, 1, 2, 0, 0, 3]);
+  assertEquals(reflector.stats(), {
+    reflected: 6,
+    malformed: 0,
+    corrupt: 0,
+    unauthentic: 0,
+    unprovisioned: 0,
+    returned: 0,
+    sessions: 3,
+  });
+});
+
+Deno.test("stampReflector() begins anew when its sender does, or was long silent", () => {
+  const { network, request, reflect } = make({ sessionTimeoutMs: 1000 });
+  const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
+  assertEquals(number(request(0, { at: 1 })), 0);
+  assertEquals(number(request(1)), 1);
+  assertEquals(number(request(0, { at: 1 })), 2, "a copy of the first");
+  assertEquals(number(request(0, { at: 0 })), 3, "one that was overtaken");
+  assertEquals(number(request(0, { at: 2 })), 0, "a new first");
+  assertEquals(number(request(1)), 1);
+  network.now += 1001;
+  assertEquals(number(request(2)), 0);
+  // However late it is by then, each request is what keeps it from being silent.
+  network.now += 1000;
+  assertEquals(number(request(3)), 1);
+  network.now += 1000;
+  assertEquals(number(request(4)), 2);
+});
+
+Deno.test("stampReflector() takes no padding for an SSID", () => {
+  const { reflector, request, reflect } = make({ maxSessions: 2 });
+  const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
+  assertEquals(number(request(0)), 0);
+  // A TWAMP sender, whose padding is random.
+  for (let i = 0; i < 50; i++) {
+    const padded = request(i + 1);
+    crypto.getRandomValues(padded.subarray(14, 30));
+    assertEquals(number(padded), i + 1);
+  }
+  assertEquals(reflector.stats().sessions, 1);
+});
+
+Deno.test("stampReflector() answers in the format of the request, and says what it knows of its clock", () => {
+  let state: ReturnType<NonNullable<Runtime["clockState"]>>;
+  const { network, request } = make();
+  const runtime: Runtime = { ...network.runtime, clockState: () => state };
+  const reflector = stampReflector({ runtime });
+  const ask = (ptp: boolean) => {
+    network.now += 1001;
+    const packet = { ...decodeSender(request(0))!, sequence: 1 };
+    packet.errorEstimate = { ...packet.errorEstimate, ptp };
+    const reply = reflector(encodeSender(packet), PEER) as Uint8Array;
+    return decodeReflector(reply)!;
+  };
+  const { errorEstimate } = ask(false);
+  assertEquals([errorEstimate.synchronized, errorEstimate.ptp], [false, false]);
+  state = { synchronized: true, maxErrorMs: 12 };
+  const known = ask(true);
+  assertEquals(known.errorEstimate.synchronized, true);
+  assertEquals(known.errorEstimate.ptp, true);
+  const errorMs = errorMsOf(known.errorEstimate);
+  assert(errorMs >= 12.5 && errorMs < 12.7, `${errorMs} ms`);
+  assertEquals(known.timestamp, timestampOf(TIME_ORIGIN + network.now));
+  state = { synchronized: false, maxErrorMs: 16_000 };
+  const unsure = ask(false).errorEstimate;
+  assertEquals(unsure.synchronized, false);
+  assert(errorMsOf(unsure) >= 16_000, `${errorMsOf(unsure)} ms`);
+  // Beyond what can be written it is the most that can be.
+  state = { synchronized: false, maxErrorMs: Infinity };
+  const most = ask(false).errorEstimate;
+  assertEquals([most.scale, most.multiplier], [63, 255]);
+});
+
+Deno.test("stampReflector() returns the TTL that it is told", () => {
+  const { reflector, request } = make();
+  const reply = reflector(request(0), { ...PEER, ttl: 61 }) as Uint8Array;
+  assertEquals(decodeReflector(reply)!.senderTtl, 61);
+});
+
+Deno.test("stampReflector() without state returns the sender's sequence", () => {
+  const { request, reflect } = make({ stateless: true });
+  for (const sequence of [0, 3, 2 ** 32 - 1]) {
+    assertEquals(reflect(request(sequence))?.sequence, sequence);
+  }
+});
+
+Deno.test("stampReflector() counts what is malformed, and never answers it", () => {
+  const { reflector, request, reflect } = make();
+  const corrupt = request(0);
+  corrupt[13] = 0;
+  const least = corrupt.slice(0, 14);
+  for (const data of [encode(""), encode("13 bytes long"), corrupt, least]) {
+    assertEquals(reflect(data), undefined);
+  }
+  const { malformed, corrupt: isCorrupt } = reflector.stats();
+  assertEquals([malformed, isCorrupt], [2, 2]);
+  assert(reflect(request(0).slice(0, 14)) !== undefined, "TWAMP-Light");
+});
+
+Deno.test("stampReflector() does not answer a reflector, its own replies or another's", () => {
+  const { reflector, request } = make();
+  const another = stampReflector();
+  const reply = reflector(request(3), PEER) as Uint8Array<ArrayBuffer>;
+  const changed = reply.slice();
+  changed[0] = 7;
+  const longer = new Uint8Array([...reply, 1]);
+  for (const data of [reply, changed, longer]) {
+    assertEquals(reflector(data, PEER), undefined);
+    assertEquals(another(data, PEER), undefined);
+  }
+  assertEquals(reflector.stats().returned, 3);
+  // What a sender of TWAMP pads with is not taken for a reflection.
+  const random = seededRandom(5);
+  for (let seq = 0; seq < 1000; seq++) {
+    const padded = request(seq);
+    for (let i = 14; i < padded.length; i++) padded[i] = random() * 256;
+    assert(reflector(padded, PEER) !== undefined, `seq ${seq}`);
+  }
+});
+
+Deno.test("stampReflector() does not go on answering one packet that comes over and over", () => {
+  const { reflector, request } = make();
+  const same = request(3);
+  const answered = Array.from({ length: 20 }, () => reflector(same, PEER))
+    .filter((reply) => reply !== undefined);
+  assertEquals(answered.length, 9);
+  assertEquals(reflector.stats().returned, 11);
+  // Another packet in between, and the count begins anew.
+  for (const sequence of [4, 5]) {
+    const times = Array.from(
+      { length: 20 },
+      () => reflector(request(sequence), PEER),
+    );
+    assertEquals(times.filter((reply) => reply !== undefined).length, 9);
+  }
+});
+
+Deno.test("stampReflector() remembers a bounded number of sessions", () => {
+  const { reflector, request, reflect } = make({ maxSessions: 100 });
+  for (let port = 1; port <= 5000; port++) {
+    reflect(request(0), infoOf({ hostname: "192.0.2.7", port }));
+  }
+  const { sessions } = reflector.stats();
+  assert(sessions >= 50 && sessions <= 100, `${sessions}`);
+});
+
+Deno.test("stampReflector() checks its options", () => {
+  assertThrows(
+    () => stampReflector({ maxSessions: 1 }),
+    RangeError,
+    "'maxSessions'",
+  );
+  assertThrows(
+    () => stampReflector({ sessionTimeoutMs: 0 }),
+    RangeError,
+    "'sessionTimeoutMs'",
+  );
+});
+
+Deno.test("stampReflector() answers the sessions that there are, if it is told which", () => {
+  const { reflector, request, reflect } = make({ ssids: [7, 9] });
+  const answered = [0, 7, 8, 9].map((ssid) =>
+    reflect(request(0, { ssid }))?.ssid
+  );
+  assertEquals(answered, [undefined, 7, undefined, 9]);
+  const { unprovisioned, reflected, sessions } = reflector.stats();
+  assertEquals([unprovisioned, reflected, sessions], [2, 2, 2]);
+});

@@ -1,0 +1,337 @@
+import { assert, assertEquals } from "@std/assert";
+import { SenderSession } from "../../lib/stamp/sender_session.ts";
+import {
+  encodeReflector,
+  encodeSender,
+  timestampOf,
+} from "../../lib/stamp/packet.ts";
+import { aboveMinimum, summarize } from "../../lib/stats/statistics.ts";
+import { TIME_ORIGIN } from "../../lib/testing/mod.ts";
+
+const errorEstimate = {
+  synchronized: false,
+  ptp: false,
+  scale: 0,
+  multiplier: 1,
+};
+
+/** A session of requests sent 100 ms apart, and replies as the test says. */
+function make(sent: number, capacity = 1000) {
+  const session = new SenderSession(TIME_ORIGIN, capacity);
+  const requests = Array.from({ length: sent }, (_, sequence) => {
+    const at = 100 * sequence;
+    const timestamp = timestampOf(TIME_ORIGIN + at);
+    const request = encodeSender({
+      sequence,
+      timestamp,
+      errorEstimate,
+      ssid: 0,
+    });
+    session.onSent(request, at, at);
+    return { request, at };
+  });
+  /** The reply to a request, so long after it; half of it on the way there. */
+  const reply = (
+    seq: number,
+    delayMs: number,
+    options: { number?: number; tookMs?: number } = {},
+  ) => {
+    const { request, at } = requests[seq]!;
+    return replyTo(request, seq, at, delayMs, options);
+  };
+  const replyTo = (
+    request: Uint8Array,
+    seq: number,
+    at: number,
+    delayMs = 2,
+    { number = seq, tookMs = 0 } = {},
+  ) => {
+    const thereAt = TIME_ORIGIN + at + delayMs / 2;
+    const data = encodeReflector({
+      sequence: number,
+      timestamp: timestampOf(thereAt + tookMs),
+      errorEstimate,
+      ssid: 0,
+      receiveTimestamp: timestampOf(thereAt),
+      senderSequence: seq,
+      senderTimestamp: timestampOf(TIME_ORIGIN + at),
+      senderErrorEstimate: errorEstimate,
+      senderTtl: 0,
+    }, request);
+    return { data, at: at + delayMs + tookMs };
+  };
+  const receive = (...args: Parameters<typeof reply>) => {
+    const { data, at } = reply(...args);
+    return session.onReceived(data, at);
+  };
+  return { session, requests, reply, replyTo, receive };
+}
+
+Deno.test("IPDV and PDV are those of the example in RFC 5481, section 4.4", () => {
+  const delays = [20, 10, 20, 25, 20];
+  const { session, receive } = make(5);
+  delays.forEach((delayMs, seq) => receive(seq, delayMs));
+  const { rttMs, ipdvMs, pdvMs } = session.result();
+  assertEquals(rttMs, summarize(delays));
+  assertEquals(ipdvMs, summarize([-10, 10, 5, -5]));
+  assertEquals(pdvMs, aboveMinimum(summarize(delays)!));
+  assertEquals(pdvMs, summarize([10, 0, 10, 15, 10]));
+});
+
+Deno.test("IPDV is of neighbours in the order of sending, and undefined beside a loss", () => {
+  const { session, receive } = make(5);
+  // 2 is lost; 1 comes before 0.
+  for (const [seq, delayMs] of [[1, 30], [0, 150], [3, 10], [4, 40]]) {
+    receive(seq!, delayMs!);
+  }
+  assertEquals(session.result().ipdvMs, summarize([-120, 30]));
+});
+
+Deno.test("a session takes the reflector's time out of the RTT, if it can be", () => {
+  const { session, receive } = make(3);
+  const took = [5, -1, 1e6].map((tookMs, seq) => {
+    const verdict = receive(seq, 20, { tookMs });
+    assert(verdict.type === "reply");
+    return verdict.sample;
+  });
+  assertEquals([took[0]!.rttMs, took[0]!.seenMs, took[0]!.reflectorMs], [
+    20,
+    25,
+    5,
+  ]);
+  assertEquals([took[1]!.rttMs, took[1]!.reflectorMs], [19, undefined]);
+  assertEquals(session.result().reflectorMs, summarize([5, 1e6]));
+});
+
+Deno.test("a session distinguishes loss up and loss down by the reflector's numbers", () => {
+  const { session, receive } = make(10);
+  // Never there: 1 and 4. Reflected, and lost on the way back: 2 and 6. The
+  // last two are lost, who knows where.
+  receive(0, 10, { number: 0 });
+  receive(3, 10, { number: 2 });
+  receive(5, 10, { number: 3 });
+  receive(7, 10, { number: 5 });
+  session.expire(10_000, () => {});
+  const { lost, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, lostUp, lostDown, lostUnattributed], [6, 2, 2, 2]);
+});
+
+Deno.test("a session says nothing of directions if the reflector may not count", () => {
+  const { session, receive } = make(4);
+  receive(0, 10);
+  receive(2, 10);
+  assertEquals(session.result().lostUp, 0, "nothing is lost yet");
+  session.expire(10_000, () => {});
+  const { lost, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, lostUp, lostDown, lostUnattributed], [
+    2,
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("one-way delays are told only if both clocks say that they are right", () => {
+  const right = { ...errorEstimate, synchronized: true, scale: 22 };
+  for (
+    const [own, theirs, isTold] of [
+      [right, right, true],
+      [errorEstimate, right, false],
+      [right, errorEstimate, false],
+    ] as const
+  ) {
+    const { session, reply } = make(2);
+    session.onClock(own);
+    for (const [i, estimate] of [right, theirs].entries()) {
+      const { data, at } = reply(i, 10);
+      new DataView(data.buffer).setUint16(
+        12,
+        (estimate.synchronized ? 0x8000 : 0) | estimate.scale << 8 | 1,
+      );
+      session.onReceived(data, at);
+    }
+    const { forwardDelayMs, backwardDelayMs, oneWayErrorMs } = session.result();
+    assertEquals(forwardDelayMs?.mean, isTold ? 5 : undefined);
+    assertEquals(backwardDelayMs?.mean, isTold ? 5 : undefined);
+    // Two errors of 2^-10 s.
+    assertEquals(oneWayErrorMs, isTold ? 2000 / 1024 : undefined);
+  }
+});
+
+Deno.test("a session counts copies, late replies, and what is foreign", () => {
+  const { session, reply, receive } = make(4);
+  const lost: number[] = [];
+  assertEquals(receive(0, 10).type, "reply");
+  assertEquals(receive(0, 12).type, "duplicate");
+  session.expire(100, (seq) => lost.push(seq));
+  assertEquals(lost, [1]);
+  assertEquals(receive(1, 900), { type: "late", seq: 1 });
+  assertEquals(receive(1, 901), { type: "duplicate", seq: 1 });
+
+  const { data, at } = reply(2, 10);
+  const hostile: Uint8Array[] = [new Uint8Array(0), new Uint8Array(65_507)];
+  hostile.push(data.subarray(0, 37));
+  for (const byte of [13, 24, 27, 28, 35, 37]) {
+    const wrong = data.slice();
+    wrong[byte] = byte === 13 || byte === 37 ? 0 : wrong[byte]! ^ 1;
+    hostile.push(wrong);
+  }
+  for (const wrong of hostile) {
+    assertEquals(
+      session.onReceived(wrong, at).type,
+      "foreign",
+      wrong.toHex().slice(0, 88),
+    );
+  }
+  assertEquals(session.onReceived(data, at).type, "reply");
+  const { received, duplicates, late, foreign, pending } = session.result();
+  assertEquals([received, duplicates, late, foreign, pending], [2, 2, 1, 9, 1]);
+});
+
+Deno.test("a session takes a send that failed for lost", () => {
+  const { session } = make(2);
+  session.onSendError(1);
+  session.onSendError(1);
+  const { lost, errors, pending } = session.result();
+  assertEquals([lost, errors, pending], [1, 2, 1]);
+});
+
+Deno.test("a session knows how far the clocks may be apart", () => {
+  const { session, receive } = make(2);
+  // The reflector takes T2 half way; the clocks agree.
+  receive(0, 30);
+  assertEquals(session.result().clockOffsetMs, { estimate: 0, error: 15 });
+  receive(1, 10);
+  assertEquals(session.result().clockOffsetMs, { estimate: 0, error: 5 });
+});
+
+Deno.test("a session that has measured nothing claims nothing", () => {
+  const result = new SenderSession(0, 10).result();
+  for (const [key, value] of Object.entries(result)) {
+    const counts = typeof value === "number" && value === 0;
+    assert(
+      counts || value === undefined || key === "exact",
+      `${key}: ${value}`,
+    );
+  }
+});
+
+Deno.test("a session of a million samples needs no more memory than its capacity", () => {
+  const session = new SenderSession(TIME_ORIGIN, 4096);
+  for (let sequence = 0; sequence < 1_000_000; sequence++) {
+    const timestamp = timestampOf(TIME_ORIGIN + sequence);
+    const packet = { sequence, timestamp, errorEstimate, ssid: 0 };
+    const request = encodeSender(packet);
+    session.onSent(request, sequence, sequence);
+    if (sequence % 100 === 99) continue;
+    const data = encodeReflector({
+      ...packet,
+      receiveTimestamp: timestamp,
+      senderSequence: sequence,
+      senderTimestamp: timestamp,
+      senderErrorEstimate: errorEstimate,
+      senderTtl: 0,
+    }, request);
+    session.onReceived(data, sequence + 1 + sequence % 10);
+    if (sequence % 1000 === 0) session.expire(sequence - 500, () => {});
+  }
+  session.expire(Infinity, () => {});
+  const { sent, received, lost, exact, rttMs } = session.result();
+  assertEquals([sent, received, lost, exact], [
+    1_000_000,
+    990_000,
+    10_000,
+    false,
+  ]);
+  assertEquals([rttMs!.min, rttMs!.max], [1, 9 + 1]);
+  assert(Math.abs(rttMs!.median - 5) < 0.02);
+});
+
+Deno.test("a session's figures of loss, jitter and lateness are those of the sample", () => {
+  const { session, receive } = make(5);
+  const times = [10, 30, 20];
+  times.forEach((delayMs, seq) => receive(seq, delayMs));
+  session.expire(350, () => {});
+  const result = session.result();
+  assertEquals([result.lost, result.pending, result.lossPercent], [1, 1, 25]);
+  assertEquals(result.returnsSsid, undefined);
+  // Each way takes half; RFC 3550 divides by 16.
+  const jitter = [10 / 16, 10 / 16 + (5 - 10 / 16) / 16];
+  assertEquals(result.forwardJitterMs, jitter[1]);
+  assertEquals(result.backwardJitterMs, jitter[1]);
+  assertEquals(result.forwardPdvMs?.max, 10);
+  assertEquals(result.backwardPdvMs?.max, 10);
+  assertEquals(result.sendErrorMs, summarize([0, 0, 0, 0, 0]));
+  const late = new SenderSession(TIME_ORIGIN, 10);
+  late.onSent(new Uint8Array(44), 100, 103.5);
+  assertEquals(late.result().sendErrorMs?.max, 3.5);
+});
+
+Deno.test("a reflector may have taken as long as all took, and no longer", () => {
+  const { session, reply } = make(1);
+  const { data } = reply(0, 10, { tookMs: 20 });
+  const verdict = session.onReceived(data, 20);
+  assert(verdict.type === "reply");
+  assertEquals([verdict.sample.reflectorMs, verdict.sample.rttMs], [20, 0]);
+});
+
+Deno.test("stamps of the kernel count where they can be of this request", () => {
+  const cases: Array<[stampedAt: number, arrivedAt: number, isTaken: boolean]> =
+    [
+      [100.5, 109, true],
+      // Two clocks that are read one after the other differ a little.
+      [99.95, 110.05, true],
+      [99.94, 109, false],
+      [100.5, 110.06, false],
+      [105, 104, false],
+      [105, 105, true],
+      [100 + 10_000, 109, false],
+    ];
+  for (const [stampedAt, arrivedAt, isTaken] of cases) {
+    const { session, reply } = make(2);
+    const { data, at } = reply(1, 10);
+    session.onStamp(1, stampedAt);
+    session.onStamp(2, 0);
+    const verdict = session.onReceived(data, at, arrivedAt);
+    assert(verdict.type === "reply");
+    const { clock, rttMs, seenMs } = verdict.sample;
+    const told = `${stampedAt} to ${arrivedAt}`;
+    assertEquals(clock, isTaken ? "kernel" : "program", told);
+    assertEquals(session.result().kernelTimed, isTaken ? 1 : 0);
+    assertEquals(seenMs, 10);
+    assertEquals(rttMs, isTaken ? arrivedAt - stampedAt : 10, told);
+  }
+});
+
+Deno.test("a stamp is of this request from just before its send until ten seconds after", () => {
+  const stampedRtt = (at: number) => {
+    const { session, reply } = make(1);
+    session.onStamp(0, at);
+    // After the clock was set, the kernel's time may be anything.
+    const { data } = reply(0, 20_000);
+    session.onReceived(data, 20_000, 20_000);
+    return session.result().kernelTimed;
+  };
+  assertEquals([-0.06, -0.05, 0, 9999.9, 10_000].map(stampedRtt), [
+    ...[0, 1, 1, 1, 0],
+  ]);
+});
+
+Deno.test("only a closing probe that was sent is answered by one", () => {
+  const { session, requests, replyTo } = make(1);
+  const probe = encodeSender({
+    sequence: 1,
+    timestamp: timestampOf(TIME_ORIGIN + 500),
+    errorEstimate,
+    ssid: 0,
+  });
+  const { data } = replyTo(probe, 1, 500);
+  // Nobody has sent it yet; and a request's reply is none.
+  assertEquals(session.onClosing(data), false);
+  assertEquals(
+    session.onClosing(replyTo(requests[0]!.request, 0, 0).data),
+    false,
+  );
+  session.onClosingSent(probe);
+  assertEquals(session.onClosing(data), true);
+});
