@@ -23,7 +23,7 @@ import {
   requireOptions,
   requireType,
 } from "../base/errors.ts";
-import { RecentMap } from "../base/recent_map.ts";
+import { RecentMap, SegmentedMap } from "../base/recent_map.ts";
 import type { Runtime } from "../socket/runtime.ts";
 
 /** Options of the guard; each may be turned off by 0. */
@@ -63,6 +63,16 @@ export interface GuardOptions {
    * @default {false}
    */
   answerOffLink?: boolean | undefined;
+  /**
+   * Whether loops are ended: a peer that replies to a copy of an answer from
+   * another port would reply to any answer, and gets none for a minute. Such a
+   * copy leaves after 1,000 answers without a pause of 10 s (25,000 if nothing
+   * is suspect), then after four times as many; nothing waits for it. It needs
+   * the permission to bind any port of the server's host.
+   *
+   * @default {true}
+   */
+  loops?: boolean | undefined;
 }
 
 /** The networks of this machine alone. */
@@ -92,9 +102,8 @@ export interface GuardLimits {
  * - `ownReply`: it is the server's own fixed reply.
  * - `offLink`: it came to a multicast group, from an address on none of this
  *   machine's links.
- * - `loop`: its address and port sent without a pause for as long as it was
- *   answered, and fell silent when it was not: another server may be answering
- *   the answers.
+ * - `loop`: its address and port replied to a copy of an answer that came from
+ *   another port: it replies to any answer, so that the two would never stop.
  */
 export type Refusal =
   | "amplification"
@@ -127,7 +136,7 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   source: "it comes from an address that no host can have",
   ownReply: "it is this server's own reply",
   offLink: "it came to a group, from none of this machine's links",
-  loop: "it fell silent when it was not answered: it may be another server",
+  loop: "it replies to answers, as another server would",
 };
 
 /**
@@ -139,9 +148,11 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
  */
 export function checkGuardOptions(options: GuardOptions): void {
   requireOptions("guard", options);
-  const { maxAmplification, rateLimit, trusted, answerOffLink } = options;
-  if (answerOffLink !== undefined) {
-    requireType("answerOffLink", "boolean", answerOffLink);
+  const { maxAmplification, rateLimit, trusted } = options;
+  for (const name of ["answerOffLink", "loops"] as const) {
+    if (options[name] !== undefined) {
+      requireType(name, "boolean", options[name]);
+    }
   }
   if (trusted !== undefined) {
     if (!Array.isArray(trusted)) {
@@ -196,7 +207,7 @@ export class Guard {
   /** Which addresses are this machine's, of those that used our port. */
   readonly #own = new RecentMap<string, boolean>(MAX_OWN);
   #askedAt = -Infinity;
-  readonly #buckets = new RecentMap<string, Bucket>(MAX_NETWORKS);
+  readonly #buckets = new SegmentedMap<string, Bucket>(MAX_NETWORKS);
   #lastRemote: UdpAddress | undefined;
   #lastRefusal: Refusal | undefined;
 
@@ -337,9 +348,9 @@ export class Guard {
     let bucket = this.#buckets.get(network);
     if (bucket === undefined) {
       // In a crowded table it may be an old one that was forgotten.
-      const tokens = this.#buckets.isCrowded ? 1 : rateLimit;
-      bucket = { tokens, at: now };
-      this.#buckets.set(network, bucket);
+      const share = this.#buckets.isCrowded ? CROWDED_SHARE : 1;
+      bucket = { tokens: Math.max(1, share * rateLimit), at: now };
+      this.#buckets.add(network, bucket);
     }
     // A clock that was set back adds nothing and takes nothing.
     const elapsedMs = Math.max(0, now - bucket.at);
@@ -395,5 +406,7 @@ const ANSWERING_PORTS = new Set([0, 7, 13, 17, 19, 37]);
 
 /** As many as BIND's response rate limiting keeps (max-table-size). */
 const MAX_NETWORKS = 20_000;
+/** The share of its limit that a new network gets at once in a full table. */
+const CROWDED_SHARE = 1 / 20;
 const MAX_OWN = 256;
 const ASK_EVERY_MS = 10;

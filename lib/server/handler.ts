@@ -5,7 +5,6 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { noLoops } from "./loop_watch.ts";
 import type { ReplyDeparture } from "../socket/contract.ts";
 import type { Readings } from "../base/telemetry.ts";
 
@@ -55,6 +54,13 @@ export interface DatagramInfo {
    * settled already.
    */
   readonly reply: (payload: Uint8Array | string) => boolean;
+  /**
+   * Lifts `guard.maxAmplification` for the further answers to this datagram. Call
+   * it when the datagram proves that its sender receives what is sent to
+   * `remoteAddr`, as one that returns a token of 64 unpredictable bits or more
+   * from an earlier reply does (RFC 9000, section 8.1). It needs no `this`.
+   */
+  readonly validated: () => void;
 }
 
 /** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
@@ -67,11 +73,21 @@ export type Reply = Uint8Array | string | null | undefined | void;
  * with `lend: true`: then its bytes belong to the server, which receives the
  * next datagrams into them once the handler has settled and its reply is sent.
  * A returned array must not be changed before it is sent; best not at all.
+ *
+ * A protocol that can tell a reply from a request (DNS by its QR bit, NTP by its
+ * mode) returns nothing to a reply: no guard ends loops as well.
  */
 export type Handler = (
   data: Uint8Array<ArrayBuffer>,
   info: DatagramInfo,
 ) => Reply | Promise<Reply>;
+
+/**
+ * Handlers that tell, by their content, requests that cannot be part of a loop:
+ * answers to these are not counted as a loop's.
+ */
+export const noLoops: WeakMap<Handler, (data: Uint8Array) => boolean> =
+  new WeakMap();
 
 /**
  * What is called when the guard withholds the answer that a handler has just

@@ -6,24 +6,15 @@
 import type { UdpAddress } from "../address.ts";
 import { headersOf } from "./guard.ts";
 import type { DatagramInfo } from "./handler.ts";
-import type { Test } from "./loop_watch.ts";
 import { payloadOf } from "../socket/outbox.ts";
-import type { Datagram, ReplyDeparture } from "../socket/contract.ts";
+import type { Datagram } from "../socket/contract.ts";
 
 /** Whoever took the datagram in, and answers it. */
 export interface AnsweringServer {
   /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
-  maxReplyBytes(
-    info: Pick<DatagramInfo, "remoteAddr" | "localAddr">,
-    bytes: number,
-    spent: number,
-  ): number;
+  maxReplyBytes(incoming: Incoming): number;
   /** Sends an answer beside the one that is returned. */
-  pushReply(
-    incoming: Incoming,
-    datagram: Datagram,
-    payload: Uint8Array,
-  ): boolean;
+  pushReply(incoming: Incoming, payload: Uint8Array): boolean;
 }
 
 /** A datagram that a server works on, as its handler sees it. */
@@ -36,19 +27,18 @@ export class Incoming implements DatagramInfo {
   readonly trafficClass: number | undefined;
   readonly #server: AnsweringServer;
   readonly #data: Uint8Array;
-  readonly #bytes: number;
   /** None once the handler has settled or is given up. */
   #datagram: Datagram | undefined;
-  /** The bytes of its answers so far, with their headers. */
+  /**
+   * The bytes of its answers so far, with their headers; those of a validated
+   * peer weigh nothing.
+   */
   #spent = 0;
-  /** Which test its answers have to wait for; null for none, once known. */
-  #test: Test<Kept> | null | undefined;
 
   constructor(server: AnsweringServer, datagram: Datagram, data: Uint8Array) {
     this.#server = server;
     this.#datagram = datagram;
     this.#data = data;
-    this.#bytes = data.length;
     this.remoteAddr = datagram.remoteAddr;
     this.localAddr = datagram.localAddr;
     this.receivedAt = datagram.receivedAt;
@@ -58,9 +48,7 @@ export class Incoming implements DatagramInfo {
   }
 
   get maxReplyBytes(): number {
-    return this.isSettled
-      ? 0
-      : this.#server.maxReplyBytes(this, this.#bytes, this.#spent);
+    return this.isSettled ? 0 : this.#server.maxReplyBytes(this);
   }
 
   /** A function of its own, so that it can be taken out of the object. */
@@ -70,7 +58,14 @@ export class Incoming implements DatagramInfo {
         throw new TypeError("Cannot reply as the handler has settled");
       }
       const bytes = payloadOf(payload);
-      return this.#server.pushReply(this, this.#datagram, bytes);
+      return this.#server.pushReply(this, bytes);
+    };
+  }
+
+  /** A function of its own, so that it can be taken out of the object. */
+  get validated(): () => void {
+    return () => {
+      this.#spent = -Infinity;
     };
   }
 
@@ -86,14 +81,6 @@ export class Incoming implements DatagramInfo {
     this.#spent += bytes + headersOf(this.remoteAddr);
   }
 
-  get test(): Test<Kept> | null | undefined {
-    return this.#test;
-  }
-
-  set test(test: Test<Kept> | null | undefined) {
-    this.#test = test;
-  }
-
   get isSettled(): boolean {
     return this.#datagram === undefined;
   }
@@ -104,12 +91,4 @@ export class Incoming implements DatagramInfo {
     this.#datagram = undefined;
     return datagram;
   }
-}
-
-/** An answer that is kept; one that its handler returned, or one beside it. */
-export interface Kept {
-  incoming: Incoming;
-  payload: Uint8Array;
-  isReturned: boolean;
-  departure?: ReplyDeparture | undefined;
 }

@@ -347,6 +347,7 @@ export function serve(
     runtime,
     signal,
     guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),
+    loops: guard !== false && guard.loops !== false,
   });
   if (telemetry) {
     const counted = metered.get(handler);

@@ -4,21 +4,21 @@
  *
  * @module
  */
-import type { UdpAddress } from "../address.ts";
+import { isMulticast, type UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
 import type { Guard, Refusal } from "./guard.ts";
 import { type Links, mayBeGroup } from "../socket/multicast.ts";
 import {
   borrowers,
-  type DatagramInfo,
   type Departing,
   departing,
   type Handler,
+  noLoops,
   type Reply,
   withholding,
 } from "./handler.ts";
-import { type AnsweringServer, Incoming, type Kept } from "./incoming.ts";
-import { LoopWatch, noLoops, type Test } from "./loop_watch.ts";
+import { type AnsweringServer, Incoming } from "./incoming.ts";
+import { LoopProbe } from "./loop_probe.ts";
 import { Outbox, payloadOf } from "../socket/outbox.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
@@ -45,6 +45,8 @@ export interface ServerOptions extends Hooks {
   handlerTimeoutMs: number;
   groupDelayMs: number;
   guard: Guard | undefined;
+  /** Whether loops are ended. */
+  loops: boolean;
   /** Who is answered that asks a group; all if undefined. */
   links: Links | undefined;
   runtime: Runtime;
@@ -57,7 +59,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #options: ServerOptions;
-  readonly #loops: LoopWatch<Kept>;
+  readonly #loops: LoopProbe | undefined;
   /** Says how a reply is to leave, if the handler's do in a way of their own. */
   readonly #departing: Departing | undefined;
   readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
@@ -69,14 +71,10 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   /** Answers that wait for a random time, and what ends the wait. */
   readonly #spreading = new Map<() => void, () => void>();
   #cancelCheck: (() => void) | undefined;
-  /** Datagrams whose handler has not settled, or whose answer is kept. */
+  /** Datagrams whose handler has not settled, or whose answer is held. */
   #atWork = 0;
-  /** Of these, those whose answer is kept. */
-  #kept = 0;
   /** Replies that the system has neither taken nor refused yet. */
   #unsent = 0;
-  /** Of these, those that were kept, which hold no datagram. */
-  #unsentKept = 0;
   /** All else that is sent. */
   readonly #outbox: Outbox;
   #draining = false;
@@ -93,12 +91,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#lends = options.lend || borrowers.has(handler);
     this.#departing = departing.get(handler);
     if (this.#departing !== undefined) this.#departing.isAsked = true;
-    this.#loops = new LoopWatch({
-      now: () => runtime.now(),
-      after: (ms, callback) => runtime.after(ms, callback),
-      send: (kept) => this.#sendKept(kept),
-      drop: (kept) => this.#dropKept(kept),
-    });
+    if (options.loops) {
+      this.#loops = new LoopProbe(
+        runtime,
+        (error) => this.#reports.error("notice", error),
+      );
+    }
     this.addr = socket.addr;
     this.#reports = new Reports(socket.addr, options, runtime);
     const close = () => this.#close();
@@ -107,7 +105,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#closed = true;
       this.#outbox.close();
       this.#cancelCheck?.();
-      this.#loops.release();
+      this.#loops?.close();
       this.#endSpreading();
       options.signal?.removeEventListener("abort", close);
     });
@@ -132,7 +130,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   shutdown(): Promise<void> {
     this.#draining = true;
-    this.#loops.release();
+    this.#loops?.close();
     this.#endSpreading();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
@@ -197,11 +195,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   isFull(): boolean {
-    const unsent = this.#socket.copiesReplies
-      ? 0
-      : this.#unsent - this.#unsentKept;
-    const held = this.#atWork + unsent - this.#kept;
-    return held >= this.#options.maxInFlight;
+    const unsent = this.#socket.copiesReplies ? 0 : this.#unsent;
+    return this.#atWork + unsent >= this.#options.maxInFlight;
   }
 
   onTooLong(): void {
@@ -237,21 +232,16 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
-  maxReplyBytes(info: Peers, bytes: number, spent: number): number {
+  maxReplyBytes(incoming: Incoming): number {
     const { guard } = this.#options;
     if (guard === undefined) return Infinity;
-    const { remoteAddr } = info;
-    const refusal = guard.admit(remoteAddr) ?? this.#judgeLink(info);
-    if (refusal !== undefined) return 0;
-    return Math.max(0, guard.maxReplyBytes(remoteAddr, bytes, spent));
+    if (this.#judgePeer(incoming) !== undefined) return 0;
+    const { remoteAddr, data, spent } = incoming;
+    return Math.max(0, guard.maxReplyBytes(remoteAddr, data.length, spent));
   }
 
   /** Sends an answer beside the one that is returned. */
-  pushReply(
-    incoming: Incoming,
-    datagram: Datagram,
-    payload: Uint8Array,
-  ): boolean {
+  pushReply(incoming: Incoming, payload: Uint8Array): boolean {
     const refusal = this.#judge(incoming, payload);
     if (refusal !== undefined) {
       this.#stats.pushed.refused++;
@@ -262,18 +252,15 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#outbox.dropped++;
       return false;
     }
-    const test = this.#testOf(incoming, datagram, true);
     incoming.spend(payload.length);
-    // The handler may use its array again; a socket that copies needs no copy.
+    this.#count(incoming, payload);
     const isSpread = this.#isSpread(incoming);
-    const isCopied = test === undefined && !isSpread &&
-      this.#socket.copiesReplies;
-    const bytes = isCopied ? payload : payload.slice();
-    if (test !== undefined) {
-      const kept = { incoming, payload: bytes, isReturned: false };
-      this.#loops.keep(test, kept, bytes.length);
-    } else if (isSpread) this.#spread(() => this.#pushBeside(incoming, bytes));
-    else this.#pushBeside(incoming, bytes);
+    // The handler may use its array again; a socket that copies needs no copy.
+    const isCopied = !isSpread && this.#socket.copiesReplies;
+    const bytes = isCopied ? payload : new Uint8Array(payload);
+    const push = () => void this.#pushBeside(incoming, bytes);
+    if (isSpread) this.#spread(push);
+    else push();
     return true;
   }
 
@@ -306,7 +293,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       if (incoming.isSettled) return;
       reply = await this.#handlerFailed(error, incoming);
     }
-    // Given up in the meantime, it has none.
+    // A handler that timed out in the meantime has none.
     const datagram = incoming.settle();
     this.#waiting.delete(incoming);
     if (datagram !== undefined) this.#respond(incoming, datagram, reply);
@@ -374,21 +361,16 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       return this.#withhold(incoming, datagram, refusal);
     }
     const departure = this.#departing?.last();
-    const test = this.#testOf(incoming, datagram, false);
-    if (test === undefined && !this.#isSpread(incoming)) {
+    this.#count(incoming, payload);
+    if (!this.#isSpread(incoming)) {
       return this.#send(datagram, payload, departure);
     }
     // A copy, since a handler may use its array again by then, and others may
     // be received into the datagram's.
-    const bytes = payload.slice();
+    const bytes = new Uint8Array(payload);
     this.#socket.release(datagram);
-    if (test === undefined) {
-      // It goes on taking a place among those at work, which bounds them.
-      return this.#spread(() => this.#sendCopy(incoming, bytes, departure));
-    }
-    this.#kept++;
-    const kept = { incoming, payload: bytes, isReturned: true, departure };
-    this.#loops.keep(test, kept, bytes.length);
+    // It keeps its place among those at work, which bounds them.
+    this.#spread(() => this.#sendCopy(incoming, bytes, departure));
   }
 
   /** Whether an answer is to wait, so that not all of a group answer at once. */
@@ -418,45 +400,34 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   /** Whether an answer may go out at all. */
   #judge(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
-    const { guard } = this.#options;
     const { remoteAddr, data, spent } = incoming;
-    return guard?.admit(remoteAddr) ?? this.#judgeLink(incoming) ??
-      guard?.permit(remoteAddr, data, payload, spent);
+    return this.#judgePeer(incoming) ??
+      this.#options.guard?.permit(remoteAddr, data, payload, spent);
   }
 
-  #judgeLink({ remoteAddr, localAddr }: Peers): Refusal | undefined {
-    const { links } = this.#options;
-    return links === undefined || !mayBeGroup(localAddr) ||
-        links.has(remoteAddr.hostname)
-      ? undefined
-      : "offLink";
-  }
-
-  /** Whether it has to wait until it is known that the peer is in no loop. */
-  #testOf(
-    incoming: Incoming,
-    datagram: Datagram,
-    isOneOfMany: boolean,
-  ): Test<Kept> | undefined {
-    if (incoming.test !== undefined) return incoming.test ?? undefined;
-    incoming.test = null;
+  /** Whether a peer may get an answer, whichever. */
+  #judgePeer(incoming: Incoming): Refusal | undefined {
+    const { guard, links } = this.#options;
+    const { remoteAddr, localAddr, receivedAt } = incoming;
+    const refusal = guard?.admit(remoteAddr);
+    if (refusal !== undefined) return refusal;
     if (
-      this.#options.guard === undefined || this.#draining ||
-      this.#isNoLoop?.(datagram.data)
-    ) return undefined;
-    const { remoteAddr, receivedAt } = incoming;
-    const test = this.#loops.test(remoteAddr, receivedAt, isOneOfMany);
-    incoming.test = test ?? null;
-    return test;
+      links !== undefined && mayBeGroup(localAddr) &&
+      !links.has(remoteAddr.hostname)
+    ) return "offLink";
+    const isLoop = this.#loops?.isLoop(remoteAddr, receivedAt) &&
+      !this.#isNoLoop?.(incoming.data);
+    return isLoop ? "loop" : undefined;
   }
 
-  #sendKept({ incoming, payload, isReturned, departure }: Kept): void {
-    if (!isReturned) {
-      this.#pushBeside(incoming, payload);
-      return;
-    }
-    this.#kept--;
-    this.#sendCopy(incoming, payload, departure);
+  /** Counts an answer that may make a loop. */
+  #count(incoming: Incoming, payload: Uint8Array): void {
+    const { remoteAddr, localAddr, receivedAt, data } = incoming;
+    if (this.#loops === undefined || this.#draining) return;
+    if (this.#isNoLoop?.(data)) return;
+    const isGroup = isMulticast(localAddr.hostname);
+    const local = isGroup ? this.addr : localAddr;
+    this.#loops.onAnswer(remoteAddr, local, receivedAt, payload);
   }
 
   /** Sends an answer whose datagram has been handed back. */
@@ -466,26 +437,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     departure: ReplyDeparture | undefined,
   ): void {
     if (!this.#mayLeave(payload)) return;
-    this.#unsentKept++;
     const { remoteAddr, localAddr } = incoming;
     departure?.complete?.(payload);
-    this.#socket.send(payload, remoteAddr, localAddr).then(() => {
-      this.#unsentKept--;
-      this.onReplied(1);
-    }, (error) => {
-      this.#unsentKept--;
-      this.onReplyError(error, remoteAddr, 1);
-    });
-  }
-
-  #dropKept({ incoming, isReturned }: Kept): void {
-    if (!isReturned) this.#stats.pushed.refused++;
-    else {
-      this.#kept--;
-      this.#stats.refused.loop++;
-    }
-    this.#reports.refused("loop", incoming);
-    if (isReturned) this.#done();
+    this.#socket.send(payload, remoteAddr, localAddr).then(
+      () => this.onReplied(1),
+      (error) => this.onReplyError(error, remoteAddr, 1),
+    );
   }
 
   #send(
@@ -552,8 +509,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     }
   }
 }
-
-type Peers = Pick<DatagramInfo, "remoteAddr" | "localAddr">;
 
 /** How many answers beside the returned ones may wait for a random time. */
 const MAX_SPREADING = 1024;

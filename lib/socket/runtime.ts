@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { canonicalHostname, ipVersion, isLocalhost } from "../address.ts";
+import {
+  canonicalHostname,
+  formatAddress,
+  ipVersion,
+  isLocalhost,
+  type UdpAddress,
+} from "../address.ts";
 import type { Interface } from "./multicast.ts";
 import type { DatagramSocket, OpenOptions } from "./contract.ts";
 import { requireOneOf } from "../base/errors.ts";
@@ -35,8 +41,13 @@ export interface Runtime {
   open(options: OpenOptions): DatagramSocket;
   /** The IP addresses of a host name, at least one; rejects if there is none. */
   resolve(hostname: string): Promise<string[]>;
-  /** Whether an IP address is one of this machine's. */
+  /**
+   * Whether an IP address is one of this machine's; false where that is not
+   * permitted to know.
+   */
   ownsAddress(hostname: string): boolean;
+  /** Whether an address may be used without asking anybody for permission. */
+  isPermitted(address: UdpAddress): boolean;
   /** All addresses of this machine's interfaces; throws if it may not know. */
   interfaces(): readonly Interface[];
   /** A monotonic clock, in milliseconds. */
@@ -48,8 +59,10 @@ export interface Runtime {
   readonly timeOrigin: number;
   /** What is known of the wall clock; undefined for nothing. */
   clockState?(): ClockState | undefined;
-  /** Calls back once, after so many milliseconds; returns what cancels it. */
+  /** Calls back once, after this many milliseconds; returns what cancels it. */
   after(ms: number, callback: () => void): () => void;
+  /** As `after`, by a timer that does not keep the process alive. */
+  afterUnref(ms: number, callback: () => void): () => void;
   /**
    * The same to within microseconds, at the price of a processor that is busy
    * for the last milliseconds; or of what `pause` does, which is called over and
@@ -75,12 +88,14 @@ export const denoRuntime: Runtime = {
   open: openDenoSocket,
   resolve: lookup,
   ownsAddress,
+  isPermitted,
   interfaces,
   now: () => performance.now(),
   get timeOrigin() {
     return wallClock.origin;
   },
   after,
+  afterUnref,
   afterExactly,
   warn,
 };
@@ -132,8 +147,14 @@ function interfaces(): Deno.NetworkInterfaceInfo[] {
   );
 }
 
+function isPermitted(address: UdpAddress): boolean {
+  const host = formatAddress(address);
+  return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+}
+
 /** Only an address of this machine can be bound. */
 function ownsAddress(hostname: string): boolean {
+  if (!isPermitted({ hostname, port: 0 })) return false;
   try {
     openDenoSocket({ hostname, port: 0, maxDatagramBytes: 1 }).close();
     return true;
@@ -144,6 +165,12 @@ function ownsAddress(hostname: string): boolean {
 
 function after(ms: number, callback: () => void): () => void {
   const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
+}
+
+function afterUnref(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  Deno.unrefTimer(timer);
   return () => clearTimeout(timer);
 }
 

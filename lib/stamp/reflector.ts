@@ -9,7 +9,6 @@ import {
   requireOptions,
   requireType,
 } from "../base/errors.ts";
-import { noLoops } from "../server/loop_watch.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import { type Engine, type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
@@ -17,6 +16,7 @@ import {
   departing,
   type Handler,
   metered,
+  noLoops,
   withholding,
 } from "../server/handler.ts";
 import type { ReplyDeparture } from "../socket/contract.ts";

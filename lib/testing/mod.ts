@@ -104,10 +104,12 @@ export class SimulatedNetwork {
           : Promise.resolve(addresses);
       },
       ownsAddress: (hostname) => this.own.has(hostname),
+      isPermitted: () => true,
       interfaces: () => this.interfaces,
       now: () => this.now,
       timeOrigin: TIME_ORIGIN,
       after: (ms, callback) => this.#after(ms, callback),
+      afterUnref: (ms, callback) => this.#after(ms, callback),
       afterExactly: (ms, callback) => this.#after(ms, callback),
       warn: (text) => this.warnings.push(text),
     };
@@ -368,6 +370,7 @@ export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
     receivedAt: 0,
     maxReplyBytes: Infinity,
     reply: () => true,
+    validated: () => {},
   };
 }
 

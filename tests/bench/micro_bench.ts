@@ -53,16 +53,13 @@ for (const sources of [1, 50_000]) {
 }
 for (const sources of [1, 4000, 50_000]) {
   for (const isSame of [true, false]) {
-    const loops = new LoopWatch<void>({
-      now: () => performance.now(),
-      after: () => () => {},
-      send: () => {},
-      drop: () => {},
-    });
+    const loops = new LoopWatch();
     const kind = isSame ? "" : ", an object each time";
     BENCHES[`loop watch, ${sources} sources${kind}`] = () => {
       const peer = peers[next++ % sources]!;
-      loops.test(isSame ? peer : { ...peer }, performance.now());
+      const remote = isSame ? peer : { ...peer };
+      loops.isLoop(remote, next);
+      loops.isProbeDue(remote, next, payload);
     };
   }
 }

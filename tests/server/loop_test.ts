@@ -30,6 +30,10 @@ const MODES: Record<string, () => Handler> = {
   "a stateless reflector": () => stampReflector({ stateless: true }),
   "a count": counting,
   "a reply that grows": () => (data) => new Uint8Array([...data, 1]),
+  "two replies": () => (data, { reply }) => {
+    reply(data);
+    return data;
+  },
 };
 
 /** Answers each datagram with another text. */
@@ -46,15 +50,13 @@ interface Collision {
   options: ServeOptions;
 }
 
-/** How long a loop may go on. */
-const limitMs = (rttMs: number) => Math.max(2000, 10 * rttMs);
+/** How long a loop takes to its thousandth answer, the probe, and its end. */
+const limitMs = ({ rttMs, forged }: Collision) =>
+  1000 * rttMs / forged + 3 * rttMs + 10;
 
 /** Sets a pair against each other; when the last datagram was sent, of how many. */
-async function collide(
-  a: Handler,
-  b: Handler,
-  { rttMs, forged, options }: Collision,
-) {
+async function collide(a: Handler, b: Handler, collision: Collision) {
+  const { rttMs, forged, options } = collision;
   let lastAt = 0;
   let sent = 0;
   const network = makeNetwork(() => {
@@ -81,43 +83,65 @@ async function collide(
       }),
     );
   }
-  await network.runFor(limitMs(rttMs) + rttMs + 1);
+  await network.runFor(limitMs(collision) + 5 * rttMs + 1);
   await Promise.all(servers.map((server) => server.shutdown()));
   return { lastAt, sent };
 }
 
 // Without a limit on the rate, as on loopback: the limit would slow it down.
-const options = { guard: { rateLimit: 0 } };
+const options = { guard: { rateLimit: 0 }, quiet: true };
 
 for (const [nameA, a] of Object.entries(MODES)) {
   for (const [nameB, b] of Object.entries(MODES)) {
     Deno.test(`a pair comes to rest: ${nameA} against ${nameB}`, async () => {
       for (const [rttMs, forged] of [[5, 1], [40, 2], [1000, 7]] as const) {
-        const { lastAt, sent } = await collide(a(), b(), {
-          rttMs,
-          forged,
-          options,
-        });
+        const collision = { rttMs, forged, options };
+        const { lastAt, sent } = await collide(a(), b(), collision);
         assert(sent >= 2, `${sent} datagrams`);
-        assert(lastAt < limitMs(rttMs), `still going after ${lastAt} ms`);
+        assert(lastAt < limitMs(collision), `still going after ${lastAt} ms`);
       }
     });
   }
 }
 
-for (const rttMs of [0.1, 0.4, 1, 60, 300, 5000]) {
-  for (const forged of [1, 10, 50]) {
+for (const rttMs of [0.1, 0.4, 1, 60, 200, 5000]) {
+  for (const forged of [1, 10, 50, 200]) {
     Deno.test(`what circulates in ${rttMs} ms comes to rest, ${forged} at once`, async () => {
       const circulating: Collision = { rttMs, forged, options };
       const { lastAt } = await collide(echo(), counting(), circulating);
-      assert(lastAt < limitMs(rttMs), `still going after ${lastAt} ms`);
+      assert(lastAt < limitMs(circulating), `still going after ${lastAt} ms`);
     });
   }
 }
 
-/** A client on one port; how many of its requests were answered, and late. */
-async function steady(everyMs: number | (() => number), count: number) {
-  const network = makeNetwork(() => {
+Deno.test("a loop that begins within its verdict's minute ends at once", async () => {
+  const network = makeNetwork(() => [1]);
+  const { runtime } = network;
+  const one = serve({ ...A, runtime, ...options }, echo());
+  const other = serve({ ...B, runtime, ...options }, echo());
+  network.pass(B, A, encode("forged"));
+  await network.runFor(5000);
+  const sent = network.sent.length;
+  for (let i = 0; i < 20; i++) {
+    network.pass(B, A, encode(`forged again ${i}`));
+    network.pass(A, B, encode(`forged again ${i}`));
+    await network.runFor(1000);
+  }
+  assertEquals(network.sent.length - sent, 40);
+  await one.shutdown();
+  await other.shutdown();
+  assertEquals(one.stats().refused.loop + other.stats().refused.loop, 41);
+});
+
+/** Requests that a client on one port sends, and what it observes. */
+async function steady(
+  everyMs: number | (() => number),
+  count: number,
+  { port = 40_000, payload = (seq: number) => `${seq}` } = {},
+) {
+  const probes: unknown[] = [];
+  const network = makeNetwork(({ from, to }) => {
+    if (from.hostname === A.hostname && from.port !== A.port) probes.push(to);
     network.sent.length = 0;
     return [1];
   });
@@ -125,124 +149,209 @@ async function steady(everyMs: number | (() => number), count: number) {
   const server = serve({ ...A, runtime, ...options }, echo());
   const socket = runtime.open({
     hostname: B.hostname,
-    port: 0,
+    port,
     maxDatagramBytes: 100,
   });
-  const sentAt: number[] = [];
   let answered = 0;
-  let late = 0;
+  let latest = 0;
+  const sentAt: number[] = [];
   socket.start({
     onDatagram(datagram) {
-      const seq = Number(new TextDecoder().decode(datagram.data));
-      answered++;
-      if (network.now > sentAt[seq]! + 2.001) late++;
       socket.release(datagram);
+      if (datagram.remoteAddr.port !== A.port) return;
+      latest = Math.max(latest, network.now - sentAt[answered++]!);
     },
   });
   const all = Promise.withResolvers<void>();
   const send = () => {
     if (sentAt.length === count) return all.resolve();
-    socket.send(encode(`${sentAt.length}`), server.addr);
+    socket.send(encode(payload(sentAt.length)), server.addr);
     sentAt.push(network.now);
-    const waitMs = typeof everyMs === "number" ? everyMs : everyMs();
-    runtime.after(waitMs, send);
+    runtime.after(typeof everyMs === "number" ? everyMs : everyMs(), send);
   };
   send();
   await network.run(all.promise);
   await network.runFor(10_000);
   socket.close();
   await server.shutdown();
-  return { answered, late, refused: server.stats().refused.loop };
+  const { loop } = server.stats().refused;
+  return { answered, latest, refused: loop, probes: probes.length };
 }
 
 for (const hertz of [1, 10, 60, 1000, 10_000, 100_000]) {
   const count = Math.min(100_000, Math.max(2000, hertz));
-  Deno.test(`a client at ${hertz} Hz is answered each time`, async () => {
-    const { answered, late, refused } = await steady(1000 / hertz, count);
-    assertEquals([answered, refused], [count, 0]);
-    // One test of the watch, which keeps no more than this.
-    assert(late <= 64, `${late} answers were late`);
+  Deno.test(`a client at ${hertz} Hz is answered each time, and at once`, async () => {
+    for (const port of [862, 40_000]) {
+      const { answered, latest, refused } = await steady(1000 / hertz, count, {
+        port,
+      });
+      assertEquals([answered, refused], [count, 0]);
+      assert(latest < 2.001, `an answer after ${latest} ms`);
+    }
   });
 }
+
+Deno.test("a client is probed once in 1,000, 4,000 and 16,000 answers that repeat", async () => {
+  const { answered, probes } = await steady(10, 20_000, {
+    payload: () => "ping",
+  });
+  assertEquals([answered, probes], [20_000, 3]);
+});
 
 Deno.test("a port that one client after another uses is answered at once", async () => {
   for (const seed of [1, 2, 3, 4]) {
     const random = seededRandom(seed);
-    const { answered, late, refused } = await steady(
+    const { answered, latest, refused } = await steady(
       () => 100 + 8000 * random() ** 2,
       500,
     );
     assertEquals([answered, refused], [500, 0]);
-    // At most one test of the watch in all of it.
-    assert(late <= 10, `${late} answers were late`);
+    assert(latest < 2.001, `an answer after ${latest} ms`);
   }
 });
 
-Deno.test("a client that waits for each answer loses no more than one in a thousand", async () => {
-  const network = makeNetwork(() => [1]);
-  const { runtime } = network;
-  const server = serve({ ...A, runtime, ...options }, echo());
-  const socket = runtime.open({ ...B, port: 0, maxDatagramBytes: 100 });
-  let [asked, answered] = [0, 0];
-  let cancel = () => {};
-  const all = Promise.withResolvers<void>();
-  const ask = () => {
-    if (asked++ === 20_000) return all.resolve();
-    socket.send(encode("again"), server.addr);
-    cancel = runtime.after(1000, ask);
-  };
-  socket.start({
-    onDatagram(datagram) {
-      socket.release(datagram);
-      answered++;
-      cancel();
-      ask();
-    },
-  });
-  ask();
-  await network.run(all.promise);
-  assert(answered >= 19_980, `${answered} of 20,000 answered`);
-  socket.close();
-  await server.shutdown();
-});
-
-Deno.test("a client with 32 on their way does not notice that it is tested", async () => {
+/** Clients that send when they are answered, with so many in flight. */
+async function closedLoop(window: number, guard: ServeOptions["guard"]) {
   const network = makeNetwork(() => {
     network.sent.length = 0;
     return [0.5];
   });
   const { runtime } = network;
-  const server = serve({ ...A, runtime, ...options }, echo());
+  const server = serve({ ...A, runtime, guard, quiet: true }, echo());
   const socket = runtime.open({ ...B, port: 0, maxDatagramBytes: 100 });
-  const cancels = new Map<string, () => void>();
-  let [asked, answered, lost] = [0, 0, 0];
-  const ask = () => {
-    const key = `${asked++}`;
-    socket.send(encode(key), server.addr);
-    // It asks anew after a second, as connect() does.
-    const cancel = runtime.after(1000, () => {
-      lost++;
-      cancels.delete(key);
-      ask();
-    });
-    cancels.set(key, cancel);
-  };
+  let answered = 0;
+  let isOver = false;
+  const ask = () => void socket.send(encode(`${answered}`), server.addr);
   socket.start({
     onDatagram(datagram) {
-      const key = new TextDecoder().decode(datagram.data);
       socket.release(datagram);
-      if (cancels.has(key)) answered++;
-      cancels.get(key)?.();
-      if (cancels.delete(key)) ask();
+      if (datagram.remoteAddr.port !== A.port || isOver) return;
+      answered++;
+      ask();
     },
   });
-  for (let i = 0; i < 32; i++) ask();
+  for (let i = 0; i < window; i++) ask();
   await network.runFor(5000);
-  for (const cancel of cancels.values()) cancel();
-  // 32 in each millisecond, but for two pauses of 30 ms and what was lost.
-  assert(answered > 150_000, `${answered} answers in five seconds`);
-  assertEquals(lost, 4);
+  isOver = true;
+  await network.runFor(10);
   socket.close();
+  await server.shutdown();
+  return answered;
+}
+
+Deno.test("a client that waits for its answers gets as many as without the guard", async () => {
+  for (const window of [1, 8, 32]) {
+    const [on, off] = await Promise.all([
+      closedLoop(window, { rateLimit: 0 }),
+      closedLoop(window, false),
+    ]);
+    assertEquals([on, on >= 5000 * window - window], [off, true]);
+  }
+});
+
+Deno.test("guard.loops: false leaves a loop alone, and the other limits in place", async () => {
+  const guard = { loops: false, rateLimit: 0 };
+  const { lastAt } = await collide(echo(), echo(), {
+    rttMs: 5,
+    forged: 1,
+    options: { guard },
+  });
+  assert(lastAt > 5000);
+  const network = makeNetwork();
+  const { runtime } = network;
+  const server = serve(
+    { ...A, runtime, guard: { loops: false }, quiet: true },
+    () => new Uint8Array(1000),
+  );
+  network.pass({ ...B, port: 40_000 }, A, encode("x"));
+  await network.runFor(10);
+  await server.shutdown();
+  assertEquals(server.stats().refused.amplification, 1);
+});
+
+Deno.test("a probe is not sent without permission, which is said once", async () => {
+  const network = makeNetwork(() => [1]);
+  const runtime = Object.assign(Object.create(network.runtime), {
+    isPermitted: () => false,
+  });
+  const errors: string[] = [];
+  const server = serve({
+    ...A,
+    runtime,
+    onError: (error) => void errors.push((error as Error).message),
+  }, echo());
+  for (let i = 0; i < 4000; i++) {
+    network.pass(B, A, encode("x"));
+    await network.runFor(10);
+  }
+  assertEquals(errors, [
+    'Cannot probe 198.51.100.2:20002 for a loop of replies: it needs net access to "198.51.100.1:0"',
+  ]);
+  assertEquals(server.stats().replied, 4000);
+  assertEquals(network.sockets.size, 1);
+  await server.shutdown();
+});
+
+Deno.test("a probe ends after 6 s, and with its server", async () => {
+  for (const withServer of [false, true]) {
+    const network = makeNetwork(() => [1]);
+    const { runtime } = network;
+    const server = serve({ ...A, runtime }, echo());
+    for (let i = 0; i < 1000; i++) network.pass(B, A, encode(`${i}`));
+    await network.runFor(100);
+    assertEquals(network.sockets.size, 2);
+    if (withServer) {
+      await server.shutdown();
+      assertEquals([network.sockets.size, network.timers], [0, 0]);
+      continue;
+    }
+    await network.runFor(5800);
+    assertEquals(network.sockets.size, 2);
+    await network.runFor(200);
+    assertEquals(network.sockets.size, 1);
+    await server.shutdown();
+  }
+});
+
+Deno.test("at most 64 probes wait at once; a later answer makes up for the others", async () => {
+  const network = makeNetwork(({ to }) => to.port === A.port ? [1] : []);
+  const { runtime } = network;
+  const server = serve({ ...A, runtime, guard: { rateLimit: 0 } }, echo());
+  const ports = Array.from({ length: 100 }, (_, i) => 1000 + i);
+  for (let i = 0; i < 1100; i++) { // The first probe is 200 ms old at the end.
+    for (const port of ports) network.pass({ ...B, port }, A, encode(`${i}`));
+    network.sent.length = 0;
+    await network.runFor(2);
+  }
+  assertEquals(network.sockets.size, 1 + 21);
+  for (let i = 0; i < 1400; i++) {
+    for (const port of ports) network.pass({ ...B, port }, A, encode(`${i}`));
+    network.sent.length = 0;
+    await network.runFor(2);
+  }
+  assertEquals(network.sockets.size, 1 + 64);
+  await network.runFor(5000);
+  await server.shutdown();
+});
+
+Deno.test("only the peer's own address and port end in a verdict", async () => {
+  const network = makeNetwork(() => [1]);
+  const { runtime } = network;
+  const server = serve({ ...A, runtime }, echo());
+  for (let i = 0; i < 1000; i++) network.pass(B, A, encode(`${i}`));
+  await network.runFor(100);
+  const probe = [...network.sockets.values()].find(({ addr }) =>
+    addr.port !== A.port
+  )!;
+  probe.arrive(encode("x"), { ...B, port: B.port + 1 });
+  probe.arrive(encode("x"), { ...B, hostname: "198.51.100.3" });
+  network.pass(B, A, encode("y"));
+  await network.runFor(10);
+  assertEquals([server.stats().replied, probe.open], [1001, true]);
+  probe.arrive(encode("x"), B);
+  network.pass(B, A, encode("z"));
+  await network.runFor(10);
+  assertEquals([server.stats().refused.loop, probe.open], [1, false]);
   await server.shutdown();
 });
 

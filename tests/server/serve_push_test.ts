@@ -98,6 +98,45 @@ Deno.test("all answers to a datagram share its limit", async () => {
   );
 });
 
+Deno.test("info.validated(): answers of any size go out to this datagram, and to no other", async () => {
+  const limits: number[] = [];
+  const { server, ask, replies, settle } = start(async (data, info) => {
+    const { validated, reply } = info;
+    await Promise.resolve();
+    if (decode(data) === "token") validated();
+    limits.push(info.maxReplyBytes);
+    reply("x".repeat(1000));
+    return "y".repeat(2000);
+  }, { quiet: true });
+  ask("token");
+  ask("other");
+  await settle();
+  assertEquals(replies().map((text) => text?.length), [1000, 2000]);
+  assertEquals(limits, [Infinity, 71]);
+  await server.shutdown();
+  assertEquals(
+    countsOf(server),
+    counts({
+      received: 2,
+      replied: 1,
+      refused: { amplification: 1 },
+      pushed: { sent: 1, refused: 1 },
+    }),
+  );
+});
+
+Deno.test("info.validated(): the limit on the rate still holds", async () => {
+  const { server, ask, replies, settle } = start((_, info) => {
+    info.validated();
+    return "x".repeat(1000);
+  }, { guard: { rateLimit: 2 }, quiet: true });
+  for (let i = 0; i < 5; i++) ask("token");
+  await settle();
+  assertEquals(replies().length, 2);
+  await server.shutdown();
+  assertEquals(server.stats().refused.rate, 3);
+});
+
 Deno.test("info.reply() throws once the handler has settled, and for what is no payload", async () => {
   let late: DatagramInfo | undefined;
   const thrown: unknown[] = [];

@@ -1,0 +1,122 @@
+/**
+ * Asks a peer as an unknown one: a copy of an answer leaves from another port.
+ * A client ignores it, since it comes from nowhere that the client has asked; a
+ * peer that replies to it replies to any answer, and is part of a loop.
+ *
+ * @module
+ */
+import { formatAddress, type UdpAddress } from "../address.ts";
+import { errorMessage } from "../base/errors.ts";
+import { MAX_PAYLOAD } from "../socket/contract.ts";
+import type { Runtime } from "../socket/runtime.ts";
+import { LoopWatch } from "./loop_watch.ts";
+
+/** Sends the probes of one server. */
+export class LoopProbe {
+  readonly #watch = new LoopWatch();
+  readonly #runtime: Runtime;
+  readonly #onImpossible: (error: Error) => void;
+  /** Open probes, and how each is closed. */
+  readonly #open = new Set<() => void>();
+  #probedAt = -Infinity;
+  #isClosed = false;
+  #isReported = false;
+
+  /**
+   * Prepares to probe; opens nothing yet.
+   *
+   * @param runtime Its sockets and its clock.
+   * @param onImpossible Called the first time that a probe cannot be sent.
+   */
+  constructor(runtime: Runtime, onImpossible: (error: Error) => void) {
+    this.#runtime = runtime;
+    this.#onImpossible = onImpossible;
+  }
+
+  /** Whether a peer is in a loop; see {@linkcode LoopWatch.isLoop}. */
+  isLoop(remote: UdpAddress, now: number): boolean {
+    return this.#watch.isLoop(remote, now);
+  }
+
+  /**
+   * Counts an answer that is sent, and probes the peer if that is due.
+   *
+   * @param remote The peer.
+   * @param local The address that the peer has sent to.
+   * @param now When its datagram was received, in milliseconds.
+   * @param payload The answer.
+   */
+  onAnswer(
+    remote: UdpAddress,
+    local: UdpAddress,
+    now: number,
+    payload: Uint8Array,
+  ): void {
+    if (!this.#watch.isProbeDue(remote, now, payload) || this.#isClosed) return;
+    // A later answer makes up for a probe that there is no room for now.
+    const at = this.#runtime.now();
+    if (this.#open.size >= MAX_OPEN || at - this.#probedAt < INTERVAL_MS) {
+      return;
+    }
+    this.#probedAt = at;
+    this.#watch.probed(remote);
+    try {
+      this.#probe(remote, local.hostname, new Uint8Array(payload));
+    } catch (cause) {
+      if (this.#isReported) return;
+      this.#isReported = true;
+      const why = errorMessage(cause);
+      this.#onImpossible(
+        new Error(
+          `Cannot probe ${formatAddress(remote)} for a loop of replies: ${why}`,
+          { cause },
+        ),
+      );
+    }
+  }
+
+  /** Closes all probes, and sends no more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const close of this.#open) close();
+  }
+
+  #probe(remote: UdpAddress, hostname: string, payload: Uint8Array): void {
+    const local = { hostname, port: 0 };
+    for (const address of [local, remote]) {
+      // Nothing on a datagram's way may wait for someone at a terminal.
+      if (this.#runtime.isPermitted(address)) continue;
+      throw new Deno.errors.NotCapable(
+        `it needs net access to "${formatAddress(address)}"`,
+      );
+    }
+    const socket = this.#runtime.open({
+      ...local,
+      maxDatagramBytes: MAX_PAYLOAD,
+    });
+    const close = () => {
+      this.#open.delete(close);
+      cancel();
+      socket.close();
+    };
+    const cancel = this.#runtime.afterUnref(OPEN_MS, close);
+    this.#open.add(close);
+    socket.unref();
+    socket.start({
+      onDatagram: (datagram) => {
+        const { hostname, port } = datagram.remoteAddr;
+        socket.release(datagram);
+        if (port !== remote.port || hostname !== remote.hostname) return;
+        this.#watch.onReply(remote, this.#runtime.now());
+        close();
+      },
+    }).catch(() => {}).finally(close);
+    socket.send(payload, remote).catch(close);
+  }
+}
+
+/** How long a probe waits for a reply: round trips of loops take 5 s at most. */
+const OPEN_MS = 6000;
+/** How many wait at once, and how far apart they are sent at least. */
+const MAX_OPEN = 64;
+const INTERVAL_MS = 10;
