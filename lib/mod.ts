@@ -54,6 +54,7 @@ export {
   type SocketStats,
   type UdpSocket,
 } from "./socket/open_socket.ts";
+export type { BindOptions } from "./socket/bind_options.ts";
 export type { Outgoing } from "./socket/outbox.ts";
 export { type RepliesOptions, request } from "./client/request.ts";
 export {
@@ -64,7 +65,7 @@ export {
   type SeriesSummary,
 } from "./client/series.ts";
 export { echo, fixedReply } from "./server/responders.ts";
-export type { Engine, Runtime } from "./socket/runtime.ts";
+export type { Engine, Runtime, RuntimeOptions } from "./socket/runtime.ts";
 export type { ClockState } from "./base/wall_clock.ts";
 export { serve, type ServeOptions } from "./server/serve.ts";
 export type { DatagramInfo, Handler, Reply } from "./server/handler.ts";

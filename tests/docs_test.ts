@@ -1,13 +1,21 @@
 /** What the documentation says of flags, keys and defaults is what there is. */
 import { assert, assertEquals } from "@std/assert";
-import { GUARD_DEFAULTS, REFUSALS } from "../lib/server/guard.ts";
-import { SERIES_DEFAULTS } from "../lib/client/series.ts";
-import { SERVE_DEFAULTS } from "../lib/server/serve.ts";
-import { CONNECT_DEFAULTS } from "../lib/client/connect.ts";
-import { LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../lib/base/defaults.ts";
-import { GATHER_DEFAULTS } from "../lib/client/gather.ts";
+import type { AnyTable } from "../lib/base/options.ts";
 import { COUNTERS, GAUGES } from "../lib/base/telemetry.ts";
-import { REFLECTOR_DEFAULTS } from "../lib/stamp/reflector.ts";
+import { CONNECT } from "../lib/client/connect.ts";
+import { GATHER } from "../lib/client/gather.ts";
+import { LOAD } from "../lib/client/load_options.ts";
+import { REPLIES } from "../lib/client/request.ts";
+import { SERIES } from "../lib/client/series.ts";
+import { ORIGIN } from "../lib/client/target.ts";
+import { GUARD, REFUSALS } from "../lib/server/guard.ts";
+import { SERVE } from "../lib/server/serve.ts";
+import { BIND } from "../lib/socket/bind_options.ts";
+import { DEPARTURE, GROUP_DEPARTURE } from "../lib/socket/contract.ts";
+import { SOCKET } from "../lib/socket/open_socket.ts";
+import { RUNTIME } from "../lib/socket/runtime.ts";
+import { MEASURE } from "../lib/stamp/measure_options.ts";
+import { REFLECTOR } from "../lib/stamp/reflector.ts";
 import {
   client,
   programTest,
@@ -120,33 +128,65 @@ readTest("docs/operations.md explains every reason to refuse", async () => {
   assertEquals(listed, [...REFUSALS]);
 });
 
-readTest("the docs of the options have the defaults of the code", async () => {
-  const options = [
-    ["lib/server/serve.ts", SERVE_DEFAULTS],
-    ["lib/server/guard.ts", GUARD_DEFAULTS],
-    ["lib/client/exchange.ts", SERIES_DEFAULTS],
-    ["lib/client/series.ts", SERIES_DEFAULTS],
-    ["lib/stamp/measure.ts", MEASURE_DEFAULTS],
-    ["lib/client/load.ts", LOAD_DEFAULTS],
-    ["lib/client/gather.ts", GATHER_DEFAULTS],
-    ["lib/client/connect.ts", CONNECT_DEFAULTS],
-    ["lib/stamp/reflector.ts", REFLECTOR_DEFAULTS],
-  ] as const;
-  let seen = 0;
-  for (const [path, defaults] of options) {
-    const documented = (await read(path)).matchAll(
-      /@default \{([^}]*)\}\n\s+\*\/\n\s+(\w+)\?:/g,
-    );
-    for (const [, text, name] of documented) {
-      if (!(name! in defaults)) continue;
-      const value = (defaults as Record<string, unknown>)[name!];
-      const shown = text!.split(",")[0]!;
-      assertEquals(shown, JSON.stringify(value), `${path}: ${name}`);
-      seen++;
+/** Each interface of options, where it is, and its table. */
+const TABLES: Array<[string, string, AnyTable]> = [
+  ["lib/socket/runtime.ts", "RuntimeOptions", RUNTIME],
+  ["lib/socket/contract.ts", "Departure", DEPARTURE],
+  ["lib/socket/contract.ts", "GroupDeparture", GROUP_DEPARTURE],
+  ["lib/socket/bind_options.ts", "BindOptions", BIND],
+  ["lib/socket/open_socket.ts", "SocketOptions", SOCKET],
+  ["lib/server/serve.ts", "ServeOptions", SERVE],
+  ["lib/server/udp_server.ts", "Hooks", SERVE],
+  ["lib/server/guard.ts", "GuardOptions", GUARD],
+  ["lib/client/target.ts", "OriginOptions", ORIGIN],
+  ["lib/client/exchange.ts", "RequestOptions", REPLIES],
+  ["lib/client/request.ts", "RepliesOptions", REPLIES],
+  ["lib/client/series.ts", "RequestManyOptions", SERIES],
+  ["lib/client/gather.ts", "GatherOptions", GATHER],
+  ["lib/client/connect.ts", "ConnectOptions", CONNECT],
+  ["lib/client/load_options.ts", "LoadOptions", LOAD],
+  ["lib/stamp/measure_options.ts", "MeasureOptions", MEASURE],
+  ["lib/stamp/reflector.ts", "ReflectorOptions", REFLECTOR],
+];
+
+readTest(
+  "the docs of the options have the ranges and defaults of their tables",
+  async () => {
+    const seen = { options: 0, ranges: 0, defaults: 0 };
+    for (const [path, name, table] of TABLES) {
+      const source = await read(path);
+      const [, rest] = source.split(new RegExp(`export interface ${name}\\b`));
+      const documented = rest!.split("\n}\n")[0]!.matchAll(
+        /\/\*\*((?:(?!\*\/)[^])*)\*\/\n {2}(\w+)\??:/g,
+      );
+      for (const [, comment, key] of documented) {
+        const place = `${path}: ${key}`;
+        const option = table[key!];
+        assert(option !== undefined, place);
+        seen.options++;
+        const doc = comment!.replaceAll(/\s*\n\s*\* ?/g, " ");
+        const { min, max, default: byDefault } = option;
+        if (min !== undefined && max !== undefined) {
+          const [least, most] = [min, max].map((n) =>
+            n.toLocaleString("en-US")
+          );
+          assert(doc.includes(`${least} to ${most}`), place);
+          seen.ranges++;
+        }
+        if (
+          byDefault === undefined || byDefault === Infinity ||
+          typeof byDefault === "function"
+        ) continue;
+        const [, text] = /@default \{(.*)\}/.exec(doc)!;
+        const shown = text!.split(",")[0]!;
+        assertEquals(shown, JSON.stringify(byDefault), place);
+        seen.defaults++;
+      }
     }
-  }
-  assert(seen >= 16, `${seen} defaults compared`);
-});
+    assert(seen.options > 70, JSON.stringify(seen));
+    assert(seen.ranges > 25 && seen.defaults > 40, JSON.stringify(seen));
+  },
+);
 
 readTest(
   "docs/operations.md lists every metric, and the dashboard shows no others",

@@ -5,7 +5,8 @@
  */
 import { parsePort } from "../address.ts";
 import { parseHex } from "../encoding.ts";
-import { CLOCKS, LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../base/defaults.ts";
+import { LOAD_DEFAULTS } from "../client/load_options.ts";
+import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
 import { SERIES_DEFAULTS } from "../client/series.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../base/defaults.ts";
+import { LOAD_DEFAULTS } from "../client/load_options.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { LoadOptions } from "../client/load.ts";
 import { DEFAULT_ENGINE } from "../socket/runtime.ts";

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { parseAddress, type UdpAddress } from "../address.ts";
-import { MAX_MS } from "../base/errors.ts";
+import { MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, type Engine, ENGINES } from "../socket/runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */

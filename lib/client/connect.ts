@@ -6,20 +6,16 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import {
-  isPortClosed,
-  requireInteger,
-  requireOptions,
-  requireSignal,
-  requireType,
-} from "../base/errors.ts";
+import { isPortClosed } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import {
+  EXCHANGE,
   type Payload,
   planRequest,
   type ReplyInfo,
   replyOf,
-  REQUEST_DEFAULTS,
+  REQUEST,
   type RequestOptions,
   type RequestPlan,
   timeoutError,
@@ -69,17 +65,26 @@ export interface ConnectOptions
   signal?: AbortSignal | undefined;
 }
 
-/** The defaults of {@linkcode ConnectOptions}. */
-export const CONNECT_DEFAULTS = {
-  ...REQUEST_DEFAULTS,
-  maxInFlight: 256,
-} as const;
+/** The table of {@linkcode ConnectOptions}. */
+export const CONNECT = {
+  ...EXCHANGE,
+  key: option.callback(),
+  maxInFlight: option.integer(1, 65_536, 256),
+} satisfies option.Table<ConnectOptions>;
 
 /** Options of a request on a {@linkcode UdpClient}. */
 export type ClientRequestOptions<Decoded = unknown> = Pick<
   RequestOptions<Decoded>,
   "timeoutMs" | "retries" | "match" | "signal"
 >;
+
+/** The table of {@linkcode ClientRequestOptions}; the client has the defaults. */
+export const CLIENT_REQUEST = {
+  timeoutMs: option.dependent(REQUEST.timeoutMs),
+  retries: option.dependent(REQUEST.retries),
+  match: option.dependent(REQUEST.match),
+  signal: REQUEST.signal,
+} satisfies option.Table<ClientRequestOptions>;
 
 /** A datagram that no request was waiting for. */
 export interface Unclaimed extends ReplyInfo {
@@ -153,7 +158,7 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
  * @returns The client, once a name is resolved.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
  * asked.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  *
@@ -174,13 +179,9 @@ export async function connect(
   address: UdpAddress | string,
   options: ConnectOptions = {},
 ): Promise<UdpClient> {
-  requireOptions("options", options);
-  const { key, maxInFlight = CONNECT_DEFAULTS.maxInFlight, signal } = options;
-  if (key !== undefined) requireType("key", "function", key);
-  requireInteger("maxInFlight", maxInFlight, 1, 65_536);
-  requireSignal(signal);
-  const { signal: _, ...defaults } = options;
-  const plan = planRequest(address, "", defaults);
+  const values = option.readAll("connect", CONNECT, options);
+  const { key, maxInFlight, signal } = values;
+  const plan = planRequest(address, "", values);
   signal?.throwIfAborted();
   const ends = await resolveEnds(plan.ends, plan.runtime);
   signal?.throwIfAborted();
@@ -298,18 +299,22 @@ class Client implements UdpClient, Receiver {
 
   request<Decoded = unknown>(
     payload: Payload,
-    options: ClientRequestOptions<Decoded> = {},
+    options?: ClientRequestOptions<Decoded>,
   ): Promise<UdpReply<Decoded>> {
-    const { signal } = options;
     const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
     let pending: Pending;
+    let signal: AbortSignal | undefined;
     try {
       if (this.#failure !== undefined) throw this.#failure.error;
+      const own = options === undefined
+        ? undefined
+        : option.readAll("UdpClient.request", CLIENT_REQUEST, options);
+      signal = own?.signal;
       signal?.throwIfAborted();
       pending = new Pending(
         this,
         typeof payload === "function" ? payload : encode(payload),
-        this.#planOf(options),
+        own === undefined ? this.#plan : this.#planOf(own),
         resolve,
         reject,
       );
@@ -317,9 +322,10 @@ class Client implements UdpClient, Receiver {
       return Promise.reject(error);
     }
     if (signal !== undefined) {
-      const abort = () => this.#settle(pending, { error: signal.reason });
-      signal.addEventListener("abort", abort);
-      const forget = () => signal.removeEventListener("abort", abort);
+      const given = signal;
+      const abort = () => this.#settle(pending, { error: given.reason });
+      given.addEventListener("abort", abort);
+      const forget = () => given.removeEventListener("abort", abort);
       promise.then(forget, forget);
     }
     this.#stats.requests++;
@@ -380,16 +386,13 @@ class Client implements UdpClient, Receiver {
     else this.#settle(pending, { error });
   }
 
-  /** The client's own plan, or what a request has of its own. */
-  #planOf(options: ClientRequestOptions): Pending["plan"] {
-    const { timeoutMs, retries, match } = options;
-    const plan = this.#plan;
-    if (
-      timeoutMs === undefined && retries === undefined && match === undefined
-    ) return plan;
-    const own = { timeoutMs, retries, match };
-    const { runtime } = plan;
-    return planRequest(this.remoteAddr, "", { ...plan, ...own, runtime });
+  /** The plan of a request: its own options, and the client's. */
+  #planOf(own: option.Values<typeof CLIENT_REQUEST>): Pending["plan"] {
+    return {
+      timeoutMs: own.timeoutMs ?? this.#plan.timeoutMs,
+      retries: own.retries ?? this.#plan.retries,
+      match: own.match ?? this.#plan.match,
+    };
   }
 
   #take(datagram: Datagram): void {

@@ -6,17 +6,8 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import {
-  errorMessage,
-  isPortClosed,
-  MAX_MS,
-  requireInteger,
-  requireMs,
-  requireOptions,
-  requireSignal,
-  requireType,
-  TimeoutError,
-} from "../base/errors.ts";
+import { errorMessage, isPortClosed, TimeoutError } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   copyOf,
@@ -30,6 +21,7 @@ import {
   comesFrom,
   type Ends,
   type NamedEnds,
+  ORIGIN,
   type OriginOptions,
   requireFit,
 } from "./target.ts";
@@ -92,12 +84,20 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The defaults of {@linkcode RequestOptions}. */
-export const REQUEST_DEFAULTS = {
-  timeoutMs: 1000,
-  retries: 2,
-  maxDatagramBytes: MAX_PAYLOAD,
-} as const;
+/** The options of every request. */
+export const EXCHANGE = {
+  ...ORIGIN,
+  timeoutMs: option.time(1, 1000),
+  retries: option.integer(0, 100, 2),
+  maxDatagramBytes: option.integer(1, MAX_PAYLOAD, MAX_PAYLOAD),
+  signal: option.SIGNAL,
+} satisfies option.Table<Omit<RequestOptions, "match">>;
+
+/** The table of {@linkcode RequestOptions}. */
+export const REQUEST = {
+  ...EXCHANGE,
+  match: option.callback(anything),
+} satisfies option.Table<RequestOptions>;
 
 /** A reply. */
 export interface UdpReply<Decoded = unknown> {
@@ -144,30 +144,20 @@ export interface RequestPlan {
 }
 
 /**
- * Checks the options of a request; opens nothing.
+ * The plan of a request with checked options; opens nothing.
  *
- * @throws {RangeError} If a number is out of range, or the payload too large.
+ * @throws {RangeError} If the payload is too large.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is of a wrong type, or the address cannot be
- * asked.
+ * @throws {TypeError} If the address cannot be asked.
  */
 export function planRequest(
   address: UdpAddress | string,
   payload: Uint8Array | string | RequestPlan["payload"],
-  options: RequestOptions,
+  options:
+    & option.Values<typeof EXCHANGE>
+    & Partial<option.Values<typeof REQUEST>>,
 ): RequestPlan {
-  requireOptions("options", options);
-  const {
-    timeoutMs = REQUEST_DEFAULTS.timeoutMs,
-    retries = REQUEST_DEFAULTS.retries,
-    maxDatagramBytes = REQUEST_DEFAULTS.maxDatagramBytes,
-    match = anything,
-  } = options;
-  requireMs("timeoutMs", timeoutMs, 1);
-  requireInteger("retries", retries, 0, 100);
-  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
-  requireType("match", "function", match);
-  requireSignal(options.signal);
+  const { timeoutMs, retries, maxDatagramBytes, match = anything } = options;
   const made = typeof payload === "function" ? undefined : encode(payload);
   // The size of what is made later is checked when it is made.
   const ends = checkEnds(address, options, made?.length ?? 0);
@@ -368,7 +358,7 @@ export function waitMsOf(
   // Jitter keeps clients that lost together from resending together; the wait
   // after the last datagram needs none.
   const jitter = attempts <= retries ? Math.random() * MAX_JITTER : 0;
-  return Math.min(waitMs * (1 + jitter), MAX_MS);
+  return Math.min(waitMs * (1 + jitter), option.MAX_MS);
 }
 
 /** The error of a request that was not answered, with all that is known. */
@@ -448,7 +438,9 @@ class Reply implements UdpReply {
 }
 
 /** What takes every datagram for a reply. */
-const anything = () => true;
+function anything(): boolean {
+  return true;
+}
 
 /** A promise, of an async function, would always count as a reply. */
 function requireNoPromise(value: unknown): void {

@@ -12,27 +12,23 @@ import {
   withoutZone,
 } from "../address.ts";
 import { encode } from "../encoding.ts";
-import {
-  isPortClosed,
-  requireInteger,
-  requireOptions,
-  requireType,
-} from "../base/errors.ts";
+import { isPortClosed } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import {
   type Payload,
   planRequest,
   replyOf,
-  REQUEST_DEFAULTS,
+  REQUEST,
   type RequestOptions,
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
 import { membershipsOf } from "../socket/multicast.ts";
 import {
-  checkDeparture,
   type Datagram,
   type DatagramSocket,
+  GROUP_DEPARTURE,
   type GroupDeparture,
   type Receiver,
 } from "../socket/contract.ts";
@@ -77,12 +73,15 @@ export interface GatherOptions<Decoded = unknown>
   interface?: string | undefined;
 }
 
-/** The defaults of {@linkcode GatherOptions}. */
-export const GATHER_DEFAULTS = {
-  ...REQUEST_DEFAULTS,
-  retries: 0,
-  every: false,
-} as const;
+/** The table of {@linkcode GatherOptions}. */
+export const GATHER = {
+  ...REQUEST,
+  ...GROUP_DEPARTURE,
+  retries: option.integer(0, 100, 0),
+  maxReplies: option.orInfinity(option.integer(1, 1_000_000, Infinity)),
+  every: option.flag(false),
+  interface: option.text(),
+} satisfies option.Table<GatherOptions>;
 
 /** What has been gathered so far, in numbers. */
 export interface GatherSummary {
@@ -131,7 +130,7 @@ export interface Gathering<Decoded = unknown>
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
- * @throws {TypeError} If an option is of a wrong type, there is no address, or
+ * @throws {TypeError} If an option is unknown or of a wrong type, there is no address, or
  * one cannot be asked.
  *
  * @example
@@ -150,38 +149,17 @@ export function gather<Decoded = unknown>(
   payload: Payload,
   options: GatherOptions<Decoded> = {},
 ): Gathering<Decoded> {
-  requireOptions("options", options);
-  const {
-    retries = GATHER_DEFAULTS.retries,
-    maxReplies = Infinity,
-    every = GATHER_DEFAULTS.every,
-    signal,
-  } = options;
-  if (maxReplies !== Infinity) {
-    requireInteger("maxReplies", maxReplies, 1, 1_000_000);
-  }
-  requireType("every", "boolean", every);
-  checkDeparture(options);
-  if (options.interface !== undefined) {
-    requireType("interface", "string", options.interface);
-    if (options.localHostname !== undefined) {
-      throw new TypeError("'interface' and 'localHostname' exclude each other");
-    }
+  const values = option.readAll("gather", GATHER, options);
+  if (values.interface !== undefined && values.localHostname !== undefined) {
+    throw new TypeError("'interface' and 'localHostname' exclude each other");
   }
   const isList = typeof to === "object" && to !== null && Symbol.iterator in to;
   const addresses = isList ? [...to] : [to];
   if (addresses.length === 0) throw new TypeError("There is no address to ask");
   const plans = addresses.map((address) =>
-    planRequest(address, payload, { ...options, retries })
+    planRequest(address, payload, values)
   );
-  const run = new Gatherer(plans, {
-    maxReplies,
-    every,
-    signal,
-    interface: options.interface,
-    multicastTtl: options.multicastTtl,
-    loopback: options.loopback,
-  });
+  const run = new Gatherer(plans, values);
   return {
     summary: () => ({ ...run.counts }),
     stop: () => run.end(),
@@ -191,13 +169,6 @@ export function gather<Decoded = unknown>(
       Array.fromAsync(run.iterate() as AsyncGenerator<UdpReply<Decoded>>)
         .then(onReplies, onError),
   };
-}
-
-interface Limits
-  extends
-    Pick<GatherOptions, "interface" | "multicastTtl" | "loopback" | "signal"> {
-  maxReplies: number;
-  every: boolean;
 }
 
 /** The socket, the replies and the counts. */
@@ -211,7 +182,7 @@ class Gatherer implements Receiver {
   };
   readonly #plans: RequestPlan[];
   readonly #plan: RequestPlan;
-  readonly #limits: Limits;
+  readonly #limits: option.Values<typeof GATHER>;
   readonly #queue = new EventQueue<UdpReply>();
   readonly #answered = new Set<string>();
   #targets: UdpAddress[] = [];
@@ -222,7 +193,7 @@ class Gatherer implements Receiver {
   #sentAt = 0;
   #cancelNext = () => {};
 
-  constructor(plans: RequestPlan[], limits: Limits) {
+  constructor(plans: RequestPlan[], limits: option.Values<typeof GATHER>) {
     this.#plans = plans;
     this.#plan = plans[0]!;
     this.#limits = limits;

@@ -5,17 +5,9 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../base/defaults.ts";
 import { Distribution, type TailSummary } from "../stats/distribution.ts";
-import {
-  isPortClosed,
-  requireInteger,
-  requireMs,
-  requireNumber,
-  requireOptions,
-  requireSignal,
-  requireType,
-} from "../base/errors.ts";
+import { isPortClosed } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
@@ -25,13 +17,8 @@ import {
   type Receiver,
   type Sender,
 } from "../socket/contract.ts";
-import {
-  checkEnds,
-  comesFrom,
-  type NamedEnds,
-  type OriginOptions,
-  resolveEnds,
-} from "./target.ts";
+import { LOAD, type LoadOptions } from "./load_options.ts";
+import { checkEnds, comesFrom, type NamedEnds, resolveEnds } from "./target.ts";
 import {
   clientCounts,
   type Count,
@@ -40,74 +27,7 @@ import {
   UDP,
 } from "../base/telemetry.ts";
 
-/** Options of {@linkcode load}; of `rate` and `window` there is one. */
-export interface LoadOptions extends OriginOptions {
-  /**
-   * How many datagrams a second to send, whatever comes back, 0.001 to
-   * 10,000,000. What that does to the path is the caller's responsibility (RFC
-   * 8085, section 3.1).
-   */
-  rate?: number | undefined;
-  /**
-   * How many datagrams to keep in flight, 1 to 65,536. One more is sent when
-   * nothing has come back for a while.
-   */
-  window?: number | undefined;
-  /**
-   * For how long to send, in milliseconds, 1 to 86,400,000 (a day).
-   *
-   * @default {10000, or no limit with a `count`}
-   */
-  durationMs?: number | undefined;
-  /**
-   * How many datagrams to send, 1 to 1,000,000,000.
-   *
-   * @default {no limit}
-   */
-  count?: number | undefined;
-  /**
-   * How many bytes a datagram has, 0 to 65,507 (IPv6: 65,527). Below 8 there is
-   * no room for a number: replies then count in the order in which they come,
-   * and no RTT is known.
-   *
-   * @default {64}
-   */
-  size?: number | undefined;
-  /**
-   * After how long without an echo a datagram is lost, in milliseconds, 1 to
-   * 86,400,000 (a day).
-   *
-   * @default {1000}
-   */
-  timeoutMs?: number | undefined;
-  /**
-   * How long an interval is, in milliseconds, 1 to 86,400,000 (a day).
-   *
-   * @default {1000}
-   */
-  reportMs?: number | undefined;
-  /**
-   * Called for each datagram that is answered or given up; of those below 8
-   * bytes only for what is given up.
-   *
-   * @param seq Its number, from 0 on.
-   * @param atMs When it was due or sent, since the first, in milliseconds.
-   * @param rttMs How long it took; undefined if it is lost.
-   */
-  onSample?:
-    | ((seq: number, atMs: number, rttMs: number | undefined) => void)
-    | undefined;
-  /**
-   * Whether this thread may sleep until the next datagram is due, on the linux
-   * engine: for programs that do nothing else meanwhile. Else a rate keeps a
-   * processor busy.
-   *
-   * @default {false}
-   */
-  mayBlock?: boolean | undefined;
-  /** Ends the run when aborted. */
-  signal?: AbortSignal | undefined;
-}
+export type { LoadOptions } from "./load_options.ts";
 
 /** What happened in a part of a run, or in all of it. */
 export interface LoadInterval {
@@ -185,52 +105,22 @@ export interface Load extends AsyncIterable<LoadInterval> {
  * @returns The run; iterate it to run it.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is of a wrong type, there is not one of
+ * @throws {TypeError} If an option is unknown or of a wrong type, there is not one of
  * `rate` and `window`, or the address cannot be asked.
  */
 export function load(
   address: UdpAddress | string,
   options: LoadOptions,
 ): Load {
-  requireOptions("options", options);
-  const {
-    rate,
-    window,
-    count = Infinity,
-    durationMs = count === Infinity ? LOAD_DEFAULTS.durationMs : Infinity,
-    size = LOAD_DEFAULTS.size,
-    timeoutMs = LOAD_DEFAULTS.timeoutMs,
-    reportMs = LOAD_DEFAULTS.reportMs,
-    onSample,
-    mayBlock = LOAD_DEFAULTS.mayBlock,
-    signal,
-  } = options;
+  const values = option.readAll("load", LOAD, options);
+  const { rate, window, count, size } = values;
   if ((rate === undefined) === (window === undefined)) {
     throw new TypeError("There must be one of 'rate' and 'window'");
   }
-  if (rate !== undefined) requireNumber("rate", rate, 0.001, 10_000_000);
-  if (window !== undefined) requireInteger("window", window, 1, 65_536);
-  if (count !== Infinity) requireInteger("count", count, 1, 1_000_000_000);
-  if (durationMs !== Infinity) requireMs("durationMs", durationMs, 1);
-  requireInteger("size", size, 0, MAX_PAYLOAD);
-  requireMs("timeoutMs", timeoutMs, 1);
-  requireMs("reportMs", reportMs, 1);
-  requireType("mayBlock", "boolean", mayBlock);
-  if (onSample !== undefined) requireType("onSample", "function", onSample);
-  requireSignal(signal);
-  const ends = checkEnds(address, options, size);
-  const run = new Loader(ends, runtimeOf(options), {
-    rate,
-    window,
-    count,
-    durationMs,
-    size,
-    timeoutMs,
-    reportMs,
-    onSample,
-    mayBlock,
-    signal,
-  });
+  const usualMs = count === Infinity ? LOAD.durationMs.default : Infinity;
+  const durationMs = values.durationMs ?? usualMs;
+  const ends = checkEnds(address, values, size);
+  const run = new Loader(ends, runtimeOf(values), { ...values, durationMs });
   return {
     get target() {
       return run.target;
@@ -244,18 +134,7 @@ export function load(
   };
 }
 
-interface Plan {
-  rate: number | undefined;
-  window: number | undefined;
-  count: number;
-  durationMs: number;
-  size: number;
-  timeoutMs: number;
-  reportMs: number;
-  onSample: LoadOptions["onSample"];
-  mayBlock: boolean;
-  signal: AbortSignal | undefined;
-}
+type Plan = option.Values<typeof LOAD> & { durationMs: number };
 
 class Loader implements Receiver, Sender {
   target: UdpAddress | undefined;

@@ -4,11 +4,13 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { requireInteger, requireType, TimeoutError } from "../base/errors.ts";
+import { TimeoutError } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import {
   Exchange,
   type Payload,
   planRequest,
+  REQUEST,
   type RequestOptions,
   type RequestPlan,
   type UdpReply,
@@ -33,6 +35,19 @@ export interface RepliesOptions<Decoded = unknown> {
   replies: number | ((reply: UdpReply<Decoded>) => boolean);
 }
 
+const COUNT = option.integer(1, 65_536);
+
+/** The table of {@linkcode RequestOptions} and {@linkcode RepliesOptions}. */
+export const REPLIES = {
+  ...REQUEST,
+  replies: option.custom<RepliesOptions["replies"]>(
+    `${COUNT.words} or a function`,
+    (value) => typeof value === "function" ? undefined : COUNT.judge(value),
+    undefined,
+    COUNT,
+  ),
+} satisfies option.Table<RequestOptions & Partial<RepliesOptions>>;
+
 /**
  * Sends a datagram and gives the reply.
  *
@@ -52,7 +67,7 @@ export interface RepliesOptions<Decoded = unknown> {
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
  * asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  * @throws {Error} The system's error if binding or sending fails, untouched.
@@ -109,12 +124,9 @@ export async function request<Decoded = unknown>(
   payload: Payload,
   options: RequestOptions<Decoded> & Partial<RepliesOptions<Decoded>> = {},
 ): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]> {
-  const plan = planRequest(address, payload, options);
-  const { replies: wanted } = options;
-  if (typeof wanted === "number") {
-    requireInteger("replies", wanted, 1, MAX_REPLIES);
-  } else if (wanted !== undefined) requireType("replies", "function", wanted);
-  const { signal } = options;
+  const values = option.readAll("request", REPLIES, options);
+  const { replies: wanted, signal } = values;
+  const plan = planRequest(address, payload, values);
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // It may come when nobody waits any more.
@@ -186,7 +198,7 @@ function isWhole<Decoded>(
   const { length } = replies;
   if (typeof wanted === "number") return length >= wanted;
   if (wanted(replies[length - 1]!)) return true;
-  if (length < MAX_REPLIES) return false;
+  if (length < COUNT.max!) return false;
   throw new Error(
     `${length} replies came, and 'replies()' took none as the last`,
   );
@@ -206,5 +218,3 @@ function incomplete(
     { attempts, foreign, cause },
   );
 }
-
-const MAX_REPLIES = 65_536;

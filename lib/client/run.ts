@@ -6,7 +6,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { requireMs, requireSignal, TimeoutError } from "../base/errors.ts";
+import { TimeoutError } from "../base/errors.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
@@ -18,16 +18,6 @@ export interface Schedule {
   intervalMs: number;
   deadlineMs: number | undefined;
   signal: AbortSignal | undefined;
-}
-
-/** Checks what is common to all schedules. */
-export function checkSchedule(
-  { intervalMs, deadlineMs, signal }: Schedule,
-  minIntervalMs: number,
-): void {
-  requireMs("intervalMs", intervalMs, minIntervalMs);
-  if (deadlineMs !== undefined) requireMs("deadlineMs", deadlineMs, 1);
-  requireSignal(signal);
 }
 
 /** The part of a run that knows what is sent, and what became of it. */

@@ -5,21 +5,18 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { Distribution } from "../stats/distribution.ts";
-import {
-  requireInteger,
-  requireOptions,
-  TimeoutError,
-} from "../base/errors.ts";
+import { TimeoutError } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import {
   Exchange,
   type ExchangeListener,
   planRequest,
-  REQUEST_DEFAULTS,
+  REQUEST,
   type RequestOptions,
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
-import { checkSchedule, Run, type Sender } from "./run.ts";
+import { Run, type Sender } from "./run.ts";
 import type { Summary } from "../stats/statistics.ts";
 import type { Ends } from "./target.ts";
 import { clientCounts, type Readings } from "../base/telemetry.ts";
@@ -34,8 +31,8 @@ export interface RequestManyOptions extends RequestOptions {
    */
   count?: number | undefined;
   /**
-   * From one datagram to the next, in milliseconds, up to one day, whether or
-   * not a reply has come. With 0, each goes out when the one before is answered
+   * From one datagram to the next, in milliseconds, 0 to 86,400,000 (a day),
+   * whether or not a reply has arrived. With 0, each goes out when the one before is answered
    * or given up.
    *
    * @default {1000}
@@ -51,12 +48,17 @@ export interface RequestManyOptions extends RequestOptions {
   deadlineMs?: number | undefined;
 }
 
+/** The table of {@linkcode RequestManyOptions}. */
+export const SERIES = {
+  ...REQUEST,
+  retries: option.dependent(REQUEST.retries),
+  count: option.orInfinity(option.integer(1, 1_000_000_000, 1)),
+  intervalMs: option.time(0, 1000),
+  deadlineMs: option.time(1),
+} satisfies option.Table<RequestManyOptions>;
+
 /** The defaults of {@linkcode RequestManyOptions}. */
-export const SERIES_DEFAULTS = {
-  ...REQUEST_DEFAULTS,
-  count: 1,
-  intervalMs: 1000,
-} as const;
+export const SERIES_DEFAULTS = option.defaultsOf(SERIES);
 
 /** What became of one datagram of a series; `seq` counts them from 0. */
 export type SeriesEvent =
@@ -147,7 +149,7 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is of a wrong type, or the address cannot be
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
  * asked.
  *
  * @example
@@ -169,21 +171,14 @@ export function requestMany(
     | ((seq: number, attempt: number) => Uint8Array | string),
   options: RequestManyOptions = {},
 ): Series {
-  requireOptions("options", options);
-  const {
-    count = SERIES_DEFAULTS.count,
-    intervalMs = SERIES_DEFAULTS.intervalMs,
-    // A series measures the path, whose loss a retransmission would hide.
-    retries = count === 1 ? SERIES_DEFAULTS.retries : 0,
-    deadlineMs,
-    signal,
-  } = options;
-  if (count !== Infinity) requireInteger("count", count, 1, 1_000_000_000);
-  const schedule = { count, intervalMs, deadlineMs, signal };
-  checkSchedule(schedule, 0);
-  if (count > 1 && (options.localPort ?? 0) !== 0) {
+  const values = option.readAll("requestMany", SERIES, options);
+  const { count, localPort } = values;
+  // A series measures the path, whose loss a retransmission would hide.
+  const usual = count === 1 ? SERIES.retries.default : 0;
+  const retries = values.retries ?? usual;
+  if (count > 1 && localPort !== 0) {
     throw new RangeError(
-      `'localPort' must be 0, as each datagram of a series has a port of its own: current value is ${options.localPort}`,
+      `'localPort' must be 0, as each datagram of a series has a port of its own: current value is ${localPort}`,
     );
   }
   const plan = planRequest(
@@ -191,10 +186,10 @@ export function requestMany(
     typeof payload === "function"
       ? (attempt, seq) => payload(seq, attempt)
       : payload,
-    { ...options, retries },
+    { ...values, retries },
   );
   const run: Run<SeriesEvent, SeriesSender> = new Run(
-    schedule,
+    values,
     plan.ends,
     plan.runtime,
     (ends) => new SeriesSender(plan, ends, run),

@@ -13,18 +13,24 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { requireInteger, requireType } from "../base/errors.ts";
-import { type Engine, resolveHost, type Runtime } from "../socket/runtime.ts";
+import * as option from "../base/options.ts";
 import {
-  checkDeparture,
+  resolveHost,
+  RUNTIME,
+  type Runtime,
+  type RuntimeOptions,
+} from "../socket/runtime.ts";
+import {
+  DEPARTURE,
   type Departure,
   departureOf,
   MAX_PAYLOAD,
   MAX_PAYLOAD_IPV4,
+  PEER,
 } from "../socket/contract.ts";
 
 /** From where a client asks, and how its datagrams leave. */
-export interface OriginOptions extends Departure {
+export interface OriginOptions extends Departure, RuntimeOptions {
   /**
    * The local IP address or host name to send from.
    *
@@ -32,8 +38,8 @@ export interface OriginOptions extends Departure {
    */
   localHostname?: string | undefined;
   /**
-   * The local port to send from. In a series each datagram has one of its own,
-   * so that this must be 0 there.
+   * The local port to send from, 0 to 65,535. In a series each datagram has one
+   * of its own, so that this must be 0 there.
    *
    * @default {0, any that is free}
    */
@@ -45,19 +51,18 @@ export interface OriginOptions extends Departure {
    * @default {true}
    */
   telemetry?: boolean | undefined;
-  /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Sockets, names and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
+
+/** The table of {@linkcode OriginOptions}. */
+export const ORIGIN = {
+  ...DEPARTURE,
+  localHostname: option.custom<string>("an address or a name", (value) => {
+    return typeof value === "string" && value !== "" ? undefined : TypeError;
+  }),
+  localPort: option.integer(0, 65_535, 0),
+  telemetry: option.flag(true),
+  ...RUNTIME,
+} satisfies option.Table<OriginOptions>;
 
 /** Both ends as the caller named them. */
 export interface NamedEnds {
@@ -82,34 +87,24 @@ export interface Ends {
  * Checks all that can be known before a name is resolved.
  *
  * @throws {SyntaxError} If the address does not parse.
- * @throws {RangeError} If the port is 0, the payload too large for UDP, or a
- * number among the options out of range.
- * @throws {TypeError} If the address cannot be asked, or an option is of a wrong
- * type.
+ * @throws {RangeError} If the port is 0, or the payload too large for UDP.
+ * @throws {TypeError} If the address cannot be asked.
  */
 export function checkEnds(
   address: UdpAddress | string,
-  options: OriginOptions,
+  options: option.Values<typeof ORIGIN>,
   payloadBytes: number,
 ): NamedEnds {
-  let { localHostname, localPort = 0, telemetry = true } = options;
+  const { localPort, telemetry } = options;
   const asked = typeof address === "string" ? parseAddress(address) : address;
-  requireType("hostname", "string", asked?.hostname);
-  requireInteger("port", asked.port, 1, 65_535);
   const target = {
-    hostname: canonicalHostname(asked.hostname),
-    port: asked.port,
+    hostname: canonicalHostname(
+      PEER.hostname.read(asked?.hostname, "hostname"),
+    ),
+    port: PEER.port.read(asked.port, "port"),
   };
-  if (localHostname !== undefined) {
-    requireType("localHostname", "string", localHostname);
-    if (localHostname === "") {
-      throw new TypeError("'localHostname' must be an address, or a name");
-    }
-    localHostname = canonicalHostname(localHostname);
-  }
-  requireInteger("localPort", localPort, 0, 65_535);
-  checkDeparture(options);
-  requireType("telemetry", "boolean", telemetry);
+  const localHostname = options.localHostname &&
+    canonicalHostname(options.localHostname);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
   const departure = departureOf(options);

@@ -17,12 +17,7 @@ import {
   withoutZone,
 } from "../address.ts";
 import { equalBytes } from "../encoding.ts";
-import {
-  requireInteger,
-  requireNumber,
-  requireOptions,
-  requireType,
-} from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { RecentMap, SegmentedMap } from "../base/recent_map.ts";
 import type { Runtime } from "../socket/runtime.ts";
 
@@ -78,8 +73,22 @@ export interface GuardOptions {
 /** The networks of this machine alone. */
 export const LOOPBACK_NETWORKS: readonly string[] = ["127.0.0.0/8", "::1"];
 
+/** The table of {@linkcode GuardOptions}. */
+export const GUARD = {
+  maxAmplification: option.dependent(option.real(0, 1000, 3)),
+  rateLimit: option.dependent(option.integer(0, 1_000_000_000, 1000)),
+  trusted: option.list(
+    option.custom<string>("a network, such as 10.0.0.0/8", (value) => {
+      if (typeof value !== "string") return TypeError;
+      parseNetwork(value);
+    }),
+  ),
+  answerOffLink: option.flag(false),
+  loops: option.flag(true),
+} satisfies option.Table<GuardOptions>;
+
 /** The defaults of {@linkcode GuardOptions}, where not bound to loopback. */
-export const GUARD_DEFAULTS = { maxAmplification: 3, rateLimit: 1000 } as const;
+export const GUARD_DEFAULTS = option.defaultsOf(GUARD);
 
 /** What {@linkcode GuardOptions} allow, with nothing left open. */
 export interface GuardLimits {
@@ -138,42 +147,6 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   offLink: "it came to a group, from none of this machine's links",
   loop: "it replies to answers, as another server would",
 };
-
-/**
- * Checks options of the guard.
- *
- * @throws {TypeError} If one is of a wrong type.
- * @throws {RangeError} If a number is out of range.
- * @throws {SyntaxError} If a network does not parse.
- */
-export function checkGuardOptions(options: GuardOptions): void {
-  requireOptions("guard", options);
-  const { maxAmplification, rateLimit, trusted } = options;
-  for (const name of ["answerOffLink", "loops"] as const) {
-    if (options[name] !== undefined) {
-      requireType(name, "boolean", options[name]);
-    }
-  }
-  if (trusted !== undefined) {
-    if (!Array.isArray(trusted)) {
-      throw new TypeError(
-        `'trusted' must be an array of networks: current value is ${
-          trusted === null ? "null" : typeof trusted
-        }`,
-      );
-    }
-    for (const network of trusted as unknown[]) {
-      requireType("trusted", "string", network);
-      parseNetwork(network as string);
-    }
-  }
-  if (maxAmplification !== undefined) {
-    requireNumber("maxAmplification", maxAmplification, 0, 1000);
-  }
-  if (rateLimit !== undefined) {
-    requireInteger("rateLimit", rateLimit, 0, 1_000_000_000);
-  }
-}
 
 /** What the options allow a server that is bound to this address. */
 export function guardLimits(

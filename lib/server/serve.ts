@@ -3,30 +3,19 @@
  *
  * @module
  */
-import { canonicalHostname, isLocalhost, type UdpAddress } from "../address.ts";
-import {
-  requireInteger,
-  requireMs,
-  requireOptions,
-  requireSignal,
-  requireType,
-} from "../base/errors.ts";
-import { checkGuardOptions, Guard, type GuardOptions } from "./guard.ts";
-import {
-  checkGroups,
-  hostnameFor,
-  Links,
-  membershipsOf,
-} from "../socket/multicast.ts";
-import { type Engine, type Runtime, runtimeOf } from "../socket/runtime.ts";
+import { isLocalhost, type UdpAddress } from "../address.ts";
+import * as option from "../base/options.ts";
+import { GUARD, Guard, type GuardOptions } from "./guard.ts";
+import { BIND, bindingOf, type BindOptions } from "../socket/bind_options.ts";
+import { Links } from "../socket/multicast.ts";
 import { type Handler, metered } from "./handler.ts";
 import { Server } from "./server.ts";
 import type { Hooks, UdpServer } from "./udp_server.ts";
-import { type DatagramSocket, MAX_PAYLOAD } from "../socket/contract.ts";
+import type { DatagramSocket } from "../socket/contract.ts";
 import { followServer, serverReadings, traced } from "./telemetry.ts";
 
 /** Options of {@linkcode serve}. */
-export interface ServeOptions extends Hooks {
+export interface ServeOptions extends BindOptions, Hooks {
   /**
    * The local IP address or host name to bind; `::` takes IPv4 and IPv6. With
    * `groups` it is `0.0.0.0` or `::`, as no others hear them.
@@ -34,19 +23,6 @@ export interface ServeOptions extends Hooks {
    * @default {"127.0.0.1"}
    */
   hostname?: string | undefined;
-  /**
-   * The local port, 0 to 65,535; 0 takes any that is free.
-   *
-   * @default {0}
-   */
-  port?: number | undefined;
-  /**
-   * Longer datagrams are dropped whole and counted, never cut. 1 to 65,527
-   * bytes.
-   *
-   * @default {65527}
-   */
-  maxDatagramBytes?: number | undefined;
   /**
    * How many datagrams may be in the handler at once, or with a reply that the
    * system has not taken yet, 1 to 65,536. What comes above that is dropped and
@@ -80,8 +56,6 @@ export interface ServeOptions extends Hooks {
    * @default {no limit}
    */
   maxReplies?: number | undefined;
-  /** Closes the server at once when aborted, without waiting for handlers. */
-  signal?: AbortSignal | undefined;
   /** Called with the bound address before `serve` returns. */
   onListen?: ((addr: UdpAddress) => void) | undefined;
   /**
@@ -109,43 +83,6 @@ export interface ServeOptions extends Hooks {
    */
   trace?: boolean | undefined;
   /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Whether to share the port with other servers that do (SO_REUSEPORT), on the
-   * linux engine: the kernel spreads the peers over them.
-   *
-   * @default {false}
-   */
-  reusePort?: boolean | undefined;
-  /**
-   * How many bytes of datagrams the system is to keep until the server reads
-   * them, with its overhead, 4,096 to 1,073,741,824; on the linux engine. What
-   * does not fit is lost: `stats().kernelDrops`. Where the system gives less, it
-   * is said once.
-   *
-   * @default {4 MiB on the linux engine, if the system gives that, else the system's}
-   */
-  receiveBufferBytes?: number | undefined;
-  /**
-   * Multicast groups to join, such as `"239.1.2.3"`; IPv6 with the interface as
-   * its zone (`"ff02::123%eth0"`), or by `interface`. They are left when the
-   * server closes. Replies leave from the machine's own address.
-   *
-   * @default {[]}
-   */
-  groups?: readonly string[] | undefined;
-  /**
-   * By which interface the groups are joined: one of its IP addresses, or its
-   * name, for which Deno wants `--allow-sys=networkInterfaces`.
-   *
-   * @default {the system's choice}
-   */
-  interface?: string | undefined;
-  /**
    * Waits for a random time up to so many milliseconds, 0 to 86,400,000 (a day),
    * before it answers what came to a group, so that not all members answer at
    * once (as the MX of SSDP has it). The deno engine, which is not told what
@@ -155,44 +92,33 @@ export interface ServeOptions extends Hooks {
    * @default {0}
    */
   groupDelayMs?: number | undefined;
-  /**
-   * Whether to share the port with others that do (SO_REUSEADDR); with `groups`,
-   * as each then hears what comes to a group, but only one of them all else.
-   *
-   * @default {false}
-   */
-  reuseAddress?: boolean | undefined;
-  /**
-   * Whether `info.ttl` and `info.trafficClass` are told, on the linux engine;
-   * it costs about a tenth of the rate.
-   *
-   * @default {false}
-   */
-  packetInfo?: boolean | undefined;
-  /**
-   * Sockets and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
 
+/** The table of {@linkcode ServeOptions}. */
+export const SERVE = {
+  hostname: option.dependent(option.text("127.0.0.1")),
+  ...BIND,
+  maxInFlight: option.integer(1, 65_536, 256),
+  handlerTimeoutMs: option.time(1, 10_000),
+  guard: option.custom<GuardOptions | false, GuardOptions>(
+    "an object or false",
+    (value) => value === false ? undefined : option.object().judge(value),
+    {},
+  ),
+  maxReplies: option.orInfinity(option.integer(1, 1_000_000_000, Infinity)),
+  onListen: option.callback(() => {}),
+  lend: option.flag(false),
+  telemetry: option.flag(true),
+  trace: option.flag(false),
+  groupDelayMs: option.time(0, 0),
+  quiet: option.flag(false),
+  onError: option.callback(),
+  onRefuse: option.callback(),
+  onOverload: option.callback(),
+} satisfies option.Table<ServeOptions>;
+
 /** The defaults of {@linkcode ServeOptions}. */
-export const SERVE_DEFAULTS = {
-  hostname: "127.0.0.1",
-  port: 0,
-  maxDatagramBytes: MAX_PAYLOAD,
-  maxInFlight: 256,
-  handlerTimeoutMs: 10_000,
-  lend: false,
-  quiet: false,
-  reusePort: false,
-  reuseAddress: false,
-  groupDelayMs: 0,
-  packetInfo: false,
-  telemetry: true,
-  trace: false,
-} as const;
+export const SERVE_DEFAULTS = option.defaultsOf(SERVE);
 
 /**
  * Answers UDP datagrams, on 127.0.0.1 at any port that is free unless options
@@ -205,7 +131,8 @@ export const SERVE_DEFAULTS = {
  * @param handler Makes the reply to each datagram.
  * @returns The running server.
  * @throws {RangeError} If a number among the options is out of range.
- * @throws {TypeError} If an option, or the handler, is of a wrong type.
+ * @throws {TypeError} If an option is unknown, or it or the handler is of a
+ * wrong type.
  * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve,
  * or there is no such `interface`.
  * @throws {Deno.errors.AddrInUse} If the port is taken.
@@ -240,114 +167,36 @@ export function serve(
   const [options, handler] = args.length > 1
     ? args as [ServeOptions, Handler]
     : [{} as ServeOptions, args[0] as Handler];
-  requireOptions("options", options);
-  const {
-    groups = [],
-    port = SERVE_DEFAULTS.port,
-    maxDatagramBytes = SERVE_DEFAULTS.maxDatagramBytes,
-    maxInFlight = SERVE_DEFAULTS.maxInFlight,
-    handlerTimeoutMs = SERVE_DEFAULTS.handlerTimeoutMs,
-    reusePort = SERVE_DEFAULTS.reusePort,
-    reuseAddress = SERVE_DEFAULTS.reuseAddress,
-    groupDelayMs = SERVE_DEFAULTS.groupDelayMs,
-    packetInfo = SERVE_DEFAULTS.packetInfo,
-    receiveBufferBytes,
-    guard = {},
-    maxReplies = Infinity,
-    signal,
-    lend = SERVE_DEFAULTS.lend,
-    quiet = SERVE_DEFAULTS.quiet,
-    telemetry = SERVE_DEFAULTS.telemetry,
-    trace = SERVE_DEFAULTS.trace,
-    onListen = () => {},
-    onError,
-    onRefuse,
-    onOverload,
-  } = options;
-  requireSignal(signal);
-  if (options.hostname !== undefined) {
-    requireType("hostname", "string", options.hostname);
-  }
-  checkGroups(groups, options.interface);
-  const usual = SERVE_DEFAULTS.hostname;
-  const hostname = hostnameFor(groups, options.hostname, usual);
-  requireInteger("port", port, 0, 65_535);
-  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
-  requireInteger("maxInFlight", maxInFlight, 1, 65_536);
-  requireMs("handlerTimeoutMs", handlerTimeoutMs, 1);
-  requireType("reusePort", "boolean", reusePort);
-  requireType("packetInfo", "boolean", packetInfo);
-  requireType("reuseAddress", "boolean", reuseAddress);
-  requireMs("groupDelayMs", groupDelayMs, 0);
+  const values = option.readAll("serve", SERVE, options);
+  const { groups, reuseAddress, groupDelayMs, telemetry, trace } = values;
+  const guard = values.guard &&
+    option.readAll("guard", GUARD, values.guard, "guard");
+  option.callback<Handler>().read(handler, "handler");
   if (groups.length === 0 && (reuseAddress || groupDelayMs > 0)) {
     const name = reuseAddress ? "reuseAddress" : "groupDelayMs";
     throw new TypeError(`'${name}' needs 'groups', which it is for`);
   }
-  if (receiveBufferBytes !== undefined) {
-    requireInteger("receiveBufferBytes", receiveBufferBytes, 4096, 2 ** 30);
-  }
-  if (maxReplies !== Infinity) {
-    requireInteger("maxReplies", maxReplies, 1, 1_000_000_000);
-  }
-  if (guard !== false) checkGuardOptions(guard);
-  requireType("handler", "function", handler);
-  requireType("onListen", "function", onListen);
-  for (
-    const [name, hook] of Object.entries({ onError, onRefuse, onOverload })
-  ) {
-    if (hook !== undefined) requireType(name, "function", hook);
-  }
-  requireType("lend", "boolean", lend);
-  requireType("quiet", "boolean", quiet);
-  requireType("telemetry", "boolean", telemetry);
-  requireType("trace", "boolean", trace);
-  const runtime = runtimeOf(options);
-  signal?.throwIfAborted();
-  const memberships = membershipsOf(
-    groups,
-    options.interface,
-    runtime.interfaces,
-  );
-  const links = groups.length > 0 && guard !== false && !guard.answerOffLink
+  const { binding, runtime } = bindingOf(values, SERVE.hostname.default);
+  const links = groups.length > 0 && guard && !guard.answerOffLink
     ? new Links(runtime)
     : undefined;
-  const open = (hostname: string) =>
-    runtime.open({
-      hostname,
-      port,
-      maxDatagramBytes,
-      isBusy: true,
-      reusePort,
-      reuseAddress,
-      receiveBufferBytes,
-      packetInfo,
-      memberships,
-    });
-  const socket = isLocalhost(hostname)
+  const open = (hostname: string) => runtime.open({ ...binding, hostname });
+  const socket = isLocalhost(binding.hostname)
     ? openLocalhost(open)
-    : open(canonicalHostname(hostname));
+    : runtime.open(binding);
   try {
-    onListen(socket.addr);
+    values.onListen(socket.addr);
   } catch (error) {
     socket.close();
     throw error;
   }
   const server = new Server(socket, {
+    ...values,
     handler: trace ? traced(handler) : handler,
-    lend,
-    quiet,
-    onError,
-    onRefuse,
-    onOverload,
-    maxInFlight,
-    maxReplies,
-    handlerTimeoutMs,
-    groupDelayMs,
     links,
     runtime,
-    signal,
-    guard: guard === false ? undefined : new Guard(guard, socket.addr, runtime),
-    loops: guard !== false && guard.loops !== false,
+    guard: guard ? new Guard(guard, socket.addr, runtime) : undefined,
+    loops: guard && guard.loops,
   });
   if (telemetry) {
     const counted = metered.get(handler);

@@ -6,7 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { requireInteger, requireType } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import type { Membership } from "./multicast.ts";
 
 /** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
@@ -17,6 +17,12 @@ export const MAX_PAYLOAD_IPV6 = 65_527;
 
 /** The largest UDP payload over either. */
 export const MAX_PAYLOAD: number = MAX_PAYLOAD_IPV6;
+
+/** The parts of an address that is sent to. */
+export const PEER = {
+  hostname: option.text(),
+  port: option.integer(1, 65_535),
+};
 
 /**
  * A received datagram. Its bytes belong to the socket: `data` may be
@@ -223,35 +229,25 @@ export interface GroupDeparture {
   loopback?: boolean | undefined;
 }
 
-/**
- * Checks how datagrams are to leave.
- *
- * @throws {TypeError} If an option is of a wrong type.
- * @throws {RangeError} If a number is out of range.
- */
-export function checkDeparture(options: Departure & GroupDeparture): void {
-  for (
-    const [name, min] of [
-      ["ttl", 1],
-      ["trafficClass", 0],
-      ["multicastTtl", 0],
-    ] as const
-  ) {
-    const value = options[name];
-    if (value !== undefined) requireInteger(name, value, min, 255);
-  }
-  for (const name of ["dontFragment", "loopback"] as const) {
-    const value = options[name];
-    if (value !== undefined) requireType(name, "boolean", value);
-  }
-  const { device } = options;
-  if (device === undefined) return;
-  requireType("device", "string", device);
-  if (/^[^/\s]{1,15}$/.test(device)) return;
-  throw new RangeError(
-    `'device' must be the name of an interface, such as eth0: current value is '${device}'`,
-  );
-}
+/** The table of {@linkcode Departure}. */
+export const DEPARTURE = {
+  ttl: option.integer(1, 255),
+  trafficClass: option.integer(0, 255),
+  dontFragment: option.flag(),
+  device: option.custom<string>(
+    "the name of an interface, such as eth0",
+    (value) => {
+      if (typeof value !== "string") return TypeError;
+      return /^[^/\s]{1,15}$/.test(value) ? undefined : RangeError;
+    },
+  ),
+} satisfies option.Table<Departure>;
+
+/** The table of {@linkcode GroupDeparture}. */
+export const GROUP_DEPARTURE = {
+  multicastTtl: option.integer(0, 255),
+  loopback: option.flag(),
+} satisfies option.Table<GroupDeparture>;
 
 /** The options that say how datagrams leave, out of others. */
 export function departureOf(

@@ -16,7 +16,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../address.ts";
-import { requireType } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 
 /** A group, and the interface that it is joined by. */
 export interface Membership {
@@ -34,29 +34,28 @@ export type Interface = Pick<
   "name" | "family" | "address" | "scopeid" | "cidr"
 >;
 
+/** The option `groups`. */
+export const GROUPS = option.list<string, readonly string[]>(option.text(), []);
+
 /**
  * Checks groups and the interface among the options, without the system.
  *
  * @throws {TypeError} If one is no multicast address, or there is an interface
  * but no group.
  */
-export function checkGroups(groups: unknown, named: unknown): void {
-  if (!Array.isArray(groups)) {
-    throw new TypeError("'groups' must be an array of multicast addresses");
-  }
-  for (const group of groups as unknown[]) {
-    requireType("groups", "string", group);
+export function checkGroups(
+  groups: readonly string[],
+  named: string | undefined,
+): void {
+  for (const group of GROUPS.read(groups, "groups")) {
     if (
-      ipVersion(group as string) !== undefined &&
-      isMulticast(canonicalHostname(group as string))
+      ipVersion(group) !== undefined && isMulticast(canonicalHostname(group))
     ) continue;
     throw new TypeError(
       `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
     );
   }
-  if (named === undefined) return;
-  requireType("interface", "string", named);
-  if (groups.length === 0) {
+  if (named !== undefined && groups.length === 0) {
     throw new TypeError("'interface' needs 'groups', which it is for");
   }
 }

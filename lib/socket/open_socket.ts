@@ -4,31 +4,26 @@
  *
  * @module
  */
-import { canonicalHostname, type UdpAddress } from "../address.ts";
-import {
-  requireInteger,
-  requireOptions,
-  requireSignal,
-  requireType,
-} from "../base/errors.ts";
-import { checkGroups, hostnameFor, membershipsOf } from "./multicast.ts";
+import type { UdpAddress } from "../address.ts";
+import * as option from "../base/options.ts";
+import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
-import { type Engine, type Runtime, runtimeOf } from "./runtime.ts";
+import type { Runtime } from "./runtime.ts";
 import {
-  checkDeparture,
   copyOf,
   type Datagram,
   type DatagramSocket,
+  DEPARTURE,
   type Departure,
   departureOf,
+  GROUP_DEPARTURE,
   type GroupDeparture,
-  MAX_PAYLOAD,
   type Receiver,
 } from "./contract.ts";
 import { describeError, Throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
-export interface SocketOptions extends Departure, GroupDeparture {
+export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
   /**
    * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
    * `::`.
@@ -37,73 +32,22 @@ export interface SocketOptions extends Departure, GroupDeparture {
    */
   hostname?: string | undefined;
   /**
-   * The local port, 0 to 65,535; 0 takes any that is free.
-   *
-   * @default {0}
-   */
-  port?: number | undefined;
-  /**
-   * Longer datagrams are dropped whole and counted, never cut. 1 to 65,527
-   * bytes.
-   *
-   * @default {65527}
-   */
-  maxDatagramBytes?: number | undefined;
-  /**
-   * Multicast groups to join, see {@linkcode ServeOptions}.
-   *
-   * @default {[]}
-   */
-  groups?: readonly string[] | undefined;
-  /**
-   * By which interface groups are joined, and on the linux engine also sent to.
-   *
-   * @default {the system's choice}
-   */
-  interface?: string | undefined;
-  /**
-   * Whether to share the port with others that do (SO_REUSEADDR): each hears
-   * what comes to a group, one of them all else.
-   *
-   * @default {false}
-   */
-  reuseAddress?: boolean | undefined;
-  /**
-   * Whether `ttl` and `trafficClass` of what comes in are told, on the linux
-   * engine.
-   *
-   * @default {false}
-   */
-  packetInfo?: boolean | undefined;
-  /**
-   * How many bytes of datagrams the system is to keep until they are read, on
-   * the linux engine, see {@linkcode ServeOptions}.
-   *
-   * @default {4 MiB on the linux engine, if the system gives that, else the system's}
-   */
-  receiveBufferBytes?: number | undefined;
-  /**
    * Called for what goes wrong while the socket goes on: a receive that fails,
    * a datagram of `sendBatch` that cannot be sent, a callback that throws.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */
   onError?: ((error: unknown) => void) | undefined;
-  /** Closes the socket when aborted. */
-  signal?: AbortSignal | undefined;
-  /**
-   * How sockets are made, see {@linkcode Engine}.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Sockets and time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
+
+/** The table of {@linkcode SocketOptions}. */
+export const SOCKET = {
+  hostname: option.dependent(option.text("0.0.0.0")),
+  ...BIND,
+  ...DEPARTURE,
+  ...GROUP_DEPARTURE,
+  onError: option.callback(),
+} satisfies option.Table<SocketOptions>;
 
 /** A received datagram, as {@linkcode openSocket} gives it. */
 export interface ReceivedDatagram {
@@ -190,7 +134,7 @@ export interface UdpSocket extends AsyncDisposable {
  * @param onDatagram Called with each datagram that comes in.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
- * @throws {TypeError} If an option is of a wrong type, or a group is none.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or a group is none.
  * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve,
  * or there is no such `interface`.
  * @throws {Deno.errors.NotSupported} If the engine has no way to set an option.
@@ -217,49 +161,12 @@ export function openSocket(
   options: SocketOptions,
   onDatagram: (datagram: ReceivedDatagram) => void,
 ): UdpSocket {
-  requireOptions("options", options);
-  const {
-    groups = [],
-    port = 0,
-    maxDatagramBytes = MAX_PAYLOAD,
-    reuseAddress = false,
-    packetInfo = false,
-    receiveBufferBytes,
-    onError,
-    signal,
-  } = options;
-  if (options.hostname !== undefined) {
-    requireType("hostname", "string", options.hostname);
-  }
-  checkGroups(groups, options.interface);
-  const hostname = hostnameFor(groups, options.hostname, "0.0.0.0");
-  requireInteger("port", port, 0, 65_535);
-  requireInteger("maxDatagramBytes", maxDatagramBytes, 1, MAX_PAYLOAD);
-  requireType("reuseAddress", "boolean", reuseAddress);
-  requireType("packetInfo", "boolean", packetInfo);
-  if (receiveBufferBytes !== undefined) {
-    requireInteger("receiveBufferBytes", receiveBufferBytes, 4096, 2 ** 30);
-  }
-  checkDeparture(options);
-  if (onError !== undefined) requireType("onError", "function", onError);
-  requireType("onDatagram", "function", onDatagram);
-  requireSignal(signal);
-  const runtime = runtimeOf(options);
-  signal?.throwIfAborted();
-  const { multicastTtl, loopback } = options;
-  const socket = runtime.open({
-    hostname: canonicalHostname(hostname),
-    port,
-    maxDatagramBytes,
-    isBusy: true,
-    reuseAddress,
-    receiveBufferBytes,
-    packetInfo,
-    memberships: membershipsOf(groups, options.interface, runtime.interfaces),
-    ...departureOf(options),
-    multicastTtl,
-    loopback,
-  });
+  const values = option.readAll("openSocket", SOCKET, options);
+  const { onError, signal, multicastTtl, loopback } = values;
+  option.callback().read(onDatagram, "onDatagram");
+  const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
+  const departure = { ...departureOf(values), multicastTtl, loopback };
+  const socket = runtime.open({ ...binding, ...departure });
   return new OpenSocket(socket, runtime, onDatagram, onError, signal);
 }
 

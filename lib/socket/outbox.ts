@@ -11,8 +11,8 @@ import {
   type UdpAddress,
 } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { errorMessage, requireInteger, requireType } from "../base/errors.ts";
-import type { DatagramSocket } from "./contract.ts";
+import { errorMessage } from "../base/errors.ts";
+import { type DatagramSocket, PEER } from "./contract.ts";
 
 /** How many datagrams may be on their way at once. */
 export const MAX_PENDING = 4096;
@@ -156,13 +156,13 @@ function checked(
 /** An address that is sent to without looking up a name. */
 function destinationOf(to: UdpAddress | string): UdpAddress {
   const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
-  requireType("hostname", "string", hostname);
+  PEER.hostname.read(hostname, "hostname");
   if (ipVersion(hostname) === undefined) {
     throw new TypeError(
       `Cannot send to '${hostname}': it is no IP address, and names are not resolved here`,
     );
   }
-  requireInteger("port", port, 1, 65_535);
+  PEER.port.read(port, "port");
   return { hostname: canonicalHostname(hostname), port };
 }
 

@@ -13,7 +13,7 @@ import {
 } from "../address.ts";
 import type { Interface } from "./multicast.ts";
 import type { DatagramSocket, OpenOptions } from "./contract.ts";
-import { requireOneOf } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { openDenoSocket } from "./deno_socket.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
@@ -121,16 +121,32 @@ export function chooseEngine(
     : { engine: "deno", why: `no linux engine: ${missing}` };
 }
 
-/**
- * The runtime that a caller's options ask for.
- *
- * @throws {TypeError} If the engine is none.
- */
-export function runtimeOf({ engine = DEFAULT_ENGINE, runtime }: {
+/** The options of everything that uses sockets or time. */
+export interface RuntimeOptions {
+  /**
+   * The maker of sockets, see {@linkcode Engine}.
+   *
+   * @default {"deno"}
+   */
   engine?: Engine | undefined;
+  /**
+   * Sockets, names and time; for tests.
+   *
+   * @default {runtimeFor(engine)}
+   */
   runtime?: Runtime | undefined;
-}): Runtime {
-  requireOneOf("engine", ENGINES, engine);
+}
+
+/** The table of {@linkcode RuntimeOptions}. */
+export const RUNTIME = {
+  engine: option.oneOf(ENGINES, DEFAULT_ENGINE),
+  runtime: option.object<Runtime>(),
+} satisfies option.Table<RuntimeOptions>;
+
+/** The runtime of checked options. */
+export function runtimeOf(
+  { engine, runtime }: { engine: Engine; runtime: Runtime | undefined },
+): Runtime {
   return runtime ?? runtimeFor(engine);
 }
 

@@ -7,7 +7,8 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { UdpAddress } from "../address.ts";
-import { requireType } from "../base/errors.ts";
+import * as option from "../base/options.ts";
+import { KEY } from "./measure_options.ts";
 import { STAMP_BYTES } from "./packet.ts";
 import {
   EXTRA_PADDING,
@@ -27,21 +28,13 @@ export type StampKey =
     | Uint8Array
     | undefined);
 
-/**
- * Checks a key.
- *
- * @throws {TypeError} If it is no key.
- * @throws {RangeError} If it is shorter than 16 bytes, or longer than 1,024.
- */
-export function checkKey(key: StampKey | undefined): void {
-  if (key === undefined || typeof key === "function") return;
-  if (!(key instanceof Uint8Array)) requireType("key", "function", key);
-  const { length } = key;
-  if (length >= MIN_KEY_BYTES && length <= MAX_KEY_BYTES) return;
-  throw new RangeError(
-    `'key' must have ${MIN_KEY_BYTES} to ${MAX_KEY_BYTES} bytes: it has ${length}`,
-  );
-}
+/** The option of a key for all, or of a function that gives keys. */
+export const STAMP_KEY: option.Option<StampKey, undefined> = option.custom(
+  `${KEY.words}, or a function`,
+  (value) => typeof value === "function" ? undefined : KEY.judge(value),
+  undefined,
+  KEY,
+);
 
 /**
  * Makes an authenticated packet of a plain one of either role; what lies beyond its
@@ -177,5 +170,3 @@ const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
 const TIMESTAMP_AT = 16;
 const HMAC_AT = 96;
 const SSID_AT = 26;
-const MIN_KEY_BYTES = 16;
-const MAX_KEY_BYTES = 1024;

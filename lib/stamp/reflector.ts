@@ -3,14 +3,9 @@
  *
  * @module
  */
-import {
-  requireInteger,
-  requireMs,
-  requireOptions,
-  requireType,
-} from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { RecentMap } from "../base/recent_map.ts";
-import { type Engine, type Runtime, runtimeOf } from "../socket/runtime.ts";
+import { RUNTIME, runtimeOf, type RuntimeOptions } from "../socket/runtime.ts";
 import {
   borrowers,
   departing,
@@ -23,10 +18,10 @@ import type { ReplyDeparture } from "../socket/contract.ts";
 import type { Readings } from "../base/telemetry.ts";
 import { answerTlvs } from "./answer.ts";
 import {
-  checkKey,
   hmacOf,
   opened,
   seal,
+  STAMP_KEY,
   stampAgain,
   type StampKey,
   statedSsid,
@@ -49,7 +44,7 @@ import {
 } from "./packet.ts";
 
 /** Options of {@linkcode stampReflector}. */
-export interface ReflectorOptions {
+export interface ReflectorOptions extends RuntimeOptions {
   /**
    * Whether to return the sender's sequence, and keep no state. A stateful
    * reflector counts what it reflects, so that its sender can distinguish loss
@@ -101,28 +96,19 @@ export interface ReflectorOptions {
    * @default {true}
    */
   tellsLocation?: boolean | undefined;
-  /**
-   * Who is asked what is known of the clock: the linux engine asks the kernel, the
-   * deno one cannot.
-   *
-   * @default {"deno"}
-   */
-  engine?: Engine | undefined;
-  /**
-   * Time; for tests.
-   *
-   * @default {runtimeFor(engine)}
-   */
-  runtime?: Runtime | undefined;
 }
 
-/** The defaults of {@linkcode ReflectorOptions}. */
-export const REFLECTOR_DEFAULTS = {
-  stateless: false,
-  maxSessions: 10_000,
-  sessionTimeoutMs: 900_000,
-  tellsLocation: true,
-} as const;
+/** The table of {@linkcode ReflectorOptions}. */
+export const REFLECTOR = {
+  stateless: option.flag(false),
+  maxSessions: option.integer(2, 1_000_000, 10_000),
+  sessionTimeoutMs: option.time(1, 900_000),
+  key: STAMP_KEY,
+  ssids: option.list(option.integer(0, 65_535)),
+  permitsDscp: option.callback(isForUsers),
+  tellsLocation: option.flag(true),
+  ...RUNTIME,
+} satisfies option.Table<ReflectorOptions>;
 
 /** What a reflector has counted. */
 export interface ReflectorStats {
@@ -165,7 +151,7 @@ export interface StampReflector extends Handler {
  * @param options The mode, and the bounds.
  * @returns The handler.
  * @throws {RangeError} If a number among the options is out of range.
- * @throws {TypeError} If an option is of a wrong type.
+ * @throws {TypeError} If an option is unknown or of a wrong type.
  *
  * @example
  * ```ts
@@ -180,24 +166,11 @@ export interface StampReflector extends Handler {
  * ```
  */
 export function stampReflector(options: ReflectorOptions = {}): StampReflector {
-  requireOptions("options", options);
-  const {
-    stateless = REFLECTOR_DEFAULTS.stateless,
-    maxSessions = REFLECTOR_DEFAULTS.maxSessions,
-    sessionTimeoutMs = REFLECTOR_DEFAULTS.sessionTimeoutMs,
-    permitsDscp = isForUsers,
-    tellsLocation = REFLECTOR_DEFAULTS.tellsLocation,
-    ssids,
-    key: keys,
-  } = options;
-  requireType("stateless", "boolean", stateless);
-  requireInteger("maxSessions", maxSessions, 2, 1_000_000);
-  requireMs("sessionTimeoutMs", sessionTimeoutMs, 1);
-  checkKey(keys);
-  requireType("permitsDscp", "function", permitsDscp);
-  requireType("tellsLocation", "boolean", tellsLocation);
-  const provisioned = ssids && provisionedOf(ssids);
-  const runtime = runtimeOf(options);
+  const values = option.readAll("stampReflector", REFLECTOR, options);
+  const { stateless, maxSessions, sessionTimeoutMs, key: keys } = values;
+  const { permitsDscp, tellsLocation, ssids } = values;
+  const provisioned = ssids && new Set(ssids);
+  const runtime = runtimeOf(values);
   const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
   const counts = {
     reflected: 0,
@@ -338,20 +311,6 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const stats = () => ({ ...counts, sessions: sessions.size });
   metered.set(reflect, () => readingsOf(stats()));
   return Object.assign(reflect, { stats });
-}
-
-/**
- * The sessions that there are.
- *
- * @throws {TypeError} If they are no array.
- * @throws {RangeError} If one of them is no SSID.
- */
-function provisionedOf(ssids: readonly number[]): Set<number> {
-  if (!Array.isArray(ssids)) {
-    throw new TypeError(`'ssids' must be an array: it is ${typeof ssids}`);
-  }
-  for (const ssid of ssids) requireInteger("ssids", ssid, 0, 65_535);
-  return new Set(ssids);
 }
 
 /** One sender, by its address, port and SSID. */

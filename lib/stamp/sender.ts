@@ -5,7 +5,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Clock } from "../base/defaults.ts";
+import type * as option from "../base/options.ts";
+import type { MEASURE } from "./measure_options.ts";
 import { isPortClosed } from "../base/errors.ts";
 import { lingerMs, type Run, type Sender } from "../client/run.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -42,16 +43,9 @@ export type MeasureEvent =
   | { type: "error"; seq: number; error: unknown };
 
 /** The checked options that a sender needs. */
-export interface SenderPlan {
+export interface SenderPlan extends option.Values<typeof MEASURE> {
   runtime: Runtime;
   size: number;
-  timeoutMs: number;
-  ssid: number;
-  ptp: boolean;
-  mayBlock: boolean;
-  key: Uint8Array | undefined;
-  needsSsid: boolean;
-  clock: Clock;
   question: Question;
 }
 

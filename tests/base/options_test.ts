@@ -1,247 +1,398 @@
-/** Every number among the options: its bounds, and what is no number at all. */
-import { assertRejects, assertThrows } from "@std/assert";
-import { connect } from "../../lib/client/connect.ts";
-import { request } from "../../lib/client/request.ts";
-import { requestMany } from "../../lib/client/series.ts";
-import { echo } from "../../lib/server/responders.ts";
-import { serve } from "../../lib/server/serve.ts";
-import { measure } from "../../lib/stamp/measure.ts";
-import { stampReflector } from "../../lib/stamp/reflector.ts";
-import { gather } from "../../lib/client/gather.ts";
+/** Every option of every function, by its table: kind, range, name and default. */
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import type { AnyTable, Option } from "../../lib/base/options.ts";
+import { CLIENT_REQUEST, CONNECT, connect } from "../../lib/client/connect.ts";
+import { GATHER, gather } from "../../lib/client/gather.ts";
 import { load, type LoadOptions } from "../../lib/client/load.ts";
-import { openSocket } from "../../lib/socket/open_socket.ts";
+import { LOAD } from "../../lib/client/load_options.ts";
+import { REPLIES, request } from "../../lib/client/request.ts";
+import { requestMany, SERIES } from "../../lib/client/series.ts";
+import { GUARD } from "../../lib/server/guard.ts";
+import { echo } from "../../lib/server/responders.ts";
+import { SERVE, serve } from "../../lib/server/serve.ts";
+import { openSocket, SOCKET } from "../../lib/socket/open_socket.ts";
+import { measure } from "../../lib/stamp/measure.ts";
+import { MEASURE } from "../../lib/stamp/measure_options.ts";
+import { REFLECTOR, stampReflector } from "../../lib/stamp/reflector.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 
-const DAY = 86_400_000;
 const TARGET = { hostname: "192.0.2.1", port: 7 };
+const { runtime } = new SimulatedNetwork();
+/** The options are checked before this ends the call. */
+const signal = AbortSignal.abort("aborted by the test");
 
-type Call = (options: Record<string, unknown>) => unknown;
+type Options = Record<string, unknown>;
 
-/** Each is called with one option; what runs only when iterated does not run. */
+interface Call {
+  table: AnyTable;
+  /** Options that all calls have, for what the function needs. */
+  base: Options;
+  call: (options: Options) => unknown;
+}
+
+/** All functions with options; of some only the start runs. */
 const CALLS: Record<string, Call> = {
-  serve: (options) => {
-    const { runtime } = new SimulatedNetwork();
-    const given = { hostname: "192.0.2.2", runtime, ...options };
-    return serve(given, echo()).shutdown();
+  serve: {
+    table: SERVE,
+    base: { runtime, groups: ["239.1.2.3"] },
+    call: (options) => serve(options, echo()).shutdown(),
   },
-  guard: (guard) => CALLS.serve!({ guard }),
-  requestMany: (options) => requestMany(TARGET, "x", options),
-  measure: (options) => measure(TARGET, options),
-  load: ({ rate, window, ...options }) => {
-    const how = rate === undefined && window === undefined
-      ? { window: 1 }
-      : { rate, window };
-    load(TARGET, { ...how, ...options } as LoadOptions);
+  guard: {
+    table: GUARD,
+    base: {},
+    call: (guard) => serve({ runtime, guard }, echo()).shutdown(),
   },
-  // What is returned could be awaited, which would send.
-  gather: (options) => void gather(TARGET, "x", options),
-  openSocket: (options) => {
-    const { runtime } = new SimulatedNetwork();
-    const given = { hostname: "192.0.2.2", runtime, ...options };
-    return openSocket(given, () => {}).close();
+  openSocket: {
+    table: SOCKET,
+    base: { runtime, groups: ["239.1.2.3"] },
+    call: (options) => openSocket(options, () => {}).close(),
   },
-  groups: (options) => {
-    const groups = ["239.1.2.3"];
-    return CALLS.serve!({ groups, hostname: undefined, ...options });
+  request: {
+    table: REPLIES,
+    base: { runtime, signal },
+    call: (options) => request(TARGET, "x", options),
   },
-  stampReflector: (options) => stampReflector(options),
+  connect: {
+    table: CONNECT,
+    base: { runtime, signal },
+    call: (options) => connect(TARGET, options),
+  },
+  "UdpClient.request": {
+    table: CLIENT_REQUEST,
+    base: { signal },
+    call: async (options) => {
+      await using client = await connect(TARGET, { runtime });
+      await client.request("x", options);
+    },
+  },
+  requestMany: {
+    table: SERIES,
+    base: { runtime },
+    call: (options) => requestMany(TARGET, "x", options),
+  },
+  gather: {
+    table: GATHER,
+    base: { runtime },
+    // Awaited, it would send.
+    call: (options) => void gather(TARGET, "x", options),
+  },
+  load: {
+    table: LOAD,
+    base: { runtime, window: 1 },
+    call: ({ rate, window, ...options }) => {
+      const pace = rate === undefined ? { window } : { rate };
+      load("[2001:db8::1]:7", { ...pace, ...options } as LoadOptions);
+    },
+  },
+  measure: {
+    table: MEASURE,
+    base: { runtime },
+    call: (options) => measure(TARGET, options),
+  },
+  stampReflector: {
+    table: REFLECTOR,
+    base: { runtime },
+    call: (options) => stampReflector(options),
+  },
 };
 
-Deno.test("connect() says of each option what it must be", async () => {
-  const { runtime } = new SimulatedNetwork();
-  const wrong: Array<[Record<string, unknown>, typeof Error, string]> = [
-    [{ maxInFlight: 0 }, RangeError, "'maxInFlight'"],
-    [{ maxInFlight: 65_537 }, RangeError, "'maxInFlight'"],
-    [{ maxInFlight: "1" }, TypeError, "'maxInFlight'"],
-    [{ key: "id" }, TypeError, "'key' must be"],
-    [{ signal: {} }, TypeError, "'signal' must be"],
-    [{ timeoutMs: 0 }, RangeError, "'timeoutMs'"],
-    [{ retries: -1 }, RangeError, "'retries'"],
+/** Checks that a call throws or rejects. */
+async function refuses(
+  call: () => unknown,
+  kind: ErrorConstructor,
+  message: string,
+): Promise<void> {
+  const error = await assertRejects(async () => await call(), kind, message);
+  assertEquals(error.message.split("\n").length, 1);
+}
+
+/** Checks that a call fails at nothing but the test's own signal. */
+async function takes(call: () => unknown): Promise<void> {
+  try {
+    await call();
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+  }
+}
+
+/** Values of a wrong type, by the kind of the option. */
+const MISTYPED: Record<string, unknown[]> = {
+  integer: ["1", null, true, {}, [1], 1n, Symbol("one")],
+  number: ["1", null, true, {}, [1], 1n, Symbol("one")],
+  boolean: [1, "true", null, 0n, {}, Symbol("true")],
+  string: [7, null, true, {}, ["eth0"], 7n, Symbol("eth0")],
+  function: [5, "f", null, {}, /f/, 5n, Symbol("f")],
+  name: ["lniux", "DENO", "", 1, null, ["deno"], 1n, Symbol("deno")],
+  list: [7, "7", null, {}, true, 7n, [Symbol("x")], [null], [{}], [,]],
+  object: ["x", 7, null, true, 7n, Symbol("x")],
+  bytes: ["00", 7, null, [1], {}, 7n, Symbol("x")],
+  AbortSignal: [{}, null, "abort", 1n, Symbol("x"), new AbortController()],
+  custom: [7, true, null, [7], 7n, Symbol("x")],
+};
+
+/** Values out of range; of a name, a list and others there are none. */
+function outsideOf({ kind, min, max, words }: Option<unknown>): unknown[] {
+  if (min === undefined || max === undefined) return [];
+  if (kind === "bytes") return [min - 1, max + 1].map((n) => new Uint8Array(n));
+  const [step, fraction] = kind === "integer" ? [1, min + 0.5] : [1e-6, NaN];
+  const tooMuch = kind === "integer" ? max + 1 : max * (1 + 1e-15);
+  return [
+    ...[min - step, tooMuch, fraction, NaN, -Infinity],
+    ...words.includes("Infinity") ? [] : [Infinity],
+    ...min > 0 ? [-0] : [],
   ];
-  for (const [options, kind, message] of wrong) {
-    const call = () => connect(TARGET, { runtime, ...options });
-    await assertRejects(call, kind, message);
-  }
-  for (const maxInFlight of [1, 65_536]) {
-    await (await connect(TARGET, { runtime, maxInFlight })).close();
-  }
-});
+}
 
-/** Of each option: the least, the most, and whether it may have a fraction. */
-const BOUNDS: Array<[string, string, number, number, boolean?]> = [
-  ["serve", "port", 0, 65_535],
-  ["serve", "maxDatagramBytes", 1, 65_527],
-  ["serve", "maxInFlight", 1, 65_536],
-  ["serve", "handlerTimeoutMs", 1, DAY, true],
-  ["serve", "maxReplies", 1, 1_000_000_000],
-  ["guard", "maxAmplification", 0, 1000, true],
-  ["guard", "rateLimit", 0, 1_000_000_000],
-  ["groups", "groupDelayMs", 0, DAY, true],
-  ["gather", "timeoutMs", 1, DAY, true],
-  ["gather", "retries", 0, 100],
-  ["gather", "maxReplies", 1, 1_000_000],
-  ["gather", "multicastTtl", 0, 255],
-  ["openSocket", "port", 0, 65_535],
-  ["openSocket", "maxDatagramBytes", 1, 65_527],
-  ["openSocket", "receiveBufferBytes", 4096, 2 ** 30],
-  ["openSocket", "ttl", 1, 255],
-  ["gather", "ttl", 1, 255],
-  ["gather", "trafficClass", 0, 255],
-  ["measure", "ttl", 1, 255],
-  ["measure", "trafficClass", 0, 255],
-  ["requestMany", "ttl", 1, 255],
-  ["requestMany", "localPort", 0, 65_535],
-  ["load", "rate", 0.001, 10_000_000, true],
-  ["load", "window", 1, 65_536],
-  ["load", "count", 1, 1_000_000_000],
-  ["load", "durationMs", 1, DAY, true],
-  ["load", "timeoutMs", 1, DAY, true],
-  ["load", "reportMs", 1, DAY, true],
-  ["openSocket", "trafficClass", 0, 255],
-  ["openSocket", "multicastTtl", 0, 255],
-  ["requestMany", "timeoutMs", 1, DAY, true],
-  ["requestMany", "retries", 0, 100],
-  ["requestMany", "maxDatagramBytes", 1, 65_527],
-  ["requestMany", "count", 1, 1_000_000_000],
-  ["requestMany", "intervalMs", 0, DAY, true],
-  ["requestMany", "deadlineMs", 1, DAY, true],
-  ["measure", "count", 1, 2 ** 32 - 1],
-  ["measure", "intervalMs", 0.01, DAY, true],
-  ["measure", "size", 44, 65_507],
-  ["measure", "timeoutMs", 1, DAY, true],
-  ["measure", "deadlineMs", 1, DAY, true],
-  ["measure", "replyDscp", 0, 63],
-  ["measure", "ssid", 0, 65_535],
-  ["stampReflector", "maxSessions", 2, 1_000_000],
-  ["stampReflector", "sessionTimeoutMs", 1, DAY, true],
-];
+/** The limits of what it takes. */
+function insideOf({ kind, min, max, words }: Option<unknown>): unknown[] {
+  if (min === undefined || max === undefined) return [undefined];
+  if (kind === "bytes") return [min, max].map((n) => new Uint8Array(n));
+  return [
+    ...[min, max, undefined],
+    ...words.includes("Infinity") ? [Infinity] : [],
+    ...words.includes("function") ? [() => true] : [],
+    ...min <= 0 ? [-0] : [],
+  ];
+}
 
-for (const [name, option, min, max, isReal = false] of BOUNDS) {
-  Deno.test(`${name}() takes '${option}' from ${min} to ${max}, and nothing else`, async () => {
-    const call = CALLS[name]!;
-    for (const value of [min, max, undefined]) await call({ [option]: value });
-    const step = isReal ? 1e-6 : 1;
-    const tooMuch = isReal ? max * (1 + 1e-15) : max + 1;
-    const outside = [min - step, tooMuch, NaN, -Infinity];
-    if (!isReal) outside.push(min + 0.5);
-    for (const value of outside) {
-      assertThrows(
-        () => call({ [option]: value }),
-        RangeError,
-        `'${option}' must be`,
+for (const [name, { table, base, call }] of Object.entries(CALLS)) {
+  for (const [key, option] of Object.entries(table)) {
+    Deno.test(`${name}: '${key}' is ${option.words}, and nothing else`, async () => {
+      const given = (value: unknown) => () => call({ ...base, [key]: value });
+      const message = `'${key}' must be ${option.words}: current value is `;
+      const mistyped = MISTYPED[option.kind]!.filter((value) =>
+        // An interface may have any name, and a guard is an object.
+        !(option.words.includes("false") && typeof value === "object" && value)
+      );
+      for (const value of mistyped) {
+        await refuses(given(value), TypeError, message);
+      }
+      for (const value of outsideOf(option)) {
+        await refuses(given(value), RangeError, message);
+      }
+      for (const value of insideOf(option)) {
+        // Without a signal a request would wait for its reply.
+        if (key in base && value === undefined) continue;
+        await takes(given(value));
+      }
+    });
+  }
+
+  Deno.test(`${name}: an unknown option is an error that names it`, async () => {
+    const known = Object.keys(table);
+    for (const key of ["nonsense", "x-y", "constructor", "0"]) {
+      await refuses(
+        () => call({ ...base, [key]: undefined }),
+        TypeError,
+        `Cannot use option '${key}' of ${name}: there are ${known.join(", ")}`,
       );
     }
-    for (const value of [`${min}`, null, true, {}, [min], BigInt(max)]) {
-      assertThrows(
-        () => call({ [option]: value }),
+    for (const key of known) {
+      const [first, second, ...rest] = key;
+      const misspelled = [
+        key.slice(0, -1),
+        `${key}s`,
+        key.toUpperCase(),
+        // In a short name two letters are much.
+        ...key.length > 3 ? [[second, first, ...rest].join("")] : [],
+      ];
+      for (const wrong of misspelled) {
+        if (known.includes(wrong)) continue;
+        const error = await assertRejects(
+          async () => await call({ ...base, [wrong]: 1 }),
+          TypeError,
+          `Cannot use option '${wrong}' of ${name}: did you mean '`,
+        );
+        if (wrong === `${key}s`) assertStringIncludes(error.message, key);
+      }
+    }
+  });
+
+  Deno.test(`${name}: options are any object, and each is read once`, async () => {
+    for (const wrong of [null, 7, "port", true, Symbol("x"), () => {}]) {
+      if (name === "load") continue; // Its call here makes an object.
+      const message = name === "guard"
+        ? "'guard' must be an object"
+        : "'options' must be an object: current value is ";
+      await refuses(() => call(wrong as never), TypeError, message);
+    }
+    const reads = new Map<string, number>();
+    const counted = Object.create(null);
+    for (const key of Object.keys(table)) {
+      Object.defineProperty(counted, key, {
+        enumerable: true,
+        get: () => {
+          reads.set(key, (reads.get(key) ?? 0) + 1);
+          return base[key];
+        },
+      });
+    }
+    if (name !== "load") {
+      await takes(() => call(counted));
+      assertEquals(
+        [...reads].filter(([, count]) => count !== 1),
+        [],
+      );
+      assertEquals(reads.size, Object.keys(table).length);
+      await takes(() => call(Object.create(base)));
+      await refuses(
+        () => call(Object.create({ ...base, nonsense: 1 })),
         TypeError,
-        `'${option}' must be a number`,
+        "Cannot use option 'nonsense'",
       );
     }
   });
 }
 
-/** What is of a wrong type, whichever function it is given to. */
-const MISTYPED: Array<[string, string, unknown[]]> = [
-  ["serve", "hostname", [7, null, {}, ["127.0.0.1"]]],
-  ["serve", "reusePort", [1, "true", null]],
-  ["serve", "lend", [1, "true", null]],
-  ["serve", "quiet", [1, "true", null]],
-  ["serve", "telemetry", [1, "true", null]],
-  ["serve", "trace", [1, "true", null]],
-  ["serve", "onOverload", [5, null, true]],
-  ["load", "mayBlock", [1, "true", null]],
-  ["load", "onSample", [5, null, {}]],
-  ["load", "telemetry", [1, "true", null]],
-  ["load", "signal", [{}, null]],
-  ["requestMany", "telemetry", [1, "true", null]],
-  ["requestMany", "dontFragment", [1, "true", null]],
-  ["requestMany", "device", [1, true, null]],
-  ["openSocket", "reuseAddress", [1, "true", null]],
-  ["openSocket", "hostname", [7, null]],
-  ["openSocket", "packetInfo", [1, "true", null]],
-  ["openSocket", "onError", [5, null]],
-  ["openSocket", "signal", [{}, null]],
-  ["openSocket", "interface", [7, null]],
-  ["serve", "packetInfo", [1, "true", null]],
-  ["groups", "reuseAddress", [1, "true", null]],
-  ["guard", "answerOffLink", [1, "true", null]],
-  ["gather", "every", [1, "true", null]],
-  ["gather", "loopback", [1, "true", null]],
-  ["gather", "interface", [1, true, null]],
-  ["serve", "signal", [{}, null, "abort", new AbortController()]],
-  ["serve", "onListen", [5, null, "f"]],
-  ["serve", "onError", [5, null, {}]],
-  ["serve", "onRefuse", [5, null, true]],
-  ["serve", "guard", ["off", true, null, 3]],
-  ["serve", "engine", ["lniux", 1, null, "DENO"]],
-  ["requestMany", "match", ["x", null, /x/]],
-  ["requestMany", "signal", [{}, null, 1]],
-  ["requestMany", "engine", ["node", 0]],
-  ["requestMany", "localHostname", [7, null, {}]],
-  ["measure", "signal", [{}, null]],
-  ["measure", "engine", ["", {}]],
-  ["measure", "clock", ["hardware", 1, null, Symbol()]],
-  ["measure", "needsSsid", [1, "no"]],
-  ["measure", "ptp", [1, "no", null]],
-  ["measure", "mayBlock", [1, "no", null]],
-  ["measure", "key", [1, "00", null]],
-  ["measure", "telemetry", [1, "true", null]],
-  ["stampReflector", "stateless", [1, "no", null]],
-  ["measure", "extensions", ["location", ["nowhere"], [1], {}]],
-  ["stampReflector", "ssids", [7, "7", {}]],
-  ["stampReflector", "permitsDscp", [46, [46]]],
-  ["stampReflector", "tellsLocation", [0, "no"]],
-  ["measure", "localHostname", [true, [], ""]],
-];
-
-for (const [name, option, values] of MISTYPED) {
-  Deno.test(`${name}() says of '${option}' what it must be`, () => {
-    for (const value of values) {
-      assertThrows(
-        () => CALLS[name]!({ [option]: value }),
-        TypeError,
-        `'${option}' must be`,
-      );
-    }
-  });
-}
-
-Deno.test("options are an object, for every function that has some", async () => {
-  for (const options of [null, 7, "port", true, Symbol()] as never[]) {
-    const calls: Array<() => unknown> = [
-      () => serve(options, echo()),
-      () => requestMany(TARGET, "x", options),
-      () => measure(TARGET, options),
-      () => stampReflector(options),
-    ];
-    const message = "'options' must be an object";
-    for (const call of calls) assertThrows(call, TypeError, message);
-    await assertRejects(
-      () => request(TARGET, "x", options),
-      TypeError,
-      message,
+Deno.test("options: messages name the option, its range and the value", async () => {
+  const wrong: Array<[string, Options, string]> = [
+    [
+      "serve",
+      { host: "::" },
+      "Cannot use option 'host' of serve: did you mean 'hostname'?",
+    ],
+    [
+      "serve",
+      { Port: 7 },
+      "Cannot use option 'Port' of serve: did you mean 'port'?",
+    ],
+    [
+      "serve",
+      { port: "80" },
+      `'port' must be an integer from 0 to 65535: current value is "80"`,
+    ],
+    [
+      "serve",
+      { port: 65_536 },
+      "'port' must be an integer from 0 to 65535: current value is 65536",
+    ],
+    [
+      "serve",
+      { port: 7n },
+      "'port' must be an integer from 0 to 65535: current value is 7n",
+    ],
+    [
+      "serve",
+      { quiet: Symbol("x") },
+      "'quiet' must be a boolean: current value is Symbol(x)",
+    ],
+    [
+      "serve",
+      { maxReplies: 0 },
+      "'maxReplies' must be an integer from 1 to 1000000000 or Infinity: current value is 0",
+    ],
+    [
+      "serve",
+      { guard: "off" },
+      `'guard' must be an object or false: current value is "off"`,
+    ],
+    [
+      "serve",
+      { engine: "lniux" },
+      `'engine' must be one of deno, linux, auto: current value is "lniux"`,
+    ],
+    [
+      "serve",
+      { signal: {} },
+      "'signal' must be an AbortSignal: current value is object",
+    ],
+    [
+      "guard",
+      { maxAmplification: NaN },
+      "'maxAmplification' must be a number from 0 to 1000: current value is NaN",
+    ],
+    [
+      "guard",
+      { rate: 5 },
+      "Cannot use option 'rate' of guard: did you mean 'rateLimit'?",
+    ],
+    [
+      "request",
+      { timeout: 5 },
+      "Cannot use option 'timeout' of request: did you mean 'timeoutMs'?",
+    ],
+    [
+      "connect",
+      { timeoutMs: 0 },
+      "'timeoutMs' must be a number from 1 to 86400000 ms: current value is 0",
+    ],
+    [
+      "connect",
+      { key: null },
+      "'key' must be a function: current value is null",
+    ],
+    [
+      "measure",
+      { key: "secret" },
+      "'key' must be a Uint8Array of 16 to 1024 bytes: current value is string",
+    ],
+    ["measure", { extensions: ["nowhere"] }, 'current value is ["nowhere"]'],
+    [
+      "measure",
+      { localHostname: "" },
+      `'localHostname' must be an address or a name: current value is ""`,
+    ],
+    [
+      "requestMany",
+      { device: "a b" },
+      `'device' must be the name of an interface, such as eth0: current value is "a b"`,
+    ],
+    [
+      "stampReflector",
+      { ssids: [7, 65_536] },
+      "'ssids' must be an array, each element an integer from 0 to 65535: current value is [7,65536]",
+    ],
+  ];
+  for (const [name, options, message] of wrong) {
+    const { base, call } = CALLS[name]!;
+    const error = await assertRejects(
+      async () => await call({ ...base, ...options }),
+      Error,
     );
+    assertStringIncludes(error.message, message);
   }
 });
 
-Deno.test("what is no function, no address or no payload is a TypeError", async () => {
-  for (const handler of [undefined, null, {}, "echo"]) {
+Deno.test("options: the tables have the defaults that are documented", () => {
+  const { hostname, port, maxInFlight, handlerTimeoutMs } = SERVE;
+  assertEquals(
+    [hostname, port, maxInFlight, handlerTimeoutMs].map((o) => o.default),
+    ["127.0.0.1", 0, 256, 10_000],
+  );
+  assertEquals([REPLIES.timeoutMs.default, REPLIES.retries.default], [1000, 2]);
+  assertEquals([GATHER.retries.default, SERIES.count.default], [0, 1]);
+  assertEquals([LOAD.durationMs.default, MEASURE.count.default], [10_000, 10]);
+});
+
+Deno.test("serve, openSocket: a function is wanted, and nothing else", () => {
+  for (const wrong of [undefined, null, {}, "echo"] as never[]) {
     assertThrows(
-      () => serve({}, handler as never),
+      () => serve({ runtime }, wrong),
       TypeError,
       "'handler' must be a function",
     );
-  }
-  for (const target of [null, {}, { port: 7 }, 7]) {
-    assertThrows(() => requestMany(target as never, "x"), TypeError);
-    await assertRejects(() => request(target as never, "x"), TypeError);
-  }
-  for (const signal of [null, {}, "abort"] as never[]) {
-    await assertRejects(
-      () => request(TARGET, "x", { signal }),
+    assertThrows(
+      () => openSocket({ runtime }, wrong),
       TypeError,
-      "'signal' must be an AbortSignal",
+      "'onDatagram' must be a function",
     );
   }
+});
+
+Deno.test("request, requestMany: what is no address is a TypeError", async () => {
+  for (const target of [null, {}, { port: 7 }, 7] as never[]) {
+    assertThrows(() => requestMany(target, "x"), TypeError);
+    await assertRejects(() => request(target, "x"), TypeError);
+  }
+  for (const port of [0, 65_536, 1.5, NaN]) {
+    const target = { hostname: "192.0.2.1", port };
+    assertThrows(() => requestMany(target, "x"), RangeError, "'port' must be");
+  }
+  assert(requestMany({ hostname: "192.0.2.1", port: 65_535 }, "x"));
 });

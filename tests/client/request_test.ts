@@ -518,7 +518,7 @@ Deno.test("request() rejects with what `replies` throws, and checks it", async (
     await assertRejects(
       () => askAll(network, wrong as never),
       TypeError,
-      "'replies' must be a function",
+      "'replies' must be an integer from 1 to 65536 or a function",
     );
   }
   assertEquals(clients(network), []);

@@ -146,7 +146,7 @@ Deno.test("serve() refuses a network that does not parse, before it opens a sock
   assertThrows(
     () => serve({ guard: { trusted: "::1" as never }, runtime }, echo()),
     TypeError,
-    "'trusted' must be an array of networks",
+    "'trusted' must be an array, each element a network",
   );
   assertEquals(network.sockets.size, 0);
 });
@@ -196,8 +196,8 @@ Deno.test("serve() refuses options of a wrong type, and names them", () => {
   const { runtime } = makeNetwork();
   const wrong: Array<[unknown, unknown, string]> = [
     [{ hostname: 5 }, echo(), "'hostname' must be a string"],
-    [{ port: "80" }, echo(), "'port' must be a number"],
-    [{ maxInFlight: null }, echo(), "'maxInFlight' must be a number"],
+    [{ port: "80" }, echo(), "'port' must be an integer from 0 to 65535"],
+    [{ maxInFlight: null }, echo(), "'maxInFlight' must be an integer"],
     [{ guard: "off" }, echo(), "'guard' must be an object"],
     [{ guard: { maxAmplification: null } }, echo(), "'maxAmplification'"],
     [{ onError: 5 }, echo(), "'onError' must be a function"],

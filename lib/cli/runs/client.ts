@@ -82,8 +82,9 @@ async function askAll(
   const { runGather } = await import("./gather.ts");
   const payload = sized(await readPayload(given), given.size?.[0]);
   const options = {
-    ...commonOptions(given),
     ...originOf(given, targets[0]!),
+    timeoutMs: given.timeout,
+    retries: given.retries,
     interface: given.interface,
   };
   const [expected, report] = [expectationOf(given), reportOptions(given)];
