@@ -73,25 +73,25 @@ export function readAll<Table extends AnyTable>(
   name = "options",
 ): Values<Table> {
   const given = ANY_OBJECT.read(options, name);
-  for (const name in given) {
-    if (!Object.hasOwn(table, name)) throw unknownOption(name, owner, table);
+  for (const key in given) {
+    if (!Object.hasOwn(table, key)) throw unknownOption(key, owner, table);
   }
-  const entries = Object.entries(table).map(([name, { read, unset }]) => {
-    const value = given[name];
-    return [name, value === undefined ? unset : read(value, name)];
-  });
-  return Object.fromEntries(entries) as Values<Table>;
+  const values: Record<string, unknown> = {};
+  for (const key in table) {
+    const { read, unset } = table[key]!;
+    const value = given[key];
+    values[key] = value === undefined ? unset : read(value, key);
+  }
+  return values as Values<Table>;
 }
 
 /** The documented defaults of a table. */
-export function defaultsOf<Table extends AnyTable>(table: Table): {
-  [Name in keyof Table]: Table[Name]["default"];
-} {
-  const entries = Object.entries(table).map(([name, one]) => [
-    name,
-    one.default,
-  ]);
-  return Object.fromEntries(entries);
+export function defaultsOf<Table extends AnyTable>(
+  table: Table,
+): { [Name in keyof Table]: Table[Name]["default"] } {
+  const values: Record<string, unknown> = {};
+  for (const key in table) values[key] = table[key]!.default;
+  return values as ReturnType<typeof defaultsOf<Table>>;
 }
 
 /** An option whose default depends on others: its value is undefined if unset. */

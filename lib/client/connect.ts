@@ -158,8 +158,8 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
  * @returns The client, once a name is resolved.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
- * asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the
+ * address cannot be asked.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  *
  * @example
@@ -303,14 +303,13 @@ class Client implements UdpClient, Receiver {
   ): Promise<UdpReply<Decoded>> {
     const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
     let pending: Pending;
-    let signal: AbortSignal | undefined;
+    let own: option.Values<typeof CLIENT_REQUEST> | undefined;
     try {
       if (this.#failure !== undefined) throw this.#failure.error;
-      const own = options === undefined
-        ? undefined
-        : option.readAll("UdpClient.request", CLIENT_REQUEST, options);
-      signal = own?.signal;
-      signal?.throwIfAborted();
+      if (options !== undefined) {
+        own = option.readAll("UdpClient.request", CLIENT_REQUEST, options);
+      }
+      own?.signal?.throwIfAborted();
       pending = new Pending(
         this,
         typeof payload === "function" ? payload : encode(payload),
@@ -321,11 +320,11 @@ class Client implements UdpClient, Receiver {
     } catch (error) {
       return Promise.reject(error);
     }
+    const signal = own?.signal;
     if (signal !== undefined) {
-      const given = signal;
-      const abort = () => this.#settle(pending, { error: given.reason });
-      given.addEventListener("abort", abort);
-      const forget = () => given.removeEventListener("abort", abort);
+      const abort = () => this.#settle(pending, { error: signal.reason });
+      signal.addEventListener("abort", abort);
+      const forget = () => signal.removeEventListener("abort", abort);
       promise.then(forget, forget);
     }
     this.#stats.requests++;

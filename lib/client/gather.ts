@@ -130,8 +130,8 @@ export interface Gathering<Decoded = unknown>
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, there is no address, or
- * one cannot be asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, there is no
+ * address, or one cannot be asked.
  *
  * @example
  * ```ts

@@ -105,8 +105,8 @@ export interface Load extends AsyncIterable<LoadInterval> {
  * @returns The run; iterate it to run it.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, there is not one of
- * `rate` and `window`, or the address cannot be asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, there is not
+ * one of `rate` and `window`, or the address cannot be asked.
  */
 export function load(
   address: UdpAddress | string,

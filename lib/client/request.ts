@@ -67,8 +67,8 @@ export const REPLIES = {
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
- * asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the
+ * address cannot be asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  * @throws {Error} The system's error if binding or sending fails, untouched.
  *

@@ -149,8 +149,8 @@ export interface Series extends AsyncIterable<SeriesEvent> {
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
- * asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the
+ * address cannot be asked.
  *
  * @example
  * ```ts

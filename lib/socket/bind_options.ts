@@ -43,7 +43,8 @@ export interface BindOptions extends RuntimeOptions {
   groups?: readonly string[] | undefined;
   /**
    * The interface for the groups: one of its IP addresses, or its name, for
-   * which Deno wants `--allow-sys=networkInterfaces`.
+   * which Deno wants `--allow-sys=networkInterfaces`. On the linux engine it is
+   * also the one by which `openSocket` sends to groups.
    *
    * @default {the system's choice}
    */

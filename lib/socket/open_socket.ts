@@ -134,7 +134,8 @@ export interface UdpSocket extends AsyncDisposable {
  * @param onDatagram Called with each datagram that comes in.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
- * @throws {TypeError} If an option is unknown or of a wrong type, or a group is none.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or a group is
+ * none.
  * @throws {Deno.errors.NotFound} If `hostname` is a name that does not resolve,
  * or there is no such `interface`.
  * @throws {Deno.errors.NotSupported} If the engine has no way to set an option.

@@ -73,8 +73,8 @@ export interface Measurement extends AsyncIterable<MeasureEvent> {
  * kernel does not tell.
  * @throws {RangeError} If a number among the options is out of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the address cannot be
- * asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, or the
+ * address cannot be asked.
  *
  * @example
  * ```ts
