@@ -1,11 +1,11 @@
 /**
- * Options of the library's functions. Each is one entry of a table with its
- * kind, range, unit and default, which checks, help and tests are made from.
+ * Options of the library's functions. Each is one entry of a table: kind, range,
+ * unit and default. Checks, help and tests are made from the tables.
  *
  * @module
  */
 
-/** The facts of an option that help and tests are made from. */
+/** The facts of an option, for help and tests. */
 export interface Facts {
   /** The type or class of its values, such as `integer`. */
   readonly kind: string;
