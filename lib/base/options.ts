@@ -74,7 +74,10 @@ export function readAll<Table extends AnyTable>(
 ): Values<Table> {
   const given = ANY_OBJECT.read(options, name);
   for (const key in given) {
-    if (!Object.hasOwn(table, key)) throw unknownOption(key, owner, table);
+    // A program may have added a property to all objects: it is no option.
+    const isEverywhere = Object.prototype.propertyIsEnumerable(key);
+    if (Object.hasOwn(table, key) || isEverywhere) continue;
+    throw unknownOption(key, owner, table);
   }
   const values: Record<string, unknown> = {};
   for (const key in table) {

@@ -6,7 +6,12 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { AnyTable, Option } from "../../lib/base/options.ts";
+import {
+  type AnyTable,
+  integer,
+  type Option,
+  readAll,
+} from "../../lib/base/options.ts";
 import { CLIENT_REQUEST, CONNECT, connect } from "../../lib/client/connect.ts";
 import { GATHER, gather } from "../../lib/client/gather.ts";
 import { load, type LoadOptions } from "../../lib/client/load.ts";
@@ -395,4 +400,14 @@ Deno.test("request, requestMany: what is no address is a TypeError", async () =>
     assertThrows(() => requestMany(target, "x"), RangeError, "'port' must be");
   }
   assert(requestMany({ hostname: "192.0.2.1", port: 65_535 }, "x"));
+});
+
+Deno.test("readAll: a property that a program adds to all objects is no option", () => {
+  const everywhere = Object.prototype as Record<string, unknown>;
+  everywhere.polluted = 1;
+  try {
+    assertEquals(readAll("f", { port: integer(0, 9, 3) }, {}), { port: 3 });
+  } finally {
+    delete everywhere.polluted;
+  }
 });
