@@ -5,10 +5,12 @@
  */
 import { parsePort } from "../address.ts";
 import { parseHex } from "../encoding.ts";
-import { CLOCKS, LOAD_DEFAULTS, MEASURE_DEFAULTS } from "../base/defaults.ts";
+import { LOAD_DEFAULTS } from "../client/load.ts";
 import { SERIES_DEFAULTS } from "../client/series.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
+import { MEASURE_DEFAULTS } from "../stamp/measure.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
+import { CLOCKS } from "../stamp/sender.ts";
 import { type Extension, EXTENSION_NAMES } from "../stamp/tlv.ts";
 import { parsePattern } from "./expect.ts";
 import {

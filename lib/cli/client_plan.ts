@@ -4,9 +4,8 @@
  * @module
  */
 import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../base/defaults.ts";
 import { errorMessage } from "../base/errors.ts";
-import type { LoadOptions } from "../client/load.ts";
+import { LOAD_DEFAULTS, type LoadOptions } from "../client/load.ts";
 import { DEFAULT_ENGINE } from "../socket/runtime.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";

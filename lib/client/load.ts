@@ -5,7 +5,6 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../base/defaults.ts";
 import { Distribution, type TailSummary } from "../stats/distribution.ts";
 import {
   isPortClosed,
@@ -108,6 +107,15 @@ export interface LoadOptions extends OriginOptions {
   /** Ends the run when aborted. */
   signal?: AbortSignal | undefined;
 }
+
+/** The defaults of {@linkcode LoadOptions}. */
+export const LOAD_DEFAULTS = {
+  durationMs: 10_000,
+  size: 64,
+  timeoutMs: 1000,
+  reportMs: 1000,
+  mayBlock: false,
+} as const;
 
 /** What happened in a part of a run, or in all of it. */
 export interface LoadInterval {

@@ -5,7 +5,6 @@
  */
 import type { UdpAddress } from "../address.ts";
 import type { Bin } from "../stats/distribution.ts";
-import { type Clock, CLOCKS, MEASURE_DEFAULTS } from "../base/defaults.ts";
 import {
   requireInteger,
   requireMs,
@@ -20,7 +19,12 @@ import { checkEnds, type OriginOptions } from "../client/target.ts";
 import { type Question, questionBytes } from "./ask.ts";
 import { AUTHENTICATED_BYTES, checkKey, hmacOf } from "./auth.ts";
 import { STAMP_BYTES } from "./packet.ts";
-import { type MeasureEvent, StampSender } from "./sender.ts";
+import {
+  type Clock,
+  CLOCKS,
+  type MeasureEvent,
+  StampSender,
+} from "./sender.ts";
 import { SenderSession, type SessionResult } from "./sender_session.ts";
 import { type Extension, EXTENSION_NAMES } from "./tlv.ts";
 
@@ -125,6 +129,18 @@ export interface MeasureOptions extends OriginOptions {
   /** Ends the measurement when aborted; the iteration throws its reason. */
   signal?: AbortSignal | undefined;
 }
+
+/** The defaults of {@linkcode MeasureOptions}. */
+export const MEASURE_DEFAULTS = {
+  count: 10,
+  intervalMs: 1000,
+  timeoutMs: 1000,
+  ssid: 0,
+  ptp: false,
+  mayBlock: false,
+  needsSsid: false,
+  clock: "auto",
+} as const;
 
 /** What was measured. */
 export interface MeasureResult extends SessionResult {

@@ -18,7 +18,7 @@
  */
 export type { StampedBy, Told } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
-export type { Clock } from "../base/defaults.ts";
+export type { Clock } from "./sender.ts";
 export type { Bin } from "../stats/distribution.ts";
 export type { DriftBound } from "./drift.ts";
 export {

@@ -5,7 +5,6 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Clock } from "../base/defaults.ts";
 import { isPortClosed } from "../base/errors.ts";
 import { lingerMs, type Run, type Sender } from "../client/run.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -40,6 +39,12 @@ export type MeasureEvent =
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
   | { type: "error"; seq: number; error: unknown };
+
+/** The source of both times of a round trip, see `MeasureOptions`. */
+export type Clock = "auto" | "kernel" | "program";
+
+/** All values of {@linkcode Clock}. */
+export const CLOCKS: readonly Clock[] = ["auto", "kernel", "program"];
 
 /** The checked options that a sender needs. */
 export interface SenderPlan {
