@@ -13,11 +13,14 @@ import {
 
 /** Bad input to the server, and what its one line must say. */
 const BAD_SERVER: Array<[string[], RegExp]> = [
-  [["--ssid", "7"], /--ssid needs --stamp/],
+  [
+    ["--ssid", "7"],
+    /--ssid means nothing with a fixed reply: it is for --stamp/,
+  ],
   [["--stamp", "--ssid", "7,x"], /--ssid: 'x' is not a whole number/],
   [["--nope"], /unknown flag --nope/],
   [["-p"], /--port needs a value/],
-  [["--port", "abc"], /--port: .*'abc' is not a number from 0 to 65535/],
+  [["--port", "abc"], /--port: 'abc' is not a whole number from 0 to 65535/],
   [["-p", "65536"], /--port: .*'65536'/],
   [["--count", "0"], /--count: '0' is not a whole number from 1/],
   [
@@ -33,10 +36,10 @@ const BAD_SERVER: Array<[string[], RegExp]> = [
   [["--quiet=yes"], /--quiet takes no value/],
   [
     ["--echo", "--reply", "x"],
-    /--echo, --stamp and --reply exclude each other/,
+    /--reply means nothing with --echo: it is for a fixed reply/,
   ],
   [["--engine", "fast"], /--engine: 'fast' is not one of deno, linux, auto/],
-  [["--stateless"], /--stateless needs --stamp/],
+  [["--stateless"], /--stateless means nothing with a fixed reply/],
   [["--rate-limit", "-1"], /--rate-limit: '-1' is not a whole number/],
   [
     ["--max-amplification", "x"],
@@ -64,26 +67,41 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--size", "65508"], /Cannot send 65508 bytes .* at most 65507/],
   [["--hex", "abc"], /--hex: 'abc' is not pairs of hex digits/],
   [["--hex", "00", "-m", "x"], /--hex and --message exclude each other/],
-  [["-c", "0", "--all"], /--all and --count exclude each other/],
-  [["--histogram"], /--histogram needs --stamp/],
-  [["--stamp", "-m", "x"], /--stamp and --message exclude each other/],
-  [["--stamp", "--retries", "1"], /--stamp and --retries exclude each other/],
+  [
+    ["-c", "0", "--all"],
+    /--count means nothing with --all: it is for plain requests, --rate, /,
+  ],
+  [
+    ["--histogram"],
+    /--histogram means nothing with plain requests: it is for --stamp/,
+  ],
+  [
+    ["--stamp", "-m", "x"],
+    /--message means nothing with --stamp: it is for plain requests and --all/,
+  ],
+  [
+    ["--stamp", "--retries", "1"],
+    /--retries means nothing with --stamp: it is for plain requests and --all/,
+  ],
   [["--stamp", "-i", "0"], /--interval: 0 is too short for --stamp/],
-  [["--ssid", "1"], /--ssid needs --stamp/],
-  [["--ptp"], /--ptp needs --stamp/],
-  [["--clock", "kernel"], /--clock needs --stamp/],
-  [["--reply-dscp", "EF"], /--reply-dscp needs --stamp/],
+  [
+    ["--ssid", "1"],
+    /--ssid means nothing with plain requests: it is for --stamp/,
+  ],
+  [["--ptp"], /--ptp means nothing with plain requests/],
+  [["--clock", "kernel"], /--clock means nothing with plain requests/],
+  [["--reply-dscp", "EF"], /--reply-dscp means nothing with plain requests/],
   [["--stamp", "--extensions", "weather"], /'weather' is not one of location,/],
   [["--stamp", "--clock", "sun"], /'sun' is not one of auto, kernel, program/],
   [["--stamp", "-s", "43"], /'size' must be an integer from 44/],
-  [["--json", "--json-stream"], /--json and --json-stream exclude each other/],
+  [["--json", "--json-stream"], /--json-stream and --json exclude each other/],
   [["20001"], /HOST\[:PORT\]: '20001' is no IP address, and no name/],
   [["host:"], /HOST\[:PORT\]: port '' is not a number/],
   [["host:99999"], /HOST\[:PORT\]: port '99999'/],
   [[":20001"], /HOST\[:PORT\]: ':20001' has no host/],
   [["::1:2:x"], /HOST\[:PORT\]: .* more than one colon/],
   [["[::1"], /HOST\[:PORT\]: '\[::1' is not/],
-  [["127.0.0.1:0"], /nobody can be asked at port 0/],
+  [["127.0.0.1:0"], /no server has port 0/],
   [["127.0.0.1:1", "-p", "2"], /another port than --port/],
   [["a", "b", "--rate", "1"], /'b': with --rate the client takes one HOST/],
   [["a", "b", "--plot", "x"], /'b': with --plot the client takes one HOST/],
@@ -102,7 +120,11 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--find-mtu", "--engine", "deno"], /--find-mtu needs --engine linux/],
   [
     ["--find-mtu", "--engine", "linux", "-c", "2"],
-    /--find-mtu and --count exclude each other/,
+    /--count means nothing with --find-mtu/,
+  ],
+  [
+    ["--find-mtu", "--engine", "linux", "--hex", "00"],
+    /--hex means nothing with --find-mtu: it is for plain requests and --all/,
   ],
   [["--source-port", "5", "-c", "2"], /--source-port and --count exclude/],
   [
@@ -116,8 +138,11 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["-s", "1..9", "--all"], /--all and a --size of many exclude/],
   [["--expect-hex", "0"], /--expect-hex: /],
   [["--expect-pattern", "("], /--expect-pattern: '\(' is not a pattern/],
-  [["--expect", "a", "--expect-part", "b"], /--expect and --expect-part excl/],
-  [["--stamp", "--expect-hex", "00"], /--stamp and --expect-hex exclude/],
+  [["--expect", "a", "--expect-part", "b"], /--expect-part and --expect excl/],
+  [
+    ["--stamp", "--expect-hex", "00"],
+    /--expect-hex means nothing with --stamp/,
+  ],
   [["--report", "1ms"], /--report: '1ms' is not a time from 100ms/],
   [["--csv", "-", "--json"], /--csv - and --json exclude each other/],
   [["--csv", "-", "--plot", "-"], /--csv - and --plot - exclude each other/],

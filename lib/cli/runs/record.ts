@@ -4,8 +4,7 @@
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
-import { SERIES_DEFAULTS } from "../../client/series.ts";
-import type { ClientFlags } from "../client_flags.ts";
+import type { RecordPlan } from "../client_plan.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
 import { csvOf, Samples } from "../show/samples.ts";
@@ -25,7 +24,7 @@ export interface RunRecord {
  * @throws {Error} If they cannot be written.
  */
 export async function openRecord(
-  { plot, csv, timeout = SERIES_DEFAULTS.timeoutMs }: ClientFlags,
+  { plot, csv, timeoutMs }: RecordPlan,
   out: LineWriter,
 ): Promise<RunRecord> {
   const [plotFile, csvFile] = [
@@ -35,7 +34,7 @@ export async function openRecord(
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
     samplesOf(label) {
-      const samples = new Samples(timeout);
+      const samples = new Samples(timeoutMs);
       runs.push({ label, samples });
       return samples;
     },
