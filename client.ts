@@ -11,7 +11,7 @@ import { runClient } from "./lib/cli/runs/client.ts";
 import { missedBounds } from "./lib/cli/thresholds.ts";
 
 async function main(plan: ClientPlan, out: LineWriter): Promise<number> {
-  const { maxLoss, maxRtt, minReplies } = plan.thresholds;
+  const { maxLoss, maxRtt, minReplies } = plan;
   let code = EXIT_OK;
   for (const { label, outcome } of await runClient(plan, out)) {
     const missed = outcome && missedBounds(maxLoss, maxRtt, outcome) || [];

@@ -17,7 +17,6 @@ import {
   decimal,
   duration,
   ENGINE_FLAG,
-  type Flags,
   group,
   HOST_AND_PORT,
   integer,
@@ -58,268 +57,246 @@ const HEX: Kind<Uint8Array> = { value: "HEX", parse: parseHex };
 
 /** All flags. */
 export const CLIENT_FLAGS = {
-  ...group(
-    "Target",
-    {
-      port: {
-        short: "p",
-        kind: integer(1, 65_535, "PORT"),
-        usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
-        help: "port of a HOST without one",
-        everyday: true,
-      },
-      all: {
-        help: "show every answer of a group, broadcast or HOSTs",
-        modes: ["gather"],
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Source and path",
-    {
-      bind: {
-        short: "B",
-        kind: HOST_AND_PORT,
-        help: "local address, or the interface that has it",
-      },
-      "source-port": {
-        kind: integer(1, 65_535, "PORT"),
-        help: "local port; a series has one for each datagram",
-        oneHost: true,
-      },
-      interface: {
-        kind: text("NAME"),
-        help: "outgoing interface (linux engine; with --all any)",
-        linux: [...RUNS, "find-mtu"],
-      },
-      ttl: {
-        kind: integer(1, 255),
-        help: "TTL or hop limit (linux engine)",
-        linux: ANY,
-      },
-      dscp: {
-        kind: DSCP,
-        help: "DSCP, 0 to 63, or EF, CS3, AF41 … (linux engine)",
-        linux: ANY,
-      },
-      "dont-fragment": {
-        help: "forbid fragmentation (linux engine)",
-        modes: NOT_MTU,
-        linux: ANY,
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Payload",
-    {
-      message: {
-        short: "m",
-        kind: text(),
-        usual: `"${CLIENT_DEFAULTS.message}"`,
-        help: "send this text; - for stdin",
-        everyday: true,
-        modes: PAYLOADS,
-      },
-      hex: {
-        kind: HEX,
-        help: "send these bytes, as hex digits",
-        modes: PAYLOADS,
-        excludes: ["message"],
-      },
-      size: {
-        short: "s",
-        kind: { value: "BYTES", parse: parseSizes },
-        help: "repeat or truncate to this; A..B:STEP tries each",
-        everyday: true,
-        modes: NOT_MTU,
-      },
-      stamp: {
-        help: "send STAMP packets, to measure the path each way",
-        everyday: true,
-        modes: STAMP,
-      },
-      "find-mtu": {
-        help: "largest payload without fragments (linux engine)",
-        modes: ["find-mtu"],
-        linux: ANY,
-        oneHost: true,
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "With --stamp",
-    {
-      ssid: {
-        kind: integer(0, 65_535),
-        default: MEASURE_DEFAULTS.ssid,
-        help: "session identifier, RFC 8972",
-      },
-      ptp: { help: "timestamps in PTP's format" },
-      "key-file": {
-        kind: text("FILE"),
-        help: "authenticated packets: lines of [SSID|HOST] HEX",
-      },
-      extensions: {
-        kind: { value: "LIST", parse: parseExtensions },
-        help: "extensions, or all (RFC 8972; docs/measuring.md)",
-      },
-      "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
-      clock: {
-        kind: oneOf(CLOCKS),
-        default: MEASURE_DEFAULTS.clock,
-        help: `clock for RTTs: ${CLOCKS.join(", ")}`,
-      },
-      histogram: {
-        help: "draw the distribution of RTTs",
-        excludes: ["json", "json-stream"],
-      },
-    } satisfies Flags,
-    STAMP,
-  ),
-  ...group(
-    "Schedule",
-    {
-      count: {
-        short: "c",
-        kind: integer(0, 1_000_000_000),
-        usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
-        help: "number of datagrams, 0: no end",
-        everyday: true,
-        modes: RUNS,
-      },
-      interval: {
-        short: "i",
-        kind: duration(0),
-        default: SERIES_DEFAULTS.intervalMs,
-        help: "between datagrams; 0 waits for each answer",
-        everyday: true,
-        modes: ["request", "stamp"],
-      },
-      rate: {
-        kind: decimal(0.001, 10_000_000),
-        help: "load an echo with N datagrams a second (RFC 8085)",
-        modes: ["load", "stamp"],
-        excludes: ["interval"],
-        oneHost: true,
-      },
-      window: {
-        kind: integer(1, 65_536),
-        help: "load an echo with N datagrams in flight",
-        modes: ["load"],
-        excludes: ["rate"],
-        oneHost: true,
-      },
-      duration: {
-        kind: duration(1),
-        usual: duration(1).show!(LOAD_DEFAULTS.durationMs),
-        help: "length of a load, or of a measurement",
-        modes: ["load", "stamp"],
-      },
-      timeout: {
-        short: "W",
-        kind: duration(1),
-        default: SERIES_DEFAULTS.timeoutMs,
-        help: "time-out for a reply; doubles with retries",
-        everyday: true,
-      },
-      retries: {
-        kind: integer(0, 100),
-        usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
-        help: "retransmissions if unanswered",
-        modes: PAYLOADS,
-      },
-      deadline: {
-        short: "w",
-        kind: duration(1),
-        help: "end after this time, answered or not",
-        modes: ["request", "stamp"],
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Failure",
-    {
-      expect: {
-        kind: { value: "TEXT", parse: EXPECTATIONS.text },
-        help: "exit with 1 if a reply is not this text",
-        everyday: true,
-        modes: PAYLOADS,
-      },
-      "expect-hex": {
-        kind: { value: "HEX", parse: EXPECTATIONS.hex },
-        help: "exit with 1 if a reply is not these bytes",
-        modes: PAYLOADS,
-        excludes: ["expect"],
-      },
-      "expect-part": {
-        kind: { value: "TEXT", parse: EXPECTATIONS.part },
-        help: "exit with 1 if a reply lacks this text",
-        modes: PAYLOADS,
-        excludes: ["expect", "expect-hex"],
-      },
-      "expect-pattern": {
-        kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
-        help: "exit with 1 if a reply does not match",
-        modes: PAYLOADS,
-        excludes: ["expect", "expect-hex", "expect-part"],
-      },
-      "max-loss": {
-        kind: decimal(0, 100, "PERCENT"),
-        help: "exit with 1 if more is lost",
-        everyday: true,
-        modes: RUNS,
-      },
-      "max-rtt": {
-        kind: MAX_RTT,
-        help: "exit with 1 if the maximum, or FIGURE, is longer",
-        modes: RUNS,
-      },
-      "expect-replies": {
-        kind: integer(1, 1_000_000),
-        default: 1,
-        help: "exit with 1 if fewer arrive, with --all",
-        modes: ["gather"],
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Output",
-    {
-      quiet: {
-        short: "q",
-        help: "show no replies, only the summary of a series",
-        everyday: true,
-      },
-      json: { help: "print one JSON document", everyday: true },
-      "json-stream": {
-        help: "print one JSON object a line",
-        excludes: ["json"],
-      },
-      "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
-      timestamps: {
-        short: "D",
-        help: "begin lines with the time (seconds since 1970)",
-        modes: NOT_MTU,
-        excludes: ["json", "json-stream"],
-      },
-      report: {
-        kind: duration(100),
-        help: "print the counts of each interval of this length",
-        modes: RUNS,
-      },
-      plot: {
-        kind: text("FILE"),
-        help: "draw RTTs over time as SVG; - on the terminal",
-        modes: RUNS,
-        oneHost: true,
-      },
-      csv: {
-        kind: text("FILE"),
-        help: "write each RTT as CSV; - writes to stdout",
-        modes: RUNS,
-      },
-    } satisfies Flags,
-  ),
+  ...group({ group: "Target" }, {
+    port: {
+      short: "p",
+      kind: integer(1, 65_535, "PORT"),
+      usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
+      help: "port of a HOST without one",
+      everyday: true,
+    },
+    all: {
+      help: "show every answer of a group, broadcast or HOSTs",
+      modes: ["gather"],
+    },
+  }),
+  ...group({ group: "Source and path" }, {
+    bind: {
+      short: "B",
+      kind: HOST_AND_PORT,
+      help: "local address, or the interface that has it",
+    },
+    "source-port": {
+      kind: integer(1, 65_535, "PORT"),
+      help: "local port; a series has one for each datagram",
+      oneHost: true,
+    },
+    interface: {
+      kind: text("NAME"),
+      help: "outgoing interface (linux engine; with --all any)",
+      linux: [...RUNS, "find-mtu"],
+    },
+    ttl: {
+      kind: integer(1, 255),
+      help: "TTL or hop limit (linux engine)",
+      linux: ANY,
+    },
+    dscp: {
+      kind: DSCP,
+      help: "DSCP, 0 to 63, or EF, CS3, AF41 … (linux engine)",
+      linux: ANY,
+    },
+    "dont-fragment": {
+      help: "forbid fragmentation (linux engine)",
+      modes: NOT_MTU,
+      linux: ANY,
+    },
+  }),
+  ...group({ group: "Payload" }, {
+    message: {
+      short: "m",
+      kind: text(),
+      usual: `"${CLIENT_DEFAULTS.message}"`,
+      help: "send this text; - for stdin",
+      everyday: true,
+      modes: PAYLOADS,
+    },
+    hex: {
+      kind: HEX,
+      help: "send these bytes, as hex digits",
+      modes: PAYLOADS,
+      excludes: ["message"],
+    },
+    size: {
+      short: "s",
+      kind: { value: "BYTES", parse: parseSizes },
+      help: "repeat or truncate to this; A..B:STEP tries each",
+      everyday: true,
+      modes: NOT_MTU,
+    },
+    stamp: {
+      help: "send STAMP packets, to measure the path each way",
+      everyday: true,
+      modes: STAMP,
+    },
+    "find-mtu": {
+      help: "largest payload without fragments (linux engine)",
+      modes: ["find-mtu"],
+      linux: ANY,
+      oneHost: true,
+    },
+  }),
+  ...group({ group: "With --stamp", modes: STAMP }, {
+    ssid: {
+      kind: integer(0, 65_535),
+      default: MEASURE_DEFAULTS.ssid,
+      help: "session identifier, RFC 8972",
+    },
+    ptp: { help: "timestamps in PTP's format" },
+    "key-file": {
+      kind: text("FILE"),
+      help: "authenticated packets: lines of [SSID|HOST] HEX",
+    },
+    extensions: {
+      kind: { value: "LIST", parse: parseExtensions },
+      help: "extensions, or all (RFC 8972; docs/measuring.md)",
+    },
+    "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
+    clock: {
+      kind: oneOf(CLOCKS),
+      default: MEASURE_DEFAULTS.clock,
+      help: `clock for RTTs: ${CLOCKS.join(", ")}`,
+    },
+    histogram: {
+      help: "draw the distribution of RTTs",
+      excludes: ["json", "json-stream"],
+    },
+  }),
+  ...group({ group: "Schedule" }, {
+    count: {
+      short: "c",
+      kind: integer(0, 1_000_000_000),
+      usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
+      help: "number of datagrams, 0: no end",
+      everyday: true,
+      modes: RUNS,
+    },
+    interval: {
+      short: "i",
+      kind: duration(0),
+      default: SERIES_DEFAULTS.intervalMs,
+      help: "between datagrams; 0 waits for each answer",
+      everyday: true,
+      modes: ["request", "stamp"],
+    },
+    rate: {
+      kind: decimal(0.001, 10_000_000),
+      help: "load an echo with N datagrams a second (RFC 8085)",
+      modes: ["load", "stamp"],
+      excludes: ["interval"],
+      oneHost: true,
+    },
+    window: {
+      kind: integer(1, 65_536),
+      help: "load an echo with N datagrams in flight",
+      modes: ["load"],
+      excludes: ["rate"],
+      oneHost: true,
+    },
+    duration: {
+      kind: duration(1),
+      usual: duration(1).show!(LOAD_DEFAULTS.durationMs),
+      help: "length of a load, or of a measurement",
+      modes: ["load", "stamp"],
+    },
+    timeout: {
+      short: "W",
+      kind: duration(1),
+      default: SERIES_DEFAULTS.timeoutMs,
+      help: "time-out for a reply; doubles with retries",
+      everyday: true,
+    },
+    retries: {
+      kind: integer(0, 100),
+      usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
+      help: "retransmissions if unanswered",
+      modes: PAYLOADS,
+    },
+    deadline: {
+      short: "w",
+      kind: duration(1),
+      help: "end after this time, answered or not",
+      modes: ["request", "stamp"],
+    },
+  }),
+  ...group({ group: "Failure" }, {
+    expect: {
+      kind: { value: "TEXT", parse: EXPECTATIONS.text },
+      help: "exit with 1 if a reply is not this text",
+      everyday: true,
+      modes: PAYLOADS,
+    },
+    "expect-hex": {
+      kind: { value: "HEX", parse: EXPECTATIONS.hex },
+      help: "exit with 1 if a reply is not these bytes",
+      modes: PAYLOADS,
+      excludes: ["expect"],
+    },
+    "expect-part": {
+      kind: { value: "TEXT", parse: EXPECTATIONS.part },
+      help: "exit with 1 if a reply lacks this text",
+      modes: PAYLOADS,
+      excludes: ["expect", "expect-hex"],
+    },
+    "expect-pattern": {
+      kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
+      help: "exit with 1 if a reply does not match",
+      modes: PAYLOADS,
+      excludes: ["expect", "expect-hex", "expect-part"],
+    },
+    "max-loss": {
+      kind: decimal(0, 100, "PERCENT"),
+      help: "exit with 1 if more is lost",
+      everyday: true,
+      modes: RUNS,
+    },
+    "max-rtt": {
+      kind: MAX_RTT,
+      help: "exit with 1 if the maximum, or FIGURE, is longer",
+      modes: RUNS,
+    },
+    "expect-replies": {
+      kind: integer(1, 1_000_000),
+      default: 1,
+      help: "exit with 1 if fewer arrive, with --all",
+      modes: ["gather"],
+    },
+  }),
+  ...group({ group: "Output" }, {
+    quiet: {
+      short: "q",
+      help: "show no replies, only the summary of a series",
+      everyday: true,
+    },
+    json: { help: "print one JSON document", everyday: true },
+    "json-stream": {
+      help: "print one JSON object a line",
+      excludes: ["json"],
+    },
+    "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
+    timestamps: {
+      short: "D",
+      help: "begin lines with the time (seconds since 1970)",
+      modes: NOT_MTU,
+      excludes: ["json", "json-stream"],
+    },
+    report: {
+      kind: duration(100),
+      help: "print the counts of each interval of this length",
+      modes: RUNS,
+    },
+    plot: {
+      kind: text("FILE"),
+      help: "draw RTTs over time as SVG; - on the terminal",
+      modes: RUNS,
+      oneHost: true,
+    },
+    csv: {
+      kind: text("FILE"),
+      help: "write each RTT as CSV; - writes to stdout",
+      modes: RUNS,
+    },
+  }),
   engine: ENGINE_FLAG,
   ...COMMON_FLAGS,
 };

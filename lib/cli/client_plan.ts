@@ -34,29 +34,18 @@ import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
 
 /** The part of a plan that all modes have. */
-export interface CommonPlan {
+interface CommonPlan {
   /** One at least. */
   targets: UdpAddress[];
   /** One at least: a sweep has many; undefined leaves the size to the payload. */
   sizes: Array<number | undefined>;
-  /** The local end; `localHostname` may be the name of an interface. */
-  origin: OriginOptions;
   report: ReportOptions;
   /** Files for the samples, `-` for stdout; undefined for none. */
-  record: RecordPlan | undefined;
-  thresholds: {
-    maxLoss: number | undefined;
-    maxRtt: MaxRtt | undefined;
-    minReplies: number;
-  };
-}
-
-/** The files for the samples of a run. */
-export interface RecordPlan {
   plot: string | undefined;
   csv: string | undefined;
-  /** The time-out of each datagram. */
-  timeoutMs: number;
+  maxLoss: number | undefined;
+  maxRtt: MaxRtt | undefined;
+  minReplies: number;
 }
 
 /** A payload of the user's, and a condition on replies. */
@@ -65,27 +54,30 @@ export interface PayloadPlan {
   expected: Expectation | undefined;
 }
 
+/** Options with a time-out; `localHostname` may be the name of an interface. */
+type Options<O> = O & { timeoutMs: number };
+
+/** The plan of the client, by mode. */
+export type ClientPlan =
+  & CommonPlan
+  & (
+    | { mode: "request"; options: Options<RequestManyOptions> } & PayloadPlan
+    | { mode: "gather"; options: Options<GatherOptions> } & PayloadPlan
+    | { mode: "load"; options: Options<LoadOptions> }
+    | { mode: "find-mtu"; options: Options<RequestOptions> }
+    | {
+      mode: "stamp";
+      options: Options<MeasureOptions>;
+      keyFile: string | undefined;
+      histogram: boolean;
+    }
+  );
+
 /** A plan of one mode. */
 export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
   ClientPlan,
   { mode: Mode }
 >;
-
-/** The client's plan; its options lack `origin`, and a size. */
-export type ClientPlan =
-  & CommonPlan
-  & (
-    | { mode: "request"; options: RequestManyOptions } & PayloadPlan
-    | { mode: "gather"; options: GatherOptions } & PayloadPlan
-    | { mode: "load"; options: LoadOptions }
-    | {
-      mode: "stamp";
-      options: MeasureOptions;
-      keyFile: string | undefined;
-      histogram: boolean;
-    }
-    | { mode: "find-mtu"; options: RequestOptions }
-  );
 
 type ClientCommand = Command<
   typeof CLIENT_FLAGS & typeof COMMON_FLAGS,
@@ -108,65 +100,66 @@ export function planClient(args: string[]): ClientPlan | string {
   if (typeof command === "string") return command;
   refuse(command);
   const { given, mode } = command;
-  const { count, rate, window, timeout: timeoutMs, plot, csv } = given;
   const common: CommonPlan = {
     targets: targetsOf(command),
     sizes: given.size ?? [mode === "load" ? LOAD_DEFAULTS.size : undefined],
-    origin: originOf(command),
     report: reportOf(command),
-    record: plot === undefined && csv === undefined
-      ? undefined
-      : { plot, csv, timeoutMs },
-    thresholds: {
-      maxLoss: given["max-loss"],
-      maxRtt: given["max-rtt"],
-      minReplies: given["expect-replies"],
-    },
+    plot: given.plot,
+    csv: given.csv,
+    maxLoss: given["max-loss"],
+    maxRtt: given["max-rtt"],
+    minReplies: given["expect-replies"],
   };
-  const { interval: intervalMs, deadline: deadlineMs, retries } = given;
+  const { count, rate, window, duration, retries } = given;
+  const shared = { ...originOf(command), timeoutMs: given.timeout };
+  const schedule = {
+    intervalMs: given.interval,
+    deadlineMs: given.deadline,
+    count: (count ?? SERIES_DEFAULTS.count) || Infinity,
+  };
   switch (mode) {
-    case "request":
-      return {
-        ...common,
-        mode,
-        ...payloadOf(command),
-        options: {
-          count: (count ?? SERIES_DEFAULTS.count) || Infinity,
-          intervalMs,
-          timeoutMs,
-          deadlineMs,
-          // In a sweep each size is a series, whose loss is the path's.
-          retries: retries ?? (common.sizes.length > 1 ? 0 : undefined),
-        },
-      };
+    case "request": {
+      // In a sweep each size is a series, whose loss is the path's.
+      const isSweep = common.sizes.length > 1;
+      const again = { retries: retries ?? (isSweep ? 0 : undefined) };
+      const options = { ...shared, ...schedule, ...again };
+      return { ...common, mode, ...payloadOf(command), options };
+    }
     case "gather": {
-      const options = { timeoutMs, retries, interface: given.interface };
+      const options = { ...shared, retries, interface: given.interface };
       return { ...common, mode, ...payloadOf(command), options };
     }
     case "load": {
-      const durationMs = given.duration ?? (count === 0 ? Infinity : undefined);
-      const options = { rate, window, count: count || undefined, durationMs };
-      return { ...common, mode, options: { ...options, timeoutMs } };
+      const durationMs = duration ?? (count === 0 ? Infinity : undefined);
+      const ends = { count: count || undefined, durationMs };
+      return { ...common, mode, options: { ...shared, rate, window, ...ends } };
     }
-    case "stamp":
+    case "find-mtu":
+      return { ...common, mode, options: shared };
+    case "stamp": {
+      const intervalMs = rate === undefined ? given.interval : 1000 / rate;
+      const most = duration && Math.max(1, Math.round(duration / intervalMs));
+      const wanted = count ?? (most ? 0 : MEASURE_DEFAULTS.count);
       return {
         ...common,
         mode,
         keyFile: given["key-file"],
         histogram: given.histogram,
         options: {
-          ...scheduleOf(command),
-          timeoutMs,
-          deadlineMs,
+          ...shared,
+          ...schedule,
+          intervalMs,
+          count: Math.min(wanted || Infinity, most ?? Infinity),
           ssid: given.ssid,
           ptp: given.ptp,
           extensions: given.extensions,
           replyDscp: given["reply-dscp"],
           clock: given.clock,
+          // The client does nothing else.
+          mayBlock: true,
         },
       };
-    case "find-mtu":
-      return { ...common, mode, options: { timeoutMs } };
+    }
   }
 }
 
@@ -289,25 +282,13 @@ function originOf({ given, mode }: ClientCommand): OriginOptions {
 }
 
 function payloadOf({ given }: ClientCommand): PayloadPlan {
-  const { message, hex = USUAL_PAYLOAD } = given;
+  const { message, hex, expect, "expect-hex": bytes, "expect-part": part } =
+    given;
+  const text = message === undefined ? USUAL_PAYLOAD : encode(message);
   return {
-    payload: message === "-"
-      ? "stdin"
-      : message === undefined
-      ? hex
-      : encode(message),
-    expected: given.expect ?? given["expect-hex"] ?? given["expect-part"] ??
-      given["expect-pattern"],
+    payload: message === "-" ? "stdin" : hex ?? text,
+    expected: expect ?? bytes ?? part ?? given["expect-pattern"],
   };
-}
-
-/** The schedule of `--stamp`; `--rate` and `--duration` set it too. */
-function scheduleOf({ given }: ClientCommand) {
-  const { rate, duration = Infinity, interval } = given;
-  const intervalMs = rate === undefined ? interval : 1000 / rate;
-  const { count = duration < Infinity ? 0 : MEASURE_DEFAULTS.count } = given;
-  const most = Math.max(1, Math.round(duration / intervalMs));
-  return { intervalMs, count: Math.min(count || Infinity, most) };
 }
 
 function reportOf({ given, names }: ClientCommand): ReportOptions {

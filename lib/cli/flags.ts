@@ -106,19 +106,21 @@ export const ENGINE_FLAG = {
   help: `socket engine: ${ENGINES.join(", ")}`,
 } satisfies Flag;
 
-/** Gives flags a heading, and modes to those that name none. */
+/** Gives flags the heading of a group, and modes to those that name none. */
 export function group<F extends Flags>(
-  name: string,
-  flags: F,
-  modes?: readonly string[],
+  shared: Pick<Flag, "group" | "modes">,
+  flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
 ): F {
   return Object.fromEntries(
-    Object.entries(flags).map(([flag, entry]) => [
-      flag,
-      { group: name, ...modes && { modes }, ...entry },
+    Object.entries<Flag>(flags).map(([name, flag]) => [
+      name,
+      { ...shared, ...flag },
     ]),
   ) as F;
 }
+
+/** No properties but those named: a misspelled one is a type error. */
+type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
 /**
  * Parses the command line of a program, and refuses flags that mean nothing in
@@ -301,41 +303,23 @@ function helpOf({ help, kind, usual, default: value }: Flag): string {
   return shown === undefined ? help : `${help} (${shown})`;
 }
 
-/** An integer from `min` to `max`. */
-export function integer(
-  min: number,
-  max: number,
-  value = "N",
-): Kind<number> {
-  return {
+/** Makes a kind of number, with a range. */
+const numberOf =
+  (words: string, syntax: RegExp) =>
+  (min: number, max: number, value = "N"): Kind<number> => ({
     value,
     parse(text) {
       const number = Number(text);
-      if (!/^\d+$/.test(text) || number < min || number > max) {
-        throw new SyntaxError(
-          `'${text}' is not a whole number from ${min} to ${max}`,
-        );
-      }
-      return number;
+      if (syntax.test(text) && number >= min && number <= max) return number;
+      throw new SyntaxError(`'${text}' is not ${words} from ${min} to ${max}`);
     },
-  };
-}
+  });
+
+/** An integer from `min` to `max`. */
+export const integer = numberOf("a whole number", /^\d+$/);
 
 /** A number from `min` to `max`. */
-export function decimal(min: number, max: number, value = "N"): Kind<number> {
-  return {
-    value,
-    parse(text) {
-      const number = Number(text);
-      if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || number < min || number > max) {
-        throw new SyntaxError(
-          `'${text}' is not a number from ${min} to ${max}`,
-        );
-      }
-      return number;
-    },
-  };
-}
+export const decimal = numberOf("a number", /^(\d+\.?\d*|\.\d+)$/);
 
 /**
  * A time in milliseconds, of at least `minMs` and at most a day. A bare number

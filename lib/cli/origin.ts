@@ -8,16 +8,15 @@ import type { Interface } from "../socket/multicast.ts";
 import { denoRuntime } from "../socket/runtime.ts";
 import type { OriginOptions } from "../client/target.ts";
 
-/** Resolves the `localHostname` of a plan for a target. */
-export function resolveOrigin(
-  origin: OriginOptions,
+/** Resolves the `localHostname` of a plan's options for a target. */
+export function resolveOrigin<O extends OriginOptions>(
+  options: O,
   target: UdpAddress,
-): OriginOptions {
-  const { localHostname: bind } = origin;
-  if (bind === undefined) return origin;
+): O {
+  const { localHostname: bind } = options;
   return {
-    ...origin,
-    localHostname: localHostname(bind, target, interfaces()),
+    ...options,
+    localHostname: bind && localHostname(bind, target, interfaces()),
   };
 }
 

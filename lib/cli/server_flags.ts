@@ -15,7 +15,6 @@ import {
   decimal,
   duration,
   ENGINE_FLAG,
-  type Flags,
   group,
   HOST,
   integer,
@@ -40,110 +39,93 @@ export const SERVER_MODES = {
 
 /** All flags. */
 export const SERVER_FLAGS = {
-  ...group(
-    "Address",
-    {
-      host: {
-        kind: HOST,
-        usual: SERVE_DEFAULTS.hostname,
-        help: "address to bind; :: takes IPv4 and IPv6",
-        everyday: true,
-      },
-      port: {
-        short: "p",
-        kind: integer(0, 65_535, "PORT"),
-        usual: `${DEFAULT_PORT}; --stamp: ${STAMP_PORT}`,
-        help: "port to bind, 0: any free one",
-        everyday: true,
-      },
-      group: {
-        kind: listOf(text(), "ADDR[,…]"),
-        help: "multicast groups to join, on 0.0.0.0 or ::",
-      },
-      interface: {
-        kind: text("NAME"),
-        help: "interface for the groups: name or address",
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Answer",
-    {
-      reply: {
-        short: "r",
-        kind: { ...text(), parse: parseReply },
-        default: "Hello UDP Client",
-        help: "answer with this text",
-        everyday: true,
-        modes: ["reply"],
-      },
-      echo: {
-        help: "answer with the payload of the datagram",
-        everyday: true,
-        modes: ["echo"],
-      },
-      stamp: {
-        help: "reflect STAMP packets (RFC 8762)",
-        everyday: true,
-        modes: STAMP,
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "With --stamp",
-    {
-      stateless: { help: "return the sender's sequence" },
-      "key-file": {
-        kind: text("FILE"),
-        help: "authenticated packets: lines of [SSID|HOST] HEX",
-      },
-      ssid: {
-        kind: listOf(integer(0, 65_535)),
-        help: "sessions with one of these SSIDs only",
-      },
-    } satisfies Flags,
-    STAMP,
-  ),
-  ...group(
-    "Limits",
-    {
-      "rate-limit": {
-        kind: integer(0, 1_000_000_000),
-        usual: `${GUARD_DEFAULTS.rateLimit}; loopback 0`,
-        help: "answers/s per /24 or /56, 0: any",
-        everyday: true,
-      },
-      "max-amplification": {
-        kind: decimal(0, 1000, "X"),
-        usual: `${GUARD_DEFAULTS.maxAmplification}; loopback 0`,
-        help: "answer/request bytes, 0: any",
-        everyday: true,
-      },
-      count: {
-        short: "c",
-        kind: integer(1, 1_000_000_000),
-        help: "exit after N replies",
-        everyday: true,
-        excludes: ["workers"],
-      },
-    } satisfies Flags,
-  ),
-  ...group(
-    "Output",
-    {
-      quiet: { short: "q", help: "show no datagrams", everyday: true },
-      json: { help: "print one JSON object a line", everyday: true },
-      timestamps: {
-        short: "D",
-        help: "begin lines with the time (seconds since 1970)",
-        excludes: ["json"],
-      },
-      report: {
-        kind: duration(100),
-        help: "print the counts of each interval of this length",
-      },
-    } satisfies Flags,
-  ),
+  ...group({ group: "Address" }, {
+    host: {
+      kind: HOST,
+      usual: SERVE_DEFAULTS.hostname,
+      help: "address to bind; :: takes IPv4 and IPv6",
+      everyday: true,
+    },
+    port: {
+      short: "p",
+      kind: integer(0, 65_535, "PORT"),
+      usual: `${DEFAULT_PORT}; --stamp: ${STAMP_PORT}`,
+      help: "port to bind, 0: any free one",
+      everyday: true,
+    },
+    group: {
+      kind: listOf(text(), "ADDR[,…]"),
+      help: "multicast groups to join, on 0.0.0.0 or ::",
+    },
+    interface: {
+      kind: text("NAME"),
+      help: "interface for the groups: name or address",
+    },
+  }),
+  ...group({ group: "Answer" }, {
+    reply: {
+      short: "r",
+      kind: { ...text(), parse: parseReply },
+      default: "Hello UDP Client",
+      help: "answer with this text",
+      everyday: true,
+      modes: ["reply"],
+    },
+    echo: {
+      help: "answer with the payload of the datagram",
+      everyday: true,
+      modes: ["echo"],
+    },
+    stamp: {
+      help: "reflect STAMP packets (RFC 8762)",
+      everyday: true,
+      modes: STAMP,
+    },
+  }),
+  ...group({ group: "With --stamp", modes: STAMP }, {
+    stateless: { help: "return the sender's sequence" },
+    "key-file": {
+      kind: text("FILE"),
+      help: "authenticated packets: lines of [SSID|HOST] HEX",
+    },
+    ssid: {
+      kind: listOf(integer(0, 65_535)),
+      help: "sessions with one of these SSIDs only",
+    },
+  }),
+  ...group({ group: "Limits" }, {
+    "rate-limit": {
+      kind: integer(0, 1_000_000_000),
+      usual: `${GUARD_DEFAULTS.rateLimit}; loopback 0`,
+      help: "answers/s per /24 or /56, 0: any",
+      everyday: true,
+    },
+    "max-amplification": {
+      kind: decimal(0, 1000, "X"),
+      usual: `${GUARD_DEFAULTS.maxAmplification}; loopback 0`,
+      help: "answer/request bytes, 0: any",
+      everyday: true,
+    },
+    count: {
+      short: "c",
+      kind: integer(1, 1_000_000_000),
+      help: "exit after N replies",
+      everyday: true,
+    },
+  }),
+  ...group({ group: "Output" }, {
+    quiet: { short: "q", help: "show no datagrams", everyday: true },
+    json: { help: "print one JSON object a line", everyday: true },
+    timestamps: {
+      short: "D",
+      help: "begin lines with the time (seconds since 1970)",
+      excludes: ["json"],
+    },
+    report: {
+      kind: duration(100),
+      help: "print the counts of each interval of this length",
+    },
+  }),
   engine: ENGINE_FLAG,
   workers: {
     group: "Engine",
@@ -190,6 +172,11 @@ export function planServer(args: string[]): ServerPlan | string {
   const engine = workers > 1 && !names.has("engine") ? "linux" : given.engine;
   if (workers > 1 && engine === "deno") {
     throw new UsageError("--workers needs --engine linux");
+  }
+  // Each worker would answer each datagram to a group.
+  const alone = ["count", "group"].find((name) => names.has(name));
+  if (workers > 1 && alone !== undefined) {
+    throw new UsageError(`--workers and --${alone} exclude each other`);
   }
   let hostname: string;
   try {

@@ -40,7 +40,7 @@ export interface Judged {
 export interface Outcome extends Judged {
   received: number;
   /** Replies that fail an expectation. */
-  unexpected: number;
+  unexpected?: number;
 }
 
 /** `TIME`, which bounds the largest RTT, or `FIGURE=TIME`. */

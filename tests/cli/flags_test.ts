@@ -308,7 +308,7 @@ const SERVER_MODES = [
 const SERVER_MATRIX = `
   host=::             x x x x x
   port=7              x x x x x
-  group=239.9.9.9     x x x x x
+  group=239.9.9.9     x x x x -
   interface=lo        - - - x -
   reply=x             x - - x x
   echo                x = - x x
@@ -324,7 +324,7 @@ const SERVER_MATRIX = `
   timestamps          x x x x x
   report=9            x x x x x
   engine=auto         x x x x x
-  workers=9           x x x x x`;
+  workers=9           x x x - x`;
 
 for (
   const [program, flags, planOf, modes, matrix] of [
@@ -497,8 +497,9 @@ Deno.test("planClient(): a target has its own port, that of --port, or the usual
 });
 
 Deno.test("planClient(): the options of each mode", () => {
-  const optionsOf = (...args: string[]) =>
-    planOf(...args).options as Record<string, unknown>;
+  const optionsOf = (...args: string[]): Record<string, unknown> => ({
+    ...planOf(...args).options,
+  });
   const load = (...args: string[]) => {
     const { rate, window, count, durationMs, timeoutMs } = optionsOf(...args);
     return [rate, window, count, durationMs, timeoutMs];
@@ -524,8 +525,13 @@ Deno.test("planClient(): the options of each mode", () => {
   // The first end counts.
   assertEquals(schedule("--rate", "50", "--duration", "2", "-c", "7"), [20, 7]);
   assertEquals(schedule("-i", "1", "--duration", "2", "-c", "7"), [1000, 2]);
+  const shared = {
+    ...optionsOf("--find-mtu", "--engine", "linux", "-W", "2"),
+    engine: "deno",
+  };
   const series = ["-i", "1", "-c", "0", "-W", "2", "--retries", "3", "-w", "4"];
   assertEquals(optionsOf(...series), {
+    ...shared,
     count: Infinity,
     intervalMs: 1000,
     timeoutMs: 2000,
@@ -576,11 +582,16 @@ Deno.test("planServer(): a plan, or the reason for none", () => {
       ["--workers", "2", "--engine", "deno"],
       "--workers needs --engine linux",
     ],
-    [["--workers", "2", "-c", "1"], "--count and --workers exclude each other"],
+    [["--workers", "2", "-c", "1"], "--workers and --count exclude each other"],
+    [
+      ["--workers", "2", "--group", "239.1.2.3"],
+      "--workers and --group exclude each other",
+    ],
   ];
   for (const [args, message] of cases) {
     assertThrows(() => plan(...args), UsageError, message, args.join(" "));
   }
+  plan("--workers", "1", "-c", "1", "--engine", "deno");
 });
 
 Deno.test("--dscp: a number, or a name of the RFCs", () => {

@@ -18,16 +18,16 @@ export async function runClient(
   plan: ClientPlan,
   out: LineWriter,
 ): Promise<Answer[]> {
-  const { targets, sizes, report, record: files } = plan;
+  const { targets, sizes, report, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
   const alone = (outcome: Outcome) => [{ label: undefined, outcome }];
   if (plan.mode === "gather") return alone(await gather(plan, out));
   const ask = await askOf(plan, out);
-  const isOne = targets.length === 1 && sizes.length === 1;
-  const record = files &&
-    await (await import("./record.ts")).openRecord(files, out);
+  const record = plot === undefined && csv === undefined
+    ? undefined
+    : await (await import("./record.ts")).openRecord(plan, out);
   try {
-    if (isOne) {
+    if (targets.length === 1 && sizes.length === 1) {
       const samples = record?.samplesOf(formatAddress(target));
       return alone(await ask(target, size, { ...report, samples }));
     }
@@ -38,93 +38,66 @@ export async function runClient(
   }
 }
 
-function askOf(
-  plan: Exclude<ClientPlan, PlanOf<"gather">>,
-  out: LineWriter,
-): Promise<Ask> {
-  switch (plan.mode) {
-    case "request":
-      return series(plan, out);
-    case "load":
-      return load(plan, out);
-    case "stamp":
-      return measure(plan, out);
-    case "find-mtu":
-      return findMtu(plan, out);
-  }
-}
-
-async function series(plan: PlanOf<"request">, out: LineWriter): Promise<Ask> {
-  const { runSeries } = await import("./series.ts");
-  const payload = await readPayload(plan);
-  return (target, size, report) => {
-    const options = { ...plan.options, ...resolveOrigin(plan.origin, target) };
-    const bytes = sized(payload, size);
-    return runSeries(target, bytes, options, plan.expected, report, out);
-  };
-}
-
 /** `--all` */
 async function gather(
   plan: PlanOf<"gather">,
   out: LineWriter,
 ): Promise<Outcome> {
   const { runGather } = await import("./gather.ts");
-  const { targets, sizes, origin, expected, report } = plan;
+  const { targets, sizes, expected, report } = plan;
   const payload = sized(await readPayload(plan), sizes[0]);
-  const options = { ...plan.options, ...resolveOrigin(origin, targets[0]!) };
+  const options = resolveOrigin(plan.options, targets[0]!);
   return await runGather(targets, payload, options, expected, report, out);
 }
 
-/** `--rate` or `--window` */
-async function load(plan: PlanOf<"load">, out: LineWriter): Promise<Ask> {
-  const { runLoad } = await import("./load.ts");
-  return async (target, size, report) => {
-    const origin = resolveOrigin(plan.origin, target);
-    const options = { ...plan.options, ...origin, size };
-    return { ...await runLoad(target, options, report, out), unexpected: 0 };
-  };
-}
-
-/** `--stamp` */
-async function measure(plan: PlanOf<"stamp">, out: LineWriter): Promise<Ask> {
-  const { runStamp } = await import("./stamp.ts");
-  const { keyFile, histogram } = plan;
-  return async (target, size, report) => {
-    const options = {
-      ...plan.options,
-      ...resolveOrigin(plan.origin, target),
-      size,
-      key: keyFile === undefined
-        ? undefined
-        : await keyFor(keyFile, target, plan.options.ssid!),
-    };
-    const shown = { ...report, histogram };
-    return { ...await runStamp(target, options, shown, out), unexpected: 0 };
-  };
+/** The run of one target, in all other modes. */
+async function askOf(
+  plan: Exclude<ClientPlan, PlanOf<"gather">>,
+  out: LineWriter,
+): Promise<Ask> {
+  switch (plan.mode) {
+    case "request": {
+      const { runSeries } = await import("./series.ts");
+      const payload = await readPayload(plan);
+      return (target, size, report) => {
+        const options = resolveOrigin(plan.options, target);
+        const bytes = sized(payload, size);
+        return runSeries(target, bytes, options, plan.expected, report, out);
+      };
+    }
+    case "load": {
+      const { runLoad } = await import("./load.ts");
+      return (target, size, report) => {
+        const options = { ...resolveOrigin(plan.options, target), size };
+        return runLoad(target, options, report, out);
+      };
+    }
+    case "find-mtu": {
+      const { runMtu } = await import("./mtu.ts");
+      return (target, _size, report) =>
+        runMtu(target, resolveOrigin(plan.options, target), report, out);
+    }
+    case "stamp": {
+      const { runStamp } = await import("./stamp.ts");
+      return async (target, size, report) => {
+        const key = await keyFor(plan, target);
+        const options = { ...resolveOrigin(plan.options, target), size, key };
+        const shown = { ...report, histogram: plan.histogram };
+        return await runStamp(target, options, shown, out);
+      };
+    }
+  }
 }
 
 async function keyFor(
-  path: string,
+  { keyFile: path, options: { ssid = 0 } }: PlanOf<"stamp">,
   remoteAddr: UdpAddress,
-  ssid: number,
-): Promise<Uint8Array> {
+): Promise<Uint8Array | undefined> {
+  if (path === undefined) return undefined;
   const { keyOf, readKeys } = await import("../key_file.ts");
   const key = keyOf(await readKeys(path))({ ssid, remoteAddr });
   if (key !== undefined) return key;
   throw new Error(`--key-file ${path}: it has no key for this target`);
-}
-
-/** `--find-mtu` */
-async function findMtu(
-  plan: PlanOf<"find-mtu">,
-  out: LineWriter,
-): Promise<Ask> {
-  const { runMtu } = await import("./mtu.ts");
-  return (target, _size, report) => {
-    const options = { ...plan.options, ...resolveOrigin(plan.origin, target) };
-    return runMtu(target, options, report, out);
-  };
 }
 
 /** A payload, repeated or truncated to a size if there is one. */

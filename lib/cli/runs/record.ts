@@ -4,7 +4,7 @@
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
-import type { RecordPlan } from "../client_plan.ts";
+import type { ClientPlan } from "../client_plan.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
 import { csvOf, Samples } from "../show/samples.ts";
@@ -24,7 +24,7 @@ export interface RunRecord {
  * @throws {Error} If they cannot be written.
  */
 export async function openRecord(
-  { plot, csv, timeoutMs }: RecordPlan,
+  { plot, csv, options: { timeoutMs } }: ClientPlan,
   out: LineWriter,
 ): Promise<RunRecord> {
   const [plotFile, csvFile] = [
