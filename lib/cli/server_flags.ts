@@ -106,6 +106,7 @@ export const SERVER_FLAGS = {
       help: "answer/request bytes, 0: any",
       everyday: true,
     },
+    "no-loop-guard": { help: "do not probe peers for loops" },
     count: {
       short: "c",
       kind: integer(1, 1_000_000_000),
@@ -198,6 +199,7 @@ export function planServer(args: string[]): ServerPlan | string {
     guard: {
       rateLimit: given["rate-limit"],
       maxAmplification: given["max-amplification"],
+      loops: !given["no-loop-guard"],
     },
     engine,
     workers,

@@ -318,6 +318,7 @@ const SERVER_MATRIX = `
   ssid=7              - - x - -
   rate-limit=9        x x x x x
   max-amplification=9 x x x x x
+  no-loop-guard       x x x x x
   count=9             x x x x -
   quiet               x x x x x
   json                x x x x x
