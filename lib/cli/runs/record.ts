@@ -1,5 +1,5 @@
 /**
- * `client --plot` and `--csv`: the samples of a run, as a picture and as a file.
+ * `client --plot` and `--csv`: the samples of a run, as a picture or as a table.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
 import { csvOf, Samples } from "../show/samples.ts";
 
-/** The samples of a command, and where they go at its end. */
+/** The samples of all runs, for the files at the end. */
 export interface RunRecord {
-  /** Makes the collection for one of the runs. */
+  /** Makes the collection of one run. */
   samplesOf(label: string): Samples;
-  /** Writes all of them. */
+  /** Writes the files. */
   write(): Promise<void>;
 }
 
@@ -63,7 +63,7 @@ function terminalWidth(out: LineWriter): number {
 
 const USUAL_WIDTH = 80;
 
-/** Opens a file anew; none for stdout. */
+/** Creates or truncates a file; undefined for stdout. */
 async function openFile(
   flag: string,
   path: string | undefined,

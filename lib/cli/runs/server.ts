@@ -94,7 +94,7 @@ export function startServer(
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
   const lines = plan.answer === "stamp" ? packetLine : exchangeLines;
   const shown: Handler = (data, info) => {
-    // The reply first: a reflector states how long it took.
+    // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
     output.line(
       plan.json
@@ -114,9 +114,9 @@ export function startServer(
     guard,
     engine,
     reusePort: workers > 1,
-    // So that a reflector returns the TTL.
+    // A reflector returns the TTL.
     packetInfo: plan.answer === "stamp",
-    // Of workers the counts are added up first.
+    // The pool reports the sum of its workers.
     telemetry: workers === 1,
     maxReplies,
     onListen: (addr) => output.listening(addr),
@@ -149,7 +149,7 @@ export function stamped(plan: ServerPlan, lines: string): string {
   return lines.split("\n").map((line) => `${time} ${line}`).join("\n");
 }
 
-/** The line about a bound server. */
+/** The line of a bound server. */
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   const { engine } = chooseEngine(plan.engine);
