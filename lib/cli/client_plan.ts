@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
+import { parsePort, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { GatherOptions } from "../client/gather.ts";
 import { LOAD_DEFAULTS, type LoadOptions } from "../client/load.ts";
@@ -23,8 +23,9 @@ import {
 import type { Expectation } from "./expect.ts";
 import {
   type Command,
-  type COMMON_FLAGS,
   type Flags,
+  HOST,
+  HOST_AND_PORT,
   meaningless,
   NO_PORT,
   parseCommand,
@@ -80,7 +81,7 @@ export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
 >;
 
 type ClientCommand = Command<
-  typeof CLIENT_FLAGS & typeof COMMON_FLAGS,
+  typeof CLIENT_FLAGS,
   keyof typeof CLIENT_MODES
 >;
 
@@ -165,10 +166,8 @@ export function planClient(args: string[]): ClientPlan | string {
 
 /** Refuses values that do not go together; the table of flags has the rest. */
 function refuse({ given, names, mode, label }: ClientCommand): void {
-  const { csv, plot, bind, count, interface: device } = given;
-  const port = sourcePortOf(given);
+  const { csv, plot, all } = given;
   const format = given.json ? "json" : given["json-stream"] && "json-stream";
-  const isSeries = mode === "request" && count !== undefined && count !== 1;
   const isSweep = (given.size?.length ?? 1) > 1;
   for (const name of names) {
     if (FLAGS[name]!.linux?.includes(mode) && given.engine === "deno") {
@@ -177,7 +176,7 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
       );
     }
   }
-  if (mode === "request" && names.has("interval") && count === undefined) {
+  if (mode === "request" && names.has("interval") && !names.has("count")) {
     throw meaningless("interval", "one datagram", ["--count", "--stamp"]);
   }
   if (mode === "load" && given.timestamps && given.report === undefined) {
@@ -187,24 +186,22 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
     throw meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
   }
   const rules: Array<[unknown, string]> = [
+    [isSweep && all, "--all and a --size of many exclude each other"],
+    [isSweep && plot, "--plot and a --size of many exclude each other"],
+    [csv === "-" && format, `--csv - and --${format} exclude each other`],
+    [plot === "-" && format, `--plot - and --${format} exclude each other`],
+    [csv === "-" && plot === csv, "--csv - and --plot - exclude each other"],
+    [
+      all && names.has("interface") && names.has("bind"),
+      "--interface and --bind exclude each other",
+    ],
     [
       mode === "stamp" && given.interval === 0,
       "--interval: 0 is too short for --stamp",
     ],
-    [isSweep && given.all, "--all and a --size of many exclude each other"],
-    [isSweep && plot, "--plot and a --size of many exclude each other"],
-    [csv === "-" && format, `--csv - and --${format} exclude each other`],
-    [plot === "-" && format, `--plot - and --${format} exclude each other`],
     [
-      csv === "-" && plot === "-",
-      "--csv - and --plot - exclude each other",
-    ],
-    [
-      given.all && device && bind,
-      "--interface and --bind exclude each other",
-    ],
-    [
-      port !== undefined && isSeries,
+      mode === "request" && (given.count ?? 1) !== 1 &&
+      sourcePortOf(given) !== undefined,
       "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
     ],
   ];
@@ -214,48 +211,42 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
 
 function targetsOf(command: ClientCommand): UdpAddress[] {
   const { given, names, positionals } = command;
-  const [host, port] = positionals;
+  const [host, second] = positionals;
   // As nc has it.
-  if (positionals.length === 2 && !given.all && /^\d+$/.test(port!)) {
-    return [targetOf(command, host!, portOf(given.port, port!))];
+  if (positionals.length === 2 && !given.all && /^\d+$/.test(second!)) {
+    return [targetOf(command, host!, second)];
   }
   const lone = [...names].find((name) => FLAGS[name]!.oneHost);
   if (positionals.length > 1 && lone !== undefined) {
     throw new UsageError(
-      `Unexpected argument '${port}': with --${lone} the client takes one HOST`,
+      `Unexpected argument '${second}': with --${lone} the client takes one HOST`,
     );
   }
   const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
-  return texts.map((text) => targetOf(command, text, given.port));
-}
-
-function portOf(flag: number | undefined, text: string): number {
-  try {
-    const port = parsePort(text);
-    if (flag === undefined || flag === port) return port;
-    throw new SyntaxError(`'${text}' is another port than --port`);
-  } catch (error) {
-    throw new UsageError(`HOST PORT: ${errorMessage(error)}`);
-  }
+  return texts.map((text) => targetOf(command, text));
 }
 
 function targetOf(
-  { mode }: ClientCommand,
+  { given, mode }: ClientCommand,
   text: string,
-  flag: number | undefined,
+  second?: string,
 ): UdpAddress {
+  const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
   try {
-    const { hostname, port: own } = parseAddress(text, NO_PORT);
-    if (own !== NO_PORT && flag !== undefined && own !== flag) {
-      throw new SyntaxError(`'${text}' has another port than --port`);
+    const { hostname, port: own } = second === undefined
+      ? HOST_AND_PORT.parse(text)
+      : { hostname: HOST.parse(text), port: parsePort(second) };
+    const { port = own } = given;
+    if (own !== NO_PORT && own !== port) {
+      throw new SyntaxError(
+        `'${second ?? text}' has another port than --port ${port}`,
+      );
     }
-    const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
-    const port = own === NO_PORT ? flag ?? usual : own;
     if (port === 0) throw new SyntaxError("no server has port 0");
-    return { hostname, port };
+    return { hostname, port: port === NO_PORT ? usual : port };
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new UsageError(`HOST[:PORT]: ${error.message}`);
+    const place = second === undefined ? "HOST[:PORT]" : "HOST PORT";
+    throw new UsageError(`${place}: ${errorMessage(error)}`);
   }
 }
 

@@ -59,7 +59,7 @@ export type Given<F extends Flags> = {
 
 /** A program's command line. */
 export interface Program<F extends Flags, Mode extends string> {
-  flags: F & typeof COMMON_FLAGS;
+  flags: F;
   /**
    * The flags that choose a mode, the first match first; the mode without any
    * has a name instead.
@@ -132,7 +132,7 @@ type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 export function parseCommand<F extends Flags, Mode extends string>(
   program: Program<F, Mode>,
   args: string[],
-): Command<F & typeof COMMON_FLAGS, Mode> | string {
+): Command<F, Mode> | string {
   const { flags, modes } = program;
   const { given, names, positionals } = parseFlags(flags, args);
   if (names.has("help")) return usage(program, positionals.includes("all"));
@@ -197,14 +197,14 @@ export function parseFlags<F extends Flags>(
       }
     },
   }) as Record<string, unknown>;
-  const names = new Set<string>();
-  const given = all.map(([name, flag]) => {
-    const text = parsed[name];
-    if (text === undefined || text === false) {
-      return [name, flag.kind ? flag.default : false];
-    }
-    names.add(name);
-    return [name, flag.kind ? parseValue(name, flag.kind, `${text}`) : true];
+  const names = new Set(
+    Object.keys(flags).filter((name) => {
+      return parsed[name] !== undefined && parsed[name] !== false;
+    }),
+  );
+  const given = all.map(([name, { kind, default: value }]) => {
+    if (!kind) return [name, names.has(name)];
+    return [name, names.has(name) ? valueOf(name, kind, parsed[name]) : value];
   });
   return {
     given: Object.fromEntries(given),
@@ -260,9 +260,9 @@ function letters(flags: Flags, text: string): string[] {
   return [rest === "" ? `--${name}` : `--${name}=${rest}`];
 }
 
-function parseValue(name: string, kind: Kind<unknown>, text: string): unknown {
+function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {
   try {
-    return kind.parse(text);
+    return kind.parse(String(text));
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new UsageError(`--${name}: ${error.message}`);

@@ -54,23 +54,17 @@ export async function runMain<Plan extends object>(
  */
 export function onStop(out: LineWriter, callback: () => void): () => void {
   let interrupted = false;
-  const listener = () => {
-    if (interrupted) Deno.exit(EXIT_INTERRUPTED);
-    interrupted = true;
-    callback();
-  };
-  const signals: Deno.Signal[] = Deno.build.os === "windows"
-    ? ["SIGINT", "SIGBREAK"]
-    : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, listener);
   const { onFailure } = out;
   out.onFailure = (error) => {
     onFailure(error);
     callback();
   };
-  return () => {
-    for (const signal of signals) Deno.removeSignalListener(signal, listener);
-  };
+  const isWindows = Deno.build.os === "windows";
+  return onSignals(["SIGINT", isWindows ? "SIGBREAK" : "SIGTERM"], () => {
+    if (interrupted) Deno.exit(EXIT_INTERRUPTED);
+    interrupted = true;
+    callback();
+  });
 }
 
 /**
@@ -83,14 +77,15 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
  */
 export function onAsk(callback: () => void): () => void {
   const { os } = Deno.build;
-  const signals: Deno.Signal[] = os === "windows"
-    ? []
-    : os === "darwin"
-    ? ["SIGUSR1", "SIGUSR2", "SIGINFO"]
-    : ["SIGUSR1", "SIGUSR2"];
-  for (const signal of signals) Deno.addSignalListener(signal, callback);
+  const signals: Deno.Signal[] = ["SIGUSR1", "SIGUSR2"];
+  if (os === "darwin") signals.push("SIGINFO");
+  return onSignals(os === "windows" ? [] : signals, callback);
+}
+
+function onSignals(signals: Deno.Signal[], listener: () => void): () => void {
+  for (const signal of signals) Deno.addSignalListener(signal, listener);
   return () => {
-    for (const signal of signals) Deno.removeSignalListener(signal, callback);
+    for (const signal of signals) Deno.removeSignalListener(signal, listener);
   };
 }
 

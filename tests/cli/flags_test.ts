@@ -480,7 +480,7 @@ Deno.test("planClient(): a target has its own port, that of --port, or the usual
   for (
     const [args, message] of [
       [["-p", "5", "a:6"], "'a:6' has another port than --port"],
-      [["-p", "5", "a", "6"], "HOST PORT: '6' is another port than --port"],
+      [["-p", "5", "a", "6"], "HOST PORT: '6' has another port than --port 5"],
       [["a", "70000"], "HOST PORT: "],
       [["-p", "0", "a"], "--port: '0' is not a whole number from 1"],
       [["a:0"], "no server has port 0"],
