@@ -102,19 +102,17 @@ export const CLIENT_FLAGS = {
       linux: ANY,
     },
   }),
-  ...group({ group: "Payload" }, {
+  ...group({ group: "Payload", modes: PAYLOADS }, {
     message: {
       short: "m",
       kind: text(),
       usual: `"${CLIENT_DEFAULTS.message}"`,
       help: "send this text; - for stdin",
       everyday: true,
-      modes: PAYLOADS,
     },
     hex: {
       kind: HEX,
       help: "send these bytes, as hex digits",
-      modes: PAYLOADS,
       excludes: ["message"],
     },
     size: {
@@ -219,29 +217,25 @@ export const CLIENT_FLAGS = {
       modes: ["request", "stamp"],
     },
   }),
-  ...group({ group: "Failure" }, {
+  ...group({ group: "Failure", modes: PAYLOADS }, {
     expect: {
       kind: { value: "TEXT", parse: EXPECTATIONS.text },
       help: "exit with 1 if a reply is not this text",
       everyday: true,
-      modes: PAYLOADS,
     },
     "expect-hex": {
       kind: { value: "HEX", parse: EXPECTATIONS.hex },
       help: "exit with 1 if a reply is not these bytes",
-      modes: PAYLOADS,
       excludes: ["expect"],
     },
     "expect-part": {
       kind: { value: "TEXT", parse: EXPECTATIONS.part },
       help: "exit with 1 if a reply lacks this text",
-      modes: PAYLOADS,
       excludes: ["expect", "expect-hex"],
     },
     "expect-pattern": {
       kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
       help: "exit with 1 if a reply does not match",
-      modes: PAYLOADS,
       excludes: ["expect", "expect-hex", "expect-part"],
     },
     "max-loss": {
