@@ -25,9 +25,10 @@ import {
   duration,
   ENGINE_FLAG,
   type Flags,
-  host,
+  HOST,
   integer,
   parseFlags,
+  text as textKind,
   UsageError,
 } from "../lib/cli/flags.ts";
 import { Guard, networkOf } from "../lib/server/guard.ts";
@@ -216,14 +217,14 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
     assertEquals(received + duplicates + foreign + late, 1);
   },
   values: (input) => {
-    for (const parse of [integer(0, 10), decimal(100), duration(0), host]) {
-      orSyntaxError(() => parse(text(input)));
+    for (const kind of [integer(0, 10), decimal(0, 100), duration(0), HOST]) {
+      orSyntaxError(() => kind.parse(text(input)));
     }
   },
   parseFlags(input) {
     const flags = {
-      port: { short: "p", value: "PORT", parse: parsePort, help: "" },
-      text: { short: "t", value: "TEXT", parse: String, help: "" },
+      port: { short: "p", kind: integer(0, 65_535), help: "" },
+      text: { short: "t", kind: textKind(), help: "" },
       quiet: { short: "q", help: "" },
     } satisfies Flags;
     try {
@@ -330,13 +331,13 @@ function orSyntaxError(decode: () => void): void {
 
 if (import.meta.main) {
   const { given } = parseFlags({
-    seed: { value: "N", parse: integer(0, 2 ** 31), help: "" },
-    count: { value: "N", parse: integer(1, 1_000_000_000), help: "" },
+    seed: { kind: integer(0, 2 ** 31), help: "" },
+    count: { kind: integer(1, 1_000_000_000), help: "" },
     engine: ENGINE_FLAG,
-    seconds: { value: "N", parse: integer(1, 3600), help: "" },
+    seconds: { kind: integer(1, 3600), help: "" },
   }, Deno.args);
   const seed = given.seed ?? Math.floor(Math.random() * 2 ** 31);
   const count = given.count ?? 100_000;
   const ms = 1000 * (given.seconds ?? 60);
-  console.log(await fuzz({ seed, count, ms, engine: given.engine ?? "deno" }));
+  console.log(await fuzz({ seed, count, ms, engine: given.engine }));
 }

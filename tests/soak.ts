@@ -211,10 +211,10 @@ function until(time: number): Promise<void> {
 if (import.meta.main) {
   const { given } = parseFlags({
     engine: ENGINE_FLAG,
-    minutes: { value: "N", parse: decimal(10_000), help: "" },
+    minutes: { kind: decimal(0, 10_000), default: 1, help: "" },
   }, Deno.args);
   const { lines, faults } = await soak(
-    60_000 * (given.minutes ?? 1),
+    60_000 * given.minutes,
     given.engine,
   );
   for (const line of lines) console.log(line);

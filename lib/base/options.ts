@@ -81,6 +81,7 @@ export function readAll<Table extends AnyTable>(
   }
   const values: Record<string, unknown> = {};
   for (const key in table) {
+    if (!Object.hasOwn(table, key)) continue;
     const { read, unset } = table[key]!;
     const value = given[key];
     values[key] = value === undefined ? unset : read(value, key);
@@ -93,7 +94,7 @@ export function defaultsOf<Table extends AnyTable>(
   table: Table,
 ): { [Name in keyof Table]: Table[Name]["default"] } {
   const values: Record<string, unknown> = {};
-  for (const key in table) values[key] = table[key]!.default;
+  for (const key of Object.keys(table)) values[key] = table[key]!.default;
   return values as ReturnType<typeof defaultsOf<Table>>;
 }
 

@@ -1,353 +1,322 @@
 /**
- * The flags of `client.ts`. Pure.
+ * The flags of `client.ts`: one entry for each. Pure.
  *
  * @module
  */
-import { parsePort } from "../address.ts";
 import { parseHex } from "../encoding.ts";
 import { LOAD_DEFAULTS } from "../client/load_options.ts";
-import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
 import { SERIES_DEFAULTS } from "../client/series.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
+import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import { type Extension, EXTENSION_NAMES } from "../stamp/tlv.ts";
-import { parsePattern } from "./expect.ts";
+import { EXTENSION_NAMES } from "../stamp/tlv.ts";
+import { EXPECTATIONS } from "./expect.ts";
 import {
   COMMON_FLAGS,
   decimal,
   duration,
-  durationText,
   ENGINE_FLAG,
-  type Flags,
-  type Given,
-  hostAndPort,
+  group,
+  HOST_AND_PORT,
   integer,
+  type Kind,
+  listOf,
   oneOf,
-  TIMESTAMPS_FLAG,
+  type Program,
+  text,
 } from "./flags.ts";
-import type { Help } from "./main.ts";
-import { parseMaxRtt } from "./thresholds.ts";
+import { MAX_RTT, MAX_RTT_FIGURES } from "./thresholds.ts";
 
-/** What is asked, and with what, where nothing else is given. */
+/** The target and the payload where no other is given. */
 export const CLIENT_DEFAULTS = {
   host: "127.0.0.1",
   port: 20_001,
   message: "Hello UDP Server",
 };
 
+/** The modes of the client, with the flags that choose them. */
+export const CLIENT_MODES = {
+  "find-mtu": ["find-mtu"],
+  gather: ["all"],
+  stamp: ["stamp"],
+  load: ["rate", "window"],
+  request: "plain requests",
+} as const;
+
+/** Modes that send the user's payload, and show replies. */
+const PAYLOADS = ["request", "gather"];
+/** Modes that send datagram after datagram. */
+const RUNS = ["request", "load", "stamp"];
+const STAMP = ["stamp"];
+const NOT_MTU = [...RUNS, "gather"];
+const ANY = [...NOT_MTU, "find-mtu"];
+
+const DSCP: Kind<number> = { value: "N", parse: parseDscp };
+const HEX: Kind<Uint8Array> = { value: "HEX", parse: parseHex };
+
 /** All flags. */
 export const CLIENT_FLAGS = {
-  port: {
-    short: "p",
-    group: "Where to",
-    value: "PORT",
-    parse: parsePort,
-    help: `the port to ask, if HOST names none (${CLIENT_DEFAULTS.port})`,
-  },
-  bind: {
-    short: "B",
-    group: "How it leaves",
-    rare: true,
-    value: "HOST[:PORT]",
-    parse: hostAndPort,
-    help: "send from this address of this machine, or from an interface's",
-  },
-  "source-port": {
-    group: "How it leaves",
-    rare: true,
-    value: "PORT",
-    parse: integer(1, 65_535),
-    help: "send from this port; a series has one for each datagram",
-  },
-  interface: {
-    group: "How it leaves",
-    rare: true,
-    value: "NAME",
-    parse: String,
-    help: "send by this interface only (linux engine; for groups any)",
-  },
-  ttl: {
-    group: "How it leaves",
-    rare: true,
-    value: "N",
-    parse: integer(1, 255),
-    help: "the TTL or hop limit (linux engine)",
-  },
-  dscp: {
-    group: "How it leaves",
-    rare: true,
-    value: "N",
-    parse: parseDscp,
-    help: "the DSCP, 0 to 63, or EF, CS3, AF41 … (linux engine)",
-  },
-  "dont-fragment": {
-    group: "How it leaves",
-    rare: true,
-    help: "forbid routers to cut it (linux engine)",
-  },
-  all: {
-    group: "Where to",
-    rare: true,
-    help: "show every answer: of a group, a broadcast address, or many HOSTs",
-  },
-  message: {
-    short: "m",
-    group: "What to send",
-    value: "TEXT",
-    parse: String,
-    help: `this text; - sends stdin ("${CLIENT_DEFAULTS.message}")`,
-  },
-  hex: {
-    group: "What to send",
-    rare: true,
-    value: "HEX",
-    parse: parseHex,
-    help: "these bytes, as hex digits",
-  },
-  size: {
-    short: "s",
-    group: "What to send",
-    value: "BYTES",
-    parse: parseSizes,
-    help: "repeated or cut to so many bytes; A..B:STEP tries each",
-  },
-  "find-mtu": {
-    group: "What to send",
-    rare: true,
-    help: "find the largest payload that is not cut (linux engine)",
-  },
-  stamp: {
-    group: "What to send",
-    help: `STAMP packets, to measure the path, to port ${STAMP_PORT}`,
-  },
-  ssid: {
-    group: "With --stamp",
-    rare: true,
-    value: "N",
-    parse: integer(0, 65_535),
-    help: "the session's identifier (RFC 8972)",
-  },
-  ptp: {
-    group: "With --stamp",
-    rare: true,
-    help: "timestamps in PTP's format",
-  },
-  "key-file": {
-    group: "With --stamp",
-    rare: true,
-    value: "FILE",
-    parse: String,
-    help: "authenticated packets, by a key as hex",
-  },
-  extensions: {
-    group: "With --stamp",
-    rare: true,
-    value: "LIST",
-    parse: parseExtensions,
-    help: "what else to ask: all, or a list (docs/measuring.md has the names)",
-  },
-  "reply-dscp": {
-    group: "With --stamp",
-    rare: true,
-    value: "N",
-    parse: parseDscp,
-    help: "the DSCP that replies are to have",
-  },
-  clock: {
-    group: "With --stamp",
-    rare: true,
-    value: "NAME",
-    parse: (text: string) => oneOf(CLOCKS, text),
-    help: `who times: ${CLOCKS.join(", ")} (${MEASURE_DEFAULTS.clock})`,
-  },
-  count: {
-    short: "c",
-    group: "How often, how long to wait",
-    value: "N",
-    parse: integer(0, 1_000_000_000),
-    help:
-      `how many datagrams, 0 for no end (${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count})`,
-  },
-  interval: {
-    short: "i",
-    group: "How often, how long to wait",
-    value: "TIME",
-    parse: duration(0),
-    help: `from one to the next; 0 waits for each answer (${
-      durationText(SERIES_DEFAULTS.intervalMs)
-    })`,
-  },
-  rate: {
-    group: "How often, how long to wait",
-    rare: true,
-    value: "N",
-    parse: decimal(10_000_000),
-    help:
-      "load an echo with N a second; what that does to a network is yours to answer for (RFC 8085)",
-  },
-  window: {
-    group: "How often, how long to wait",
-    rare: true,
-    value: "N",
-    parse: integer(1, 65_536),
-    help: "load an echo with N in flight",
-  },
-  duration: {
-    group: "How often, how long to wait",
-    rare: true,
-    value: "TIME",
-    parse: duration(1),
-    help: `with --rate or --window, for so long (${
-      durationText(LOAD_DEFAULTS.durationMs)
-    })`,
-  },
-  timeout: {
-    short: "W",
-    group: "How often, how long to wait",
-    value: "TIME",
-    parse: duration(1),
-    help: `how long to wait for a reply; doubles with retries (${
-      durationText(SERIES_DEFAULTS.timeoutMs)
-    })`,
-  },
-  retries: {
-    group: "How often, how long to wait",
-    rare: true,
-    value: "N",
-    parse: integer(0, 100),
-    help:
-      `how often to send again unanswered (${SERIES_DEFAULTS.retries}; in a series 0)`,
-  },
-  deadline: {
-    short: "w",
-    group: "How often, how long to wait",
-    rare: true,
-    value: "TIME",
-    parse: duration(1),
-    help: "end after so long, whatever is still unanswered",
-  },
-  expect: {
-    group: "What counts as failure",
-    value: "TEXT",
-    parse: String,
-    help: "exit with 1 if a reply is not this text",
-  },
-  "expect-hex": {
-    group: "What counts as failure",
-    rare: true,
-    value: "HEX",
-    parse: parseHex,
-    help: "the same of bytes",
-  },
-  "expect-part": {
-    group: "What counts as failure",
-    rare: true,
-    value: "TEXT",
-    parse: String,
-    help: "the same of a part of it",
-  },
-  "expect-pattern": {
-    group: "What counts as failure",
-    rare: true,
-    value: "REGEXP",
-    parse: parsePattern,
-    help: "the same of a regular expression",
-  },
-  "max-loss": {
-    group: "What counts as failure",
-    value: "PERCENT",
-    parse: decimal(100),
-    help: "exit with 1 if more is lost",
-  },
-  "max-rtt": {
-    group: "What counts as failure",
-    rare: true,
-    value: "[FIGURE=]TIME",
-    parse: parseMaxRtt,
-    help:
-      "exit with 1 if an RTT is longer; or the mean, median, p90, p99, p99.9",
-  },
-  "expect-replies": {
-    group: "What counts as failure",
-    rare: true,
-    value: "N",
-    parse: integer(1, 1_000_000),
-    help: "with --all, exit with 1 if fewer answer",
-  },
-  quiet: {
-    short: "q",
-    group: "What to show",
-    help: "show no replies, only the summary of a series",
-  },
-  json: { group: "What to show", help: "print one JSON document" },
-  "json-stream": {
-    group: "What to show",
-    rare: true,
-    help: "print one JSON object a line as things happen",
-  },
-  "show-hex": {
-    group: "What to show",
-    rare: true,
-    help: "show replies as hex digits",
-  },
-  timestamps: TIMESTAMPS_FLAG,
-  report: {
-    group: "What to show",
-    rare: true,
-    value: "TIME",
-    parse: duration(100),
-    help: "tell each time what has happened since the last",
-  },
-  plot: {
-    group: "What to show",
-    rare: true,
-    value: "FILE",
-    parse: String,
-    help: "draw the RTTs over time as SVG; - draws on the terminal",
-  },
-  csv: {
-    group: "What to show",
-    rare: true,
-    value: "FILE",
-    parse: String,
-    help: "write each datagram's RTT; - writes to stdout",
-  },
-  histogram: {
-    group: "With --stamp",
-    rare: true,
-    help: "draw how the RTTs are distributed",
-  },
+  ...group({ group: "Target" }, {
+    port: {
+      short: "p",
+      kind: integer(1, 65_535, "PORT"),
+      usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
+      help: "port of a HOST without one",
+      everyday: true,
+    },
+    all: {
+      help: "show every answer of a group, broadcast or HOSTs",
+      modes: ["gather"],
+    },
+  }),
+  ...group({ group: "Source and path" }, {
+    bind: {
+      short: "B",
+      kind: HOST_AND_PORT,
+      help: "local address, or the interface that has it",
+    },
+    "source-port": {
+      kind: integer(1, 65_535, "PORT"),
+      help: "local port; a series has one for each datagram",
+      oneHost: true,
+    },
+    interface: {
+      kind: text("NAME"),
+      help: "outgoing interface (linux engine; with --all any)",
+      linux: [...RUNS, "find-mtu"],
+    },
+    ttl: {
+      kind: integer(1, 255),
+      help: "TTL or hop limit (linux engine)",
+      linux: ANY,
+    },
+    dscp: {
+      kind: DSCP,
+      help: "DSCP, 0 to 63, or EF, CS3, AF41 … (linux engine)",
+      linux: ANY,
+    },
+    "dont-fragment": {
+      help: "forbid fragmentation (linux engine)",
+      modes: NOT_MTU,
+      linux: ANY,
+    },
+  }),
+  ...group({ group: "Payload", modes: PAYLOADS }, {
+    message: {
+      short: "m",
+      kind: text(),
+      usual: `"${CLIENT_DEFAULTS.message}"`,
+      help: "send this text; - for stdin",
+      everyday: true,
+    },
+    hex: {
+      kind: HEX,
+      help: "send these bytes, as hex digits",
+      excludes: ["message"],
+    },
+    size: {
+      short: "s",
+      kind: { value: "BYTES", parse: parseSizes },
+      help: "repeat or truncate to this; A..B:STEP tries each",
+      everyday: true,
+      modes: NOT_MTU,
+    },
+    stamp: {
+      help: "send STAMP packets, to measure the path each way",
+      everyday: true,
+      modes: STAMP,
+    },
+    "find-mtu": {
+      help: "largest payload without fragments (linux engine)",
+      modes: ["find-mtu"],
+      linux: ANY,
+      oneHost: true,
+    },
+  }),
+  ...group({ group: "With --stamp", modes: STAMP }, {
+    ssid: {
+      kind: integer(0, 65_535),
+      default: MEASURE_DEFAULTS.ssid,
+      help: "session identifier, RFC 8972",
+    },
+    ptp: { help: "timestamps in PTP's format" },
+    "key-file": {
+      kind: text("FILE"),
+      help: "authenticated packets: lines of [SSID|HOST] HEX",
+    },
+    extensions: {
+      kind: { value: "LIST", parse: parseExtensions },
+      help: "extensions, or all (RFC 8972; docs/measuring.md)",
+    },
+    "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
+    clock: {
+      kind: oneOf(CLOCKS),
+      default: MEASURE_DEFAULTS.clock,
+      help: `clock for RTTs: ${CLOCKS.join(", ")}`,
+    },
+    histogram: {
+      help: "draw the distribution of RTTs",
+      excludes: ["json", "json-stream"],
+    },
+  }),
+  ...group({ group: "Schedule" }, {
+    count: {
+      short: "c",
+      kind: integer(0, 1_000_000_000),
+      usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
+      help: "number of datagrams, 0: no end",
+      everyday: true,
+      modes: RUNS,
+    },
+    interval: {
+      short: "i",
+      kind: duration(0),
+      default: SERIES_DEFAULTS.intervalMs,
+      help: "between datagrams; 0 waits for each answer",
+      everyday: true,
+      modes: ["request", "stamp"],
+    },
+    rate: {
+      kind: decimal(0.001, 10_000_000),
+      help: "load an echo with N datagrams a second (RFC 8085)",
+      modes: ["load", "stamp"],
+      excludes: ["interval"],
+      oneHost: true,
+    },
+    window: {
+      kind: integer(1, 65_536),
+      help: "load an echo with N datagrams in flight",
+      modes: ["load"],
+      excludes: ["rate"],
+      oneHost: true,
+    },
+    duration: {
+      kind: duration(1),
+      usual: duration(1).show!(LOAD_DEFAULTS.durationMs),
+      help: "length of a load, or of a measurement",
+      modes: ["load", "stamp"],
+    },
+    timeout: {
+      short: "W",
+      kind: duration(1),
+      default: SERIES_DEFAULTS.timeoutMs,
+      help: "time-out for a reply; doubles with retries",
+      everyday: true,
+    },
+    retries: {
+      kind: integer(0, 100),
+      usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
+      help: "retransmissions if unanswered",
+      modes: PAYLOADS,
+    },
+    deadline: {
+      short: "w",
+      kind: duration(1),
+      help: "end after this time, answered or not",
+      modes: ["request", "stamp"],
+    },
+  }),
+  ...group({ group: "Failure", modes: PAYLOADS }, {
+    expect: {
+      kind: { value: "TEXT", parse: EXPECTATIONS.text },
+      help: "exit with 1 if a reply is not this text",
+      everyday: true,
+    },
+    "expect-hex": {
+      kind: { value: "HEX", parse: EXPECTATIONS.hex },
+      help: "exit with 1 if a reply is not these bytes",
+      excludes: ["expect"],
+    },
+    "expect-part": {
+      kind: { value: "TEXT", parse: EXPECTATIONS.part },
+      help: "exit with 1 if a reply lacks this text",
+      excludes: ["expect", "expect-hex"],
+    },
+    "expect-pattern": {
+      kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
+      help: "exit with 1 if a reply does not match",
+      excludes: ["expect", "expect-hex", "expect-part"],
+    },
+    "max-loss": {
+      kind: decimal(0, 100, "PERCENT"),
+      help: "exit with 1 if more is lost",
+      everyday: true,
+      modes: RUNS,
+    },
+    "max-rtt": {
+      kind: MAX_RTT,
+      help: "exit with 1 if the maximum, or FIGURE, is longer",
+      modes: RUNS,
+    },
+    "expect-replies": {
+      kind: integer(1, 1_000_000),
+      default: 1,
+      help: "exit with 1 if fewer arrive, with --all",
+      modes: ["gather"],
+    },
+  }),
+  ...group({ group: "Output" }, {
+    quiet: {
+      short: "q",
+      help: "show no replies, only the summary of a series",
+      everyday: true,
+    },
+    json: { help: "print one JSON document", everyday: true },
+    "json-stream": {
+      help: "print one JSON object a line",
+      excludes: ["json"],
+    },
+    "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
+    timestamps: {
+      short: "D",
+      help: "begin lines with the time (seconds since 1970)",
+      modes: NOT_MTU,
+      excludes: ["json", "json-stream"],
+    },
+    report: {
+      kind: duration(100),
+      help: "print the counts of each interval of this length",
+      modes: RUNS,
+    },
+    plot: {
+      kind: text("FILE"),
+      help: "draw RTTs over time as SVG; - on the terminal",
+      modes: RUNS,
+      oneHost: true,
+    },
+    csv: {
+      kind: text("FILE"),
+      help: "write each RTT as CSV; - writes to stdout",
+      modes: RUNS,
+    },
+  }),
   engine: ENGINE_FLAG,
   ...COMMON_FLAGS,
-} satisfies Flags;
-
-/** What was given on the command line. */
-export type ClientFlags = Given<typeof CLIENT_FLAGS>;
-
-const INTRO = `Sends UDP datagrams and shows what comes back.
-Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`;
-
-const NOTES =
-  `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
-[IPV6]:PORT. Several are asked at once, and compared. A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
-SIGUSR2 shows how things stand. With several targets 1 if any of them fails.
-Exit codes: 0 answered; 1 no answer, a wrong one, or too much loss; 2 an error.`;
-
-/** What `--help` says. */
-export const CLIENT_HELP: Help = {
-  flags: CLIENT_FLAGS,
-  intro: INTRO,
-  notes: NOTES,
 };
 
-/**
- * Reads a size, or `FROM..TO:STEP` for many.
- *
- * @throws {SyntaxError} If it is neither.
- */
+/** The command line of the client. */
+export const CLIENT: Program<
+  typeof CLIENT_FLAGS,
+  keyof typeof CLIENT_MODES
+> = {
+  flags: CLIENT_FLAGS,
+  modes: CLIENT_MODES,
+  intro: `Sends UDP datagrams and shows the replies.
+Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`,
+  notes:
+    `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
+[IPV6]:PORT. Several are asked at once, and compared; any failure counts.
+A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
+FIGURE is ${MAX_RTT_FIGURES.join(", ")}.
+A load may harm a network: its sender is responsible (RFC 8085).
+SIGUSR2 shows the status. Exit codes: 0 answered; 1 no answer, a wrong one, or a
+missed threshold; 2 an error.`,
+};
+
+/** Reads a size, or `FROM..TO:STEP` for many. */
 function parseSizes(text: string): number[] {
   const match = /^(\d+)\.\.(\d+)(?::(\d+))?$/.exec(text);
-  if (match === null) return [integer(0, MAX_PAYLOAD)(text)];
+  if (match === null) return [integer(0, MAX_PAYLOAD).parse(text)];
   const [from, to, step] = match.slice(1).map((digits) => Number(digits ?? 1));
   if (from! > to! || to! > MAX_PAYLOAD || step === 0) {
     throw new SyntaxError(
@@ -363,11 +332,7 @@ function parseSizes(text: string): number[] {
   return Array.from({ length: count }, (_, i) => from! + i * step!);
 }
 
-/**
- * Reads a DSCP by its number, or by its name (RFC 2474, 2597, 3246, 8622).
- *
- * @throws {SyntaxError} If it is neither.
- */
+/** Reads a DSCP by its number, or by its name (RFC 2474, 2597, 3246, 8622). */
 function parseDscp(text: string): number {
   const name = text.toUpperCase();
   const match = /^(?:CS([0-7])|AF([1-4])([1-3]))$/.exec(name);
@@ -383,14 +348,10 @@ function parseDscp(text: string): number {
   );
 }
 
-/**
- * Reads which extensions of STAMP to ask for.
- *
- * @throws {SyntaxError} If one of them is none.
- */
-function parseExtensions(text: string): Extension[] {
-  if (text === "all") return [...EXTENSION_NAMES];
-  return text.split(",").map((name) => oneOf(EXTENSION_NAMES, name));
-}
-
 const MAX_SIZES = 1000;
+
+/** Reads the names of STAMP's extensions, or `all`. */
+function parseExtensions(text: string) {
+  if (text === "all") return [...EXTENSION_NAMES];
+  return listOf(oneOf(EXTENSION_NAMES)).parse(text);
+}

@@ -1,286 +1,302 @@
 /**
- * What the flags of `client.ts` mean together. Pure.
+ * The plan of `client.ts`: its arguments, checked and typed, defaults included.
+ * Pure.
  *
  * @module
  */
-import { parseAddress, parsePort, type UdpAddress } from "../address.ts";
-import { LOAD_DEFAULTS } from "../client/load_options.ts";
+import { parsePort, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
+import type { GatherOptions } from "../client/gather.ts";
 import type { LoadOptions } from "../client/load.ts";
-import { DEFAULT_ENGINE } from "../socket/runtime.ts";
+import { LOAD_DEFAULTS } from "../client/load_options.ts";
+import type { RequestOptions } from "../client/exchange.ts";
+import { type RequestManyOptions, SERIES_DEFAULTS } from "../client/series.ts";
+import type { OriginOptions } from "../client/target.ts";
+import { encode } from "../encoding.ts";
+import type { MeasureOptions } from "../stamp/measure.ts";
+import { MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";
-import { EXPECT_FLAGS } from "./expect.ts";
-import { NO_PORT, UsageError } from "./flags.ts";
+import {
+  CLIENT,
+  CLIENT_DEFAULTS,
+  CLIENT_FLAGS,
+  type CLIENT_MODES,
+} from "./client_flags.ts";
+import type { Expectation } from "./expect.ts";
+import {
+  type Command,
+  type Flags,
+  HOST,
+  HOST_AND_PORT,
+  meaningless,
+  NO_PORT,
+  parseCommand,
+  UsageError,
+} from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";
+import type { MaxRtt } from "./thresholds.ts";
+
+/** The part of a plan that all modes have. */
+interface CommonPlan {
+  /** One at least. */
+  targets: UdpAddress[];
+  /** One at least: a sweep has many; undefined leaves the size to the payload. */
+  sizes: Array<number | undefined>;
+  report: ReportOptions;
+  /** Files for the samples, `-` for stdout; undefined for none. */
+  plot: string | undefined;
+  csv: string | undefined;
+  maxLoss: number | undefined;
+  maxRtt: MaxRtt | undefined;
+  minReplies: number;
+}
+
+/** A payload of the user's, and a condition on replies. */
+export interface PayloadPlan {
+  payload: Uint8Array | "stdin";
+  expected: Expectation | undefined;
+}
+
+/** Options with a time-out; `localHostname` may be the name of an interface. */
+type Options<O> = O & { timeoutMs: number };
+
+/** The plan of the client, by mode. */
+export type ClientPlan =
+  & CommonPlan
+  & (
+    | { mode: "request"; options: Options<RequestManyOptions> } & PayloadPlan
+    | { mode: "gather"; options: Options<GatherOptions> } & PayloadPlan
+    | { mode: "load"; options: Options<LoadOptions> }
+    | { mode: "find-mtu"; options: Options<RequestOptions> }
+    | {
+      mode: "stamp";
+      options: Options<MeasureOptions>;
+      keyFile: string | undefined;
+      histogram: boolean;
+    }
+  );
+
+/** A plan of one mode. */
+export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
+  ClientPlan,
+  { mode: Mode }
+>;
+
+type ClientCommand = Command<
+  typeof CLIENT_FLAGS,
+  keyof typeof CLIENT_MODES
+>;
+
+const FLAGS: Flags = CLIENT_FLAGS;
+
+/** The payload where the user gives none. */
+export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
 
 /**
- * Refuses flags that do not go together.
+ * Makes the plan of a command line.
  *
- * @throws {UsageError} Which names them.
+ * @returns The plan, or the text that `--help` or `--version` asks for.
+ * @throws {UsageError} If an argument is wrong, or means nothing beside others.
  */
-export function checkClientFlags(given: ClientFlags): void {
-  const notStamp = [
-    ...["message", "hex", "retries"] as const,
-    ...EXPECT_FLAGS,
-    ...(given["find-mtu"] ? ["find-mtu"] as const : []),
-  ];
-  const clash = notStamp.find((name) => given[name] !== undefined);
-  if (given.stamp && clash !== undefined) {
-    throw new UsageError(`--stamp and --${clash} exclude each other`);
-  }
-  checkLoadFlags(given);
-  checkExpectFlags(given);
-  checkDepartureFlags(given);
-  checkMtuFlags(given);
-  const oneByOne = [
-    ...["count", "interval", "deadline", "max-loss", "max-rtt"] as const,
-    ...["report", "plot", "csv"] as const,
-  ];
-  const other = given.stamp
-    ? "stamp"
-    : oneByOne.find((name) => given[name] !== undefined);
-  if (given.all && other !== undefined) {
-    throw new UsageError(`--all and --${other} exclude each other`);
-  }
-  if (given["expect-replies"] !== undefined && !given.all) {
-    throw new UsageError("--expect-replies needs --all");
-  }
-  const ofStamp = [
-    ...["ssid", "key-file", "extensions", "reply-dscp", "clock"] as const,
-    ...(given.ptp ? ["ptp"] as const : []),
-  ].find((name) => given[name] !== undefined);
-  if (ofStamp !== undefined && !given.stamp) {
-    const flag = ofStamp;
-    throw new UsageError(`--${flag} needs --stamp`);
-  }
-  if (given.histogram && !given.stamp) {
-    throw new UsageError("--histogram needs --stamp");
-  }
-  if (given.interval === 0 && given.stamp) {
-    throw new UsageError("--interval: 0 is too short for --stamp");
-  }
-  if (given.all && (given.size?.length ?? 1) > 1) {
-    throw new UsageError("--all and a --size of many exclude each other");
-  }
-  if (given.plot !== undefined && (given.size?.length ?? 1) > 1) {
-    throw new UsageError("--plot and a --size of many exclude each other");
-  }
-  for (const name of ["plot", "csv"] as const) {
-    if (given[name] === "-" && (given.json || given["json-stream"])) {
-      throw new UsageError(`--${name} - and --json exclude each other`);
+export function planClient(args: string[]): ClientPlan | string {
+  const command = parseCommand(CLIENT, args);
+  if (typeof command === "string") return command;
+  refuse(command);
+  const { given, mode } = command;
+  const common: CommonPlan = {
+    targets: targetsOf(command),
+    sizes: given.size ?? [mode === "load" ? LOAD_DEFAULTS.size : undefined],
+    report: reportOf(command),
+    plot: given.plot,
+    csv: given.csv,
+    maxLoss: given["max-loss"],
+    maxRtt: given["max-rtt"],
+    minReplies: given["expect-replies"],
+  };
+  const { count, rate, window, duration, retries } = given;
+  const shared = { ...originOf(command), timeoutMs: given.timeout };
+  const schedule = {
+    intervalMs: given.interval,
+    deadlineMs: given.deadline,
+    count: (count ?? SERIES_DEFAULTS.count) || Infinity,
+  };
+  switch (mode) {
+    case "request": {
+      // In a sweep each size is a series, whose loss is the path's.
+      const isSweep = common.sizes.length > 1;
+      const again = { retries: retries ?? (isSweep ? 0 : undefined) };
+      const options = { ...shared, ...schedule, ...again };
+      return { ...common, mode, ...payloadOf(command), options };
+    }
+    case "gather": {
+      const options = { ...shared, retries, interface: given.interface };
+      return { ...common, mode, ...payloadOf(command), options };
+    }
+    case "load": {
+      const durationMs = duration ?? (count === 0 ? Infinity : undefined);
+      const ends = { count: count || undefined, durationMs };
+      return { ...common, mode, options: { ...shared, rate, window, ...ends } };
+    }
+    case "find-mtu":
+      return { ...common, mode, options: shared };
+    case "stamp": {
+      const intervalMs = rate === undefined ? given.interval : 1000 / rate;
+      const most = duration && Math.max(1, Math.round(duration / intervalMs));
+      const wanted = count ?? (most ? 0 : MEASURE_DEFAULTS.count);
+      return {
+        ...common,
+        mode,
+        keyFile: given["key-file"],
+        histogram: given.histogram,
+        options: {
+          ...shared,
+          ...schedule,
+          intervalMs,
+          count: Math.min(wanted || Infinity, most ?? Infinity),
+          ssid: given.ssid,
+          ptp: given.ptp,
+          extensions: given.extensions,
+          replyDscp: given["reply-dscp"],
+          clock: given.clock,
+          // The client does nothing else.
+          mayBlock: true,
+        },
+      };
     }
   }
-  if (given.csv === "-" && given.plot === "-") {
-    throw new UsageError("--csv - and --plot - exclude each other");
-  }
-  if (given.hex !== undefined && given.message !== undefined) {
-    throw new UsageError("--hex and --message exclude each other");
-  }
-  if (given.json && given["json-stream"]) {
-    throw new UsageError("--json and --json-stream exclude each other");
-  }
 }
 
-/** One reply cannot be held against two of them. */
-function checkExpectFlags(given: ClientFlags): void {
-  const [one, other] = EXPECT_FLAGS.filter((name) => given[name] !== undefined);
-  if (other === undefined) return;
-  throw new UsageError(`--${one} and --${other} exclude each other`);
-}
-
-/** What Deno has no way to set is said before anything is sent. */
-function checkDepartureFlags(given: ClientFlags): void {
-  const { engine = DEFAULT_ENGINE, bind, interface: name, all } = given;
-  const needing = [
-    ...["ttl", "dscp"] as const,
-    ...(given["dont-fragment"] ? ["dont-fragment"] as const : []),
-    ...(all ? [] : ["interface"] as const),
-  ].find((flag) => given[flag] !== undefined);
-  if (needing !== undefined && engine === "deno") {
-    throw new UsageError(
-      `--${needing} needs --engine linux, which 'deno task client-linux' has: Deno has no way to set it`,
-    );
+/** Refuses values that do not go together; the table of flags has the rest. */
+function refuse({ given, names, mode, label }: ClientCommand): void {
+  const { csv, plot, all } = given;
+  const format = given.json ? "json" : given["json-stream"] && "json-stream";
+  const isSweep = (given.size?.length ?? 1) > 1;
+  for (const name of names) {
+    if (FLAGS[name]!.linux?.includes(mode) && given.engine === "deno") {
+      throw new UsageError(
+        `--${name} needs --engine linux, which 'deno task client-linux' has`,
+      );
+    }
   }
-  if (all && name !== undefined && bind !== undefined) {
-    throw new UsageError("--interface and --bind exclude each other");
+  if (mode === "request" && names.has("interval") && !names.has("count")) {
+    throw meaningless("interval", "one datagram", ["--count", "--stamp"]);
   }
-  const port = sourcePortOf(given);
-  const isSeries = given.count !== undefined && given.count !== 1;
-  const keepsPort = given.stamp || given.rate !== undefined ||
-    given.window !== undefined;
-  if (port !== undefined && isSeries && !keepsPort) {
-    throw new UsageError(
+  if (mode === "load" && given.timestamps && given.report === undefined) {
+    throw meaningless("timestamps", label, ["--report"]);
+  }
+  if (mode !== "load" && given["max-rtt"]?.figure === "p99.9") {
+    throw meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
+  }
+  const rules: Array<[unknown, string]> = [
+    [isSweep && all, "--all and a --size of many exclude each other"],
+    [isSweep && plot, "--plot and a --size of many exclude each other"],
+    [csv === "-" && format, `--csv - and --${format} exclude each other`],
+    [plot === "-" && format, `--plot - and --${format} exclude each other`],
+    [csv === "-" && plot === csv, "--csv - and --plot - exclude each other"],
+    [
+      all && names.has("interface") && names.has("bind"),
+      "--interface and --bind exclude each other",
+    ],
+    [
+      mode === "stamp" && given.interval === 0,
+      "--interval: 0 is too short for --stamp",
+    ],
+    [
+      mode === "request" && (given.count ?? 1) !== 1 &&
+      sourcePortOf(given) !== undefined,
       "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
+    ],
+  ];
+  const broken = rules.find(([isBroken]) => isBroken);
+  if (broken !== undefined) throw new UsageError(broken[1]);
+}
+
+function targetsOf(command: ClientCommand): UdpAddress[] {
+  const { given, names, positionals } = command;
+  const [host, second] = positionals;
+  // As nc has it.
+  if (positionals.length === 2 && !given.all && /^\d+$/.test(second!)) {
+    return [targetOf(command, host!, second)];
+  }
+  const lone = [...names].find((name) => FLAGS[name]!.oneHost);
+  if (positionals.length > 1 && lone !== undefined) {
+    throw new UsageError(
+      `Unexpected argument '${second}': with --${lone} the client takes one HOST`,
     );
+  }
+  const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
+  return texts.map((text) => targetOf(command, text));
+}
+
+function targetOf(
+  { given, mode }: ClientCommand,
+  text: string,
+  second?: string,
+): UdpAddress {
+  const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
+  try {
+    const { hostname, port: own } = second === undefined
+      ? HOST_AND_PORT.parse(text)
+      : { hostname: HOST.parse(text), port: parsePort(second) };
+    const { port = own } = given;
+    if (own !== NO_PORT && own !== port) {
+      throw new SyntaxError(
+        `'${second ?? text}' has another port than --port ${port}`,
+      );
+    }
+    if (port === 0) throw new SyntaxError("no server has port 0");
+    return { hostname, port: port === NO_PORT ? usual : port };
+  } catch (error) {
+    const place = second === undefined ? "HOST[:PORT]" : "HOST PORT";
+    throw new UsageError(`${place}: ${errorMessage(error)}`);
   }
 }
 
-/** The port to send from: `--source-port`, or that of `--bind`. */
-export function sourcePortOf(given: ClientFlags): number | undefined {
-  const { bind, "source-port": port } = given;
+/** The local port: that of `--source-port`, or of `--bind`. */
+function sourcePortOf(
+  { bind, "source-port": port }: ClientCommand["given"],
+): number | undefined {
   if (bind === undefined || bind.port === NO_PORT) return port;
   if (port === undefined || port === bind.port) return bind.port;
   throw new UsageError("--bind has another port than --source-port");
 }
 
-function checkMtuFlags(given: ClientFlags): void {
-  if (!given["find-mtu"]) return;
-  if ((given.engine ?? DEFAULT_ENGINE) === "deno") {
-    throw new UsageError(
-      "--find-mtu needs --engine linux, which 'deno task client-linux' has: Deno cannot forbid routers to cut datagrams",
-    );
-  }
-  const others = [
-    ...["count", "interval", "deadline", "size", "rate", "window"] as const,
-    ...["retries", "max-loss", "max-rtt", "report", "plot", "csv"] as const,
-    ...EXPECT_FLAGS,
-  ];
-  const clash = others.find((name) => given[name] !== undefined) ??
-    (given.all ? "all" : undefined);
-  if (clash !== undefined) {
-    throw new UsageError(`--find-mtu and --${clash} exclude each other`);
-  }
-}
-
-function checkLoadFlags(given: ClientFlags): void {
-  const { rate, window } = given;
-  if (rate === undefined && window === undefined) {
-    if (given.duration === undefined) return;
-    throw new UsageError("--duration needs --rate or --window");
-  }
-  const mode = rate === undefined ? "window" : "rate";
-  if (rate !== undefined && window !== undefined) {
-    throw new UsageError("--rate and --window exclude each other");
-  }
-  if (rate !== undefined && rate < 0.001) {
-    throw new UsageError(`--rate: '${rate}' is too small: write 0.001 or more`);
-  }
-  const others = [
-    ...["message", "hex", "retries", "interval", "deadline"] as const,
-    ...EXPECT_FLAGS,
-    ...(given.all ? ["all"] as const : []),
-    ...(given.stamp && mode === "window" ? ["stamp"] as const : []),
-  ];
-  const clash = others.find((name) => given[name] !== undefined);
-  if (clash !== undefined) {
-    throw new UsageError(`--${mode} and --${clash} exclude each other`);
-  }
-}
-
-/**
- * Whom to ask, one at least.
- *
- * @throws {UsageError} If one does not parse, or there is more than one where
- * there can be one only.
- */
-export function parseTargets(
-  given: ClientFlags,
-  positionals: string[],
-): UdpAddress[] {
-  const [host, port] = positionals;
-  // As nc has it.
-  if (positionals.length === 2 && !given.all && /^\d+$/.test(port!)) {
-    return [parseTarget({ ...given, port: portOf(given, port!) }, host!)];
-  }
-  if (positionals.length > 1) {
-    const clash = LONE_FLAGS.find((name) => given[name] !== undefined) ??
-      (given["find-mtu"] ? "find-mtu" : undefined);
-    if (clash !== undefined) {
-      throw new UsageError(
-        `Unexpected argument '${
-          positionals[1]
-        }': with --${clash} the client takes one HOST`,
-      );
-    }
-  }
-  const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
-  return texts.map((text) => parseTarget(given, text));
-}
-
-function portOf(given: ClientFlags, text: string): number {
-  try {
-    const port = parsePort(text);
-    if (given.port === undefined || given.port === port) return port;
-    throw new SyntaxError(`'${text}' is another port than --port`);
-  } catch (error) {
-    throw new UsageError(`HOST PORT: ${errorMessage(error)}`);
-  }
-}
-
-function parseTarget(given: ClientFlags, text: string): UdpAddress {
-  try {
-    const { hostname, port } = parseAddress(text, NO_PORT);
-    if (port !== NO_PORT && given.port !== undefined && port !== given.port) {
-      throw new SyntaxError(`'${text}' has another port than --port`);
-    }
-    const usual = given.stamp ? STAMP_PORT : CLIENT_DEFAULTS.port;
-    const asked = port === NO_PORT ? given.port ?? usual : port;
-    if (asked === 0) throw new SyntaxError("nobody can be asked at port 0");
-    return { hostname, port: asked };
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new UsageError(`HOST[:PORT]: ${error.message}`);
-  }
-}
-
-/** The options that all ways to ask have in common, but for the origin. */
-export function commonOptions(given: ClientFlags) {
+function originOf({ given, mode }: ClientCommand): OriginOptions {
+  const { bind, ttl, dscp, engine } = given;
   return {
-    intervalMs: given.interval,
-    timeoutMs: given.timeout,
-    retries: given.retries,
-    deadlineMs: given.deadline,
+    localHostname: bind?.hostname,
+    localPort: sourcePortOf(given),
+    ttl,
+    trafficClass: dscp === undefined ? undefined : dscp << 2,
+    dontFragment: given["dont-fragment"] || undefined,
+    device: mode === "gather" ? undefined : given.interface,
+    engine,
   };
 }
 
-/** The options of a load. */
-export function loadOptions(
-  given: ClientFlags,
-  size: number = LOAD_DEFAULTS.size,
-): LoadOptions {
-  const { count, rate, window, timeout } = given;
+function payloadOf({ given }: ClientCommand): PayloadPlan {
+  const { message, hex, expect, "expect-hex": bytes, "expect-part": part } =
+    given;
+  const text = message === undefined ? USUAL_PAYLOAD : encode(message);
   return {
-    rate,
-    window,
-    // 0 is for no end, unless there is a duration.
-    count: count === 0 ? undefined : count,
-    durationMs: given.duration ?? (count === 0 ? Infinity : undefined),
-    size,
-    timeoutMs: timeout,
+    payload: message === "-" ? "stdin" : hex ?? text,
+    expected: expect ?? bytes ?? part ?? given["expect-pattern"],
   };
 }
 
-/** How often and how long `--stamp` sends: `--rate` and `--duration` say it too. */
-export function paceOf({ rate, duration, interval, count }: ClientFlags) {
-  const intervalMs = rate === undefined ? interval : 1000 / rate;
-  const wanted = duration === undefined
-    ? count
-    : count ?? Math.max(1, Math.round(duration / intervalMs!));
-  return { intervalMs, count: wanted === 0 ? Infinity : wanted };
-}
-
-/** How the run is to be shown. */
-export function reportOptions(given: ClientFlags): ReportOptions {
-  const format = given.json
-    ? "json"
-    : given["json-stream"]
-    ? "json-stream"
-    : "text";
-  // Who writes hex, or asks for it, reads it too.
-  const hasHex = given["show-hex"] ||
-    (format !== "text" &&
-      (given.hex !== undefined || given["expect-hex"] !== undefined));
+function reportOf({ given, names }: ClientCommand): ReportOptions {
+  const { json, "json-stream": stream } = given;
+  const format = json ? "json" : stream ? "json-stream" : "text";
+  // A user who gives hex reads it too.
+  const hasHex = given["show-hex"] || format !== "text" &&
+      (names.has("hex") || names.has("expect-hex"));
   return {
     format,
     quiet: given.quiet,
     hasHex,
     timestamps: given.timestamps,
-    // Who says how many, be it one, wants to know how it went.
+    // A count, even of one, asks for the summary.
     isSeries: given.count !== undefined,
     reportMs: given.report,
   };
 }
-
-/** With these there can be one target only. */
-const LONE_FLAGS = ["rate", "window", "plot", "source-port"] as const;

@@ -1,77 +1,56 @@
 /**
- * What a reply must be: `--expect` and its kind. Pure.
+ * Conditions on replies: `--expect` and its kinds. Pure.
  *
  * @module
  */
-import { bytesLiteral, encode, equalBytes } from "../encoding.ts";
+import { bytesLiteral, encode, equalBytes, parseHex } from "../encoding.ts";
 
-/** A flag that says what a reply must be. */
+/** A condition that every reply must meet. */
 export interface Expectation {
-  /** The flag with its value, as a complaint names it. */
+  /** The flag with its value, for messages. */
   readonly flag: string;
   holds(data: Uint8Array): boolean;
-  /** The reply that does not hold, in the form of what was expected. */
+  /** A reply in the form of the flag's value. */
   show(data: Uint8Array): string;
 }
 
-/** The values of the flags, of which one at most is given. */
-export interface ExpectFlags {
-  expect: string | undefined;
-  "expect-hex": Uint8Array | undefined;
-  "expect-part": string | undefined;
-  "expect-pattern": RegExp | undefined;
-}
-
-/** The names of the flags. */
-export const EXPECT_FLAGS = [
-  "expect",
-  "expect-hex",
-  "expect-part",
-  "expect-pattern",
-] as const;
-
-/** What the flags expect of every reply; undefined if nothing. */
-export function expectationOf(given: ExpectFlags): Expectation | undefined {
-  const { expect, "expect-hex": hex, "expect-part": part } = given;
-  const pattern = given["expect-pattern"];
-  if (expect !== undefined) {
-    const bytes = encode(expect);
+/** Reads each kind of condition; a `SyntaxError` says what is wrong. */
+export const EXPECTATIONS = {
+  text(text: string): Expectation {
+    const bytes = encode(text);
     return {
       flag: `--expect ${bytesLiteral(bytes)}`,
       holds: (data) => equalBytes(data, bytes),
       show: bytesLiteral,
     };
-  }
-  if (hex !== undefined) {
+  },
+  hex(text: string): Expectation {
+    const bytes = parseHex(text);
     return {
-      flag: `--expect-hex ${hex.toHex()}`,
-      holds: (data) => equalBytes(data, hex),
+      flag: `--expect-hex ${bytes.toHex()}`,
+      holds: (data) => equalBytes(data, bytes),
       show: (data) => data.toHex(),
     };
-  }
-  if (part !== undefined) {
-    const bytes = encode(part);
+  },
+  part(text: string): Expectation {
+    const bytes = encode(text);
     return {
       flag: `--expect-part ${bytesLiteral(bytes)}`,
       holds: (data) => includes(data, bytes),
       show: bytesLiteral,
     };
-  }
-  if (pattern !== undefined) {
+  },
+  pattern(text: string): Expectation {
+    const pattern = parsePattern(text);
     return {
       flag: `--expect-pattern ${pattern.source}`,
       holds: (data) => pattern.test(LENIENT_UTF8.decode(data)),
       show: bytesLiteral,
     };
-  }
-}
+  },
+};
 
-/**
- * Reads a regular expression.
- *
- * @throws {SyntaxError} If it is none.
- */
-export function parsePattern(text: string): RegExp {
+function parsePattern(text: string): RegExp {
   try {
     return new RegExp(text, "u");
   } catch (error) {

@@ -1,44 +1,86 @@
 /**
- * Flags of a command line: from strings to typed values in one step, every
- * mistake named. Pure.
+ * The flags of a program as one table, from which parsing, refusals and usage
+ * text are made. Pure.
  *
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import config from "../../deno.json" with { type: "json" };
 import { parseAddress, type UdpAddress } from "../address.ts";
 import { MAX_MS } from "../base/options.ts";
-import { DEFAULT_ENGINE, type Engine, ENGINES } from "../socket/runtime.ts";
+import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** A flag that is on or off. */
-export interface Switch {
-  short?: string;
-  /** The heading that it stands under in the usage text. */
-  group?: string;
-  help: string;
-  /** Whether few people need it: then only `--help all` shows it. */
-  rare?: boolean;
+/** A kind of value: its name in the usage text, its syntax and its range. */
+export interface Kind<T> {
+  value: string;
+  /** Reads a value; throws a `SyntaxError` that says what would be right. */
+  parse(text: string): T;
+  /** Writes a default for the usage text; `String` unless given. */
+  show?(value: T): string;
 }
 
-/** A flag with a value; `parse` throws a `SyntaxError` that says what is wrong. */
-export interface ValueFlag<T> extends Switch {
-  /** What the usage text calls the value. */
-  value: string;
-  parse: (text: string) => T;
+/** A flag: a switch, or with a `kind` one that takes a value. */
+export interface Flag {
+  short?: string;
+  /** The heading in the usage text. */
+  group?: string;
+  help: string;
+  /** Whether `--help` lists the flag, and not only `--help all`. */
+  everyday?: boolean;
+  kind?: Kind<unknown>;
+  /** The value where none is given. */
+  default?: unknown;
+  /** The default in words, where it depends on other flags. */
+  usual?: string | number;
+  /** The modes that the flag has a meaning in; all unless given. */
+  modes?: readonly string[];
+  /** Other flags that rule this one out. */
+  excludes?: readonly string[];
+  /** The modes in which the flag needs the linux engine. */
+  linux?: readonly string[];
+  /** Whether the flag allows for one HOST only. */
+  oneHost?: boolean;
 }
 
 /** The flags of a program, by their long names. */
-export type Flags = Record<string, Switch | ValueFlag<unknown>>;
+export type Flags = Record<string, Flag>;
 
-/** What was given: `undefined` for a value that was not. */
+/** The values of all flags: `undefined` for one without value and default. */
 export type Given<F extends Flags> = {
-  [Name in keyof F]: F[Name] extends ValueFlag<infer T> ? T | undefined
+  [Name in keyof F]: F[Name] extends { kind: Kind<infer T> }
+    ? F[Name] extends { default: unknown } ? T : T | undefined
     : boolean;
 };
+
+/** A program's command line. */
+export interface Program<F extends Flags, Mode extends string> {
+  flags: F;
+  /**
+   * The flags that choose a mode, the first match first; the mode without any
+   * has a name instead.
+   */
+  modes: Record<Mode, readonly string[] | string>;
+  /** The first lines of the usage text. */
+  intro: string;
+  /** The last lines of `--help all`. */
+  notes: string;
+}
+
+/** A command line that is right as far as the table of flags shows. */
+export interface Command<F extends Flags, Mode extends string> {
+  mode: Mode;
+  /** The mode for messages: the flag that chose it, or its name. */
+  label: string;
+  given: Given<F>;
+  /** The names of the flags that were given. */
+  names: ReadonlySet<string>;
+  positionals: string[];
+}
 
 /** The flags that every program has. */
 export const COMMON_FLAGS = {
@@ -46,46 +88,108 @@ export const COMMON_FLAGS = {
     short: "h",
     group: "Help",
     help: "show this text; --help all shows every flag",
+    everyday: true,
   },
-  version: { short: "V", group: "Help", help: "show the version" },
+  version: {
+    short: "V",
+    group: "Help",
+    help: "show the version",
+    everyday: true,
+  },
 } satisfies Flags;
 
-/** Whether lines have the time before them. */
-export const TIMESTAMPS_FLAG: Switch = {
-  short: "D",
-  group: "What to show",
-  rare: true,
-  help: "begin each line with the time, in seconds since 1970",
-};
+/** The engine, see {@linkcode Engine}. */
+export const ENGINE_FLAG = {
+  group: "Engine",
+  kind: oneOf(ENGINES),
+  default: DEFAULT_ENGINE,
+  help: `socket engine: ${ENGINES.join(", ")}`,
+} satisfies Flag;
 
-/** How sockets are made, see {@linkcode Engine}. */
-export const ENGINE_FLAG: ValueFlag<Engine> = {
-  group: "The engine",
-  rare: true,
-  value: "NAME",
-  parse: (text) => oneOf(ENGINES, text),
-  help: `how sockets are made: ${ENGINES.join(", ")} (${DEFAULT_ENGINE})`,
-};
+/** Gives flags the heading of a group, and modes to those that name none. */
+export function group<F extends Flags>(
+  shared: Pick<Flag, "group" | "modes">,
+  flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
+): F {
+  return Object.fromEntries(
+    Object.entries<Flag>(flags).map(([name, flag]) => [
+      name,
+      { ...shared, ...flag },
+    ]),
+  ) as F;
+}
+
+/** No properties but those named: a misspelled one is a type error. */
+type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
 /**
- * Parses a command line.
+ * Parses the command line of a program, and refuses flags that mean nothing in
+ * its mode or rule each other out.
+ *
+ * @returns The command, or the text that `--help` or `--version` asks for.
+ * @throws {UsageError} If a flag is unknown, refused, or its value wrong.
+ */
+export function parseCommand<F extends Flags, Mode extends string>(
+  program: Program<F, Mode>,
+  args: string[],
+): Command<F, Mode> | string {
+  const { flags, modes } = program;
+  const { given, names, positionals } = parseFlags(flags, args);
+  if (names.has("help")) return usage(program, positionals.includes("all"));
+  if (names.has("version")) return `roundtrip ${config.version}`;
+  const chooses = (mode: Mode) =>
+    typeof modes[mode] === "string"
+      ? modes[mode]
+      : modes[mode].filter((name) => names.has(name)).map(spelled)[0];
+  const mode = (Object.keys(modes) as Mode[]).find(chooses)!;
+  const label = chooses(mode)!;
+  for (const name of names) {
+    const { excludes = [], modes: own = [mode] } = flags[name]!;
+    const other = excludes.find((other) => names.has(other));
+    if (other !== undefined) {
+      throw new UsageError(`--${name} and --${other} exclude each other`);
+    }
+    if (own.includes(mode)) continue;
+    const isChoice = Object.values(modes).flat().includes(name);
+    const others = own.flatMap((mode) => {
+      const flags = modes[mode as Mode];
+      return typeof flags === "string" ? flags : flags.map(spelled);
+    });
+    throw meaningless(name, label, isChoice ? undefined : others);
+  }
+  return { mode, label, given, names, positionals };
+}
+
+/** The refusal of a flag that has no effect beside others. */
+export function meaningless(
+  name: string,
+  label: string,
+  others: readonly string[] = [],
+): UsageError {
+  const list = others.join(", ").replace(/, ([^,]*)$/, " and $1");
+  const suffix = list === "" ? "" : `: it is for ${list}`;
+  return new UsageError(`--${name} means nothing with ${label}${suffix}`);
+}
+
+/**
+ * Parses flags by themselves.
  *
  * @throws {UsageError} If a flag is unknown, or its value missing or wrong.
  */
 export function parseFlags<F extends Flags>(
   flags: F,
   args: string[],
-): { given: Given<F>; positionals: string[] } {
+): Pick<Command<F, string>, "given" | "names" | "positionals"> {
   const unreadable = args.find((arg) => arg.includes("\ufffd"));
   if (unreadable !== undefined) {
     throw new UsageError(
       `'${unreadable}' is not UTF-8: give bytes as --hex`,
     );
   }
-  const names = Object.keys(flags);
+  const all = Object.entries(flags);
   const parsed = parseArgs([...spellOut(flags, args)], {
-    boolean: names.filter((name) => !("value" in flags[name]!)),
-    string: ["_", ...names.filter((name) => "value" in flags[name]!)],
+    boolean: all.filter(([, { kind }]) => !kind).map(([name]) => name),
+    string: ["_", ...all.filter(([, { kind }]) => kind).map(([name]) => name)],
     unknown: (arg, key) => {
       // Without a key it is a positional.
       if (key !== undefined) {
@@ -93,14 +197,18 @@ export function parseFlags<F extends Flags>(
       }
     },
   }) as Record<string, unknown>;
-  const given = names.map((name) => {
-    const flag = flags[name]!;
-    const value = parsed[name];
-    const isText = "parse" in flag && typeof value === "string";
-    return [name, isText ? parseValue(name, flag, value) : value];
+  const names = new Set(
+    Object.keys(flags).filter((name) => {
+      return parsed[name] !== undefined && parsed[name] !== false;
+    }),
+  );
+  const given = all.map(([name, { kind, default: value }]) => {
+    if (!kind) return [name, names.has(name)];
+    return [name, names.has(name) ? valueOf(name, kind, parsed[name]) : value];
   });
   return {
-    given: Object.fromEntries(given) as Given<F>,
+    given: Object.fromEntries(given),
+    names,
     positionals: (parsed._ as Array<string | number>).map(String),
   };
 }
@@ -108,7 +216,7 @@ export function parseFlags<F extends Flags>(
 /**
  * Writes short flags as long ones, and a flag with its value as one argument:
  * `-qp 7` as `--quiet --port=7`. A parser then takes any value as it is: an
- * empty one, one that begins with a dash, the dash that stands for stdin.
+ * empty one, one that begins with a dash, the dash that means stdin.
  */
 function* spellOut(flags: Flags, args: string[]): Generator<string> {
   const rest = args.values();
@@ -126,136 +234,157 @@ function* spellOut(flags: Flags, args: string[]): Generator<string> {
       const [head, ...value] = part.split("=");
       const name = head!.slice(2);
       const flag = Object.hasOwn(flags, name) ? flags[name]! : undefined;
-      if (flag !== undefined && "value" in flag && value.length === 0) {
+      if (flag?.kind && value.length === 0) {
         const next = rest.next().value;
         if (next === undefined) {
-          throw new UsageError(`${head} needs a value: ${head} ${flag.value}`);
+          throw new UsageError(
+            `${head} needs a value: ${head} ${flag.kind.value}`,
+          );
         }
         yield `${head}=${next}`;
-      } else if (flag !== undefined && !("value" in flag) && value.length > 0) {
+      } else if (flag !== undefined && !flag.kind && value.length > 0) {
         throw new UsageError(`${head} takes no value`);
       } else yield part;
     }
   }
 }
 
-/** Short flags as long ones; what follows one that takes a value is its value. */
+/** Short flags as long ones; the rest behind one with a value is its value. */
 function letters(flags: Flags, text: string): string[] {
   if (text === "") return [];
   const [letter, rest] = [text[0]!, text.slice(1)];
   const entry = Object.entries(flags).find(([, { short }]) => short === letter);
   if (entry === undefined) throw new UsageError(`unknown flag -${letter}`);
-  const [name, flag] = entry;
-  if (!("value" in flag)) return [`--${name}`, ...letters(flags, rest)];
+  const [name, { kind }] = entry;
+  if (!kind) return [`--${name}`, ...letters(flags, rest)];
   return [rest === "" ? `--${name}` : `--${name}=${rest}`];
 }
 
-function parseValue(
-  name: string,
-  flag: ValueFlag<unknown>,
-  text: string,
-): unknown {
+function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {
   try {
-    return flag.parse(text);
+    return kind.parse(String(text));
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new UsageError(`--${name}: ${error.message}`);
   }
 }
 
-/** The text behind `--help`: the flags in groups, the rare ones left out. */
-export function usage(flags: Flags, intro: string): string {
-  const everyday = Object.entries(flags).filter(([, { rare }]) => !rare);
-  return `${intro}\n${list(Object.fromEntries(everyday))}`;
-}
+const spelled = (name: string) => `--${name}`;
 
-/** The text behind `--help all`. */
-export function fullUsage(flags: Flags, intro: string, notes: string): string {
-  return `${intro}\n${list(flags)}\n${notes}`;
-}
-
-function list(flags: Flags): string {
+/** The text behind `--help`, or `--help all`: the flags in groups. */
+export function usage(
+  { flags, intro, notes }: Pick<
+    Program<Flags, string>,
+    "flags" | "intro" | "notes"
+  >,
+  isFull: boolean,
+): string {
   const heads = new Map(
-    Object.entries(flags).map(([name, flag]) => {
-      const short = flag.short === undefined ? "    " : `-${flag.short}, `;
-      const value = "value" in flag ? ` ${flag.value}` : "";
-      return [flag, `  ${short}--${name}${value}`];
-    }),
+    Object.entries<Flag>(flags)
+      .filter(([, { everyday }]) => isFull || everyday)
+      .map(([name, flag]) => {
+        const short = flag.short === undefined ? "    " : `-${flag.short}, `;
+        const value = flag.kind ? ` ${flag.kind.value}` : "";
+        return [flag, `  ${short}--${name}${value}`];
+      }),
   );
   const width = Math.max(...[...heads.values()].map((head) => head.length)) + 2;
-  const groups = Map.groupBy(heads, ([{ group = "Flags" }]) => group);
-  return [...groups].flatMap(([group, heads]) => [
+  const groups = Map.groupBy(heads, ([{ group }]) => group);
+  const lines = [...groups].flatMap(([group, heads]) => [
     `${group}:`,
-    ...heads.map(([{ help }, head]) => head.padEnd(width) + help),
-  ]).join("\n");
+    ...heads.map(([flag, head]) => head.padEnd(width) + helpOf(flag)),
+  ]);
+  return [intro, ...lines, ...isFull ? [notes] : []].join("\n");
 }
 
-/** For {@linkcode ValueFlag.parse}: an integer from `min` to `max`. */
-export function integer(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new SyntaxError(
-        `'${text}' is not a whole number from ${min} to ${max}`,
-      );
-    }
-    return value;
+/** The help of a flag, with its default. */
+function helpOf({ help, kind, usual, default: value }: Flag): string {
+  const shown = value === undefined ? usual : (kind?.show ?? String)(value);
+  return shown === undefined ? help : `${help} (${shown})`;
+}
+
+/** Makes a kind of number, with a range. */
+const numberOf =
+  (words: string, syntax: RegExp) =>
+  (min: number, max: number, value = "N"): Kind<number> => ({
+    value,
+    parse(text) {
+      const number = Number(text);
+      if (syntax.test(text) && number >= min && number <= max) return number;
+      throw new SyntaxError(`'${text}' is not ${words} from ${min} to ${max}`);
+    },
+  });
+
+/** An integer from `min` to `max`. */
+export const integer = numberOf("a whole number", /^\d+$/);
+
+/** A number from `min` to `max`. */
+export const decimal = numberOf("a number", /^(\d+\.?\d*|\.\d+)$/);
+
+/**
+ * A time in milliseconds, of at least `minMs` and at most a day. A bare number
+ * is seconds, as for `ping`.
+ */
+export function duration(minMs: number): Kind<number> {
+  return {
+    value: "TIME",
+    parse(text) {
+      const match = /^(\d+\.?\d*|\.\d+)(ms|s|m|)$/.exec(text);
+      const ms = match === null ? NaN : Number(match[1]) * UNIT_MS[match[2]!]!;
+      if (!(ms >= minMs && ms <= MAX_MS)) {
+        throw new SyntaxError(
+          `'${text}' is not a time from ${minMs}ms to a day, such as 0.5, 200ms, 1s or 1m`,
+        );
+      }
+      return ms;
+    },
+    show: (ms) => ms >= 1000 && ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`,
   };
+}
+
+/** Any text. */
+export function text(value = "TEXT"): Kind<string> {
+  return { value, parse: String, show: (text) => `"${text}"` };
+}
+
+/** One of a few names. */
+export function oneOf<T extends string>(
+  known: readonly T[],
+  value = "NAME",
+): Kind<T> {
+  return {
+    value,
+    parse(text) {
+      const found = known.find((name) => name === text);
+      if (found !== undefined) return found;
+      throw new SyntaxError(`'${text}' is not one of ${known.join(", ")}`);
+    },
+  };
+}
+
+/** Values of one kind, with commas between them. */
+export function listOf<T>({ parse }: Kind<T>, value = "LIST"): Kind<T[]> {
+  return { value, parse: (text) => text.split(",").map((part) => parse(part)) };
 }
 
 /**
- * For {@linkcode ValueFlag.parse}: an IP address or a name, with or without a
- * port, which is {@linkcode NO_PORT} where there is none.
+ * An IP address or a name, with or without a port: {@linkcode NO_PORT} where
+ * there is none.
  */
-export function hostAndPort(text: string): UdpAddress {
-  return parseAddress(text, NO_PORT);
-}
+export const HOST_AND_PORT: Kind<UdpAddress> = {
+  value: "HOST[:PORT]",
+  parse: (text) => parseAddress(text, NO_PORT),
+};
 
-/** For {@linkcode ValueFlag.parse}: an IP address or a name, without a port. */
-export function host(text: string): string {
-  const { hostname, port } = parseAddress(text, NO_PORT);
-  if (port === NO_PORT) return hostname;
-  throw new SyntaxError(`'${text}' has a port: only the host belongs here`);
-}
-
-/** For {@linkcode ValueFlag.parse}: one of a few names. */
-export function oneOf<T extends string>(known: readonly T[], text: string): T {
-  const found = known.find((name) => name === text);
-  if (found !== undefined) return found;
-  throw new SyntaxError(`'${text}' is not one of ${known.join(", ")}`);
-}
-
-/** For {@linkcode ValueFlag.parse}: a number from 0 to `max`. */
-export function decimal(max: number): (text: string) => number {
-  return (text) => {
-    if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || Number(text) > max) {
-      throw new SyntaxError(`'${text}' is not a number from 0 to ${max}`);
-    }
-    return Number(text);
-  };
-}
-
-/**
- * For {@linkcode ValueFlag.parse}: a time in milliseconds, of at least `minMs`
- * and at most a day. A bare number is seconds, as for `ping`.
- */
-export function duration(minMs: number): (text: string) => number {
-  return (text) => {
-    const match = /^(\d+\.?\d*|\.\d+)(ms|s|m|)$/.exec(text);
-    const ms = match === null ? NaN : Number(match[1]) * UNIT_MS[match[2]!]!;
-    if (!(ms >= minMs && ms <= MAX_MS)) {
-      throw new SyntaxError(
-        `'${text}' is not a time from ${minMs}ms to a day, such as 0.5, 200ms, 1s or 1m`,
-      );
-    }
-    return ms;
-  };
-}
-
-/** A time as a flag takes it, for the usage text: `1s`, `200ms`. */
-export function durationText(ms: number): string {
-  return ms >= 1000 && ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
-}
+/** An IP address or a name, without a port. */
+export const HOST: Kind<string> = {
+  value: "HOST",
+  parse(text) {
+    const { hostname, port } = parseAddress(text, NO_PORT);
+    if (port === NO_PORT) return hostname;
+    throw new SyntaxError(`'${text}' has a port: only the host belongs here`);
+  },
+};
 
 /** A port that no address has. */
 export const NO_PORT = -1;

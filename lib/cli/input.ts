@@ -1,38 +1,30 @@
 /**
- * What `client` is to send.
+ * The payload of the client, from its plan or from stdin.
  *
  * @module
  */
-import { encode, repeatTo } from "../encoding.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
-import { CLIENT_DEFAULTS, type ClientFlags } from "./client_flags.ts";
+import {
+  type ClientPlan,
+  type PayloadPlan,
+  USUAL_PAYLOAD,
+} from "./client_plan.ts";
 import { UsageError } from "./flags.ts";
 import { complain } from "./output.ts";
 
-/** The payload that the flags ask for; with `--message -` all of stdin. */
-export async function readPayload(given: ClientFlags): Promise<Uint8Array> {
-  if (given.hex !== undefined) return given.hex;
-  if (given.message === "-") return await readStdin();
-  return encode(given.message ?? CLIENT_DEFAULTS.message);
-}
-
-/** A payload, repeated or cut to a size if there is one. */
-export function sized(
-  payload: Uint8Array,
-  size: number | undefined,
-): Uint8Array {
-  return size === undefined ? payload : repeatTo(payload, size);
+/** Reads the payload of a plan. */
+export async function readPayload(
+  { payload }: PayloadPlan,
+): Promise<Uint8Array> {
+  return payload === "stdin" ? await readStdin() : payload;
 }
 
 /**
- * Whoever pipes something into the client would want to know that it is not sent.
- * Said at the end: what it takes to know loads for longer than an answer takes.
+ * Warns a user who pipes data into a client that does not send it. Called at the
+ * end: the check loads modules for longer than an answer takes.
  */
-export async function noteUnread(
-  { message, hex, stamp, rate, window }: ClientFlags,
-): Promise<void> {
-  const isOther = stamp || rate !== undefined || window !== undefined;
-  if (isOther || message !== undefined || hex !== undefined) return;
+export async function noteUnread(plan: ClientPlan): Promise<void> {
+  if (!("payload" in plan) || plan.payload !== USUAL_PAYLOAD) return;
   if (Deno.stdin.isTerminal()) return;
   // A closed stdin has no state.
   const { fstatSync } = await import("node:fs");

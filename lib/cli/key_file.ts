@@ -1,6 +1,6 @@
 /**
- * `--key-file`: keys of STAMP's authenticated mode, which do not belong on a command
- * line that others can see.
+ * `--key-file`: keys of STAMP's authenticated mode. Other users of a machine can
+ * read its command lines, but not this file.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { parseHex } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { StampKey } from "../stamp/auth.ts";
 
-/** Keys by whom they are for: `*`, an SSID or an address. */
+/** Keys by sender: an SSID, an address, or `*` for all. */
 export type Keys = Map<string, Uint8Array>;
 
 /**
@@ -27,7 +27,7 @@ export async function readKeys(path: string): Promise<Keys> {
   try {
     const { mode } = await Deno.stat(path);
     if (mode !== null && (mode & OTHERS) !== 0) {
-      throw new Error("others can read it: chmod 600 takes that away");
+      throw new Error("other users can read it: run chmod 600");
     }
     return parseKeys(await Deno.readTextFile(path));
   } catch (error) {
@@ -36,9 +36,9 @@ export async function readKeys(path: string): Promise<Keys> {
 }
 
 /**
- * Parses lines of `KEY`, `SSID KEY` or `ADDRESS KEY`, with the key as hex digits.
+ * Parses lines of `KEY`, `SSID KEY` or `ADDRESS KEY`, with keys as hex digits.
  *
- * @throws {SyntaxError} If a line is none of these.
+ * @throws {SyntaxError} If a line is wrong, or there is no key.
  */
 export function parseKeys(text: string): Keys {
   const keys: Keys = new Map();
@@ -47,10 +47,10 @@ export function parseKeys(text: string): Keys {
     if (words[0] === "") continue;
     const [whose, key] = words.length === 1 ? ["*", words[0]!] : words;
     try {
-      if (words.length > 2) throw new SyntaxError("it has more than two words");
+      if (words.length > 2) throw new SyntaxError("more than two words");
       const bytes = parseHex(key!);
       if (bytes.length < 16) {
-        throw new SyntaxError("a key has 16 bytes or more");
+        throw new SyntaxError("a key needs at least 16 bytes");
       }
       const name = /^\d+$/.test(whose!)
         ? String(Number(whose))
@@ -62,15 +62,15 @@ export function parseKeys(text: string): Keys {
       throw new SyntaxError(`line ${i + 1}: ${errorMessage(error)}`);
     }
   }
-  if (keys.size === 0) throw new SyntaxError("there is no key in it");
+  if (keys.size === 0) throw new SyntaxError("the file has no key");
   return keys;
 }
 
-/** Gives a sender its key: that of its address, of its SSID, or of all. */
+/** Finds the key of a sender: by its address, its SSID, or `*`. */
 export function keyOf(keys: Keys): Exclude<StampKey, Uint8Array> {
   return ({ ssid, remoteAddr }) =>
     keys.get(remoteAddr.hostname) ?? keys.get(`${ssid}`) ?? keys.get("*");
 }
 
-/** Read, write and execute, of the group and of all others. */
+/** The permission bits of the group and of all others. */
 const OTHERS = 0o077;

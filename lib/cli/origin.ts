@@ -1,5 +1,5 @@
 /**
- * From where `client` sends, as its flags say.
+ * The local address of the client, by the name of an interface.
  *
  * @module
  */
@@ -7,23 +7,16 @@ import { ipVersion, type UdpAddress } from "../address.ts";
 import type { Interface } from "../socket/multicast.ts";
 import { denoRuntime } from "../socket/runtime.ts";
 import type { OriginOptions } from "../client/target.ts";
-import type { ClientFlags } from "./client_flags.ts";
-import { sourcePortOf } from "./client_plan.ts";
 
-/** The options that say from where a target is asked. */
-export function originOf(
-  given: ClientFlags,
+/** Resolves the `localHostname` of a plan's options for a target. */
+export function resolveOrigin<O extends OriginOptions>(
+  options: O,
   target: UdpAddress,
-): OriginOptions {
-  const { bind, dscp, ttl, engine } = given;
+): O {
+  const { localHostname: bind } = options;
   return {
-    localHostname: bind && localHostname(bind.hostname, target, interfaces()),
-    localPort: sourcePortOf(given),
-    ttl,
-    trafficClass: dscp === undefined ? undefined : dscp << 2,
-    dontFragment: given["dont-fragment"] || undefined,
-    device: given.all ? undefined : given.interface,
-    engine,
+    ...options,
+    localHostname: bind && localHostname(bind, target, interfaces()),
   };
 }
 

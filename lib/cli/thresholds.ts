@@ -1,49 +1,61 @@
 /**
- * What a run must keep to: `--max-loss` and `--max-rtt`. Pure.
+ * Thresholds for the exit code: `--max-loss` and `--max-rtt`. Pure.
  *
  * @module
  */
 import type { Summary } from "../stats/statistics.ts";
-import { duration } from "./flags.ts";
+import { duration, type Kind, oneOf } from "./flags.ts";
 import { milliseconds, percent } from "./show/format.ts";
 
-/** A bound for one figure of the RTTs. */
+/** The figures by their names on the command line. */
+const FIGURES = {
+  min: "min",
+  mean: "mean",
+  median: "median",
+  p50: "median",
+  p90: "p90",
+  p99: "p99",
+  "p99.9": "p999",
+  max: "max",
+} as const;
+
+/** The names of the figures. */
+export const MAX_RTT_FIGURES = Object.keys(FIGURES) as Array<
+  keyof typeof FIGURES
+>;
+
+/** A threshold for one figure of the RTTs. */
 export interface MaxRtt {
   figure: keyof typeof FIGURES;
   ms: number;
 }
 
-/** What came of a run, as far as there are bounds for it. */
+/** The figures of a run that have thresholds. */
 export interface Judged {
   lossPercent?: number | undefined;
   rttMs?: (Summary & { p999?: number }) | undefined;
 }
 
-/** What decides the exit code. */
+/** The figures of a run that decide the exit code. */
 export interface Outcome extends Judged {
   received: number;
-  /** Replies that are not what was expected. */
-  unexpected: number;
+  /** Replies that fail an expectation. */
+  unexpected?: number;
 }
 
-/**
- * Reads `TIME`, which bounds the largest RTT, or `FIGURE=TIME`.
- *
- * @throws {SyntaxError} If it is neither.
- */
-export function parseMaxRtt(text: string): MaxRtt {
-  const [name = "max", time = ""] = text.includes("=")
-    ? text.split("=", 2)
-    : ["max", text];
-  if (!Object.hasOwn(FIGURES, name)) {
-    throw new SyntaxError(
-      `'${name}' is not one of ${Object.keys(FIGURES).join(", ")}`,
-    );
-  }
-  return { figure: name as MaxRtt["figure"], ms: duration(0)(time) };
-}
+/** `TIME`, which bounds the largest RTT, or `FIGURE=TIME`. */
+export const MAX_RTT: Kind<MaxRtt> = {
+  value: "[FIGURE=]TIME",
+  parse(text) {
+    const [name = "max", time = ""] = text.includes("=")
+      ? text.split("=", 2)
+      : ["max", text];
+    const figure = oneOf(MAX_RTT_FIGURES).parse(name);
+    return { figure, ms: duration(0).parse(time) };
+  },
+};
 
-/** Which bounds were missed, and by how much: a line for each. */
+/** A line for each threshold that was missed, with the excess. */
 export function missedBounds(
   maxLoss: number | undefined,
   maxRtt: MaxRtt | undefined,
@@ -74,15 +86,3 @@ export function missedBounds(
   }
   return missed;
 }
-
-/** The figures by the names that they have on the command line. */
-const FIGURES = {
-  min: "min",
-  mean: "mean",
-  median: "median",
-  p50: "median",
-  p90: "p90",
-  p99: "p99",
-  "p99.9": "p999",
-  max: "max",
-} as const;

@@ -29,6 +29,15 @@ import {
 
 export type { LoadOptions } from "./load_options.ts";
 
+/** The defaults of {@linkcode LoadOptions}. */
+export const LOAD_DEFAULTS = {
+  durationMs: 10_000,
+  size: 64,
+  timeoutMs: 1000,
+  reportMs: 1000,
+  mayBlock: false,
+} as const;
+
 /** What happened in a part of a run, or in all of it. */
 export interface LoadInterval {
   type: "interval";

@@ -7,7 +7,7 @@
  * `--clients` it is the clients that are compared, on one server in C.
  */
 // deno-lint-ignore-file no-console -- it is a program
-import { decimal, integer, parseFlags } from "../../lib/cli/flags.ts";
+import { decimal, integer, parseFlags, text } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 
 /** A program to compare; `build` makes it, and is tried once. */
@@ -107,13 +107,13 @@ const SCENARIOS: Scenario[] = [
 
 async function main(): Promise<number> {
   const { given } = parseFlags({
-    seconds: { value: "N", parse: decimal(60), help: "" },
-    rounds: { value: "N", parse: integer(1, 100), help: "" },
-    only: { value: "TEXT", parse: String, help: "" },
-    json: { value: "FILE", parse: String, help: "" },
+    seconds: { kind: decimal(0, 60), default: 0.5, help: "" },
+    rounds: { kind: integer(1, 100), default: 5, help: "" },
+    only: { kind: text(), default: "", help: "" },
+    json: { kind: text(), help: "" },
     clients: { help: "" },
   }, Deno.args);
-  const { seconds = 0.5, rounds = 5, only = "" } = given;
+  const { seconds, rounds, only } = given;
   if (!await ran(["cc", "-O2", "-o", `${out}/load`, here("load.c")])) {
     console.error("bench: needs a C compiler, cc, for its load generator");
     return 2;

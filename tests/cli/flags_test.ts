@@ -1,35 +1,35 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   decimal,
   duration,
-  durationText,
   type Flags,
-  fullUsage,
-  host,
+  HOST,
   integer,
   parseFlags,
+  text,
   usage,
   UsageError,
 } from "../../lib/cli/flags.ts";
-import { CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
+import { CLIENT, CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
 import {
-  checkClientFlags,
-  commonOptions,
-  loadOptions,
-  paceOf,
-  parseTargets,
-  reportOptions,
+  type ClientPlan,
+  planClient,
+  type PlanOf,
 } from "../../lib/cli/client_plan.ts";
-import { expectationOf } from "../../lib/cli/expect.ts";
-import { planServer, SERVER_FLAGS } from "../../lib/cli/server_flags.ts";
+import type { ServerPlan } from "../../lib/cli/runs/server.ts";
+import {
+  planServer,
+  SERVER,
+  SERVER_FLAGS,
+} from "../../lib/cli/server_flags.ts";
 
 const FLAGS = {
-  port: { short: "p", value: "PORT", parse: integer(0, 9), help: "a port" },
-  message: { short: "m", value: "TEXT", parse: String, help: "a text" },
-  "max-loss": { value: "PERCENT", parse: decimal(100), help: "a limit" },
+  port: { short: "p", kind: integer(0, 9, "PORT"), help: "a port" },
+  message: { short: "m", kind: text(), help: "a text" },
+  "max-loss": { kind: decimal(0, 100, "PERCENT"), help: "a limit" },
   quiet: { short: "q", help: "no lines" },
-  json: { group: "What to show", help: "one document" },
-  plot: { group: "What to show", rare: true, help: "a picture" },
+  json: { group: "Output", help: "one document" },
+  plot: { group: "Output", help: "a picture" },
 } satisfies Flags;
 
 const NOTHING = {
@@ -41,7 +41,7 @@ const NOTHING = {
   plot: false,
 };
 
-Deno.test("parseFlags() reads long and short flags in every spelling", () => {
+Deno.test("parseFlags(): long and short flags in every spelling", () => {
   for (
     const args of [
       ["--port", "7", "-q"],
@@ -53,15 +53,13 @@ Deno.test("parseFlags() reads long and short flags in every spelling", () => {
       ["-p", "3", "-qp", "7"],
     ]
   ) {
-    assertEquals(
-      parseFlags(FLAGS, args),
-      { given: { ...NOTHING, port: 7, quiet: true }, positionals: [] },
-      args.join(" "),
-    );
+    const { given, names, positionals } = parseFlags(FLAGS, args);
+    assertEquals(given, { ...NOTHING, port: 7, quiet: true }, args.join(" "));
+    assertEquals([[...names], positionals], [["port", "quiet"], []]);
   }
 });
 
-Deno.test("parseFlags() takes any text as a value", () => {
+Deno.test("parseFlags(): any text is a value", () => {
   for (
     const text of ["-", "", "-5", "--json", "a=b", "=", "two\nlines", "true"]
   ) {
@@ -74,13 +72,13 @@ Deno.test("parseFlags() takes any text as a value", () => {
   }
 });
 
-Deno.test("parseFlags() keeps positionals apart and as they are", () => {
+Deno.test("parseFlags(): positionals stay as they are", () => {
   const parsed = parseFlags(FLAGS, ["10", "-q", "::1", "-", "--", "-q", "--x"]);
   assertEquals(parsed.given, { ...NOTHING, quiet: true });
   assertEquals(parsed.positionals, ["10", "::1", "-", "-q", "--x"]);
 });
 
-Deno.test("parseFlags() names the flag that is wrong", () => {
+Deno.test("parseFlags(): an error names the flag", () => {
   const cases: Array<[string[], string]> = [
     [["--nope"], "unknown flag --nope"],
     [["--nope=1"], "unknown flag --nope"],
@@ -101,23 +99,23 @@ Deno.test("parseFlags() names the flag that is wrong", () => {
   }
 });
 
-Deno.test("integer() takes digits within its range only", () => {
-  const parse = integer(1, 1000);
+Deno.test("integer(): digits within its range only", () => {
+  const { parse } = integer(1, 1000);
   assertEquals(["1", "0999", "1000"].map(parse), [1, 999, 1000]);
   for (const text of ["0", "1001", "1.0", "1e2", "0x1", "-1", "", " 1"]) {
     assertThrows(() => parse(text), SyntaxError, "from 1 to 1000", text);
   }
 });
 
-Deno.test("decimal() takes 0 to its maximum", () => {
-  const parse = decimal(100);
+Deno.test("decimal(): numbers within its range only", () => {
+  const { parse } = decimal(0, 100);
   assertEquals(["0", "0.5", ".5", "100"].map(parse), [0, 0.5, 0.5, 100]);
   for (const text of ["100.1", "-1", "5%", "", "."]) {
     assertThrows(() => parse(text), SyntaxError, "from 0 to 100", text);
   }
 });
 
-Deno.test("duration() reads seconds unless a unit says otherwise", () => {
+Deno.test("duration(): seconds unless there is a unit", () => {
   const cases: Array<[string, number]> = [
     ["1", 1000],
     ["0.2", 200],
@@ -128,51 +126,69 @@ Deno.test("duration() reads seconds unless a unit says otherwise", () => {
     ["1m", 60_000],
     ["0", 0],
   ];
-  for (const [text, ms] of cases) assertEquals(duration(0)(text), ms, text);
-  for (const text of ["", "s", "1h", "-1", "1 s", "1e3", "2000m", "∞"]) {
-    assertThrows(() => duration(0)(text), SyntaxError, "200ms", text);
+  for (const [text, ms] of cases) {
+    assertEquals(duration(0).parse(text), ms, text);
   }
-  assertThrows(() => duration(1)("0.5ms"), SyntaxError, "from 1ms");
+  for (const text of ["", "s", "1h", "-1", "1 s", "1e3", "2000m", "∞"]) {
+    assertThrows(() => duration(0).parse(text), SyntaxError, "200ms", text);
+  }
+  assertThrows(() => duration(1).parse("0.5ms"), SyntaxError, "from 1ms");
 });
 
-Deno.test("host() takes a host without a port", () => {
-  assertEquals(["[::1]", "::1", "localhost"].map(host), [
+Deno.test("HOST: a host without a port", () => {
+  assertEquals(["[::1]", "::1", "localhost"].map(HOST.parse), [
     "::1",
     "::1",
     "localhost",
   ]);
   for (const text of ["", " ", "a b", "127.0.0.1:1", "[::1]:1"]) {
-    assertThrows(() => host(text), SyntaxError, "", text);
+    assertThrows(() => HOST.parse(text), SyntaxError, "", text);
   }
 });
 
-Deno.test("usage() lists flags in groups, and the rare ones only if asked", () => {
-  const common = [
-    "Intro",
-    "Flags:",
-    "  -p, --port PORT         a port",
-    "  -m, --message TEXT      a text",
-    "      --max-loss PERCENT  a limit",
-    "  -q, --quiet             no lines",
-    "What to show:",
+Deno.test("usage(): everyday flags in groups, and all flags on request", () => {
+  const flags = {
+    port: { ...FLAGS.port, group: "Target", default: 7, everyday: true },
+    "max-loss": { ...FLAGS["max-loss"], group: "Target", usual: "any" },
+    json: { ...FLAGS.json, everyday: true },
+  };
+  const program = { flags, intro: "Intro", notes: "Notes" };
+  const port = "  -p, --port PORT  a port (7)";
+  assertEquals(usage(program as unknown as typeof CLIENT, false).split("\n"), [
+    ...["Intro", "Target:", port, "Output:"],
+    "      --json       one document",
+  ]);
+  assertEquals(usage(program as unknown as typeof CLIENT, true).split("\n"), [
+    ...["Intro", "Target:"],
+    "  -p, --port PORT         a port (7)",
+    "      --max-loss PERCENT  a limit (any)",
+    "Output:",
     "      --json              one document",
-  ];
-  assertEquals(usage(FLAGS, "Intro").split("\n"), common);
-  const rare = "      --plot              a picture";
-  const all = fullUsage(FLAGS, "Intro", "Notes").split("\n");
-  assertEquals(all, [...common, rare, "Notes"]);
+    "Notes",
+  ]);
 });
 
-Deno.test("durationText() is what duration() reads", () => {
-  for (const ms of [1, 200, 999, 1000, 1500, 60_000]) {
-    assertEquals(duration(0)(durationText(ms)), ms);
+Deno.test("usage(): both programs fit into 80 columns", () => {
+  for (const program of [CLIENT, SERVER]) {
+    for (const isFull of [false, true]) {
+      for (const line of usage(program as typeof CLIENT, isFull).split("\n")) {
+        assert(line.length <= 80, line);
+      }
+    }
   }
-  const texts = [0, 20, 1000, 1500, 2000].map(durationText);
+});
+
+Deno.test("duration(): shows times as it reads them", () => {
+  const { parse, show } = duration(0);
+  for (const ms of [1, 200, 999, 1000, 1500, 60_000]) {
+    assertEquals(parse(show!(ms)), ms);
+  }
+  const texts = [0, 20, 1000, 1500, 2000].map((ms) => show!(ms));
   assertEquals(texts, ["0ms", "20ms", "1s", "1500ms", "2s"]);
 });
 
-Deno.test("parseFlags() says of what is not UTF-8 that it cannot tell", () => {
-  // What the system gives to Deno is decoded by then.
+Deno.test("parseFlags(): text that is not UTF-8 is refused", () => {
+  // Deno decodes arguments before a program sees them.
   assertThrows(
     () => parseFlags(FLAGS, ["--message", "caf\ufffd"]),
     UsageError,
@@ -180,14 +196,14 @@ Deno.test("parseFlags() says of what is not UTF-8 that it cannot tell", () => {
   );
 });
 
-/** Flags, the least and the most that they take, and what is just too much. */
+/** Flags with the ends of their ranges, and values beyond them. */
 const RANGES: Array<[Flags, string, string[], string[]]> = [
-  [CLIENT_FLAGS, "port", ["0", "65535"], ["-1", "65536"]],
+  [CLIENT_FLAGS, "port", ["1", "65535"], ["0", "65536"]],
   [CLIENT_FLAGS, "source-port", ["1", "65535"], ["0", "65536"]],
   [CLIENT_FLAGS, "ttl", ["1", "255"], ["0", "256"]],
   [CLIENT_FLAGS, "ssid", ["0", "65535"], ["-1", "65536"]],
   [CLIENT_FLAGS, "count", ["0", "1000000000"], ["-1", "1000000001"]],
-  [CLIENT_FLAGS, "rate", ["0", "10000000"], ["-1", "10000000.1"]],
+  [CLIENT_FLAGS, "rate", ["0.001", "10000000"], ["0.0009", "10000000.1"]],
   [CLIENT_FLAGS, "window", ["1", "65536"], ["0", "65537"]],
   [CLIENT_FLAGS, "retries", ["0", "100"], ["-1", "101"]],
   [CLIENT_FLAGS, "max-loss", ["0", "100"], ["-1", "100.1"]],
@@ -208,7 +224,7 @@ const RANGES: Array<[Flags, string, string[], string[]]> = [
   [SERVER_FLAGS, "reply", ["", "x".repeat(65_527)], ["x".repeat(65_528)]],
 ];
 
-Deno.test("each flag takes all of its range, and nothing beyond", () => {
+Deno.test("parseFlags(): each flag has its range", () => {
   for (const [flags, name, good, bad] of RANGES) {
     for (const text of good) parseFlags(flags, [`--${name}=${text}`]);
     for (const text of bad) {
@@ -218,42 +234,210 @@ Deno.test("each flag takes all of its range, and nothing beyond", () => {
   }
 });
 
-const clientFlags = (...args: string[]) => parseFlags(CLIENT_FLAGS, args).given;
+/** Arguments for each mode, the columns of the matrices below. */
+const CLIENT_MODES = [
+  ["--engine", "linux"],
+  ["--engine", "linux", "--count", "3"],
+  ["--engine", "linux", "--rate", "5", "--report", "1"],
+  ["--engine", "linux", "--window", "5", "--report", "1"],
+  ["--engine", "linux", "--stamp"],
+  ["--engine", "linux", "--all"],
+  ["--engine", "linux", "--find-mtu"],
+];
 
-Deno.test("flags of the client that do not go together are named", () => {
+/**
+ * Each flag of the client with an unusual value, and its meaning with one
+ * datagram, --count, --rate, --window, --stamp, --all and --find-mtu: "x" changes
+ * the plan, "-" is refused, "=" is the flag of the mode itself.
+ */
+const CLIENT_MATRIX = `
+  port=7           x x x x x x x
+  all              x - - - - = -
+  bind=127.0.0.2   x x x x x x x
+  source-port=7    x - x x x x x
+  interface=lo     x x x x x x x
+  ttl=3            x x x x x x x
+  dscp=EF          x x x x x x x
+  dont-fragment    x x x x x x -
+  message=x        x x - - - x -
+  hex=00           x x - - - x -
+  size=99          x x x x x x -
+  stamp            x x x - = - -
+  find-mtu         x - - - - - =
+  ssid=7           - - - - x - -
+  ptp              - - - - x - -
+  key-file=x       - - - - x - -
+  extensions=all   - - - - x - -
+  reply-dscp=3     - - - - x - -
+  clock=kernel     - - - - x - -
+  histogram        - - - - x - -
+  count=5          x x x x x - -
+  interval=2       - x - - x - -
+  rate=9           x x x - x - -
+  window=9         x x - x - - -
+  duration=3       - - x x x - -
+  timeout=3        x x x x x x x
+  retries=5        x x - - - x -
+  deadline=9       x x - - x - -
+  expect=x         x x - - - x -
+  expect-hex=00    x x - - - x -
+  expect-part=x    x x - - - x -
+  expect-pattern=x x x - - - x -
+  max-loss=9       x x x x x - -
+  max-rtt=9        x x x x x - -
+  expect-replies=9 - - - - - x -
+  quiet            x x x x x x x
+  json             x x x x x x x
+  json-stream      x x x x x x x
+  show-hex         x x - - - x -
+  timestamps       x x x x x x -
+  report=9         x x x x x - -
+  plot=x           x x x x x - -
+  csv=x            x x x x x - -
+  engine=auto      x x x x x x x`;
+
+const SERVER_MODES = [
+  [],
+  ["--echo"],
+  ["--stamp"],
+  ["--group", "239.1.2.3"],
+  ["--workers", "2"],
+];
+
+/** As above, with a fixed reply, --echo, --stamp, --group and --workers. */
+const SERVER_MATRIX = `
+  host=::             x x x x x
+  port=7              x x x x x
+  group=239.9.9.9     x x x x -
+  interface=lo        - - - x -
+  reply=x             x - - x x
+  echo                x = - x x
+  stamp               x - = x x
+  stateless           - - x - -
+  key-file=x          - - x - -
+  ssid=7              - - x - -
+  rate-limit=9        x x x x x
+  max-amplification=9 x x x x x
+  no-loop-guard       x x x x x
+  count=9             x x x x -
+  quiet               x x x x x
+  json                x x x x x
+  timestamps          x x x x x
+  report=9            x x x x x
+  engine=auto         x x x x x
+  workers=9           x x x - x`;
+
+for (
+  const [program, flags, planOf, modes, matrix] of [
+    ["client", CLIENT_FLAGS, planClient, CLIENT_MODES, CLIENT_MATRIX],
+    ["server", SERVER_FLAGS, planServer, SERVER_MODES, SERVER_MATRIX],
+  ] as const
+) {
+  Deno.test(`${program}: each flag in each mode has an effect or is refused`, () => {
+    const rows = matrix.trim().split("\n").map((row) => row.trim().split(/ +/));
+    assertEquals(
+      [...rows.map(([flag]) => flag!.split("=")[0]!), "help", "version"].sort(),
+      Object.keys(flags).sort(),
+    );
+    const shown = (args: string[]) => Deno.inspect(planOf(args), { depth: 9 });
+    for (const [flag, ...expected] of rows) {
+      const effects = modes.map((mode) => {
+        try {
+          const isSame = shown([...mode, `--${flag}`]) === shown([...mode]);
+          return isSame ? "=" : "x";
+        } catch (error) {
+          assert(error instanceof UsageError, `${error}`);
+          const { message } = error;
+          assert(message.includes(`--${flag!.split("=")[0]}`), message);
+          const names = [
+            ...mode,
+            ...[
+              "plain requests",
+              "one datagram",
+              "a fixed reply",
+              "one address",
+            ],
+          ];
+          assert(names.some((name) => message.includes(name)), message);
+          assert(!message.includes("\n"), message);
+          return "-";
+        }
+      });
+      assertEquals(effects.join(" "), expected.join(" "), flag);
+    }
+  });
+}
+
+const planOf = (...args: string[]) => planClient(args) as ClientPlan;
+
+Deno.test("planClient(): flags that do not go together are named", () => {
   const cases: Array<[string[], string]> = [
-    [["--expect-replies", "2"], "--expect-replies needs --all"],
+    [
+      ["--find-mtu", "--engine", "linux", "-m", "hello"],
+      "--message means nothing with --find-mtu: it is for plain requests and --all",
+    ],
+    [
+      ["--ssid", "1"],
+      "--ssid means nothing with plain requests: it is for --s",
+    ],
+    [
+      ["--window", "1", "--hex", "00"],
+      "--hex means nothing with --window: it is for plain requests and --all",
+    ],
+    [["--stamp", "--all"], "--stamp means nothing with --all"],
+    [["-i", "1"], "--interval means nothing with one datagram: it is for --co"],
+    [
+      ["--rate", "1", "-D"],
+      "--timestamps means nothing with --rate: it is for --report",
+    ],
+    [
+      ["--max-rtt", "p99.9=1"],
+      "--max-rtt p99.9 means nothing with plain requests: it is for --rate and",
+    ],
+    [
+      ["--rate", "1", "-i", "1"],
+      "--interval means nothing with --rate: it is for",
+    ],
+    [
+      ["--stamp", "--rate", "1", "-i", "1"],
+      "--rate and --interval exclude each other",
+    ],
+    [
+      ["--window", "1", "--rate", "1"],
+      "--window and --rate exclude each other",
+    ],
+    [
+      ["--json", "--json-stream"],
+      "--json-stream and --json exclude each other",
+    ],
+    [["--json", "-D"], "--timestamps and --json exclude each other"],
+    [
+      ["--stamp", "--json", "--histogram"],
+      "--histogram and --json exclude each other",
+    ],
     [
       ["--all", "--interface", "lo", "-B", "127.0.0.1"],
       "--interface and --bind exclude each other",
     ],
-    [["--duration", "1"], "--duration needs --rate or --window"],
-    [["--rate", "0.0009"], "--rate: '0.0009' is too small"],
-    [["--rate", "1", "-i", "1"], "--rate and --interval exclude each other"],
-    [["--window", "1", "--all"], "--window and --all exclude each other"],
-    [["--window", "1", "--stamp"], "--window and --stamp exclude each other"],
-    [["--window", "1", "--hex", "00"], "--window and --hex exclude each other"],
-    [["--stamp", "--expect", "a"], "--stamp and --expect exclude each other"],
-    [["--stamp", "--all"], "--all and --stamp exclude each other"],
-    [["--all", "--csv", "x"], "--all and --csv exclude each other"],
     [["--csv", "-", "--plot", "-"], "--csv - and --plot - exclude each other"],
     [["--csv", "-", "--json"], "--csv - and --json exclude each other"],
-    [["--key-file", "x"], "--key-file needs --stamp"],
-    [["--hex", "00", "-m", "x"], "--hex and --message exclude each other"],
-    [["--find-mtu", "--engine", "deno"], "--find-mtu needs --engine linux"],
     [
-      ["--find-mtu", "--engine", "linux", "--csv", "x"],
-      "--find-mtu and --csv exclude each other",
+      ["--plot", "-", "--json-stream"],
+      "--plot - and --json-stream exclude each other",
     ],
+    [["--hex", "00", "-m", "x"], "--hex and --message exclude each other"],
+    [["--find-mtu"], "--find-mtu needs --engine linux"],
+    [["--ttl", "9", "--stamp"], "--ttl needs --engine linux"],
     [["-c", "0", "--source-port", "9"], "--source-port and --count exclude"],
+    [["-s", "1..9", "--plot", "x"], "--plot and a --size of many exclude"],
   ];
   for (const [args, message] of cases) {
-    const check = () => checkClientFlags(clientFlags(...args));
-    assertThrows(check, UsageError, message, args.join(" "));
+    const plan = () => planClient(args);
+    assertThrows(plan, UsageError, message, args.join(" "));
   }
 });
 
-Deno.test("flags of the client that look as if they did not go together do", () => {
+Deno.test("planClient(): flags that go together", () => {
   const cases = [
     ["--all", "--expect-replies", "2", "-s", "9"],
     ["--stamp", "--rate", "100", "--duration", "1"],
@@ -264,14 +448,15 @@ Deno.test("flags of the client that look as if they did not go together do", () 
     ["--csv", "x", "--plot", "y", "--json"],
     ["-s", "1..9", "--csv", "x"],
     ["--stamp", "--ssid", "0", "--histogram", "-i", "1ms"],
+    ["--all", "--interface", "lo"],
   ];
-  for (const args of cases) checkClientFlags(clientFlags(...args));
+  for (const args of cases) planClient(args);
 });
 
-Deno.test("each flag that expects something of replies is held to it", () => {
+Deno.test("planClient(): a condition on replies", () => {
   const holds = (args: string[], ...replies: string[]) =>
     replies.map((reply) =>
-      expectationOf(clientFlags(...args))?.holds(
+      (planOf(...args) as PlanOf<"request">).expected?.holds(
         new TextEncoder().encode(reply),
       )
     );
@@ -284,63 +469,80 @@ Deno.test("each flag that expects something of replies is held to it", () => {
   assertEquals(holds(["--expect-pattern", "^a.$"], "ab", "b"), [true, false]);
 });
 
-Deno.test("a target has a port of its own, that of --port, or the usual one", () => {
-  const targets = (args: string[], ...positionals: string[]) =>
-    parseTargets(clientFlags(...args), positionals)
-      .map(({ hostname, port }) => `${hostname} ${port}`);
-  assertEquals(targets([]), ["127.0.0.1 20001"]);
-  assertEquals(targets(["--stamp"]), ["127.0.0.1 862"]);
-  assertEquals(targets(["-p", "5"], "a", "b:5"), ["a 5", "b 5"]);
-  assertEquals(targets([], "a", "7"), ["a 7"]);
-  assertEquals(targets(["-p", "7"], "a", "7"), ["a 7"]);
+Deno.test("planClient(): a target has its own port, that of --port, or the usual one", () => {
+  const targets = (...args: string[]) =>
+    planOf(...args).targets.map(({ hostname, port }) => `${hostname} ${port}`);
+  assertEquals(targets(), ["127.0.0.1 20001"]);
+  assertEquals(targets("--stamp"), ["127.0.0.1 862"]);
+  assertEquals(targets("-p", "5", "a", "b:5"), ["a 5", "b 5"]);
+  assertEquals(targets("a", "7"), ["a 7"]);
+  assertEquals(targets("-p", "7", "a", "7"), ["a 7"]);
   for (
-    const [args, positionals, message] of [
-      [["-p", "5"], ["a:6"], "'a:6' has another port than --port"],
-      [["-p", "5"], ["a", "6"], "HOST PORT: '6' is another port than --port"],
-      [[], ["a", "70000"], "HOST PORT: "],
-      [["-p", "0"], ["a"], "nobody can be asked at port 0"],
+    const [args, message] of [
+      [["-p", "5", "a:6"], "'a:6' has another port than --port"],
+      [["-p", "5", "a", "6"], "HOST PORT: '6' has another port than --port 5"],
+      [["a", "70000"], "HOST PORT: "],
+      [["-p", "0", "a"], "--port: '0' is not a whole number from 1"],
+      [["a:0"], "no server has port 0"],
       // With --all it would be one more host.
-      [["--all"], ["a", "7"], "HOST[:PORT]: '7' is no IP address"],
-      [["--find-mtu"], ["a", "b"], "with --find-mtu the client takes one HOST"],
-      [["--source-port", "9"], ["a", "b"], "with --source-port the client"],
+      [["--all", "a", "7"], "HOST[:PORT]: '7' is no IP address"],
+      [
+        ["--find-mtu", "--engine", "linux", "a", "b"],
+        "with --find-mtu the client takes one HOST",
+      ],
+      [["--source-port", "9", "a", "b"], "with --source-port the client"],
     ] as const
   ) {
-    const parse = () => targets([...args], ...positionals);
-    assertThrows(parse, UsageError, message);
+    assertThrows(() => targets(...args), UsageError, message);
   }
 });
 
-Deno.test("what the client's flags say becomes the options of each way to ask", () => {
+Deno.test("planClient(): the options of each mode", () => {
+  const optionsOf = (...args: string[]): Record<string, unknown> => ({
+    ...planOf(...args).options,
+  });
   const load = (...args: string[]) => {
-    const { rate, window, count, durationMs, size, timeoutMs } = loadOptions(
-      clientFlags(...args),
-    );
-    return [rate, window, count, durationMs, size, timeoutMs];
+    const { rate, window, count, durationMs, timeoutMs } = optionsOf(...args);
+    return [rate, window, count, durationMs, timeoutMs];
   };
   const unset = undefined;
-  assertEquals(load("--rate", "5"), [5, unset, unset, unset, 64, unset]);
+  assertEquals(load("--rate", "5"), [5, unset, unset, unset, 1000]);
   assertEquals(load("--window", "5", "-c", "9", "-W", "2"), [
-    ...[unset, 5, 9, unset, 64, 2000],
+    ...[unset, 5, 9, unset, 2000],
   ]);
+  assertEquals(planOf("--rate", "5").sizes, [64]);
   assertEquals(load("--rate", "5", "-c", "0")[3], Infinity);
   assertEquals(load("--rate", "5", "-c", "0", "--duration", "3")[3], 3000);
-  const pace = (...args: string[]) => {
-    const { intervalMs, count } = paceOf(clientFlags(...args));
+  const schedule = (...args: string[]) => {
+    const { intervalMs, count } = optionsOf("--stamp", ...args);
     return [intervalMs, count];
   };
-  assertEquals(pace("-i", "2", "-c", "3"), [2000, 3]);
-  assertEquals(pace("-c", "0"), [unset, Infinity]);
-  assertEquals(pace("--rate", "50", "--duration", "2"), [20, 100]);
-  assertEquals(pace("--rate", "0.1", "--duration", "1"), [10_000, 1]);
-  assertEquals(pace("--rate", "50", "--duration", "2", "-c", "7"), [20, 7]);
-  assertEquals(
-    commonOptions(
-      clientFlags("-i", "1", "-W", "2", "--retries", "3", "-w", "4"),
-    ),
-    { intervalMs: 1000, timeoutMs: 2000, retries: 3, deadlineMs: 4000 },
-  );
+  assertEquals(schedule(), [1000, 10]);
+  assertEquals(schedule("-i", "2", "-c", "3"), [2000, 3]);
+  assertEquals(schedule("-c", "0"), [1000, Infinity]);
+  assertEquals(schedule("--rate", "50", "--duration", "2"), [20, 100]);
+  assertEquals(schedule("--rate", "0.1", "--duration", "1"), [10_000, 1]);
+  assertEquals(schedule("--duration", "3"), [1000, 3]);
+  // The first end counts.
+  assertEquals(schedule("--rate", "50", "--duration", "2", "-c", "7"), [20, 7]);
+  assertEquals(schedule("-i", "1", "--duration", "2", "-c", "7"), [1000, 2]);
+  const shared = {
+    ...optionsOf("--find-mtu", "--engine", "linux", "-W", "2"),
+    engine: "deno",
+  };
+  const series = ["-i", "1", "-c", "0", "-W", "2", "--retries", "3", "-w", "4"];
+  assertEquals(optionsOf(...series), {
+    ...shared,
+    count: Infinity,
+    intervalMs: 1000,
+    timeoutMs: 2000,
+    retries: 3,
+    deadlineMs: 4000,
+  });
+  assertEquals(optionsOf().retries, undefined);
+  assertEquals(optionsOf("-s", "1..2").retries, 0);
   const report = (...args: string[]) => {
-    const { format, hasHex, isSeries } = reportOptions(clientFlags(...args));
+    const { format, hasHex, isSeries } = planOf(...args).report;
     return `${format} ${hasHex} ${isSeries}`;
   };
   assertEquals(report(), "text false false");
@@ -352,9 +554,8 @@ Deno.test("what the client's flags say becomes the options of each way to ask", 
   assertEquals(report("--show-hex"), "text true false");
 });
 
-Deno.test("the server's flags make a plan, or say why not", () => {
-  const plan = (...args: string[]) =>
-    planServer(parseFlags(SERVER_FLAGS, args).given, []);
+Deno.test("planServer(): a plan, or the reason for none", () => {
+  const plan = (...args: string[]) => planServer(args) as ServerPlan;
   assertEquals([plan().port, plan("--stamp").port], [20_001, 862]);
   assertEquals(plan("-p", "0").port, 0);
   assertEquals(plan().answer, "reply");
@@ -366,16 +567,27 @@ Deno.test("the server's flags make a plan, or say why not", () => {
   assertEquals(plan("--group", "ff02::1").hostname, "::");
   const cases: Array<[string[], string]> = [
     [["--group", "192.0.2.1"], "--group: "],
-    [["--interface", "lo"], "--group: "],
-    [["--ssid", "1"], "--ssid needs --stamp"],
-    [["--key-file", "x"], "--key-file needs --stamp"],
-    [["--stateless"], "--stateless needs --stamp"],
-    [["--echo", "-r", "x"], "--echo, --stamp and --reply exclude each other"],
+    [
+      ["--interface", "lo"],
+      "--interface means nothing with one address: it is",
+    ],
+    [
+      ["--ssid", "1"],
+      "--ssid means nothing with a fixed reply: it is for --st",
+    ],
+    [["--stateless", "--echo"], "--stateless means nothing with --echo"],
+    [["--echo", "-r", "x"], "--reply means nothing with --echo"],
+    [["--echo", "--stamp"], "--echo means nothing with --stamp"],
+    [["--json", "-D"], "--timestamps and --json exclude each other"],
     [
       ["--workers", "2", "--engine", "deno"],
       "--workers needs --engine linux",
     ],
     [["--workers", "2", "-c", "1"], "--workers and --count exclude each other"],
+    [
+      ["--workers", "2", "--group", "239.1.2.3"],
+      "--workers and --group exclude each other",
+    ],
   ];
   for (const [args, message] of cases) {
     assertThrows(() => plan(...args), UsageError, message, args.join(" "));
@@ -383,7 +595,7 @@ Deno.test("the server's flags make a plan, or say why not", () => {
   plan("--workers", "1", "-c", "1", "--engine", "deno");
 });
 
-Deno.test("--dscp takes a number, or a name that the RFCs give one", () => {
+Deno.test("--dscp: a number, or a name of the RFCs", () => {
   const dscp = (text: string) =>
     parseFlags(CLIENT_FLAGS, ["--dscp", text]).given.dscp;
   const known: Array<[string, number]> = [
@@ -404,7 +616,7 @@ Deno.test("--dscp takes a number, or a name that the RFCs give one", () => {
   }
 });
 
-Deno.test("--extensions takes all, or some by name", () => {
+Deno.test("--extensions: all, or some by name", () => {
   const extensions = (text: string) =>
     parseFlags(CLIENT_FLAGS, ["--extensions", text]).given.extensions;
   assertEquals(extensions("all")?.length, 5);

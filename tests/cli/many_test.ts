@@ -202,14 +202,14 @@ Deno.test("--find-mtu tries each size three times at most, and says what is not 
   const echoed = await mtuWritten(quiet, 1472, (data) => data);
   assertEquals(
     echoed.text,
-    "192.0.2.9:7: up to 1472 bytes of payload are not cut on the way there, which is an MTU of 1500\n",
+    "192.0.2.9:7: largest unfragmented payload 1472 bytes to the server, MTU 1500\n",
   );
   assertEquals([echoed.outcome.received, echoed.outcome.unexpected], [1, 0]);
   assertEquals(echoed.mostTries, 3);
   const short = await mtuWritten(quiet, 100, () => new Uint8Array(1));
   assertEquals(
     short.text,
-    "192.0.2.9:7: up to 100 bytes of payload are not cut on the way there; the replies are shorter, which is an MTU of 128\n",
+    "192.0.2.9:7: largest unfragmented payload 100 bytes to the server, MTU 128; the replies are shorter\n",
   );
   const stream = { format: "json-stream", quiet: false } as const;
   const { text } = await mtuWritten(stream, 1, (data) => data);

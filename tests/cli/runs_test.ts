@@ -113,12 +113,12 @@ programTest("client --rate and --window exit by what came back", async () => {
   assertEquals((await client([...half, "--max-loss", "10"])).code, 1);
   for (
     const [args, message] of [
-      [["--rate", "0"], "--rate: '0' is too small"],
-      [["--rate", "1", "--window", "1"], "--rate and --window exclude"],
-      [["--duration", "1"], "--duration needs --rate or --window"],
-      [["--window", "1", "-m", "x"], "--window and --message exclude"],
-      [["--window", "1", "--stamp"], "--window and --stamp exclude"],
-      [["--rate", "1", "--all"], "--rate and --all exclude"],
+      [["--rate", "0"], "--rate: '0' is not a number from 0.001"],
+      [["--rate", "1", "--window", "1"], "--window and --rate exclude"],
+      [["--duration", "1"], "--duration means nothing with plain requests"],
+      [["--window", "1", "-m", "x"], "--message means nothing with --window"],
+      [["--window", "1", "--stamp"], "--window means nothing with --stamp"],
+      [["--rate", "1", "--all"], "--rate means nothing with --all"],
     ] as Array<[string[], string]>
   ) {
     const { code, stderr } = await client(args);

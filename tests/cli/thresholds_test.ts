@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { missedBounds, parseMaxRtt } from "../../lib/cli/thresholds.ts";
+import { MAX_RTT, missedBounds } from "../../lib/cli/thresholds.ts";
 
+const parseMaxRtt = MAX_RTT.parse;
 const RTTS = {
   min: 1,
   mean: 2.5,
@@ -12,7 +13,7 @@ const RTTS = {
   stddev: 1,
 };
 
-Deno.test("parseMaxRtt() bounds the largest RTT, or the figure that is named", () => {
+Deno.test("MAX_RTT: a bound for the largest RTT, or for a named figure", () => {
   assertEquals(parseMaxRtt("20ms"), { figure: "max", ms: 20 });
   assertEquals(parseMaxRtt("1"), { figure: "max", ms: 1000 });
   assertEquals(parseMaxRtt("p99.9=1.5ms"), { figure: "p99.9", ms: 1.5 });

@@ -160,11 +160,11 @@ Deno.test("a key file has keys for all, for an SSID, or for an address", () => {
     (keys({ ssid, remoteAddr: { hostname, port: 1 } }) as Uint8Array).toHex();
   assertEquals([of(0), of(7), of(7, "2001:db8::1")], [a, b, c]);
   const wrong: Array<[string, RegExp]> = [
-    ["", /there is no key in it/],
-    ["# none", /there is no key in it/],
+    ["", /the file has no key/],
+    ["# none", /the file has no key/],
     [`${a}\nabc`, /^SyntaxError: line 2: /],
-    ["00ff", /line 1: a key has 16 bytes or more/],
-    [`1 2 ${a}`, /line 1: it has more than two words/],
+    ["00ff", /line 1: a key needs at least 16 bytes/],
+    [`1 2 ${a}`, /line 1: more than two words/],
   ];
   for (const [text, message] of wrong) {
     const error = assertThrows(() => parseKeys(text), SyntaxError);
@@ -204,7 +204,7 @@ programTest(
     assertEquals(refused.code, 2);
     assertMatch(
       refused.stderr,
-      /^client: --key-file \S+: others can read it: chmod 600 takes that away\n$/,
+      /^client: --key-file \S+: other users can read it: run chmod 600\n$/,
     );
     const missing = await ask(`${ours}.none`);
     assertEquals([missing.code, missing.stdout], [2, ""]);

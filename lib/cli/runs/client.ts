@@ -1,141 +1,106 @@
 /**
- * What `client` does: one way to ask for each kind of flags, for one target or
- * for many. Each loads its own code, so that the rest starts faster.
+ * The runs of the client: one function for each mode, for one target or for
+ * many. Each mode loads its own code, so that the others start faster.
  *
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import type { ClientFlags } from "../client_flags.ts";
-import {
-  commonOptions,
-  loadOptions,
-  paceOf,
-  reportOptions,
-} from "../client_plan.ts";
-import { expectationOf } from "../expect.ts";
-import { readPayload, sized } from "../input.ts";
+import { repeatTo } from "../../encoding.ts";
+import type { ClientPlan, PlanOf } from "../client_plan.ts";
+import { readPayload } from "../input.ts";
 import type { Answer, Ask } from "./many.ts";
-import { originOf } from "../origin.ts";
+import { resolveOrigin } from "../origin.ts";
 import type { LineWriter } from "../output.ts";
 import type { Outcome } from "../thresholds.ts";
 
-/** Asks all targets. */
+/** Runs a plan. */
 export async function runClient(
-  given: ClientFlags,
-  targets: UdpAddress[],
+  plan: ClientPlan,
   out: LineWriter,
 ): Promise<Answer[]> {
-  const { size: sizes = [undefined] } = given;
-  const report = reportOptions(given);
+  const { targets, sizes, report, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
   const alone = (outcome: Outcome) => [{ label: undefined, outcome }];
-  if (given.all) return alone(await askAll(given, targets, out));
-  const ask = given["find-mtu"]
-    ? findMtu(given, out)
-    : given.rate !== undefined && !given.stamp || given.window !== undefined
-    ? load(given, out)
-    : given.stamp
-    ? measure(given, out)
-    : await askSeries(given, out);
-  const isOne = targets.length === 1 && sizes.length === 1;
-  if (given.plot === undefined && given.csv === undefined) {
-    if (isOne) return alone(await ask(target, size, report));
-    const { runMany } = await import("./many.ts");
-    return await runMany(targets, sizes, ask, report, out);
-  }
-  const { openRecord } = await import("./record.ts");
-  const record = await openRecord(given, out);
+  if (plan.mode === "gather") return alone(await gather(plan, out));
+  const ask = await askOf(plan, out);
+  const record = plot === undefined && csv === undefined
+    ? undefined
+    : await (await import("./record.ts")).openRecord(plan, out);
   try {
-    if (isOne) {
-      const samples = record.samplesOf(formatAddress(target));
+    if (targets.length === 1 && sizes.length === 1) {
+      const samples = record?.samplesOf(formatAddress(target));
       return alone(await ask(target, size, { ...report, samples }));
     }
     const { runMany } = await import("./many.ts");
-    return await runMany(targets, sizes, ask, report, out, record.samplesOf);
+    return await runMany(targets, sizes, ask, report, out, record?.samplesOf);
   } finally {
-    await record.write();
+    await record?.write();
   }
 }
 
-async function askSeries(given: ClientFlags, out: LineWriter): Promise<Ask> {
-  const { runSeries } = await import("./series.ts");
-  const payload = await readPayload(given);
-  const count = given.count === 0 ? Infinity : given.count;
-  // In a sweep each try is one of a series, whose loss is the path's.
-  const isSweep = (given.size?.length ?? 1) > 1;
-  const retries = given.retries ?? (isSweep ? 0 : undefined);
-  const expected = expectationOf(given);
-  return (target, size, report) => {
-    const origin = originOf(given, target);
-    const options = { ...commonOptions(given), ...origin, count, retries };
-    const bytes = sized(payload, size);
-    return runSeries(target, bytes, options, expected, report, out);
-  };
-}
-
 /** `--all` */
-async function askAll(
-  given: ClientFlags,
-  targets: UdpAddress[],
+async function gather(
+  plan: PlanOf<"gather">,
   out: LineWriter,
 ): Promise<Outcome> {
   const { runGather } = await import("./gather.ts");
-  const payload = sized(await readPayload(given), given.size?.[0]);
-  const options = {
-    ...originOf(given, targets[0]!),
-    timeoutMs: given.timeout,
-    retries: given.retries,
-    interface: given.interface,
-  };
-  const [expected, report] = [expectationOf(given), reportOptions(given)];
+  const { targets, sizes, expected, report } = plan;
+  const payload = sized(await readPayload(plan), sizes[0]);
+  const options = resolveOrigin(plan.options, targets[0]!);
   return await runGather(targets, payload, options, expected, report, out);
 }
 
-/** `--rate` or `--window` */
-function load(given: ClientFlags, out: LineWriter): Ask {
-  return async (target, size, report) => {
-    const { runLoad } = await import("./load.ts");
-    const origin = originOf(given, target);
-    const options = { ...loadOptions(given, size), ...origin };
-    return { ...await runLoad(target, options, report, out), unexpected: 0 };
-  };
-}
-
-/** `--stamp` */
-function measure(given: ClientFlags, out: LineWriter): Ask {
-  return async (target, size, report) => {
-    const { runStamp } = await import("./stamp.ts");
-    const origin = originOf(given, target);
-    const pace = { ...commonOptions(given), ...paceOf(given) };
-    const { ssid, ptp, extensions, clock, "key-file": path } = given;
-    let key: Uint8Array | undefined;
-    if (path !== undefined) {
-      const { keyOf, readKeys } = await import("../key_file.ts");
-      key = keyOf(await readKeys(path))({
-        ssid: ssid ?? 0,
-        remoteAddr: target,
-      });
-      if (key === undefined) {
-        throw new Error(`--key-file ${path}: it has no key for this target`);
-      }
+/** The run of one target, in all other modes. */
+async function askOf(
+  plan: Exclude<ClientPlan, PlanOf<"gather">>,
+  out: LineWriter,
+): Promise<Ask> {
+  switch (plan.mode) {
+    case "request": {
+      const { runSeries } = await import("./series.ts");
+      const payload = await readPayload(plan);
+      return (target, size, report) => {
+        const options = resolveOrigin(plan.options, target);
+        const bytes = sized(payload, size);
+        return runSeries(target, bytes, options, plan.expected, report, out);
+      };
     }
-    const { retries: _, ...options } = {
-      ...{ ...pace, ...origin, size, ssid, ptp, key, extensions, clock },
-      replyDscp: given["reply-dscp"],
-      // This program does nothing else.
-      mayBlock: true,
-    };
-    const shown = { ...report, histogram: given.histogram };
-    return { ...await runStamp(target, options, shown, out), unexpected: 0 };
-  };
+    case "load": {
+      const { runLoad } = await import("./load.ts");
+      return (target, size, report) => {
+        const options = { ...resolveOrigin(plan.options, target), size };
+        return runLoad(target, options, report, out);
+      };
+    }
+    case "find-mtu": {
+      const { runMtu } = await import("./mtu.ts");
+      return (target, _size, report) =>
+        runMtu(target, resolveOrigin(plan.options, target), report, out);
+    }
+    case "stamp": {
+      const { runStamp } = await import("./stamp.ts");
+      return async (target, size, report) => {
+        const key = await keyFor(plan, target);
+        const options = { ...resolveOrigin(plan.options, target), size, key };
+        const shown = { ...report, histogram: plan.histogram };
+        return await runStamp(target, options, shown, out);
+      };
+    }
+  }
 }
 
-/** `--find-mtu` */
-function findMtu(given: ClientFlags, out: LineWriter): Ask {
-  return async (target, _size, report) => {
-    const { runMtu } = await import("./mtu.ts");
-    const { timeout: timeoutMs } = given;
-    const options = { ...originOf(given, target), timeoutMs };
-    return await runMtu(target, options, report, out);
-  };
+async function keyFor(
+  { keyFile: path, options: { ssid = 0 } }: PlanOf<"stamp">,
+  remoteAddr: UdpAddress,
+): Promise<Uint8Array | undefined> {
+  if (path === undefined) return undefined;
+  const { keyOf, readKeys } = await import("../key_file.ts");
+  const key = keyOf(await readKeys(path))({ ssid, remoteAddr });
+  if (key !== undefined) return key;
+  throw new Error(`--key-file ${path}: it has no key for this target`);
+}
+
+/** A payload, repeated or truncated to a size if there is one. */
+function sized(payload: Uint8Array, size: number | undefined): Uint8Array {
+  return size === undefined ? payload : repeatTo(payload, size);
 }

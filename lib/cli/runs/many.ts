@@ -1,6 +1,6 @@
 /**
- * `client` with several targets, or several sizes: all of them, and a table of
- * what came of each.
+ * `client` with several targets, or several sizes: a run of each, and a table of
+ * their results.
  *
  * @module
  */
@@ -13,14 +13,14 @@ import type { ReportOptions } from "../show/reporter.ts";
 import type { Samples } from "../show/samples.ts";
 import type { Outcome } from "../thresholds.ts";
 
-/** What came of a target, or nothing if it could not be asked. */
+/** The outcome of a target; undefined if its run failed. */
 export interface Answer {
-  /** What it is called where there are several. */
+  /** Its name where there are several. */
   label: string | undefined;
   outcome: Outcome | undefined;
 }
 
-/** Asks one target, with payloads of one size. */
+/** Runs one target with one size. */
 export type Ask = (
   target: UdpAddress,
   size: number | undefined,
@@ -34,11 +34,11 @@ export interface Row {
   received: number;
   lossPercent: number | undefined;
   rttMs: Summary | undefined;
-  /** Why it could not be asked. */
+  /** The error of a run that failed. */
   error?: string;
 }
 
-/** Asks all targets at once, and of each one size after the other. */
+/** Runs all targets at once, and the sizes of each in turn. */
 export async function runMany(
   targets: UdpAddress[],
   sizes: Array<number | undefined>,
@@ -122,7 +122,7 @@ export function tableLines(rows: Row[]): string {
   ].join("\n");
 }
 
-/** The best first: by loss, then by RTT; what could not be asked comes last. */
+/** Sorts by loss, then by RTT, with failed runs at the end. */
 export function sorted(rows: Row[]): Row[] {
   const rank = ({ error, lossPercent = 100, rttMs }: Row) => [
     error === undefined ? 0 : 1,

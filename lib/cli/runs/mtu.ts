@@ -1,5 +1,5 @@
 /**
- * `client --find-mtu`: the largest payload that gets through without being cut.
+ * `client --find-mtu`: the largest payload that arrives unfragmented.
  *
  * @module
  */
@@ -14,15 +14,15 @@ import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { Outcome } from "../thresholds.ts";
 
-/** What came of a size. */
+/** The outcome of a size. */
 export interface Probe {
   size: number;
   isAnswered: boolean;
-  /** Bytes of the reply. */
+  /** The size of the reply. */
   replyBytes?: number | undefined;
-  /** Why there was no answer. */
+  /** The reason for no answer. */
   why?: string | undefined;
-  /** The largest payload, as the network says. */
+  /** The largest payload by the report of the network. */
   hint?: number | undefined;
 }
 
@@ -30,7 +30,7 @@ export interface Probe {
  * Finds the largest size that is answered, from 1 to `max`, if all that are
  * smaller are answered too.
  *
- * @param max The largest size there is.
+ * @param max The largest size.
  * @param probe Tries a size.
  * @returns The size; undefined if the smallest is not answered.
  */
@@ -45,17 +45,16 @@ export async function largestAnswered(
     const { size, isAnswered, hint } = await probe(next);
     if (isAnswered) low = size;
     else high = size;
-    // What the network says is tried next, and then what is just beyond it.
-    const told = isAnswered ? isHint ? size + 1 : undefined : hint;
-    isHint = !isAnswered && told !== undefined && told > low && told < high;
-    next = told !== undefined && told > low && told < high
-      ? told
-      : Math.floor((low + high) / 2);
+    // The size that the network reports is next, and then one byte more.
+    const reported = isAnswered ? isHint ? size + 1 : 0 : hint ?? 0;
+    const isUsable = reported > low && reported < high;
+    isHint = !isAnswered && isUsable;
+    next = isUsable ? reported : Math.floor((low + high) / 2);
   }
   return low;
 }
 
-/** Finds the size, shows each try, and gives what came of it. */
+/** Finds the size, and shows each try. */
 export async function runMtu(
   target: UdpAddress,
   options: RequestOptions,
@@ -87,7 +86,7 @@ export async function runMtu(
         const headers = HEADER_BYTES[ipVersion(remote.hostname) ?? 4];
         const hint = mtu === undefined ? undefined : mtu - headers;
         found = { size, isAnswered: false, why: cause, hint };
-        // The network's word needs no second try.
+        // A report of the network needs no second try.
         if (mtu !== undefined) break;
       }
     }
@@ -125,14 +124,9 @@ export async function runMtu(
         `No answer from ${facts.target} to 1 byte: ${probes[0]!.why}`,
       );
     } else {
+      const limit = isEcho ? "" : "; the replies are shorter";
       out.writeResult(
-        `${facts.target}: up to ${payloadBytes} bytes of payload are not cut ` +
-          `${
-            isEcho
-              ? "on the way there"
-              : "on the way there; the replies are shorter"
-          }` +
-          `, which is an MTU of ${mtu}`,
+        `${facts.target}: largest unfragmented payload ${payloadBytes} bytes to the server, MTU ${mtu}${limit}`,
       );
     }
     await out.flush();
@@ -158,7 +152,7 @@ function probeJson({ size, isAnswered, why, replyBytes }: Probe) {
   };
 }
 
-/** What is known of a failure, and the MTU that the network tells. */
+/** The cause of a failure, and the MTU that the network reports. */
 function reasonOf(error: unknown): { cause: string; mtu: number | undefined } {
   const inner = error instanceof TimeoutError && error.cause !== undefined
     ? error.cause

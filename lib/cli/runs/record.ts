@@ -1,20 +1,19 @@
 /**
- * `client --plot` and `--csv`: the samples of a run, as a picture and as a file.
+ * `client --plot` and `--csv`: the samples of a run, as a picture or as a table.
  *
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
-import { SERIES_DEFAULTS } from "../../client/series.ts";
-import type { ClientFlags } from "../client_flags.ts";
+import type { ClientPlan } from "../client_plan.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
 import { csvOf, Samples } from "../show/samples.ts";
 
-/** The samples of a command, and where they go at its end. */
+/** The samples of all runs, for the files at the end. */
 export interface RunRecord {
-  /** Makes the collection for one of the runs. */
+  /** Makes the collection of one run. */
   samplesOf(label: string): Samples;
-  /** Writes all of them. */
+  /** Writes the files. */
   write(): Promise<void>;
 }
 
@@ -25,7 +24,7 @@ export interface RunRecord {
  * @throws {Error} If they cannot be written.
  */
 export async function openRecord(
-  { plot, csv, timeout = SERIES_DEFAULTS.timeoutMs }: ClientFlags,
+  { plot, csv, options: { timeoutMs } }: ClientPlan,
   out: LineWriter,
 ): Promise<RunRecord> {
   const [plotFile, csvFile] = [
@@ -35,7 +34,7 @@ export async function openRecord(
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
     samplesOf(label) {
-      const samples = new Samples(timeout);
+      const samples = new Samples(timeoutMs);
       runs.push({ label, samples });
       return samples;
     },
@@ -64,7 +63,7 @@ function terminalWidth(out: LineWriter): number {
 
 const USUAL_WIDTH = 80;
 
-/** Opens a file anew; none for stdout. */
+/** Creates or truncates a file; undefined for stdout. */
 async function openFile(
   flag: string,
   path: string | undefined,

@@ -1,6 +1,6 @@
 /**
- * What `server.ts` runs, in its own thread or in workers: a plan that can be
- * sent to a worker, and the lines that come of it.
+ * The server of `server.ts`, in the main thread or in workers: its plan, which
+ * can be sent to a worker, and its lines.
  *
  * @module
  */
@@ -24,7 +24,7 @@ import {
   type ServerCounts,
 } from "../show/server.ts";
 
-/** What to serve, and where; nothing but data. */
+/** The plan of a server: data only. */
 export interface ServerPlan {
   hostname: string;
   port: number;
@@ -33,9 +33,10 @@ export interface ServerPlan {
   answer: "reply" | "echo" | "stamp";
   reply: string;
   stateless: boolean;
-  /** The sessions that there are; undefined for all. */
+  /** The provisioned sessions; undefined for all. */
   ssids: number[] | undefined;
-  /** Keys by whom they are for; none for plain packets. */
+  keyFile: string | undefined;
+  /** The keys in `keyFile`; undefined for plain packets. */
   keys?: Keys | undefined;
   guard: GuardOptions;
   engine: Engine;
@@ -44,31 +45,33 @@ export interface ServerPlan {
   quiet: boolean;
   json: boolean;
   timestamps: boolean;
+  /** The length of an interval; undefined for no intervals. */
+  reportMs: number | undefined;
 }
 
-/** Where the lines go. */
+/** The sink of a server's lines. */
 export interface ServerOutput {
   /** A line, or two, for stdout. */
   line(text: string): void;
-  /** A complaint, of a kind that may come often. */
+  /** A warning, of a kind that may be frequent. */
   log(kind: string, message: string): void;
   /** The server is bound. */
   listening(addr: UdpAddress): void;
 }
 
-/** A server at work, in one thread or in many. */
+/** A running server, in one thread or in many. */
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  /** All that was counted so far. */
+  /** All counts so far. */
   counts(): Promise<ServerCounts>;
 }
 
 /**
  * Starts the server of a plan in this thread.
  *
- * @param plan What to serve.
- * @param output Where the lines go.
+ * @param plan The plan.
+ * @param output The sink of its lines.
  * @param stopping Shuts the server down when aborted; its handlers finish.
  */
 export function startServer(
@@ -91,7 +94,7 @@ export function startServer(
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
   const lines = plan.answer === "stamp" ? packetLine : exchangeLines;
   const shown: Handler = (data, info) => {
-    // The reply first: a reflector states how long it took.
+    // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
     output.line(
       plan.json
@@ -106,14 +109,14 @@ export function startServer(
     port,
     groups: plan.groups,
     interface: plan.interface,
-    // As many as like may hear a group.
+    // A group may have many receivers on one machine.
     reuseAddress: plan.groups.length > 0,
     guard,
     engine,
     reusePort: workers > 1,
-    // So that a reflector returns the TTL.
+    // A reflector returns the TTL.
     packetInfo: plan.answer === "stamp",
-    // Of workers the counts are added up first.
+    // The pool reports the sum of its workers.
     telemetry: workers === 1,
     maxReplies,
     onListen: (addr) => output.listening(addr),
@@ -139,14 +142,14 @@ export function startServer(
   };
 }
 
-/** Lines, each with the time before it if that was asked for. */
+/** Lines, with `--timestamps` each with the time before it. */
 export function stamped(plan: ServerPlan, lines: string): string {
   if (!plan.timestamps) return lines;
   const time = clockText(Date.now());
   return lines.split("\n").map((line) => `${time} ${line}`).join("\n");
 }
 
-/** The line about a bound server. */
+/** The line of a bound server. */
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   const { engine } = chooseEngine(plan.engine);

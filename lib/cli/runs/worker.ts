@@ -9,7 +9,7 @@ import { LineWriter } from "../output.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
 
-/** A worker's own global, which the types of a window do not know. */
+/** The global scope of a worker, absent from the types of a window. */
 interface WorkerScope {
   onmessage: (event: MessageEvent<ToWorker>) => void;
   postMessage(message: FromWorker): void;
@@ -18,10 +18,10 @@ interface WorkerScope {
 const scope = globalThis as unknown as WorkerScope;
 const stopping = new AbortController();
 let server: RunningServer | undefined;
-/** Called when the thread that has stdout has taken what was sent. */
+/** Called when the main thread has taken the lines. */
 let onTaken = () => {};
 
-// Both keep what waits bounded, however fast datagrams come.
+// Both bound the memory of waiting lines at any rate of datagrams.
 const lines = new LineWriter({
   write: (bytes) =>
     new Promise((resolve) => {

@@ -14,7 +14,7 @@ import { readingsOf } from "../../stamp/reflector.ts";
 import type { ServerCounts } from "../show/server.ts";
 import type { RunningServer, ServerOutput, ServerPlan } from "./server.ts";
 
-/** What a worker sends. */
+/** A message of a worker. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
   | { type: "lines"; text: string }
@@ -27,8 +27,8 @@ export type FromWorker =
   };
 
 /**
- * What a worker gets: its plan at first; that its lines were taken, so that it
- * may send more; that its counts are asked for; and the word to shut down.
+ * A message to a worker: its plan at first; the receipt of its lines, before which
+ * it sends no more; a request for its counts; and a shutdown.
  */
 export type ToWorker = ServerPlan | "taken" | "count" | "shutdown";
 
@@ -44,25 +44,21 @@ export async function startWorkers(
 ): Promise<RunningServer> {
   requireReadable(WORKER_URL);
   const hostname = addressOf(plan);
-  // The peers of one network may be spread over all workers.
+  // The kernel may spread the peers of one network over all workers.
   const { rateLimit } = guardLimits(plan.guard, { ...plan, hostname });
   const share = Math.ceil(rateLimit / plan.workers);
-  const isUsual = Object.values(plan.guard).every((limit) =>
-    limit === undefined
-  );
-  const guard = {
-    ...plan.guard,
-    rateLimit: share,
-    // Else a limit that is given holds there too.
-    trusted: isUsual ? LOOPBACK_NETWORKS : plan.guard.trusted,
-  };
+  // A limit that the user gives holds on loopback too.
+  const isUsual = (plan.guard.rateLimit ?? plan.guard.maxAmplification) ===
+    undefined;
+  const trusted = isUsual ? LOOPBACK_NETWORKS : undefined;
+  const guard = { ...plan.guard, rateLimit: share, trusted };
   const shared = { ...plan, hostname, guard };
   const silent: ServerOutput = { ...output, listening: () => {} };
-  // One that fails takes the others with it, and their counts remain.
+  // A failed worker shuts the others down, and their counts remain.
   const failing = new AbortController();
   const ending = AbortSignal.any([stopping, failing.signal]);
   const workers = [await startWorker(shared, output, ending)];
-  // The first one knows the port, if any will do.
+  // Port 0 is resolved by the first worker.
   const { port } = workers[0]!.addr;
   while (workers.length < plan.workers && !stopping.aborted) {
     workers.push(await startWorker({ ...shared, port }, silent, ending));
@@ -79,7 +75,7 @@ export async function startWorkers(
   return { finished, counts };
 }
 
-/** Resolves when all have ended, or rejects with the first one's error. */
+/** Resolves when all have ended, or rejects with the first error. */
 async function endOf(
   workers: RunningServer[],
   onFailure: () => void,
@@ -93,7 +89,7 @@ async function endOf(
   for (const end of ends) if (end.status === "rejected") throw end.reason;
 }
 
-/** The IP address that all workers bind, and whose limits they share. */
+/** The IP address that all workers bind and share limits for. */
 function addressOf({ hostname, port }: ServerPlan): string {
   if (ipVersion(hostname) !== undefined) return hostname;
   if (isLocalhost(hostname)) return "127.0.0.1";
@@ -106,7 +102,7 @@ function addressOf({ hostname, port }: ServerPlan): string {
   }
 }
 
-/** Deno reads the worker's code when it starts, which needs a permission. */
+/** Checks the permission to read the code of a worker. */
 function requireReadable(path: URL): void {
   if (path.protocol !== "file:") return;
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
@@ -127,24 +123,24 @@ function startWorker(
   const listening = Promise.withResolvers<RunningWorker>();
   const finished = Promise.withResolvers<void>();
   let [counts, hasEnded] = [NOTHING, false];
-  /** Those that wait for the worker to say what it has counted. */
-  const asking: Array<() => void> = [];
-  const tell = () => {
-    for (const told of asking.splice(0)) told();
+  /** Resolvers of requests for the counts. */
+  const waiting: Array<() => void> = [];
+  const answer = () => {
+    for (const resolve of waiting.splice(0)) resolve();
   };
   const shutdown = () => worker.postMessage("shutdown" satisfies ToWorker);
   const end = () => {
     hasEnded = true;
     stopping.removeEventListener("abort", shutdown);
     worker.terminate();
-    tell();
+    answer();
   };
   const fail = (error: Error) => {
     listening.reject(error);
     finished.reject(error);
     end();
   };
-  // Whoever started it hears of a failure before it listens by that promise.
+  // A failure before the worker listens rejects `listening` as well.
   finished.promise.catch(() => {});
   worker.onerror = (event) => {
     event.preventDefault();
@@ -159,10 +155,10 @@ function startWorker(
           finished: finished.promise,
           counts: async () => {
             if (!hasEnded) {
-              const told = Promise.withResolvers<void>();
-              asking.push(told.resolve);
+              const { promise, resolve } = Promise.withResolvers<void>();
+              waiting.push(resolve);
               worker.postMessage("count" satisfies ToWorker);
-              await told.promise;
+              await promise;
             }
             return counts;
           },
@@ -174,7 +170,7 @@ function startWorker(
         return output.log(data.kind, data.message);
       case "counts":
         counts = data.counts;
-        return tell();
+        return answer();
       case "ended":
         counts = data.counts ?? counts;
         if (data.error !== undefined) return fail(new Error(data.error));
@@ -202,7 +198,7 @@ function sum<T extends object>(a: T, b: T): T {
   return total;
 }
 
-/** Of a worker that could not say what it had counted. */
+/** The counts of a worker that reported none. */
 const NOTHING: ServerCounts = { server: noStats() };
 
 const WORKER_URL = new URL("./worker.ts", import.meta.url);
