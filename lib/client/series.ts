@@ -78,7 +78,7 @@ export interface SeriesSummary {
   lost: number;
   /** Datagrams that may still be answered. */
   pending: number;
-  /** Of those answered or lost; undefined when there are none. */
+  /** `lost` in percent of `received + lost`; undefined if that is 0. */
   lossPercent: number | undefined;
   /**
    * With `retries`: of all datagrams of those answered or lost, sent again ones

@@ -8,50 +8,55 @@ import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 
 /**
- * What a server has counted so far. `received` is the sum of `replied`,
+ * The counts of a server so far. `received` is the sum of `replied`,
  * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
  * in flight.
  */
 export interface ServerStats {
-  /** Datagrams that came in. */
+  /** Datagrams received. */
   received: number;
-  /** Replies that handlers returned, and that were sent. */
+  /** Replies of handlers that were sent. */
   replied: number;
   /** Datagrams whose handler gave no reply, by choice or by failing. */
   unanswered: number;
-  /** Datagrams that no handler's reply was sent for, and why. */
+  /** Dropped datagrams, by reason. */
   dropped: {
     /** Longer than `maxDatagramBytes`. */
     tooLong: number;
     /** More than `maxInFlight` at once. */
     overload: number;
-    /** Came, or was still with its handler, when the server closed. */
+    /** Received, or still with its handler, when the server closed. */
     closing: number;
   };
   /**
    * Datagrams that the system dropped before the server saw them, since the
-   * receive buffer was full; in no other count. Undefined where it cannot be
+   * receive buffer was full; in no other count. Undefined where that is not
    * known: on the deno engine, but for Linux with `--allow-all`.
    */
   kernelDrops: number | undefined;
-  /** Datagrams whose answer the guard withheld, and why. */
+  /** Answers that the guard withheld, by reason. */
   refused: Record<Refusal, number>;
-  /** What was sent by `info.reply()`, `send()` and `sendMany()`. */
+  /** Datagrams of `info.reply()`, `send()` and `sendMany()`. */
   pushed: {
     /** Taken by the system. */
     sent: number;
     /** Withheld by the guard. */
     refused: number;
-    /** Not sent, as too many were on their way or the server had closed. */
+    /** Not sent, as too many were in flight or the server had closed. */
     dropped: number;
     /** Refused by the system. */
     failed: number;
   };
-  /** Payload bytes of all that came in, and of the replies given to the system. */
-  bytes: { received: number; replied: number };
-  /** Datagrams that are with their handlers, and replies on their way out. */
+  /** Bytes of payload. */
+  bytes: {
+    /** Of all received datagrams. */
+    received: number;
+    /** Of all replies handed to the system. */
+    replied: number;
+  };
+  /** Datagrams with their handlers, and replies being sent. */
   inFlight: number;
-  /** What went wrong, while the server went on. */
+  /** Failures that the server survived. */
   errors: {
     /** Handlers that threw, rejected, took too long, or returned no reply. */
     handler: number;

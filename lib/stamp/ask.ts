@@ -33,23 +33,23 @@ import {
 /** How a timestamp was taken. */
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
 
-/** What a reflector told in one reply, as far as it was asked. */
+/** The report of a reflector in one reply, as far as `extensions` ask for it. */
 export interface Told {
-  /** Where it saw the request come from, and where it was sent to. */
+  /** Source and destination of the request as it was received. */
   location?: { remoteAddr: UdpAddress; localAddr: UdpAddress };
-  /** What keeps its clock right, and how it took both timestamps. */
+  /** The time source of the reflector, and how T2 and T3 were taken. */
   timestampInfo?: {
     synchronizedBy: string;
     receiveStampedBy: StampedBy;
     sendStampedBy: StampedBy;
   };
-  /** How many requests were sent, received and answered up to this one. */
+  /** Numbers of requests sent, received and answered up to this one. */
   directMeasurement?: { sent: number; received: number; transmitted: number };
-  /** The reply before: its number, when it left, and how that is known. */
+  /** The reply before: its number, when it left, and the source of that. */
   followUp?: { sequence: number; timestamp: Timestamp; stampedBy: StampedBy };
   /**
-   * With which DSCP and ECN the request arrived, whether the reply was allowed the
-   * DSCP that was asked for, and with which one it came, where the engine is told.
+   * DSCP and ECN of the request as it was received, whether the reply may have the
+   * requested DSCP, and its DSCP as it was received (linux engine).
    */
   classOfService?: {
     dscp: number;
@@ -57,11 +57,11 @@ export interface Told {
     isPermitted: boolean;
     replyDscp: number | undefined;
   };
-  /** What it does not know, or cannot do. */
+  /** Extensions that the reflector does not support. */
   unsupported: Extension[];
   /**
-   * What was discarded: all, if their HMAC is wrong on either way, else from the
-   * first on that the reflector found malformed, or that is.
+   * Discarded extensions: all, if their HMAC is wrong on either way, else those from
+   * the first malformed one on.
    */
   discarded: Extension[];
 }

@@ -13,9 +13,9 @@
 
 /** How fast one clock gains on another, and by how much that may be wrong. */
 export interface DriftBound {
-  /** In millionths of the time that goes by. */
+  /** Drift in millionths. */
   estimate: number;
-  /** By how much that may be wrong, in the same unit. */
+  /** Largest error of the estimate, in millionths. */
   error: number;
 }
 

@@ -25,14 +25,13 @@ export interface MeasureResult extends SessionResult {
   /** Since the first send, in milliseconds, without the wait at the end. */
   durationMs: number;
   /**
-   * How often the system reported that the port is closed, which it does on the
-   * linux engine only.
+   * Reports of a closed port by the system, on the linux engine only.
    */
   portClosed: number;
   /**
    * Replies that this machine dropped, since its receive buffer was full: they are
-   * among the lost, and `lostDown`, but not the path's. Undefined where it does not
-   * tell.
+   * among `lost` and `lostDown`, but not lost on the path. Undefined where that is
+   * not known.
    */
   kernelDrops: number | undefined;
 }

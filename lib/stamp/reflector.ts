@@ -122,7 +122,7 @@ export interface ReflectorStats {
   unauthentic: number;
   /** Packets of a session that is none of `ssids`. */
   unprovisioned: number;
-  /** Packets of another reflector, and copies that come over and over. */
+  /** Packets of another reflector, and copies that arrive over and over. */
   returned: number;
   /** Sessions that are remembered. */
   sessions: number;

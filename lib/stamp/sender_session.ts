@@ -36,29 +36,29 @@ export interface Sample {
    */
   rttMs: number;
   /**
-   * Whose clock took both ends of the round trip: the kernel's, which leaves out
-   * this program's own share, or the program's where the kernel does not tell.
+   * The clock of both ends of the round trip: the kernel's, which leaves out this
+   * program's own share, or the program's where the kernel takes no timestamps.
    */
   clock: "kernel" | "program";
   /** The round-trip delay as seen, from the send until the reply was read. */
   seenMs: number;
   /**
-   * The time that the reflector took, by its own account; undefined if that
-   * cannot be: less than nothing, or more than all.
+   * The time that the reflector took, by its own timestamps; undefined if that is
+   * impossible: negative, or more than the round trip.
    */
   reflectorMs: number | undefined;
   /**
-   * From the sender's timestamp to the reflector's: the one-way delay there,
-   * plus what the reflector's clock is ahead of this one.
+   * From the sender's timestamp to the reflector's: the one-way delay plus the
+   * offset of the reflector's clock.
    */
   forwardMs: number;
-  /** The same on the way back, less what the reflector's clock is ahead. */
+  /** The one-way delay back, less the offset of the reflector's clock. */
   backwardMs: number;
-  /** Whether a later request's reply came before (RFC 4737, section 3.3). */
+  /** Whether a later request's reply arrived before (RFC 4737, section 3.3). */
   reordered: boolean;
-  /** How much later than due the request was sent. */
+  /** Delay of the send after it was due. */
   sendErrorMs: number;
-  /** What the reflector told, if it was asked. */
+  /** The reflector's report, with `extensions`. */
   told?: Told;
 }
 
@@ -79,27 +79,27 @@ export interface SessionResult {
   lost: number;
   /** Requests that may still be answered. */
   pending: number;
-  /** Of those answered or lost; undefined when there are none. */
+  /** `lost` in percent of `received + lost`; undefined if that is 0. */
   lossPercent: number | undefined;
   /**
-   * Requests that the reflector never saw, as far as its numbers tell, or the counts
-   * that it was asked for. Undefined unless it is known to count what it reflects, or
-   * nothing was lost.
+   * Requests that never reached the reflector, by its numbers, or by the counts of
+   * `extensions`. Undefined unless it is known to count requests, or nothing was
+   * lost.
    */
   lostUp: number | undefined;
-  /** Replies that the reflector sent and that never came; undefined as above. */
+  /** Replies that the reflector sent and that were lost; undefined as `lostUp`. */
   lostDown: number | undefined;
   /**
    * Requests lost on one way or the other: before the first that was answered or
    * after the last, around a restart of the reflector, where copies on the way there
-   * took numbers too, and where requests were overtaken; undefined as above.
+   * took numbers too, and where requests were overtaken; undefined as `lostUp`.
    */
   lostUnattributed: number | undefined;
   /** Copies of replies beyond the first, in time (RFC 5560). */
   duplicates: number;
-  /** Replies that came after one to a later request (RFC 4737). */
+  /** Replies that arrived after one to a later request (RFC 4737). */
   reordered: number;
-  /** Lost requests whose reply came after the loss threshold. */
+  /** Lost requests whose reply arrived after the loss threshold. */
   late: number;
   /** Datagrams that are no replies to what was sent. */
   foreign: number;
@@ -109,7 +109,7 @@ export interface SessionResult {
   exact: boolean;
   /** Round-trip delay without the reflector's time (RFC 2681). */
   rttMs: Summary | undefined;
-  /** Round-trip delay as seen. */
+  /** Round-trip delay by the program's clock, the reflector's time included. */
   seenMs: Summary | undefined;
   /** The reflector's time. */
   reflectorMs: Summary | undefined;
@@ -117,45 +117,44 @@ export interface SessionResult {
   ipdvMs: Summary | undefined;
   /** RTT less the smallest (PDV, RFC 5481, section 4.2). */
   pdvMs: Summary | undefined;
-  /** The same of the way there, for which the clocks need not agree. */
+  /** PDV towards the reflector; the clocks need not be synchronized. */
   forwardPdvMs: Summary | undefined;
-  /** And of the way back. What `clockDriftPpm` makes is taken out of both. */
+  /** PDV of the way back; both are corrected for `clockDriftPpm`. */
   backwardPdvMs: Summary | undefined;
-  /** Interarrival jitter of the way there (RFC 3550). */
+  /** Interarrival jitter towards the reflector (RFC 3550). */
   forwardJitterMs: number | undefined;
-  /** And of the way back. */
+  /** Interarrival jitter of the way back (RFC 3550). */
   backwardJitterMs: number | undefined;
   /**
-   * How far the reflector's clock is ahead, from the reply with the smallest
-   * RTT, and by how much that may be wrong. One-way delays are known no better.
+   * Offset of the reflector's clock, positive if it is ahead, from the reply with
+   * the smallest RTT, and the largest error of that.
    */
   clockOffsetMs: { estimate: number; error: number } | undefined;
   /**
-   * How much the reflector's clock gains on this one, in millionths, and by how much
-   * that may be wrong if the path stays what it is; undefined if it does not, or with
+   * Drift of the reflector's clock against this one, in millionths, and the largest
+   * error of that while the path stays the same; undefined if it does not, or with
    * fewer than two replies.
    */
   clockDriftPpm: DriftBound | undefined;
-  /** What the reflector told last, if it was asked. */
+  /** The last report of the reflector, with `extensions`. */
   told: Told | undefined;
   /**
-   * Whether the reflector returns the SSID: one that does not know RFC 8972 has
-   * zeros there. Undefined if none was sent, or nothing came.
+   * Whether the reflector returns the SSID; one that does not know RFC 8972 returns
+   * zeros. Undefined if none was sent, or nothing was received.
    */
   returnsSsid: boolean | undefined;
   /**
-   * One-way delays, if both ends said all the time that their clocks are
-   * synchronized; undefined else. They may be wrong by as much as both clocks
-   * together, which is `oneWayErrorMs`.
+   * One-way delay towards the reflector, within `oneWayErrorMs`; undefined unless
+   * both ends reported their clocks as synchronized in every packet.
    */
   forwardDelayMs: Summary | undefined;
-  /** And of the way back. */
+  /** One-way delay of the way back; undefined as `forwardDelayMs`. */
   backwardDelayMs: Summary | undefined;
-  /** By how much the one-way delays may be wrong, as both ends say. */
+  /** Largest error of the one-way delays, by both clocks' own estimates. */
   oneWayErrorMs: number | undefined;
-  /** How many of the replies were timed by the kernel at both ends. */
+  /** Replies timed by the kernel at both ends. */
   kernelTimed: number;
-  /** How much later than due requests were sent. */
+  /** Delays of sends after they were due. */
   sendErrorMs: Summary | undefined;
 }
 
