@@ -2,8 +2,9 @@
  * UDP requests and replies: {@linkcode serve} answers datagrams,
  * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
  * sends a series and gives what became of each, {@linkcode gather} asks many,
- * {@linkcode connect} has many requests in flight on one socket, and
- * {@linkcode openSocket} is for all else.
+ * {@linkcode connect} has many requests in flight on one socket,
+ * {@linkcode load} measures an echo under load, and {@linkcode openSocket} is for
+ * all else.
  *
  * Beside this there are `@roundtrip/udp/stamp`, which measures paths, `/address`
  * and `/encoding`, for text, and `/testing`, a network in memory.
@@ -46,6 +47,14 @@ export {
   type GatherOptions,
   type GatherSummary,
 } from "./client/gather.ts";
+export {
+  type Load,
+  load,
+  type LoadInterval,
+  type LoadOptions,
+  type LoadResult,
+} from "./client/load.ts";
+export type { TailSummary } from "./stats/distribution.ts";
 export type { GuardOptions, Refusal } from "./server/guard.ts";
 export {
   openSocket,

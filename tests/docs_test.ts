@@ -15,7 +15,32 @@ import { DEPARTURE, GROUP_DEPARTURE } from "../lib/socket/contract.ts";
 import { SOCKET } from "../lib/socket/open_socket.ts";
 import { RUNTIME } from "../lib/socket/runtime.ts";
 import { MEASURE } from "../lib/stamp/measure_options.ts";
-import { REFLECTOR } from "../lib/stamp/reflector.ts";
+import {
+  readingsOf,
+  REFLECTOR,
+  stampReflector,
+} from "../lib/stamp/reflector.ts";
+import { noStats } from "../lib/server/udp_server.ts";
+import {
+  type Column,
+  type EventColumns,
+  EVENTS,
+} from "../lib/cli/show/columns.ts";
+import { LOAD_COLUMNS } from "../lib/cli/show/load.ts";
+import {
+  GATHER_COLUMNS,
+  GATHER_EVENTS,
+  SERIES_COLUMNS,
+  SERIES_EVENTS,
+} from "../lib/cli/show/series.ts";
+import {
+  SERVER_EVENTS,
+  type ServerCounts,
+  statsJson,
+  statsLine,
+} from "../lib/cli/show/server.ts";
+import { STAMP_COLUMNS, STAMP_EVENTS } from "../lib/cli/show/stamp.ts";
+import { exported, withTables } from "./json_tables.ts";
 import {
   client,
   programTest,
@@ -48,19 +73,6 @@ programTest("--help fits the screen of a newcomer", async () => {
   ) assert(stdout.split("\n").length <= 24, stdout);
 });
 
-/** The names in the first column of a table of docs/json.md, or in the second. */
-function keysIn(page: string, heading: string, type?: string): string[] {
-  const section = page.split(`\n## ${heading}\n`)[1]!.split("\n## ")[0]!;
-  const rows = section.split("\n").filter((line) => line.startsWith("| `"));
-  const names = (cell: string) =>
-    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name!);
-  if (type === undefined) {
-    return rows.flatMap((row) => names(row.split("|")[1]!));
-  }
-  const row = rows.find((row) => row.split("|")[1]!.includes(`\`${type}\``))!;
-  return names(row.split("|")[2]!);
-}
-
 /** The objects of a stream, without what one of them is instead of another. */
 function parsed(stdout: string): Array<Record<string, unknown>> {
   return stdout.trim().split("\n").map((line) => JSON.parse(line));
@@ -69,12 +81,24 @@ function parsed(stdout: string): Array<Record<string, unknown>> {
 const without = (keys: string[], ...left: string[]) =>
   keys.filter((key) => !left.includes(key));
 
-/** What an object has besides the time, which all have. */
+/** The keys of an object besides the time, which all have. */
 const keysOf = (object: Record<string, unknown>) =>
   without(Object.keys(object), "time");
 
-signalTest("docs/json.md has the keys that the programs print", async () => {
-  const page = await read("docs/json.md");
+/** The keys that objects of these columns always have. */
+const keysIn = (columns: object) =>
+  Object.entries(columns as Record<string, Column>)
+    .filter(([, { optional }]) => !optional).map(([key]) => key);
+
+programTest(
+  "docs/json.md has the tables that `deno task tables` writes",
+  async () => {
+    const page = await read("docs/json.md");
+    assertEquals(page, await withTables(page), "run: deno task tables");
+  },
+);
+
+signalTest("client and server print the keys of their columns", async () => {
   await using s = server(["-p", "0", "--stamp", "--json"]);
   await using plain = server(["-p", "0", "--echo", "--json"]);
   const targets = await Promise.all(
@@ -82,43 +106,132 @@ signalTest("docs/json.md has the keys that the programs print", async () => {
       `127.0.0.1:${JSON.parse(await program.line()).port}`
     ),
   );
-  const runs: Array<[string, string[], string]> = [
-    ["client", ["--hex", "ff", "-i", "0"], "replies"],
-    ["client --stamp", ["--stamp", "-i", "5ms"], "samples"],
-    ["client --rate", ["--rate", "100"], "intervals"],
-  ];
-  for (const [i, [name, args, list]] of runs.entries()) {
-    const keys = keysIn(page, `${name} --json`);
-    const common = [targets[i % 2]!, "-c", "2", ...args];
+  const runs = [
+    [["--hex", "ff", "-i", "0"], "replies", SERIES_COLUMNS, SERIES_EVENTS],
+    [["--stamp", "-i", "5ms"], "samples", STAMP_COLUMNS, STAMP_EVENTS],
+    [["--rate", "100"], "intervals", LOAD_COLUMNS, EVENTS],
+    [["--all"], "replies", GATHER_COLUMNS, GATHER_EVENTS],
+  ] as const;
+  for (const [args, list, result, events] of runs) {
+    const target = targets[list === "samples" ? 1 : 0]!;
+    const count = args[0] === "--all" ? [] : ["-c", "2"];
+    const common = [target, "-W", "100ms", ...count, ...args];
     const { stdout } = await client([...common, "--json"]);
     const document = JSON.parse(stdout);
-    assertEquals(Object.keys(document), keys, name);
+    assertEquals(Object.keys(document), [list, ...keysIn(result)]);
     const streamed = await client([...common, "--json-stream"]);
     const [event, ...rest] = parsed(streamed.stdout);
     const type = list === "intervals" ? "interval" : "reply";
     assertEquals(event!.type, type);
-    const eventKeys = keysIn(page, `${name} --json-stream`, type);
-    assertEquals(keysOf(event!), ["type", ...without(eventKeys, "text")]);
-    const summary = keysOf(rest.at(-1)!);
-    assertEquals(summary, ["type", ...without(keys, list)], name);
+    const columns = (events as EventColumns)[type]!;
+    assertEquals(without(keysOf(event!), "text", "hex"), [
+      "type",
+      ...keysIn(columns),
+    ]);
+    assertEquals(keysOf(rest.at(-1)!), ["type", ...keysIn(result)]);
   }
   const silent = ["127.0.0.1:9", "-W", "10ms", "--retries", "0"];
   const [lost] = parsed((await client([...silent, "--json-stream"])).stdout);
-  const lostKeys = keysIn(page, "client --json-stream", "lost");
-  assertEquals(keysOf(lost!), ["type", ...lostKeys]);
+  assertEquals(keysOf(lost!), ["type", ...keysIn(SERIES_EVENTS.lost!)]);
   s.kill("SIGTERM");
   const { stdout } = await s.ended();
   const objects = parsed(stdout);
   for (const type of ["listening", "request", "summary"]) {
     const object = objects.find((object) => object.type === type)!;
-    const keys = keysIn(page, "server --json", type);
-    assertEquals(keysOf(object), [
+    assertEquals(without(keysOf(object), "hex", "text", "stamp"), [
       "type",
-      ...without(keys, "text", "hex"),
-      ...type === "request" ? ["hex"] : [],
+      ...keysIn(SERVER_EVENTS[type]!),
     ]);
   }
 });
+
+readTest(
+  "every count of a server is in its closing line, in JSON and in docs/json.md",
+  async () => {
+    const page = await read("docs/json.md");
+    const { pushed: _, ...stats } = { ...noStats(), kernelDrops: 0 };
+    const counts = {
+      server: stats,
+      reflector: stampReflector().stats(),
+    } as unknown as ServerCounts;
+    // Each count has a value of its own, by which it is found.
+    let next = 1000;
+    const names: Array<[string, number]> = [];
+    const number = (object: object, prefix: string) => {
+      for (const [key, value] of Object.entries(object)) {
+        const name = `${prefix}${key}`;
+        if (typeof value === "object") number(value, `${name}.`);
+        else {
+          names.push([name, ++next]);
+          (object as Record<string, number>)[key] = next;
+        }
+      }
+    };
+    number(counts.server, "");
+    number(counts.reflector!, "stamp.");
+    assert(names.length > 25, `${names.length} counts`);
+    const line = statsLine(counts);
+    const text = JSON.stringify(statsJson("summary", counts, new Date(0)));
+    const silent = /^(bytes|stamp\.(reflected|sessions))/;
+    for (const [name, value] of names) {
+      const [, last] = name.split(".");
+      assert(
+        silent.test(name) || line.includes(`${value} `),
+        `${name}: ${line}`,
+      );
+      assert(text.includes(`"${last ?? name}":${value}`), `${name}: ${text}`);
+      assert(page.includes(`| \`${name}\` `), `${name} is not in the page`);
+    }
+  },
+);
+
+readTest(
+  "docs/operations.md names every outcome of a reflector's packets",
+  async () => {
+    const page = await read("docs/operations.md");
+    const row = /^\| `roundtrip\.reflector\.packets`.*$/m.exec(page)![0];
+    const { counts } = readingsOf(stampReflector().stats());
+    const outcomes = counts.map(({ attributes }) =>
+      `\`${attributes!["roundtrip.outcome"]}\``
+    );
+    assert(row.includes(`\`roundtrip.outcome\`: ${outcomes.join(", ")}`), row);
+  },
+);
+
+programTest(
+  "every function that the docs name is exported, or is a method of what is",
+  async () => {
+    const types = await exported();
+    const known = new Set(types.keys());
+    for (const { def } of types.values()) {
+      const members = [...def?.methods ?? [], ...def?.properties ?? []];
+      for (const { name } of members) known.add(name);
+    }
+    let seen = 0;
+    for (
+      const path of [
+        "README.md",
+        "CHANGELOG.md",
+        ...[
+          "json",
+          "measuring",
+          "operations",
+          "recipes",
+          "stamp",
+          "architecture",
+        ]
+          .map((name) => `docs/${name}.md`),
+      ]
+    ) {
+      const prose = (await read(path)).replaceAll(/^```[^]*?^```/gm, "");
+      for (const [, name] of prose.matchAll(/`(?:\w+\.)*(\w+)\(/g)) {
+        assert(known.has(name!), `${path}: ${name}()`);
+        seen++;
+      }
+    }
+    assert(seen > 20, `${seen} names found`);
+  },
+);
 
 readTest("docs/operations.md explains every reason to refuse", async () => {
   const page = await read("docs/operations.md");

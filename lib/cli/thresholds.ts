@@ -5,28 +5,18 @@
  */
 import type { Summary } from "../stats/statistics.ts";
 import { duration, type Kind, oneOf } from "./flags.ts";
+import { FIGURES } from "./show/columns.ts";
 import { milliseconds, percent } from "./show/format.ts";
 
 /** The figures by their names on the command line. */
-const FIGURES = {
-  min: "min",
-  mean: "mean",
-  median: "median",
-  p50: "median",
-  p90: "p90",
-  p99: "p99",
-  "p99.9": "p999",
-  max: "max",
-} as const;
+const NAMES = { ...FIGURES, p50: "median" } as const;
 
 /** The names of the figures. */
-export const MAX_RTT_FIGURES = Object.keys(FIGURES) as Array<
-  keyof typeof FIGURES
->;
+export const MAX_RTT_FIGURES = Object.keys(NAMES) as Array<keyof typeof NAMES>;
 
 /** A threshold for one figure of the RTTs. */
 export interface MaxRtt {
-  figure: keyof typeof FIGURES;
+  figure: keyof typeof NAMES;
   ms: number;
 }
 
@@ -75,7 +65,7 @@ export function missedBounds(
   if (maxRtt === undefined) return missed;
   const { figure, ms } = maxRtt;
   const flag = `--max-rtt ${figure}=${ms}ms`;
-  const found = rttMs?.[FIGURES[figure]];
+  const found = rttMs?.[NAMES[figure]];
   if (found === undefined) missed.push(`${flag}: no such RTT is known`);
   else if (found > ms) {
     missed.push(

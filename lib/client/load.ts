@@ -38,31 +38,47 @@ export const LOAD_DEFAULTS = {
   mayBlock: false,
 } as const;
 
-/** What happened in a part of a run, or in all of it. */
+/** The counts of a part of a run; those of all parts add up to the result. */
 export interface LoadInterval {
+  /** Distinguishes it from the events of other runs. */
   type: "interval";
-  /** Since the first send, in milliseconds. */
+  /** Begin of the part, since the first send, in milliseconds. */
   fromMs: number;
+  /** End of the part, since the first send, in milliseconds. */
   toMs: number;
+  /** Datagrams sent. */
   sent: number;
+  /** Datagrams answered in time. */
   received: number;
-  /** Given up, after `timeoutMs`. */
+  /** Datagrams not answered within `timeoutMs`. */
   lost: number;
+  /** Replies beyond one for each datagram. */
+  duplicates: number;
+  /** Lost datagrams whose reply arrived after all. */
+  late: number;
+  /** Datagrams that the system refused to send. */
+  errors: number;
+  /** RTTs of the replies; undefined without any. */
   rttMs: TailSummary | undefined;
 }
 
-/** What came of a run. `sent` is `received + lost + pending`. */
+/** The result of a load. `sent` is `received + lost + pending`. */
 export interface LoadResult {
+  /** Datagrams that the system took. */
   sent: number;
+  /** Datagrams echoed within `timeoutMs`. */
   received: number;
+  /** Datagrams not echoed within `timeoutMs`; late ones are among them. */
   lost: number;
+  /** Datagrams that may still be echoed. */
   pending: number;
+  /** `lost` in percent of `received + lost`; undefined if that is 0. */
   lossPercent: number | undefined;
-  /** Further echoes of what had been echoed. */
+  /** Echoes beyond one for each datagram. */
   duplicates: number;
-  /** Echoes of what had been given up. */
+  /** Lost datagrams whose echo arrived after all. */
   late: number;
-  /** Datagrams that are no echo of ours. */
+  /** Received datagrams that are no echo of this run. */
   foreign: number;
   /** Datagrams that the system refused; they are not among `sent`. */
   errors: number;
@@ -75,47 +91,77 @@ export interface LoadResult {
   receiveErrors: number;
   /**
    * Echoes that this machine dropped, since its receive buffer was full; they
-   * are among the lost. Undefined where it does not tell.
+   * are among the lost. Undefined where that is not known.
    */
   kernelDrops: number | undefined;
   /** From the first send to the last one, in milliseconds. */
   durationMs: number;
-  /** Sent and answered within that time, a second, and the payload's bits. */
+  /** Datagrams sent a second, within `durationMs`; undefined if that is 0. */
   sentPerSecond: number | undefined;
+  /** Datagrams echoed a second, within `durationMs`; undefined if that is 0. */
   receivedPerSecond: number | undefined;
+  /** Bits of their payload: `sentPerSecond` times 8 times the size. */
   sentBitsPerSecond: number | undefined;
+  /** Bits of their payload: `receivedPerSecond` times 8 times the size. */
   receivedBitsPerSecond: number | undefined;
   /**
-   * With a rate from when a datagram was due, so that a client that falls behind
-   * hides nothing (coordinated omission); else from when it was sent.
+   * RTTs, with `rate` since a datagram was due, so that a client that falls behind
+   * hides nothing (coordinated omission), with `window` since it was sent.
+   * Undefined below 8 bytes.
    */
   rttMs: TailSummary | undefined;
-  /** With a rate: how long after it was due each datagram was sent. */
+  /** With `rate`: delays of sends after they were due, else undefined. */
   sendErrorMs: TailSummary | undefined;
 }
 
-/** A run; it goes on while it is iterated, which gives an interval each second. */
+/**
+ * A load. It runs while it is iterated, which can be done once and gives an
+ * interval each `reportMs`, and closes its socket when the iteration ends, is
+ * left, or throws.
+ */
 export interface Load extends AsyncIterable<LoadInterval> {
-  /** Whom it asks; undefined until the iteration has resolved the name. */
+  /** Address of the server; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
-  /** How many datagrams were sent so far. */
+  /** Number of datagrams sent so far. */
   readonly sent: number;
-  /** What came of it so far. */
+  /** The result so far. */
   result(): LoadResult;
-  /** Ends it; what is unanswered stays `pending`. */
+  /** Ends the run; what is unanswered stays `pending`. */
   stop(): void;
 }
 
 /**
- * Loads an echo.
+ * Loads a server that echoes, with numbered datagrams: at a rate that nothing
+ * slows down (`rate`, an open loop), or with a number of them in flight (`window`,
+ * a closed loop). Each echo is attributed to its datagram by that number, so the
+ * result has loss, duplicates, late echoes and the distribution of the RTTs, in
+ * bounded memory, its quantiles to 0.1 %.
  *
- * @param address Whom to ask.
- * @param options How much, and for how long.
- * @returns The run; iterate it to run it.
+ * The first run of a process measures Deno's compiler too: let a short one
+ * precede it.
+ *
+ * @param address Address of the server: `"HOST:PORT"`, `"[IPV6]:PORT"`, or a host
+ * and a port. A name is resolved once, when the iteration begins.
+ * @param options The rate or the window, and the length of the run.
+ * @returns The run, which begins when it is iterated.
  * @throws {RangeError} If a number is out of range.
  * @throws {SyntaxError} If the address does not parse.
  * @throws {TypeError} If an option is unknown or of a wrong type, there is not
- * one of `rate` and `window`, or the address cannot be asked.
+ * one of `rate` and `window`, or nothing can be sent to the address. The
+ * iteration throws it if it is the second one; and the error of the system if
+ * the name does not resolve or no socket opens, and the reason of `signal`.
+ *
+ * @example At a rate
+ * ```ts
+ * import { echo, load, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve({ port: 0 }, echo());
+ * const run = load(server.addr, { rate: 1000, count: 100 });
+ * for await (const { toMs, received } of run) console.log(toMs, received);
+ * const { sent, received, lost, pending } = run.result();
+ * assertEquals([sent, received + lost + pending], [100, 100]);
+ * ```
  */
 export function load(
   address: UdpAddress | string,
@@ -161,7 +207,6 @@ class Loader implements Receiver, Sender {
   readonly #sendErrors = new Distribution(0);
   /** The RTTs since the last interval was told. */
   #part = new Distribution(0);
-  #partAt = { ms: 0, sent: 0, received: 0, lost: 0 };
   #socket: DatagramSocket | undefined;
   #hasBegun = false;
   #isSending = false;
@@ -186,6 +231,7 @@ class Loader implements Receiver, Sender {
   #errors = 0;
   #portClosed = 0;
   #receiveErrors = 0;
+  #partAt = { ms: 0, counts: this.#counts() };
   /** Once the socket is about to be closed. */
   #kernelDrops: number | undefined;
   #lastRemote: UdpAddress | undefined;
@@ -431,35 +477,37 @@ class Loader implements Receiver, Sender {
   #tellInterval(): void {
     const before = this.#partAt;
     const ms = this.#runtime.now() - this.#startedAt;
-    const { sent, received, lost } = this.#counts();
+    const counts = this.#counts();
+    const since = (name: keyof typeof counts) =>
+      counts[name] - before.counts[name];
     this.#queue.push({
       type: "interval",
       fromMs: before.ms,
       toMs: ms,
-      sent: sent - before.sent,
-      received: received - before.received,
-      lost: lost - before.lost,
+      sent: since("sent"),
+      received: since("received"),
+      lost: since("lost"),
+      duplicates: since("duplicates"),
+      late: since("late"),
+      errors: since("errors"),
       rttMs: this.#part.tail(),
     });
-    this.#partAt = { ms, sent, received, lost };
+    this.#partAt = { ms, counts };
     this.#part = new Distribution(0);
   }
 
   #readings(): Count[] {
-    return clientCounts({
-      ...this.#counts(),
-      late: this.#late,
-      duplicates: this.#duplicates,
-      foreign: this.#foreign,
-      errors: this.#errors,
-    });
+    return clientCounts({ ...this.#counts(), foreign: this.#foreign });
   }
 
-  #counts(): { sent: number; received: number; lost: number } {
+  #counts() {
     return {
       sent: this.#next - this.#errors,
       received: this.#received,
       lost: Math.max(0, this.#givenUp - this.#errors),
+      duplicates: this.#duplicates,
+      late: this.#late,
+      errors: this.#errors,
     };
   }
 

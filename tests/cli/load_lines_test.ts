@@ -1,27 +1,21 @@
 import { assertEquals } from "@std/assert";
+import { EVENTS, intervalLine, objectOf } from "../../lib/cli/show/columns.ts";
 import {
-  intervalJson,
-  intervalLine,
-  loadJson,
-  loadLines,
+  LOAD_COLUMNS,
+  LOAD_VIEW,
+  type LoadRow,
   loadWarnings,
 } from "../../lib/cli/show/load.ts";
-import type { LoadInterval, LoadResult } from "../../lib/client/load.ts";
+import { summarize } from "../../lib/stats/statistics.ts";
+import type { LoadInterval } from "../../lib/client/load.ts";
 
-const TARGET = { hostname: "::1", port: 7 };
+const RTT = { ...summarize([0.1, 0.2, 0.6])!, p90: 0.3, p99: 0.4, p999: 0.5 };
 
-const RTT = {
-  min: 0.1,
-  mean: 0.2,
-  median: 0.2,
-  p90: 0.3,
-  p99: 0.4,
-  p999: 0.5,
-  max: 0.6,
-  stddev: 0.07,
-};
-
-const RESULT: LoadResult = {
+const RESULT: LoadRow = {
+  target: "[::1]:7",
+  rate: 100,
+  window: undefined,
+  size: 16,
   sent: 100,
   received: 90,
   lost: 10,
@@ -43,44 +37,46 @@ const RESULT: LoadResult = {
   sendErrorMs: undefined,
 };
 
-Deno.test("loadLines() say what was asked for, what came of it, and how long it took", () => {
-  assertEquals(loadLines(TARGET, { rate: 100, size: 16 }, RESULT).split("\n"), [
+Deno.test("LOAD_VIEW: closing lines have the request, the counts and the duration", () => {
+  assertEquals(LOAD_VIEW.lines(RESULT).split("\n"), [
     "--- [::1]:7 load statistics: 16 bytes, 100 a second asked for ---",
     "100 sent, 90 received, 10 lost (10%), 1 duplicates, 2 late, time 1000 ms",
     "sent 100 a second (999 bit/s), received 90 a second (1.235 Mbit/s)",
-    "rtt min/mean/median/p90/p99/p99.9/max = 0.100/0.200/0.200/0.300/0.400/0.500/0.600 ms",
+    "rtt min/mean/median/p90/p99/p99.9/max = 0.100/0.300/0.200/0.300/0.400/0.500/0.600 ms",
   ]);
 });
 
-Deno.test("loadLines() name what is unusual, and leave out what is unknown", () => {
-  const lines = loadLines(TARGET, { window: 8, size: 0 }, {
+Deno.test("LOAD_VIEW: closing lines name unusual counts, and leave out unknown figures", () => {
+  const lines = LOAD_VIEW.lines({
     ...RESULT,
+    ...{ rate: undefined, window: 8, size: 0 },
     ...{ pending: 1, foreign: 2, errors: 3, portClosed: 4, receiveErrors: 5 },
     ...{ kernelDrops: 6, rttMs: undefined, sendErrorMs: RTT },
     ...{ sentPerSecond: undefined, receivedBitsPerSecond: 2e12 },
   }).split("\n");
   assertEquals(lines, [
     "--- [::1]:7 load statistics: 0 bytes, 8 in flight ---",
-    "100 sent, 90 received, 10 lost (10%), 1 duplicates, 2 late, 1 pending, " +
+    "100 sent, 90 received, 10 lost (10%), 1 pending, 1 duplicates, 2 late, " +
     "2 foreign, 3 errors, 4 reports of a closed port, 5 receive errors, " +
     "6 dropped by this machine, time 1000 ms",
     "sent n/a, received 90 a second (2000 Gbit/s)",
-    "send error min/mean/median/p90/p99/p99.9/max = 0.100/0.200/0.200/0.300/0.400/0.500/0.600 ms",
+    "send error min/mean/median/p90/p99/p99.9/max = 0.100/0.300/0.200/0.300/0.400/0.500/0.600 ms",
   ]);
 });
 
-Deno.test("loadJson() has every key, and null for what is unknown", () => {
-  const json = loadJson(TARGET, { window: 8, size: 0 }, {
+Deno.test("LOAD: every key, null for unknown figures", () => {
+  const json = objectOf(LOAD_COLUMNS, {
     ...RESULT,
+    ...{ rate: undefined, window: 8, size: 0 },
     kernelDrops: undefined,
   });
   const { target, rate, window, size, sent, kernelDrops, sendErrorMs } = json;
   assertEquals([target, rate, window, size], ["[::1]:7", null, 8, 0]);
   assertEquals([sent, kernelDrops, sendErrorMs], [100, null, null]);
-  assertEquals(loadJson(TARGET, { rate: 3, size: 0 }, RESULT).rate, 3);
+  assertEquals(objectOf(LOAD_COLUMNS, RESULT).rate, 100);
 });
 
-Deno.test("a part of a load is told by the second", () => {
+Deno.test("intervalLine(): an interval of a load is shown as that of a series", () => {
   const part: LoadInterval = {
     type: "interval",
     fromMs: 1000,
@@ -88,26 +84,31 @@ Deno.test("a part of a load is told by the second", () => {
     sent: 200,
     received: 190,
     lost: 10,
+    duplicates: 0,
+    late: 3,
+    errors: 0,
     rttMs: RTT,
   };
   assertEquals(
     intervalLine(part),
-    "3 s: 100 a second sent, 95 received, 10 lost, rtt 0.200 ms in the median",
+    "1.0 to 3.0 s: 200 sent, 190 received, 5% loss, 3 late, rtt min/avg/max = 0.100/0.300/0.600 ms",
   );
-  const empty = { ...part, fromMs: 0, toMs: 0, sent: 3, rttMs: undefined };
+  const empty = { ...part, late: 0, rttMs: undefined };
   assertEquals(
     intervalLine(empty),
-    "0 s: 3 a second sent, 190 received, 10 lost",
+    "1.0 to 3.0 s: 200 sent, 190 received, 5% loss",
   );
-  const { fromMs, toMs, rttMs } = intervalJson(part);
-  assertEquals([fromMs, toMs], [1000, 3000.04]);
-  assertEquals((rttMs as typeof RTT).p999, 0.5);
-  assertEquals(intervalJson(empty).rttMs, null);
+  const { type: _, ...facts } = part;
+  assertEquals(objectOf(EVENTS.interval, part), {
+    ...facts,
+    rttMs: { ...RTT, stddev: 0.216025 },
+  });
+  assertEquals(objectOf(EVENTS.interval, empty).rttMs, null);
 });
 
-Deno.test("a load says where this machine was too slow, and what is no echo", () => {
-  const warned = (rate: number | undefined, result: Partial<LoadResult>) =>
-    loadWarnings({ rate }, { ...RESULT, ...result })
+Deno.test("loadWarnings(): this machine was too slow, or the replies are no echoes", () => {
+  const warned = (rate: number | undefined, result: Partial<LoadRow>) =>
+    loadWarnings({ ...RESULT, rate, ...result })
       .map((text) => text.split(":")[0]);
   const late = { ...RTT, p99: 50.1 };
   const slow = ["this machine was too slow for --rate 1000"];

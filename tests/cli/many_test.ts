@@ -7,12 +7,13 @@ import {
   tableLines,
 } from "../../lib/cli/runs/many.ts";
 import { largestAnswered, type Probe, runMtu } from "../../lib/cli/runs/mtu.ts";
+import { summarize } from "../../lib/stats/statistics.ts";
 import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
 import type { ReportOptions } from "../../lib/cli/show/reporter.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 
-const RTT = { min: 1, mean: 2, median: 2, p90: 3, p99: 3, max: 3, stddev: 0 };
+const RTT = summarize([1, 2, 3])!;
 
 function row(label: string, lossPercent: number, median?: number): Row {
   const rttMs = median === undefined ? undefined : { ...RTT, median };

@@ -12,7 +12,7 @@ function samplesOf(rtts: Array<number | undefined>, timeoutMs = 1000) {
   return samples;
 }
 
-Deno.test("samples are kept in order, up to a limit that is counted", () => {
+Deno.test("Samples: kept in order, up to a limit; the rest is counted", () => {
   const samples = new Samples(100, 3000);
   for (let i = 0; i < 3005; i++) {
     samples.add(i, i, i % 2 === 0 ? i / 2 : undefined);
@@ -23,7 +23,7 @@ Deno.test("samples are kept in order, up to a limit that is counted", () => {
   assertEquals(all[2999], { seq: 2999, atMs: 2999, rttMs: NaN });
 });
 
-Deno.test("an event becomes a sample at the time of its send", () => {
+Deno.test("Samples: an event is a sample at the time of its send", () => {
   const samples = new Samples(100);
   samples.onEvent({ type: "reply", seq: 0 }, 5, 25);
   samples.onEvent({ type: "lost", seq: 1 }, undefined, 130);
@@ -38,7 +38,7 @@ Deno.test("an event becomes a sample at the time of its send", () => {
   ]);
 });
 
-Deno.test("CSV has a line for each sample, none for a lost one's RTT", () => {
+Deno.test("csvOf(): a line for each sample, without an RTT if it is lost", () => {
   const runs = [{ label: "[::1]:7", samples: samplesOf([1.5, undefined]) }];
   assertEquals(
     [...csvOf(runs)].join(""),
@@ -50,7 +50,7 @@ Deno.test("CSV has a line for each sample, none for a lost one's RTT", () => {
   assertEquals(parts.join("").split("\n").length, 10_002);
 });
 
-Deno.test("a picture for a terminal is as wide as it, and marks what is lost", () => {
+Deno.test("plotText(): as wide as the terminal, with marks for losses", () => {
   const text = plotText(samplesOf([1, 1, 2, undefined, 10]), 40);
   assertEquals(
     text,
@@ -76,7 +76,7 @@ Deno.test("a picture for a terminal is as wide as it, and marks what is lost", (
   for (const line of text.split("\n").slice(0, 13)) assert(line.length <= 40);
 });
 
-Deno.test("the bars of a picture take a fifth of its width", () => {
+Deno.test("plotText(): the bars take a fifth of the width", () => {
   for (const [width, bar] of [[20, 8], [40, 8], [100, 20]]) {
     const text = plotText(samplesOf([1, 1, 2]), width!);
     const bars = text.split("\n").map((line) => line.match(/█*$/)![0].length);
@@ -89,7 +89,7 @@ function countIn(svg: string, pattern: RegExp): number {
   return [...svg.matchAll(pattern)].length;
 }
 
-readTest("a picture as SVG is, byte by byte, what was looked at", async () => {
+readTest("plotSvg(): byte by byte the picture that was reviewed", async () => {
   const samples = new Samples(1000);
   const random = seededRandom(1);
   // Few at first, then many: both ways to draw a column.
@@ -103,7 +103,7 @@ readTest("a picture as SVG is, byte by byte, what was looked at", async () => {
   assertEquals(svg, await Deno.readTextFile(file));
 });
 
-Deno.test("a picture as SVG has all samples, however many, in bounded size", () => {
+Deno.test("plotSvg(): all samples, however many, in bounded size", () => {
   const few = plotSvg("a<b>", samplesOf([1, 2, undefined, 3]), NOW);
   assertMatch(few, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
   assertMatch(few, /RTT of a&#60;b&#62;</);
@@ -123,7 +123,7 @@ Deno.test("a picture as SVG has all samples, however many, in bounded size", () 
   assertEquals(countIn(svg, /NaN|Infinity/g), 0);
 });
 
-Deno.test("a picture of nothing, or of nothing but losses, is one too", () => {
+Deno.test("plotSvg(), plotText(): no samples, or losses alone", () => {
   for (const rtts of [[], [undefined], [undefined, undefined], [0], [5]]) {
     const samples = samplesOf(rtts);
     const svg = plotSvg("a", samples, NOW);
@@ -133,7 +133,7 @@ Deno.test("a picture of nothing, or of nothing but losses, is one too", () => {
   assertMatch(plotSvg("a", samplesOf([]), NOW), /0 received, 0 lost \(n\/a\)/);
 });
 
-Deno.test("far outliers turn the scale into a logarithmic one", () => {
+Deno.test("plotSvg(): far outliers make the scale logarithmic", () => {
   const flat = plotSvg("a", samplesOf([1, 2, 3]), NOW);
   const spread = plotSvg("a", samplesOf([1, 1, 1, 500]), NOW);
   assertEquals(flat.includes("logarithmic"), false);

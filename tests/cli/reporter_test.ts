@@ -1,37 +1,38 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { LineWriter } from "../../lib/cli/output.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
+import { type Columns, EVENTS } from "../../lib/cli/show/columns.ts";
 import { Samples } from "../../lib/cli/show/samples.ts";
 import {
   follow,
-  makeReporter,
+  REPORTERS,
+  type ReportOptions,
+  type RunEvent,
   type View,
 } from "../../lib/cli/show/reporter.ts";
 
+/** The columns of an event that has one. */
+const A: Columns<{ a: number }> = { a: {} };
 const TARGET = { hostname: "192.0.2.1", port: 7 };
 
-interface Event {
-  type: string;
-  error?: unknown;
+interface Result {
+  received: number;
 }
 
 /** A view that shows events by their type, and nothing of "late" ones. */
-const VIEW: View<Event, { received: number }> = {
+const VIEW: View<RunEvent, Result> = {
+  list: "replies",
+  events: {
+    ...EVENTS,
+    ...Object.fromEntries(["reply", "late", "lost"].map((type) => [type, A])),
+  },
+  result: { received: {} },
+  facts: () => ({ a: 1 }),
   line: ({ type }) => type === "late" ? undefined : `line ${type}`,
-  json: () => ({ a: 1 }),
-  isListed: ({ type }) => type === "reply",
-  listKey: "replies",
-  rttOf: () => undefined,
-  status: () => "status",
   lines: () => "the end",
-  resultJson: (_, result) => ({ ...result }),
 };
 
-/** What a reporter writes for three events and the end. */
-async function written(
-  format: "text" | "json" | "json-stream",
-  quiet: boolean,
-  isTerminal = false,
-): Promise<string> {
+/** A list of what is written, and a writer of it. */
+function written(isTerminal = false) {
   let text = "";
   const out = new LineWriter({
     isTerminal: () => isTerminal,
@@ -40,119 +41,144 @@ async function written(
       return Promise.resolve(bytes.length);
     },
   });
-  const reporter = makeReporter(VIEW, { format, quiet }, out);
-  for (const type of ["reply", "late", "lost"]) reporter.event({ type });
-  reporter.status(3);
-  await out.flush();
-  reporter.end(TARGET, { received: 1 });
-  await out.flush();
-  return text.replaceAll(/"time":"20[^"]*",?/g, "");
+  const shown = async () => {
+    await out.flush();
+    return text.replaceAll(/"time":"20[^"]*",?/g, "");
+  };
+  return { out, shown };
 }
 
-Deno.test("a report has its events, unless it is quiet, and always its end", async () => {
-  assertEquals(
-    await written("text", false),
-    "line reply\nline lost\nthe end\n",
-  );
-  assertEquals(await written("text", true), "the end\n");
-  assertEquals(
-    await written("json", false),
-    '{"replies":[\n{"a":1}\n],"received":1}\n',
-  );
-  assertEquals(await written("json", true), '{"received":1}\n');
-  assertEquals(
-    await written("json-stream", false),
-    ["reply", "late", "lost"].map((type) => `{"type":"${type}","a":1}\n`)
-      .join("") +
+/** A run of these events, which fails at its end if there is an error. */
+function runOf(events: RunEvent[], error?: Error) {
+  return {
+    target: TARGET,
+    sent: events.length,
+    stop() {},
+    async *[Symbol.asyncIterator]() {
+      yield* events;
+      await Promise.resolve();
+      if (error !== undefined) throw error;
+    },
+  };
+}
+
+const RESULT = () => ({ received: 1 });
+
+/** The output for three events and the end. */
+async function reported(report: ReportOptions): Promise<string> {
+  const { out, shown } = written();
+  const run = runOf(["reply", "late", "lost"].map((type) => ({ type })));
+  await follow(run, TARGET, RESULT, VIEW, report, out);
+  return await shown();
+}
+
+Deno.test("follow: a report has its events, unless it is quiet, and always its end", async () => {
+  const cases = [
+    ["text", "line reply\nline lost\n", "the end\n"],
+    ["json", '{"replies":[\n{"a":1}\n],"received":1}\n', '{"received":1}\n'],
+    [
+      "json-stream",
+      ["reply", "late", "lost"].map((type) => `{"type":"${type}","a":1}\n`)
+        .join(""),
       '{"type":"summary","received":1}\n',
-  );
-  assertEquals(
-    await written("json-stream", true),
-    '{"type":"summary","received":1}\n',
-  );
+    ],
+  ] as const;
+  for (const [format, events, end] of cases) {
+    const whole = format === "json" ? events : events + end;
+    assertEquals(await reported({ format, quiet: false }), whole);
+    assertEquals(await reported({ format, quiet: true }), end);
+  }
 });
 
-Deno.test("a report as text has a status line on a terminal, also if it is quiet", async () => {
+/** The output on a terminal of a run that a timer looks at after one event. */
+async function looked(
+  list: typeof VIEW.list,
+  event: RunEvent,
+  report: Partial<ReportOptions>,
+): Promise<string> {
+  const { out, shown } = written(true);
+  const ticks: Array<() => void> = [];
+  const { setInterval } = globalThis;
+  globalThis.setInterval =
+    ((tick: () => void) => ticks.push(tick)) as unknown as typeof setInterval;
+  try {
+    const run = {
+      ...runOf([]),
+      async *[Symbol.asyncIterator]() {
+        yield event;
+        ticks[0]!();
+        await out.flush();
+      },
+    };
+    const options = { format: "text", quiet: true, ...report } as const;
+    await follow(run, TARGET, RESULT, { ...VIEW, list }, options, out);
+  } finally {
+    globalThis.setInterval = setInterval;
+  }
+  return (await shown()).replace(/0\.\d s: /, "0.x s: ");
+}
+
+Deno.test("follow: text has a status line on a terminal, for one run of several datagrams", async () => {
+  const reply = { type: "reply", seq: 0, sample: { rttMs: 2 } };
   const erase = "\r\x1b[K";
+  const status =
+    `0.0 to 0.x s: 0 sent, 1 received, 0% loss, rtt min/avg/max = 2.000/2.000/2.000 ms${erase}`;
+  assertEquals(await looked("samples", reply, {}), `${status}the end\n`);
+  assertEquals(await looked("replies", reply, {}), "the end\n");
+  const series = await looked("replies", reply, { isSeries: true });
+  assertEquals(series, `${status}the end\n`);
   assertEquals(
-    await written("text", false, true),
-    `line reply\nline lost\nstatus${erase}the end\n`,
+    await looked("samples", reply, { format: "json" }),
+    '{"received":1}\n',
   );
-  assertEquals(await written("text", true, true), `status${erase}the end\n`);
+  // A load's status is its latest interval.
+  const interval = { fromMs: 1000, toMs: 2000, sent: 9, received: 9, lost: 0 };
+  const load = { type: "interval", ...interval, duplicates: 0, late: 0 };
   assertEquals(
-    await written("json", false, true),
-    await written("json", false),
+    await looked("intervals", { ...load, errors: 0 } as RunEvent, {}),
+    `1.0 to 2.0 s: 9 sent, 9 received, 0% loss${erase}the end\n`,
   );
 });
 
-Deno.test("follow() throws what kept everything from being sent", async () => {
+Deno.test("follow: throws the error that kept everything from being sent", async () => {
   const error = new Error("no route");
-  const out = new LineWriter({
-    write: ({ length }) => Promise.resolve(length),
-  });
   const run = (received: number) =>
     follow(
-      {
-        target: undefined,
-        sent: 1,
-        stop() {},
-        async *[Symbol.asyncIterator]() {
-          await Promise.resolve();
-          yield { type: "error", error };
-        },
-      },
+      runOf([{ type: "error", error }]),
       TARGET,
       () => ({ received }),
-      makeReporter(VIEW, { format: "text", quiet: true }, out),
-      out,
+      VIEW,
+      { format: "text", quiet: true },
+      written().out,
     );
   await assertRejects(() => run(0), Error, "no route");
   assertEquals(await run(1), { received: 1 });
 });
 
-/** A reporter over a list of what is written, and what it counts. */
-function reporterOf(report: Parameters<typeof makeReporter>[1]) {
-  let text = "";
-  const out = new LineWriter({
-    write(bytes: Uint8Array) {
-      text += new TextDecoder().decode(bytes);
-      return Promise.resolve(bytes.length);
-    },
-  });
-  const reporter = makeReporter(VIEW, report, out);
-  const shown = async () => {
-    await out.flush();
-    return text.replaceAll(/"time":"20[^"]*",?/g, "");
-  };
-  return { reporter, out, shown };
-}
-
-Deno.test("intervals add up, and are shown in the form of the report", async () => {
-  const intervals = async (format: "text" | "json" | "json-stream") => {
-    const { reporter, shown } = reporterOf({
-      format,
-      quiet: true,
-      reportMs: 100,
-    });
-    assertEquals(reporter.hasPart(0), false);
-    reporter.event({ type: "reply" });
-    reporter.event({ type: "lost" });
-    assertEquals(reporter.hasPart(0), true);
-    reporter.interval(100, 3);
-    assertEquals([reporter.hasPart(3), reporter.hasPart(4)], [false, true]);
-    reporter.interval(250, 5);
-    reporter.end(TARGET, { received: 1 });
+Deno.test("REPORTERS: intervals have the format of the report, and are not among the replies", async () => {
+  const counts = { received: 1, lost: 1, duplicates: 0, late: 0, errors: 0 };
+  const rest = { ...counts, rttMs: undefined };
+  const intervals = async (format: ReportOptions["format"]) => {
+    const { out, shown } = written();
+    const report = { format, quiet: true, reportMs: 100 };
+    const reporter = REPORTERS[format](VIEW, report, out);
+    const [one, two] = [[0, 100, 3], [100, 250, 2]].map((
+      [fromMs, toMs, sent],
+    ) => ({ fromMs: fromMs!, toMs: toMs!, sent: sent!, ...rest }));
+    reporter.event({ type: "interval", ...one! });
+    reporter.event({ type: "interval", ...two! });
+    reporter.result("summary", RESULT());
     return await shown();
   };
-  const rest = '"duplicates":0,"late":0,"errors":0,"rttMs":null}';
+  const json = JSON.stringify({ ...counts, rttMs: null }).slice(1);
   const [first, second] = [
-    `"fromMs":0,"toMs":100,"sent":3,"received":1,"lost":1,${rest}`,
-    `"fromMs":100,"toMs":250,"sent":2,"received":0,"lost":0,${rest}`,
+    `"fromMs":0,"toMs":100,"sent":3,${json}`,
+    `"fromMs":100,"toMs":250,"sent":2,${json}`,
   ];
   assertEquals(
     await intervals("text"),
     "0.0 to 0.1 s: 3 sent, 1 received, 50% loss\n" +
-      "0.1 to 0.3 s: 2 sent, 0 received, n/a loss\nthe end\n",
+      "0.1 to 0.3 s: 2 sent, 1 received, 50% loss\nthe end\n",
   );
   assertEquals(
     await intervals("json-stream"),
@@ -165,69 +191,119 @@ Deno.test("intervals add up, and are shown in the form of the report", async () 
   );
 });
 
-Deno.test("one of many runs has its label, and no document of its own", async () => {
-  const written = async (format: "text" | "json" | "json-stream") => {
-    const documents: unknown[] = [];
-    const label = {
-      text: "run 1",
-      facts: { run: 1 },
-      hasLines: false,
-      collect: (document: unknown) => documents.push(document),
-    };
-    const { reporter, shown } = reporterOf({ format, quiet: false, label });
-    reporter.event({ type: "reply" });
-    reporter.status(1);
-    assertEquals(reporter.hasBegun, false);
-    reporter.end(TARGET, { received: 1 });
-    return [await shown(), documents.length];
+Deno.test("follow: the last interval is shown if anything happened in it", async () => {
+  const report = { format: "text", quiet: true, reportMs: 60_000 } as const;
+  assertMatch(
+    await reported(report),
+    /^0\.0 to \d\.\d s: 3 sent, 1 received, 50% loss, 1 late\nthe end\n$/,
+  );
+  const { out, shown } = written();
+  await follow(runOf([]), TARGET, RESULT, VIEW, report, out);
+  assertEquals(await shown(), "the end\n");
+});
+
+/** The notes on stderr about intervals of 12 s with so many replies each. */
+async function notesOn(received: number[]): Promise<string[]> {
+  const [{ now }, { write }] = [performance, Deno.stderr];
+  let [ms, text] = [0, ""];
+  performance.now = () => ms;
+  Deno.stderr.write = (bytes) => {
+    text += new TextDecoder().decode(bytes);
+    return Promise.resolve(bytes.length);
   };
-  assertEquals(await written("text"), ["run 1: line reply\n", 0]);
-  assertEquals(await written("json"), ["", 1]);
-  assertEquals(await written("json-stream"), [
-    '{"type":"reply","run":1,"a":1}\n{"type":"summary","run":1,"received":1}\n',
-    0,
+  try {
+    const run = {
+      ...runOf([]),
+      async *[Symbol.asyncIterator]() {
+        for (const count of received) {
+          await Promise.resolve();
+          ms += 12_000;
+          yield { type: "interval", received: count };
+        }
+      },
+    };
+    const view: View<RunEvent, Result> = { ...VIEW, list: "intervals" };
+    const report = { format: "text", quiet: true } as const;
+    await follow(run, TARGET, RESULT, view, report, written().out);
+    await flushNotes();
+  } finally {
+    performance.now = now;
+    Deno.stderr.write = write;
+  }
+  return text.split("\n").filter((line) => line !== "");
+}
+
+Deno.test("follow: a load is silent if an interval has no reply", async () => {
+  assertEquals(await notesOn([5, 5]), []);
+  assertEquals(await notesOn([5, 0, 0, 5]), [
+    "client: no reply for 10 s",
+    "client: a reply again, after 36 s",
   ]);
 });
 
-Deno.test("a document that has begun is ended, whatever ends the run", async () => {
-  const { reporter, out, shown } = reporterOf({ format: "json", quiet: false });
-  assertEquals(reporter.hasBegun, false);
-  const run = {
-    target: TARGET,
-    sent: 1,
-    stop() {},
-    async *[Symbol.asyncIterator]() {
-      yield { type: "reply" };
-      await Promise.reject(new Error("broken"));
-    },
+Deno.test("follow: one of several runs has its label, and no document of its own", async () => {
+  const documents: unknown[] = [];
+  const label = {
+    text: "run 1",
+    facts: { run: 1 },
+    hasLines: false,
+    collect: (document: unknown) => documents.push(document),
   };
-  const result = () => ({ received: 1 });
-  await assertRejects(
-    () => follow(run, TARGET, result, reporter, out),
-    Error,
-    "broken",
+  const labelled = (format: ReportOptions["format"]) =>
+    reported({ format, quiet: false, label });
+  assertEquals(await labelled("text"), "run 1: line reply\nrun 1: line lost\n");
+  assertMatch(
+    await labelled("json-stream"),
+    /^({"type":"\w+","run":1,.*\n){4}$/,
   );
-  assertEquals(JSON.parse(await shown()), { replies: [{ a: 1 }], received: 1 });
+  assertEquals(documents, []);
+  assertEquals(await labelled("json"), "");
+  const [document] = documents as [{ replies: Array<{ a: number }> }];
+  assertEquals(document.replies.map(({ a }) => a), [1]);
+  assertEquals(Object.keys(document), ["run", "replies", "received"]);
 });
 
-Deno.test("how things stand is told on the way, but not within a document", async () => {
+Deno.test("follow: a document that has begun is ended, whatever ends the run", async () => {
+  for (const type of ["reply", "lost"]) {
+    const { out, shown } = written();
+    const run = runOf([{ type }], new Error("broken"));
+    const report = { format: "json", quiet: false } as const;
+    await assertRejects(
+      () => follow(run, TARGET, RESULT, VIEW, report, out),
+      Error,
+      "broken",
+    );
+    const begun = '{"replies":[\n{"a":1}\n],"received":1}\n';
+    assertEquals(await shown(), type === "reply" ? begun : "");
+  }
+});
+
+Deno.test("REPORTERS: an interim result is shown, but not within a document", async () => {
   for (
     const [format, expected] of [
       ["text", "the end\n"],
       ["json-stream", '{"type":"interim","received":1}\n'],
     ] as const
   ) {
-    const { reporter, shown } = reporterOf({ format, quiet: true });
-    reporter.soFar(TARGET, { received: 1 });
+    const { out, shown } = written();
+    REPORTERS[format](VIEW, { format, quiet: true }, out)
+      .result("interim", RESULT());
     assertEquals(await shown(), expected);
   }
 });
 
-Deno.test("samples are kept of a run that is quiet, too", () => {
+Deno.test("follow: samples are kept of a quiet run, too", async () => {
   const samples = new Samples(10);
-  const { reporter } = reporterOf({ format: "text", quiet: true, samples });
-  reporter.event({ type: "reply", seq: 0 } as Event);
-  reporter.event({ type: "lost", seq: 1 } as Event);
-  // A reply whose RTT is unknown is none.
-  assertEquals([...samples].length, 1);
+  const run = runOf([
+    { type: "reply", seq: 0, reply: { rttMs: undefined } },
+    { type: "reply", seq: 1, sample: { rttMs: 3 } },
+    { type: "lost", seq: 2 },
+  ]);
+  const report = { format: "text", quiet: true, samples } as const;
+  await follow(run, TARGET, RESULT, VIEW, report, written().out);
+  // A reply whose RTT is unknown is no sample.
+  assertEquals([...samples].map(({ seq, rttMs }) => [seq, rttMs]), [
+    [1, 3],
+    [2, NaN],
+  ]);
 });

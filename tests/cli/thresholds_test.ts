@@ -1,8 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { MAX_RTT, missedBounds } from "../../lib/cli/thresholds.ts";
+import { summarize } from "../../lib/stats/statistics.ts";
 
 const parseMaxRtt = MAX_RTT.parse;
 const RTTS = {
+  ...summarize([1, 5])!,
   min: 1,
   mean: 2.5,
   median: 2,

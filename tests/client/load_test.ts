@@ -69,12 +69,16 @@ Deno.test("every datagram is told apart by its number, and told of once", async 
     to.hostname !== TARGET.hostname
       ? [1]
       : [[], [1, 2], [400]][numberOf(data) % 10] ?? [1];
-  const { result, network, clients } = await loaded(
+  const { result, intervals, network, clients } = await loaded(
     { rate: 100, count: 500, timeoutMs: 200 },
     plan,
   );
   assertEquals(asked(network).length, 500);
   const { sent, received, lost, duplicates, late } = result;
+  for (const name of ["duplicates", "late", "errors"] as const) {
+    const sum = intervals.reduce((sum, interval) => sum + interval[name], 0);
+    assertEquals(sum, result[name], name);
+  }
   assertEquals([sent, received, lost, duplicates], [500, 400, 100, 50]);
   // The last three came when nobody waited any more.
   assertEquals(late, 47);

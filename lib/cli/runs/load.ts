@@ -4,28 +4,12 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import {
-  load,
-  type LoadInterval,
-  type LoadOptions,
-  type LoadResult,
-} from "../../client/load.ts";
+import { load, type LoadOptions, type LoadResult } from "../../client/load.ts";
 import { echo } from "../../server/responders.ts";
 import { serve } from "../../server/serve.ts";
-import {
-  intervalJson,
-  intervalLine,
-  loadJson,
-  loadLines,
-  loadWarnings,
-} from "../show/load.ts";
 import { complain, type LineWriter } from "../output.ts";
-import {
-  follow,
-  makeReporter,
-  type ReportOptions,
-  type View,
-} from "../show/reporter.ts";
+import { LOAD_VIEW, loadWarnings } from "../show/load.ts";
+import { follow, type ReportOptions } from "../show/reporter.ts";
 
 /** Runs a load, shows it, and gives what came of it. */
 export async function runLoad(
@@ -43,28 +27,13 @@ export async function runLoad(
     onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
   });
   await warmUp(options);
-  let status = "";
-  const view: View<LoadInterval, LoadResult> = {
-    line(interval) {
-      status = intervalLine(interval);
-      return report.reportMs === undefined ? undefined : status;
-    },
-    json: intervalJson,
-    isListed: () => true,
-    listKey: "intervals",
-    rttOf: () => undefined,
-    status: () => status,
-    lines: (target, result) => loadLines(target, options, result),
-    resultJson: (target, result) => loadJson(target, options, result),
+  const { rate, window, size } = options;
+  const result = (target: string) => {
+    return { target, rate, window, size, ...run.result() };
   };
-  // Who asks for intervals gets them, however quiet.
-  const quiet = report.quiet && reportMs === undefined;
-  const reporter = makeReporter(view, { ...report, quiet }, out);
-  const result = await follow(run, target, () => run.result(), reporter, out);
-  for (const warning of loadWarnings(options, result)) {
-    complain("client", warning);
-  }
-  return result;
+  const ended = await follow(run, target, result, LOAD_VIEW, report, out);
+  for (const warning of loadWarnings(ended)) complain("client", warning);
+  return ended;
 }
 
 /** The first datagrams of a process wait for its compiler: these are for that. */

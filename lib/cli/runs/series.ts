@@ -8,32 +8,14 @@ import {
   requestMany,
   type RequestManyOptions,
   type SeriesEvent,
-  type SeriesSummary,
 } from "../../client/series.ts";
 import { milliseconds } from "../show/format.ts";
 import type { Expectation } from "../expect.ts";
 import { complain, type LineWriter } from "../output.ts";
-import {
-  follow,
-  makeReporter,
-  type Reporter,
-  type ReportOptions,
-  type View,
-} from "../show/reporter.ts";
-import {
-  eventJson,
-  eventLine,
-  replyLine,
-  summaryJson,
-  summaryLines,
-} from "../show/series.ts";
+import { follow, type ReportOptions } from "../show/reporter.ts";
+import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
 
-/** What came of a series, and how many replies were not what was expected. */
-export interface SeriesOutcome extends SeriesSummary {
-  unexpected: number;
-}
-
-/** Runs a series, shows it, and gives what came of it. */
+/** Runs a series, shows it, and gives its outcome. */
 export async function runSeries(
   target: UdpAddress,
   payload: Uint8Array,
@@ -41,38 +23,41 @@ export async function runSeries(
   expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
-): Promise<SeriesOutcome> {
+): Promise<SeriesResult> {
   const series = requestMany(target, payload, options);
-  // One of many is shown as a series is, however short.
+  // One of several runs is shown as a series is, however short.
   const isSeries = report.isSeries || report.label !== undefined;
   if (isSeries) await (warmedUp ??= warmUp());
   let unexpected = 0;
-  const view = isSeries ? seriesView(report) : singleView(report);
-  const shown = makeReporter(view, report, out);
-  const reporter: Reporter<SeriesEvent, SeriesOutcome> = {
-    ...shown,
-    get hasBegun() {
-      return shown.hasBegun ?? false;
+  const run = {
+    get target() {
+      return series.target;
     },
-    event(event) {
-      shown.event(event);
-      // Without a reply there is nothing else to say, however quiet.
-      if (event.type === "lost" && !isSeries && report.format === "text") {
-        complain("client", event.error.message);
+    get sent() {
+      return series.sent;
+    },
+    stop: () => series.stop(),
+    async *[Symbol.asyncIterator](): AsyncGenerator<SeriesEvent> {
+      for await (const event of series) {
+        // Without a reply there is nothing else to report, however quiet.
+        if (event.type === "lost" && !isSeries && report.format === "text") {
+          complain("client", event.error.message);
+        }
+        yield event;
+        if (event.type !== "reply" || expected === undefined) continue;
+        const { data } = event.reply;
+        if (expected.holds(data)) continue;
+        unexpected++;
+        const shown = expected.show(data);
+        complain("client", `${expected.flag}: the reply is ${shown}`);
       }
-      if (event.type !== "reply" || expected === undefined) return;
-      const { data } = event.reply;
-      if (expected.holds(data)) return;
-      unexpected++;
-      complain(
-        "client",
-        `${expected.flag}: the reply is ${expected.show(data)}`,
-      );
     },
   };
-  const outcome = () => ({ ...series.summary(), unexpected });
-  const { reportMs } = report;
-  const ended = await follow(series, target, outcome, reporter, out, reportMs);
+  const result = (target: string) => {
+    return { target, ...series.summary(), unexpected };
+  };
+  const view = (isSeries ? seriesView : singleView)(report.hasHex);
+  const ended = await follow(run, target, result, view, report, out);
   const { heldBack, sent, durationMs } = ended;
   if (heldBack > 0) {
     const each = milliseconds(durationMs / Math.max(1, sent - 1));
@@ -83,34 +68,6 @@ export async function runSeries(
   }
   return ended;
 }
-
-const seriesView = (
-  { hasHex = false }: ReportOptions,
-): View<SeriesEvent, SeriesOutcome> => ({
-  line: (event) => eventLine(event, hasHex),
-  json: (event) => eventJson(event, hasHex),
-  isListed: ({ type }) => type === "reply",
-  listKey: "replies",
-  rttOf: (event) => event.type === "reply" ? event.reply.rttMs : undefined,
-  lines: summaryLines,
-  resultJson: (target, { unexpected, ...summary }) => ({
-    ...summaryJson(target, summary),
-    unexpected,
-  }),
-});
-
-/** One datagram: its reply alone on stdout, everything else on stderr. */
-const singleView = (
-  report: ReportOptions,
-): View<SeriesEvent, SeriesOutcome> => ({
-  ...seriesView(report),
-  line: (event) =>
-    event.type === "reply"
-      ? replyLine(event.reply.data, report.hasHex)
-      : undefined,
-  status: () => "",
-  lines: () => "",
-});
 
 /** Once for all runs of the process. */
 let warmedUp: Promise<void> | undefined;

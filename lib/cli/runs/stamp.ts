@@ -7,25 +7,13 @@ import type { UdpAddress } from "../../address.ts";
 import { serve } from "../../server/serve.ts";
 import {
   measure,
-  type MeasureEvent,
   type MeasureOptions,
   type MeasureResult,
 } from "../../stamp/measure.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
 import type { LineWriter } from "../output.ts";
-import {
-  follow,
-  makeReporter,
-  type ReportOptions,
-  type View,
-} from "../show/reporter.ts";
-import {
-  histogramLines,
-  measureJson,
-  measureLine,
-  resultJson,
-  resultLines,
-} from "../show/stamp.ts";
+import { follow, type ReportOptions } from "../show/reporter.ts";
+import { stampView } from "../show/stamp.ts";
 
 /** Runs a measurement, shows it, and gives what was measured. */
 export async function runStamp(
@@ -36,23 +24,10 @@ export async function runStamp(
 ): Promise<MeasureResult> {
   const measurement = measure(target, options);
   await (warmedUp ??= warmUp());
-  const view: View<MeasureEvent, MeasureResult> = {
-    line: measureLine,
-    json: measureJson,
-    isListed: () => true,
-    listKey: "samples",
-    rttOf: (event) => event.type === "reply" ? event.sample.rttMs : undefined,
-    lines(target, result) {
-      const lines = resultLines(target, result);
-      if (!report.histogram || result.received === 0) return lines;
-      return `${lines}\n${histogramLines(measurement.bins(HISTOGRAM_ROWS))}`;
-    },
-    resultJson,
-  };
-  const reporter = makeReporter(view, report, out);
-  const result = () => measurement.result();
-  const { reportMs } = report;
-  return await follow(measurement, target, result, reporter, out, reportMs);
+  const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
+  const view = stampView(bins);
+  const result = (target: string) => ({ target, ...measurement.result() });
+  return await follow(measurement, target, result, view, report, out);
 }
 
 /** Once for all runs of the process. */

@@ -1,16 +1,10 @@
 /**
- * How numbers are shown, to people and in JSON. Pure.
+ * Numbers, times and events as text and in JSON. Pure.
  *
  * @module
  */
-import { printable, textOrHex } from "../../encoding.ts";
+import { printable } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
-import type { Summary } from "../../stats/statistics.ts";
-
-/** `[N what]`, or nothing for 0. */
-export function counted(count: number, what: string): string[] {
-  return count === 0 ? [] : [`${count} ${what}`];
-}
 
 /** Milliseconds, to the microsecond. */
 export function milliseconds(ms: number): string {
@@ -36,24 +30,14 @@ export function rounded(value: number): number {
   return Number(value.toFixed(6));
 }
 
+/** The loss in percent of what is settled; undefined if nothing is. */
+export function lossOf(lost: number, received: number): number | undefined {
+  return lost + received === 0 ? undefined : 100 * lost / (lost + received);
+}
+
 /** A percentage of loss, which may be unknown. */
 export function lossText(lossPercent: number | undefined): string {
   return lossPercent === undefined ? "n/a" : percent(lossPercent);
-}
-
-/** For JSON, where what is unknown is `null`. */
-export function orNull(value: number | undefined): number | null {
-  return value === undefined ? null : rounded(value);
-}
-
-/** For JSON: a summary, or `null` if nothing was measured. */
-export function summaryOrNull(
-  summary: Summary | undefined,
-): Record<string, number> | null {
-  if (summary === undefined) return null;
-  return Object.fromEntries(
-    Object.entries(summary).map(([name, value]) => [name, rounded(value)]),
-  );
 }
 
 /**
@@ -65,33 +49,10 @@ export function json(value: unknown): string {
   return printable(JSON.stringify(value));
 }
 
-/**
- * A payload for JSON: text if it is that, else hex; with hex always there for
- * who sends hex, so that no answer looks otherwise than its neighbours.
- */
-export function payloadJson(
-  payload: Uint8Array,
-  hasHex: boolean,
-): Record<string, string> {
-  const shown = textOrHex(payload);
-  return hasHex ? { hex: payload.toHex(), ...shown } : shown;
-}
-
-/** What became of a datagram, where there is no more to say of it. */
-export interface PlainEvent {
-  type: string;
-  seq: number;
-  error?: unknown;
-}
-
-/** An event as a line, in the form that all have: `seq=2 late`. */
-export function eventText({ type, seq, error }: PlainEvent): string {
+/** An event without figures of its own as a line: `seq=2 late`. */
+export function eventText(
+  { type, seq, error }: { type: string; seq: number; error?: unknown },
+): string {
   const why = error === undefined ? "" : `: ${errorMessage(error)}`;
   return `seq=${seq} ${type}${why}`;
-}
-
-/** An event as an object. */
-export function eventObject(event: PlainEvent): Record<string, unknown> {
-  const { seq, error } = event;
-  return error === undefined ? { seq } : { seq, error: errorMessage(error) };
 }

@@ -1,117 +1,101 @@
 /**
- * What `client --rate` and `client --window` say. Pure.
+ * Loads: their columns and their lines. Pure.
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../../address.ts";
-import type { TailSummary } from "../../stats/distribution.ts";
 import type {
   LoadInterval,
   LoadOptions,
   LoadResult,
 } from "../../client/load.ts";
 import {
-  counted,
-  lossText,
-  milliseconds,
-  orNull,
-  rounded,
-  summaryOrNull,
-} from "./format.ts";
+  type Columns,
+  COUNT,
+  DURATION,
+  EVENTS,
+  figuresOf,
+  figuresText,
+  KERNEL_DROPS,
+  LOST,
+  only,
+  partsOf,
+  PORT_CLOSED,
+  RARE,
+  rare,
+  TARGET,
+  timesOf,
+} from "./columns.ts";
+import type { View } from "./reporter.ts";
 
-/** The closing lines. */
-export function loadLines(
-  target: UdpAddress,
-  { rate, window, size }: LoadOptions,
-  result: LoadResult,
-): string {
+/** A load and what was asked for. */
+export type LoadRow =
+  & { target: string }
+  & Pick<LoadOptions, "rate" | "window" | "size">
+  & LoadResult;
+
+/** The columns of a load. */
+export const LOAD_COLUMNS: Columns<LoadRow> = {
+  target: TARGET,
+  rate: { docs: "`--rate`" },
+  window: { docs: "`--window`" },
+  size: { docs: "bytes of each datagram" },
+  sent: COUNT,
+  received: COUNT,
+  lost: LOST,
+  pending: RARE,
+  lossPercent: {},
+  duplicates: COUNT,
+  late: COUNT,
+  foreign: RARE,
+  errors: RARE,
+  portClosed: PORT_CLOSED,
+  receiveErrors: rare("receive errors"),
+  kernelDrops: KERNEL_DROPS,
+  durationMs: DURATION,
+  ...only("sentPerSecond", "receivedPerSecond"),
+  ...only("sentBitsPerSecond", "receivedBitsPerSecond"),
+  rttMs: { label: "rtt" },
+  sendErrorMs: { label: "send error" },
+};
+
+/** A load; its events are intervals, which all views show alike. */
+export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
+  list: "intervals",
+  events: { interval: EVENTS.interval },
+  result: LOAD_COLUMNS,
+  facts: (interval) => interval,
+  line: () => undefined,
+  lines: loadLines,
+};
+
+function loadLines(result: LoadRow): string {
+  const { target, rate, window, size } = result;
   const asked = rate === undefined
     ? `${window} in flight`
     : `${rate} a second asked for`;
-  const counts = [
-    `${result.sent} sent`,
-    `${result.received} received`,
-    `${result.lost} lost (${lossText(result.lossPercent)})`,
-    `${result.duplicates} duplicates`,
-    `${result.late} late`,
-    ...counted(result.pending, "pending"),
-    ...counted(result.foreign, "foreign"),
-    ...counted(result.errors, "errors"),
-    ...counted(result.portClosed, "reports of a closed port"),
-    ...counted(result.receiveErrors, "receive errors"),
-    ...counted(result.kernelDrops ?? 0, "dropped by this machine"),
-    `time ${Math.round(result.durationMs)} ms`,
-  ];
+  const speeds = [
+    ["sent", result.sentPerSecond, result.sentBitsPerSecond],
+    ["received", result.receivedPerSecond, result.receivedBitsPerSecond],
+  ] as const;
   return [
-    `--- ${formatAddress(target)} load statistics: ${size} bytes, ${asked} ---`,
-    counts.join(", "),
-    `sent ${rateText(result.sentPerSecond, result.sentBitsPerSecond)}, ` +
-    `received ${
-      rateText(result.receivedPerSecond, result.receivedBitsPerSecond)
-    }`,
-    ...summaryLine("rtt", result.rttMs),
-    ...summaryLine("send error", result.sendErrorMs),
+    `--- ${target} load statistics: ${size} bytes, ${asked} ---`,
+    partsOf(LOAD_COLUMNS, result).join(", "),
+    speeds.map(([word, ...rates]) => `${word} ${rateText(...rates)}`)
+      .join(", "),
+    ...timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
+      `${label} ${figuresText(figuresOf(summary, "stddev"))}`
+    ),
   ].join("\n");
 }
 
-/** The result for JSON: every key always there, `null` for unknown. */
-export function loadJson(
-  target: UdpAddress,
-  { rate, window, size }: LoadOptions,
-  result: LoadResult,
-): Record<string, unknown> {
-  const { rttMs, sendErrorMs, ...numbers } = result;
-  return {
-    target: formatAddress(target),
-    rate: rate ?? null,
-    window: window ?? null,
-    size,
-    ...Object.fromEntries(
-      Object.entries(numbers).map(([key, value]) => [key, orNull(value)]),
-    ),
-    rttMs: summaryOrNull(rttMs),
-    sendErrorMs: summaryOrNull(sendErrorMs),
-  };
-}
-
-/** A part of it for JSON. */
-export function intervalJson(
-  { fromMs, toMs, sent, received, lost, rttMs }: LoadInterval,
-): Record<string, unknown> {
-  return {
-    fromMs: rounded(fromMs),
-    toMs: rounded(toMs),
-    sent,
-    received,
-    lost,
-    rttMs: summaryOrNull(rttMs),
-  };
-}
-
-/** A part of it in one line. */
-export function intervalLine(
-  { fromMs, toMs, sent, received, lost, rttMs }: LoadInterval,
-): string {
-  const second = (toMs - fromMs) / 1000 || 1;
-  const rtt = rttMs === undefined
-    ? ""
-    : `, rtt ${milliseconds(rttMs.median)} ms in the median`;
-  return `${Math.round(toMs / 1000)} s: ${
-    Math.round(sent / second)
-  } a second sent, ${
-    Math.round(received / second)
-  } received, ${lost} lost${rtt}`;
-}
-
-/** What its user would want to know of a run, besides what it measured. */
+/** Warnings about a load: where its figures are not those of the path. */
 export function loadWarnings(
-  { rate }: LoadOptions,
-  result: LoadResult,
+  { rate, sentPerSecond, sendErrorMs, received, foreign, kernelDrops = 0 }:
+    LoadRow,
 ): string[] {
-  const { sentPerSecond, received, foreign, kernelDrops = 0 } = result;
-  // Of few datagrams a single late one is no rule.
-  const isBehind = (result.sendErrorMs?.p99 ?? 0) > BEHIND_MS;
   const found: string[] = [];
+  // Of few datagrams a single late one is no rule.
+  const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS;
   if (
     rate !== undefined && isBehind && sentPerSecond !== undefined &&
     sentPerSecond < 0.995 * rate
@@ -152,13 +136,6 @@ function bits(perSecond: number): string {
     unit++;
   }
   return `${Number(perSecond.toPrecision(4))} ${units[unit]}`;
-}
-
-function summaryLine(name: string, summary: TailSummary | undefined): string[] {
-  if (summary === undefined) return [];
-  const { min, mean, median, p90, p99, p999, max } = summary;
-  const values = [min, mean, median, p90, p99, p999, max].map(milliseconds);
-  return [`${name} min/mean/median/p90/p99/p99.9/max = ${values.join("/")} ms`];
 }
 
 const BEHIND_MS = 50;

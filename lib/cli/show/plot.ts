@@ -5,41 +5,9 @@
  * @module
  */
 import { Distribution } from "../../stats/distribution.ts";
-import { milliseconds, percent } from "./format.ts";
-import type { Sample, Samples } from "./samples.ts";
-
-/** What of the samples falls into one column of the picture. */
-interface Column {
-  min: number;
-  max: number;
-  lost: number;
-  received: number;
-  /** How many RTTs are in each row, from the lowest up. */
-  rows: Uint32Array;
-}
-
-/** All that is drawn, whatever it is drawn with. */
-interface Picture {
-  columns: Column[];
-  /** How many RTTs are in each row, from the lowest up. */
-  bars: number[];
-  fromMs: number;
-  toMs: number;
-  scale: Scale;
-  received: number;
-  lost: number;
-  distribution: Distribution;
-}
-
-/** RTTs as heights from 0 to 1. */
-interface Scale {
-  isLog: boolean;
-  min: number;
-  max: number;
-  heightOf(ms: number): number;
-  /** Round values to write beside it. */
-  ticks(): number[];
-}
+import { figuresOf, figuresText } from "./columns.ts";
+import { lossOf, lossText } from "./format.ts";
+import type { Samples } from "./samples.ts";
 
 /** The picture as one SVG file, in light and dark as its reader has it. */
 export function plotSvg(label: string, samples: Samples, now: Date): string {
@@ -67,7 +35,7 @@ export function plotSvg(label: string, samples: Samples, now: Date): string {
       } s</text>`,
     );
   }
-  // One path for each kind, whatever their number.
+  // One path for each kind of mark, however many there are.
   const [ranges, dots, losses]: string[][] = [[], [], []];
   for (const [i, column] of columns.entries()) {
     const { min, max, lost, received } = column;
@@ -125,7 +93,7 @@ svg { background: #16181c; color: #ddd; }
 <text x="${LEFT}" y="40">${
     escape(now.toISOString())
   }, ${received} received, ${lost} lost (${
-    received + lost === 0 ? "n/a" : percent(100 * lost / (received + lost))
+    lossText(lossOf(lost, received))
   })</text>
 <text x="${LEFT}" y="56">${escape(figures(picture))}</text>
 ${parts.join("\n")}
@@ -140,7 +108,7 @@ ${parts.join("\n")}
 `;
 }
 
-/** The picture for a terminal of so many columns. */
+/** The picture for a terminal of `width` columns. */
 export function plotText(samples: Samples, width: number): string {
   const barWidth = Math.max(8, Math.floor(width / 5));
   const plotWidth = Math.max(10, width - barWidth - 12);
@@ -155,7 +123,7 @@ export function plotText(samples: Samples, width: number): string {
       return low < to && high >= from ? "•" : " ";
     });
     const wide = count === 0 ? 0 : Math.max(1, count / most * barWidth);
-    const middle = scaleAt(scale, (from + to) / 2);
+    const middle = scale.rttAt((from + to) / 2);
     return `${tickText(middle).padStart(9)} ${cells.join("")} ${
       "█".repeat(Math.round(wide))
     }`.trimEnd();
@@ -171,55 +139,45 @@ export function plotText(samples: Samples, width: number): string {
   ].join("\n");
 }
 
-function pictureOf(
-  samples: Samples,
-  columnCount: number,
-  barCount: number,
-): Picture {
-  const distribution = new Distribution(0);
-  let [fromMs, toMs, lost] = [Infinity, -Infinity, 0];
-  for (const { atMs, rttMs } of samples) {
-    if (atMs < fromMs) fromMs = atMs;
-    if (atMs > toMs) toMs = atMs;
-    if (Number.isNaN(rttMs)) lost++;
-    else distribution.add(rttMs);
-  }
-  if (samples.length === 0) [fromMs, toMs] = [0, 0];
-  const scale = scaleFor(distribution);
-  const columns = Array.from(
-    { length: columnCount },
-    () => ({
-      min: Infinity,
-      max: -Infinity,
-      lost: 0,
-      received: 0,
-      rows: new Uint32Array(COLUMN_ROWS),
-    }),
-  );
-  const bars = new Array<number>(barCount).fill(0);
-  const span = toMs - fromMs || 1;
-  for (const sample of samples) {
-    const place = (sample.atMs - fromMs) / span * columnCount;
-    const column = columns[Math.min(columnCount - 1, Math.floor(place))]!;
-    addTo(column, sample);
-    if (Number.isNaN(sample.rttMs)) continue;
-    const height = scale.heightOf(sample.rttMs);
-    bars[Math.min(barCount - 1, Math.floor(height * barCount))]!++;
-    const row = Math.floor(height * COLUMN_ROWS);
-    column.rows[Math.min(COLUMN_ROWS - 1, row)]!++;
-  }
-  const received = samples.length - lost;
-  return { columns, bars, fromMs, toMs, scale, received, lost, distribution };
-}
+type Picture = ReturnType<typeof pictureOf>;
+type Column = Picture["columns"][number];
 
-function addTo(column: Column, { rttMs }: Sample): void {
-  if (Number.isNaN(rttMs)) {
-    column.lost++;
-    return;
+/** All that is drawn, in a number of columns and of bars. */
+function pictureOf(samples: Samples, columnCount: number, barCount: number) {
+  const distribution = new Distribution(0);
+  let [fromMs, toMs] = samples.length === 0 ? [0, 0] : [Infinity, -Infinity];
+  for (const { atMs, rttMs } of samples) {
+    fromMs = Math.min(fromMs, atMs);
+    toMs = Math.max(toMs, atMs);
+    if (!Number.isNaN(rttMs)) distribution.add(rttMs);
   }
-  column.received++;
-  if (rttMs < column.min) column.min = rttMs;
-  if (rttMs > column.max) column.max = rttMs;
+  const scale = scaleFor(distribution);
+  const columns = Array.from({ length: columnCount }, () => ({
+    ...{ min: Infinity, max: -Infinity, lost: 0, received: 0 },
+    /** Numbers of RTTs in each row, from the lowest up. */
+    rows: new Uint32Array(COLUMN_ROWS),
+  }));
+  /** Numbers of RTTs in each bar, from the lowest up. */
+  const bars = new Array<number>(barCount).fill(0);
+  const partOf = (share: number, count: number) =>
+    Math.min(count - 1, Math.floor(share * count));
+  for (const { atMs, rttMs } of samples) {
+    const share = (atMs - fromMs) / (toMs - fromMs || 1);
+    const column = columns[partOf(share, columnCount)]!;
+    if (Number.isNaN(rttMs)) {
+      column.lost++;
+      continue;
+    }
+    column.received++;
+    column.min = Math.min(column.min, rttMs);
+    column.max = Math.max(column.max, rttMs);
+    const height = scale.heightOf(rttMs);
+    bars[partOf(height, barCount)]!++;
+    column.rows[partOf(height, COLUMN_ROWS)]!++;
+  }
+  const received = distribution.count;
+  const lost = samples.length - received;
+  return { columns, bars, fromMs, toMs, scale, received, lost, distribution };
 }
 
 /** The height below which a share of a column's RTTs are, from 0 to 1. */
@@ -231,55 +189,47 @@ function heightAt({ rows, received }: Column, share: number): number {
   return (row + 0.5) / rows.length;
 }
 
-/** From 0 where that shows all; logarithmic where few are far above the rest. */
-function scaleFor(distribution: Distribution): Scale {
+/**
+ * RTTs as heights from 0 to 1: linear from 0 where that shows all, logarithmic
+ * where few are far above the rest.
+ */
+function scaleFor(distribution: Distribution) {
   const { min, median, max } = distribution.summary() ??
     { min: 0, median: 0, max: 1 };
   const isLog = min > 0 && max > LOG_FROM * median;
   const [low, high] = isLog ? [min / 1.1, max * 1.1] : [0, max * 1.05 || 1];
-  const heightOf = (ms: number) =>
-    isLog
-      ? Math.log(ms / low) / Math.log(high / low)
-      : (ms - low) / (high - low);
   return {
     isLog,
-    min: low,
-    max: high,
-    heightOf,
-    ticks: () => ticksOf(low, high, isLog),
+    heightOf: (ms: number) =>
+      isLog ? Math.log(ms / low) / Math.log(high / low) : ms / high,
+    rttAt: (height: number) =>
+      isLog ? low * (high / low) ** height : height * high,
+    /** Round values to write beside it. */
+    ticks: () => isLog ? powersOf(low, high) : stepsOf(high),
   };
 }
 
-function scaleAt({ isLog, min, max }: Scale, height: number): number {
-  return isLog ? min * (max / min) ** height : min + height * (max - min);
+function powersOf(low: number, high: number): number[] {
+  const ticks: number[] = [];
+  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high;) {
+    for (const factor of [1, 2, 5]) ticks.push(factor * power);
+    power *= 10;
+  }
+  return ticks.filter((ms) => ms >= low && ms <= high);
 }
 
-function ticksOf(low: number, high: number, isLog: boolean): number[] {
-  const ticks: number[] = [];
-  if (isLog) {
-    for (
-      let power = Math.floor(Math.log10(low));
-      10 ** power <= high;
-      power++
-    ) {
-      for (const factor of [1, 2, 5]) ticks.push(factor * 10 ** power);
-    }
-    return ticks.filter((ms) => ms >= low && ms <= high);
-  }
-  const rough = high / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
+function stepsOf(high: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(high / 5));
   const step = [1, 2, 5, 10].map((factor) => factor * power)
-    .find((step) => step >= rough)!;
-  for (let i = 0; i * step <= high; i++) ticks.push(i * step);
-  return ticks;
+    .find((step) => step >= high / 5)!;
+  const count = Math.floor(high / step) + 1;
+  return Array.from({ length: count }, (_, i) => i * step);
 }
 
 function figures({ distribution }: Picture): string {
   const summary = distribution.tail();
   if (summary === undefined) return "no RTT is known";
-  const { min, median, p90, p99, p999, max } = summary;
-  const values = [min, median, p90, p99, p999, max].map(milliseconds);
-  return `min/median/p90/p99/p99.9/max = ${values.join("/")} ms`;
+  return figuresText(figuresOf(summary, "mean", "stddev"));
 }
 
 function tickText(ms: number): string {
@@ -298,7 +248,7 @@ const LOG_FROM = 20;
 const COLUMNS = 640;
 const BARS = 40;
 const COLUMN_ROWS = 150;
-/** More RTTs than are drawn one by one. */
+/** The largest number of RTTs that a column draws as one range. */
 const MANY = 8;
 const ROWS = 12;
 const LEFT = 70;

@@ -1,42 +1,43 @@
 /**
- * How a series or a measurement is reported while it runs and at its end: as
- * text, as one JSON document, or as a stream of JSON objects.
+ * A run as it is shown while it lasts and at its end: as text, as one JSON
+ * document, or as a stream of JSON objects.
  *
  * @module
  */
-import type { UdpAddress } from "../../address.ts";
+import { formatAddress, type UdpAddress } from "../../address.ts";
+import {
+  type Columns,
+  type EventColumns,
+  type Interval,
+  intervalLine,
+  objectOf,
+} from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "../main.ts";
 import { type LineWriter, note } from "../output.ts";
 import type { Samples } from "./samples.ts";
-import {
-  type Interval,
-  intervalJson,
-  intervalLine,
-  RunTally,
-  Silence,
-} from "./tally.ts";
+import { isEmpty, Silence, Tally } from "./tally.ts";
 
 /** What is printed, and how. */
 export interface ReportOptions {
   format: "text" | "json" | "json-stream";
-  /** Whether to leave out the events, and print only what comes at the end. */
+  /** Whether to leave out the events, and print only the result. */
   quiet: boolean;
-  /** Whether payloads are shown as hex, and not only where they must. */
+  /** Whether all payloads are shown as hex, and not only those that are no text. */
   hasHex?: boolean | undefined;
   /** Whether each line begins with the time. */
   timestamps?: boolean | undefined;
   /** Whether a lone datagram is shown as a series is: with its time, and summed up. */
   isSeries?: boolean | undefined;
-  /** How often to tell of what has happened since the last time. */
+  /** The length of intervals; undefined for none. */
   reportMs?: number | undefined;
-  /** One of many runs: what its lines begin with, and its objects have. */
+  /** One of several runs: the head of its lines, the first keys of its objects. */
   label?: Label | undefined;
   /** Where samples are kept for a picture or a file. */
   samples?: Samples | undefined;
 }
 
-/** How one of many runs is told from the others. */
+/** The name of one of several runs. */
 export interface Label {
   text: string;
   facts: Record<string, unknown>;
@@ -46,156 +47,148 @@ export interface Label {
   collect(document: Record<string, unknown>): void;
 }
 
-/** How the events `E` and the result `R` of one kind of run are shown. */
+/** An event of any kind of run. */
+export interface RunEvent {
+  type: string;
+  seq?: number;
+  error?: unknown;
+  reply?: { rttMs: number | undefined };
+  sample?: { rttMs: number };
+}
+
+/** The events `E` and the result `R` of one kind of run: columns and lines. */
 export interface View<E, R> {
-  /** An event as a line for people; undefined for none. */
+  /** The list of events in a document; `replies` has no other events. */
+  list: "replies" | "samples" | "intervals";
+  events: EventColumns;
+  result: Columns<R>;
+  /** The values of an event's columns. */
+  facts(event: E): object;
+  /** An event as a line; undefined for none. */
   line(event: E): string | undefined;
-  /** An event as an object, without its type. */
-  json(event: E): Record<string, unknown>;
-  /** Whether the document lists an event, as `listKey`. */
-  isListed(event: E): boolean;
-  listKey: string;
-  /** The RTT that an event tells of. */
-  rttOf(event: E): number | undefined;
-  /** A line that shows how things stand, if it is not the usual one. */
-  status?: (() => string) | undefined;
-  /** The result as lines for people; "" for none. */
-  lines(target: UdpAddress, result: R): string;
-  /** The result as an object. */
-  resultJson(target: UdpAddress, result: R): Record<string, unknown>;
+  /** The result as lines; "" for none. */
+  lines(result: R): string;
 }
 
-/** Where the events and the result of a run go. */
+/** One format of output. */
 export interface Reporter<E, R> {
-  event(event: E): void;
-  /** Shows how things stand, after so many datagrams were sent. */
-  status(sent: number): void;
-  /** Whether anything has happened since the last interval. */
-  hasPart(sent: number): boolean;
-  /** An interval is over. */
-  interval(ms: number, sent: number): void;
-  /** Somebody asks how things stand. */
-  soFar(target: UdpAddress, result: R): void;
-  end(target: UdpAddress, result: R): void;
-  /** Whether a document has begun, which must be ended. */
-  readonly hasBegun?: boolean;
+  event(event: E | IntervalEvent): void;
+  /**
+   * Shows the result: on demand as `interim`, at the end as `summary`; after an
+   * error (`failed`) only as far as a document must be ended.
+   */
+  result(type: "interim" | "summary" | "failed", result: R): void;
 }
 
-/** Makes the reporter that the options ask for. */
-export function makeReporter<E extends { type: string }, R>(
+type MakeReporter = <E extends RunEvent, R>(
   view: View<E, R>,
   report: ReportOptions,
   out: LineWriter,
-): Reporter<E, R> {
-  const tally = new RunTally();
-  const show = showing(view, report, out);
-  const startedAt = performance.now();
-  return {
-    event(event) {
-      const rttMs = view.rttOf(event);
-      tally.add(event.type, rttMs);
-      report.samples?.onEvent(event, rttMs, performance.now() - startedAt);
-      if (!report.quiet) show.event(event);
-    },
-    status(sent) {
-      // One line is too little for many runs, and is no JSON.
-      if (report.format !== "text" || report.label !== undefined) return;
-      out.status(view.status?.() ?? tally.status(sent));
-    },
-    hasPart: (sent) => tally.hasPart(sent),
-    interval: (ms, sent) => show.interval(tally.take(ms, sent)),
-    soFar: (target, result) => show.soFar(target, result),
-    get hasBegun() {
-      return show.hasBegun ?? false;
-    },
-    end(target, result) {
-      out.status("");
-      show.end(target, result);
-    },
-  };
+) => Reporter<E, R>;
+
+type IntervalEvent = Interval & { type: "interval" };
+
+function isInterval(event: RunEvent): event is IntervalEvent {
+  return event.type === "interval";
 }
 
-/** The part of a reporter that knows a format. */
-type Showing<E, R> =
-  & Pick<Reporter<E, R>, "event" | "soFar" | "end" | "hasBegun">
-  & { interval(interval: Interval): void };
-
-function showing<E extends { type: string }, R>(
-  view: View<E, R>,
-  { format, quiet, timestamps, reportMs, label }: ReportOptions,
-  out: LineWriter,
-): Showing<E, R> {
-  const stamped = (line: string) => {
+const textReporter: MakeReporter = (view, report, out) => {
+  const { timestamps, label, reportMs } = report;
+  const headed = (line: string) => {
     const labelled = label === undefined ? line : `${label.text}: ${line}`;
     return timestamps ? `${clockText(Date.now())} ${labelled}` : labelled;
   };
-  const object = (type: string, facts: Record<string, unknown>) =>
+  return {
+    event(event) {
+      if (isInterval(event)) {
+        if (reportMs !== undefined) {
+          out.writeResult(headed(intervalLine(event)));
+        }
+        return;
+      }
+      const line = view.line(event);
+      if (line !== undefined) out.write(headed(line));
+    },
+    result(type, result) {
+      if (type === "failed") return;
+      if (type === "summary" && label?.hasLines === false) return;
+      const lines = view.lines(result);
+      if (lines !== "") out.writeResult(lines);
+    },
+  };
+};
+
+const streamReporter: MakeReporter = (view, { label }, out) => {
+  const line = (type: string, facts: Record<string, unknown>) =>
     json({ type, time: new Date(), ...label?.facts, ...facts });
-  switch (format) {
-    case "text":
-      return {
-        event(event) {
-          const line = view.line(event);
-          if (line !== undefined) out.write(stamped(line));
-        },
-        interval: (interval) =>
-          out.writeResult(stamped(intervalLine(interval))),
-        soFar(target, result) {
-          const lines = view.lines(target, result);
-          if (lines !== "") out.writeResult(lines);
-        },
-        end(target, result) {
-          if (label?.hasLines ?? true) this.soFar(target, result);
-        },
+  return {
+    event(event) {
+      const shown = line(event.type, eventObject(view, event));
+      if (isInterval(event)) out.writeResult(shown);
+      else out.write(shown);
+    },
+    result(type, result) {
+      if (type === "failed") return;
+      out.writeResult(line(type, objectOf(view.result, result)));
+    },
+  };
+};
+
+/**
+ * The document. Its list comes first and is written as it grows, in bounded
+ * memory; of several runs there is one document, and each is collected.
+ */
+const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
+  const [listed, intervals]: unknown[][] = [[], []];
+  let hasBegun = false;
+  return {
+    event(event) {
+      const isListed = isInterval(event)
+        ? view.list === "intervals"
+        : view.list === "samples" || event.type === "reply";
+      if (!isListed && !isInterval(event)) return;
+      const object = { time: new Date(), ...eventObject(view, event) };
+      if (!isListed) intervals!.push(object);
+      else if (label !== undefined) listed!.push(object);
+      else {
+        const head = hasBegun ? "," : `{"${view.list}":[\n`;
+        out.writeResult(head + json(object));
+        hasBegun = true;
+      }
+    },
+    result(type, result) {
+      // There is one document on stdout.
+      if (type === "interim") return note(view.lines(result));
+      if (type === "failed" && !hasBegun) return;
+      const rest = {
+        ...objectOf(view.result, result),
+        ...intervals!.length === 0 ? {} : { intervals },
       };
-    case "json-stream":
-      return {
-        event: (event) => out.write(object(event.type, view.json(event))),
-        interval: (interval) =>
-          out.writeResult(object("interval", intervalJson(interval))),
-        soFar: (target, result) =>
-          out.writeResult(object("interim", view.resultJson(target, result))),
-        end: (target, result) =>
-          out.writeResult(object("summary", view.resultJson(target, result))),
-      };
-    case "json": {
-      const [listed, intervals]: unknown[][] = [[], []];
-      // The list comes first, and is written as it grows, in bounded memory; but of
-      // many runs there is one document.
-      const isOwn = label === undefined;
-      let hasBegun = false;
-      const head = () => hasBegun ? "," : `{"${view.listKey}":[\n`;
-      return {
-        event(event) {
-          if (!view.isListed(event)) return;
-          const object = { time: new Date(), ...view.json(event) };
-          if (isOwn) out.writeResult(head() + json(object));
-          else listed!.push(object);
-          hasBegun = true;
-        },
-        get hasBegun() {
-          return isOwn && hasBegun;
-        },
-        interval: (interval) =>
-          intervals!.push({ time: new Date(), ...intervalJson(interval) }),
-        // There is one document on stdout.
-        soFar: (target, result) => note(view.lines(target, result)),
-        end(target, result) {
-          const list = quiet ? {} : { [view.listKey]: listed };
-          const facts = {
-            ...view.resultJson(target, result),
-            ...reportMs === undefined || intervals!.length === 0
-              ? {}
-              : { intervals },
-          };
-          if (label !== undefined) {
-            label.collect({ ...label.facts, ...list, ...facts });
-          } else if (!hasBegun) out.writeResult(json({ ...list, ...facts }));
-          else out.writeResult(`],${json(facts).slice(1)}`);
-        },
-      };
-    }
-  }
+      if (hasBegun) {
+        hasBegun = false;
+        return out.writeResult(`],${json(rest).slice(1)}`);
+      }
+      const list = quiet ? {} : { [view.list]: listed };
+      const document = { ...label?.facts, ...list, ...rest };
+      if (label === undefined) out.writeResult(json(document));
+      else label.collect(document);
+    },
+  };
+};
+
+/** The formats of output. */
+export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
+  text: textReporter,
+  json: documentReporter,
+  "json-stream": streamReporter,
+};
+
+function eventObject<E extends RunEvent, R>(
+  { events, facts }: View<E, R>,
+  event: E | IntervalEvent,
+): Record<string, unknown> {
+  const values = isInterval(event) ? event : facts(event);
+  return objectOf<object>(events[event.type]!, values);
 }
 
 /** A run that can be iterated and stopped. */
@@ -207,64 +200,89 @@ export interface Followed<E> extends AsyncIterable<E> {
 }
 
 /**
- * Iterates a run to its end, or until a signal, and reports it.
+ * Iterates a run to its end, or until a signal, and shows it.
  *
  * @param run The run.
- * @param asked Whom it asks, until it has resolved the name.
- * @param result Gives what came of it.
- * @param reporter Where it is reported.
+ * @param asked The server's address, until the run has resolved its name.
+ * @param result Gives the result so far; `target` is the server's address.
+ * @param view The columns and the lines.
+ * @param report The format, and how much of it.
  * @param out Where the lines go.
- * @param reportMs How often to end an interval, if the run itself has none.
- * @throws What the run throws, and what the system said of a datagram that could
- * not be sent if nothing was received.
+ * @returns The result.
+ * @throws The error of the run, or that of a datagram that could not be sent if
+ * nothing was received.
  */
 export async function follow<
-  E extends { type: string; error?: unknown },
+  E extends RunEvent,
   R extends { received: number },
 >(
   run: Followed<E>,
   asked: UdpAddress,
-  result: () => R,
-  reporter: Reporter<E, R>,
+  result: (target: string) => R,
+  view: View<E, R>,
+  report: ReportOptions,
   out: LineWriter,
-  reportMs?: number | undefined,
 ): Promise<R> {
-  const forget = onStop(out, () => run.stop());
-  const forgetAsk = onAsk(() => {
-    reporter.soFar(run.target ?? asked, result());
-  });
+  const reporter = REPORTERS[report.format](view, report, out);
+  const show = (type: "interim" | "summary" | "failed") => {
+    const ended = result(formatAddress(run.target ?? asked));
+    out.status("");
+    reporter.result(type, ended);
+    return ended;
+  };
   const startedAt = performance.now();
-  const silence = new Silence(startedAt);
+  const now = () => performance.now() - startedAt;
+  const silence = new Silence(0);
   const say = (line: string | undefined) => line && note(`client: ${line}`);
-  const timers = [
-    setInterval(() => {
-      say(silence.look(performance.now()));
-      if (out.isTerminal) reporter.status(run.sent);
-    }, LOOK_MS),
-  ];
-  const endInterval = () =>
-    reporter.interval(performance.now() - startedAt, run.sent);
-  if (reportMs !== undefined) timers.push(setInterval(endInterval, reportMs));
-  let failure: unknown;
-  let hasEnded = false;
+  const total = new Tally();
+  let part = new Tally();
+  // A load has intervals of its own, and no events but those.
+  const isLoad = view.list === "intervals";
+  let latest: Interval | undefined;
+  const endPart = (isLast: boolean) => {
+    const interval = part.upTo(now(), run.sent);
+    part = new Tally(interval.toMs, run.sent);
+    if (isLast && isEmpty(interval)) return;
+    reporter.event({ type: "interval", ...interval });
+  };
+  // One line is too little for several runs, for one datagram, and is no JSON.
+  const hasStatus = report.format === "text" && report.label === undefined &&
+    (view.list !== "replies" || report.isSeries);
+  const look = () => {
+    if (!isLoad) say(silence.look(now()));
+    if (!hasStatus || !out.isTerminal) return;
+    const shown = isLoad ? latest : total.upTo(now(), run.sent);
+    if (shown !== undefined) out.status(intervalLine(shown));
+  };
+  const timers = [setInterval(look, LOOK_MS)];
+  const hasParts = report.reportMs !== undefined && !isLoad;
+  if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
+  const forget = onStop(out, () => run.stop());
+  const forgetAsk = onAsk(() => void show("interim"));
   try {
+    let failure: unknown;
     for await (const event of run) {
+      const rttMs = event.reply?.rttMs ?? event.sample?.rttMs;
+      total.add(event.type, rttMs);
+      part.add(event.type, rttMs);
+      report.samples?.onEvent(event, rttMs, now());
       if (event.type === "error") failure = event.error;
-      if (event.type === "reply") say(silence.heard(performance.now()));
-      reporter.event(event);
+      if (event.type === "reply") say(silence.heard(now()));
+      if (isInterval(event)) {
+        latest = event;
+        say(event.received > 0 ? silence.heard(now()) : silence.look(now()));
+      }
+      const isAsked = isInterval(event) && report.reportMs !== undefined;
+      if (isAsked || !report.quiet) reporter.event(event);
     }
-    if (reportMs !== undefined && reporter.hasPart(run.sent)) endInterval();
-    const ended = result();
-    reporter.end(run.target ?? asked, ended);
+    if (hasParts) endPart(true);
+    const ended = show("summary");
     await out.flush();
-    hasEnded = true;
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
   } catch (error) {
-    if (reporter.hasBegun && !hasEnded) {
-      reporter.end(run.target ?? asked, result());
-      await out.flush();
-    }
+    show("failed");
+    await out.flush();
     throw error;
   } finally {
     for (const timer of timers) clearInterval(timer);

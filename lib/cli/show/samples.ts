@@ -1,10 +1,10 @@
 /**
- * What a run measured, datagram by datagram, kept for a picture or a file. Pure.
+ * Samples of a run, one for each datagram, kept for a picture or a file. Pure.
  *
  * @module
  */
 
-/** One datagram. */
+/** The outcome of one datagram. */
 export interface Sample {
   seq: number;
   /** When it was sent, since the run began, in milliseconds. */
@@ -26,8 +26,8 @@ export class Samples implements Iterable<Sample> {
   /**
    * Makes an empty collection.
    *
-   * @param timeoutMs How long after it was sent a datagram is given up.
-   * @param limit How many are kept.
+   * @param timeoutMs The loss threshold.
+   * @param limit The largest number of samples.
    */
   constructor(timeoutMs: number, limit = 10_000_000) {
     this.#timeoutMs = timeoutMs;
@@ -55,7 +55,7 @@ export class Samples implements Iterable<Sample> {
     this.#values[at + 2] = rttMs ?? NaN;
   }
 
-  /** Adds what an event of a run tells, if it tells of a sample. */
+  /** Adds the sample of an event, if it has one. */
   onEvent(
     event: { type: string; seq?: number | undefined },
     rttMs: number | undefined,

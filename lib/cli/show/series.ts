@@ -1,23 +1,126 @@
 /**
- * How a series is shown: lines for people, objects for JSON. Pure.
+ * Series and gathered replies: their columns and their lines. Pure.
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../../address.ts";
+import { formatAddress } from "../../address.ts";
 import { bytesLiteral } from "../../encoding.ts";
-import { errorMessage, isPortClosed } from "../../base/errors.ts";
+import {
+  errorMessage,
+  isPortClosed,
+  type TimeoutError,
+} from "../../base/errors.ts";
+import type { UdpReply } from "../../client/exchange.ts";
+import type { GatherSummary } from "../../client/gather.ts";
 import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
 import {
-  counted,
-  eventObject,
-  eventText,
-  lossText,
-  milliseconds,
-  orNull,
-  payloadJson,
-  rounded,
-  summaryOrNull,
-} from "./format.ts";
+  type Columns,
+  COUNT,
+  DURATION,
+  type EventColumns,
+  EVENTS,
+  figuresText,
+  partsOf,
+  PAYLOAD,
+  payloadOf,
+  pingFigures,
+  RARE,
+  SEQ,
+  TARGET,
+} from "./columns.ts";
+import { eventText, lossText, milliseconds } from "./format.ts";
+import type { View } from "./reporter.ts";
+
+/** A series and what was expected of it. */
+export interface SeriesResult extends SeriesSummary {
+  target: string;
+  unexpected: number;
+}
+
+const UNEXPECTED = { docs: "replies that are not `--expect`" };
+
+/** The columns of a series. */
+export const SERIES_COLUMNS: Columns<SeriesResult> = {
+  target: TARGET,
+  sent: COUNT,
+  received: COUNT,
+  lost: {},
+  pending: RARE,
+  duplicates: COUNT,
+  late: COUNT,
+  retransmissions: RARE,
+  foreign: RARE,
+  errors: RARE,
+  heldBack: {},
+  lossPercent: {
+    text: (value, { retransmissions }) =>
+      `${lossText(value)} ${
+        retransmissions === 0 ? "loss" : "of exchanges failed"
+      }`,
+  },
+  datagramLossPercent: {
+    text: (value, { retransmissions }) =>
+      retransmissions === 0
+        ? undefined
+        : `${lossText(value)} of datagrams lost`,
+  },
+  durationMs: DURATION,
+  rttMs: {},
+  unexpected: UNEXPECTED,
+};
+
+/** The columns of a series' events. */
+export const SERIES_EVENTS: EventColumns = {
+  reply: { seq: SEQ, rttMs: {}, attempts: {}, ...PAYLOAD },
+  lost: {
+    seq: SEQ,
+    attempts: {},
+    portClosed: { docs: "whether the system reports a closed port" },
+    rejection: { docs: "another report of the network about the datagram" },
+  },
+  ...EVENTS,
+};
+
+/** A series, each event in a line. */
+export function seriesView(
+  hasHex = false,
+): View<SeriesEvent, SeriesResult> {
+  return {
+    list: "replies",
+    events: SERIES_EVENTS,
+    result: SERIES_COLUMNS,
+    facts: (event) => seriesFacts(event, hasHex),
+    line: (event) => eventLine(event, hasHex),
+    lines: seriesLines,
+  };
+}
+
+/** One datagram: its reply alone on stdout, all else on stderr. */
+export function singleView(
+  hasHex = false,
+): View<SeriesEvent, SeriesResult> {
+  return {
+    ...seriesView(hasHex),
+    line: (event) =>
+      event.type === "reply" ? replyLine(event.reply.data, hasHex) : undefined,
+    lines: () => "",
+  };
+}
+
+function seriesFacts(event: SeriesEvent, hasHex: boolean): object {
+  if (event.type === "lost") return { ...event, ...lossFacts(event.error) };
+  if (event.type !== "reply") return event;
+  const { rttMs, attempts, data } = event.reply;
+  return { seq: event.seq, rttMs, attempts, ...payloadOf(data, hasHex) };
+}
+
+function lossFacts({ attempts, cause }: TimeoutError) {
+  const portClosed = isPortClosed(cause);
+  const rejection = portClosed || cause === undefined
+    ? undefined
+    : errorMessage(cause);
+  return { attempts, portClosed, rejection };
+}
 
 /** The client's line for the reply to a lone datagram. */
 export function replyLine(data: Uint8Array, hasHex = false): string {
@@ -26,108 +129,84 @@ export function replyLine(data: Uint8Array, hasHex = false): string {
   }`;
 }
 
-/** The client's line for one event of a series. */
-export function eventLine(event: SeriesEvent, hasHex = false): string {
-  const seq = `seq=${event.seq}`;
-  switch (event.type) {
-    case "reply": {
-      const { data, rttMs, attempts } = event.reply;
-      const time = rttMs === undefined
-        ? `time=n/a attempts=${attempts}`
-        : `time=${milliseconds(rttMs)} ms`;
-      return `${replyLine(data, hasHex)} ${seq} ${time}`;
-    }
-    case "lost": {
-      const { attempts } = event.error;
-      const { cause } = event.error;
-      const why = isPortClosed(cause)
-        ? " (closed port)"
-        : cause === undefined
-        ? ""
-        : ` (${errorMessage(cause)})`;
-      return `${seq} lost attempts=${attempts}${why}`;
-    }
-    default:
-      return eventText(event);
+function eventLine(event: SeriesEvent, hasHex: boolean): string {
+  if (event.type === "reply") {
+    const { data, rttMs, attempts } = event.reply;
+    const time = rttMs === undefined
+      ? `time=n/a attempts=${attempts}`
+      : `time=${milliseconds(rttMs)} ms`;
+    return `${replyLine(data, hasHex)} seq=${event.seq} ${time}`;
   }
+  if (event.type !== "lost") return eventText(event);
+  const { attempts, portClosed, rejection } = lossFacts(event.error);
+  const why = portClosed ? "closed port" : rejection;
+  return `seq=${event.seq} lost attempts=${attempts}${
+    why === undefined ? "" : ` (${why})`
+  }`;
 }
 
-/** What JSON says of one event of a series; with hex on demand. */
-export function eventJson(
-  event: SeriesEvent,
-  hasHex: boolean,
-): Record<string, unknown> {
-  const { seq } = event;
-  switch (event.type) {
-    case "reply": {
-      const { data, rttMs, attempts } = event.reply;
-      return {
-        seq,
-        rttMs: orNull(rttMs),
-        attempts,
-        size: data.length,
-        ...payloadJson(data, hasHex),
-      };
-    }
-    case "lost": {
-      const { attempts, cause } = event.error;
-      const portClosed = isPortClosed(cause);
-      const rejection = cause === undefined || portClosed
-        ? null
-        : errorMessage(cause);
-      return { seq, attempts, portClosed, rejection };
-    }
-    default:
-      return eventObject(event);
-  }
+/** The closing lines, laid out as those of `ping`. */
+function seriesLines(result: SeriesResult): string {
+  const { target, rttMs } = result;
+  return [
+    `--- ${target} statistics ---`,
+    partsOf(SERIES_COLUMNS, result).join(", "),
+    ...rttMs === undefined
+      ? []
+      : [`rtt ${figuresText([...pingFigures(rttMs), ["mdev", rttMs.stddev]])}`],
+  ].join("\n");
 }
 
-/** The client's closing lines, laid out as `ping` does. */
-export function summaryLines(
-  target: UdpAddress,
-  summary: SeriesSummary,
-): string {
-  const { sent, received, duplicates, late, lossPercent, rttMs } = summary;
-  const counts = [
-    `${sent} sent`,
-    `${received} received`,
-    `${duplicates} duplicates`,
-    `${late} late`,
-    ...counted(summary.retransmissions, "retransmissions"),
-    ...counted(summary.pending, "pending"),
-    ...counted(summary.foreign, "foreign"),
-    ...counted(summary.errors, "errors"),
-    ...(summary.retransmissions === 0 ? [`${lossText(lossPercent)} loss`] : [
-      `${lossText(lossPercent)} of exchanges failed`,
-      `${lossText(summary.datagramLossPercent)} of datagrams lost`,
-    ]),
-    `time ${Math.round(summary.durationMs)} ms`,
-  ];
-  const lines = [
-    `--- ${formatAddress(target)} statistics ---`,
-    counts.join(", "),
-  ];
-  if (rttMs !== undefined) {
-    const { min, mean, max, stddev } = rttMs;
-    const times = [min, mean, max, stddev].map(milliseconds).join("/");
-    lines.push(`rtt min/avg/max/mdev = ${times} ms`);
-  }
-  return lines.join("\n");
+/** Gathered replies. */
+export interface GatherResult extends GatherSummary {
+  targets: string[];
+  unexpected: number;
 }
 
-/** The client's summary for JSON: every key always there, `null` for unknown. */
-export function summaryJson(
-  target: UdpAddress,
-  summary: SeriesSummary,
-): Record<string, unknown> {
-  const { lossPercent, datagramLossPercent, durationMs, rttMs, ...counts } =
-    summary;
+/** The columns of gathered replies. */
+export const GATHER_COLUMNS: Columns<GatherResult> = {
+  targets: { docs: "addresses that were asked" },
+  sent: COUNT,
+  received: COUNT,
+  duplicates: COUNT,
+  foreign: RARE,
+  errors: RARE,
+  unexpected: UNEXPECTED,
+};
+
+/** The columns of each gathered reply. */
+export const GATHER_EVENTS: EventColumns = {
+  reply: {
+    hostname: { docs: "IP address of the server" },
+    port: { docs: "port of the server" },
+    rttMs: {},
+    ...PAYLOAD,
+  },
+};
+
+/** A gathered reply. */
+export interface GatherEvent {
+  type: "reply";
+  reply: UdpReply;
+}
+
+/** Gathered replies, each in a line. */
+export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
   return {
-    target: formatAddress(target),
-    ...counts,
-    lossPercent: orNull(lossPercent),
-    datagramLossPercent: orNull(datagramLossPercent),
-    durationMs: rounded(durationMs),
-    rttMs: summaryOrNull(rttMs),
+    list: "replies",
+    events: GATHER_EVENTS,
+    result: GATHER_COLUMNS,
+    facts({ reply: { remoteAddr, rttMs, data } }) {
+      return { ...remoteAddr, rttMs, ...payloadOf(data, hasHex) };
+    },
+    line({ reply: { data, remoteAddr, rttMs } }) {
+      const time = rttMs === undefined ? "n/a" : `${milliseconds(rttMs)} ms`;
+      const from = formatAddress(remoteAddr);
+      return `${replyLine(data, hasHex)} from ${from} time=${time}`;
+    },
+    lines: (result) =>
+      `--- ${result.targets.join(", ")} statistics ---\n${
+        partsOf(GATHER_COLUMNS, result).join(", ")
+      }`,
   };
 }

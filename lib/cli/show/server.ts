@@ -1,25 +1,105 @@
 /**
- * How the server shows what it does: lines for people, objects for JSON. Pure.
+ * The server: the columns of its counts, and its lines. Pure.
  *
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import { bytesLiteral, textOrHex } from "../../encoding.ts";
+import { bytesLiteral } from "../../encoding.ts";
 import {
   type GuardLimits,
   type Refusal,
   REFUSAL_WORDS,
+  REFUSALS,
 } from "../../server/guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
-import { counted } from "./format.ts";
+import {
+  type Columns,
+  COUNT,
+  type EventColumns,
+  objectOf,
+  partsOf,
+  PAYLOAD,
+  payloadOf,
+  RARE,
+  rare,
+} from "./columns.ts";
 
-/** All that a server has counted; it sends nothing unasked. */
+/** All counts of a server; the program sends nothing unasked. */
 export interface ServerCounts {
   server: Omit<ServerStats, "pushed">;
   reflector?: ReflectorStats | undefined;
 }
+
+/** The counts as one object. */
+type ServerRow = ServerCounts["server"] & {
+  stamp: ReflectorStats | undefined;
+};
+
+/** The columns of a server's counts. */
+const STATS: Columns<ServerRow> = {
+  received: COUNT,
+  replied: COUNT,
+  unanswered: RARE,
+  dropped: {
+    columns: {
+      tooLong: rare("dropped as too long"),
+      overload: rare("dropped in overload"),
+      closing: rare("dropped while closing"),
+    } satisfies Columns<ServerRow["dropped"]>,
+  },
+  kernelDrops: rare("dropped by the system"),
+  refused: {
+    columns: Object.fromEntries(
+      REFUSALS.map((reason) => [reason, {
+        ...rare(`refused (${reason})`),
+        docs: REFUSAL_WORDS[reason],
+      }]),
+    ),
+  },
+  bytes: {},
+  inFlight: rare("in flight"),
+  errors: {
+    columns: {
+      handler: rare("handler errors"),
+      send: rare("send errors"),
+      receive: rare("receive errors"),
+    } satisfies Columns<ServerRow["errors"]>,
+  },
+  stamp: {
+    docs: "the counts of the reflector, with `--stamp`",
+    optional: true,
+    columns: {
+      // All that is not refused or dropped later is among `replied`.
+      reflected: {},
+      malformed: RARE,
+      corrupt: RARE,
+      unauthentic: RARE,
+      unprovisioned: RARE,
+      returned: rare("returned by a reflector"),
+      sessions: {},
+    } satisfies Columns<ReflectorStats>,
+  },
+};
+
+const ADDRESS = {
+  hostname: { docs: "IP address" },
+  port: { docs: "port" },
+};
+
+/** The columns of a server's objects. */
+export const SERVER_EVENTS: EventColumns = {
+  listening: {
+    ...ADDRESS,
+    maxAmplification: { docs: "`--max-amplification`, 0 for no limit" },
+    rateLimit: { docs: "`--rate-limit`, 0 for no limit" },
+    engine: { docs: "`deno` or `linux`" },
+  },
+  request: { ...ADDRESS, ...PAYLOAD },
+  interval: STATS,
+  summary: STATS,
+};
 
 /** The two lines of the server for one datagram. */
 export function exchangeLines(
@@ -36,17 +116,10 @@ export function exchangeJson(
   { hostname, port }: UdpAddress,
   time: Date,
 ): Record<string, unknown> {
-  return {
-    type: "request",
-    time,
-    hostname,
-    port,
-    size: data.length,
-    ...textOrHex(data),
-  };
+  return { type: "request", time, hostname, port, ...payloadOf(data) };
 }
 
-/** The server's first line, with its limits, and its engine if it is not the usual one. */
+/** The server's first line: its address, its limits, an engine that is not the usual one. */
 export function listeningLine(
   addr: UdpAddress,
   { rateLimit }: GuardLimits,
@@ -61,7 +134,7 @@ export function listeningLine(
   }${limit}${suffix}`;
 }
 
-/** Why a datagram was refused, and what there is to do about it. */
+/** The reason of a refusal, with the flag that sets the limit. */
 export function refusalLine(
   reason: Refusal,
   remote: UdpAddress,
@@ -70,50 +143,32 @@ export function refusalLine(
   return `refused ${formatAddress(remote)}: ${REFUSAL_WORDS[reason]}${remedy}`;
 }
 
-/** A datagram was dropped, as more came than can be worked on. */
+/** The peer whose datagram was dropped, since too many are being answered. */
 export function overloadLine(remote: UdpAddress): string {
   return `dropped a datagram from ${
     formatAddress(remote)
-  }: more come than are answered`;
+  }: more arrive than are answered`;
 }
 
-/** The server's counts in one line; what is 0 and unusual is left out. */
-export function statsLine(
-  { server: stats, reflector }: ServerCounts,
-): string {
-  const { received, replied, unanswered, dropped, refused, errors } = stats;
-  return [
-    `${received} received`,
-    `${replied} replied`,
-    ...counted(unanswered, "unanswered"),
-    ...counted(reflector?.malformed ?? 0, "malformed"),
-    ...counted(reflector?.corrupt ?? 0, "corrupt"),
-    ...counted(reflector?.unauthentic ?? 0, "unauthentic"),
-    ...counted(reflector?.returned ?? 0, "returned by a reflector"),
-    ...counted(stats.kernelDrops ?? 0, "dropped by the system"),
-    ...counted(dropped.tooLong, "dropped as too long"),
-    ...counted(dropped.overload, "dropped in overload"),
-    ...counted(dropped.closing, "dropped while closing"),
-    ...Object.entries(refused).flatMap(([reason, count]) =>
-      counted(count, `refused (${reason})`)
-    ),
-    ...counted(errors.handler, "handler errors"),
-    ...counted(errors.send, "send errors"),
-    ...counted(errors.receive, "receive errors"),
-  ].join(", ");
+/** The counts in one line; unusual ones only if they are not 0. */
+export function statsLine(counts: ServerCounts): string {
+  return partsOf(STATS, rowOf(counts)).join(", ");
 }
 
-/** The server's counts as an object. */
+/** The counts as an object. */
 export function statsJson(
   type: "interval" | "summary",
-  { server, reflector }: ServerCounts,
+  counts: ServerCounts,
   time: Date,
 ): Record<string, unknown> {
-  const { kernelDrops = null } = server;
-  return { type, time, ...server, kernelDrops, stamp: reflector };
+  return { type, time, ...objectOf(STATS, rowOf(counts)) };
 }
 
-/** What was counted since an earlier look; what goes up and down is as it is. */
+function rowOf({ server, reflector }: ServerCounts): ServerRow {
+  return { ...server, stamp: reflector };
+}
+
+/** The counts since an earlier snapshot; levels, which rise and fall, as they are. */
 export function since<T extends object>(now: T, before: T): T {
   return Object.fromEntries(
     Object.entries(now).map(([name, value]) => {

@@ -1,0 +1,216 @@
+/**
+ * Tables of columns: each figure of a result is one entry, from which its key in
+ * JSON, its part of the lines for people, and its row in docs/json.md are made.
+ * The definitions in that page are those of the library's types. Pure.
+ *
+ * @module
+ */
+import { textOrHex } from "../../encoding.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { LoadInterval } from "../../client/load.ts";
+import type { TailSummary } from "../../stats/distribution.ts";
+import { lossOf, lossText, milliseconds, rounded } from "./format.ts";
+
+/** One figure, of type `V`, of a result `R`; `{}` for one that only JSON has. */
+export interface Column<V = unknown, R = unknown> {
+  /** The part of a line of counts; undefined for none. */
+  text?(value: V, result: R, key: string): string | undefined;
+  /** The name of a summary of times that has a line or row of its own. */
+  label?: string;
+  /** The value in JSON, where it is not the value itself. */
+  json?(value: V): unknown;
+  /** Whether JSON leaves the key out where there is no value; else it is `null`. */
+  optional?: true;
+  /** The columns of a value that is an object, where the line has parts of it. */
+  columns?: Rows;
+  /** The definition, where no type of the library has it. */
+  docs?: string;
+}
+
+/** The columns of `R`, in the order of JSON and of the line of counts. */
+export type Columns<R> = {
+  readonly [K in keyof R]-?: Column<R[K], R>;
+};
+
+/** Columns of any object. */
+export type Rows = Readonly<Record<string, Column>>;
+
+/** The columns of each type of event. */
+export type EventColumns = Readonly<Record<string, Rows>>;
+
+function entriesOf<K extends string, V>(object: { readonly [key in K]: V }) {
+  return Object.entries(object) as Array<[K, V]>;
+}
+
+/** Each key with its column and its value. */
+function cellsOf<R>(columns: Columns<R>, result: R) {
+  const values = result as Record<string, unknown>;
+  return Object.entries(columns as unknown as Rows)
+    .map(([key, column]) => ({ key, column, value: values[key] }));
+}
+
+/** A result as JSON has it. */
+export function objectOf<R>(
+  columns: Columns<R>,
+  result: R,
+): Record<string, unknown> {
+  const object: Record<string, unknown> = {};
+  for (const { key, column, value } of cellsOf(columns, result)) {
+    if (value === undefined && column.optional) continue;
+    object[key] = plain(
+      value === undefined ? null : column.json?.(value) ?? value,
+    );
+  }
+  return object;
+}
+
+/** The parts of a line of counts. */
+export function partsOf<R>(columns: Columns<R>, result: R): string[] {
+  return cellsOf(columns, result).flatMap(({ key, column, value }) =>
+    column.columns !== undefined && value !== undefined
+      ? partsOf(column.columns, value as Record<string, unknown>)
+      : column.text?.(value, result, key) ?? []
+  );
+}
+
+/** The summaries of times that a result has, by their labels. */
+export function timesOf<R>(columns: Columns<R>, result: R) {
+  return cellsOf(columns, result).flatMap(({ column: { label }, value }) =>
+    label === undefined || value === undefined
+      ? []
+      : [{ label, summary: value as Partial<TailSummary> }]
+  );
+}
+
+/** Numbers rounded, and `null` for what is unknown, at any depth. */
+function plain(value: unknown): unknown {
+  if (typeof value === "number") return rounded(value);
+  if (typeof value !== "object" || value === null) return value ?? null;
+  if (Array.isArray(value)) return value.map(plain);
+  return Object.fromEntries(
+    Object.entries(value).map(([key, part]) => [key, plain(part)]),
+  );
+}
+
+/** A count that every line has: `2 sent`. */
+export const COUNT: Column = { text: (value, _, key) => `${value} ${key}` };
+
+/** A count that lines leave out if it is 0 or unknown. */
+export function rare(word?: string): Column {
+  return {
+    text: (value, _, key) => value ? `${value} ${word ?? key}` : undefined,
+  };
+}
+
+export const RARE = rare();
+
+/** Figures that only JSON has. */
+export function only<K extends string>(...keys: K[]): Record<K, Column> {
+  return Object.fromEntries(keys.map((key) => [key, {}])) as Record<K, Column>;
+}
+
+// Columns that several results share.
+
+export const TARGET = { docs: "address of the server, `HOST:PORT`" };
+export const KERNEL_DROPS = rare("dropped by this machine");
+export const PORT_CLOSED = rare("reports of a closed port");
+export const LOST: Column<number, { lossPercent: number | undefined }> = {
+  text: (value, { lossPercent }) => `${value} lost (${lossText(lossPercent)})`,
+};
+export const DURATION: Column<number> = {
+  text: (value) => `time ${Math.round(value)} ms`,
+};
+
+/** The figures of a summary of times: their keys by their names in text. */
+export const FIGURES = {
+  min: "min",
+  mean: "mean",
+  median: "median",
+  p90: "p90",
+  p99: "p99",
+  "p99.9": "p999",
+  max: "max",
+  stddev: "stddev",
+} as const satisfies Record<string, keyof TailSummary>;
+
+/** The figures of `summary` by name: all of them, but for some. */
+export function figuresOf(
+  summary: Partial<TailSummary>,
+  ...without: Array<keyof typeof FIGURES>
+): Array<[string, number]> {
+  return entriesOf(FIGURES).flatMap(([name, key]) => {
+    const value = summary[key];
+    return value === undefined || without.includes(name) ? [] : [[name, value]];
+  });
+}
+
+/** Figures in one line: `min/max = 1.000/2.000 ms`. */
+export function figuresText(figures: Array<[string, number]>): string {
+  const values = figures.map(([, value]) => milliseconds(value));
+  return `${figures.map(([name]) => name).join("/")} = ${values.join("/")} ms`;
+}
+
+/** The figures that `ping` shows, by its names for them. */
+export function pingFigures(
+  { min, mean, max }: Pick<TailSummary, "min" | "mean" | "max">,
+): Array<[string, number]> {
+  return [["min", min], ["avg", mean], ["max", max]];
+}
+
+/** A part of a run. */
+export type Interval = Omit<LoadInterval, "type">;
+
+const INTERVAL: Columns<Interval> = {
+  ...only("fromMs", "toMs"),
+  sent: COUNT,
+  received: COUNT,
+  lost: {
+    text: (lost, { received }) => `${lossText(lossOf(lost, received))} loss`,
+  },
+  duplicates: RARE,
+  late: RARE,
+  errors: RARE,
+  rttMs: {
+    text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}`,
+  },
+};
+
+/** The line about an interval. */
+export function intervalLine(interval: Interval): string {
+  const [from, to] = [interval.fromMs, interval.toMs]
+    .map((ms) => (ms / 1000).toFixed(1));
+  return `${from} to ${to} s: ${partsOf(INTERVAL, interval).join(", ")}`;
+}
+
+export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };
+
+/** The columns of events that all runs have. */
+export const EVENTS = {
+  late: { seq: SEQ },
+  duplicate: { seq: SEQ },
+  error: { seq: SEQ, error: { json: errorMessage, docs: "the message" } },
+  interval: INTERVAL,
+};
+
+/** A payload as JSON has it. */
+export interface Payload {
+  size: number;
+  text?: string | undefined;
+  hex?: string | undefined;
+}
+
+/** The columns of a payload. */
+export const PAYLOAD: Columns<Payload> = {
+  size: { docs: "bytes of the payload" },
+  text: { docs: "the payload, if it is valid UTF-8", optional: true },
+  hex: {
+    docs: "the payload, if it is not, or if hex is asked for",
+    optional: true,
+  },
+};
+
+/** A payload as text, or as hex if it is no text or `hasHex` is set. */
+export function payloadOf(data: Uint8Array, hasHex = false): Payload {
+  const hex = hasHex ? { hex: data.toHex() } : {};
+  return { size: data.length, ...hex, ...textOrHex(data) };
+}
