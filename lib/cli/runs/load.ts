@@ -11,7 +11,7 @@ import { complain, type LineWriter } from "../output.ts";
 import { LOAD_VIEW, loadWarnings } from "../show/load.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 
-/** Runs a load, shows it, and gives what came of it. */
+/** Runs a load, shows it, and gives its result. */
 export async function runLoad(
   target: UdpAddress,
   options: LoadOptions,

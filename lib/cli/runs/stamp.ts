@@ -15,7 +15,7 @@ import type { LineWriter } from "../output.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
 
-/** Runs a measurement, shows it, and gives what was measured. */
+/** Runs a measurement, shows it, and gives its result. */
 export async function runStamp(
   target: UdpAddress,
   options: MeasureOptions,

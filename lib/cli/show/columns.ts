@@ -82,7 +82,7 @@ export function timesOf<R>(columns: Columns<R>, result: R) {
   );
 }
 
-/** Numbers rounded, and `null` for what is unknown, at any depth. */
+/** Numbers rounded, and `null` for unknown values, at any depth. */
 function plain(value: unknown): unknown {
   if (typeof value === "number") return rounded(value);
   if (typeof value !== "object" || value === null) return value ?? null;

@@ -30,7 +30,7 @@ export function rounded(value: number): number {
   return Number(value.toFixed(6));
 }
 
-/** The loss in percent of what is settled; undefined if nothing is. */
+/** The loss in percent of all settled datagrams; undefined if there are none. */
 export function lossOf(lost: number, received: number): number | undefined {
   return lost + received === 0 ? undefined : 100 * lost / (lost + received);
 }

@@ -27,7 +27,7 @@ import {
 } from "./columns.ts";
 import type { View } from "./reporter.ts";
 
-/** A load and what was asked for. */
+/** A load, and the rate, window and size that were asked for. */
 export type LoadRow =
   & { target: string }
   & Pick<LoadOptions, "rate" | "window" | "size">

@@ -18,7 +18,7 @@ import { type LineWriter, note } from "../output.ts";
 import type { Samples } from "./samples.ts";
 import { isEmpty, Silence, Tally } from "./tally.ts";
 
-/** What is printed, and how. */
+/** The format and the extent of a report. */
 export interface ReportOptions {
   format: "text" | "json" | "json-stream";
   /** Whether to leave out the events, and print only the result. */

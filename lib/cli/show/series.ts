@@ -31,7 +31,7 @@ import {
 import { eventText, lossText, milliseconds } from "./format.ts";
 import type { View } from "./reporter.ts";
 
-/** A series and what was expected of it. */
+/** A series, and the number of its unexpected replies. */
 export interface SeriesResult extends SeriesSummary {
   target: string;
   unexpected: number;
