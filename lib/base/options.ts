@@ -74,9 +74,9 @@ export function readAll<Table extends AnyTable>(
 ): Values<Table> {
   const given = ANY_OBJECT.read(options, name);
   for (const key in given) {
+    if (Object.hasOwn(table, key)) continue;
     // A program may have added a property to all objects: it is no option.
-    const isEverywhere = Object.prototype.propertyIsEnumerable(key);
-    if (Object.hasOwn(table, key) || isEverywhere) continue;
+    if (Object.keys(Object.prototype).includes(key)) continue;
     throw unknownOption(key, owner, table);
   }
   const values: Record<string, unknown> = {};
