@@ -70,6 +70,6 @@ export type { ClockState } from "./base/wall_clock.ts";
 export { serve, type ServeOptions } from "./server/serve.ts";
 export type { DatagramInfo, Handler, Reply } from "./server/handler.ts";
 export type { Hooks, ServerStats, UdpServer } from "./server/udp_server.ts";
-export type { Departure, GroupDeparture } from "./socket/contract.ts";
+export type { GroupSendOptions, SendOptions } from "./socket/contract.ts";
 export type { OriginOptions } from "./client/target.ts";
 export type { Summary } from "./stats/statistics.ts";

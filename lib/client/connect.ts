@@ -28,7 +28,7 @@ import {
   type Datagram,
   type DatagramSocket,
   type Receiver,
-  type Sender,
+  type SendErrorListener,
 } from "../socket/contract.ts";
 import {
   comesFrom,
@@ -195,7 +195,7 @@ export async function connect(
 }
 
 /** A request, from when it is made until it is settled. */
-class Pending implements Sender {
+class Pending implements SendErrorListener {
   attempts = 0;
   key: Key | undefined;
   sentAt = 0;
@@ -245,7 +245,7 @@ class Client implements UdpClient, Receiver {
   /** Those in flight, by their keys. */
   #inFlight = new Map<Key | undefined, Pending>();
   /** How many more it takes before another map takes its place. */
-  #untilRenewed = LEAST_RENEWED;
+  #insertsLeft = LEAST_RENEWED;
   /** Those that wait for their turn, oldest first. */
   readonly #waiting = new Set<Pending>();
   /** What became of the latest requests, by their keys. */
@@ -489,7 +489,7 @@ class Client implements UdpClient, Receiver {
       }
       pending.key = key;
       this.#inFlight.set(key, pending);
-      if (--this.#untilRenewed === 0) this.#renew();
+      if (--this.#insertsLeft === 0) this.#renew();
     } catch (error) {
       return this.#settle(pending, { error });
     }
@@ -509,7 +509,7 @@ class Client implements UdpClient, Receiver {
    */
   #renew(): void {
     this.#inFlight = new Map(this.#inFlight);
-    this.#untilRenewed = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
+    this.#insertsLeft = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
   }
 
   /** One timer serves all deadlines; it fires for the next one. */

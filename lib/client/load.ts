@@ -15,7 +15,7 @@ import {
   type DatagramSocket,
   MAX_PAYLOAD,
   type Receiver,
-  type Sender,
+  type SendErrorListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
 import { checkEnds, comesFrom, type NamedEnds, resolveEnds } from "./target.ts";
@@ -145,7 +145,7 @@ export function load(
 
 type Plan = option.Values<typeof LOAD> & { durationMs: number };
 
-class Loader implements Receiver, Sender {
+class Loader implements Receiver, SendErrorListener {
   target: UdpAddress | undefined;
   readonly #ends: NamedEnds;
   readonly #runtime: Runtime;

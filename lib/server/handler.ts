@@ -5,7 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { ReplyDeparture } from "../socket/contract.ts";
+import type { ReplyOptions } from "../socket/contract.ts";
 import type { Readings } from "../base/telemetry.ts";
 
 /** What a handler gets of a datagram besides its payload. */
@@ -100,7 +100,7 @@ export interface Departing {
   /** Whether a server asks: not where another handler calls this one. */
   isAsked: boolean;
   /** Of the reply that it has just returned. */
-  last(): ReplyDeparture;
+  last(): ReplyOptions;
 }
 
 /** Handlers that write the time of sending into their replies. */

@@ -33,7 +33,7 @@ import {
   type Datagram,
   type DatagramSocket,
   type Receiver,
-  type ReplyDeparture,
+  type ReplyOptions,
 } from "../socket/contract.ts";
 
 /** What a server is made of, checked. */
@@ -434,7 +434,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #sendCopy(
     incoming: Incoming,
     payload: Uint8Array,
-    departure: ReplyDeparture | undefined,
+    departure: ReplyOptions | undefined,
   ): void {
     if (!this.#mayLeave(payload)) return;
     const { remoteAddr, localAddr } = incoming;
@@ -448,7 +448,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #send(
     datagram: Datagram,
     payload: Uint8Array,
-    departure: ReplyDeparture | undefined,
+    departure: ReplyOptions | undefined,
   ): void {
     if (this.#mayLeave(payload)) {
       this.#socket.reply(datagram, payload, departure);

@@ -82,7 +82,7 @@ export interface Receiver {
 }
 
 /** How a reply is to leave, where that is more than to be sent. */
-export interface ReplyDeparture {
+export interface ReplyOptions {
   /** Writes into the payload what is known at the last moment only. */
   complete?(payload: Uint8Array): void;
   /** Its traffic class, on engines that can give a single datagram one. */
@@ -90,7 +90,7 @@ export interface ReplyDeparture {
 }
 
 /** Who posts datagrams. */
-export interface Sender {
+export interface SendErrorListener {
   /** The system could not send the datagram. */
   onSendError(error: unknown): void;
 }
@@ -139,9 +139,9 @@ export interface DatagramSocket {
    *
    * @param payload What to send; it must not change while it is on its way.
    * @param to Where to. The same object each time is the fastest.
-   * @param sender Hears of the system's error, never within the call.
+   * @param listener Hears of the system's error, never within the call.
    */
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void;
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void;
   /**
    * Sends `payload` to where `datagram` came from, and hands the datagram
    * back. `payload` may be a part of `datagram.data`; it must not change until
@@ -151,7 +151,7 @@ export interface DatagramSocket {
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
@@ -181,7 +181,7 @@ export interface DatagramSocket {
 }
 
 /** How datagrams leave a socket; on the linux engine, the deno one refuses. */
-export interface Departure {
+export interface SendOptions {
   /**
    * The TTL or hop limit of datagrams to one host, 1 to 255.
    *
@@ -212,7 +212,7 @@ export interface Departure {
 }
 
 /** How datagrams to multicast groups leave a socket. */
-export interface GroupDeparture {
+export interface GroupSendOptions {
   /**
    * The TTL or hop limit of datagrams to a multicast group, 0 to 255: 0 stays
    * on this machine, 1 on the link (RFC 1112). The deno engine sets it for IPv4
@@ -229,8 +229,8 @@ export interface GroupDeparture {
   loopback?: boolean | undefined;
 }
 
-/** The table of {@linkcode Departure}. */
-export const DEPARTURE = {
+/** The table of {@linkcode SendOptions}. */
+export const SEND_OPTIONS = {
   ttl: option.integer(1, 255),
   trafficClass: option.integer(0, 255),
   dontFragment: option.flag(),
@@ -241,23 +241,23 @@ export const DEPARTURE = {
       return /^[^/\s]{1,15}$/.test(value) ? undefined : RangeError;
     },
   ),
-} satisfies option.Table<Departure>;
+} satisfies option.Table<SendOptions>;
 
-/** The table of {@linkcode GroupDeparture}. */
-export const GROUP_DEPARTURE = {
+/** The table of {@linkcode GroupSendOptions}. */
+export const GROUP_SEND_OPTIONS = {
   multicastTtl: option.integer(0, 255),
   loopback: option.flag(),
-} satisfies option.Table<GroupDeparture>;
+} satisfies option.Table<GroupSendOptions>;
 
 /** The options that say how datagrams leave, out of others. */
-export function departureOf(
-  { ttl, trafficClass, dontFragment, device }: Departure,
-): Departure {
+export function sendOptionsOf(
+  { ttl, trafficClass, dontFragment, device }: SendOptions,
+): SendOptions {
   return { ttl, trafficClass, dontFragment, device };
 }
 
 /** How a socket is to be opened. */
-export interface OpenOptions extends Departure, GroupDeparture {
+export interface OpenOptions extends SendOptions, GroupSendOptions {
   /** The local IP address or host name to bind. */
   hostname: string;
   /** The local port; 0 takes any that is free. */

@@ -19,8 +19,8 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "./contract.ts";
 
 /**
@@ -257,15 +257,15 @@ export class DenoSocket implements DatagramSocket {
     await this.#conn.send(payload, this.#lastReachable);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    const posted = { payload, to, sender };
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+    const posted = { payload, to, listener };
     if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted(posted);
     else this.#posted.push(posted);
   }
 
-  #sendPosted({ payload, to, sender }: Posted): void {
+  #sendPosted({ payload, to, listener }: Posted): void {
     if (this.#sentInTurn++ === 0) setImmediate(this.#beginTurn);
-    this.send(payload, to).catch((error) => sender.onSendError(error));
+    this.send(payload, to).catch((error) => listener.onSendError(error));
   }
 
   #beginTurn = (): void => {
@@ -278,9 +278,9 @@ export class DenoSocket implements DatagramSocket {
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
-    departure?.complete?.(payload);
+    options?.complete?.(payload);
     const slot = datagram as Slot;
     // The two callbacks are the slot's own, made once.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
@@ -427,7 +427,7 @@ interface Slot {
 interface Posted {
   payload: Uint8Array;
   to: UdpAddress;
-  sender: Sender;
+  listener: SendErrorListener;
 }
 
 /**

@@ -13,17 +13,18 @@ import {
   copyOf,
   type Datagram,
   type DatagramSocket,
-  DEPARTURE,
-  type Departure,
-  departureOf,
-  GROUP_DEPARTURE,
-  type GroupDeparture,
+  GROUP_SEND_OPTIONS,
+  type GroupSendOptions,
   type Receiver,
+  SEND_OPTIONS,
+  type SendOptions,
+  sendOptionsOf,
 } from "./contract.ts";
 import { describeError, Throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
-export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
+export interface SocketOptions
+  extends BindOptions, SendOptions, GroupSendOptions {
   /**
    * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
    * `::`.
@@ -44,8 +45,8 @@ export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
 export const SOCKET = {
   hostname: option.dependent(option.text("0.0.0.0")),
   ...BIND,
-  ...DEPARTURE,
-  ...GROUP_DEPARTURE,
+  ...SEND_OPTIONS,
+  ...GROUP_SEND_OPTIONS,
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
@@ -166,7 +167,7 @@ export function openSocket(
   const { onError, signal, multicastTtl, loopback } = values;
   option.callback().read(onDatagram, "onDatagram");
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
-  const departure = { ...departureOf(values), multicastTtl, loopback };
+  const departure = { ...sendOptionsOf(values), multicastTtl, loopback };
   const socket = runtime.open({ ...binding, ...departure });
   return new OpenSocket(socket, runtime, onDatagram, onError, signal);
 }

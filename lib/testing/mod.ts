@@ -35,8 +35,8 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "../socket/contract.ts";
 
 /** A datagram on its way. */
@@ -304,17 +304,17 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    this.send(payload, to).catch((error) => sender.onSendError(error));
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+    this.send(payload, to).catch((error) => listener.onSendError(error));
   }
 
   /** As {@linkcode DatagramSocket} has it. */
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
-    departure?.complete?.(payload);
+    options?.complete?.(payload);
     this.send(payload, datagram.remoteAddr).then(
       () => {
         this.release(datagram);
@@ -397,11 +397,11 @@ export type { ClockState } from "../base/wall_clock.ts";
 export type {
   Datagram,
   DatagramSocket,
-  Departure,
-  GroupDeparture,
+  GroupSendOptions,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
+  SendOptions,
 } from "../socket/contract.ts";
 export type { UdpAddress } from "../address.ts";

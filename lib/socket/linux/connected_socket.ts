@@ -37,7 +37,7 @@ export class ConnectedSocket extends DenoSocket {
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
     return super.send(payload, to).catch((error) => {
-      throw this.#told(error);
+      throw this.#withPathMtu(error);
     });
   }
 
@@ -47,14 +47,14 @@ export class ConnectedSocket extends DenoSocket {
   }
 
   /** What is too long for the path fails; how much it takes is known here. */
-  #told(error: unknown): unknown {
+  #withPathMtu(error: unknown): unknown {
     if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
     const most = pathMtu(this.#libc, this.#bound);
-    const told = new Error(
+    const detailed = new Error(
       `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
       { cause: error },
     );
-    return Object.assign(told, { code: "EMSGSIZE", mtu: most });
+    return Object.assign(detailed, { code: "EMSGSIZE", mtu: most });
   }
 
   #stop(): void {
@@ -72,8 +72,8 @@ export class ConnectedSocket extends DenoSocket {
     const error = pendingError(this.#libc, fd);
     if (error !== undefined) {
       // The queue says more of it.
-      const told = takeError(this.#libc, fd) ?? error;
-      return this.#receiver?.onReceiveError?.(told);
+      const detailed = takeError(this.#libc, fd) ?? error;
+      return this.#receiver?.onReceiveError?.(detailed);
     }
     this.#afterMs *= 2;
     if (this.#afterMs > LAST_LOOK_MS) return;

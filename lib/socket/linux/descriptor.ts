@@ -270,7 +270,7 @@ export function growBuffers(libc: Libc, fd: number): void {
 }
 
 /** Sets how datagrams leave a socket; throws the system's error. */
-export function setDeparture(
+export function setSendOptions(
   libc: Libc,
   { fd, family }: SocketDescriptor,
   options: OpenOptions,

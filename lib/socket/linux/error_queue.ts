@@ -11,13 +11,13 @@ import {
   AF_INET6,
   decodeSockaddr,
   findControl,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
   IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_RECVERR,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   setPointer,
@@ -43,11 +43,11 @@ export function takeError(libc: Libc, fd: number): Error | undefined {
 export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   const { header, control } = scratchOf(libc);
   header.u32.fill(0);
-  setPointer(header.u32, HEADER_CONTROL, control.address);
-  header.u32[HEADER_CONTROL_LENGTH / 4] = QUEUE_BYTES;
+  setPointer(header.u32, MMSGHDR_CONTROL, control.address);
+  header.u32[MMSGHDR_CONTROL_LENGTH / 4] = QUEUE_BYTES;
   const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
   if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
-  return control.u8.subarray(0, header.u32[HEADER_CONTROL_LENGTH / 4]!);
+  return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
 }
 
 /** Where the struct sock_extended_err is in control messages, if there is one. */
@@ -96,7 +96,7 @@ function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
   if (scratch === undefined) {
     const [header, control] = [
-      libc.allocate(HEADER_BYTES),
+      libc.allocate(MMSGHDR_BYTES),
       libc.allocate(QUEUE_BYTES),
     ];
     scratch = { header, control };

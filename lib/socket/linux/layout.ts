@@ -176,18 +176,18 @@ export function trafficClassControl(
 }
 
 /** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
-export const HEADER_BYTES = 64;
+export const MMSGHDR_BYTES = 64;
 /** Where in it, in bytes: the pointer to the address, and its length. */
-export const HEADER_NAME = 0;
-export const HEADER_NAME_LENGTH = 8;
+export const MMSGHDR_NAME = 0;
+export const MMSGHDR_NAME_LENGTH = 8;
 /** The pointer to the struct iovec, and how many there are. */
-export const HEADER_IOVEC = 16;
-export const HEADER_IOVEC_COUNT = 24;
+export const MMSGHDR_IOVEC = 16;
+export const MMSGHDR_IOVEC_COUNT = 24;
 /** The pointer to the control messages, and their length. */
-export const HEADER_CONTROL = 32;
-export const HEADER_CONTROL_LENGTH = 40;
+export const MMSGHDR_CONTROL = 32;
+export const MMSGHDR_CONTROL_LENGTH = 40;
 /** How many bytes were received or sent. */
-export const HEADER_LENGTH = 56;
+export const MMSGHDR_LENGTH = 56;
 /** struct iovec: a pointer, and at byte 8 a length. */
 export const IOVEC_BYTES = 16;
 export const IOVEC_LENGTH = 8;

@@ -20,7 +20,7 @@ import {
   growBuffers,
   own,
   requireNet,
-  setDeparture,
+  setSendOptions,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
@@ -54,7 +54,7 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
   try {
     const bound = bindOwned(libc, options);
     try {
-      setDeparture(libc, bound, options);
+      setSendOptions(libc, bound, options);
       if (peer !== undefined) connect(libc, bound, peer);
       const { hostname } = addressOf(libc, bound.fd);
       poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
@@ -72,7 +72,7 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
   const { peer, maxDatagramBytes } = options;
   const bound = bindDescriptor(libc, options);
   try {
-    setDeparture(libc, bound, options);
+    setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
     if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
     connect(libc, bound, peer);

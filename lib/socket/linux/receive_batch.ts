@@ -12,14 +12,6 @@ import {
   decodeSockaddr,
   destinationBytes,
   destinationHostname,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  HEADER_IOVEC,
-  HEADER_IOVEC_COUNT,
-  HEADER_LENGTH,
-  HEADER_NAME,
-  HEADER_NAME_LENGTH,
   IOVEC_BYTES,
   IOVEC_LENGTH,
   IP_TOS,
@@ -29,6 +21,14 @@ import {
   IPV6_HOPLIMIT,
   IPV6_TCLASS,
   localControl,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
+  MMSGHDR_IOVEC,
+  MMSGHDR_IOVEC_COUNT,
+  MMSGHDR_LENGTH,
+  MMSGHDR_NAME,
+  MMSGHDR_NAME_LENGTH,
   NAME_BYTES,
   setPointer,
   SO_TIMESTAMPNS,
@@ -89,7 +89,7 @@ export class ReceiveBatch {
     this.#libc = libc;
     this.#size = size;
     this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
-    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.headers = libc.allocate(size * MMSGHDR_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
     this.#controls = libc.allocate(size * CONTROL_BYTES);
@@ -97,16 +97,16 @@ export class ReceiveBatch {
     this.#used = size;
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
-      const at = i * HEADER_BYTES;
-      setPointer(u32, at + HEADER_NAME, this.namePointer(i));
+      const at = i * MMSGHDR_BYTES;
+      setPointer(u32, at + MMSGHDR_NAME, this.namePointer(i));
       setPointer(
         u32,
-        at + HEADER_IOVEC,
+        at + MMSGHDR_IOVEC,
         this.#iovecs.address + i * IOVEC_BYTES,
       );
-      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
       const control = this.#controls.address + i * CONTROL_BYTES;
-      setPointer(u32, at + HEADER_CONTROL, control);
+      setPointer(u32, at + MMSGHDR_CONTROL, control);
       if (i === 0 || !startsSmall) this.retire(i);
     }
   }
@@ -127,9 +127,9 @@ export class ReceiveBatch {
     const words = this.headers.u32;
     // The kernel writes how much it used: this says again how much there is.
     for (let i = 0; i < this.#used; i++) {
-      const at = i * HEADER_BYTES / 4;
-      words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
-      words[at + HEADER_CONTROL_LENGTH / 4] = CONTROL_BYTES;
+      const at = i * MMSGHDR_BYTES / 4;
+      words[at + MMSGHDR_NAME_LENGTH / 4] = NAME_BYTES;
+      words[at + MMSGHDR_CONTROL_LENGTH / 4] = CONTROL_BYTES;
     }
     this.#used = 0;
     // Who was handed a buffer may have transferred it at any time since.
@@ -155,12 +155,12 @@ export class ReceiveBatch {
 
   /** How many bytes a message has. */
   length(message: number): number {
-    return this.#word(message, HEADER_LENGTH);
+    return this.#word(message, MMSGHDR_LENGTH);
   }
 
   /** How many bytes the sender's address has. */
   nameLength(message: number): number {
-    return this.#word(message, HEADER_NAME_LENGTH);
+    return this.#word(message, MMSGHDR_NAME_LENGTH);
   }
 
   /** Where the sender's address is in memory. */
@@ -194,7 +194,7 @@ export class ReceiveBatch {
     this.ttl = this.trafficClass = this.stampMs = undefined;
     const { u32 } = this.#controls;
     const start = message * CONTROL_BYTES / 4;
-    const end = start + this.#word(message, HEADER_CONTROL_LENGTH) / 4;
+    const end = start + this.#word(message, MMSGHDR_CONTROL_LENGTH) / 4;
     for (let at = start; at + 4 < end;) {
       const level = u32[at + 2]!;
       const type = u32[at + 3]!;
@@ -241,14 +241,14 @@ export class ReceiveBatch {
   }
 
   #control(message: number): Uint8Array | undefined {
-    const length = this.#word(message, HEADER_CONTROL_LENGTH);
+    const length = this.#word(message, MMSGHDR_CONTROL_LENGTH);
     if (length === 0) return undefined;
     const start = message * CONTROL_BYTES;
     return this.#controls.u8.subarray(start, start + length);
   }
 
   #word(message: number, offset: number): number {
-    return this.headers.u32[(message * HEADER_BYTES + offset) / 4]!;
+    return this.headers.u32[(message * MMSGHDR_BYTES + offset) / 4]!;
   }
 }
 

@@ -6,15 +6,15 @@
  */
 import type { UdpAddress } from "../../address.ts";
 import {
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  HEADER_IOVEC,
-  HEADER_IOVEC_COUNT,
-  HEADER_NAME,
-  HEADER_NAME_LENGTH,
   IOVEC_BYTES,
   IOVEC_LENGTH,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
+  MMSGHDR_IOVEC,
+  MMSGHDR_IOVEC_COUNT,
+  MMSGHDR_NAME,
+  MMSGHDR_NAME_LENGTH,
   NAME_BYTES,
   SEGMENT_CONTROL_BYTES,
   segmentControl,
@@ -22,7 +22,7 @@ import {
   setPointer,
   trafficClassControl,
 } from "./layout.ts";
-import type { ReplyDeparture, Sender } from "../contract.ts";
+import type { ReplyOptions, SendErrorListener } from "../contract.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /**
@@ -67,16 +67,16 @@ export class SendBatch {
   readonly #held: Array<Memory | undefined> = [];
   /** Who is to hear what became of it; none for a reply. */
   readonly #owners: Array<Settle | undefined> = [];
-  /** Of each: where in `#senders` its senders begin; -1 if it was not posted. */
-  readonly #firstSenders: number[] = [];
+  /** Of each: where in `#listeners` its listeners begin; -1 if it was not posted. */
+  readonly #firstListeners: number[] = [];
   /** Who is to hear of failures, one for each datagram that was posted. */
-  #senders: Sender[] = [];
+  #listeners: SendErrorListener[] = [];
   /** How datagrams leave for which that matters, and where they are. */
-  #departures: Array<{
+  #options: Array<{
     message: number;
     at: number;
     length: number;
-    departure: ReplyDeparture;
+    options: ReplyOptions;
   }> = [];
   /** The control message that has the kernel cut a message, and into what. */
   #cut: Uint8Array = new Uint8Array(0);
@@ -109,23 +109,23 @@ export class SendBatch {
     this.#libc = libc;
     this.#size = size;
     this.#maxBytes = payloadBytes;
-    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.headers = libc.allocate(size * MMSGHDR_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
     this.#controls = libc.allocate(size * SEND_CONTROL_BYTES);
     this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
-      const at = i * HEADER_BYTES;
+      const at = i * MMSGHDR_BYTES;
       setPointer(
         u32,
-        at + HEADER_IOVEC,
+        at + MMSGHDR_IOVEC,
         this.#iovecs.address + i * IOVEC_BYTES,
       );
-      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
       // Where they are; a message without any has none by their length.
       const controls = this.#controls.address + i * SEND_CONTROL_BYTES;
-      setPointer(u32, at + HEADER_CONTROL, controls);
+      setPointer(u32, at + MMSGHDR_CONTROL, controls);
     }
   }
 
@@ -156,7 +156,7 @@ export class SendBatch {
   /** The place for a message's address that is not shared with what comes in. */
   ownName(message: number): Uint8Array {
     const start = message * NAME_BYTES;
-    const at = message * HEADER_BYTES + HEADER_NAME;
+    const at = message * MMSGHDR_BYTES + MMSGHDR_NAME;
     setPointer(this.headers.u32, at, this.#names.address + start);
     return this.#names.u8.subarray(start, start + NAME_BYTES);
   }
@@ -194,26 +194,26 @@ export class SendBatch {
    * @param name Where the address is in memory; 0 if the socket is connected.
    * @param nameLength The length of the address.
    * @param to The same address.
-   * @param sender Who hears of a failure.
+   * @param listener Who hears of a failure.
    */
   post(
     payload: Uint8Array,
     name: number,
     nameLength: number,
     to: UdpAddress,
-    sender: Sender,
+    listener: SendErrorListener,
   ): void {
     if (!this.extend(payload, 0, POSTED, to)) {
       this.add(payload, name, nameLength, to, POSTED);
-      this.#firstSenders[this.count - 1] = this.#senders.length;
+      this.#firstListeners[this.count - 1] = this.#listeners.length;
     }
-    this.#senders.push(sender);
+    this.#listeners.push(listener);
   }
 
   /** Who posted the nth datagram of a message; undefined if none was posted. */
-  senderOf(message: number, n: number): Sender | undefined {
-    const first = this.#firstSenders[message]!;
-    return first === -1 ? undefined : this.#senders[first + n];
+  listenerOf(message: number, n: number): SendErrorListener | undefined {
+    const first = this.#firstListeners[message]!;
+    return first === -1 ? undefined : this.#listeners[first + n];
   }
 
   /** In which received message the payload still is; -1 if it is a copy. */
@@ -291,18 +291,18 @@ export class SendBatch {
     origin: Origin,
   ): void {
     const message = this.count++;
-    const at = message * HEADER_BYTES;
+    const at = message * MMSGHDR_BYTES;
     const { u32 } = this.headers;
-    setPointer(u32, at + HEADER_NAME, name);
-    u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
-    u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
+    setPointer(u32, at + MMSGHDR_NAME, name);
+    u32[(at + MMSGHDR_NAME_LENGTH) / 4] = nameLength;
+    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = 0;
     this.#setBytes(message, address, length);
     this.#to[message] = to;
     this.#datagrams[message] = 1;
     this.#sizes[message] = length;
     this.#starts[message] = address;
     this.#owners[message] = undefined;
-    this.#firstSenders[message] = -1;
+    this.#firstListeners[message] = -1;
     this.#origin = length === 0 ? NONE : origin;
     this.#lastBytes = length;
     this.#end = address + length;
@@ -365,36 +365,36 @@ export class SendBatch {
   }
 
   /** Says how the datagram is to leave that was copied last. */
-  depart(length: number, departure: ReplyDeparture): void {
+  setOptions(length: number, options: ReplyOptions): void {
     const message = this.count - 1;
-    const { trafficClass } = departure;
+    const { trafficClass } = options;
     if (trafficClass !== undefined) {
       const { hostname } = this.#to[message]!;
       this.addControl(trafficClassControl(trafficClass, hostname));
       this.#origin = NONE;
     }
     const at = this.#used - length;
-    this.#departures.push({ message, at, length, departure });
+    this.#options.push({ message, at, length, options });
   }
 
   /** Has what is known at the last moment only written into what is queued. */
   complete(): void {
     const { u8 } = this.#payloads;
-    for (const { message, at, length, departure } of this.#departures) {
+    for (const { message, at, length, options } of this.#options) {
       if (message < this.first) continue;
-      departure.complete?.(u8.subarray(at, at + length));
+      options.complete?.(u8.subarray(at, at + length));
     }
   }
 
   /** Sends the last message with a control message. */
   addControl(control: Uint8Array): void {
     const message = this.count - 1;
-    const at = message * HEADER_BYTES;
+    const at = message * MMSGHDR_BYTES;
     const { u32 } = this.headers;
-    const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    const used = u32[(at + MMSGHDR_CONTROL_LENGTH) / 4]!;
     const start = message * SEND_CONTROL_BYTES;
     this.#controls.u8.set(control, start + used);
-    u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +
+    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = used +
       Math.ceil(control.length / 8) * 8;
   }
 
@@ -406,8 +406,8 @@ export class SendBatch {
     const start = this.#starts[message]!;
     // The control message that has the kernel cut is the last one.
     const { u32 } = this.headers;
-    const header = message * HEADER_BYTES;
-    u32[(header + HEADER_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
+    const header = message * MMSGHDR_BYTES;
+    u32[(header + MMSGHDR_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
     for (let done = 0; done < bytes; done += size) {
       this.#setBytes(message, start + done, Math.min(size, bytes - done));
       yield;
@@ -416,7 +416,7 @@ export class SendBatch {
 
   /** Leaves out a message's control messages; returns whether it had some. */
   dropControls(message: number): boolean {
-    const word = (message * HEADER_BYTES + HEADER_CONTROL_LENGTH) / 4;
+    const word = (message * MMSGHDR_BYTES + MMSGHDR_CONTROL_LENGTH) / 4;
     const { u32 } = this.headers;
     if (u32[word] === 0) return false;
     u32[word] = 0;
@@ -426,8 +426,8 @@ export class SendBatch {
   /** Empties the batch. */
   clear(): void {
     this.count = this.first = 0;
-    if (this.#senders.length > 0) this.#senders = [];
-    if (this.#departures.length > 0) this.#departures = [];
+    if (this.#listeners.length > 0) this.#listeners = [];
+    if (this.#options.length > 0) this.#options = [];
     this.#used = 0;
     this.#origin = NONE;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);

@@ -9,8 +9,8 @@ import {
   type Datagram,
   MAX_PAYLOAD,
   type Receiver,
-  type ReplyDeparture,
-  type Sender,
+  type ReplyOptions,
+  type SendErrorListener,
 } from "../contract.ts";
 import { BATCH, type ReceiveBatch } from "./receive_batch.ts";
 import { SendBatch } from "./send_batch.ts";
@@ -26,7 +26,7 @@ import {
 } from "./errno.ts";
 import {
   encodeSockaddr,
-  HEADER_BYTES,
+  MMSGHDR_BYTES,
   MSG_DONTWAIT,
   SOL_UDP,
   UDP_SEGMENT,
@@ -34,8 +34,8 @@ import {
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
-/** Replies of one socket. */
-export class Replies {
+/** SendQueue of one socket. */
+export class SendQueue {
   /** Who hears of what becomes of them. */
   receiver: Receiver = { onDatagram: () => {} };
   readonly #libc: Libc;
@@ -44,7 +44,7 @@ export class Replies {
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
   /** Larger answers to one peer are not put together. */
-  #mostTogether = ETHERNET_BYTES;
+  #maxCoalesced = ETHERNET_BYTES;
   #isBlocked = false;
   #willFlush = false;
   #closed = false;
@@ -78,7 +78,7 @@ export class Replies {
    * @param at Where in that memory.
    * @param message The message that the datagram came in.
    * @param datagram The datagram.
-   * @param departure How it is to leave, if that matters.
+   * @param options How it is to leave, if that matters.
    */
   addNow(
     payload: Uint8Array,
@@ -86,24 +86,24 @@ export class Replies {
     at: number,
     message: number,
     { remoteAddr: to, localAddr }: Datagram,
-    departure: ReplyDeparture | undefined,
+    options: ReplyOptions | undefined,
   ): void {
     const received = this.#in;
     // What has to wait cannot wait in memory that is received into.
     if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message), departure);
+      return this.addLater(payload, to, received.local(message), options);
     }
     const out = this.#out;
     const { length } = payload;
     const address = memory === undefined ? 0 : memory.address + at;
-    const isAlone = memory !== undefined || length > this.#mostTogether;
+    const isAlone = memory !== undefined || length > this.#maxCoalesced;
     const origin = isAlone ? message : localAddr;
     // What has a traffic class of its own is a message of its own.
     if (
-      departure?.trafficClass === undefined &&
+      options?.trafficClass === undefined &&
       out.extend(payload, address, origin, to)
     ) {
-      if (departure !== undefined) out.depart(length, departure);
+      if (options !== undefined) out.setOptions(length, options);
       return;
     }
     if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
@@ -113,7 +113,7 @@ export class Replies {
     else out.addInPlace(memory, at, length, name, bytes, to, message);
     const local = received.local(message);
     if (local !== undefined) out.addControl(local);
-    if (departure !== undefined) out.depart(length, departure);
+    if (options !== undefined) out.setOptions(length, options);
   }
 
   /**
@@ -123,19 +123,19 @@ export class Replies {
    * @param payload The answer.
    * @param to Where it is sent.
    * @param local The control message that sends it from the address asked.
-   * @param departure How it is to leave, if that matters.
+   * @param options How it is to leave, if that matters.
    */
   addLater(
     payload: Uint8Array,
     to: UdpAddress,
     local: Uint8Array | undefined,
-    departure: ReplyDeparture | undefined,
+    options: ReplyOptions | undefined,
   ): void {
     const { length } = payload;
     if (!this.#hasRoom(length, to, length)) return;
     this.#add(payload, to);
     if (local !== undefined) this.#out.addControl(local);
-    if (departure !== undefined) this.#out.depart(length, departure);
+    if (options !== undefined) this.#out.setOptions(length, options);
     this.#flushSoon();
   }
 
@@ -167,12 +167,12 @@ export class Replies {
     });
   }
 
-  /** Queues a datagram as {@linkcode Replies.send} does, without a promise. */
+  /** Queues a datagram as {@linkcode SendQueue.send} does, without a promise. */
   post(
     payload: Uint8Array,
     to: UdpAddress,
     isConnected: boolean,
-    sender: Sender,
+    listener: SendErrorListener,
   ): void {
     const out = this.#out;
     const { length } = payload;
@@ -181,12 +181,12 @@ export class Replies {
       const error = length > MAX_PAYLOAD
         ? errorOf(EMSGSIZE)
         : new Error(SEND_BUFFER_FULL);
-      return queueMicrotask(() => sender.onSendError(error));
+      return queueMicrotask(() => listener.onSendError(error));
     }
-    if (isConnected) out.post(payload, 0, 0, to, sender);
+    if (isConnected) out.post(payload, 0, 0, to, listener);
     else {
       const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-      out.post(payload, out.nextNamePointer, bytes, to, sender);
+      out.post(payload, out.nextNamePointer, bytes, to, listener);
     }
     this.#flushSoon();
   }
@@ -246,7 +246,7 @@ export class Replies {
     for (const { error, to, count } of failures) {
       this.receiver.onReplyError?.(error, to, count);
     }
-    for (const { error, sender } of unposted) sender.onSendError(error);
+    for (const { error, listener } of unposted) listener.onSendError(error);
   }
 
   /** The send buffer is full: the rest waits, and what comes is received. */
@@ -284,7 +284,7 @@ export class Replies {
       const result = this.#libc.sendmmsg(
         this.#bound.fd,
         out.headers,
-        out.first * HEADER_BYTES,
+        out.first * MMSGHDR_BYTES,
         whole,
         MSG_DONTWAIT,
       );
@@ -325,7 +325,7 @@ export class Replies {
     let isChanged = false;
     let leavesAlone = false;
     for (const _ of out.cutByHand(message)) {
-      const sender = out.senderOf(message, n++);
+      const listener = out.listenerOf(message, n++);
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
       else if (
@@ -335,11 +335,11 @@ export class Replies {
         isSent = this.#sendOne(message);
       }
       if (isSent) {
-        if (sender === undefined) outcome.sent++;
+        if (listener === undefined) outcome.sent++;
         continue;
       }
       const error = errorOf(this.#libc.errno());
-      if (sender !== undefined) outcome.unposted.push({ error, sender });
+      if (listener !== undefined) outcome.unposted.push({ error, listener });
       else {
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
@@ -350,11 +350,11 @@ export class Replies {
     // datagrams.
     const bytes = out.sizeOf(message);
     if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
-      this.#mostTogether = Math.min(this.#mostTogether, bytes - 1);
+      this.#maxCoalesced = Math.min(this.#maxCoalesced, bytes - 1);
     } else if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
-        "Replies go out one by one from now on, which is slower: the system " +
+        "SendQueue go out one by one from now on, which is slower: the system " +
           `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
       );
     }
@@ -363,7 +363,7 @@ export class Replies {
   #taken(message: number, outcome: Outcome): void {
     const owner = this.#out.ownerOf(message);
     if (owner !== undefined) owner();
-    else if (this.#out.senderOf(message, 0) === undefined) {
+    else if (this.#out.listenerOf(message, 0) === undefined) {
       outcome.sent += this.#out.datagramsOf(message);
     }
   }
@@ -373,18 +373,18 @@ export class Replies {
     const owner = out.ownerOf(message);
     if (owner !== undefined) return owner(error);
     const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
-    if (out.senderOf(message, 0) === undefined) {
+    if (out.listenerOf(message, 0) === undefined) {
       outcome.failures.push({ error, to, count });
       return;
     }
     for (let n = 0; n < count; n++) {
-      outcome.unposted.push({ error, sender: out.senderOf(message, n)! });
+      outcome.unposted.push({ error, listener: out.listenerOf(message, n)! });
     }
   }
 
   #sendOne(message: number): boolean {
     const { headers } = this.#out;
-    const offset = message * HEADER_BYTES;
+    const offset = message * MMSGHDR_BYTES;
     const { fd } = this.#bound;
     return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
   }
@@ -402,7 +402,7 @@ interface Outcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
   /** Datagrams that were posted, and not sent. */
-  unposted: Array<{ error: Error; sender: Sender }>;
+  unposted: Array<{ error: Error; listener: SendErrorListener }>;
   /** What the network says of an earlier datagram. */
   report?: Error;
   /** A fast path was turned off. */

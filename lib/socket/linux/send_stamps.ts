@@ -47,16 +47,19 @@ export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
 /** The stamp that control messages tell of; undefined if there is none. */
 export function stampIn(control: Uint8Array): SendStamp | undefined {
   const time = findControl(control, SOL_SOCKET, SO_TIMESTAMPING);
-  const told = extendedErrorAt(control);
-  if (time === undefined || told === undefined) return undefined;
+  const report = extendedErrorAt(control);
+  if (time === undefined || report === undefined) return undefined;
   const view = new DataView(control.buffer, control.byteOffset);
   // struct sock_extended_err: its origin, and the number in its data.
-  if (view.getUint8(told + 4) !== SO_EE_ORIGIN_TIMESTAMPING) return undefined;
+  if (view.getUint8(report + 4) !== SO_EE_ORIGIN_TIMESTAMPING) return undefined;
   const words = Uint32Array.from(
     { length: 4 },
     (_, i) => view.getUint32(time + 4 * i, true),
   );
-  return { index: view.getUint32(told + 12, true), stampMs: stampMs(words, 0) };
+  return {
+    index: view.getUint32(report + 12, true),
+    stampMs: stampMs(words, 0),
+  };
 }
 
 /** In one look. */

@@ -2,7 +2,7 @@
  * A server's {@linkcode DatagramSocket} over recvmmsg and sendmmsg: one call
  * moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of them up to
  * 64 datagrams of one flow. This file is the way in; the way out is
- * `replies.ts`.
+ * `send_queue.ts`.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "../contract.ts";
 import { BATCH, ReceiveBatch } from "./receive_batch.ts";
 import {
@@ -53,7 +53,7 @@ import {
 import { Lead } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
-import { Replies } from "./send_queue.ts";
+import { SendQueue } from "./send_queue.ts";
 import { Turns } from "./turns.ts";
 
 /** A server's socket, whose system calls are those of `libc`. */
@@ -70,7 +70,7 @@ export class LinuxSocket implements DatagramSocket {
   /** Whether the system says where each datagram was sent to. */
   readonly #knowsLocal: boolean;
   readonly #in: ReceiveBatch;
-  readonly #replies: Replies;
+  readonly #queue: SendQueue;
   readonly #turns: Turns;
   readonly #pollfd: Memory;
   readonly #wait: Memory;
@@ -168,7 +168,7 @@ export class LinuxSocket implements DatagramSocket {
     );
     if (packetInfo) receivePacketInfo(libc, bound);
     this.stampsSends = stampSends === true && keepStamps(libc, bound);
-    this.#replies = new Replies(
+    this.#queue = new SendQueue(
       libc,
       poller,
       bound,
@@ -183,7 +183,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   async start(receiver: Receiver): Promise<void> {
-    this.#receiver = this.#replies.receiver = receiver;
+    this.#receiver = this.#queue.receiver = receiver;
     this.#started = true;
     try {
       // Whoever starts it gets to know of it before its first datagram.
@@ -216,38 +216,38 @@ export class LinuxSocket implements DatagramSocket {
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
-    await this.#replies.send(payload, to, control, this.isConnected);
+    await this.#queue.send(payload, to, control, this.isConnected);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
     // A connected socket has one peer, for which Deno was asked.
     if (!this.isConnected) requireNet(to);
-    this.#replies.post(payload, to, this.isConnected, sender);
+    this.#queue.post(payload, to, this.isConnected, listener);
   }
 
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
     const answered = datagram as BatchDatagram;
     const { data } = answered;
     if (answered === this.#current) {
       // Copies of small datagrams are as fast.
       const isInPlace = payload === data && this.#isCoalesced &&
-        departure === undefined;
+        options === undefined;
       const memory = isInPlace ? this.#buffer : undefined;
-      this.#replies.addNow(
+      this.#queue.addNow(
         payload,
         memory,
         this.#at,
         this.#message,
         answered,
-        departure,
+        options,
       );
     } else {
       const { remoteAddr, local } = answered;
-      this.#replies.addLater(payload, remoteAddr, local, departure);
+      this.#queue.addLater(payload, remoteAddr, local, options);
     }
     this.release(answered);
   }
@@ -286,7 +286,7 @@ export class LinuxSocket implements DatagramSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#turns.end();
-    this.#replies.flush();
+    this.#queue.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
     else this.#release();
   }
@@ -332,12 +332,12 @@ export class LinuxSocket implements DatagramSocket {
         this.#turns.pace.onBatch(this.#receivedAt - before, count);
         this.#begin(count);
         while (!this.#handOut()) {
-          this.#replies.flush();
+          this.#queue.flush();
           await (this.#turns.isPressing(this.#now())
             ? this.#turn()
             : this.#turns.round());
         }
-        this.#replies.flush();
+        this.#queue.flush();
         // One more would have been received too, which is known when it is.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
@@ -385,8 +385,8 @@ export class LinuxSocket implements DatagramSocket {
    * out together, before the next wait.
    */
   async #letAskAgain(): Promise<void> {
-    for (let i = 0; i < HOPS && !this.#replies.isWaiting; i++) await null;
-    this.#replies.flush();
+    for (let i = 0; i < HOPS && !this.#queue.isWaiting; i++) await null;
+    this.#queue.flush();
   }
 
   /** Waits on another thread until there is something to receive. */
@@ -405,7 +405,7 @@ export class LinuxSocket implements DatagramSocket {
   async #turn(): Promise<void> {
     await this.#turns.take();
     // Only in a wait may the process of a server without `ref` end.
-    if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
+    if (!this.#keepsAlive && !this.#queue.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
       this.#turns.begin(this.#now());
     }
@@ -417,7 +417,7 @@ export class LinuxSocket implements DatagramSocket {
     const { pace } = this.#turns;
     // Who is at work needs the event loop, and so does who waits to send.
     if (
-      this.#kept > 0 || this.#replies.isBlocked || !pace.mayWait(this.#now())
+      this.#kept > 0 || this.#queue.isBlocked || !pace.mayWait(this.#now())
     ) return false;
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
@@ -549,7 +549,7 @@ export class LinuxSocket implements DatagramSocket {
   /** Closes the descriptor, once, when no wait uses it any more. */
   #release(): Promise<void> {
     return this.#released ??= (async () => {
-      this.#replies.close();
+      this.#queue.close();
       await this.#poller.remove(this.#bound.fd);
       this.#bound.close();
     })();

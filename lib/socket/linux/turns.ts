@@ -80,7 +80,7 @@ export class Turns {
       // What a client's turns are used for is mostly to ask on its socket; and a
       // load at a set rate never waits, so that no other thread may run.
       const byRounds = this.#isClient || this.#now() < this.#roundsUntil;
-      await (byRounds ? this.#rounds(LONE_ROUNDS) : this.#letIn());
+      await (byRounds ? this.#rounds(LONE_ROUNDS) : this.#pollRuntime());
       const to = this.#libc.threadMs();
       const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
       isUsed ||= isMore;
@@ -96,7 +96,7 @@ export class Turns {
    * Has Deno's runtime look for input and at the time, which it does when it waits
    * for another thread, and lets run what that wakes.
    */
-  async #letIn(): Promise<void> {
+  async #pollRuntime(): Promise<void> {
     const start = this.#now();
     await this.#libc.otherThread();
     await this.#rounds(ROUNDS);

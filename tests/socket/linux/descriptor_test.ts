@@ -6,8 +6,8 @@ import {
   kernelDrops,
   pathMtu,
   pendingError,
-  setDeparture,
   setReceiveBuffer,
+  setSendOptions,
   trySet,
 } from "../../../lib/socket/linux/descriptor.ts";
 import { clockStateOf } from "../../../lib/socket/linux/clock.ts";
@@ -35,7 +35,7 @@ const HOW: Omit<OpenOptions, "hostname" | "port" | "maxDatagramBytes"> = {
 function departures(family: number, how: Partial<OpenOptions>) {
   const libc = new FakeLibc();
   const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
-  setDeparture(libc, socket(family), { ...where, ...how });
+  setSendOptions(libc, socket(family), { ...where, ...how });
   return libc.options;
 }
 
@@ -77,7 +77,7 @@ Deno.test("an interface to send by is named, and told if it is not there", () =>
   libc.refusedOptions = [[SOL_SOCKET, 25, ENODEV]];
   const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
   assertThrows(
-    () => setDeparture(libc, socket(AF_INET), { ...where, device: "eth7" }),
+    () => setSendOptions(libc, socket(AF_INET), { ...where, device: "eth7" }),
     Error,
     "Cannot send by interface 'eth7': No such device",
   );
