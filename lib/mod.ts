@@ -47,9 +47,9 @@ export {
   type GatherSummary,
 } from "./client/gather.ts";
 export type { GuardOptions, Refusal } from "./server/guard.ts";
+export type { Datagram, DatagramFacts } from "./socket/datagram.ts";
 export {
   openSocket,
-  type ReceivedDatagram,
   type SocketOptions,
   type SocketStats,
   type UdpSocket,

@@ -13,7 +13,6 @@ import {
   EXCHANGE,
   type Payload,
   planRequest,
-  type ReplyInfo,
   replyOf,
   REQUEST,
   type RequestOptions,
@@ -23,13 +22,12 @@ import {
   waitMsOf,
 } from "./exchange.ts";
 import { RecentMap } from "../base/recent_map.ts";
-import {
-  copyOf,
-  type Datagram,
-  type DatagramSocket,
-  type Receiver,
-  type SendErrorListener,
+import type {
+  DatagramSocket,
+  Receiver,
+  SendErrorListener,
 } from "../socket/contract.ts";
+import { type Datagram, OwnedDatagram } from "../socket/datagram.ts";
 import {
   comesFrom,
   type Ends,
@@ -87,10 +85,7 @@ export const CLIENT_REQUEST = {
 } satisfies option.Table<ClientRequestOptions>;
 
 /** A datagram that no request was waiting for. */
-export interface Unclaimed extends ReplyInfo {
-  /** The payload, which belongs to whom it is given. */
-  data: Uint8Array<ArrayBuffer>;
-}
+export type Unclaimed = Datagram;
 
 /** What a client has counted so far. */
 export interface ClientStats {
@@ -424,8 +419,7 @@ class Client implements UdpClient, Receiver {
       return;
     }
     this.#untaken++;
-    const receivedAt = datagram.receivedAt;
-    this.#unclaimed.push({ data: copyOf(data), remoteAddr, receivedAt });
+    this.#unclaimed.push(new OwnedDatagram(datagram));
   }
 
   /** Whether a datagram is the reply to a request, or ends it by an error. */
@@ -437,7 +431,6 @@ class Client implements UdpClient, Receiver {
         remoteAddr: this.remoteAddr,
         attempts,
         sentAt,
-        receivedAt: datagram.receivedAt,
       });
     } catch (error) {
       this.#settle(pending, { error });

@@ -331,15 +331,13 @@ class Gatherer implements Receiver {
     const { maxReplies, every } = this.#limits;
     try {
       const { remoteAddr } = datagram;
-      const now = this.#plan.runtime.now();
       const isAsked = this.#isOpenToAll ||
         this.#targets.some((target) => comesFrom(remoteAddr, target));
       const reply = isAsked
         ? replyOf(datagram, this.#plan.match, {
-          remoteAddr: { ...remoteAddr },
+          remoteAddr,
           attempts: this.#attempts,
           sentAt: this.#sentAt,
-          receivedAt: now,
         })
         : undefined;
       if (reply === undefined) {

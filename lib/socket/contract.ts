@@ -7,7 +7,10 @@
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import type { Datagram } from "./datagram.ts";
 import type { Membership } from "./multicast.ts";
+
+export { copyOf, type Datagram } from "./datagram.ts";
 
 /** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
 export const MAX_PAYLOAD_IPV4 = 65_507;
@@ -24,36 +27,12 @@ export const PEER = {
   port: option.integer(1, 65_535),
 };
 
-/**
- * A received datagram. Its bytes belong to the socket: `data` may be
- * overwritten once the datagram has been handed back, by
- * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
- */
-export interface Datagram {
-  /** The payload, 0 bytes or more. */
-  readonly data: Uint8Array<ArrayBuffer>;
-  /** Where it came from, in canonical form. */
-  readonly remoteAddr: UdpAddress;
-  /** Where it was sent to; the bound address where the engine cannot say. */
-  readonly localAddr: UdpAddress;
-  /** When it was received, in milliseconds, by the clock of the runtime. */
-  readonly receivedAt: number;
-  /**
-   * When the kernel received it, by the same clock, where the engine is told:
-   * that much before it was read.
-   */
-  readonly arrivedAt?: number | undefined;
-  /** The TTL or hop limit that it came with, where the engine is told. */
-  readonly ttl?: number | undefined;
-  /** The traffic class that it came with, where the engine is told. */
-  readonly trafficClass?: number | undefined;
-}
-
 /** What a socket calls when something happens to it. */
 export interface Receiver {
   /**
-   * A datagram came. Each must be handed back exactly once: by
-   * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
+   * Takes a received datagram. Each must be handed back exactly once, by
+   * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}; the
+   * object and its bytes are the socket's own, and may be overwritten then.
    */
   onDatagram(datagram: Datagram): void;
   /**
@@ -287,17 +266,3 @@ export interface OpenOptions extends SendOptions, GroupSendOptions {
   /** The multicast groups to join. */
   memberships?: readonly Membership[] | undefined;
 }
-
-/** A copy of a payload, which stays when what it was received into is used again. */
-export function copyOf(
-  payload: Uint8Array<ArrayBuffer>,
-): Uint8Array<ArrayBuffer> {
-  const { length } = payload;
-  // For a few bytes the call of slice() takes longer than the copy.
-  if (length > FEW_BYTES) return payload.slice();
-  const copy = new Uint8Array(length);
-  for (let i = 0; i < length; i++) copy[i] = payload[i]!;
-  return copy;
-}
-
-const FEW_BYTES = 64;

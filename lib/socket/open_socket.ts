@@ -7,11 +7,10 @@
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
+import { type Datagram, OwnedDatagram } from "./datagram.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import {
-  copyOf,
-  type Datagram,
   type DatagramSocket,
   GROUP_SEND_OPTIONS,
   type GroupSendOptions,
@@ -49,25 +48,6 @@ export const SOCKET = {
   ...GROUP_SEND_OPTIONS,
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
-
-/** A received datagram, as {@linkcode openSocket} gives it. */
-export interface ReceivedDatagram {
-  /** The payload; a copy that belongs to whom it is given. */
-  data: Uint8Array<ArrayBuffer>;
-  /** Where it came from. */
-  remoteAddr: UdpAddress;
-  /**
-   * Where it was sent to; the bound address on the deno engine, which is not
-   * told.
-   */
-  localAddr: UdpAddress;
-  /** When it was read, by the clock of `performance.now()`, in milliseconds. */
-  receivedAt: number;
-  /** The TTL or hop limit that it came with; see `packetInfo`. */
-  ttl: number | undefined;
-  /** The traffic class that it came with; see `packetInfo`. */
-  trafficClass: number | undefined;
-}
 
 /** What a socket has counted so far. */
 export interface SocketStats {
@@ -132,7 +112,8 @@ export interface UdpSocket extends AsyncDisposable {
  * answers; whoever answers strangers is better served by `serve`.
  *
  * @param options Where to bind, and how datagrams leave.
- * @param onDatagram Called with each datagram that comes in.
+ * @param onDatagram Called with each received datagram, whose bytes are a copy
+ * that it owns.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an option is unknown or of a wrong type, or a group is
@@ -161,7 +142,7 @@ export interface UdpSocket extends AsyncDisposable {
  */
 export function openSocket(
   options: SocketOptions,
-  onDatagram: (datagram: ReceivedDatagram) => void,
+  onDatagram: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
   const { onError, signal, multicastTtl, loopback } = values;
@@ -177,7 +158,7 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #outbox: Outbox;
-  readonly #onDatagram: (datagram: ReceivedDatagram) => void;
+  readonly #onDatagram: (datagram: Datagram) => void;
   readonly #onError: (error: unknown) => void;
   #received = 0;
   #tooLong = 0;
@@ -188,7 +169,7 @@ class OpenSocket implements UdpSocket, Receiver {
   constructor(
     socket: DatagramSocket,
     runtime: Runtime,
-    onDatagram: (datagram: ReceivedDatagram) => void,
+    onDatagram: (datagram: Datagram) => void,
     onError: ((error: unknown) => void) | undefined,
     signal: AbortSignal | undefined,
   ) {
@@ -262,19 +243,11 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { remoteAddr, localAddr, receivedAt, ttl, trafficClass } = datagram;
-    const data = copyOf(datagram.data);
+    const owned = new OwnedDatagram(datagram);
     this.#socket.release(datagram);
     this.#received++;
     // One that is asynchronous may fail as well.
-    Promise.try(this.#onDatagram, {
-      data,
-      remoteAddr,
-      localAddr,
-      receivedAt,
-      ttl,
-      trafficClass,
-    }).catch(this.#onError);
+    Promise.try(this.#onDatagram, owned).catch(this.#onError);
   }
 
   onTooLong(): void {

@@ -58,7 +58,13 @@ const SUMMARY: SeriesSummary = {
   },
 };
 
-const REST = { sentAt: 1, receivedAt: 2, value: undefined, text: () => "" };
+const REST = {
+  localAddr: TARGET,
+  sentAt: 1,
+  receivedAt: 2,
+  value: undefined,
+  text: () => "",
+};
 const EVENTS: SeriesEvent[] = [
   {
     type: "reply",

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decode } from "../../lib/encoding.ts";
+import type { Datagram } from "../../lib/socket/datagram.ts";
 import {
   openSocket,
-  type ReceivedDatagram,
   type SocketOptions,
 } from "../../lib/socket/open_socket.ts";
 import type { SimulatedSocket } from "../../lib/testing/mod.ts";
@@ -14,7 +14,7 @@ const HOST = "192.0.2.50";
 
 function opened(
   options: SocketOptions = {},
-  onDatagram: (datagram: ReceivedDatagram) => void = () => {},
+  onDatagram: (datagram: Datagram) => void = () => {},
 ) {
   const network = makeNetwork(() => [1]);
   const { runtime } = network;
@@ -33,7 +33,7 @@ const arrive = (simulated: SimulatedSocket, ...bytes: number[]) =>
   simulated.arrive(new Uint8Array(bytes), PEER);
 
 Deno.test("openSocket() gives copies of what comes in, and counts it", async () => {
-  const kept: ReceivedDatagram[] = [];
+  const kept: Datagram[] = [];
   const { socket, simulated, network } = opened(
     { maxDatagramBytes: 2 },
     (datagram) => kept.push(datagram),
@@ -228,17 +228,18 @@ netTest(
 );
 
 linuxTest(
-  "a datagram comes with the TTL and class that it was sent with",
+  "openSocket(): a datagram has its TTL, its class and its time of arrival",
   async () => {
     for (const hostname of ["127.0.0.1", "::1"]) {
-      const { promise, resolve } = Promise.withResolvers<ReceivedDatagram>();
+      const { promise, resolve } = Promise.withResolvers<Datagram>();
       const options: SocketOptions = { hostname, engine: "linux" };
       await using one = openSocket({ ...options, packetInfo: true }, resolve);
       const how = { ttl: 17, trafficClass: 184 };
       await using two = openSocket({ ...options, ...how }, () => {});
       await two.send("x", one.addr);
-      const { ttl, trafficClass } = await promise;
+      const { ttl, trafficClass, arrivedAt, receivedAt } = await promise;
       assertEquals([ttl, trafficClass], [17, 184]);
+      assert(arrivedAt! <= receivedAt, `${arrivedAt} after ${receivedAt}`);
     }
   },
 );

@@ -242,3 +242,17 @@ Deno.test("a wildcard socket asks where each datagram was sent to, by its versio
     "41 66",
   ]);
 });
+
+Deno.test("openSocket(): packetInfo has the time of arrival, by the program's clock", async () => {
+  const libc = new FakeLibc();
+  const seen: unknown[] = [];
+  const socket = openSocket(
+    { runtime: libc.runtime, packetInfo: true },
+    ({ arrivedAt, receivedAt }) => void seen.push([arrivedAt, receivedAt]),
+  );
+  libc.now = 700;
+  libc.arrive({ ...one("a"), second: 5 });
+  await idle();
+  assertEquals(seen, [[5700.25, 700]]);
+  await socket.close();
+});
