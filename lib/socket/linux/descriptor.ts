@@ -17,6 +17,7 @@ import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
 import { errorOf } from "./errno.ts";
+import { IP_TOS, IP_TTL, IPV6_TCLASS } from "./cmsg.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -28,8 +29,6 @@ import {
   IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
-  IP_TOS,
-  IP_TTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_ADD_MEMBERSHIP,
@@ -38,7 +37,6 @@ import {
   IPV6_MULTICAST_HOPS,
   IPV6_MULTICAST_IF,
   IPV6_MULTICAST_LOOP,
-  IPV6_TCLASS,
   IPV6_UNICAST_HOPS,
   MEMINFO_BYTES,
   MEMINFO_DROPS,

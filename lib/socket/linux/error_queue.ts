@@ -1,26 +1,36 @@
 /**
- * What the network says of datagrams that it did not deliver: ICMP messages, out
- * of the error queue of a socket (IP_RECVERR).
+ * The error queue of a socket: ICMP messages about datagrams that the network did
+ * not deliver (IP_RECVERR), and time stamps of those that the kernel gave to it
+ * (SO_TIMESTAMPING).
  *
  * @module
  */
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import { ECONNREFUSED, errorOf } from "./errno.ts";
 import {
+  controlFacts,
+  IP_RECVERR,
+  IPV6_RECVERR,
+  SO_TIMESTAMPING,
+} from "./cmsg.ts";
+import {
   AF_INET,
   AF_INET6,
   decodeSockaddr,
-  findControl,
-  IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  IPV6_RECVERR,
   MMSGHDR_BYTES,
   MMSGHDR_CONTROL,
   MMSGHDR_CONTROL_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   setPointer,
+  SO_EE_ORIGIN_TIMESTAMPING,
+  SOF_TIMESTAMPING_OPT_ID,
+  SOF_TIMESTAMPING_OPT_TSONLY,
+  SOF_TIMESTAMPING_SOFTWARE,
+  SOF_TIMESTAMPING_TX_SOFTWARE,
+  SOL_SOCKET,
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
@@ -50,16 +60,10 @@ export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
 }
 
-/** Where the struct sock_extended_err is in control messages, if there is one. */
-export function extendedErrorAt(control: Uint8Array): number | undefined {
-  return findControl(control, IPPROTO_IP, IP_RECVERR) ??
-    findControl(control, IPPROTO_IPV6, IPV6_RECVERR);
-}
-
 /** The error that a control message tells of; undefined if there is none. */
 export function errorIn(control: Uint8Array): Error | undefined {
-  const at = extendedErrorAt(control);
-  if (at === undefined) return undefined;
+  const { errorAt: at } = controlFacts(control);
+  if (at === -1) return undefined;
   // struct sock_extended_err, and the address of who said it.
   const view = new DataView(control.buffer, control.byteOffset + at);
   const errno = view.getUint32(0, true);
@@ -85,6 +89,41 @@ export function errorIn(control: Uint8Array): Error | undefined {
   return most === "" ? error : Object.assign(error, { mtu });
 }
 
+/** When a datagram was sent. */
+export interface SendStamp {
+  /** Which one, by the order of sending, from 0. */
+  index: number;
+  /** By the wall clock, in milliseconds. */
+  stampMs: number;
+}
+
+/** Has the kernel stamp what is sent; returns whether it does. */
+export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
+  const flags = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE |
+    SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
+  return trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPING, flags);
+}
+
+/** Takes all stamps that wait in the queue; what else does is dropped. */
+export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
+  for (let i = 0; i < MAX_STAMPS; i++) {
+    const control = takeControl(libc, fd);
+    if (control === undefined) return;
+    const stamp = stampIn(control);
+    if (stamp !== undefined) yield stamp;
+  }
+}
+
+/** The stamp that control messages tell of; undefined if there is none. */
+export function stampIn(control: Uint8Array): SendStamp | undefined {
+  const { stampMs, errorAt } = controlFacts(control);
+  if (stampMs === undefined || errorAt === -1) return undefined;
+  const view = new DataView(control.buffer, control.byteOffset + errorAt);
+  // struct sock_extended_err: its origin, and the number in its data.
+  if (view.getUint8(4) !== SO_EE_ORIGIN_TIMESTAMPING) return undefined;
+  return { index: view.getUint32(12, true), stampMs };
+}
+
 interface Scratch {
   header: Memory;
   control: Memory;
@@ -107,6 +146,8 @@ function scratchOf(libc: Libc): Scratch {
 
 /** An error with an IPv6 address, or three times, and room to spare. */
 const QUEUE_BYTES = 256;
+/** Stamps that are taken in one look. */
+const MAX_STAMPS = 1024;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
 

@@ -6,6 +6,12 @@
  */
 import type { UdpAddress } from "../../address.ts";
 import {
+  SEGMENT_CONTROL_BYTES,
+  segmentControl,
+  SEND_CONTROL_BYTES,
+  trafficClassControl,
+} from "./cmsg.ts";
+import {
   IOVEC_BYTES,
   IOVEC_LENGTH,
   MMSGHDR_BYTES,
@@ -16,11 +22,7 @@ import {
   MMSGHDR_NAME,
   MMSGHDR_NAME_LENGTH,
   NAME_BYTES,
-  SEGMENT_CONTROL_BYTES,
-  segmentControl,
-  SEND_CONTROL_BYTES,
   setPointer,
-  trafficClassControl,
 } from "./layout.ts";
 import type { ReplyOptions, SendErrorListener } from "../contract.ts";
 import type { Libc, Memory } from "./libc.ts";

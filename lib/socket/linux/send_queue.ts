@@ -6,13 +6,16 @@
  */
 import type { UdpAddress } from "../../address.ts";
 import {
-  type Datagram,
   MAX_PAYLOAD,
   type Receiver,
   type ReplyOptions,
   type SendErrorListener,
 } from "../contract.ts";
-import { BATCH, type ReceiveBatch } from "./receive_batch.ts";
+import {
+  BATCH,
+  type BatchDatagram,
+  type ReceiveBatch,
+} from "./receive_batch.ts";
 import { SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
@@ -24,14 +27,14 @@ import {
   errorOf,
   REPORTS,
 } from "./errno.ts";
+import { UDP_SEGMENT } from "./cmsg.ts";
 import {
   encodeSockaddr,
   MMSGHDR_BYTES,
   MSG_DONTWAIT,
   SOL_UDP,
-  UDP_SEGMENT,
 } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { Libc } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
 /** SendQueue of one socket. */
@@ -70,34 +73,34 @@ export class SendQueue {
   }
 
   /**
-   * Queues the answer to a datagram of the batch that is being handed out.
+   * Queues the answer to the datagram that is being handed out.
    *
-   * @param payload The answer.
-   * @param memory What it is in if it is an echo that may be sent from where it
-   * was received; undefined if it is to be copied.
-   * @param at Where in that memory.
-   * @param message The message that the datagram came in.
+   * @param payload The answer: copied, unless it is an echo of one of several
+   * datagrams in a message, which is sent from where it was received.
    * @param datagram The datagram.
-   * @param options How it is to leave, if that matters.
+   * @param options How the answer leaves.
    */
   addNow(
     payload: Uint8Array,
-    memory: Memory | undefined,
-    at: number,
-    message: number,
-    { remoteAddr: to, localAddr }: Datagram,
+    datagram: BatchDatagram,
     options: ReplyOptions | undefined,
   ): void {
     const received = this.#in;
+    const { remoteAddr: to, message } = datagram;
     // What has to wait cannot wait in memory that is received into.
     if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message), options);
+      const source = received.replySource(datagram);
+      return this.addLater(payload, to, source, options);
     }
     const out = this.#out;
     const { length } = payload;
-    const address = memory === undefined ? 0 : memory.address + at;
+    // Copies of small datagrams are as fast.
+    const isInPlace = payload === datagram.data && options === undefined &&
+      datagram.segmentBytes !== 0;
+    const memory = isInPlace ? datagram.memory : undefined;
+    const address = memory === undefined ? 0 : memory.address + datagram.at;
     const isAlone = memory !== undefined || length > this.#maxCoalesced;
-    const origin = isAlone ? message : localAddr;
+    const origin = isAlone ? message : datagram.localAddr;
     // What has a traffic class of its own is a message of its own.
     if (
       options?.trafficClass === undefined &&
@@ -110,9 +113,12 @@ export class SendQueue {
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
     if (memory === undefined) out.add(payload, name, bytes, to, origin);
-    else out.addInPlace(memory, at, length, name, bytes, to, message);
-    const local = received.local(message);
-    if (local !== undefined) out.addControl(local);
+    else {
+      const { at } = datagram;
+      out.addInPlace(memory, at, length, name, bytes, to, message);
+    }
+    const source = received.replySource(datagram);
+    if (source !== undefined) out.addControl(source);
     if (options !== undefined) out.setOptions(length, options);
   }
 
@@ -122,19 +128,19 @@ export class SendQueue {
    *
    * @param payload The answer.
    * @param to Where it is sent.
-   * @param local The control message that sends it from the address asked.
+   * @param source The control message that sends it from the address asked.
    * @param options How it is to leave, if that matters.
    */
   addLater(
     payload: Uint8Array,
     to: UdpAddress,
-    local: Uint8Array | undefined,
+    source: Uint8Array | undefined,
     options: ReplyOptions | undefined,
   ): void {
     const { length } = payload;
     if (!this.#hasRoom(length, to, length)) return;
     this.#add(payload, to);
-    if (local !== undefined) this.#out.addControl(local);
+    if (source !== undefined) this.#out.addControl(source);
     if (options !== undefined) this.#out.setOptions(length, options);
     this.#flushSoon();
   }

@@ -5,17 +5,21 @@
 import type { UdpAddress } from "../../../lib/address.ts";
 import { EAGAIN } from "../../../lib/socket/linux/errno.ts";
 import {
+  encodeControl,
+  IP_PKTINFO,
+  IP_TOS,
+  IP_TTL,
+  SO_TIMESTAMPNS,
+  UDP_GRO,
+} from "../../../lib/socket/linux/cmsg.ts";
+import {
   AF_INET,
   decodeSockaddr,
   encodeSockaddr,
   EPOLLIN,
   EPOLLONESHOT,
   EPOLLOUT,
-  findControl,
   IOVEC_LENGTH,
-  IP_PKTINFO,
-  IP_TOS,
-  IP_TTL,
   IPPROTO_IP,
   MMSGHDR_BYTES,
   MMSGHDR_CONTROL,
@@ -26,11 +30,8 @@ import {
   MMSGHDR_NAME_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
-  SO_TIMESTAMPNS,
   SOL_SOCKET,
   SOL_UDP,
-  UDP_GRO,
-  UDP_SEGMENT,
 } from "../../../lib/socket/linux/layout.ts";
 import type { Handler } from "../../../lib/server/handler.ts";
 import type {
@@ -367,13 +368,9 @@ export class FakeLibc implements Libc {
     const control = this.#at(pointerAt(headers, at + MMSGHDR_CONTROL));
     let used = 0;
     const add = (level: number, type: number, data: Uint8Array) => {
-      const { u8 } = control.memory;
-      const view = new DataView(u8.buffer, control.at + used);
-      view.setUint32(0, 16 + data.length, true);
-      view.setInt32(8, level, true);
-      view.setInt32(12, type, true);
-      u8.set(data, control.at + used + 16);
-      used += Math.ceil((16 + data.length) / 8) * 8;
+      const bytes = encodeControl(level, type, data);
+      control.memory.u8.set(bytes, control.at + used);
+      used += Math.ceil(bytes.length / 8) * 8;
     };
     const { to, segmentBytes, ttl, trafficClass, second } = message;
     const word = (value: number) =>
@@ -420,20 +417,18 @@ export class FakeLibc implements Libc {
     if (length === 0) return { segmentBytes: 0 };
     const place = this.#at(pointerAt(headers, at + MMSGHDR_CONTROL));
     const control = place.memory.u8.slice(place.at, place.at + length);
-    const segment = findControl(control, SOL_UDP, UDP_SEGMENT);
-    const source = findControl(control, 0, IP_PKTINFO);
-    const trafficClass = findControl(control, 0, IP_TOS);
-    return {
-      segmentBytes: segment === undefined
-        ? 0
-        : new DataView(control.buffer).getUint16(segment, true),
-      ...(source === undefined
-        ? {}
-        : { source: control.subarray(source + 4, source + 8).join(".") }),
-      ...(trafficClass === undefined
-        ? {}
-        : { trafficClass: control[trafficClass]! }),
-    };
+    const sent: Partial<Sent> & { segmentBytes: number } = { segmentBytes: 0 };
+    const view = new DataView(control.buffer);
+    for (let at = 0; at < length;) {
+      const type = view.getUint32(at + 12, true);
+      const data = at + 16;
+      if (view.getUint32(at + 8, true) === SOL_UDP) {
+        sent.segmentBytes = view.getUint16(data, true);
+      } else if (type === IP_TOS) sent.trafficClass = control[data]!;
+      else sent.source = control.subarray(data + 4, data + 8).join(".");
+      at += Math.ceil(view.getUint32(at, true) / 8) * 8;
+    }
+    return sent;
   }
 
   /** The memory at an address, which must be some that was allocated. */

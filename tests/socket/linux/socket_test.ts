@@ -256,3 +256,25 @@ Deno.test("openSocket(): packetInfo has the time of arrival, by the program's cl
   assertEquals(seen, [[5700.25, 700]]);
   await socket.close();
 });
+
+Deno.test("a message that was left in the middle leaves nothing to the next one", async () => {
+  const libc = new FakeLibc();
+  const socket = libc.runtime.open(BUSY);
+  const seen: string[] = [];
+  let isFull = true;
+  const closed = socket.start({
+    // The first is held for good, as by a handler that is at work.
+    onDatagram(datagram) {
+      seen.push(new TextDecoder().decode(datagram.data));
+      if (seen.length > 1) socket.release(datagram);
+    },
+    isFull: () => isFull && !(isFull = false),
+  });
+  libc.arrive({ payloads: ["aa", "bb", "cc"] });
+  await idle();
+  libc.arrive({ payloads: ["dd", "ee", "ff"] });
+  await idle();
+  assertEquals(seen, ["aa", "bb", "cc", "dd", "ee", "ff"]);
+  socket.close();
+  await closed;
+});
