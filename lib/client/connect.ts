@@ -222,9 +222,6 @@ class Client implements UdpClient, Receiver {
   readonly #finished: Promise<void>;
   readonly #keyOf: ((data: Uint8Array) => Key | undefined) | undefined;
   readonly #maxInFlight: number;
-  /** Where the last datagram came from, and whether that is the server. */
-  #lastRemote: UdpAddress | undefined;
-  #isFromServer = false;
   readonly #forget: () => void;
   readonly #stats: ClientStats = {
     requests: 0,
@@ -391,11 +388,7 @@ class Client implements UdpClient, Receiver {
 
   #take(datagram: Datagram): void {
     const { data, remoteAddr } = datagram;
-    if (remoteAddr !== this.#lastRemote) {
-      this.#lastRemote = remoteAddr;
-      this.#isFromServer = comesFrom(remoteAddr, this.remoteAddr);
-    }
-    if (!this.#isFromServer) {
+    if (!comesFrom(remoteAddr, this.remoteAddr)) {
       this.#stats.foreign++;
       return;
     }

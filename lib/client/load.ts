@@ -187,9 +187,6 @@ class Loader implements Receiver, SendErrorListener {
   #portClosed = 0;
   #receiveErrors = 0;
   /** Once the socket is about to be closed. */
-  #kernelDrops: number | undefined;
-  #lastRemote: UdpAddress | undefined;
-  #isFromTarget = false;
   #cancelTick = () => {};
   #cancelLook = () => {};
 
@@ -235,7 +232,7 @@ class Loader implements Receiver, SendErrorListener {
       errors: this.#errors,
       portClosed: this.#portClosed,
       receiveErrors: this.#receiveErrors,
-      kernelDrops: this.#kernelDrops ?? this.#socket?.kernelDrops(),
+      kernelDrops: this.#socket?.kernelDrops(),
       durationMs,
       sentPerSecond,
       receivedPerSecond,
@@ -282,7 +279,6 @@ class Loader implements Receiver, SendErrorListener {
       this.end();
       signal?.removeEventListener("abort", abort);
       unfollow();
-      this.#kernelDrops = this.#socket?.kernelDrops();
       this.#socket?.close();
       await finished;
     }
@@ -465,11 +461,8 @@ class Loader implements Receiver, SendErrorListener {
 
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
-    if (remoteAddr !== this.#lastRemote) {
-      this.#lastRemote = remoteAddr;
-      this.#isFromTarget = comesFrom(remoteAddr, this.target!);
-    }
-    const isOurs = this.#isFromTarget && data.length === this.#plan.size &&
+    const isOurs = comesFrom(remoteAddr, this.target!) &&
+      data.length === this.#plan.size &&
       (data.length < HEADER_BYTES || readWord(data, 0) === this.#cookie);
     const seq = !isOurs
       ? -1

@@ -79,8 +79,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly #outbox: Outbox;
   #draining = false;
   #closed = false;
-  /** What the system had dropped when the server closed. */
-  #lastDrops: number | undefined;
 
   constructor(socket: DatagramSocket, options: ServerOptions) {
     const { runtime, handler } = options;
@@ -147,9 +145,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     const { sent, dropped, failed } = this.#outbox;
     stats.pushed = { ...stats.pushed, sent, dropped, failed };
     stats.inFlight = this.#atWork + this.#unsent;
-    stats.kernelDrops = this.#closed
-      ? this.#lastDrops
-      : this.#socket.kernelDrops();
+    stats.kernelDrops = this.#socket.kernelDrops();
     return stats;
   }
 
@@ -497,7 +493,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   #close(): void {
     if (this.#closed) return;
-    this.#lastDrops = this.#socket.kernelDrops();
     this.#closed = true;
     this.#outbox.close();
     this.#socket.close();

@@ -140,8 +140,9 @@ export interface DatagramSocket {
    */
   abandon(datagram: Datagram): void;
   /**
-   * How many datagrams the system has dropped, since its receive buffer was
-   * full; undefined where it cannot be asked.
+   * The number of datagrams that the system has dropped, since its receive buffer
+   * was full; once a socket opened with `isBusy` is closed, the number until then.
+   * Undefined where it cannot be known.
    */
   kernelDrops(): number | undefined;
   /**

@@ -46,6 +46,8 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
       conn,
       options.maxDatagramBytes,
       prepare(conn, options),
+      false,
+      options.isBusy,
     );
   } catch (error) {
     conn.close();
@@ -146,6 +148,8 @@ export class DenoSocket implements DatagramSocket {
   readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
+  readonly #keepsDrops: boolean;
+  #drops: number | undefined;
   /** What has to be done before the first send; undefined if nothing has. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
@@ -169,12 +173,15 @@ export class DenoSocket implements DatagramSocket {
    * @param prepared What is still being done; rejects if a group cannot be
    * joined.
    * @param isConnected Deno itself connects no UDP socket; an engine may.
+   * @param keepsDrops Whether `kernelDrops()` is known when it is closed, at the
+   * price of a file that is read then.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
     prepared?: Promise<unknown>,
     isConnected = false,
+    keepsDrops = false,
   ) {
     this.#conn = conn;
     this.#prepared = prepared;
@@ -183,6 +190,7 @@ export class DenoSocket implements DatagramSocket {
       this.#prepared = undefined;
     }, () => {});
     this.isConnected = isConnected;
+    this.#keepsDrops = keepsDrops;
     // Deno cuts without a word what does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;
@@ -295,7 +303,12 @@ export class DenoSocket implements DatagramSocket {
   }
 
   kernelDrops(): number | undefined {
-    if (this.#closed || Deno.build.os !== "linux") return undefined;
+    if (!this.#closed) this.#drops = this.#readDrops();
+    return this.#drops;
+  }
+
+  #readDrops(): number | undefined {
+    if (Deno.build.os !== "linux") return undefined;
     const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
     try {
       // Deno wants all permissions for what is in /proc; it must not ask.
@@ -309,6 +322,7 @@ export class DenoSocket implements DatagramSocket {
 
   close(): void {
     if (this.#closed) return;
+    if (this.#keepsDrops) this.kernelDrops();
     this.#closed = true;
     this.#conn.close();
   }

@@ -162,8 +162,6 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly #onError: (error: unknown) => void;
   #received = 0;
   #tooLong = 0;
-  /** What the system had dropped when the socket closed. */
-  #lastDrops: number | undefined;
   #closed = false;
 
   constructor(
@@ -213,7 +211,7 @@ class OpenSocket implements UdpSocket, Receiver {
     return {
       received: this.#received,
       tooLong: this.#tooLong,
-      kernelDrops: this.#closed ? this.#lastDrops : this.#socket.kernelDrops(),
+      kernelDrops: this.#socket.kernelDrops(),
       sent,
       dropped,
       failed,
@@ -222,7 +220,6 @@ class OpenSocket implements UdpSocket, Receiver {
 
   close(): Promise<void> {
     if (!this.#closed) {
-      this.#lastDrops = this.#socket.kernelDrops();
       this.#closed = true;
       this.#outbox.close();
       this.#socket.close();

@@ -238,6 +238,7 @@ export class SimulatedSocket implements DatagramSocket {
   readonly #finished = Promise.withResolvers<void>();
   readonly #held = new Set<Datagram>();
   #receiver: Receiver | undefined;
+  #lastRemote: UdpAddress | undefined;
 
   /** Made by the runtime of a network. */
   constructor(
@@ -272,12 +273,19 @@ export class SimulatedSocket implements DatagramSocket {
     }
     const datagram = {
       data: payload.slice(),
-      remoteAddr: { ...remoteAddr },
+      remoteAddr: this.#remember(remoteAddr),
       localAddr,
       receivedAt: this.#network.now,
     };
     this.#held.add(datagram);
     this.#receiver?.onDatagram(datagram);
+  }
+
+  /** The same object for datagrams of one peer that follow each other. */
+  #remember({ hostname, port }: UdpAddress): UdpAddress {
+    const last = this.#lastRemote;
+    if (last?.hostname === hostname && last.port === port) return last;
+    return this.#lastRemote = Object.freeze({ hostname, port });
   }
 
   /** Receiving fails once, and goes on. */

@@ -79,6 +79,7 @@ export class LinuxSocket implements DatagramSocket {
   #workedAt = 0;
   /** What is to be told once there is somebody to tell. */
   #notice: Error | undefined;
+  #drops: number | undefined;
   #started = false;
   #closed = false;
   #released: Promise<void> | undefined;
@@ -173,6 +174,7 @@ export class LinuxSocket implements DatagramSocket {
       this.#turns.begin(this.#workedAt);
       await this.#receive();
     } finally {
+      this.kernelDrops();
       this.#closed = true;
       this.#turns.end();
       await this.#release();
@@ -243,11 +245,13 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   kernelDrops(): number | undefined {
-    return this.#closed ? undefined : kernelDrops(this.#libc, this.#bound.fd);
+    if (!this.#closed) this.#drops = kernelDrops(this.#libc, this.#bound.fd);
+    return this.#drops;
   }
 
   close(): void {
     if (this.#closed) return;
+    this.kernelDrops();
     this.#closed = true;
     this.#turns.end();
     this.#queue.flush();
