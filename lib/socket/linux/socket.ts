@@ -64,7 +64,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly #poller: Poller;
   readonly #now: () => number;
   readonly #bound: SocketDescriptor;
-  /** Whether the system says where each datagram was sent to. */
+  /** Whether the system gives the destination of each datagram. */
   readonly #knowsLocal: boolean;
   readonly #in: ReceiveBatch;
   readonly #delivery: Delivery;
@@ -75,9 +75,9 @@ export class LinuxSocket implements DatagramSocket {
   readonly #pollfd: Memory;
   readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
-  /** It had nothing more to do then. */
+  /** When the last batch was finished. */
   #workedAt = 0;
-  /** What is to be told once there is somebody to tell. */
+  /** The notice for the receiver, once there is one. */
   #notice: Error | undefined;
   #drops: number | undefined;
   #started = false;
@@ -129,7 +129,7 @@ export class LinuxSocket implements DatagramSocket {
       const bytes = setReceiveBuffer(libc, fd, receiveBufferBytes);
       if (bytes < receiveBufferBytes) this.#notice = tooSmall(bytes);
     }
-    // A wildcard socket answers from the address that was asked.
+    // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
       (family === AF_INET
         ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
@@ -167,7 +167,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#receiver = this.#queue.receiver = this.#delivery.receiver = receiver;
     this.#started = true;
     try {
-      // Whoever starts it gets to know of it before its first datagram.
+      // The notice precedes the first datagram.
       await null;
       if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
       this.#workedAt = this.#now();
@@ -192,8 +192,8 @@ export class LinuxSocket implements DatagramSocket {
         `Cannot send to '${to.hostname}': it is no IP address`,
       );
     }
-    // Who asked may be answered, as by `reply`; and for the one peer of a connected
-    // socket Deno was asked.
+    // An answer needs no permission, as with `reply`; the peer of a connected socket
+    // was checked when it was opened.
     if (from === undefined && !this.isConnected) requireNet(to);
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
@@ -202,7 +202,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    // A connected socket has one peer, for which Deno was asked.
+    // The peer of a connected socket was checked when it was opened.
     if (!this.isConnected) requireNet(to);
     this.#queue.post(payload, to, this.isConnected, listener);
   }
@@ -240,7 +240,7 @@ export class LinuxSocket implements DatagramSocket {
     }
     this.#wait.u32[2] = Math.floor(1e6 * waitMs);
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
-    // The thread that waits for it too would tell in some turn of the event loop.
+    // The poller's thread would end the wait in some later turn of the event loop.
     if (ready > 0) this.#poller.endReadable(this.#bound.fd);
   }
 
@@ -270,10 +270,10 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /**
-   * Takes what is there, without waiting. When nothing is, waits by the
-   * {@linkcode Poller}, on another thread; or, while datagrams come fast and
-   * nothing else is at work, for a moment in this one. After each millisecond of
-   * work the event loop has a turn, which lets all else in that waits.
+   * Receives without waiting. When there is nothing, waits by the
+   * {@linkcode Poller}, on another thread; or, while datagrams arrive fast and
+   * nothing else is at work, briefly in this one. Yields to the event loop after
+   * each millisecond of work.
    */
   async #receive(): Promise<void> {
     let failures = 0;
@@ -291,13 +291,12 @@ export class LinuxSocket implements DatagramSocket {
         failures = 0;
         hasLooked = false;
         this.#in.received(count);
-        // What a client does with its replies takes long, and is no reason to
-        // think that they come slowly.
+        // A client's own work on its replies does not make their arrival slow.
         const before = this.isConnected
           ? this.#workedAt
           : this.#delivery.receivedAt;
         const receivedAt = this.#now();
-        // A reply is judged by when its request was sent.
+        // Stamps of requests precede their replies.
         if (this.stampsSends) this.#takeStamps();
         this.#turns.pace.onBatch(receivedAt - before, count);
         this.#delivery.begin(count, receivedAt);
@@ -308,28 +307,28 @@ export class LinuxSocket implements DatagramSocket {
             : this.#turns.round());
         }
         this.#queue.flush();
-        // One more would have been received too, which is known when it is.
+        // A full batch may have had no room for the next message.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
-        if (this.isConnected) await this.#letAskAgain();
+        if (this.isConnected) await this.#sendNextRequests();
         const now = this.#now();
         this.#workedAt = now;
         if (this.#turns.isDue(now)) await this.#turn();
-        // Timers, handlers at work, and what waits for a microtask.
+        // Timers, handlers at work, and microtasks.
         else if (this.#delivery.held > 0 || this.#turns.isRoundDue(now)) {
           await this.#turns.round();
         }
         continue;
       }
       const code = this.#libc.errno();
-      // What the network says of a datagram that was sent, said once.
+      // The network's report about an earlier send, given once.
       if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
         wasFull = false;
-        // The queue wakes the wait until it is empty.
+        // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
-        // While others are at work, what has come by the end of their turn is
-        // received at once: woken for each datagram, they would get less done.
+        // While others are at work, all that has arrived by the end of their turn
+        // is received at once: woken for each datagram, they would get less done.
         if (this.#turns.pace.wasUsed && !hasLooked && !this.isConnected) {
           hasLooked = true;
           await this.#turn();
@@ -351,30 +350,30 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /**
-   * A client's next request follows its reply within a few microtasks: they go
-   * out together, before the next wait.
+   * Sends a client's next requests, which follow their replies within a few
+   * microtasks, together before the next wait.
    */
-  async #letAskAgain(): Promise<void> {
+  async #sendNextRequests(): Promise<void> {
     for (let i = 0; i < HOPS && !this.#queue.isWaiting; i++) await null;
     this.#queue.flush();
   }
 
   /** Waits on another thread until there is something to receive. */
   async #idle(): Promise<void> {
-    // It may have been closed while microtasks ran.
+    // The socket may have been closed while microtasks ran.
     if (this.#closed) return;
     const before = this.#now();
     await this.#poller.readable(this.#bound.fd);
     const now = this.#now();
-    // In so long a wait the event loop has looked at everything.
+    // In a wait of this length the event loop has polled everything.
     if (now - before > PARKED_MS) this.#turns.begin(now);
     else if (this.#turns.isPressing(now)) await this.#turn();
   }
 
-  /** Lets all else in the process have a turn. */
+  /** Yields to all else in the process. */
   async #turn(): Promise<void> {
     await this.#turns.take();
-    // Only in a wait may the process of a server without `ref` end.
+    // Only in a wait may the process of an unreferenced socket end.
     if (!this.#keepsAlive && !this.#queue.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
       this.#turns.begin(this.#now());
@@ -382,10 +381,10 @@ export class LinuxSocket implements DatagramSocket {
     this.#workedAt = this.#now();
   }
 
-  /** Waits in this thread, where that is good for all. */
+  /** Waits in this thread, where nothing else suffers. */
   #isReadableSoon(): boolean {
     const { pace } = this.#turns;
-    // Who is at work needs the event loop, and so does who waits to send.
+    // Handlers at work need the event loop, and so do datagrams that wait for room.
     if (
       this.#delivery.held > 0 || this.#queue.isBlocked ||
       !pace.mayWait(this.#now())
@@ -393,7 +392,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
     const now = this.#now();
-    pace.onWait(now, ready === 0);
+    if (ready === 0) pace.onTimeout(now);
     return ready > 0 && !this.#turns.isPressing(now);
   }
 
@@ -436,7 +435,7 @@ const MAX_RECEIVE_FAILURES = 16;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */
 const WAIT_US = 200;
-/** How late the kernel wakes as a rule, and the longest sleep. */
+/** The usual delay of a wake-up by the kernel, and the longest sleep. */
 const WAKE_MS = 0.06;
 const MAX_SLEEP_MS = 0.999;
 const PARKED_MS = 0.5;
