@@ -1,6 +1,6 @@
 /**
- * A UDP socket itself, for what is neither a server nor a client: datagrams in
- * by a callback, datagrams out to anybody.
+ * A UDP socket itself, for protocols that are neither a server nor a client:
+ * datagrams are received by a callback and sent to any peer.
  *
  * @module
  */
@@ -32,8 +32,8 @@ export interface SocketOptions
    */
   hostname?: string | undefined;
   /**
-   * Called for what goes wrong while the socket goes on: a receive that fails,
-   * a datagram of `sendBatch` that cannot be sent, a callback that throws.
+   * Called with each error that the socket survives: a receive that fails, a
+   * datagram of `sendBatch` that cannot be sent, a callback that throws.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */
@@ -49,17 +49,17 @@ export const SOCKET = {
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
-/** What a socket has counted so far. */
+/** The counts of a socket so far. */
 export interface SocketStats {
   /** Datagrams given to the callback. */
   received: number;
   /** Datagrams dropped, as they were longer than `maxDatagramBytes`. */
   tooLong: number;
-  /** Datagrams that the system dropped; undefined where it does not tell. */
+  /** Datagrams that the system dropped; undefined where it cannot be known. */
   kernelDrops: number | undefined;
   /** Datagrams that the system has taken. */
   sent: number;
-  /** Datagrams not sent, as 4,096 were on their way or the socket was closed. */
+  /** Datagrams unsent, as 4,096 were in flight or the socket was closed. */
   dropped: number;
   /** Datagrams that the system refused. */
   failed: number;
@@ -71,12 +71,12 @@ export interface UdpSocket extends AsyncDisposable {
   readonly addr: UdpAddress;
   /**
    * Resolves when the socket is closed; rejects with the system's error if
-   * receiving fails for good, or a group cannot be joined.
+   * receiving fails permanently, or a group cannot be joined.
    */
   readonly finished: Promise<void>;
   /**
-   * Sends a datagram. What is sent within one turn of the event loop leaves in
-   * one system call on the linux engine. At most 4,096 may be on their way.
+   * Sends a datagram. Datagrams of one turn of the event loop leave in one system
+   * call on the linux engine. At most 4,096 may be in flight.
    *
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
@@ -93,7 +93,7 @@ export interface UdpSocket extends AsyncDisposable {
    * the system takes them. All are checked before the first is sent.
    *
    * @param datagrams The payloads and addresses, as for `send`.
-   * @returns How many were sent; `onError` hears of each of the others.
+   * @returns The number of datagrams sent; `onError` is called for each other.
    */
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
   /** A snapshot of the counts. */
@@ -108,10 +108,10 @@ export interface UdpSocket extends AsyncDisposable {
 
 /**
  * Opens a UDP socket: for protocols that `serve`, `request`, `connect` and
- * `gather` do not fit. Nothing here keeps it out of a loop or limits its
- * answers; whoever answers strangers is better served by `serve`.
+ * `gather` do not fit. It has no guard: `serve` is better for answers to unknown
+ * peers, as it limits them and ends loops.
  *
- * @param options Where to bind, and how datagrams leave.
+ * @param options The address to bind, and the options of sends.
  * @param onDatagram Called with each received datagram, whose bytes are a copy
  * that it owns.
  * @returns The open socket.
@@ -243,7 +243,7 @@ class OpenSocket implements UdpSocket, Receiver {
     const owned = new OwnedDatagram(datagram);
     this.#socket.release(datagram);
     this.#received++;
-    // One that is asynchronous may fail as well.
+    // An asynchronous callback may fail as well.
     Promise.try(this.#onDatagram, owned).catch(this.#onError);
   }
 

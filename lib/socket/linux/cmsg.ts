@@ -1,6 +1,6 @@
 /**
- * Control messages: what the kernel adds to a received message and to an entry of
- * the error queue, and what it is given with a message to send. Pure.
+ * Control messages: facts that the kernel adds to a received message and to an
+ * entry of the error queue, and options of a message to send. Pure.
  *
  * A new fact of received datagrams takes its numbers, its row in
  * {@linkcode PACKET_INFO} and its case in {@linkcode decodeControl}, and a field of
@@ -68,7 +68,7 @@ export interface ControlFacts extends Partial<DatagramFacts> {
  * @param words The memory that they are in.
  * @param start The word at which they begin.
  * @param end The word at which they end.
- * @param facts Takes what they carry; all else in it stays.
+ * @param facts The object that their facts are written to.
  */
 export function decodeControl(
   words: Uint32Array,
@@ -191,7 +191,7 @@ export function trafficClassControl(
     : encodeControl(IPPROTO_IPV6, IPV6_TCLASS, data);
 }
 
-/** Room for those of a received message: 168 bytes, and one to come. */
+/** Room for the control messages of a received message, and one to spare. */
 export const CONTROL_BYTES = 176;
 /** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
 export const SEGMENT_CONTROL_BYTES = 24;

@@ -82,8 +82,8 @@ export class Delivery {
   /**
    * Delivers the rest of the batch.
    *
-   * @returns Whether all is delivered. Else timers are due, or what waits for
-   * nothing but a microtask has to settle first.
+   * @returns Whether all is delivered. Else timers are due, or the receiver is full
+   * until microtasks have run.
    */
   run(): boolean {
     while (this.#message < this.#count) {

@@ -34,7 +34,7 @@ import {
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
-/** Has the system keep what comes back for a socket. */
+/** Has the system queue ICMP messages for a socket. */
 export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
   trySet(libc, fd, IPPROTO_IP, IP_RECVERR, 1);
   if (family === AF_INET6) trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
@@ -60,11 +60,11 @@ export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
 }
 
-/** The error that a control message tells of; undefined if there is none. */
+/** The error in control messages; undefined if there is none. */
 export function errorIn(control: Uint8Array): Error | undefined {
   const { errorAt: at } = controlFacts(control);
   if (at === -1) return undefined;
-  // struct sock_extended_err, and the address of who said it.
+  // struct sock_extended_err, and the address of the reporting host.
   const view = new DataView(control.buffer, control.byteOffset + at);
   const errno = view.getUint32(0, true);
   const [origin, type, code] = [4, 5, 6].map((i) => view.getUint8(i)) as [
@@ -76,35 +76,35 @@ export function errorIn(control: Uint8Array): Error | undefined {
   if (errno === ECONNREFUSED || origin === FROM_THIS_MACHINE) return error;
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];
   const family = view.getUint16(16, true);
-  const who = family === AF_INET || family === AF_INET6
+  const reporter = family === AF_INET || family === AF_INET6
     ? decodeSockaddr(control, at + 16).hostname
     : "the network";
   const mtu = view.getUint32(8, true);
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
     ? `, at most ${mtu} bytes with headers`
     : "";
-  error.message = `${who} says: ${
+  error.message = `${reporter} says: ${
     words ?? error.message
   } (ICMP type ${type}, code ${code}${most})`;
   return most === "" ? error : Object.assign(error, { mtu });
 }
 
-/** When a datagram was sent. */
+/** The time at which the kernel sent a datagram. */
 export interface SendStamp {
-  /** Which one, by the order of sending, from 0. */
+  /** The number of the datagram in the order of sending, from 0. */
   index: number;
-  /** By the wall clock, in milliseconds. */
+  /** The time by the wall clock, in milliseconds. */
   stampMs: number;
 }
 
-/** Has the kernel stamp what is sent; returns whether it does. */
+/** Has the kernel stamp sends; returns whether it does. */
 export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
   const flags = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE |
     SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
   return trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPING, flags);
 }
 
-/** Takes all stamps that wait in the queue; what else does is dropped. */
+/** Takes all stamps from the queue; other entries are dropped. */
 export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
   for (let i = 0; i < MAX_STAMPS; i++) {
     const control = takeControl(libc, fd);
@@ -114,7 +114,7 @@ export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
   }
 }
 
-/** The stamp that control messages tell of; undefined if there is none. */
+/** The stamp in control messages; undefined if there is none. */
 export function stampIn(control: Uint8Array): SendStamp | undefined {
   const { stampMs, errorAt } = controlFacts(control);
   if (stampMs === undefined || errorAt === -1) return undefined;
@@ -144,14 +144,14 @@ function scratchOf(libc: Libc): Scratch {
   return scratch;
 }
 
-/** An error with an IPv6 address, or three times, and room to spare. */
+/** Room for an error with an IPv6 address, or three time stamps, and more. */
 const QUEUE_BYTES = 256;
 /** Stamps that are taken in one look. */
 const MAX_STAMPS = 1024;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
 
-/** What ICMP messages say, by type and code (RFC 792, RFC 1812). */
+/** The meaning of ICMP messages, by type and code (RFC 792, RFC 1812). */
 const ICMP: Record<string, string> = {
   "3/0": "the network cannot be reached",
   "3/1": "the host cannot be reached",
@@ -168,7 +168,7 @@ const ICMP: Record<string, string> = {
   "11/0": "the TTL is used up",
 };
 
-/** The same for IPv6 (RFC 4443). */
+/** The meaning of ICMPv6 messages, by type and code (RFC 4443). */
 const ICMPV6: Record<string, string> = {
   "1/0": "there is no route",
   "1/1": "a filter prohibits it",

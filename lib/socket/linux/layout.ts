@@ -1,6 +1,6 @@
 /**
- * How Linux lays out addresses, message headers and control messages in memory,
- * on x86-64 and arm64 (little-endian, 64 bits). Pure.
+ * The memory layout of addresses and message headers in Linux, on x86-64 and arm64
+ * (little-endian, 64 bits), and the numbers of its calls. Pure.
  *
  * @module
  */
@@ -77,16 +77,16 @@ export function encodeSockaddr(
 
 /** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
 export const MMSGHDR_BYTES = 64;
-/** Where in it, in bytes: the pointer to the address, and its length. */
+/** Offsets in it, in bytes: the pointer to the address, and its length. */
 export const MMSGHDR_NAME = 0;
 export const MMSGHDR_NAME_LENGTH = 8;
-/** The pointer to the struct iovec, and how many there are. */
+/** The pointer to the struct iovec, and their number. */
 export const MMSGHDR_IOVEC = 16;
 export const MMSGHDR_IOVEC_COUNT = 24;
 /** The pointer to the control messages, and their length. */
 export const MMSGHDR_CONTROL = 32;
 export const MMSGHDR_CONTROL_LENGTH = 40;
-/** How many bytes were received or sent. */
+/** The number of bytes received or sent. */
 export const MMSGHDR_LENGTH = 56;
 /** struct iovec: a pointer, and at byte 8 a length. */
 export const IOVEC_BYTES = 16;
@@ -100,8 +100,8 @@ export const TIMESPEC_BYTES = 16;
 export const POLLIN = 1;
 
 /**
- * struct epoll_event in words of 32 bits: `events`, and where `data` begins. On
- * x86-64 it is packed.
+ * struct epoll_event in words of 32 bits: its size, and the word at which `data`
+ * begins. On x86-64 it is packed.
  */
 export const EPOLL_EVENT_WORDS: number = Deno.build.arch === "x86_64" ? 3 : 4;
 export const EPOLL_DATA_WORD: number = EPOLL_EVENT_WORDS - 2;
@@ -112,7 +112,7 @@ export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
-/** A descriptor is reported once, and then to be armed again. */
+/** A descriptor is reported once, and must be armed again then. */
 export const EPOLLONESHOT = 0x40000000;
 
 export const AF_INET = 2;
@@ -130,7 +130,7 @@ export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
 export const SO_BINDTODEVICE = 25;
 export const SO_RCVBUFFORCE = 33;
-/** A software stamp of each send, told with a number and without the datagram. */
+/** A software stamp of each send, with a number and without the datagram. */
 export const SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1;
 export const SOF_TIMESTAMPING_SOFTWARE = 1 << 4;
 export const SOF_TIMESTAMPING_OPT_ID = 1 << 7;
@@ -150,7 +150,7 @@ export const IP_MULTICAST_IF = 32;
 export const IP_MULTICAST_TTL = 33;
 export const IP_MULTICAST_LOOP = 34;
 export const IP_ADD_MEMBERSHIP = 35;
-/** Of both versions: every datagram says that it must not be cut. */
+/** Don't-fragment on every datagram, in both versions. */
 export const PMTUDISC_DO = 2;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_UNICAST_HOPS = 16;
@@ -164,7 +164,7 @@ export const SOL_UDP = 17;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_ERRQUEUE = 0x2000;
 
-/** A struct timespec, which begins at a word, in milliseconds. */
+/** The milliseconds in a struct timespec that begins at a word. */
 export function stampMs(words: Uint32Array, at: number): number {
   const seconds = words[at]! + words[at + 1]! * 2 ** 32;
   return seconds * 1000 + words[at + 2]! / 1e6;

@@ -1,5 +1,5 @@
 /**
- * What one recvmmsg moves: headers, addresses, control messages and buffers, in
+ * The batch of one recvmmsg: headers, addresses, control messages and buffers, in
  * memory that is laid out once and used again.
  *
  * @module
@@ -33,7 +33,7 @@ import {
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
-/** How many messages a call moves at most. */
+/** The most messages of one call. */
 export const BATCH = 64;
 
 /** A datagram of a batch: its facts, and its place in the received message. */
@@ -72,20 +72,20 @@ export class ReceiveBatch {
   readonly #bufferBytes: number;
   readonly #addresses: AddressCache;
   readonly #size: number;
-  /** Where the latest message was sent to. */
+  /** The destination of the latest message. */
   #localBytes = new Uint8Array(0);
   #localAddr: UdpAddress | undefined;
-  /** How many messages the kernel has written to since it was prepared. */
+  /** The number of messages that the kernel has written since it was prepared. */
   #used: number;
 
   /**
    * Lays out a batch.
    *
-   * @param libc Where the memory comes from.
-   * @param size How many messages.
-   * @param bufferBytes How many bytes a message may have.
-   * @param startsSmall Whether there is to be room for one message at first, and
-   * for more when they come; and few peers.
+   * @param libc The C library, which allocates the memory.
+   * @param size The number of messages.
+   * @param bufferBytes The size of a message's buffer.
+   * @param startsSmall Whether it begins with room for one message, and grows; and
+   * has few peers.
    */
   constructor(
     libc: Libc,
@@ -118,39 +118,39 @@ export class ReceiveBatch {
     }
   }
 
-  /** How many messages there is room for. */
+  /** The number of messages that have a buffer. */
   get room(): number {
     return this.#buffers.length;
   }
 
-  /** Makes room for twice as many messages, if there may be more. */
+  /** Doubles the room, up to the size of the batch. */
   grow(): void {
     const room = Math.min(2 * this.room, this.#size);
     for (let i = this.room; i < room; i++) this.retire(i);
   }
 
-  /** Makes all ready to be received into; to be called before each receive. */
+  /** Prepares the headers; must be called before each receive. */
   prepare(): void {
     const words = this.headers.u32;
-    // The kernel writes how much it used: this says again how much there is.
+    // The kernel has replaced the sizes by the lengths that it used.
     for (let i = 0; i < this.#used; i++) {
       const at = i * MMSGHDR_BYTES / 4;
       words[at + MMSGHDR_NAME_LENGTH / 4] = NAME_BYTES;
       words[at + MMSGHDR_CONTROL_LENGTH / 4] = CONTROL_BYTES;
     }
     this.#used = 0;
-    // Who was handed a buffer may have transferred it at any time since.
+    // A handler may have transferred its buffer at any time since.
     for (let i = 0; i < this.#buffers.length; i++) {
       if (this.#buffers[i]!.u8.length === 0) this.retire(i);
     }
   }
 
-  /** Says how many messages were received. */
+  /** Notes the number of messages that were received. */
   received(count: number): void {
     this.#used = count;
   }
 
-  /** Gives a message another buffer; its old one stays with who has it. */
+  /** Gives a message another buffer; the holders of its datagrams own the old one. */
   retire(message: number): void {
     const buffer = this.#libc.allocate(this.#bufferBytes);
     this.#buffers[message] = buffer;
@@ -160,17 +160,17 @@ export class ReceiveBatch {
     this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = this.#bufferBytes;
   }
 
-  /** How many bytes a message has. */
+  /** The length of a message, in bytes. */
   length(message: number): number {
     return this.#word(message, MMSGHDR_LENGTH);
   }
 
-  /** How many bytes the sender's address has. */
+  /** The length of the sender's address, in bytes. */
   nameLength(message: number): number {
     return this.#word(message, MMSGHDR_NAME_LENGTH);
   }
 
-  /** Where the sender's address is in memory. */
+  /** The pointer to the sender's address. */
   namePointer(message: number): number {
     return this.#names.address + message * NAME_BYTES;
   }
@@ -180,7 +180,7 @@ export class ReceiveBatch {
     return this.#addresses.get(this.#names, message * NAME_BYTES);
   }
 
-  /** What a message was received into. */
+  /** The buffer of a message. */
   buffer(message: number): Memory {
     return this.#buffers[message]!;
   }
@@ -254,7 +254,7 @@ class AddressCache {
   /**
    * Makes a cache.
    *
-   * @param size For how many addresses, a power of 2.
+   * @param size The number of addresses, a power of 2.
    */
   constructor(size: number) {
     this.#keys = new Uint32Array(2 * size);

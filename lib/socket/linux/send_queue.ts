@@ -1,6 +1,6 @@
 /**
- * A server's way out: replies, and what is sent unasked, that wait to go out
- * together by sendmmsg, and what becomes of them.
+ * The send queue of a socket: replies and other datagrams, which leave together by
+ * sendmmsg, and their outcomes.
  *
  * @module
  */
@@ -37,16 +37,16 @@ import {
 import type { Libc } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
-/** SendQueue of one socket. */
+/** The send queue of one socket. */
 export class SendQueue {
-  /** Who hears of what becomes of them. */
+  /** The receiver of the outcomes of replies. */
   receiver: Receiver = { onDatagram: () => {} };
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #bound: SocketDescriptor;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
-  /** Larger answers to one peer are not put together. */
+  /** Larger answers to one peer are not coalesced. */
   #maxCoalesced = ETHERNET_BYTES;
   #isBlocked = false;
   #willFlush = false;
@@ -67,7 +67,7 @@ export class SendQueue {
     this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, startsSmall);
   }
 
-  /** Whether some wait for room in the send buffer. */
+  /** Whether datagrams wait for room in the send buffer. */
   get isBlocked(): boolean {
     return this.#isBlocked;
   }
@@ -87,7 +87,7 @@ export class SendQueue {
   ): void {
     const received = this.#in;
     const { remoteAddr: to, message } = datagram;
-    // What has to wait cannot wait in memory that is received into.
+    // A reply must not wait in memory that is received into.
     if (this.#isBlocked) {
       const source = received.replySource(datagram);
       return this.addLater(payload, to, source, options);
@@ -101,7 +101,7 @@ export class SendQueue {
     const address = memory === undefined ? 0 : memory.address + datagram.at;
     const isAlone = memory !== undefined || length > this.#maxCoalesced;
     const origin = isAlone ? message : datagram.localAddr;
-    // What has a traffic class of its own is a message of its own.
+    // A reply with a traffic class of its own is a message of its own.
     if (
       options?.trafficClass === undefined &&
       out.extend(payload, address, origin, to)
@@ -123,13 +123,12 @@ export class SendQueue {
   }
 
   /**
-   * Queues an answer that is copied, and that goes out with others of the same
-   * turn.
+   * Queues an answer that is copied, and leaves with others of the same turn.
    *
    * @param payload The answer.
-   * @param to Where it is sent.
+   * @param to The destination.
    * @param source The control message that sends it from the address asked.
-   * @param options How it is to leave, if that matters.
+   * @param options How the answer leaves.
    */
   addLater(
     payload: Uint8Array,
@@ -146,12 +145,12 @@ export class SendQueue {
   }
 
   /**
-   * Queues a datagram that is no reply, to go out with others of the same turn.
+   * Queues a datagram that is no reply, and leaves with others of the same turn.
    *
-   * @param payload What to send, which is copied.
-   * @param to Where to.
-   * @param control The control message that says where from.
-   * @param isConnected Whether the socket has one peer, which is `to`.
+   * @param payload The payload, which is copied.
+   * @param to The destination.
+   * @param control The control message with the source.
+   * @param isConnected Whether the socket is connected to `to`.
    * @returns Resolves when the system has taken it, rejects with its error.
    */
   send(
@@ -197,7 +196,7 @@ export class SendQueue {
     this.#flushSoon();
   }
 
-  /** Whether something waits to go out together. */
+  /** Whether datagrams wait for the end of the turn. */
   get isWaiting(): boolean {
     return this.#willFlush;
   }
@@ -211,7 +210,7 @@ export class SendQueue {
     });
   }
 
-  /** Sends the replies that wait to go out together, and reports them. */
+  /** Sends the queue, and reports the outcomes. */
   flush(): void {
     if (this.#out.count === 0 || this.#isBlocked) return;
     const outcome = this.#transmit();
@@ -219,7 +218,7 @@ export class SendQueue {
     this.#report(outcome);
   }
 
-  /** The socket is about to be closed: what still waits is not sent. */
+  /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
     const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
@@ -231,8 +230,8 @@ export class SendQueue {
   }
 
   /**
-   * Whether there is room for another answer, of which so many bytes are to be
-   * copied. If there is none, its fate is told.
+   * Whether there is room for another answer, of which `copied` bytes are copied.
+   * If there is none, that is reported.
    */
   #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
     if (length > MAX_PAYLOAD) {
@@ -255,13 +254,13 @@ export class SendQueue {
     for (const { error, listener } of unposted) listener.onSendError(error);
   }
 
-  /** The send buffer is full: the rest waits, and what comes is received. */
+  /** Waits until the send buffer has room; receiving continues meanwhile. */
   async #waitForRoom(): Promise<void> {
     this.#isBlocked = true;
     const out = this.#out;
     for (let message = out.first; message < out.count; message++) {
-      // Nothing must be received into what an echo still lies in, nor over
-      // where it goes.
+      // The next receive must overwrite neither an echo's payload nor its
+      // address.
       const place = out.placeOf(message);
       if (place !== -1) this.#in.retire(place);
       encodeSockaddr(
@@ -275,7 +274,7 @@ export class SendQueue {
     if (!this.#closed) this.flush();
   }
 
-  /** Sends what is queued, as far as there is room in the send buffer. */
+  /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): Outcome {
     const out = this.#out;
     const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
@@ -303,7 +302,7 @@ export class SendQueue {
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       if (REPORTS.has(code) && triedAgain !== out.first) {
-        // About an earlier datagram: this one has not been tried yet.
+        // About an earlier datagram: this one was not tried yet.
         triedAgain = out.first;
         outcome.report = errorOf(code);
         continue;
@@ -315,13 +314,13 @@ export class SendQueue {
     return outcome;
   }
 
-  /** Makes the best of a message that the kernel refused as it was. */
+  /** Sends a message that the kernel refused again, by less demanding means. */
   #recover(message: number, code: number, outcome: Outcome): void {
     const out = this.#out;
     const count = out.datagramsOf(message);
     if (count === 1) {
-      // What was sent to a group cannot be answered from its address: then the
-      // kernel chooses.
+      // A group's address cannot be the source of an answer: then the kernel
+      // chooses.
       if (out.dropControls(message) && this.#sendOne(message)) {
         this.#taken(message, outcome);
       } else this.#failed(message, errorOf(code), outcome);
@@ -330,7 +329,7 @@ export class SendQueue {
     let n = 0;
     let isChanged = false;
     let leavesAlone = false;
-    for (const _ of out.cutByHand(message)) {
+    for (const _ of out.segmentByHand(message)) {
       const listener = out.listenerOf(message, n++);
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
@@ -351,8 +350,8 @@ export class SendQueue {
       }
     }
     if (!leavesAlone) return;
-    // A path that takes less says EMSGSIZE, or EINVAL on older kernels; a device
-    // that cannot cut messages says EIO or EINVAL. Any other error is about these
+    // A path with a smaller MTU gives EMSGSIZE, or EINVAL on older kernels; a device
+    // that cannot segment gives EIO or EINVAL. Any other error is about these
     // datagrams.
     const bytes = out.sizeOf(message);
     if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
@@ -403,13 +402,13 @@ export class SendQueue {
   }
 }
 
-/** What became of the datagrams of a batch. */
+/** The outcomes of the datagrams of a batch. */
 interface Outcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
-  /** Datagrams that were posted, and not sent. */
+  /** Datagrams that were posted, and are unsent. */
   unposted: Array<{ error: Error; listener: SendErrorListener }>;
-  /** What the network says of an earlier datagram. */
+  /** The network's report about an earlier datagram. */
   report?: Error;
   /** A fast path was turned off. */
   notice?: Error;
@@ -417,12 +416,12 @@ interface Outcome {
 
 const SEND_BYTES = 1 << 20;
 /**
- * What an Ethernet takes over IPv4. A message is not cut into more than the path
- * takes, so that larger answers would be refused, and sent one by one, each time.
+ * The payload of an Ethernet frame over IPv4. The kernel refuses segments that are
+ * larger than the path's MTU, so that they would be sent one by one each time.
  */
 const ETHERNET_BYTES = 1472;
-/** What every path takes over IPv6 (RFC 8200, section 5). */
+/** The payload that every path takes over IPv6 (RFC 8200, section 5). */
 const MIN_PATH_BYTES = 1232;
-const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
+const TRANSFERRED = "A reply is lost: a handler transferred its buffer " +
   "(copy with slice() what is to be transferred)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";
