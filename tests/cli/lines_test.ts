@@ -151,10 +151,10 @@ Deno.test("a datagram that a closed port lost is shown as such", () => {
   const rejected = new TimeoutError("No", {
     attempts: 1,
     foreign: 0,
-    cause: new Error("192.0.2.1 says: a filter prohibits it"),
+    cause: new Error("192.0.2.1 reports: a filter prohibits it"),
   });
   const other: SeriesEvent = { type: "lost", seq: 4, error: rejected };
-  const said = "192.0.2.1 says: a filter prohibits it";
+  const said = "192.0.2.1 reports: a filter prohibits it";
   assertEquals(eventLine(other), `seq=4 lost attempts=1 (${said})`);
   const { portClosed, rejection } = eventJson(other, false);
   assertEquals([portClosed, rejection], [false, said]);

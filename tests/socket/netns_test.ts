@@ -257,7 +257,7 @@ programTest(
     const said = (port: number, why: string) =>
       `TimeoutError No reply from 10.0.0.2:${port} to 1 datagram: ${why}\n`;
     const icmp = (words: string, code: number) =>
-      `10.0.0.2 says: ${words} (ICMP type 3, code ${code})`;
+      `10.0.0.2 reports: ${words} (ICMP type 3, code ${code})`;
     assertEquals([stdout, stderr], [
       said(5000, icmp("a filter prohibits it", 13)) +
       said(5001, icmp("the host is prohibited", 10)) +

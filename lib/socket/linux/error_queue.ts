@@ -83,7 +83,7 @@ export function errorIn(control: Uint8Array): Error | undefined {
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
     ? `, at most ${mtu} bytes with headers`
     : "";
-  error.message = `${reporter} says: ${
+  error.message = `${reporter} reports: ${
     words ?? error.message
   } (ICMP type ${type}, code ${code}${most})`;
   return most === "" ? error : Object.assign(error, { mtu });

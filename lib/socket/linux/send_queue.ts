@@ -359,8 +359,8 @@ export class SendQueue {
     } else if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
-        "SendQueue go out one by one from now on, which is slower: the system " +
-          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
+        "Replies are sent one by one from now on, which is slower: the system " +
+          `refuses to segment messages (UDP_SEGMENT, ${errorOf(code).message})`,
       );
     }
   }

@@ -34,7 +34,7 @@ for (const [name, errno] of Object.entries({ EIO, EINVAL })) {
     await idle();
     assertEquals(payloads(libc), ["aa", "bb", "c", "dd"]);
     assertEquals(errors.length, 1);
-    assert(errors[0]!.startsWith("SendQueue go out one by one from now on"));
+    assert(errors[0]!.startsWith("Replies are sent one by one from now on"));
     libc.arrive({ payloads: ["ee", "ff"] });
     await idle();
     assertEquals(payloads(libc).slice(4), ["ee", "ff"]);
@@ -86,7 +86,7 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
     const { replied, errors: { send } } = server.stats();
     assertEquals([replied, send], [2, 1]);
     const told = errors.some((error) =>
-      error.startsWith("SendQueue go out one")
+      error.startsWith("Replies are sent one")
     );
     assertEquals(told, errno === EIO);
     await server.shutdown();

@@ -42,40 +42,40 @@ Deno.test("errorIn() says what ICMP says, and who", () => {
     [
       "192.0.2.1",
       { errno: 113, origin: 2, type: 3, code: 13 },
-      "192.0.2.1 says: a filter prohibits it (ICMP type 3, code 13)",
+      "192.0.2.1 reports: a filter prohibits it (ICMP type 3, code 13)",
     ],
     [
       "192.0.2.1",
       { errno: 90, origin: 2, type: 3, code: 4, info: 1400 },
-      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "192.0.2.1 reports: a datagram would have to be fragmented, and must not be " +
       "(ICMP type 3, code 4, at most 1400 bytes with headers)",
     ],
     [
       "192.0.2.1",
       { errno: 113, origin: 2, type: 3, code: 1, info: 1400 },
-      "192.0.2.1 says: the host cannot be reached (ICMP type 3, code 1)",
+      "192.0.2.1 reports: the host cannot be reached (ICMP type 3, code 1)",
     ],
     [
       "192.0.2.1",
       { errno: 90, origin: 2, type: 3, code: 4 },
-      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "192.0.2.1 reports: a datagram would have to be fragmented, and must not be " +
       "(ICMP type 3, code 4)",
     ],
     [
       "2001:db8::1",
       { errno: 90, origin: 3, type: 2, code: 0, info: 1280 },
-      "2001:db8::1 says: a datagram is too big " +
+      "2001:db8::1 reports: a datagram is too big " +
       "(ICMP type 2, code 0, at most 1280 bytes with headers)",
     ],
     [
       "2001:db8::1",
       { errno: 13, origin: 3, type: 1, code: 1 },
-      "2001:db8::1 says: a filter prohibits it (ICMP type 1, code 1)",
+      "2001:db8::1 reports: a filter prohibits it (ICMP type 1, code 1)",
     ],
     [
       "",
       { errno: 113, origin: 2, type: 3, code: 99 },
-      "the network says: No route to host (os error 113) (ICMP type 3, code 99)",
+      "the network reports: No route to host (os error 113) (ICMP type 3, code 99)",
     ],
     [
       "",
@@ -112,7 +112,10 @@ Deno.test("errors are kept for IPv4, and on an IPv6 socket for both, and taken i
   const cut = { errno: 90, origin: 2, type: 3, code: 4, info: 1400 };
   libc.errorQueue.push(told("192.0.2.1", filtered), told("192.0.2.2", cut));
   const first = takeError(libc, FD)!;
-  assert(first.message.startsWith("192.0.2.1 says: a filter"), first.message);
+  assert(
+    first.message.startsWith("192.0.2.1 reports: a filter"),
+    first.message,
+  );
   assertEquals("mtu" in first, false);
   const second = takeError(libc, FD) as Error & { mtu?: number };
   assertEquals(second.mtu, 1400);
