@@ -39,6 +39,7 @@ import {
   IPV6_UNICAST_HOPS,
   MEMINFO_BYTES,
   MEMINFO_DROPS,
+  MMSGHDR_BYTES,
   NAME_BYTES,
   PMTUDISC_DO,
   SO_BINDTODEVICE,
@@ -376,6 +377,8 @@ export function kernelDrops(libc: Libc, fd: number): number | undefined {
 }
 
 const BUFFER_BYTES = 4 << 20;
+/** An error with an IPv6 address, or three time stamps, and more. */
+const QUEUE_BYTES = 256;
 
 /**
  * Memory for the arguments of one call, used again by the next, of all sockets.
@@ -384,18 +387,24 @@ interface Scratch {
   name: Memory;
   value: Memory;
   length: Memory;
+  /** A message's header, and room for the control messages of an error. */
+  header: Memory;
+  control: Memory;
 }
 
 const scratches = new WeakMap<Libc, Scratch>();
 
-function scratchOf(libc: Libc): Scratch {
+/** The memory for a call of a C library. */
+export function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
   if (scratch === undefined) {
-    const [name, value] = [
-      libc.allocate(NAME_BYTES),
-      libc.allocate(MEMINFO_BYTES),
-    ];
-    scratch = { name, value, length: libc.allocate(4) };
+    scratch = {
+      name: libc.allocate(NAME_BYTES),
+      value: libc.allocate(MEMINFO_BYTES),
+      length: libc.allocate(4),
+      header: libc.allocate(MMSGHDR_BYTES),
+      control: libc.allocate(QUEUE_BYTES),
+    };
     scratches.set(libc, scratch);
   }
   return scratch;

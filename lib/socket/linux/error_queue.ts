@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type SocketDescriptor, trySet } from "./descriptor.ts";
+import { scratchOf, type SocketDescriptor, trySet } from "./descriptor.ts";
 import { ECONNREFUSED, errorOf } from "./errno.ts";
 import {
   controlFacts,
@@ -19,7 +19,6 @@ import {
   decodeSockaddr,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  MMSGHDR_BYTES,
   MMSGHDR_CONTROL,
   MMSGHDR_CONTROL_LENGTH,
   MSG_DONTWAIT,
@@ -32,7 +31,7 @@ import {
   SOF_TIMESTAMPING_TX_SOFTWARE,
   SOL_SOCKET,
 } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { Libc } from "./libc.ts";
 
 /** Has the system queue ICMP messages for a socket. */
 export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
@@ -54,7 +53,7 @@ export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   const { header, control } = scratchOf(libc);
   header.u32.fill(0);
   setPointer(header.u32, MMSGHDR_CONTROL, control.address);
-  header.u32[MMSGHDR_CONTROL_LENGTH / 4] = QUEUE_BYTES;
+  header.u32[MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
   const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
   if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
   return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
@@ -124,28 +123,6 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
   return { index: view.getUint32(12, true), stampMs };
 }
 
-interface Scratch {
-  header: Memory;
-  control: Memory;
-}
-
-const scratches = new WeakMap<Libc, Scratch>();
-
-function scratchOf(libc: Libc): Scratch {
-  let scratch = scratches.get(libc);
-  if (scratch === undefined) {
-    const [header, control] = [
-      libc.allocate(MMSGHDR_BYTES),
-      libc.allocate(QUEUE_BYTES),
-    ];
-    scratch = { header, control };
-    scratches.set(libc, scratch);
-  }
-  return scratch;
-}
-
-/** Room for an error with an IPv6 address, or three time stamps, and more. */
-const QUEUE_BYTES = 256;
 /** Stamps that are taken in one look. */
 const MAX_STAMPS = 1024;
 const FROM_THIS_MACHINE = 1;

@@ -192,8 +192,8 @@ export class SendBatch {
    * others of its size to the same address.
    *
    * @param payload The bytes, which are copied.
-   * @param name The pointer to the address; 0 if the socket is connected.
-   * @param nameLength The length of the address.
+   * @param name The pointer to the address.
+   * @param nameLength The length of the address; 0 if the socket is connected.
    * @param to The same address.
    * @param listener The listener to a failure.
    */

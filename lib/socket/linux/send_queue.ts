@@ -46,6 +46,7 @@ export class SendQueue {
   readonly #bound: SocketDescriptor;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
+  readonly #isConnected: boolean;
   /** Larger answers to one peer are not coalesced. */
   #maxCoalesced = ETHERNET_BYTES;
   #isBlocked = false;
@@ -57,14 +58,15 @@ export class SendQueue {
     poller: Poller,
     bound: SocketDescriptor,
     received: ReceiveBatch,
-    startsSmall = false,
+    isConnected: boolean,
   ) {
     this.#libc = libc;
     this.#poller = poller;
     this.#bound = bound;
     this.#in = received;
     const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
-    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, startsSmall);
+    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, isConnected);
+    this.#isConnected = isConnected;
   }
 
   /** Whether datagrams wait for room in the send buffer. */
@@ -150,21 +152,16 @@ export class SendQueue {
    * @param payload The payload, which is copied.
    * @param to The destination.
    * @param control The control message with the source.
-   * @param isConnected Whether the socket is connected to `to`.
    * @returns Resolves when the system has taken it, rejects with its error.
    */
   send(
     payload: Uint8Array,
     to: UdpAddress,
     control: Uint8Array | undefined,
-    isConnected: boolean,
   ): Promise<void> {
-    const { length } = payload;
-    if (length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    if (!this.#out.hasRoom(length)) this.flush();
-    if (!this.#out.hasRoom(length)) throw new Error(SEND_BUFFER_FULL);
-    if (isConnected) this.#out.add(payload, 0, 0, to);
-    else this.#add(payload, to);
+    const refusal = this.#refusal(payload.length);
+    if (refusal !== undefined) throw refusal;
+    this.#add(payload, to);
     if (control !== undefined) this.#out.addControl(control);
     this.#flushSoon();
     return new Promise((resolve, reject) => {
@@ -176,23 +173,15 @@ export class SendQueue {
   post(
     payload: Uint8Array,
     to: UdpAddress,
-    isConnected: boolean,
     listener: SendErrorListener,
   ): void {
+    const refusal = this.#refusal(payload.length);
+    if (refusal !== undefined) {
+      return queueMicrotask(() => listener.onSendError(refusal));
+    }
     const out = this.#out;
-    const { length } = payload;
-    if (!out.hasRoom(length)) this.flush();
-    if (length > MAX_PAYLOAD || !out.hasRoom(length)) {
-      const error = length > MAX_PAYLOAD
-        ? errorOf(EMSGSIZE)
-        : new Error(SEND_BUFFER_FULL);
-      return queueMicrotask(() => listener.onSendError(error));
-    }
-    if (isConnected) out.post(payload, 0, 0, to, listener);
-    else {
-      const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-      out.post(payload, out.nextNamePointer, bytes, to, listener);
-    }
+    const bytes = this.#writeName(to);
+    out.post(payload, out.nextNamePointer, bytes, to, listener);
     this.#flushSoon();
   }
 
@@ -234,14 +223,16 @@ export class SendQueue {
    * If there is none, that is reported.
    */
   #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
-    if (length > MAX_PAYLOAD) {
-      this.receiver.onReplyError?.(errorOf(EMSGSIZE), to, 1);
-      return false;
-    }
+    const refusal = this.#refusal(length, copied);
+    if (refusal !== undefined) this.receiver.onReplyError?.(refusal, to, 1);
+    return refusal === undefined;
+  }
+
+  /** The error of a payload that cannot be queued. */
+  #refusal(length: number, copied = length): Error | undefined {
+    if (length > MAX_PAYLOAD) return errorOf(EMSGSIZE);
     if (!this.#out.hasRoom(copied)) this.flush();
-    if (this.#out.hasRoom(copied)) return true;
-    this.receiver.onReplyError?.(new Error(SEND_BUFFER_FULL), to, 1);
-    return false;
+    if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
   #report({ sent, failures, unposted, report, notice }: Outcome): void {
@@ -396,9 +387,15 @@ export class SendQueue {
 
   /** Queues a message whose address and payload are copied. */
   #add(payload: Uint8Array, to: UdpAddress): void {
-    const out = this.#out;
-    const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-    out.add(payload, out.nextNamePointer, bytes, to);
+    const bytes = this.#writeName(to);
+    this.#out.add(payload, this.#out.nextNamePointer, bytes, to);
+  }
+
+  /** Writes the next message's address; a connected socket needs none. */
+  #writeName(to: UdpAddress): number {
+    return this.#isConnected
+      ? 0
+      : encodeSockaddr(to, this.#bound.family, this.#out.nextName);
   }
 }
 

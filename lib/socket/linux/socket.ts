@@ -198,13 +198,13 @@ export class LinuxSocket implements DatagramSocket {
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
-    await this.#queue.send(payload, to, control, this.isConnected);
+    await this.#queue.send(payload, to, control);
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
     // The peer of a connected socket was checked when it was opened.
     if (!this.isConnected) requireNet(to);
-    this.#queue.post(payload, to, this.isConnected, listener);
+    this.#queue.post(payload, to, listener);
   }
 
   reply(
