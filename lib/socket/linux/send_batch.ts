@@ -34,8 +34,11 @@ import type { Libc, Memory } from "./libc.ts";
  */
 type Origin = number | UdpAddress;
 
-/** Called when a datagram was sent, or with its error. */
-export type Settle = (error?: Error) => void;
+/** Called with the outcome of a datagram. */
+export interface Listener extends SendErrorListener {
+  /** The system has taken the datagram, which is a message of its own. */
+  onSent?(): void;
+}
 
 /**
  * Headers for one sendmmsg, and the payloads: copies, or the memory that they were
@@ -67,12 +70,10 @@ export class SendBatch {
   readonly #placed: number[] = [];
   /** The memory of such a payload, which must live until it is sent. */
   readonly #held: Array<Memory | undefined> = [];
-  /** Of each: the callback for its outcome; none for a reply. */
-  readonly #owners: Array<Settle | undefined> = [];
-  /** Of each: the index of its first listener; -1 if it was not posted. */
+  /** Of each: the index of its first listener; -1 for a reply. */
   readonly #firstListeners: number[] = [];
-  /** The listeners to failures, one for each datagram that was posted. */
-  #listeners: SendErrorListener[] = [];
+  /** The listeners, one for each datagram that is no reply. */
+  #listeners: Listener[] = [];
   /** The options of datagrams that have any, and the datagrams' places. */
   #options: Array<{
     message: number;
@@ -177,14 +178,10 @@ export class SendBatch {
     return this.#sizes[message]!;
   }
 
-  /** Sets the callback for the outcome of the last message. */
-  own(settle: Settle): void {
-    this.#owners[this.count - 1] = settle;
-  }
-
-  /** The callback for the outcome of a message; none for a reply. */
-  ownerOf(message: number): Settle | undefined {
-    return this.#owners[message];
+  /** Sets the listener of the last message, which is one datagram so far. */
+  listen(listener: Listener): void {
+    this.#firstListeners[this.count - 1] = this.#listeners.length;
+    this.#listeners.push(listener);
   }
 
   /**
@@ -204,15 +201,15 @@ export class SendBatch {
     to: UdpAddress,
     listener: SendErrorListener,
   ): void {
-    if (!this.extend(payload, 0, POSTED, to)) {
+    if (this.extend(payload, 0, POSTED, to)) this.#listeners.push(listener);
+    else {
       this.add(payload, name, nameLength, to, POSTED);
-      this.#firstListeners[this.count - 1] = this.#listeners.length;
+      this.listen(listener);
     }
-    this.#listeners.push(listener);
   }
 
-  /** The listener of the nth datagram of a message; undefined if not posted. */
-  listenerOf(message: number, n: number): SendErrorListener | undefined {
+  /** The listener of the nth datagram of a message; undefined for a reply. */
+  listenerOf(message: number, n: number): Listener | undefined {
     const first = this.#firstListeners[message]!;
     return first === -1 ? undefined : this.#listeners[first + n];
   }
@@ -302,7 +299,6 @@ export class SendBatch {
     this.#datagrams[message] = 1;
     this.#sizes[message] = length;
     this.#starts[message] = address;
-    this.#owners[message] = undefined;
     this.#firstListeners[message] = -1;
     this.#origin = length === 0 ? NONE : origin;
     this.#lastBytes = length;

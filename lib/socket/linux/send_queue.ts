@@ -16,7 +16,7 @@ import {
   type BatchDatagram,
   type ReceiveBatch,
 } from "./receive_batch.ts";
-import { SendBatch } from "./send_batch.ts";
+import { type Listener, SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
@@ -165,7 +165,7 @@ export class SendQueue {
     if (control !== undefined) this.#out.addControl(control);
     this.#flushSoon();
     return new Promise((resolve, reject) => {
-      this.#out.own((error) => error === undefined ? resolve() : reject(error));
+      this.#out.listen({ onSent: resolve, onSendError: reject });
     });
   }
 
@@ -210,7 +210,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -235,14 +235,14 @@ export class SendQueue {
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, failures, unposted, report, notice }: Outcome): void {
+  #report({ sent, failures, unsent, report, notice }: Outcome): void {
     if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
     for (const { error, to, count } of failures) {
       this.receiver.onReplyError?.(error, to, count);
     }
-    for (const { error, listener } of unposted) listener.onSendError(error);
+    for (const { error, listener } of unsent) listener.onSendError(error);
   }
 
   /** Waits until the send buffer has room; receiving continues meanwhile. */
@@ -268,7 +268,7 @@ export class SendQueue {
   /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): Outcome {
     const out = this.#out;
-    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -335,7 +335,7 @@ export class SendQueue {
         continue;
       }
       const error = errorOf(this.#libc.errno());
-      if (listener !== undefined) outcome.unposted.push({ error, listener });
+      if (listener !== undefined) outcome.unsent.push({ error, listener });
       else {
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
@@ -357,24 +357,20 @@ export class SendQueue {
   }
 
   #taken(message: number, outcome: Outcome): void {
-    const owner = this.#out.ownerOf(message);
-    if (owner !== undefined) owner();
-    else if (this.#out.listenerOf(message, 0) === undefined) {
-      outcome.sent += this.#out.datagramsOf(message);
-    }
+    const listener = this.#out.listenerOf(message, 0);
+    if (listener !== undefined) listener.onSent?.();
+    else outcome.sent += this.#out.datagramsOf(message);
   }
 
   #failed(message: number, error: Error, outcome: Outcome): void {
     const out = this.#out;
-    const owner = out.ownerOf(message);
-    if (owner !== undefined) return owner(error);
     const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
     if (out.listenerOf(message, 0) === undefined) {
       outcome.failures.push({ error, to, count });
       return;
     }
     for (let n = 0; n < count; n++) {
-      outcome.unposted.push({ error, listener: out.listenerOf(message, n)! });
+      outcome.unsent.push({ error, listener: out.listenerOf(message, n)! });
     }
   }
 
@@ -403,8 +399,8 @@ export class SendQueue {
 interface Outcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
-  /** Datagrams that were posted, and are unsent. */
-  unposted: Array<{ error: Error; listener: SendErrorListener }>;
+  /** Datagrams that are no replies, and are unsent. */
+  unsent: Array<{ error: Error; listener: Listener }>;
   /** The network's report about an earlier datagram. */
   report?: Error;
   /** A fast path was turned off. */
