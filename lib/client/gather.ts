@@ -225,7 +225,7 @@ class Gatherer implements Receiver {
         const { ends, maxDatagramBytes } = this.#plan;
         const { multicastTtl, loopback } = this.#limits;
         this.#socket = runtime.open({
-          ...ends.departure,
+          ...ends.sendOptions,
           hostname: hostname!,
           port: ends.localPort,
           maxDatagramBytes,

@@ -69,7 +69,7 @@ export interface NamedEnds {
   target: UdpAddress;
   localHostname: string | undefined;
   localPort: number;
-  departure: SendOptions;
+  sendOptions: SendOptions;
   telemetry: boolean;
   /** How many bytes a datagram will carry. */
   payloadBytes: number;
@@ -107,12 +107,12 @@ export function checkEnds(
     canonicalHostname(options.localHostname);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
-  const departure = sendOptionsOf(options);
+  const sendOptions = sendOptionsOf(options);
   return {
     target,
     localHostname,
     localPort,
-    departure,
+    sendOptions,
     telemetry,
     payloadBytes,
   };
@@ -147,7 +147,7 @@ export async function resolveEnds(
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
   return {
     target: resolved,
-    local: { ...named.departure, hostname: local, port: localPort },
+    local: { ...named.sendOptions, hostname: local, port: localPort },
     telemetry,
   };
 }

@@ -148,8 +148,8 @@ export function openSocket(
   const { onError, signal, multicastTtl, loopback } = values;
   option.callback().read(onDatagram, "onDatagram");
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
-  const departure = { ...sendOptionsOf(values), multicastTtl, loopback };
-  const socket = runtime.open({ ...binding, ...departure });
+  const sendOptions = { ...sendOptionsOf(values), multicastTtl, loopback };
+  const socket = runtime.open({ ...binding, ...sendOptions });
   return new OpenSocket(socket, runtime, onDatagram, onError, signal);
 }
 
