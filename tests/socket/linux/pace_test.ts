@@ -8,7 +8,7 @@ function after(gapMs: number, count = 100): { pace: Pace; now: number } {
   return { pace, now: 1000 };
 }
 
-Deno.test("a socket waits in the thread only while datagrams come fast", () => {
+Deno.test("Pace: allows waits in the thread only while datagrams arrive fast", () => {
   for (
     const [everyMs, mayWait] of [[0.01, true], [0.124, true], [0.125, false]]
   ) {
@@ -18,7 +18,7 @@ Deno.test("a socket waits in the thread only while datagrams come fast", () => {
   assertEquals(after(0.01, 7).pace.mayWait(2000), false);
 });
 
-Deno.test("large batches are as fast as the datagrams in them", () => {
+Deno.test("Pace: large batches are as fast as the datagrams in them", () => {
   for (const [gapMs, isFast] of [[7.9, true], [8, false]] as const) {
     const pace = new Pace();
     // 64 datagrams on the average, and none is left of those before.
@@ -37,7 +37,7 @@ Deno.test("Pace: after a wait that timed out there is none for 20 ms", () => {
   assertEquals(pace.mayWait(now + 20), true);
 });
 
-Deno.test("who else is at work in the process is not kept waiting", () => {
+Deno.test("Pace: allows no waits while others are at work in the process", () => {
   const { pace, now } = after(0.01);
   assertEquals(pace.turnMs(now), 4);
   pace.onTurn(now, false);
