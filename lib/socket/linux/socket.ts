@@ -438,5 +438,7 @@ const WAIT_US = 200;
 /** The usual delay of a wake-up by the kernel, and the longest sleep. */
 const WAKE_MS = 0.06;
 const MAX_SLEEP_MS = 0.999;
+/** A wait on the other thread in which the event loop polls everything. */
 const PARKED_MS = 0.5;
+/** The microtasks between a reply and the next request, at most. */
 const HOPS = 8;
