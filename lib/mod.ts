@@ -56,9 +56,9 @@ export {
 } from "./client/load.ts";
 export type { TailSummary } from "./stats/distribution.ts";
 export type { GuardOptions, Refusal } from "./server/guard.ts";
+export type { Datagram, DatagramFacts } from "./socket/datagram.ts";
 export {
   openSocket,
-  type ReceivedDatagram,
   type SocketOptions,
   type SocketStats,
   type UdpSocket,
@@ -79,6 +79,6 @@ export type { ClockState } from "./base/wall_clock.ts";
 export { serve, type ServeOptions } from "./server/serve.ts";
 export type { DatagramInfo, Handler, Reply } from "./server/handler.ts";
 export type { Hooks, ServerStats, UdpServer } from "./server/udp_server.ts";
-export type { Departure, GroupDeparture } from "./socket/contract.ts";
+export type { GroupSendOptions, SendOptions } from "./socket/contract.ts";
 export type { OriginOptions } from "./client/target.ts";
 export type { Summary } from "./stats/statistics.ts";

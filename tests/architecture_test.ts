@@ -188,6 +188,5 @@ const KNOWN_LONG: readonly string[] = [
   "lib/client/connect.ts",
   "lib/client/load.ts",
   "lib/server/server.ts",
-  "lib/socket/linux/socket.ts",
   "lib/stamp/sender_session.ts",
 ];

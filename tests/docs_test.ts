@@ -11,7 +11,7 @@ import { ORIGIN } from "../lib/client/target.ts";
 import { GUARD, REFUSALS } from "../lib/server/guard.ts";
 import { SERVE } from "../lib/server/serve.ts";
 import { BIND } from "../lib/socket/bind_options.ts";
-import { DEPARTURE, GROUP_DEPARTURE } from "../lib/socket/contract.ts";
+import { GROUP_SEND_OPTIONS, SEND_OPTIONS } from "../lib/socket/contract.ts";
 import { SOCKET } from "../lib/socket/open_socket.ts";
 import { RUNTIME } from "../lib/socket/runtime.ts";
 import { MEASURE } from "../lib/stamp/measure_options.ts";
@@ -244,8 +244,8 @@ readTest("docs/operations.md explains every reason to refuse", async () => {
 /** Each interface of options, where it is, and its table. */
 const TABLES: Array<[string, string, AnyTable]> = [
   ["lib/socket/runtime.ts", "RuntimeOptions", RUNTIME],
-  ["lib/socket/contract.ts", "Departure", DEPARTURE],
-  ["lib/socket/contract.ts", "GroupDeparture", GROUP_DEPARTURE],
+  ["lib/socket/contract.ts", "SendOptions", SEND_OPTIONS],
+  ["lib/socket/contract.ts", "GroupSendOptions", GROUP_SEND_OPTIONS],
   ["lib/socket/bind_options.ts", "BindOptions", BIND],
   ["lib/socket/open_socket.ts", "SocketOptions", SOCKET],
   ["lib/server/serve.ts", "ServeOptions", SERVE],

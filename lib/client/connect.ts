@@ -13,7 +13,6 @@ import {
   EXCHANGE,
   type Payload,
   planRequest,
-  type ReplyInfo,
   replyOf,
   REQUEST,
   type RequestOptions,
@@ -23,13 +22,12 @@ import {
   waitMsOf,
 } from "./exchange.ts";
 import { RecentMap } from "../base/recent_map.ts";
-import {
-  copyOf,
-  type Datagram,
-  type DatagramSocket,
-  type Receiver,
-  type Sender,
+import type {
+  DatagramSocket,
+  Receiver,
+  SendErrorListener,
 } from "../socket/contract.ts";
+import { type Datagram, OwnedDatagram } from "../socket/datagram.ts";
 import {
   comesFrom,
   type Ends,
@@ -87,10 +85,7 @@ export const CLIENT_REQUEST = {
 } satisfies option.Table<ClientRequestOptions>;
 
 /** A datagram that no request was waiting for. */
-export interface Unclaimed extends ReplyInfo {
-  /** The payload, which belongs to whom it is given. */
-  data: Uint8Array<ArrayBuffer>;
-}
+export type Unclaimed = Datagram;
 
 /** What a client has counted so far. */
 export interface ClientStats {
@@ -195,7 +190,7 @@ export async function connect(
 }
 
 /** A request, from when it is made until it is settled. */
-class Pending implements Sender {
+class Pending implements SendErrorListener {
   attempts = 0;
   key: Key | undefined;
   sentAt = 0;
@@ -227,9 +222,6 @@ class Client implements UdpClient, Receiver {
   readonly #finished: Promise<void>;
   readonly #keyOf: ((data: Uint8Array) => Key | undefined) | undefined;
   readonly #maxInFlight: number;
-  /** Where the last datagram came from, and whether that is the server. */
-  #lastRemote: UdpAddress | undefined;
-  #isFromServer = false;
   readonly #forget: () => void;
   readonly #stats: ClientStats = {
     requests: 0,
@@ -245,7 +237,7 @@ class Client implements UdpClient, Receiver {
   /** Those in flight, by their keys. */
   #inFlight = new Map<Key | undefined, Pending>();
   /** How many more it takes before another map takes its place. */
-  #untilRenewed = LEAST_RENEWED;
+  #insertsLeft = LEAST_RENEWED;
   /** Those that wait for their turn, oldest first. */
   readonly #waiting = new Set<Pending>();
   /** What became of the latest requests, by their keys. */
@@ -396,11 +388,7 @@ class Client implements UdpClient, Receiver {
 
   #take(datagram: Datagram): void {
     const { data, remoteAddr } = datagram;
-    if (remoteAddr !== this.#lastRemote) {
-      this.#lastRemote = remoteAddr;
-      this.#isFromServer = comesFrom(remoteAddr, this.remoteAddr);
-    }
-    if (!this.#isFromServer) {
+    if (!comesFrom(remoteAddr, this.remoteAddr)) {
       this.#stats.foreign++;
       return;
     }
@@ -424,8 +412,7 @@ class Client implements UdpClient, Receiver {
       return;
     }
     this.#untaken++;
-    const receivedAt = datagram.receivedAt;
-    this.#unclaimed.push({ data: copyOf(data), remoteAddr, receivedAt });
+    this.#unclaimed.push(new OwnedDatagram(datagram));
   }
 
   /** Whether a datagram is the reply to a request, or ends it by an error. */
@@ -437,7 +424,6 @@ class Client implements UdpClient, Receiver {
         remoteAddr: this.remoteAddr,
         attempts,
         sentAt,
-        receivedAt: datagram.receivedAt,
       });
     } catch (error) {
       this.#settle(pending, { error });
@@ -489,7 +475,7 @@ class Client implements UdpClient, Receiver {
       }
       pending.key = key;
       this.#inFlight.set(key, pending);
-      if (--this.#untilRenewed === 0) this.#renew();
+      if (--this.#insertsLeft === 0) this.#renew();
     } catch (error) {
       return this.#settle(pending, { error });
     }
@@ -509,7 +495,7 @@ class Client implements UdpClient, Receiver {
    */
   #renew(): void {
     this.#inFlight = new Map(this.#inFlight);
-    this.#untilRenewed = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
+    this.#insertsLeft = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
   }
 
   /** One timer serves all deadlines; it fires for the next one. */

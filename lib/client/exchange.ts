@@ -10,12 +10,15 @@ import { errorMessage, isPortClosed, TimeoutError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
-  copyOf,
-  type Datagram,
   type DatagramSocket,
   MAX_PAYLOAD,
   type Receiver,
 } from "../socket/contract.ts";
+import {
+  type Datagram,
+  DatagramFacts,
+  OwnedDatagram,
+} from "../socket/datagram.ts";
 import {
   checkEnds,
   comesFrom,
@@ -37,13 +40,8 @@ export type Payload =
   | string
   | ((attempt: number) => Uint8Array | string);
 
-/** What is known of a datagram that may be a reply. */
-export interface ReplyInfo {
-  /** Where it came from: the address that was asked. */
-  readonly remoteAddr: UdpAddress;
-  /** When it was read, by the clock of `performance.now()`. */
-  readonly receivedAt: number;
-}
+/** The facts of a datagram that may be a reply. */
+export type ReplyInfo = Readonly<DatagramFacts>;
 
 /** Options of {@linkcode request}. */
 export interface RequestOptions<Decoded = unknown> extends OriginOptions {
@@ -100,11 +98,9 @@ export const REQUEST = {
 } satisfies option.Table<RequestOptions>;
 
 /** A reply. */
-export interface UdpReply<Decoded = unknown> {
-  /** The payload; a copy that belongs to the caller. */
-  data: Uint8Array<ArrayBuffer>;
-  /** Where it came from: the address that was asked. */
-  remoteAddr: UdpAddress;
+export interface UdpReply<Decoded = unknown> extends Datagram {
+  /** The address that was asked. */
+  readonly remoteAddr: UdpAddress;
   /**
    * The round-trip time in milliseconds, from just before the send until the
    * reply was read. Undefined after a retransmission, since nobody can say
@@ -119,8 +115,6 @@ export interface UdpReply<Decoded = unknown> {
    * milliseconds.
    */
   sentAt: number;
-  /** When the reply was read, by the same clock. */
-  receivedAt: number;
   /** What `match` returned, unless that was `true`. */
   value: Decoded | undefined;
   /**
@@ -249,16 +243,14 @@ export class Exchange implements Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { match, runtime } = this.#plan;
+    const { match } = this.#plan;
     const { target } = this.#ends;
-    const now = runtime.now();
     try {
       const reply = comesFrom(datagram.remoteAddr, target)
         ? replyOf(datagram, match, {
           remoteAddr: { ...target },
           attempts: this.attempts,
           sentAt: this.#sentAt,
-          receivedAt: now,
         })
         : undefined;
       if (reply === undefined) {
@@ -396,41 +388,33 @@ export function timeoutError(
 export function replyOf(
   datagram: Datagram,
   match: RequestPlan["match"],
-  facts: Pick<
-    UdpReply,
-    "remoteAddr" | "attempts" | "sentAt" | "receivedAt"
-  >,
+  request: Pick<UdpReply, "remoteAddr" | "attempts" | "sentAt">,
 ): UdpReply | undefined {
-  const { remoteAddr, attempts, sentAt, receivedAt } = facts;
   // The socket's own bytes, as most of what is refused need not be copied.
-  const value = match === anything || match(datagram.data, {
-    remoteAddr: datagram.remoteAddr,
-    receivedAt,
-  });
+  const value = match === anything ||
+    match(datagram.data, new DatagramFacts(datagram));
   if (value === false || value === null || value === undefined) return;
   if (value !== true) requireNoPromise(value);
-  return new Reply(
-    copyOf(datagram.data),
-    remoteAddr,
-    attempts === 1 ? receivedAt - sentAt : undefined,
-    attempts,
-    sentAt,
-    receivedAt,
-    value === true ? undefined : value,
-  );
+  return new Reply(datagram, request, value === true ? undefined : value);
 }
 
 /** A reply whose `text` is made when it is asked for, and stands alone then. */
-class Reply implements UdpReply {
+class Reply extends OwnedDatagram implements UdpReply {
+  readonly rttMs: number | undefined;
+  readonly attempts: number;
+  readonly sentAt: number;
+
   constructor(
-    readonly data: Uint8Array<ArrayBuffer>,
-    readonly remoteAddr: UdpAddress,
-    readonly rttMs: number | undefined,
-    readonly attempts: number,
-    readonly sentAt: number,
-    readonly receivedAt: number,
+    datagram: Datagram,
+    { remoteAddr, attempts, sentAt }: Parameters<typeof replyOf>[2],
     readonly value: unknown,
-  ) {}
+  ) {
+    super(datagram);
+    this.remoteAddr = remoteAddr;
+    this.rttMs = attempts === 1 ? this.receivedAt - sentAt : undefined;
+    this.attempts = attempts;
+    this.sentAt = sentAt;
+  }
 
   get text(): () => string {
     return () => STRICT_UTF8.decode(this.data);

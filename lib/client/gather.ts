@@ -28,15 +28,15 @@ import { membershipsOf } from "../socket/multicast.ts";
 import {
   type Datagram,
   type DatagramSocket,
-  GROUP_DEPARTURE,
-  type GroupDeparture,
+  GROUP_SEND_OPTIONS,
+  type GroupSendOptions,
   type Receiver,
 } from "../socket/contract.ts";
 import { comesFrom, requireFit, resolveEnds } from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
-  extends RequestOptions<Decoded>, GroupDeparture {
+  extends RequestOptions<Decoded>, GroupSendOptions {
   /**
    * How long to gather replies, in milliseconds, from 1 to 86,400,000 (a day),
    * from the first send on.
@@ -76,7 +76,7 @@ export interface GatherOptions<Decoded = unknown>
 /** The table of {@linkcode GatherOptions}. */
 export const GATHER = {
   ...REQUEST,
-  ...GROUP_DEPARTURE,
+  ...GROUP_SEND_OPTIONS,
   retries: option.integer(0, 100, 0),
   maxReplies: option.orInfinity(option.integer(1, 1_000_000, Infinity)),
   every: option.flag(false),
@@ -225,7 +225,7 @@ class Gatherer implements Receiver {
         const { ends, maxDatagramBytes } = this.#plan;
         const { multicastTtl, loopback } = this.#limits;
         this.#socket = runtime.open({
-          ...ends.departure,
+          ...ends.sendOptions,
           hostname: hostname!,
           port: ends.localPort,
           maxDatagramBytes,
@@ -331,15 +331,13 @@ class Gatherer implements Receiver {
     const { maxReplies, every } = this.#limits;
     try {
       const { remoteAddr } = datagram;
-      const now = this.#plan.runtime.now();
       const isAsked = this.#isOpenToAll ||
         this.#targets.some((target) => comesFrom(remoteAddr, target));
       const reply = isAsked
         ? replyOf(datagram, this.#plan.match, {
-          remoteAddr: { ...remoteAddr },
+          remoteAddr,
           attempts: this.#attempts,
           sentAt: this.#sentAt,
-          receivedAt: now,
         })
         : undefined;
       if (reply === undefined) {

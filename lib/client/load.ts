@@ -15,7 +15,7 @@ import {
   type DatagramSocket,
   MAX_PAYLOAD,
   type Receiver,
-  type Sender,
+  type SendErrorListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
 import { checkEnds, comesFrom, type NamedEnds, resolveEnds } from "./target.ts";
@@ -191,7 +191,7 @@ export function load(
 
 type Plan = option.Values<typeof LOAD> & { durationMs: number };
 
-class Loader implements Receiver, Sender {
+class Loader implements Receiver, SendErrorListener {
   target: UdpAddress | undefined;
   readonly #ends: NamedEnds;
   readonly #runtime: Runtime;
@@ -233,9 +233,6 @@ class Loader implements Receiver, Sender {
   #receiveErrors = 0;
   #partAt = { ms: 0, counts: this.#counts() };
   /** Once the socket is about to be closed. */
-  #kernelDrops: number | undefined;
-  #lastRemote: UdpAddress | undefined;
-  #isFromTarget = false;
   #cancelTick = () => {};
   #cancelLook = () => {};
 
@@ -281,7 +278,7 @@ class Loader implements Receiver, Sender {
       errors: this.#errors,
       portClosed: this.#portClosed,
       receiveErrors: this.#receiveErrors,
-      kernelDrops: this.#kernelDrops ?? this.#socket?.kernelDrops(),
+      kernelDrops: this.#socket?.kernelDrops(),
       durationMs,
       sentPerSecond,
       receivedPerSecond,
@@ -328,7 +325,6 @@ class Loader implements Receiver, Sender {
       this.end();
       signal?.removeEventListener("abort", abort);
       unfollow();
-      this.#kernelDrops = this.#socket?.kernelDrops();
       this.#socket?.close();
       await finished;
     }
@@ -513,11 +509,8 @@ class Loader implements Receiver, Sender {
 
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
-    if (remoteAddr !== this.#lastRemote) {
-      this.#lastRemote = remoteAddr;
-      this.#isFromTarget = comesFrom(remoteAddr, this.target!);
-    }
-    const isOurs = this.#isFromTarget && data.length === this.#plan.size &&
+    const isOurs = comesFrom(remoteAddr, this.target!) &&
+      data.length === this.#plan.size &&
       (data.length < HEADER_BYTES || readWord(data, 0) === this.#cookie);
     const seq = !isOurs
       ? -1

@@ -21,16 +21,16 @@ import {
   type RuntimeOptions,
 } from "../socket/runtime.ts";
 import {
-  DEPARTURE,
-  type Departure,
-  departureOf,
   MAX_PAYLOAD,
   MAX_PAYLOAD_IPV4,
   PEER,
+  SEND_OPTIONS,
+  type SendOptions,
+  sendOptionsOf,
 } from "../socket/contract.ts";
 
 /** From where a client asks, and how its datagrams leave. */
-export interface OriginOptions extends Departure, RuntimeOptions {
+export interface OriginOptions extends SendOptions, RuntimeOptions {
   /**
    * The local IP address or host name to send from.
    *
@@ -55,7 +55,7 @@ export interface OriginOptions extends Departure, RuntimeOptions {
 
 /** The table of {@linkcode OriginOptions}. */
 export const ORIGIN = {
-  ...DEPARTURE,
+  ...SEND_OPTIONS,
   localHostname: option.custom<string>("an address or a name", (value) => {
     return typeof value === "string" && value !== "" ? undefined : TypeError;
   }),
@@ -69,7 +69,7 @@ export interface NamedEnds {
   target: UdpAddress;
   localHostname: string | undefined;
   localPort: number;
-  departure: Departure;
+  sendOptions: SendOptions;
   telemetry: boolean;
   /** How many bytes a datagram will carry. */
   payloadBytes: number;
@@ -79,7 +79,7 @@ export interface NamedEnds {
 export interface Ends {
   target: UdpAddress;
   /** What to bind, and how to send. */
-  local: UdpAddress & Departure;
+  local: UdpAddress & SendOptions;
   telemetry: boolean;
 }
 
@@ -107,12 +107,12 @@ export function checkEnds(
     canonicalHostname(options.localHostname);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
-  const departure = departureOf(options);
+  const sendOptions = sendOptionsOf(options);
   return {
     target,
     localHostname,
     localPort,
-    departure,
+    sendOptions,
     telemetry,
     payloadBytes,
   };
@@ -147,7 +147,7 @@ export async function resolveEnds(
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
   return {
     target: resolved,
-    local: { ...named.departure, hostname: local, port: localPort },
+    local: { ...named.sendOptions, hostname: local, port: localPort },
     telemetry,
   };
 }

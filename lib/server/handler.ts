@@ -4,39 +4,12 @@
  *
  * @module
  */
-import type { UdpAddress } from "../address.ts";
-import type { ReplyDeparture } from "../socket/contract.ts";
+import type { ReplyOptions } from "../socket/contract.ts";
+import type { DatagramFacts } from "../socket/datagram.ts";
 import type { Readings } from "../base/telemetry.ts";
 
 /** What a handler gets of a datagram besides its payload. */
-export interface DatagramInfo {
-  /** Where it came from. An IPv4-mapped peer is shown as IPv4. */
-  readonly remoteAddr: UdpAddress;
-  /**
-   * Where it was sent to. On the deno engine, which is not told, the address
-   * that the server is bound to, `0.0.0.0` and `::` included.
-   */
-  readonly localAddr: UdpAddress;
-  /**
-   * When the server read it, in milliseconds, by the clock of
-   * `performance.now()`.
-   */
-  readonly receivedAt: number;
-  /**
-   * When the kernel received it, by the same clock, with `packetInfo` on the linux
-   * engine.
-   */
-  readonly arrivedAt?: number | undefined;
-  /**
-   * The TTL or hop limit that it came with, on the linux engine: what its sender
-   * gave it, mostly 64, less 1 for each router.
-   */
-  readonly ttl?: number | undefined;
-  /**
-   * The traffic class that it came with, on the linux engine: the DSCP in the
-   * upper six bits, ECN in the lower two.
-   */
-  readonly trafficClass?: number | undefined;
+export interface DatagramInfo extends Readonly<DatagramFacts> {
   /**
    * How many bytes the answer may have by `guard.maxAmplification`, all answers
    * to this datagram together: Infinity where there is no limit, 0 where none
@@ -100,7 +73,7 @@ export interface Departing {
   /** Whether a server asks: not where another handler calls this one. */
   isAsked: boolean;
   /** Of the reply that it has just returned. */
-  last(): ReplyDeparture;
+  last(): ReplyOptions;
 }
 
 /** Handlers that write the time of sending into their replies. */

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { UdpAddress } from "../address.ts";
 import { headersOf } from "./guard.ts";
 import type { DatagramInfo } from "./handler.ts";
+import { DatagramFacts } from "../socket/datagram.ts";
 import { payloadOf } from "../socket/outbox.ts";
 import type { Datagram } from "../socket/contract.ts";
 
@@ -18,13 +18,7 @@ export interface AnsweringServer {
 }
 
 /** A datagram that a server works on, as its handler sees it. */
-export class Incoming implements DatagramInfo {
-  readonly remoteAddr: UdpAddress;
-  readonly localAddr: UdpAddress;
-  readonly receivedAt: number;
-  readonly arrivedAt: number | undefined;
-  readonly ttl: number | undefined;
-  readonly trafficClass: number | undefined;
+export class Incoming extends DatagramFacts implements DatagramInfo {
   readonly #server: AnsweringServer;
   readonly #data: Uint8Array;
   /** None once the handler has settled or is given up. */
@@ -36,15 +30,10 @@ export class Incoming implements DatagramInfo {
   #spent = 0;
 
   constructor(server: AnsweringServer, datagram: Datagram, data: Uint8Array) {
+    super(datagram);
     this.#server = server;
     this.#datagram = datagram;
     this.#data = data;
-    this.remoteAddr = datagram.remoteAddr;
-    this.localAddr = datagram.localAddr;
-    this.receivedAt = datagram.receivedAt;
-    this.arrivedAt = datagram.arrivedAt;
-    this.ttl = datagram.ttl;
-    this.trafficClass = datagram.trafficClass;
   }
 
   get maxReplyBytes(): number {

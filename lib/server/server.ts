@@ -33,7 +33,7 @@ import {
   type Datagram,
   type DatagramSocket,
   type Receiver,
-  type ReplyDeparture,
+  type ReplyOptions,
 } from "../socket/contract.ts";
 
 /** What a server is made of, checked. */
@@ -79,8 +79,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly #outbox: Outbox;
   #draining = false;
   #closed = false;
-  /** What the system had dropped when the server closed. */
-  #lastDrops: number | undefined;
 
   constructor(socket: DatagramSocket, options: ServerOptions) {
     const { runtime, handler } = options;
@@ -147,9 +145,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     const { sent, dropped, failed } = this.#outbox;
     stats.pushed = { ...stats.pushed, sent, dropped, failed };
     stats.inFlight = this.#atWork + this.#unsent;
-    stats.kernelDrops = this.#closed
-      ? this.#lastDrops
-      : this.#socket.kernelDrops();
+    stats.kernelDrops = this.#socket.kernelDrops();
     return stats;
   }
 
@@ -434,7 +430,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #sendCopy(
     incoming: Incoming,
     payload: Uint8Array,
-    departure: ReplyDeparture | undefined,
+    departure: ReplyOptions | undefined,
   ): void {
     if (!this.#mayLeave(payload)) return;
     const { remoteAddr, localAddr } = incoming;
@@ -448,7 +444,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #send(
     datagram: Datagram,
     payload: Uint8Array,
-    departure: ReplyDeparture | undefined,
+    departure: ReplyOptions | undefined,
   ): void {
     if (this.#mayLeave(payload)) {
       this.#socket.reply(datagram, payload, departure);
@@ -497,7 +493,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   #close(): void {
     if (this.#closed) return;
-    this.#lastDrops = this.#socket.kernelDrops();
     this.#closed = true;
     this.#outbox.close();
     this.#socket.close();

@@ -65,8 +65,8 @@ export interface BindOptions extends RuntimeOptions {
    */
   reuseAddress?: boolean | undefined;
   /**
-   * Whether datagrams carry their TTL and traffic class, on the linux engine; it
-   * costs about a tenth of the rate.
+   * Whether datagrams carry their `arrivedAt`, `ttl` and `trafficClass`, on the
+   * linux engine; it costs about a tenth of the rate.
    *
    * @default {false}
    */

@@ -7,7 +7,10 @@
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import type { Datagram } from "./datagram.ts";
 import type { Membership } from "./multicast.ts";
+
+export { copyOf, type Datagram } from "./datagram.ts";
 
 /** The largest UDP payload over IPv4: 65,535 less IP and UDP headers. */
 export const MAX_PAYLOAD_IPV4 = 65_507;
@@ -18,80 +21,56 @@ export const MAX_PAYLOAD_IPV6 = 65_527;
 /** The largest UDP payload over either. */
 export const MAX_PAYLOAD: number = MAX_PAYLOAD_IPV6;
 
-/** The parts of an address that is sent to. */
+/** The parts of a destination. */
 export const PEER = {
   hostname: option.text(),
   port: option.integer(1, 65_535),
 };
 
-/**
- * A received datagram. Its bytes belong to the socket: `data` may be
- * overwritten once the datagram has been handed back, by
- * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
- */
-export interface Datagram {
-  /** The payload, 0 bytes or more. */
-  readonly data: Uint8Array<ArrayBuffer>;
-  /** Where it came from, in canonical form. */
-  readonly remoteAddr: UdpAddress;
-  /** Where it was sent to; the bound address where the engine cannot say. */
-  readonly localAddr: UdpAddress;
-  /** When it was received, in milliseconds, by the clock of the runtime. */
-  readonly receivedAt: number;
-  /**
-   * When the kernel received it, by the same clock, where the engine is told:
-   * that much before it was read.
-   */
-  readonly arrivedAt?: number | undefined;
-  /** The TTL or hop limit that it came with, where the engine is told. */
-  readonly ttl?: number | undefined;
-  /** The traffic class that it came with, where the engine is told. */
-  readonly trafficClass?: number | undefined;
-}
-
-/** What a socket calls when something happens to it. */
+/** The callbacks of a socket. */
 export interface Receiver {
   /**
-   * A datagram came. Each must be handed back exactly once: by
-   * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}.
+   * Takes a received datagram. Each must be handed back exactly once, by
+   * {@linkcode DatagramSocket.release} or {@linkcode DatagramSocket.reply}; the
+   * object and its bytes are the socket's own, and may be overwritten then.
    */
   onDatagram(datagram: Datagram): void;
   /**
-   * Whether the next datagram would be dropped, since all room is taken. What
-   * only waits for a microtask then settles first.
+   * Whether the next datagram would be dropped, since all room is taken. Then
+   * microtasks run before it is delivered.
    */
   isFull?(): boolean;
-  /** A datagram was longer than `maxDatagramBytes`, and was dropped. */
+  /** Counts a datagram that was dropped, as it was longer than `maxDatagramBytes`. */
   onTooLong?(): void;
-  /** The system has taken `count` replies to send. */
+  /** Counts replies that the system has taken to send. */
   onReplied?(count: number): void;
-  /** The system could not send `count` replies to this address. */
+  /** Reports the error of `count` replies to an address. */
   onReplyError?(error: unknown, remoteAddr: UdpAddress, count: number): void;
   /**
-   * The kernel has given a datagram to the network, by the clock of the runtime;
-   * only with {@linkcode OpenOptions.stampSends}.
+   * Reports when the kernel gave a datagram to the network; only with
+   * {@linkcode OpenOptions.stampSends}.
    *
-   * @param index Which one, by the order of sending, from 0.
-   * @param at When.
+   * @param index Its number in the order of sending, from 0.
+   * @param at The time, in milliseconds, by the clock of the runtime.
    */
   onSent?(index: number, at: number): void;
-  /** Receiving failed once, and goes on. */
+  /** Reports a receive that failed, after which receiving continues. */
   onReceiveError?(error: unknown): void;
-  /** From now on something works less well than it could; said once. */
+  /** Reports, once, that a fast path is off from now on. */
   onNotice?(notice: Error): void;
 }
 
-/** How a reply is to leave, where that is more than to be sent. */
-export interface ReplyDeparture {
-  /** Writes into the payload what is known at the last moment only. */
+/** Options of one reply. */
+export interface ReplyOptions {
+  /** Completes the payload just before the system takes it, as by a time stamp. */
   complete?(payload: Uint8Array): void;
   /** Its traffic class, on engines that can give a single datagram one. */
   trafficClass?: number | undefined;
 }
 
-/** Who posts datagrams. */
-export interface Sender {
-  /** The system could not send the datagram. */
+/** The callback of a datagram that is posted. */
+export interface SendErrorListener {
+  /** Reports the system's error. */
   onSendError(error: unknown): void;
 }
 
@@ -100,32 +79,32 @@ export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
-   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system's
-   * report of a closed port is about that peer, and comes at once.
+   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system
+   * reports a closed port at once, and the report is about that peer.
    */
   readonly isConnected: boolean;
   /**
-   * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, and
-   * the datagram that is answered is handed back at once, so that what is on its
-   * way out takes no more memory.
+   * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, so that
+   * the datagram is handed back at once and a reply in flight takes none of its
+   * memory.
    */
   readonly copiesReplies: boolean;
-  /** Whether the kernel tells when it has sent each datagram. */
+  /** Whether the kernel reports when it has sent each datagram. */
   readonly stampsSends?: boolean;
   /**
    * Starts receiving; called once.
    *
    * @returns Resolves when the socket is closed, rejects with the system's
-   * error if receiving fails for good. The socket is closed in both cases.
+   * error if receiving fails permanently. The socket is closed in both cases.
    */
   start(receiver: Receiver): Promise<void>;
   /**
    * Sends one datagram. `payload` must not change until the promise settles.
    *
-   * @param payload What to send.
-   * @param to Where to.
-   * @param from For an answer: where the datagram that it answers was sent to,
-   * which is where it leaves from, if the engine can choose.
+   * @param payload The payload.
+   * @param to The destination.
+   * @param from For an answer: the destination of its request, which becomes its
+   * source, if the engine can choose.
    * @returns Rejects with the system's error.
    */
   send(
@@ -135,41 +114,41 @@ export interface DatagramSocket {
   ): Promise<void>;
   /**
    * Sends one datagram as {@linkcode DatagramSocket.send} does, without a
-   * promise: for who sends very many, and needs to know of failures only.
+   * promise: for callers that send very many, and need failures only.
    *
-   * @param payload What to send; it must not change while it is on its way.
-   * @param to Where to. The same object each time is the fastest.
-   * @param sender Hears of the system's error, never within the call.
+   * @param payload The payload; it must not change while it is in flight.
+   * @param to The destination. The same object each time is the fastest.
+   * @param listener Called with the system's error, never within the call.
    */
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void;
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void;
   /**
-   * Sends `payload` to where `datagram` came from, and hands the datagram
-   * back. `payload` may be a part of `datagram.data`; it must not change until
+   * Sends `payload` to the source of `datagram`, and hands the datagram back. `payload` may be a part of `datagram.data`; it must not change until
    * {@linkcode Receiver.onReplied} or {@linkcode Receiver.onReplyError} has
    * counted it. Never throws.
    */
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
   /**
-   * Gives up a datagram whose bytes may still be in use: they are left to who
-   * uses them, and it must not be handed back any more.
+   * Abandons a datagram whose bytes may still be in use: the user owns them from
+   * then on, and the datagram must not be handed back any more.
    */
   abandon(datagram: Datagram): void;
   /**
-   * How many datagrams the system has dropped, since its receive buffer was
-   * full; undefined where it cannot be asked.
+   * The number of datagrams that the system has dropped, since its receive buffer
+   * was full; once a socket opened with `isBusy` is closed, the number until then.
+   * Undefined where it cannot be known.
    */
   kernelDrops(): number | undefined;
   /**
-   * Waits in this thread, which does nothing else meanwhile, until something comes,
-   * or shortly before so many milliseconds are over: 1 at most; 0 is no more than a
-   * look. What has come is received as soon as the caller is done. Engines that
-   * cannot have no such method.
+   * Waits in this thread, which does nothing else meanwhile, until a datagram
+   * arrives, or until shortly before `ms` milliseconds are over, at most 1; 0 only
+   * looks. The datagram is received as soon as the caller has returned. Missing on
+   * engines that cannot.
    */
   sleep?(ms: number): void;
   /** Closes the socket at once. Closing twice does nothing. */
@@ -180,8 +159,8 @@ export interface DatagramSocket {
   unref(): void;
 }
 
-/** How datagrams leave a socket; on the linux engine, the deno one refuses. */
-export interface Departure {
+/** Options of all sends of a socket, on the linux engine; the deno one refuses. */
+export interface SendOptions {
   /**
    * The TTL or hop limit of datagrams to one host, 1 to 255.
    *
@@ -196,23 +175,23 @@ export interface Departure {
    */
   trafficClass?: number | undefined;
   /**
-   * Whether routers must not cut datagrams: what is larger than the path takes
-   * then fails or is lost.
+   * Whether routers must not fragment datagrams: a datagram larger than the path
+   * takes then fails or is lost.
    *
    * @default {the system's choice}
    */
   dontFragment?: boolean | undefined;
   /**
-   * The name of the only interface to send and receive by, whatever the routes
-   * say (SO_BINDTODEVICE).
+   * The name of the only interface to send and receive by, against all routes
+   * (SO_BINDTODEVICE).
    *
    * @default {the system's choice}
    */
   device?: string | undefined;
 }
 
-/** How datagrams to multicast groups leave a socket. */
-export interface GroupDeparture {
+/** Options of sends to multicast groups. */
+export interface GroupSendOptions {
   /**
    * The TTL or hop limit of datagrams to a multicast group, 0 to 255: 0 stays
    * on this machine, 1 on the link (RFC 1112). The deno engine sets it for IPv4
@@ -222,15 +201,15 @@ export interface GroupDeparture {
    */
   multicastTtl?: number | undefined;
   /**
-   * Whether this machine's own members of a group hear what is sent to it.
+   * Whether this machine's own members of a group receive datagrams to it.
    *
    * @default {true}
    */
   loopback?: boolean | undefined;
 }
 
-/** The table of {@linkcode Departure}. */
-export const DEPARTURE = {
+/** The table of {@linkcode SendOptions}. */
+export const SEND_OPTIONS = {
   ttl: option.integer(1, 255),
   trafficClass: option.integer(0, 255),
   dontFragment: option.flag(),
@@ -241,23 +220,23 @@ export const DEPARTURE = {
       return /^[^/\s]{1,15}$/.test(value) ? undefined : RangeError;
     },
   ),
-} satisfies option.Table<Departure>;
+} satisfies option.Table<SendOptions>;
 
-/** The table of {@linkcode GroupDeparture}. */
-export const GROUP_DEPARTURE = {
+/** The table of {@linkcode GroupSendOptions}. */
+export const GROUP_SEND_OPTIONS = {
   multicastTtl: option.integer(0, 255),
   loopback: option.flag(),
-} satisfies option.Table<GroupDeparture>;
+} satisfies option.Table<GroupSendOptions>;
 
-/** The options that say how datagrams leave, out of others. */
-export function departureOf(
-  { ttl, trafficClass, dontFragment, device }: Departure,
-): Departure {
+/** The options of sends, out of others. */
+export function sendOptionsOf(
+  { ttl, trafficClass, dontFragment, device }: SendOptions,
+): SendOptions {
   return { ttl, trafficClass, dontFragment, device };
 }
 
-/** How a socket is to be opened. */
-export interface OpenOptions extends Departure, GroupDeparture {
+/** Options of opening a socket. */
+export interface OpenOptions extends SendOptions, GroupSendOptions {
   /** The local IP address or host name to bind. */
   hostname: string;
   /** The local port; 0 takes any that is free. */
@@ -266,38 +245,24 @@ export interface OpenOptions extends Departure, GroupDeparture {
   maxDatagramBytes: number;
   /** The only peer, for engines that can connect a socket. */
   peer?: UdpAddress | undefined;
-  /** Whether many datagrams are to be expected, so that batches pay. */
+  /** Whether many datagrams are expected, so that batches pay. */
   isBusy?: boolean | undefined;
   /** Whether to share the port with other sockets that do (SO_REUSEPORT). */
   reusePort?: boolean | undefined;
   /**
-   * Whether others that do the same may have the port too: each hears what comes
-   * to a group, one of them all else (SO_REUSEADDR).
+   * Whether sockets with this option share the port (SO_REUSEADDR): each receives
+   * datagrams to a group, one of them all others.
    */
   reuseAddress?: boolean | undefined;
-  /** How many bytes of datagrams the system keeps until they are received. */
+  /** The size of the receive buffer, in bytes. */
   receiveBufferBytes?: number | undefined;
   /**
-   * Whether datagrams are to tell their TTL and traffic class, and when the kernel
-   * received them, if the engine can.
+   * Whether datagrams have `arrivedAt`, `ttl` and `trafficClass`, if the engine
+   * can.
    */
   packetInfo?: boolean | undefined;
-  /** Whether the kernel is to say when it has sent each datagram, if it can. */
+  /** Whether the kernel reports when it has sent each datagram, if it can. */
   stampSends?: boolean | undefined;
   /** The multicast groups to join. */
   memberships?: readonly Membership[] | undefined;
 }
-
-/** A copy of a payload, which stays when what it was received into is used again. */
-export function copyOf(
-  payload: Uint8Array<ArrayBuffer>,
-): Uint8Array<ArrayBuffer> {
-  const { length } = payload;
-  // For a few bytes the call of slice() takes longer than the copy.
-  if (length > FEW_BYTES) return payload.slice();
-  const copy = new Uint8Array(length);
-  for (let i = 0; i < length; i++) copy[i] = payload[i]!;
-  return copy;
-}
-
-const FEW_BYTES = 64;

@@ -19,8 +19,8 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "./contract.ts";
 
 /**
@@ -46,6 +46,8 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
       conn,
       options.maxDatagramBytes,
       prepare(conn, options),
+      false,
+      options.isBusy,
     );
   } catch (error) {
     conn.close();
@@ -53,7 +55,7 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
 }
 
-/** What Deno has no way to set. */
+/** Options that Deno has no way to set. */
 const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
   ["reusePort", "a shared port"],
   ["receiveBufferBytes", "the receive buffer"],
@@ -63,7 +65,7 @@ const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
   ["device", "the interface to send by"],
 ];
 
-/** Binds what Deno has for a UDP socket; throws as {@linkcode openDenoSocket}. */
+/** Binds Deno's own UDP socket; throws as {@linkcode openDenoSocket}. */
 export function bindConn(
   { hostname, port, loopback = true, reuseAddress = false }:
     & UdpAddress
@@ -89,10 +91,9 @@ export function bindConn(
 }
 
 /**
- * What Deno does in the background only: joins groups, and sets the TTL.
+ * Joins groups and sets the multicast TTL, which Deno does in the background.
  *
- * @returns Rejects if a group cannot be joined; undefined if there is nothing to
- * do.
+ * @returns Rejects if a group cannot be joined; undefined if nothing is to do.
  */
 function prepare(
   conn: Conn,
@@ -124,8 +125,8 @@ async function join(
 }
 
 /**
- * Deno sets it by way of a membership only. Every host is in the group of all
- * hosts, so that joining it tells nobody anything (RFC 2236, section 6).
+ * Sets the TTL by way of a membership, as Deno has no other. Every host is in the
+ * group of all hosts, and no report is sent for it (RFC 2236, section 6).
  */
 async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
   const { hostname } = conn.addr as Deno.NetAddr;
@@ -146,18 +147,20 @@ export class DenoSocket implements DatagramSocket {
   readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
-  /** What has to be done before the first send; undefined if nothing has. */
+  readonly #keepsDrops: boolean;
+  #drops: number | undefined;
+  /** Resolves when sends may begin; undefined once they may. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
-  /** Where the last datagram came from, as Deno has it and in canonical form. */
+  /** The source of the last datagram, as Deno has it and in canonical form. */
   #lastFrom: Deno.NetAddr = NOBODY;
   #lastRemote: UdpAddress = NOBODY;
-  /** Where the last send went, and the same as Deno has it. */
+  /** The destination of the last send, and the same as Deno has it. */
   #lastTo: UdpAddress | undefined;
   #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
   #closed = false;
-  /** What waits for another turn of the event loop, and how much this one had. */
+  /** Posts for the next turn of the event loop, and the number sent in this one. */
   readonly #posted: Posted[] = [];
   #sentInTurn = 0;
 
@@ -166,24 +169,28 @@ export class DenoSocket implements DatagramSocket {
    *
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
-   * @param prepared What is still being done; rejects if a group cannot be
+   * @param prepared Resolves when sends may begin; rejects if a group cannot be
    * joined.
    * @param isConnected Deno itself connects no UDP socket; an engine may.
+   * @param keepsDrops Whether `kernelDrops()` is known when it is closed, at the
+   * price of a file that is read then.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
     prepared?: Promise<unknown>,
     isConnected = false,
+    keepsDrops = false,
   ) {
     this.#conn = conn;
     this.#prepared = prepared;
-    // Who starts it is told of the failure.
+    // start() rejects with the failure.
     prepared?.then(() => {
       this.#prepared = undefined;
     }, () => {});
     this.isConnected = isConnected;
-    // Deno cuts without a word what does not fit: one byte more shows it.
+    this.#keepsDrops = keepsDrops;
+    // Deno silently truncates a datagram that does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;
     this.#isIPv6 = ipVersion(hostname) === 6;
@@ -203,7 +210,7 @@ export class DenoSocket implements DatagramSocket {
     try {
       await this.#prepared;
     } catch (error) {
-      // Of a socket that is closed meanwhile nothing else is to be expected.
+      // A membership of a socket that was closed meanwhile fails always.
       if (this.#closed) return;
       this.close();
       throw error;
@@ -225,8 +232,8 @@ export class DenoSocket implements DatagramSocket {
       } catch (error) {
         this.#free.push(slot);
         if (this.#closed) return;
-        // A closed port is about an earlier send; most others pass; what fails
-        // over and over with nothing received between is for good.
+        // A closed port is about an earlier send; most other errors pass; a row of
+        // failures with nothing received between them is permanent.
         if (!isPortClosed(error) && ++failures >= MAX_RECEIVE_FAILURES) {
           this.close();
           throw error;
@@ -257,15 +264,15 @@ export class DenoSocket implements DatagramSocket {
     await this.#conn.send(payload, this.#lastReachable);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    const posted = { payload, to, sender };
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+    const posted = { payload, to, listener };
     if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted(posted);
     else this.#posted.push(posted);
   }
 
-  #sendPosted({ payload, to, sender }: Posted): void {
+  #sendPosted({ payload, to, listener }: Posted): void {
     if (this.#sentInTurn++ === 0) setImmediate(this.#beginTurn);
-    this.send(payload, to).catch((error) => sender.onSendError(error));
+    this.send(payload, to).catch((error) => listener.onSendError(error));
   }
 
   #beginTurn = (): void => {
@@ -278,9 +285,9 @@ export class DenoSocket implements DatagramSocket {
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
-    departure?.complete?.(payload);
+    options?.complete?.(payload);
     const slot = datagram as Slot;
     // The two callbacks are the slot's own, made once.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
@@ -295,10 +302,15 @@ export class DenoSocket implements DatagramSocket {
   }
 
   kernelDrops(): number | undefined {
-    if (this.#closed || Deno.build.os !== "linux") return undefined;
+    if (!this.#closed) this.#drops = this.#readDrops();
+    return this.#drops;
+  }
+
+  #readDrops(): number | undefined {
+    if (Deno.build.os !== "linux") return undefined;
     const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
     try {
-      // Deno wants all permissions for what is in /proc; it must not ask.
+      // Deno needs all permissions for files in /proc; a prompt must not appear.
       const { state } = Deno.permissions.querySync({ name: "read", path });
       if (state !== "granted") return undefined;
       return findDrops(Deno.readTextFileSync(path), this.addr);
@@ -309,6 +321,7 @@ export class DenoSocket implements DatagramSocket {
 
   close(): void {
     if (this.#closed) return;
+    if (this.#keepsDrops) this.kernelDrops();
     this.#closed = true;
     this.#conn.close();
   }
@@ -343,7 +356,7 @@ export class DenoSocket implements DatagramSocket {
     return slot;
   }
 
-  /** Leaves the buffers to the next socket: requests have one each. */
+  /** Leaves the buffers to the next socket: each request has a socket of its own. */
   #keepSpares(): void {
     const kept = spares.get(this.#bufferBytes) ?? [];
     for (const { buffer } of this.#free.splice(0)) {
@@ -363,11 +376,11 @@ export class DenoSocket implements DatagramSocket {
       : from;
   }
 
-  /** Says where a datagram came from; who sends many is the same object. */
+  /** Sets the source: the same object for datagrams of one peer in a row. */
   #setFrom(slot: Slot, from: Deno.NetAddr): void {
     const last = this.#lastFrom;
     if (from.port !== last.port || from.hostname !== last.hostname) {
-      // Frozen, since the reply goes where it says.
+      // Frozen, since the reply is sent to it.
       this.#lastFrom = Object.freeze(from);
       this.#lastRemote = this.#canonical(from);
     }
@@ -410,11 +423,11 @@ export function findDrops(
   }
 }
 
-/** A receive buffer, and what is made once for it and used for each datagram. */
+/** A receive buffer, with the objects that are made once and used for each datagram. */
 interface Slot {
   buffer: Uint8Array<ArrayBuffer>;
   data: Uint8Array<ArrayBuffer>;
-  /** As Deno gave it, which is also what it takes for the reply. */
+  /** The source as Deno gave it, which it also takes as the reply's destination. */
   from: Deno.NetAddr;
   remoteAddr: UdpAddress;
   readonly localAddr: UdpAddress;
@@ -427,12 +440,12 @@ interface Slot {
 interface Posted {
   payload: Uint8Array;
   to: UdpAddress;
-  sender: Sender;
+  listener: SendErrorListener;
 }
 
 /**
- * Deno's runtime (tokio's) lets a task have 128 operations at a time, those that
- * receive among them. What is beyond that waits, and costs several times as much.
+ * A task of Deno's runtime (tokio) has 128 operations at a time, receives
+ * included. Operations beyond them wait, and cost several times as much.
  */
 const SENDS_A_TURN = 48;
 

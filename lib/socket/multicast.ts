@@ -1,6 +1,6 @@
 /**
- * Multicast groups: by which interface they are joined, and who is answered
- * that asks one.
+ * Multicast groups: the interfaces by which they are joined, and the links whose
+ * hosts are answered.
  *
  * @module
  */
@@ -28,7 +28,7 @@ export interface Membership {
   index: number;
 }
 
-/** What the system says of one address of an interface. */
+/** One address of an interface, with its network. */
 export type Interface = Pick<
   Deno.NetworkInterfaceInfo,
   "name" | "family" | "address" | "scopeid" | "cidr"
@@ -61,11 +61,12 @@ export function checkGroups(
 }
 
 /**
- * The address to bind where there are groups: a socket that is bound to any
- * other one hears none. Without groups it is the one asked for, or the usual one.
+ * The address to bind: with groups the wildcard, as a socket that is bound to any
+ * other address receives nothing sent to a group; without groups the one given, or
+ * the usual one.
  *
- * @throws {TypeError} If another one was asked for, or one of IPv4 alone for a
- * group of IPv6.
+ * @throws {TypeError} If `hostname` is another one, or of IPv4 alone for a group
+ * of IPv6.
  */
 export function hostnameFor(
   groups: readonly string[],
@@ -87,11 +88,11 @@ export function hostnameFor(
 }
 
 /**
- * By which interfaces groups are joined.
+ * The interfaces by which groups are joined.
  *
  * @param groups Their addresses; IPv6 may name the interface as its zone.
  * @param named The interface, by its name or one of its addresses.
- * @param interfaces What the system has.
+ * @param interfaces Gives the interfaces of the system.
  * @throws {Deno.errors.NotFound} If there is no such interface.
  */
 export function membershipsOf(
@@ -133,21 +134,21 @@ export function membershipsOf(
 }
 
 /**
- * Whether a datagram may have been sent to a group: an engine that is not told
- * gives the wildcard that it is bound to.
+ * Whether a datagram may have been sent to a group: an engine that does not see
+ * the destination gives the wildcard that it is bound to.
  */
 export function mayBeGroup({ hostname }: UdpAddress): boolean {
   return isMulticast(hostname) || isWildcard(hostname);
 }
 
-/** Which addresses are on one of this machine's links. */
+/** The networks on this machine's links. */
 export class Links {
   readonly #system: { now(): number; interfaces(): readonly Interface[] };
   #networks: Network[] = [];
   #at = -Infinity;
 
   /**
-   * Asks for the first time, so that it is known at once whether it may.
+   * Reads the interfaces, so that a missing permission is known at once.
    *
    * @param system A clock, and the machine's interfaces.
    * @throws {Deno.errors.NotCapable} Without permission to see the interfaces.

@@ -1,29 +1,29 @@
 /**
- * A UDP socket itself, for what is neither a server nor a client: datagrams in
- * by a callback, datagrams out to anybody.
+ * A UDP socket itself, for protocols that are neither a server nor a client:
+ * datagrams are received by a callback and sent to any peer.
  *
  * @module
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
+import { type Datagram, OwnedDatagram } from "./datagram.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import {
-  copyOf,
-  type Datagram,
   type DatagramSocket,
-  DEPARTURE,
-  type Departure,
-  departureOf,
-  GROUP_DEPARTURE,
-  type GroupDeparture,
+  GROUP_SEND_OPTIONS,
+  type GroupSendOptions,
   type Receiver,
+  SEND_OPTIONS,
+  type SendOptions,
+  sendOptionsOf,
 } from "./contract.ts";
 import { describeError, Throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
-export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
+export interface SocketOptions
+  extends BindOptions, SendOptions, GroupSendOptions {
   /**
    * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
    * `::`.
@@ -32,8 +32,8 @@ export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
    */
   hostname?: string | undefined;
   /**
-   * Called for what goes wrong while the socket goes on: a receive that fails,
-   * a datagram of `sendBatch` that cannot be sent, a callback that throws.
+   * Called with each error that the socket survives: a receive that fails, a
+   * datagram of `sendBatch` that cannot be sent, a callback that throws.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */
@@ -44,41 +44,22 @@ export interface SocketOptions extends BindOptions, Departure, GroupDeparture {
 export const SOCKET = {
   hostname: option.dependent(option.text("0.0.0.0")),
   ...BIND,
-  ...DEPARTURE,
-  ...GROUP_DEPARTURE,
+  ...SEND_OPTIONS,
+  ...GROUP_SEND_OPTIONS,
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
-/** A received datagram, as {@linkcode openSocket} gives it. */
-export interface ReceivedDatagram {
-  /** The payload; a copy that belongs to whom it is given. */
-  data: Uint8Array<ArrayBuffer>;
-  /** Where it came from. */
-  remoteAddr: UdpAddress;
-  /**
-   * Where it was sent to; the bound address on the deno engine, which is not
-   * told.
-   */
-  localAddr: UdpAddress;
-  /** When it was read, by the clock of `performance.now()`, in milliseconds. */
-  receivedAt: number;
-  /** The TTL or hop limit that it came with; see `packetInfo`. */
-  ttl: number | undefined;
-  /** The traffic class that it came with; see `packetInfo`. */
-  trafficClass: number | undefined;
-}
-
-/** What a socket has counted so far. */
+/** The counts of a socket so far. */
 export interface SocketStats {
   /** Datagrams given to the callback. */
   received: number;
   /** Datagrams dropped, as they were longer than `maxDatagramBytes`. */
   tooLong: number;
-  /** Datagrams that the system dropped; undefined where it does not tell. */
+  /** Datagrams that the system dropped; undefined where it cannot be known. */
   kernelDrops: number | undefined;
   /** Datagrams that the system has taken. */
   sent: number;
-  /** Datagrams not sent, as 4,096 were on their way or the socket was closed. */
+  /** Datagrams unsent, as 4,096 were in flight or the socket was closed. */
   dropped: number;
   /** Datagrams that the system refused. */
   failed: number;
@@ -90,12 +71,12 @@ export interface UdpSocket extends AsyncDisposable {
   readonly addr: UdpAddress;
   /**
    * Resolves when the socket is closed; rejects with the system's error if
-   * receiving fails for good, or a group cannot be joined.
+   * receiving fails permanently, or a group cannot be joined.
    */
   readonly finished: Promise<void>;
   /**
-   * Sends a datagram. What is sent within one turn of the event loop leaves in
-   * one system call on the linux engine. At most 4,096 may be on their way.
+   * Sends a datagram. Datagrams of one turn of the event loop leave in one system
+   * call on the linux engine. At most 4,096 may be in flight.
    *
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
@@ -112,7 +93,7 @@ export interface UdpSocket extends AsyncDisposable {
    * the system takes them. All are checked before the first is sent.
    *
    * @param datagrams The payloads and addresses, as for `send`.
-   * @returns How many were sent; `onError` hears of each of the others.
+   * @returns The number of datagrams sent; `onError` is called for each other.
    */
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
   /** A snapshot of the counts. */
@@ -127,11 +108,12 @@ export interface UdpSocket extends AsyncDisposable {
 
 /**
  * Opens a UDP socket: for protocols that `serve`, `request`, `connect` and
- * `gather` do not fit. Nothing here keeps it out of a loop or limits its
- * answers; whoever answers strangers is better served by `serve`.
+ * `gather` do not fit. It has no guard: `serve` is better for answers to unknown
+ * peers, as it limits them and ends loops.
  *
- * @param options Where to bind, and how datagrams leave.
- * @param onDatagram Called with each datagram that comes in.
+ * @param options The address to bind, and the options of sends.
+ * @param onDatagram Called with each received datagram, whose bytes are a copy
+ * that it owns.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an option is unknown or of a wrong type, or a group is
@@ -160,14 +142,14 @@ export interface UdpSocket extends AsyncDisposable {
  */
 export function openSocket(
   options: SocketOptions,
-  onDatagram: (datagram: ReceivedDatagram) => void,
+  onDatagram: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
   const { onError, signal, multicastTtl, loopback } = values;
   option.callback().read(onDatagram, "onDatagram");
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
-  const departure = { ...departureOf(values), multicastTtl, loopback };
-  const socket = runtime.open({ ...binding, ...departure });
+  const sendOptions = { ...sendOptionsOf(values), multicastTtl, loopback };
+  const socket = runtime.open({ ...binding, ...sendOptions });
   return new OpenSocket(socket, runtime, onDatagram, onError, signal);
 }
 
@@ -176,18 +158,16 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #outbox: Outbox;
-  readonly #onDatagram: (datagram: ReceivedDatagram) => void;
+  readonly #onDatagram: (datagram: Datagram) => void;
   readonly #onError: (error: unknown) => void;
   #received = 0;
   #tooLong = 0;
-  /** What the system had dropped when the socket closed. */
-  #lastDrops: number | undefined;
   #closed = false;
 
   constructor(
     socket: DatagramSocket,
     runtime: Runtime,
-    onDatagram: (datagram: ReceivedDatagram) => void,
+    onDatagram: (datagram: Datagram) => void,
     onError: ((error: unknown) => void) | undefined,
     signal: AbortSignal | undefined,
   ) {
@@ -231,7 +211,7 @@ class OpenSocket implements UdpSocket, Receiver {
     return {
       received: this.#received,
       tooLong: this.#tooLong,
-      kernelDrops: this.#closed ? this.#lastDrops : this.#socket.kernelDrops(),
+      kernelDrops: this.#socket.kernelDrops(),
       sent,
       dropped,
       failed,
@@ -240,7 +220,6 @@ class OpenSocket implements UdpSocket, Receiver {
 
   close(): Promise<void> {
     if (!this.#closed) {
-      this.#lastDrops = this.#socket.kernelDrops();
       this.#closed = true;
       this.#outbox.close();
       this.#socket.close();
@@ -261,19 +240,11 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { remoteAddr, localAddr, receivedAt, ttl, trafficClass } = datagram;
-    const data = copyOf(datagram.data);
+    const owned = new OwnedDatagram(datagram);
     this.#socket.release(datagram);
     this.#received++;
-    // One that is asynchronous may fail as well.
-    Promise.try(this.#onDatagram, {
-      data,
-      remoteAddr,
-      localAddr,
-      receivedAt,
-      ttl,
-      trafficClass,
-    }).catch(this.#onError);
+    // An asynchronous callback may fail as well.
+    Promise.try(this.#onDatagram, owned).catch(this.#onError);
   }
 
   onTooLong(): void {

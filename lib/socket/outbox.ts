@@ -1,5 +1,5 @@
 /**
- * What a socket sends unasked: checked, bounded and counted.
+ * Sends that answer nothing: checked, bounded and counted.
  *
  * @module
  */
@@ -14,26 +14,26 @@ import { encode } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
 
-/** How many datagrams may be on their way at once. */
+/** The number of datagrams that may be in flight to the system at once. */
 export const MAX_PENDING = 4096;
 
-/** A datagram to send, as its sender gives it. */
+/** A datagram to send. */
 export interface Outgoing {
-  /** What to send, text as UTF-8. */
+  /** The payload, text as UTF-8. */
   payload: Uint8Array | string;
   /** An IP address and a port, or `"IP:PORT"`. */
   to: UdpAddress | string;
 }
 
-/** The way out of one socket. */
+/** The sends of one socket. */
 export class Outbox {
   /** Datagrams that the system has taken. */
   sent = 0;
-  /** Not sent, as too many were on their way or the socket was closed. */
+  /** Unsent, as too many were in flight or the socket was closed. */
   dropped = 0;
   /** Refused by the system. */
   failed = 0;
-  /** How many the system has neither taken nor refused yet. */
+  /** Neither taken nor refused by the system yet. */
   pending = 0;
   readonly #socket: DatagramSocket;
   readonly #onSettled: () => void;
@@ -55,7 +55,7 @@ export class Outbox {
     return this.#closed || this.pending >= MAX_PENDING;
   }
 
-  /** Takes no more; the socket is closed by its owner. */
+  /** Refuses further sends; the owner closes the socket. */
   close(): void {
     this.#closed = true;
   }
@@ -63,7 +63,7 @@ export class Outbox {
   /**
    * Checks a datagram, and sends it.
    *
-   * @returns Rejects with what went wrong, also if it cannot be sent at all.
+   * @returns Rejects with the error, also that of a check.
    */
   async send(outgoing: Outgoing): Promise<void> {
     const { payload, to } = checked(outgoing);
@@ -71,7 +71,7 @@ export class Outbox {
     if (failure !== undefined) throw failure.error;
   }
 
-  /** Sends a datagram that is known to be right; gives what went wrong. */
+  /** Sends a datagram that is known to be right; resolves with its error. */
   async trySend(
     payload: Uint8Array,
     to: UdpAddress,
@@ -81,7 +81,7 @@ export class Outbox {
       this.dropped++;
       const why = this.#closed
         ? "the socket is closed"
-        : `${MAX_PENDING} datagrams are on their way, wait for some of them`;
+        : `${MAX_PENDING} datagrams are in flight, wait for some of them`;
       return {
         error: new Error(`Cannot send to ${formatAddress(to)}: ${why}`),
       };
@@ -104,8 +104,8 @@ export class Outbox {
    * Checks many, then sends them, no faster than the system takes them.
    *
    * @param datagrams The datagrams.
-   * @param onFailure Hears of each that could not be sent.
-   * @returns How many were sent.
+   * @param onFailure Called with the error of each that could not be sent.
+   * @returns The number of datagrams sent.
    */
   async sendMany(
     datagrams: Iterable<Outgoing>,
@@ -146,14 +146,14 @@ export function payloadOf(payload: Uint8Array | string): Uint8Array {
   );
 }
 
-/** A datagram as the socket takes it; throws what is wrong with it. */
+/** A datagram as the socket takes it; throws if it is not right. */
 function checked(
   { payload, to }: Outgoing,
 ): { payload: Uint8Array; to: UdpAddress } {
   return { payload: payloadOf(payload), to: destinationOf(to) };
 }
 
-/** An address that is sent to without looking up a name. */
+/** A destination, which must be an IP address. */
 function destinationOf(to: UdpAddress | string): UdpAddress {
   const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
   PEER.hostname.read(hostname, "hostname");
@@ -166,5 +166,5 @@ function destinationOf(to: UdpAddress | string): UdpAddress {
   return { hostname: canonicalHostname(hostname), port };
 }
 
-/** How many of `sendMany` are on their way at once. */
+/** The datagrams of `sendMany` that are in flight at once. */
 const CHUNK = 64;

@@ -1,6 +1,6 @@
 /**
- * What the library asks of the system: sockets, names and time. Tests put a
- * simulated network in its place.
+ * The system as the library uses it: sockets, names and time. Tests replace it by
+ * a simulated network.
  *
  * @module
  */
@@ -22,10 +22,10 @@ import { type ClockState, WallClock } from "../base/wall_clock.ts";
 import { warn } from "../base/warn.ts";
 
 /**
- * How sockets are made: `deno` by `Deno.listenDatagram`, everywhere; `linux` by
- * recvmmsg and sendmmsg through FFI, which is many times as fast, needs Linux
- * on x86-64 or arm64 and `--allow-ffi`, and reports a closed port to a client
- * at once; `auto` takes `linux` where it can be had.
+ * The implementation of sockets: `deno` by `Deno.listenDatagram`, everywhere;
+ * `linux` by recvmmsg and sendmmsg through FFI, which is many times as fast, needs
+ * Linux on x86-64 or arm64 and `--allow-ffi`, and reports a closed port to a client
+ * at once; `auto` is `linux` where it is available.
  */
 export type Engine = "auto" | "deno" | "linux";
 
@@ -57,23 +57,23 @@ export interface Runtime {
    * it is: where that is set, this changes.
    */
   readonly timeOrigin: number;
-  /** What is known of the wall clock; undefined for nothing. */
+  /** The state of the wall clock; undefined where it is not known. */
   clockState?(): ClockState | undefined;
-  /** Calls back once, after this many milliseconds; returns what cancels it. */
+  /** Calls back once, after `ms` milliseconds; returns a function that cancels. */
   after(ms: number, callback: () => void): () => void;
   /** As `after`, by a timer that does not keep the process alive. */
   afterUnref(ms: number, callback: () => void): () => void;
   /**
-   * The same to within microseconds, at the price of a processor that is busy
-   * for the last milliseconds; or of what `pause` does, which is called over and
-   * over then with what is left, and must not take longer.
+   * Calls back as `after` does, to within microseconds, at the price of a
+   * processor that is busy for the last milliseconds. `pause` is called again and
+   * again meanwhile with the time left, and must not take longer.
    */
   afterExactly(
     ms: number,
     callback: () => void,
     pause?: (leftMs: number) => void,
   ): () => void;
-  /** Tells the developer or operator something, in lines on stderr. */
+  /** Warns the developer or operator, in lines on stderr. */
   warn(text: string): void;
 }
 
@@ -110,7 +110,7 @@ export function runtimeFor(engine: Engine): Runtime {
   return chooseEngine(engine).engine === "linux" ? linuxRuntime : denoRuntime;
 }
 
-/** The engine that is used where `auto` is asked for, and why no other one. */
+/** The engine that `auto` chooses, with the reason where it is not linux. */
 export function chooseEngine(
   engine: Engine,
 ): { engine: "deno" | "linux"; why?: string } {
@@ -191,9 +191,9 @@ function afterUnref(ms: number, callback: () => void): () => void {
 }
 
 /**
- * A timer of the system is late by 1.3 ms in the median, 3 ms at worst: it is
- * used up to 4 ms before the time is due, and turns of the event loop for the
- * rest, which take 2 us, each after a pause.
+ * Waits by a timer of the system, which is late by 1.3 ms in the median and 3 ms at
+ * worst, until 4 ms before the time, and by turns of the event loop of 2 us for the
+ * rest, each after a pause.
  */
 function afterExactly(
   ms: number,

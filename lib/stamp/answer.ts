@@ -10,7 +10,7 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import type { ReplyDeparture } from "../socket/contract.ts";
+import type { ReplyOptions } from "../socket/contract.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
 import type { Timestamp } from "./packet.ts";
 import {
@@ -97,7 +97,7 @@ export function answerTlvs(
     for (const tlv of tlvs) reply[tlv.at]! |= FLAG_I;
     return;
   }
-  const departure: ReplyDeparture = {};
+  const departure: ReplyOptions = {};
   for (const tlv of tlvs) {
     if (!answer(reply, tlv, facts, departure)) break;
   }
@@ -114,7 +114,7 @@ function answer(
   bytes: Uint8Array<ArrayBuffer>,
   { at, type, length }: Tlv,
   facts: TlvFacts,
-  departure: ReplyDeparture,
+  departure: ReplyOptions,
 ): boolean {
   const [start, end] = [at + TLV_HEADER_BYTES, at + TLV_HEADER_BYTES + length];
   if (end > bytes.length) return false;

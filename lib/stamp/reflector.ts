@@ -14,7 +14,7 @@ import {
   noLoops,
   withholding,
 } from "../server/handler.ts";
-import type { ReplyDeparture } from "../socket/contract.ts";
+import type { ReplyOptions } from "../socket/contract.ts";
 import type { Readings } from "../base/telemetry.ts";
 import { answerTlvs } from "./answer.ts";
 import {
@@ -182,7 +182,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   };
   /** Whose packet was reflected last, and how the reply is to leave. */
   let last: ReflectorSession | undefined;
-  let departure: ReplyDeparture = {};
+  let departure: ReplyOptions = {};
   const departures = { isAsked: false, last: () => departure };
 
   /** What is known of the clock, asked now and then. */

@@ -66,7 +66,6 @@ export class StampSender implements Sender, Receiver {
   #clock = ERROR_ESTIMATE;
   #clockAskedAt = -Infinity;
   /** What the system had dropped when the socket was closed. */
-  #lastDrops: number | undefined;
   /** Whether some request could not be sent. */
   #hasFailed = false;
   /** How many closing probes were sent. */
@@ -123,7 +122,7 @@ export class StampSender implements Sender, Receiver {
   }
 
   get kernelDrops(): number | undefined {
-    return this.#lastDrops ?? this.#socket.kernelDrops();
+    return this.#socket.kernelDrops();
   }
 
   send(): void {
@@ -217,7 +216,6 @@ export class StampSender implements Sender, Receiver {
   async close(): Promise<void> {
     this.#cancelExpiry?.();
     this.#cancelClosing?.();
-    this.#lastDrops = this.#socket.kernelDrops();
     this.#socket.close();
     await this.#closed;
   }

@@ -1,6 +1,6 @@
 /**
- * A network in memory, with a clock of its own, for the tests of services: what
- * is lost, doubled or delayed follows a plan, and no test waits for real time.
+ * A network in memory, with a clock of its own, for the tests of services: loss,
+ * duplicates and delays follow a plan, and no test waits for real time.
  *
  * @example
  * ```ts
@@ -35,29 +35,29 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "../socket/contract.ts";
 
-/** A datagram on its way. */
+/** A datagram in flight. */
 export interface Passing {
   /** Counts all datagrams of the network from 0. */
   index: number;
-  /** Where it was sent from. */
+  /** The source. */
   from: UdpAddress;
-  /** Where it was sent to. */
+  /** The destination. */
   to: UdpAddress;
   /** The payload. */
   data: Uint8Array;
 }
 
 /**
- * When the copies of a datagram arrive, in milliseconds after it was sent: none
- * is a loss, two are a duplicate. Throws to make the send fail.
+ * The delays of a datagram's copies, in milliseconds after the send: none is a
+ * loss, two are a duplicate. Throws to make the send fail.
  */
 export type Plan = (passing: Passing) => number[];
 
-/** How long a datagram takes, in milliseconds, where no plan says otherwise. */
+/** The delay of a datagram without a plan, in milliseconds. */
 export const LATENCY_MS = 5;
 /** The Unix time at which the clock of a network is 0: some day in 2023. */
 export const TIME_ORIGIN = 1_700_000_000_000;
@@ -70,17 +70,17 @@ export class SimulatedNetwork {
   readonly sent: Passing[] = [];
   /** The open sockets, by their addresses as text. */
   readonly sockets: Map<string, SimulatedSocket> = new Map();
-  /** What names resolve to. */
+  /** The addresses of names. */
   readonly names: Map<string, string[]> = new Map();
   /** Addresses of the machine that the runtime is of. */
   readonly own: Set<string> = new Set();
   /** The interfaces of that machine, as `Deno.networkInterfaces` has them. */
   interfaces: Interface[] = [];
-  /** What was written on stderr. */
+  /** The lines written to stderr. */
   readonly warnings: string[] = [];
-  /** What `serve`, `request` and all others take as their `runtime`. */
+  /** The `runtime` option for `serve`, `request` and all others. */
   readonly runtime: Runtime;
-  /** What becomes of the datagrams that are sent from now on. */
+  /** The plan for datagrams that are sent from now on. */
   plan: Plan;
   /** The time, in milliseconds; it passes within `run` and `runFor`. */
   now = 0;
@@ -89,9 +89,9 @@ export class SimulatedNetwork {
   #nextPort = 50_000;
 
   /**
-   * Makes a network that nobody is on.
+   * Makes a network without sockets.
    *
-   * @param plan What becomes of each datagram.
+   * @param plan The plan for each datagram.
    */
   constructor(plan: Plan = () => [LATENCY_MS]) {
     this.plan = plan;
@@ -116,14 +116,14 @@ export class SimulatedNetwork {
   }
 
   /**
-   * How many timers wait that somebody has set: 0 when all is at rest, whatever is
-   * still under way on the network.
+   * The number of timers that are set, those of datagrams in flight not included: 0
+   * when all is at rest.
    */
   get timers(): number {
-    return this.#timers.filter(({ isOnItsWay }) => !isOnItsWay).length;
+    return this.#timers.filter(({ isInFlight }) => !isInFlight).length;
   }
 
-  /** How many datagrams the owners of sockets, open or closed, have not handed back. */
+  /** The number of datagrams that the owners of sockets have not handed back. */
   get held(): number {
     return this.#opened.reduce((sum, { held }) => sum + held, 0);
   }
@@ -131,8 +131,8 @@ export class SimulatedNetwork {
   /**
    * Lets time pass until the promise settles.
    *
-   * @param promise What to wait for.
-   * @returns What it resolves with.
+   * @param promise The promise.
+   * @returns Resolves as the promise does.
    * @throws {Error} If nothing is left that could happen.
    */
   async run<T>(promise: Promise<T>): Promise<T> {
@@ -142,7 +142,7 @@ export class SimulatedNetwork {
     };
     promise.then(settle, settle);
     while (true) {
-      // All that can happen at this instant happens before time moves on.
+      // Everything of this instant happens before time moves on.
       await new Promise<void>((resolve) => setImmediate(() => resolve()));
       if (settled) return promise;
       const timer = this.#timers.shift();
@@ -153,9 +153,9 @@ export class SimulatedNetwork {
   }
 
   /**
-   * Lets so much time pass.
+   * Lets time pass.
    *
-   * @param ms How much, in milliseconds.
+   * @param ms The duration, in milliseconds.
    * @returns Resolves when it has passed.
    */
   runFor(ms: number): Promise<void> {
@@ -188,9 +188,9 @@ export class SimulatedNetwork {
   #after(
     ms: number,
     callback: () => void,
-    isOnItsWay = false,
+    isInFlight = false,
   ): () => void {
-    const timer = { at: this.now + ms, callback, isOnItsWay };
+    const timer = { at: this.now + ms, callback, isInFlight };
     // Stable: of two timers due at once, the first made goes first.
     const next = this.#timers.findIndex(({ at }) => at > timer.at);
     this.#timers.splice(next === -1 ? this.#timers.length : next, 0, timer);
@@ -216,20 +216,20 @@ export class SimulatedNetwork {
   }
 }
 
-/** What is to happen, and whether it is a datagram that arrives. */
+/** A callback that is due, and whether it is the arrival of a datagram. */
 interface Timer {
   at: number;
   callback: () => void;
-  isOnItsWay: boolean;
+  isInFlight: boolean;
 }
 
 /** A socket on such a network. */
 export class SimulatedSocket implements DatagramSocket {
   /** The bound address. */
   readonly addr: UdpAddress;
-  /** It never is. */
+  /** Never connected. */
   readonly isConnected = false;
-  /** It does not. */
+  /** Copies no replies. */
   readonly copiesReplies = false;
   /** The groups that it is in. */
   readonly groups: Set<string> = new Set();
@@ -238,6 +238,7 @@ export class SimulatedSocket implements DatagramSocket {
   readonly #finished = Promise.withResolvers<void>();
   readonly #held = new Set<Datagram>();
   #receiver: Receiver | undefined;
+  #lastRemote: UdpAddress | undefined;
 
   /** Made by the runtime of a network. */
   constructor(
@@ -255,12 +256,12 @@ export class SimulatedSocket implements DatagramSocket {
     return this.#network.sockets.get(formatAddress(this.addr)) === this;
   }
 
-  /** How many datagrams the owner has not handed back. */
+  /** The number of datagrams that the owner has not handed back. */
   get held(): number {
     return this.#held.size;
   }
 
-  /** A datagram arrives, wherever it is from. */
+  /** Delivers a datagram, from any source. */
   arrive(
     payload: Uint8Array,
     remoteAddr: UdpAddress,
@@ -272,7 +273,7 @@ export class SimulatedSocket implements DatagramSocket {
     }
     const datagram = {
       data: payload.slice(),
-      remoteAddr: { ...remoteAddr },
+      remoteAddr: this.#remember(remoteAddr),
       localAddr,
       receivedAt: this.#network.now,
     };
@@ -280,12 +281,19 @@ export class SimulatedSocket implements DatagramSocket {
     this.#receiver?.onDatagram(datagram);
   }
 
-  /** Receiving fails once, and goes on. */
+  /** The same object for datagrams of one peer that follow each other. */
+  #remember({ hostname, port }: UdpAddress): UdpAddress {
+    const last = this.#lastRemote;
+    if (last?.hostname === hostname && last.port === port) return last;
+    return this.#lastRemote = Object.freeze({ hostname, port });
+  }
+
+  /** Has a receive fail once, after which receiving continues. */
   failOnce(error: Error): void {
     this.#receiver?.onReceiveError?.(error);
   }
 
-  /** Receiving fails for good. */
+  /** Has receiving fail permanently. */
   fail(error: Error): void {
     this.#network.sockets.delete(formatAddress(this.addr));
     this.#finished.reject(error);
@@ -304,17 +312,17 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    this.send(payload, to).catch((error) => sender.onSendError(error));
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+    this.send(payload, to).catch((error) => listener.onSendError(error));
   }
 
   /** As {@linkcode DatagramSocket} has it. */
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
-    departure?.complete?.(payload);
+    options?.complete?.(payload);
     this.send(payload, datagram.remoteAddr).then(
       () => {
         this.release(datagram);
@@ -340,7 +348,7 @@ export class SimulatedSocket implements DatagramSocket {
   /** As {@linkcode DatagramSocket} has it. */
   release(datagram: Datagram): void {
     if (!this.#held.delete(datagram)) throw new Error("Released twice");
-    // Whoever kept it sees that it is used again.
+    // A user that kept the bytes sees that they are used again.
     datagram.data.fill(0xdb);
   }
 
@@ -358,9 +366,9 @@ export class SimulatedSocket implements DatagramSocket {
 }
 
 /**
- * What a handler is told of a datagram, where a test calls it by itself.
+ * The info for a handler that a test calls itself.
  *
- * @param remoteAddr Where the datagram is to have come from.
+ * @param remoteAddr The source of the datagram.
  * @returns The info; its `reply` does nothing, and there is no limit.
  */
 export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
@@ -397,11 +405,11 @@ export type { ClockState } from "../base/wall_clock.ts";
 export type {
   Datagram,
   DatagramSocket,
-  Departure,
-  GroupDeparture,
+  GroupSendOptions,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
+  SendOptions,
 } from "../socket/contract.ts";
 export type { UdpAddress } from "../address.ts";

@@ -60,7 +60,13 @@ const SUMMARY: SeriesResult = {
   rttMs: RTT,
 };
 
-const REST = { sentAt: 1, receivedAt: 2, value: undefined, text: () => "" };
+const REST = {
+  localAddr: TARGET,
+  sentAt: 1,
+  receivedAt: 2,
+  value: undefined,
+  text: () => "",
+};
 const EVENTS: SeriesEvent[] = [
   {
     type: "reply",
@@ -147,10 +153,10 @@ Deno.test("seriesView: a lost datagram has the report of the network", () => {
   const rejected = new TimeoutError("No", {
     attempts: 1,
     foreign: 0,
-    cause: new Error("192.0.2.1 says: a filter prohibits it"),
+    cause: new Error("192.0.2.1 reports: a filter prohibits it"),
   });
   const other: SeriesEvent = { type: "lost", seq: 4, error: rejected };
-  const said = "192.0.2.1 says: a filter prohibits it";
+  const said = "192.0.2.1 reports: a filter prohibits it";
   assertEquals(eventLine(other), `seq=4 lost attempts=1 (${said})`);
   const { portClosed, rejection } = jsonOf(SERIES_VIEW, other);
   assertEquals([portClosed, rejection], [false, said]);

@@ -94,7 +94,7 @@ function start(conn: FakeConn, maxDatagramBytes = 10) {
   return { socket, got, heard, finished: socket.start(receiver) };
 }
 
-Deno.test("DenoSocket hands on datagrams, one receive at a time", async () => {
+Deno.test("DenoSocket: delivers datagrams, with one receive at a time", async () => {
   const conn = new FakeConn();
   const { socket, got, finished } = start(conn);
   await conn.arrive("one");
@@ -108,7 +108,7 @@ Deno.test("DenoSocket hands on datagrams, one receive at a time", async () => {
   assertEquals(conn.closed, 1);
 });
 
-Deno.test("DenoSocket uses a buffer again once it is released, not before", async () => {
+Deno.test("DenoSocket: uses a buffer again once it is released, not before", async () => {
   const conn = new FakeConn();
   const { socket, got, finished } = start(conn);
   await conn.arrive("one");
@@ -125,7 +125,7 @@ Deno.test("DenoSocket uses a buffer again once it is released, not before", asyn
   await finished;
 });
 
-Deno.test("DenoSocket drops what does not fit, whole", async () => {
+Deno.test("DenoSocket: drops a datagram that does not fit whole", async () => {
   const conn = new FakeConn();
   const { socket, got, heard, finished } = start(conn, 3);
   await conn.arrive("four");
@@ -136,7 +136,7 @@ Deno.test("DenoSocket drops what does not fit, whole", async () => {
   await finished;
 });
 
-Deno.test("DenoSocket replies to where a datagram came from", async () => {
+Deno.test("DenoSocket: replies to the source of a datagram", async () => {
   const conn = new FakeConn();
   const { socket, got, heard, finished } = start(conn);
   await conn.arrive("ping");
@@ -155,7 +155,7 @@ Deno.test("DenoSocket replies to where a datagram came from", async () => {
   await finished;
 });
 
-Deno.test("peers that differ in host or port are told apart, each stays one object", async () => {
+Deno.test("DenoSocket: peers that differ in host or port have different addresses", async () => {
   const conn = new FakeConn("::");
   const { socket, got, finished } = start(conn);
   const peers = [["::1", 1], ["::1", 2], ["::2", 2], ["::ffff:1.2.3.4", 2]];
@@ -182,7 +182,7 @@ Deno.test("peers that differ in host or port are told apart, each stays one obje
   await finished;
 });
 
-Deno.test("DenoSocket shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6", async () => {
+Deno.test("DenoSocket: shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6", async () => {
   const conn = new FakeConn("::");
   const { socket, got, finished } = start(conn);
   await conn.arrive("ping", "::ffff:192.0.2.1");
@@ -196,7 +196,7 @@ Deno.test("DenoSocket shows IPv4 on an IPv6 socket as IPv4, and sends it as IPv6
   await finished;
 });
 
-Deno.test("DenoSocket goes on after a failed receive", async () => {
+Deno.test("DenoSocket: continues after a failed receive", async () => {
   const conn = new FakeConn();
   const { socket, got, heard, finished } = start(conn);
   const reset = new Deno.errors.ConnectionReset("reset");
@@ -210,7 +210,7 @@ Deno.test("DenoSocket goes on after a failed receive", async () => {
   await finished;
 });
 
-Deno.test("DenoSocket gives up when receiving only fails", async () => {
+Deno.test("DenoSocket: ends after a row of failed receives", async () => {
   const conn = new FakeConn();
   const { heard, finished } = start(conn);
   const gone = new Error("interface gone");
@@ -221,7 +221,7 @@ Deno.test("DenoSocket gives up when receiving only fails", async () => {
   assertEquals([conn.closed, conn.pending], [1, 0]);
 });
 
-Deno.test("findDrops() reads the count of one socket in the tables of Linux", () => {
+Deno.test("findDrops: reads the count of one socket in the tables of Linux", () => {
   const table =
     `   sl  local_address rem_address   st tx rx tr tm retr uid timeout inode ref pointer drops
   518: 0100007F:801E 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38834 2 0000 17
@@ -238,7 +238,7 @@ Deno.test("findDrops() reads the count of one socket in the tables of Linux", ()
   assertEquals(findDrops(table6, address), 5);
 });
 
-Deno.test("what is posted is sent in order, so much in a turn of the event loop", async () => {
+Deno.test("DenoSocket: posts leave in order, 48 in a turn of the event loop", async () => {
   const conn = new FakeConn();
   const { socket } = start(conn);
   const failed: string[] = [];
@@ -265,7 +265,7 @@ Deno.test("what is posted is sent in order, so much in a turn of the event loop"
   socket.close();
 });
 
-Deno.test("DenoSocket makes another buffer for one that was transferred", async () => {
+Deno.test("DenoSocket: replaces a buffer that was transferred", async () => {
   const conn = new FakeConn();
   const { socket, got, finished } = start(conn);
   await conn.arrive("one");
@@ -280,7 +280,7 @@ Deno.test("DenoSocket makes another buffer for one that was transferred", async 
   await finished;
 });
 
-netTest("an address is this machine's if it can be bound", () => {
+netTest("ownsAddress: an address is this machine's if it can be bound", () => {
   assertEquals(denoRuntime.ownsAddress("127.0.0.1"), true);
   assertEquals(denoRuntime.ownsAddress("192.0.2.1"), false);
 });
@@ -290,7 +290,7 @@ const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
 const memberships = [{ group: "239.1.2.3", address: "192.0.2.1", index: 0 }];
 
 netTest(
-  "a group that cannot be joined ends the socket, which names it",
+  "DenoSocket: a group that cannot be joined ends it, by an error with its name",
   async () => {
     const socket = openDenoSocket({ ...BOUND, memberships });
     const sent = socket.send(encode("x"), { hostname: "127.0.0.1", port: 9 });
@@ -305,7 +305,7 @@ netTest(
 );
 
 netTest(
-  "a socket that is closed while it is made ready ends without an error",
+  "DenoSocket: ends without an error when it is closed while it joins groups",
   async () => {
     const socket = openDenoSocket({ ...BOUND, memberships });
     const ended = socket.start({ onDatagram: () => {} });
@@ -314,16 +314,19 @@ netTest(
   },
 );
 
-netTest("a TTL for groups is set for IPv4, and refused for IPv6", async () => {
-  const multicastTtl = 3;
-  const socket = openDenoSocket({ ...BOUND, multicastTtl });
-  const ended = socket.start({ onDatagram: () => {} });
-  await socket.send(encode("x"), socket.addr);
-  socket.close();
-  await ended;
-  assertThrows(
-    () => openDenoSocket({ ...BOUND, hostname: "::1", multicastTtl }),
-    Deno.errors.NotSupported,
-    "'multicastTtl' needs engine 'linux'",
-  );
-});
+netTest(
+  "DenoSocket: sets multicastTtl for IPv4, and refuses it for IPv6",
+  async () => {
+    const multicastTtl = 3;
+    const socket = openDenoSocket({ ...BOUND, multicastTtl });
+    const ended = socket.start({ onDatagram: () => {} });
+    await socket.send(encode("x"), socket.addr);
+    socket.close();
+    await ended;
+    assertThrows(
+      () => openDenoSocket({ ...BOUND, hostname: "::1", multicastTtl }),
+      Deno.errors.NotSupported,
+      "'multicastTtl' needs engine 'linux'",
+    );
+  },
+);

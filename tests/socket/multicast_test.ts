@@ -49,7 +49,7 @@ const INTERFACES = [
 const memberships = (group: string, named?: string) =>
   membershipsOf([group], named, () => INTERFACES);
 
-Deno.test("membershipsOf() finds the interface by name, address, number or zone", () => {
+Deno.test("membershipsOf: finds the interface by name, address, number or zone", () => {
   const v4 = { group: "239.1.2.3", index: 0 };
   const cases: Array<[string, string | undefined, unknown]> = [
     ["239.1.2.3", undefined, { ...v4, address: "0.0.0.0" }],
@@ -82,7 +82,7 @@ Deno.test("membershipsOf() finds the interface by name, address, number or zone"
   }
 });
 
-Deno.test("membershipsOf() says which interfaces there are", () => {
+Deno.test("membershipsOf: an unknown interface is an error with the known ones", () => {
   for (
     const [group, named] of [
       ["239.1.2.3", "eth9"],
@@ -99,7 +99,7 @@ Deno.test("membershipsOf() says which interfaces there are", () => {
   assertThrows(() => memberships("239.1.2.3", "x"), Error, "lo, eth0");
 });
 
-Deno.test("an address is left to the system where the interfaces are not to be seen", () => {
+Deno.test("membershipsOf: leaves an address to the system without permission for the interfaces", () => {
   const hidden = () => {
     throw new Deno.errors.NotCapable("Requires sys access");
   };
@@ -113,7 +113,7 @@ Deno.test("an address is left to the system where the interfaces are not to be s
   );
 });
 
-Deno.test("a server with groups binds an address that hears them", () => {
+Deno.test("hostnameFor: a server with groups binds a wildcard", () => {
   assertEquals(hostnameFor([], undefined, "::1"), "::1");
   assertEquals(hostnameFor([], "host", "::1"), "host");
   assertEquals(hostnameFor(["239.1.2.3"], undefined, "::1"), "0.0.0.0");
@@ -130,7 +130,7 @@ Deno.test("a server with groups binds an address that hears them", () => {
   }
 });
 
-Deno.test("what is no group is refused, before a socket is opened", () => {
+Deno.test("checkGroups: refuses other addresses before a socket is opened", () => {
   const network = makeNetwork();
   const { runtime } = network;
   const wrong: Array<[ServeOptions, string]> = [
@@ -163,7 +163,7 @@ const [NEAR, LINK_LOCAL, FAR] = ["192.0.2.77", "fe80::9%3", "198.51.100.1"]
   ];
 const GROUP = { hostname: "239.1.2.3", port: 5000 };
 
-Deno.test("Links knows who is on a link, as of the last seconds", () => {
+Deno.test("Links: knows the addresses on the links, as of the last seconds", () => {
   const interfaces: Interface[] = [...INTERFACES];
   let now = 0;
   const links = new Links({ now: () => now, interfaces: () => interfaces });
@@ -177,7 +177,7 @@ Deno.test("Links knows who is on a link, as of the last seconds", () => {
   assert(links.has(FAR.hostname));
 });
 
-Deno.test("Links says what it needs the permission for", () => {
+Deno.test("Links: the error without permission names its purpose", () => {
   const interfaces = () => {
     throw new Deno.errors.NotCapable("Requires sys access");
   };
@@ -214,7 +214,7 @@ function ask(options: ServeOptions) {
   return { network, server, told };
 }
 
-Deno.test("what came to a group is answered on the links only, unless told otherwise", async () => {
+Deno.test("serve: answers datagrams to a group on the links only, unless answerOffLink is set", async () => {
   for (const answerOffLink of [false, true]) {
     const { network, server, told } = ask({ guard: { answerOffLink } });
     await network.runFor(10);
@@ -227,7 +227,7 @@ Deno.test("what came to a group is answered on the links only, unless told other
   }
 });
 
-Deno.test("groupDelayMs spreads the answers to a group, and no others", async () => {
+Deno.test("groupDelayMs: spreads the answers to a group, and no others", async () => {
   const { network, server } = ask({
     guard: { answerOffLink: true },
     groupDelayMs: 60_000,
@@ -244,7 +244,7 @@ Deno.test("groupDelayMs spreads the answers to a group, and no others", async ()
   await network.run(server.shutdown());
 });
 
-Deno.test("what waits to be spread goes out at shutdown, and not after an abort", async () => {
+Deno.test("groupDelayMs: spread answers leave at shutdown, and not after an abort", async () => {
   for (const [end, expected] of [["shutdown", 6], ["abort", 3]] as const) {
     const controller = new AbortController();
     const { network, server } = ask({
@@ -263,7 +263,7 @@ Deno.test("what waits to be spread goes out at shutdown, and not after an abort"
   }
 });
 
-Deno.test("what waits to be spread is bounded by maxInFlight", async () => {
+Deno.test("groupDelayMs: maxInFlight bounds the spread answers", async () => {
   const network = makeNetwork(() => [1]);
   const { runtime } = network;
   let handled = 0;
@@ -315,7 +315,7 @@ async function spreading(
   return { network, server, errors };
 }
 
-Deno.test("answers beside the returned one are spread too, as they were when they were given", async () => {
+Deno.test("groupDelayMs: spreads answers of info.reply() too, as they were when given", async () => {
   const { network, server } = await spreading((_, { reply }) => {
     const bytes = new Uint8Array([1]);
     reply(bytes);
@@ -332,7 +332,7 @@ Deno.test("answers beside the returned one are spread too, as they were when the
   await network.run(server.shutdown());
 });
 
-Deno.test("a spread answer that cannot be sent is counted, and no longer at work", async () => {
+Deno.test("groupDelayMs: a spread answer that cannot be sent is counted, and no longer in flight", async () => {
   const { network, server, errors } = await spreading(
     (data) => data,
     ({ from }) => {
@@ -347,7 +347,7 @@ Deno.test("a spread answer that cannot be sent is counted, and no longer at work
   await network.run(server.shutdown());
 });
 
-Deno.test("spread answers that have been sent, or not, leave the room for others as it was", async () => {
+Deno.test("groupDelayMs: settled answers leave the room for others as it was", async () => {
   for (const fails of [false, true]) {
     const answers: Array<(reply: string) => void> = [];
     const { network, server } = await spreading(
@@ -372,7 +372,7 @@ Deno.test("spread answers that have been sent, or not, leave the room for others
   }
 });
 
-Deno.test("a spread answer is completed when it leaves", async () => {
+Deno.test("groupDelayMs: a spread answer is completed when it leaves", async () => {
   const handler: Handler = () => "-a";
   const times: number[] = [];
   let now = () => 0;

@@ -65,7 +65,7 @@ const reason = await missing();
 const needs = reason === undefined ? [] : [`nothing but ${reason}`];
 
 programTest(
-  "a zone may be the name of an interface, or its number",
+  "request: a zone is the name of an interface, or its number",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);
@@ -86,7 +86,7 @@ programTest(
 );
 
 programTest(
-  "what was sent to a group is answered from an address of this machine's",
+  "serve: answers a datagram to a group from an address of this machine",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);
@@ -112,7 +112,7 @@ programTest(
 );
 
 programTest(
-  "gather() hears who is in a group, and who hears a broadcast",
+  "gather: receives replies of a group's members, and of a broadcast's receivers",
   async () => {
     await using _cable = await cabled();
     await using member = run(
@@ -151,7 +151,7 @@ programTest(
 );
 
 programTest(
-  "gather() leaves by an interface, hears its own machine or not, and crosses no router",
+  "gather: leaves by an interface, reaches its own machine or not, and crosses no router",
   async () => {
     await using _cable = await cabled();
     const member = `import { openSocket, serve } from "./lib/mod.ts";
@@ -227,7 +227,7 @@ programTest(
 );
 
 programTest(
-  "what the network says of a datagram is told, and who says it",
+  "request: reports ICMP messages with their sender",
   async () => {
     await using _cable = await cabled();
     // Each kind on a port of its own, at the host that is asked.
@@ -257,7 +257,7 @@ programTest(
     const said = (port: number, why: string) =>
       `TimeoutError No reply from 10.0.0.2:${port} to 1 datagram: ${why}\n`;
     const icmp = (words: string, code: number) =>
-      `10.0.0.2 says: ${words} (ICMP type 3, code ${code})`;
+      `10.0.0.2 reports: ${words} (ICMP type 3, code ${code})`;
     assertEquals([stdout, stderr], [
       said(5000, icmp("a filter prohibits it", 13)) +
       said(5001, icmp("the host is prohibited", 10)) +
@@ -270,7 +270,7 @@ programTest(
 );
 
 programTest(
-  "the client finds what a path takes, and datagrams leave as asked",
+  "client: finds the path's MTU, and sends with the options given",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decode } from "../../lib/encoding.ts";
+import type { Datagram } from "../../lib/socket/datagram.ts";
 import {
   openSocket,
-  type ReceivedDatagram,
   type SocketOptions,
 } from "../../lib/socket/open_socket.ts";
 import type { SimulatedSocket } from "../../lib/testing/mod.ts";
@@ -14,7 +14,7 @@ const HOST = "192.0.2.50";
 
 function opened(
   options: SocketOptions = {},
-  onDatagram: (datagram: ReceivedDatagram) => void = () => {},
+  onDatagram: (datagram: Datagram) => void = () => {},
 ) {
   const network = makeNetwork(() => [1]);
   const { runtime } = network;
@@ -32,8 +32,8 @@ const PEER = { hostname: "192.0.2.60", port: 60 };
 const arrive = (simulated: SimulatedSocket, ...bytes: number[]) =>
   simulated.arrive(new Uint8Array(bytes), PEER);
 
-Deno.test("openSocket() gives copies of what comes in, and counts it", async () => {
-  const kept: ReceivedDatagram[] = [];
+Deno.test("openSocket: gives copies of received datagrams, and counts them", async () => {
+  const kept: Datagram[] = [];
   const { socket, simulated, network } = opened(
     { maxDatagramBytes: 2 },
     (datagram) => kept.push(datagram),
@@ -50,7 +50,7 @@ Deno.test("openSocket() gives copies of what comes in, and counts it", async () 
   await network.run(socket.close());
 });
 
-Deno.test("openSocket() sends one and many, and says what it could not", async () => {
+Deno.test("openSocket: sends one and many, and reports failures", async () => {
   const errors: string[] = [];
   const { network, socket } = opened({
     onError: (error) => errors.push((error as Error).message),
@@ -78,7 +78,7 @@ Deno.test("openSocket() sends one and many, and says what it could not", async (
   assertEquals([sent, failed, dropped], [3, 2, 1]);
 });
 
-Deno.test("a batch is checked as a whole before any of it is sent", async () => {
+Deno.test("sendBatch: checks all before the first is sent", async () => {
   const { network, socket } = opened();
   const to = "192.0.2.60:61";
   for (
@@ -95,7 +95,7 @@ Deno.test("a batch is checked as a whole before any of it is sent", async () => 
   await network.run(socket.close());
 });
 
-Deno.test("what a callback throws or rejects with is told, and the socket goes on", async () => {
+Deno.test("openSocket: reports errors of the callback, and continues", async () => {
   for (const isAsync of [false, true]) {
     const errors: unknown[] = [];
     const seen: number[] = [];
@@ -122,7 +122,7 @@ Deno.test("what a callback throws or rejects with is told, and the socket goes o
   }
 });
 
-Deno.test("errors are printed where nobody is there to hear of them", async () => {
+Deno.test("openSocket: prints errors without onError", async () => {
   const { network, socket, simulated } = opened();
   simulated.failOnce(new Error("ouch"));
   await network.runFor(1);
@@ -131,7 +131,7 @@ Deno.test("errors are printed where nobody is there to hear of them", async () =
   await network.run(socket.close());
 });
 
-Deno.test("a signal closes it, and a failure for good rejects `finished`", async () => {
+Deno.test("openSocket: a signal closes it, and a permanent failure rejects `finished`", async () => {
   const controller = new AbortController();
   const { network, socket } = opened({ signal: controller.signal });
   controller.abort();
@@ -141,7 +141,7 @@ Deno.test("a signal closes it, and a failure for good rejects `finished`", async
   await assertRejects(() => other.socket.finished, Error, "gone");
 });
 
-Deno.test("openSocket() checks its options before it opens anything", () => {
+Deno.test("openSocket: checks its options before it opens anything", () => {
   const wrong: Array<[SocketOptions, typeof Error, string]> = [
     [{ ttl: 0 }, RangeError, "'ttl' must be an integer from 1 to 255"],
     [{ ttl: 256 }, RangeError, "'ttl' must be"],
@@ -174,7 +174,7 @@ Deno.test("openSocket() checks its options before it opens anything", () => {
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("ref() and unref() of a socket are passed on", async () => {
+Deno.test("openSocket: ref() and unref() reach the socket", async () => {
   const { network, socket, simulated } = opened();
   const calls: string[] = [];
   simulated.ref = () => calls.push("ref");
@@ -185,28 +185,31 @@ Deno.test("ref() and unref() of a socket are passed on", async () => {
   await network.run(socket.close());
 });
 
-netTest("two sockets exchange all that is sent in one turn", async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const numbers: number[] = [];
-  const options = { hostname: "127.0.0.1", engine: ENGINE };
-  await using one = openSocket(options, ({ data, remoteAddr }) => {
-    if (remoteAddr.port === two.addr.port) numbers.push(data[0]!);
-    if (numbers.length === 100) resolve();
-  });
-  await using two = openSocket(options, () => {});
-  const batch = Array.from({ length: 100 }, (_, i) => ({
-    payload: new Uint8Array([i]),
-    to: one.addr,
-  }));
-  assertEquals(await two.sendBatch(batch), 100);
-  await promise;
-  // Deno keeps no order among sends that are on their way together.
-  assertEquals(numbers.sort((a, b) => a - b), batch.map((_, i) => i));
-  assertEquals(two.stats().sent, 100);
-});
+netTest(
+  "openSocket: two sockets exchange all datagrams of one turn",
+  async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const numbers: number[] = [];
+    const options = { hostname: "127.0.0.1", engine: ENGINE };
+    await using one = openSocket(options, ({ data, remoteAddr }) => {
+      if (remoteAddr.port === two.addr.port) numbers.push(data[0]!);
+      if (numbers.length === 100) resolve();
+    });
+    await using two = openSocket(options, () => {});
+    const batch = Array.from({ length: 100 }, (_, i) => ({
+      payload: new Uint8Array([i]),
+      to: one.addr,
+    }));
+    assertEquals(await two.sendBatch(batch), 100);
+    await promise;
+    // Deno keeps no order among sends that are on their way together.
+    assertEquals(numbers.sort((a, b) => a - b), batch.map((_, i) => i));
+    assertEquals(two.stats().sent, 100);
+  },
+);
 
 netTest(
-  "what the deno engine cannot set it refuses, and what it is for",
+  "openSocket: the deno engine refuses options that it cannot set",
   () => {
     for (
       const options of [
@@ -228,23 +231,24 @@ netTest(
 );
 
 linuxTest(
-  "a datagram comes with the TTL and class that it was sent with",
+  "openSocket: a datagram has its TTL, its class and its time of arrival",
   async () => {
     for (const hostname of ["127.0.0.1", "::1"]) {
-      const { promise, resolve } = Promise.withResolvers<ReceivedDatagram>();
+      const { promise, resolve } = Promise.withResolvers<Datagram>();
       const options: SocketOptions = { hostname, engine: "linux" };
       await using one = openSocket({ ...options, packetInfo: true }, resolve);
       const how = { ttl: 17, trafficClass: 184 };
       await using two = openSocket({ ...options, ...how }, () => {});
       await two.send("x", one.addr);
-      const { ttl, trafficClass } = await promise;
+      const { ttl, trafficClass, arrivedAt, receivedAt } = await promise;
       assertEquals([ttl, trafficClass], [17, 184]);
+      assert(arrivedAt! <= receivedAt, `${arrivedAt} after ${receivedAt}`);
     }
   },
 );
 
 netTest(
-  "sockets of one group share its port, and each hears what comes",
+  "openSocket: sockets of one group share its port, and each receives its datagrams",
   async () => {
     const heard: string[] = [];
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,6 +1,6 @@
 /**
- * What the system knows of its clock: whether something keeps it right, and by how
- * much it may be wrong.
+ * The system's own estimate of its clock: whether it is synchronized, and the
+ * largest error.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import type { ClockState } from "../../base/wall_clock.ts";
 import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
 import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
 
-/** The state of the wall clock; undefined where it cannot be asked. */
+/** The state of the wall clock; undefined where it cannot be known. */
 export function clockState(): ClockState | undefined {
   if (libcMissing() !== undefined) return undefined;
   return clockStateOf(loadLibc());
 }
 
-/** The same, as a C library tells it. */
+/** The state of the wall clock, by a C library. */
 export function clockStateOf(libc: Libc): ClockState | undefined {
   timex ??= libc.allocate(TIMEX_BYTES);
   timex.u8.fill(0);

@@ -1,7 +1,7 @@
 /**
  * The socket of a single request on the linux engine: that of the default engine,
- * connected to its peer, so that the system tells of a closed port, and of what
- * the network says.
+ * connected to its peer, so that the system reports a closed port and other ICMP
+ * messages.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { type ConnDescriptor, pathMtu, pendingError } from "./descriptor.ts";
 import { keepErrors, takeError } from "./error_queue.ts";
 import type { Libc } from "./libc.ts";
 
-/** A {@linkcode DenoSocket} that looks for what the system says of its peer. */
+/** A {@linkcode DenoSocket} that looks for reports about its peer. */
 export class ConnectedSocket extends DenoSocket {
   readonly #libc: Libc;
   readonly #bound: ConnDescriptor;
@@ -37,7 +37,7 @@ export class ConnectedSocket extends DenoSocket {
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
     return super.send(payload, to).catch((error) => {
-      throw this.#told(error);
+      throw this.#withPathMtu(error);
     });
   }
 
@@ -46,15 +46,15 @@ export class ConnectedSocket extends DenoSocket {
     super.close();
   }
 
-  /** What is too long for the path fails; how much it takes is known here. */
-  #told(error: unknown): unknown {
+  /** Adds the path's MTU to the error of a datagram that is too long for it. */
+  #withPathMtu(error: unknown): unknown {
     if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
     const most = pathMtu(this.#libc, this.#bound);
-    const told = new Error(
+    const detailed = new Error(
       `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
       { cause: error },
     );
-    return Object.assign(told, { code: "EMSGSIZE", mtu: most });
+    return Object.assign(detailed, { code: "EMSGSIZE", mtu: most });
   }
 
   #stop(): void {
@@ -63,17 +63,18 @@ export class ConnectedSocket extends DenoSocket {
   }
 
   /**
-   * Deno wakes a receive for datagrams only. An error comes about as fast as a
-   * reply would, so it is looked for often at first, then less and less.
+   * Looks for an error, as Deno wakes a receive for datagrams only. An error
+   * arrives about as fast as a reply would, so the looks are frequent at first,
+   * then less and less.
    */
   #look = (): void => {
     this.#timer = undefined;
     const { fd } = this.#bound;
     const error = pendingError(this.#libc, fd);
     if (error !== undefined) {
-      // The queue says more of it.
-      const told = takeError(this.#libc, fd) ?? error;
-      return this.#receiver?.onReceiveError?.(told);
+      // The queue has its details.
+      const detailed = takeError(this.#libc, fd) ?? error;
+      return this.#receiver?.onReceiveError?.(detailed);
     }
     this.#afterMs *= 2;
     if (this.#afterMs > LAST_LOOK_MS) return;

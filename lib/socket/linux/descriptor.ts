@@ -1,7 +1,6 @@
 /**
- * Descriptors that Deno owns: it closes them however their thread ends, also
- * when a worker is terminated in the middle of its work, and no script has to
- * run for that.
+ * Descriptors that Deno owns: it closes them however their thread ends, also when
+ * a worker is terminated in the middle of its work.
  *
  * @module
  */
@@ -17,6 +16,7 @@ import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
 import { errorOf } from "./errno.ts";
+import { IP_TOS, IP_TTL, IPV6_TCLASS } from "./cmsg.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -28,8 +28,6 @@ import {
   IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
-  IP_TOS,
-  IP_TTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_ADD_MEMBERSHIP,
@@ -38,10 +36,10 @@ import {
   IPV6_MULTICAST_HOPS,
   IPV6_MULTICAST_IF,
   IPV6_MULTICAST_LOOP,
-  IPV6_TCLASS,
   IPV6_UNICAST_HOPS,
   MEMINFO_BYTES,
   MEMINFO_DROPS,
+  MMSGHDR_BYTES,
   NAME_BYTES,
   PMTUDISC_DO,
   SO_BINDTODEVICE,
@@ -98,13 +96,12 @@ export function bindDescriptor(
 }
 
 /**
- * Binds a socket that only this engine uses: Deno would look at each of its
- * datagrams too, which costs a seventh of the speed. It takes the place of one
+ * Binds a socket that only this engine uses, as Deno's event loop would look at
+ * each of its datagrams too, which costs a seventh of the speed. It replaces one
  * that Deno bound, so that Deno closes it.
  *
  * @param libc The C library.
- * @param options What to bind, and whether others that do the same may use the
- * port too.
+ * @param options The address to bind, and whether the port is shared.
  */
 export function bindOwned(
   libc: Libc,
@@ -139,13 +136,13 @@ export function bindOwned(
   }
 }
 
-/** What to bind, and who may bind it too. */
+/** The address to bind, and whether the port is shared. */
 type BindOptions = Pick<
   OpenOptions,
   "hostname" | "port" | "reusePort" | "reuseAddress"
 >;
 
-/** The socket whose place is taken; one at a shared port may be at any. */
+/** The socket to replace, at any port if the port is shared. */
 function placeAt(
   libc: Libc,
   { hostname, port }: UdpAddress,
@@ -159,7 +156,7 @@ function placeAt(
   }
 }
 
-/** Connects a socket, so that the system tells it of the peer's errors. */
+/** Connects a socket, so that the system reports the peer's errors. */
 export function connect(
   libc: Libc,
   { fd, family }: SocketDescriptor,
@@ -181,8 +178,8 @@ export function connect(
 }
 
 /**
- * Has Deno own a descriptor that it did not make, in the place of a socket at
- * any port of an address. Where Deno must not open one, it stays our own, and a
+ * Has Deno own a descriptor that it did not make: it replaces a socket at any port
+ * of an address. Without the permission for such a socket it stays our own, and a
  * worker that is terminated leaves it open.
  */
 export function own(
@@ -218,7 +215,7 @@ export function addressOf(libc: Libc, fd: number): UdpAddress {
   return decodeSockaddr(name.u8);
 }
 
-/** What the system has to say about an earlier datagram, said once. */
+/** The system's report about an earlier datagram, which it gives once. */
 export function pendingError(libc: Libc, fd: number): Error | undefined {
   const errno = readOption(libc, fd, SO_ERROR);
   return errno === 0 ? undefined : errorOf(errno);
@@ -237,7 +234,7 @@ export function setOption(
   check(libc, libc.setsockopt(fd, level, option, memory, 4));
 }
 
-/** FFI goes past Deno's own check. */
+/** Checks the permission for an address, which FFI bypasses. */
 export function requireNet(address: UdpAddress): void {
   const host = formatAddress(address);
   if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
@@ -263,14 +260,14 @@ export function trySet(
   }
 }
 
-/** Asks for as much room as the system grants. */
+/** Grows both buffers as far as the system grants. */
 export function growBuffers(libc: Libc, fd: number): void {
   trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
   trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
 }
 
-/** Sets how datagrams leave a socket; throws the system's error. */
-export function setDeparture(
+/** Sets the options of sends; throws the system's error. */
+export function setSendOptions(
   libc: Libc,
   { fd, family }: SocketDescriptor,
   options: OpenOptions,
@@ -337,7 +334,7 @@ export function joinGroup(
     view.setUint32(16, index, true);
     const option = IPV6_ADD_MEMBERSHIP;
     check(libc, libc.setsockopt(fd, IPPROTO_IPV6, option, value, 20));
-    // What is sent to groups leaves by the same interface.
+    // Datagrams to groups leave by the same interface.
     if (index !== 0) {
       setOption(libc, fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, index);
     }
@@ -352,24 +349,24 @@ export function joinGroup(
 }
 
 /**
- * Sets the receive buffer to so many bytes.
+ * Sets the size of the receive buffer.
  *
- * @returns How many the system gives, which it may bound.
+ * @returns The bytes that the system gives, which it may bound.
  */
 export function setReceiveBuffer(
   libc: Libc,
   fd: number,
   bytes: number,
 ): number {
-  // Beyond the bound only for who may configure the network.
+  // Beyond the bound only with the permission to configure the network.
   if (!trySet(libc, fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) {
     trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, bytes);
   }
-  // The kernel counts what it needs for each datagram, and doubles it.
+  // The kernel doubles it, for its own overhead of each datagram.
   return readOption(libc, fd, SO_RCVBUF) / 2;
 }
 
-/** How many datagrams were dropped since the receive buffer was full. */
+/** The number of datagrams dropped since the receive buffer was full. */
 export function kernelDrops(libc: Libc, fd: number): number | undefined {
   const { value, length } = scratchOf(libc);
   length.u32[0] = MEMINFO_BYTES;
@@ -380,27 +377,34 @@ export function kernelDrops(libc: Libc, fd: number): number | undefined {
 }
 
 const BUFFER_BYTES = 4 << 20;
+/** An error with an IPv6 address, or three time stamps, and more. */
+const QUEUE_BYTES = 256;
 
 /**
- * Memory for the arguments of one call, used again by the next: many sockets
- * are to take no more memory than they need.
+ * Memory for the arguments of one call, used again by the next, of all sockets.
  */
 interface Scratch {
   name: Memory;
   value: Memory;
   length: Memory;
+  /** A message's header, and room for the control messages of an error. */
+  header: Memory;
+  control: Memory;
 }
 
 const scratches = new WeakMap<Libc, Scratch>();
 
-function scratchOf(libc: Libc): Scratch {
+/** The memory for a call of a C library. */
+export function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
   if (scratch === undefined) {
-    const [name, value] = [
-      libc.allocate(NAME_BYTES),
-      libc.allocate(MEMINFO_BYTES),
-    ];
-    scratch = { name, value, length: libc.allocate(4) };
+    scratch = {
+      name: libc.allocate(NAME_BYTES),
+      value: libc.allocate(MEMINFO_BYTES),
+      length: libc.allocate(4),
+      header: libc.allocate(MMSGHDR_BYTES),
+      control: libc.allocate(QUEUE_BYTES),
+    };
     scratches.set(libc, scratch);
   }
   return scratch;
@@ -436,7 +440,7 @@ function find(libc: Libc, address: UdpAddress, family: number): number {
   const { name, length } = scratchOf(libc);
   const wanted = new Uint8Array(NAME_BYTES);
   const bytes = encodeSockaddr(address, family, wanted);
-  // Deno does not tell the zone, which comes last.
+  // Deno does not give the zone, which is last.
   const compared = family === AF_INET6 ? bytes - 4 : bytes;
   const isIt = (fd: number): boolean => {
     length.u32[0] = NAME_BYTES;
@@ -446,7 +450,7 @@ function find(libc: Libc, address: UdpAddress, family: number): number {
     }
     return readOption(libc, fd, SO_TYPE) === SOCK_DGRAM;
   };
-  // Where many sockets are opened, the next one is near the last one.
+  // The descriptors of sockets that are opened in a row are near each other.
   for (let fd = lastFound; fd < lastFound + NEAR; fd++) {
     if (isIt(fd)) return lastFound = fd;
   }
@@ -460,5 +464,5 @@ function find(libc: Libc, address: UdpAddress, family: number): number {
 
 let lastFound = 0;
 const NEAR = 16;
-/** More than any limit in use; what is open has the lowest numbers. */
+/** More than any limit in use; open descriptors have the lowest numbers. */
 const MAX_DESCRIPTORS = 1 << 20;

@@ -6,25 +6,25 @@
 
 /** A call was interrupted by a signal, and did nothing. */
 export const EINTR = 4;
-/** A network device failed, for instance to cut a message into segments. */
+/** A network device failed, for instance to segment a message. */
 export const EIO = 5;
 /** There is no such descriptor. */
 export const EBADF = 9;
 /** The call would have to wait. */
 export const EAGAIN = 11;
-/** An argument is not understood, for instance by an older kernel. */
+/** An argument is unknown, for instance to an older kernel. */
 export const EINVAL = 22;
 /** A datagram is longer than the path, or UDP, can carry. */
 export const EMSGSIZE = 90;
 /** An address is of another IP version than the socket. */
 export const EAFNOSUPPORT = 97;
-/** There is no way to a network, or to a host. */
+/** A network, or a host, is unreachable. */
 export const ENETUNREACH = 101;
 export const EHOSTUNREACH = 113;
 /** The peer's port is closed. */
 export const ECONNREFUSED = 111;
 
-/** What ICMP messages about earlier datagrams make of the next call. */
+/** Errors of a call that report ICMP messages about earlier datagrams. */
 export const REPORTS: ReadonlySet<number> = new Set([
   ECONNREFUSED,
   EHOSTUNREACH,

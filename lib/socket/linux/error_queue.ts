@@ -1,30 +1,39 @@
 /**
- * What the network says of datagrams that it did not deliver: ICMP messages, out
- * of the error queue of a socket (IP_RECVERR).
+ * The error queue of a socket: ICMP messages about datagrams that the network did
+ * not deliver (IP_RECVERR), and time stamps of those that the kernel gave to it
+ * (SO_TIMESTAMPING).
  *
  * @module
  */
-import { type SocketDescriptor, trySet } from "./descriptor.ts";
+import { scratchOf, type SocketDescriptor, trySet } from "./descriptor.ts";
 import { ECONNREFUSED, errorOf } from "./errno.ts";
+import {
+  controlFacts,
+  IP_RECVERR,
+  IPV6_RECVERR,
+  SO_TIMESTAMPING,
+} from "./cmsg.ts";
 import {
   AF_INET,
   AF_INET6,
   decodeSockaddr,
-  findControl,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  IPV6_RECVERR,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   setPointer,
+  SO_EE_ORIGIN_TIMESTAMPING,
+  SOF_TIMESTAMPING_OPT_ID,
+  SOF_TIMESTAMPING_OPT_TSONLY,
+  SOF_TIMESTAMPING_SOFTWARE,
+  SOF_TIMESTAMPING_TX_SOFTWARE,
+  SOL_SOCKET,
 } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { Libc } from "./libc.ts";
 
-/** Has the system keep what comes back for a socket. */
+/** Has the system queue ICMP messages for a socket. */
 export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
   trySet(libc, fd, IPPROTO_IP, IP_RECVERR, 1);
   if (family === AF_INET6) trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
@@ -43,24 +52,18 @@ export function takeError(libc: Libc, fd: number): Error | undefined {
 export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   const { header, control } = scratchOf(libc);
   header.u32.fill(0);
-  setPointer(header.u32, HEADER_CONTROL, control.address);
-  header.u32[HEADER_CONTROL_LENGTH / 4] = QUEUE_BYTES;
+  setPointer(header.u32, MMSGHDR_CONTROL, control.address);
+  header.u32[MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
   const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
   if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
-  return control.u8.subarray(0, header.u32[HEADER_CONTROL_LENGTH / 4]!);
+  return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
 }
 
-/** Where the struct sock_extended_err is in control messages, if there is one. */
-export function extendedErrorAt(control: Uint8Array): number | undefined {
-  return findControl(control, IPPROTO_IP, IP_RECVERR) ??
-    findControl(control, IPPROTO_IPV6, IPV6_RECVERR);
-}
-
-/** The error that a control message tells of; undefined if there is none. */
+/** The error in control messages; undefined if there is none. */
 export function errorIn(control: Uint8Array): Error | undefined {
-  const at = extendedErrorAt(control);
-  if (at === undefined) return undefined;
-  // struct sock_extended_err, and the address of who said it.
+  const { errorAt: at } = controlFacts(control);
+  if (at === -1) return undefined;
+  // struct sock_extended_err, and the address of the reporting host.
   const view = new DataView(control.buffer, control.byteOffset + at);
   const errno = view.getUint32(0, true);
   const [origin, type, code] = [4, 5, 6].map((i) => view.getUint8(i)) as [
@@ -72,45 +75,60 @@ export function errorIn(control: Uint8Array): Error | undefined {
   if (errno === ECONNREFUSED || origin === FROM_THIS_MACHINE) return error;
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];
   const family = view.getUint16(16, true);
-  const who = family === AF_INET || family === AF_INET6
+  const reporter = family === AF_INET || family === AF_INET6
     ? decodeSockaddr(control, at + 16).hostname
     : "the network";
   const mtu = view.getUint32(8, true);
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
     ? `, at most ${mtu} bytes with headers`
     : "";
-  error.message = `${who} says: ${
+  error.message = `${reporter} reports: ${
     words ?? error.message
   } (ICMP type ${type}, code ${code}${most})`;
   return most === "" ? error : Object.assign(error, { mtu });
 }
 
-interface Scratch {
-  header: Memory;
-  control: Memory;
+/** The time at which the kernel sent a datagram. */
+export interface SendStamp {
+  /** The number of the datagram in the order of sending, from 0. */
+  index: number;
+  /** The time by the wall clock, in milliseconds. */
+  stampMs: number;
 }
 
-const scratches = new WeakMap<Libc, Scratch>();
+/** Has the kernel stamp sends; returns whether it does. */
+export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
+  const flags = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE |
+    SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
+  return trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPING, flags);
+}
 
-function scratchOf(libc: Libc): Scratch {
-  let scratch = scratches.get(libc);
-  if (scratch === undefined) {
-    const [header, control] = [
-      libc.allocate(HEADER_BYTES),
-      libc.allocate(QUEUE_BYTES),
-    ];
-    scratch = { header, control };
-    scratches.set(libc, scratch);
+/** Takes all stamps from the queue; other entries are dropped. */
+export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
+  for (let i = 0; i < MAX_STAMPS; i++) {
+    const control = takeControl(libc, fd);
+    if (control === undefined) return;
+    const stamp = stampIn(control);
+    if (stamp !== undefined) yield stamp;
   }
-  return scratch;
 }
 
-/** An error with an IPv6 address, or three times, and room to spare. */
-const QUEUE_BYTES = 256;
+/** The stamp in control messages; undefined if there is none. */
+export function stampIn(control: Uint8Array): SendStamp | undefined {
+  const { stampMs, errorAt } = controlFacts(control);
+  if (stampMs === undefined || errorAt === -1) return undefined;
+  const view = new DataView(control.buffer, control.byteOffset + errorAt);
+  // struct sock_extended_err: its origin, and the number in its data.
+  if (view.getUint8(4) !== SO_EE_ORIGIN_TIMESTAMPING) return undefined;
+  return { index: view.getUint32(12, true), stampMs };
+}
+
+/** Stamps that are taken in one look. */
+const MAX_STAMPS = 1024;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
 
-/** What ICMP messages say, by type and code (RFC 792, RFC 1812). */
+/** The meaning of ICMP messages, by type and code (RFC 792, RFC 1812). */
 const ICMP: Record<string, string> = {
   "3/0": "the network cannot be reached",
   "3/1": "the host cannot be reached",
@@ -127,7 +145,7 @@ const ICMP: Record<string, string> = {
   "11/0": "the TTL is used up",
 };
 
-/** The same for IPv6 (RFC 4443). */
+/** The meaning of ICMPv6 messages, by type and code (RFC 4443). */
 const ICMPV6: Record<string, string> = {
   "1/0": "there is no route",
   "1/1": "a filter prohibits it",

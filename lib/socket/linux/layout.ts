@@ -1,6 +1,6 @@
 /**
- * How Linux lays out addresses, message headers and control messages in memory,
- * on x86-64 and arm64 (little-endian, 64 bits). Pure.
+ * The memory layout of addresses and message headers in Linux, on x86-64 and arm64
+ * (little-endian, 64 bits), and the numbers of its calls. Pure.
  *
  * @module
  */
@@ -75,133 +75,24 @@ export function encodeSockaddr(
   return 28;
 }
 
-/**
- * Where the data of a control message is; undefined if there is none such. All
- * levels and types here fit a byte, and all lengths two.
- */
-export function findControl(
-  control: Uint8Array,
-  level: number,
-  type: number,
-): number | undefined {
-  for (let at = 0; at + 16 <= control.length;) {
-    const length = control[at]! | control[at + 1]! << 8;
-    if (length < 16) return undefined;
-    if (control[at + 8] === level && control[at + 12] === type) return at + 16;
-    at += (length + 7) & ~7;
-  }
-}
-
-/**
- * The control message that makes a reply leave from where its request went, out
- * of those that came with the request. The kernel chooses the interface, except
- * for link-local addresses.
- */
-export function localControl(control: Uint8Array): Uint8Array | undefined {
-  const v4 = findControl(control, IPPROTO_IP, IP_PKTINFO);
-  if (v4 !== undefined) {
-    control.fill(0, v4, v4 + 4);
-    return control.subarray(v4 - 16, v4 + 16);
-  }
-  const v6 = findControl(control, IPPROTO_IPV6, IPV6_PKTINFO);
-  if (v6 === undefined) return undefined;
-  if (control[v6] !== 0xfe) control.fill(0, v6 + 16, v6 + 20);
-  return control.subarray(v6 - 16, v6 + 24);
-}
-
-/**
- * Where a datagram was sent to, out of the control messages that came with it:
- * the bytes of the address, for IPv6 with the index of the interface.
- */
-export function destinationBytes(control: Uint8Array): Uint8Array | undefined {
-  const v4 = findControl(control, IPPROTO_IP, IP_PKTINFO);
-  if (v4 !== undefined) return control.subarray(v4 + 8, v4 + 12);
-  const v6 = findControl(control, IPPROTO_IPV6, IPV6_PKTINFO);
-  return v6 === undefined ? undefined : control.subarray(v6, v6 + 20);
-}
-
-/** The address of {@linkcode destinationBytes}. */
-export function destinationHostname(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
-  const name = new Uint8Array(NAME_BYTES);
-  const view = new DataView(name.buffer);
-  view.setUint16(0, AF_INET6, true);
-  name.set(bytes.subarray(0, 16), 8);
-  name.set(bytes.subarray(16, 20), 24);
-  return decodeSockaddr(name).hostname;
-}
-
-/** The control message that has a datagram leave from an address. */
-export function sourceControl(hostname: string, family: number): Uint8Array {
-  const name = new Uint8Array(NAME_BYTES);
-  encodeSockaddr({ hostname, port: 0 }, family, name);
-  const isIPv4 = family === AF_INET;
-  const control = new Uint8Array(isIPv4 ? 28 : 36);
-  const view = new DataView(control.buffer);
-  view.setUint32(0, control.length, true);
-  view.setInt32(8, isIPv4 ? IPPROTO_IP : IPPROTO_IPV6, true);
-  view.setInt32(12, isIPv4 ? IP_PKTINFO : IPV6_PKTINFO, true);
-  if (isIPv4) control.set(name.subarray(4, 8), 20);
-  else {
-    control.set(name.subarray(8, 24), 16);
-    control.set(name.subarray(24, 28), 32);
-  }
-  return control;
-}
-
-/** The control message that has the kernel cut a message (UDP_SEGMENT). */
-export function segmentControl(segmentBytes: number): Uint8Array {
-  const control = new Uint8Array(SEGMENT_CONTROL_BYTES);
-  const view = new DataView(control.buffer);
-  view.setUint32(0, 18, true);
-  view.setInt32(8, SOL_UDP, true);
-  view.setInt32(12, UDP_SEGMENT, true);
-  view.setUint16(16, segmentBytes, true);
-  return control;
-}
-
-/** The control message that gives a datagram to a host a traffic class. */
-export function trafficClassControl(
-  trafficClass: number,
-  hostname: string,
-): Uint8Array {
-  const isIPv4 = ipVersion(hostname) === 4;
-  const control = new Uint8Array(20);
-  const view = new DataView(control.buffer);
-  view.setUint32(0, control.length, true);
-  view.setInt32(8, isIPv4 ? IPPROTO_IP : IPPROTO_IPV6, true);
-  view.setInt32(12, isIPv4 ? IP_TOS : IPV6_TCLASS, true);
-  view.setInt32(16, trafficClass, true);
-  return control;
-}
-
 /** struct mmsghdr: a struct msghdr of 56 bytes, the length, 4 of padding. */
-export const HEADER_BYTES = 64;
-/** Where in it, in bytes: the pointer to the address, and its length. */
-export const HEADER_NAME = 0;
-export const HEADER_NAME_LENGTH = 8;
-/** The pointer to the struct iovec, and how many there are. */
-export const HEADER_IOVEC = 16;
-export const HEADER_IOVEC_COUNT = 24;
+export const MMSGHDR_BYTES = 64;
+/** Offsets in it, in bytes: the pointer to the address, and its length. */
+export const MMSGHDR_NAME = 0;
+export const MMSGHDR_NAME_LENGTH = 8;
+/** The pointer to the struct iovec, and their number. */
+export const MMSGHDR_IOVEC = 16;
+export const MMSGHDR_IOVEC_COUNT = 24;
 /** The pointer to the control messages, and their length. */
-export const HEADER_CONTROL = 32;
-export const HEADER_CONTROL_LENGTH = 40;
-/** How many bytes were received or sent. */
-export const HEADER_LENGTH = 56;
+export const MMSGHDR_CONTROL = 32;
+export const MMSGHDR_CONTROL_LENGTH = 40;
+/** The number of bytes received or sent. */
+export const MMSGHDR_LENGTH = 56;
 /** struct iovec: a pointer, and at byte 8 a length. */
 export const IOVEC_BYTES = 16;
 export const IOVEC_LENGTH = 8;
 /** struct sockaddr_in6 is 28. */
 export const NAME_BYTES = 32;
-/**
- * CMSG_SPACE of a struct in6_pktinfo, and of three ints: the size of coalesced
- * datagrams, the TTL and the traffic class.
- */
-export const CONTROL_BYTES = 144;
-/** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
-export const SEGMENT_CONTROL_BYTES = 24;
-/** Where a message leaves from, and its segments. */
-export const SEND_CONTROL_BYTES = 64;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
 export const POLLFD_BYTES = 8;
 /** struct timespec: seconds and nanoseconds, 8 bytes each. */
@@ -209,8 +100,8 @@ export const TIMESPEC_BYTES = 16;
 export const POLLIN = 1;
 
 /**
- * struct epoll_event in words of 32 bits: `events`, and where `data` begins. On
- * x86-64 it is packed.
+ * struct epoll_event in words of 32 bits: its size, and the word at which `data`
+ * begins. On x86-64 it is packed.
  */
 export const EPOLL_EVENT_WORDS: number = Deno.build.arch === "x86_64" ? 3 : 4;
 export const EPOLL_DATA_WORD: number = EPOLL_EVENT_WORDS - 2;
@@ -221,7 +112,7 @@ export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
-/** A descriptor is reported once, and then to be armed again. */
+/** A descriptor is reported once, and must be armed again then. */
 export const EPOLLONESHOT = 0x40000000;
 
 export const AF_INET = 2;
@@ -239,10 +130,7 @@ export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
 export const SO_BINDTODEVICE = 25;
 export const SO_RCVBUFFORCE = 33;
-/** Also the types of the control messages. */
-export const SO_TIMESTAMPNS = 35;
-export const SO_TIMESTAMPING = 37;
-/** A software stamp of each send, told with a number and without the datagram. */
+/** A software stamp of each send, with a number and without the datagram. */
 export const SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1;
 export const SOF_TIMESTAMPING_SOFTWARE = 1 << 4;
 export const SOF_TIMESTAMPING_OPT_ID = 1 << 7;
@@ -256,19 +144,13 @@ export const MEMINFO_DROPS = 8;
 export const TIMEX_BYTES = 208;
 export const TIMEX_MAX_ERROR = 24;
 export const IPPROTO_IP = 0;
-export const IP_TOS = 1;
-export const IP_TTL = 2;
-export const IP_PKTINFO = 8;
 export const IP_MTU_DISCOVER = 10;
-export const IP_RECVERR = 11;
-export const IP_RECVTTL = 12;
-export const IP_RECVTOS = 13;
 export const IP_MTU = 14;
 export const IP_MULTICAST_IF = 32;
 export const IP_MULTICAST_TTL = 33;
 export const IP_MULTICAST_LOOP = 34;
 export const IP_ADD_MEMBERSHIP = 35;
-/** Of both versions: every datagram says that it must not be cut. */
+/** Don't-fragment on every datagram, in both versions. */
 export const PMTUDISC_DO = 2;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_UNICAST_HOPS = 16;
@@ -278,20 +160,11 @@ export const IPV6_MULTICAST_LOOP = 19;
 export const IPV6_ADD_MEMBERSHIP = 20;
 export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_MTU = 24;
-export const IPV6_RECVERR = 25;
-export const IPV6_RECVPKTINFO = 49;
-export const IPV6_PKTINFO = 50;
-export const IPV6_RECVHOPLIMIT = 51;
-export const IPV6_HOPLIMIT = 52;
-export const IPV6_RECVTCLASS = 66;
-export const IPV6_TCLASS = 67;
 export const SOL_UDP = 17;
-export const UDP_SEGMENT = 103;
-export const UDP_GRO = 104;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_ERRQUEUE = 0x2000;
 
-/** A struct timespec, which begins at a word, in milliseconds. */
+/** The milliseconds in a struct timespec that begins at a word. */
 export function stampMs(words: Uint32Array, at: number): number {
   const seconds = words[at]! + words[at + 1]! * 2 ** 32;
   return seconds * 1000 + words[at + 2]! / 1e6;

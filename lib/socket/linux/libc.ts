@@ -24,9 +24,8 @@ export interface Memory {
 }
 
 /**
- * What the engine needs of the C library. Calls return what C's return; a
- * negative number is a failure, and `errno()` says which. Tests put their own
- * in its place.
+ * The part of the C library that the engine uses. Calls return what C's return; a
+ * negative number is a failure, whose number `errno()` gives. Tests replace it.
  */
 export interface Libc {
   /**
@@ -63,33 +62,33 @@ export interface Libc {
     count: number,
     flags: number,
   ): number;
-  /** Waits in this thread, at most so long as `timeout`, a struct timespec. */
+  /** Waits in this thread, at most for `timeout`, a struct timespec. */
   ppoll(fds: Memory, count: number, timeout: Memory): number;
   epollCreate(flags: number): number;
   epollControl(epoll: number, op: number, fd: number, event: Memory): number;
   /**
    * Waits on a thread of Deno's pool, in memory that is not the script's, since
-   * the thread may outlive it; gives what has come up.
+   * the thread may outlive it; gives the events.
    */
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
-  /** Has the kernel end the waits of this thread on time, not up to 50 us later. */
+  /** Ends the waits of this thread on time, not up to 50 us later. */
   endWaitsOnTime(): void;
-  /** Resolves when another thread had a turn, which does nothing in it. */
+  /** Resolves when another thread has run, which does nothing. */
   otherThread(): Promise<void>;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
   /** The wall clock, in milliseconds since 1970, to a fraction of a microsecond. */
   realtimeMs(): number;
-  /** Reads, or sets, what the kernel knows of the wall clock. */
+  /** Reads, or sets, the kernel's state of the wall clock. */
   adjtimex(timex: Memory): number;
   /** The index of a network interface; 0 if there is none of this name. */
   interfaceIndex(name: string): number;
-  /** Makes `to` another descriptor of what `from` is one of. */
+  /** Makes `to` a descriptor of the file of `from`. */
   dup(from: number, to: number): number;
   close(fd: number): number;
 }
 
-/** What has come up for a descriptor, as bits such as EPOLLIN. */
+/** The events of a descriptor, as bits such as EPOLLIN. */
 export interface EpollEvent {
   fd: number;
   events: number;
@@ -113,7 +112,7 @@ export function libcMissing(): string | undefined {
   }
 }
 
-/** What a sandbox refuses of what the engine calls; "" for nothing. */
+/** The first call of the engine that a sandbox refuses; "" for none. */
 export function refused(libc: Libc): string {
   const nothing = libc.allocate(8);
   const calls: Array<[string, () => number]> = [
@@ -123,7 +122,7 @@ export function refused(libc: Libc): string {
     ["epoll_ctl", () => libc.epollControl(-1, 0, -1, libc.allocate(16))],
   ];
   for (const [name, call] of calls) {
-    // What is allowed says that -1 is no descriptor.
+    // An allowed call reports that -1 is no descriptor.
     if (call() < 0 && libc.errno() !== EBADF) {
       return `the system refuses ${name} (os error ${libc.errno()})`;
     }
@@ -147,8 +146,8 @@ class KernelMemory implements Memory {
 
   constructor(bytes: number) {
     // Safety: an ArrayBuffer stays where it is and lives as long as this
-    // object, unless it is detached, which who hands it out looks for; a small
-    // typed array made by its length lives on V8's heap, and can move.
+    // object, unless it is detached, for which its users look; a small typed
+    // array made by its length lives on V8's heap, and can move.
     const buffer = new ArrayBuffer(Math.ceil(bytes / 8) * 8);
     this.u8 = new Uint8Array(buffer);
     this.u32 = new Uint32Array(buffer);

@@ -1,10 +1,9 @@
 /**
- * Opens sockets of the linux engine: Linux on x86-64 and arm64, where the caller
- * asks for it.
+ * Opens sockets of the linux engine.
  *
  * The socket of a server, or of a client with many requests, is a
  * {@linkcode LinuxSocket}. That of a single request is the default engine's,
- * connected, so that the system tells it of a closed port.
+ * connected, so that the system reports a closed port.
  *
  * @module
  */
@@ -20,7 +19,7 @@ import {
   growBuffers,
   own,
   requireNet,
-  setDeparture,
+  setSendOptions,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
@@ -48,13 +47,13 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
 
 function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
   const { reusePort, reuseAddress, peer } = options;
-  // Deno checks the address that it binds, which is another one at first.
+  // Deno checks the permission for the address that it binds, at first another.
   if (reusePort || reuseAddress) requireNet(options);
   if (peer !== undefined) requireNet(peer);
   try {
     const bound = bindOwned(libc, options);
     try {
-      setDeparture(libc, bound, options);
+      setSendOptions(libc, bound, options);
       if (peer !== undefined) connect(libc, bound, peer);
       const { hostname } = addressOf(libc, bound.fd);
       poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
@@ -72,7 +71,7 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
   const { peer, maxDatagramBytes } = options;
   const bound = bindDescriptor(libc, options);
   try {
-    setDeparture(libc, bound, options);
+    setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
     if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
     connect(libc, bound, peer);
@@ -83,5 +82,5 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
   }
 }
 
-/** One for all servers of this thread. */
+/** The poller of all sockets of this thread. */
 let poller: Poller | undefined;

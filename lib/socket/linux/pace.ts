@@ -1,20 +1,18 @@
 /**
  * When a socket may wait for datagrams in the thread itself, which is as fast as
- * C but keeps everything else waiting too: only while datagrams come so fast
+ * C but keeps everything else waiting too: only while datagrams arrive so fast
  * that the wait is short, and only in a process that does nothing else. Pure.
  *
  * @module
  */
 
-/** Decides by what a socket went through so far; times in milliseconds. */
+/** Decides by the latest batches, waits and turns; times in milliseconds. */
 export class Pace {
   #batches = 0;
   #datagrams = 0;
   #gapsMs = 0;
   #isFast = false;
   #quietUntil = 0;
-  #penaltyMs = MIN_PENALTY_MS;
-  #waits = 0;
   #wasUsed = false;
 
   /** Whether others than this socket were at work in the last turn. */
@@ -22,7 +20,7 @@ export class Pace {
     return this.#wasUsed;
   }
 
-  /** So many datagrams were received, so long after what came before. */
+  /** Counts a batch of datagrams, received `gapMs` after the one before. */
   onBatch(gapMs: number, count: number): void {
     this.#gapsMs += gapMs;
     this.#datagrams += count;
@@ -37,46 +35,38 @@ export class Pace {
     this.#batches = 0;
   }
 
-  /** How long to work before the event loop has a turn. */
+  /** The time to work before the event loop has a turn. */
   turnMs(now: number): number {
     return this.mayWait(now) && !this.#wasUsed ? LONE_TURN_MS : TURN_MS;
   }
 
-  /** Whether to wait in the thread itself for what comes next. */
+  /** Whether to wait in the thread itself for the next datagram. */
   mayWait(now: number): boolean {
     return this.#isFast && now >= this.#quietUntil;
   }
 
-  /** A wait in the thread has ended, with something to receive or in vain. */
-  onWait(now: number, isInVain: boolean): void {
-    if (!isInVain) {
-      if (++this.#waits % FORGIVEN === 0) this.#penaltyMs = MIN_PENALTY_MS;
-      return;
-    }
+  /** A wait in the thread has ended without a datagram. */
+  onTimeout(now: number): void {
     this.#isFast = false;
     this.#begin();
-    this.#quietUntil = now + this.#penaltyMs;
-    this.#penaltyMs = Math.min(2 * this.#penaltyMs, MAX_PENALTY_MS);
+    this.#quietUntil = now + PENALTY_MS;
   }
 
   /** The event loop had a turn, which others used or not. */
   onTurn(now: number, isUsed: boolean): void {
-    // Once may be chance; who is at work is so in the next turn too.
+    // One use may be chance; others at work use the next turn too.
     if (isUsed && this.#wasUsed) this.#quietUntil = now + BUSY_MS;
     this.#wasUsed = isUsed;
   }
 }
 
-/** What so many receives bring is fast if it is 8,000 a second and more. */
+/** The batches that are judged together, and the gap of 8,000 datagrams a second. */
 const STREAK = 8;
 const FAST_MS = 1 / 8;
-/** After a wait in vain there is none for so long; twice that the next time. */
-const MIN_PENALTY_MS = 5;
-const MAX_PENALTY_MS = 100;
-/** After so many waits that were not in vain the penalty is the first again. */
-const FORGIVEN = 64;
+/** No wait after one that timed out: such waits take 1 % of the time at most. */
+const PENALTY_MS = 20;
 /** A turn costs some 50 us, which is much only where nobody else needs it. */
 export const TURN_MS = 1;
 const LONE_TURN_MS = 4;
-/** Who was at work once is expected to be again for so long. */
+/** No wait after turns that others used. */
 const BUSY_MS = 20;

@@ -19,9 +19,8 @@ import { errorOf } from "./errno.ts";
 import type { EpollEvent, Libc, Memory } from "./libc.ts";
 
 /**
- * The waits of all sockets of a thread. A descriptor that is armed while the
- * wait is under way joins it, and one that is closed leaves it, both by the
- * system's doing.
+ * The waits of all sockets of a thread. The system itself adds a descriptor that is
+ * armed during the wait, and removes one that is closed.
  */
 export class Poller {
   readonly #libc: Libc;
@@ -29,11 +28,11 @@ export class Poller {
   readonly #event: Memory;
   readonly #sockets = new Map<number, Waiter>();
   #epoll: Descriptor | undefined;
-  /** The wait under way. */
+  /** The current wait. */
   #wait: Promise<void> | undefined;
   /** One call of epoll_wait, the latest. */
   #round: Promise<EpollEvent[]> | undefined;
-  /** The timer that lets the process end if nothing else keeps it alive. */
+  /** The timer of a pause, in which the process may end. */
   #gap: number | undefined;
   #gapAt = 0;
 
@@ -50,8 +49,8 @@ export class Poller {
   }
 
   /**
-   * Takes a socket in. It is watched only while it is waited for, since each
-   * datagram costs more where somebody watches.
+   * Adds a socket. It is watched only during waits for it, since each datagram of
+   * a watched socket costs more.
    *
    * @param fd Its descriptor.
    * @param keepsAlive Whether a wait for it keeps the process alive.
@@ -69,7 +68,7 @@ export class Poller {
     });
   }
 
-  /** Until there is something to receive, or the wait is ended. */
+  /** Resolves when there is something to receive, or the wait is ended. */
   readable(fd: number): Promise<void> {
     return new Promise((resolve) => {
       const socket = this.#sockets.get(fd);
@@ -79,7 +78,7 @@ export class Poller {
     });
   }
 
-  /** Until the send buffer has room, or the wait is ended. */
+  /** Resolves when the send buffer has room, or the wait is ended. */
   writable(fd: number): Promise<void> {
     return new Promise((resolve) => {
       const socket = this.#sockets.get(fd);
@@ -89,22 +88,22 @@ export class Poller {
     });
   }
 
-  /** Ends the wait for something to receive, which somebody has seen. */
+  /** Ends the wait for something to receive, which is known to be there. */
   endReadable(fd: number): void {
     const socket = this.#sockets.get(fd);
     if (socket !== undefined) end(socket, EPOLLIN);
   }
 
-  /** Ends the waits for a socket, and has the thread look at all anew. */
+  /** Ends the waits for a socket, and has the thread look at all sockets again. */
   wake(fd: number): void {
     const socket = this.#sockets.get(fd);
     if (socket === undefined) return;
     end(socket, EPOLLIN | EPOLLOUT);
-    // Room to send is there nearly always, which is reported at once.
+    // There is nearly always room to send, and it is reported at once.
     if (this.#wait !== undefined) this.#watch(fd, socket, EPOLLOUT);
   }
 
-  /** Whether the process is kept alive has changed for a socket. */
+  /** Applies a change of `keepsAlive` of a socket. */
   refresh(fd: number): void {
     const socket = this.#sockets.get(fd);
     if (socket === undefined) return;
@@ -112,14 +111,14 @@ export class Poller {
     else if (this.#gap !== undefined) Deno.refTimer(this.#gap);
   }
 
-  /** Lets a socket go, which must stay open until the promise resolves. */
+  /** Removes a socket, which must stay open until the promise resolves. */
   async remove(fd: number): Promise<void> {
     const socket = this.#sockets.get(fd);
     if (socket === undefined) return;
     this.wake(fd);
     // The thread must not be left waiting for nothing.
     const others = [...this.#sockets.values()].some(isWaiting);
-    // Not for all of its waits: other sockets may ask for more meanwhile.
+    // Not for all of its waits: other sockets may begin more meanwhile.
     if (!others) await this.#round;
     if (socket.isWatched) this.#control(EPOLL_CTL_DEL, fd, 0);
     this.#sockets.delete(fd);
@@ -132,7 +131,7 @@ export class Poller {
     const { onReadable, onWritable } = socket;
     const events = (onReadable ? EPOLLIN : 0) | (onWritable ? EPOLLOUT : 0);
     if (!this.#watch(fd, socket, events)) {
-      // Memory may be short for a while: then it is as if something had come.
+      // Memory may be short for a while: then the waits end as if by an event.
       socket.retry ??= setTimeout(
         () => end(socket, EPOLLIN | EPOLLOUT),
         RETRY_MS,
@@ -159,12 +158,12 @@ export class Poller {
       }
       if (!isAlive) await this.#letEnd();
     }
-    // At once, not when the promise has resolved: who was just told that there
-    // is something may wait for more by then.
+    // At once, not when the promise has resolved: a socket whose wait has just
+    // ended may wait again by then.
     this.#wait = undefined;
   }
 
-  /** A moment in which nothing of ours keeps the process alive, now and then. */
+  /** Pauses now and then, so that nothing of ours keeps the process alive. */
   async #letEnd(): Promise<void> {
     const now = performance.now();
     if (now - this.#gapAt < UNREF_WAIT_MS / 2) return;
@@ -202,11 +201,11 @@ export class Poller {
   }
 }
 
-/** A socket, and who waits for it. */
+/** A socket, and the callbacks of its waits. */
 interface Waiter {
   keepsAlive: () => boolean;
   isWatched: boolean;
-  /** The timer that takes the place of a watch that could not be had. */
+  /** The timer that replaces a watch that the system refused. */
   retry: number | undefined;
   onReadable: (() => void) | undefined;
   onWritable: (() => void) | undefined;
@@ -216,7 +215,7 @@ function isWaiting({ onReadable, onWritable }: Waiter): boolean {
   return onReadable !== undefined || onWritable !== undefined;
 }
 
-/** Calls both, where there is another one that waits. */
+/** Calls both, if there is a first. */
 function both(
   first: (() => void) | undefined,
   second: () => void,
@@ -228,7 +227,7 @@ function both(
   };
 }
 
-/** Ends the waits for what has come up: an error ends them all. */
+/** Ends the waits for these events; an error ends all. */
 function end(socket: Waiter, events: number): void {
   clearTimeout(socket.retry);
   socket.retry = undefined;
@@ -243,10 +242,10 @@ function end(socket: Waiter, events: number): void {
 }
 
 /**
- * A thread that is left behind by a worker that was terminated ends after so
- * long; until then it costs nothing.
+ * How long the thread of a worker that was terminated may survive it; it costs
+ * nothing until then.
  */
 const MAX_WAIT_MS = 1000;
 const RETRY_MS = 10;
-/** So long does a process go on that only a socket without `ref` is left of. */
+/** How long an unreferenced socket may delay the exit. */
 const UNREF_WAIT_MS = 250;

@@ -1,60 +1,67 @@
 /**
- * What one recvmmsg moves: headers, addresses, control messages and buffers, in
+ * The batch of one recvmmsg: headers, addresses, control messages and buffers, in
  * memory that is laid out once and used again.
  *
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
 import { equalBytes } from "../../encoding.ts";
+import { type Datagram, DatagramFacts } from "../datagram.ts";
 import {
-  AF_INET,
   CONTROL_BYTES,
-  decodeSockaddr,
+  type ControlFacts,
+  decodeControl,
   destinationBytes,
   destinationHostname,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  HEADER_IOVEC,
-  HEADER_IOVEC_COUNT,
-  HEADER_LENGTH,
-  HEADER_NAME,
-  HEADER_NAME_LENGTH,
+  replySource,
+} from "./cmsg.ts";
+import {
+  AF_INET,
+  decodeSockaddr,
   IOVEC_BYTES,
   IOVEC_LENGTH,
-  IP_TOS,
-  IP_TTL,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPV6_HOPLIMIT,
-  IPV6_TCLASS,
-  localControl,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
+  MMSGHDR_IOVEC,
+  MMSGHDR_IOVEC_COUNT,
+  MMSGHDR_LENGTH,
+  MMSGHDR_NAME,
+  MMSGHDR_NAME_LENGTH,
   NAME_BYTES,
   setPointer,
-  SO_TIMESTAMPNS,
-  SOL_SOCKET,
-  SOL_UDP,
-  stampMs,
-  UDP_GRO,
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
-/** How many messages a call moves at most. */
+/** The most messages of one call. */
 export const BATCH = 64;
+
+/** A datagram of a batch: its facts, and its place in the received message. */
+export class BatchDatagram extends DatagramFacts
+  implements Datagram, ControlFacts {
+  data: Uint8Array<ArrayBuffer> = NOTHING;
+  segmentBytes = 0;
+  stampMs: number | undefined;
+  destinationAt = -1;
+  errorAt = -1;
+  /** The message, the memory that it was received into, and the byte in that. */
+  message = 0;
+  memory: Memory | undefined;
+  at = 0;
+  isHandedOut = false;
+  /** Whether the receiver holds it for longer than the call. */
+  isHeld = false;
+  /** A copy of {@linkcode ReceiveBatch.replySource}, while it is held. */
+  source: Uint8Array | undefined;
+
+  constructor() {
+    super({ remoteAddr: NOBODY, localAddr: NOBODY, receivedAt: 0 });
+  }
+}
 
 /** Headers, addresses and buffers for one recvmmsg. */
 export class ReceiveBatch {
   readonly headers: Memory;
-  /**
-   * Of the message that {@linkcode ReceiveBatch.readControl} read last: the size
-   * of the datagrams that the kernel put together, 0 if it did not.
-   */
-  segmentBytes = 0;
-  /** Its TTL or hop limit, and its traffic class, if the system says them. */
-  ttl: number | undefined;
-  trafficClass: number | undefined;
-  /** When the kernel received it, by the wall clock, in milliseconds. */
-  stampMs: number | undefined;
   readonly #libc: Libc;
   readonly #names: Memory;
   readonly #iovecs: Memory;
@@ -65,20 +72,20 @@ export class ReceiveBatch {
   readonly #bufferBytes: number;
   readonly #addresses: AddressCache;
   readonly #size: number;
-  /** Where the latest message was sent to. */
+  /** The destination of the latest message. */
   #localBytes = new Uint8Array(0);
   #localAddr: UdpAddress | undefined;
-  /** How many messages the kernel has written to since it was prepared. */
+  /** The number of messages that the kernel has written since it was prepared. */
   #used: number;
 
   /**
    * Lays out a batch.
    *
-   * @param libc Where the memory comes from.
-   * @param size How many messages.
-   * @param bufferBytes How many bytes a message may have.
-   * @param startsSmall Whether there is to be room for one message at first, and
-   * for more when they come; and few peers.
+   * @param libc The C library, which allocates the memory.
+   * @param size The number of messages.
+   * @param bufferBytes The size of a message's buffer.
+   * @param startsSmall Whether it begins with room for one message, and grows; and
+   * has few peers.
    */
   constructor(
     libc: Libc,
@@ -89,7 +96,7 @@ export class ReceiveBatch {
     this.#libc = libc;
     this.#size = size;
     this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
-    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.headers = libc.allocate(size * MMSGHDR_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
     this.#controls = libc.allocate(size * CONTROL_BYTES);
@@ -97,53 +104,53 @@ export class ReceiveBatch {
     this.#used = size;
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
-      const at = i * HEADER_BYTES;
-      setPointer(u32, at + HEADER_NAME, this.namePointer(i));
+      const at = i * MMSGHDR_BYTES;
+      setPointer(u32, at + MMSGHDR_NAME, this.namePointer(i));
       setPointer(
         u32,
-        at + HEADER_IOVEC,
+        at + MMSGHDR_IOVEC,
         this.#iovecs.address + i * IOVEC_BYTES,
       );
-      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
+      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
       const control = this.#controls.address + i * CONTROL_BYTES;
-      setPointer(u32, at + HEADER_CONTROL, control);
+      setPointer(u32, at + MMSGHDR_CONTROL, control);
       if (i === 0 || !startsSmall) this.retire(i);
     }
   }
 
-  /** How many messages there is room for. */
+  /** The number of messages that have a buffer. */
   get room(): number {
     return this.#buffers.length;
   }
 
-  /** Makes room for twice as many messages, if there may be more. */
+  /** Doubles the room, up to the size of the batch. */
   grow(): void {
     const room = Math.min(2 * this.room, this.#size);
     for (let i = this.room; i < room; i++) this.retire(i);
   }
 
-  /** Makes all ready to be received into; to be called before each receive. */
+  /** Prepares the headers; must be called before each receive. */
   prepare(): void {
     const words = this.headers.u32;
-    // The kernel writes how much it used: this says again how much there is.
+    // The kernel has replaced the sizes by the lengths that it used.
     for (let i = 0; i < this.#used; i++) {
-      const at = i * HEADER_BYTES / 4;
-      words[at + HEADER_NAME_LENGTH / 4] = NAME_BYTES;
-      words[at + HEADER_CONTROL_LENGTH / 4] = CONTROL_BYTES;
+      const at = i * MMSGHDR_BYTES / 4;
+      words[at + MMSGHDR_NAME_LENGTH / 4] = NAME_BYTES;
+      words[at + MMSGHDR_CONTROL_LENGTH / 4] = CONTROL_BYTES;
     }
     this.#used = 0;
-    // Who was handed a buffer may have transferred it at any time since.
+    // A handler may have transferred its buffer at any time since.
     for (let i = 0; i < this.#buffers.length; i++) {
       if (this.#buffers[i]!.u8.length === 0) this.retire(i);
     }
   }
 
-  /** Says how many messages were received. */
+  /** Notes the number of messages that were received. */
   received(count: number): void {
     this.#used = count;
   }
 
-  /** Gives a message another buffer; its old one stays with who has it. */
+  /** Gives a message another buffer; the holders of its datagrams own the old one. */
   retire(message: number): void {
     const buffer = this.#libc.allocate(this.#bufferBytes);
     this.#buffers[message] = buffer;
@@ -153,17 +160,17 @@ export class ReceiveBatch {
     this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = this.#bufferBytes;
   }
 
-  /** How many bytes a message has. */
+  /** The length of a message, in bytes. */
   length(message: number): number {
-    return this.#word(message, HEADER_LENGTH);
+    return this.#word(message, MMSGHDR_LENGTH);
   }
 
-  /** How many bytes the sender's address has. */
+  /** The length of the sender's address, in bytes. */
   nameLength(message: number): number {
-    return this.#word(message, HEADER_NAME_LENGTH);
+    return this.#word(message, MMSGHDR_NAME_LENGTH);
   }
 
-  /** Where the sender's address is in memory. */
+  /** The pointer to the sender's address. */
   namePointer(message: number): number {
     return this.#names.address + message * NAME_BYTES;
   }
@@ -173,7 +180,7 @@ export class ReceiveBatch {
     return this.#addresses.get(this.#names, message * NAME_BYTES);
   }
 
-  /** What a message was received into. */
+  /** The buffer of a message. */
   buffer(message: number): Memory {
     return this.#buffers[message]!;
   }
@@ -188,50 +195,36 @@ export class ReceiveBatch {
     return views.list;
   }
 
-  /** Reads what the control messages of a message say of it. */
-  readControl(message: number): void {
-    this.segmentBytes = 0;
-    this.ttl = this.trafficClass = this.stampMs = undefined;
-    const { u32 } = this.#controls;
+  /** Reads the control messages of a message. */
+  readControl(message: number, facts: ControlFacts): void {
+    facts.segmentBytes = 0;
+    facts.stampMs = undefined;
+    facts.destinationAt = -1;
     const start = message * CONTROL_BYTES / 4;
-    const end = start + this.#word(message, HEADER_CONTROL_LENGTH) / 4;
-    for (let at = start; at + 4 < end;) {
-      const level = u32[at + 2]!;
-      const type = u32[at + 3]!;
-      const value = u32[at + 4]!;
-      if (level === IPPROTO_IP) {
-        if (type === IP_TTL) this.ttl = value;
-        else if (type === IP_TOS) this.trafficClass = value & 0xff;
-      } else if (level === SOL_UDP) {
-        if (type === UDP_GRO) this.segmentBytes = value;
-      } else if (level === SOL_SOCKET) {
-        if (type === SO_TIMESTAMPNS) this.stampMs = stampMs(u32, at + 4);
-      } else if (level === IPPROTO_IPV6) {
-        if (type === IPV6_HOPLIMIT) this.ttl = value;
-        else if (type === IPV6_TCLASS) this.trafficClass = value;
-      }
-      // Each begins at a multiple of eight bytes.
-      at += Math.max(4, (u32[at]! + 7 >> 3) * 2);
-    }
+    const end = start + this.#word(message, MMSGHDR_CONTROL_LENGTH) / 4;
+    if (end > start) decodeControl(this.#controls.u32, start, end, facts);
   }
 
   /**
    * The control message that has a reply leave from the address asked; it is
    * overwritten by the next receive.
    */
-  local(message: number): Uint8Array | undefined {
-    const control = this.#control(message);
-    return control && localControl(control);
+  replySource({ destinationAt }: ControlFacts): Uint8Array | undefined {
+    return destinationAt === -1
+      ? undefined
+      : replySource(this.#controls.u8, 4 * destinationAt);
   }
 
   /**
-   * Where a message was sent to, if its control messages say so; the same object
+   * The destination of a message, if its control messages have it; the same object
    * again while it stays the same.
    */
-  localAddr(message: number, port: number): UdpAddress | undefined {
-    const control = this.#control(message);
-    const bytes = control && destinationBytes(control);
-    if (bytes === undefined) return undefined;
+  localAddr(
+    { destinationAt }: ControlFacts,
+    port: number,
+  ): UdpAddress | undefined {
+    if (destinationAt === -1) return undefined;
+    const bytes = destinationBytes(this.#controls.u8, 4 * destinationAt);
     if (!equalBytes(bytes, this.#localBytes)) {
       this.#localBytes = bytes.slice();
       const hostname = destinationHostname(bytes);
@@ -240,31 +233,28 @@ export class ReceiveBatch {
     return this.#localAddr;
   }
 
-  #control(message: number): Uint8Array | undefined {
-    const length = this.#word(message, HEADER_CONTROL_LENGTH);
-    if (length === 0) return undefined;
-    const start = message * CONTROL_BYTES;
-    return this.#controls.u8.subarray(start, start + length);
-  }
-
   #word(message: number, offset: number): number {
-    return this.headers.u32[(message * HEADER_BYTES + offset) / 4]!;
+    return this.headers.u32[(message * MMSGHDR_BYTES + offset) / 4]!;
   }
 }
 
 /**
- * Addresses that were decoded before, so that a datagram of a known peer makes
- * no strings. Direct-mapped: bounded, and as fast with any number of peers.
+ * Addresses that were decoded before, so that a datagram of a known IPv4 peer, or
+ * of the latest IPv6 peer, makes no strings. Direct-mapped: bounded, and as fast
+ * with any number of peers.
  */
 class AddressCache {
   readonly #keys: Uint32Array;
   readonly #addresses: UdpAddress[] = [];
   readonly #mask: number;
+  /** The latest IPv6 peer: its struct sockaddr_in6, and its address. */
+  readonly #lastWords = new Uint32Array(SOCKADDR_IN6_WORDS);
+  #lastIPv6: UdpAddress | undefined;
 
   /**
    * Makes a cache.
    *
-   * @param size For how many addresses, a power of 2.
+   * @param size The number of addresses, a power of 2.
    */
   constructor(size: number) {
     this.#keys = new Uint32Array(2 * size);
@@ -275,9 +265,7 @@ class AddressCache {
     // The family and, in the order of the network, the port; then the host.
     const familyAndPort = u32[at / 4]!;
     const host = u32[at / 4 + 1]!;
-    if ((familyAndPort & 0xffff) !== AF_INET) {
-      return Object.freeze(decodeSockaddr(u8, at));
-    }
+    if ((familyAndPort & 0xffff) !== AF_INET) return this.#getIPv6(u8, u32, at);
     // Spread well where hosts, ports or both of them follow each other.
     const mixed = Math.imul(host, 0x85ebca6b) ^ familyAndPort ^
       familyAndPort >>> 16;
@@ -295,6 +283,20 @@ class AddressCache {
     this.#addresses[index] = address;
     return address;
   }
+
+  #getIPv6(u8: Uint8Array, u32: Uint32Array, at: number): UdpAddress {
+    const last = this.#lastWords;
+    let i = 0;
+    while (i < SOCKADDR_IN6_WORDS && u32[at / 4 + i] === last[i]) i++;
+    if (this.#lastIPv6 === undefined || i < SOCKADDR_IN6_WORDS) {
+      last.set(u32.subarray(at / 4, at / 4 + SOCKADDR_IN6_WORDS));
+      this.#lastIPv6 = Object.freeze(decodeSockaddr(u8, at));
+    }
+    return this.#lastIPv6;
+  }
 }
 
 const CACHED_ADDRESSES = 1 << 16;
+const SOCKADDR_IN6_WORDS = 7;
+const NOTHING = new Uint8Array(0);
+const NOBODY: UdpAddress = { hostname: "", port: 0 };

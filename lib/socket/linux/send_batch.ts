@@ -1,51 +1,56 @@
 /**
- * What one sendmmsg moves: headers, addresses, control messages and payloads, in
+ * The batch of one sendmmsg: headers, addresses, control messages and payloads, in
  * memory that is laid out once and used again.
  *
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
 import {
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  HEADER_IOVEC,
-  HEADER_IOVEC_COUNT,
-  HEADER_NAME,
-  HEADER_NAME_LENGTH,
-  IOVEC_BYTES,
-  IOVEC_LENGTH,
-  NAME_BYTES,
   SEGMENT_CONTROL_BYTES,
   segmentControl,
   SEND_CONTROL_BYTES,
-  setPointer,
   trafficClassControl,
+} from "./cmsg.ts";
+import {
+  IOVEC_BYTES,
+  IOVEC_LENGTH,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
+  MMSGHDR_IOVEC,
+  MMSGHDR_IOVEC_COUNT,
+  MMSGHDR_NAME,
+  MMSGHDR_NAME_LENGTH,
+  NAME_BYTES,
+  setPointer,
 } from "./layout.ts";
-import type { ReplyDeparture, Sender } from "../contract.ts";
+import type { ReplyOptions, SendErrorListener } from "../contract.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /**
- * What datagrams share that may be one message, besides their size and where they
- * go: the received message that they are in, the address that they leave from, or
- * that they were posted.
+ * The property, besides size and destination, that datagrams of one message share:
+ * the received message that they are in, their source address, or that they were
+ * posted.
  */
 type Origin = number | UdpAddress;
 
-/** Hears that a datagram was sent, or of the error. */
-export type Settle = (error?: Error) => void;
+/** Called with the outcome of a datagram. */
+export interface Listener extends SendErrorListener {
+  /** The system has taken the datagram, which is a message of its own. */
+  onSent?(): void;
+}
 
 /**
- * Headers for one sendmmsg, and the payloads: copies, or where they were
- * received.
+ * Headers for one sendmmsg, and the payloads: copies, or the memory that they were
+ * received into.
  */
 export class SendBatch {
-  /** How many messages are queued, those that were sent included. */
+  /** The number of queued messages, those that were sent included. */
   count = 0;
   /** The first message that was not sent. */
   first = 0;
   readonly headers: Memory;
-  /** Whether the kernel may be asked to cut messages (UDP_SEGMENT). */
+  /** Whether the kernel can segment messages (UDP_SEGMENT). */
   segments: boolean;
   readonly #size: number;
   readonly #names: Memory;
@@ -57,46 +62,43 @@ export class SendBatch {
   /** Whether there was no room for a payload since it was emptied. */
   #wasFull = false;
   readonly #to: UdpAddress[] = [];
-  /** Of each message: how many datagrams, how large, and where they begin. */
+  /** Of each message: the number of datagrams, their size, and their pointer. */
   readonly #datagrams: number[] = [];
   readonly #sizes: number[] = [];
   readonly #starts: number[] = [];
-  /** Of each: in which received message its payload still is; -1 for none. */
+  /** Of each: the received message that its payload still is in; -1 for none. */
   readonly #placed: number[] = [];
-  /** The memory that such a payload is in, which has to live until it is sent. */
+  /** The memory of such a payload, which must live until it is sent. */
   readonly #held: Array<Memory | undefined> = [];
-  /** Who is to hear what became of it; none for a reply. */
-  readonly #owners: Array<Settle | undefined> = [];
-  /** Of each: where in `#senders` its senders begin; -1 if it was not posted. */
-  readonly #firstSenders: number[] = [];
-  /** Who is to hear of failures, one for each datagram that was posted. */
-  #senders: Sender[] = [];
-  /** How datagrams leave for which that matters, and where they are. */
-  #departures: Array<{
+  /** Of each: the index of its first listener; -1 for a reply. */
+  readonly #firstListeners: number[] = [];
+  /** The listeners, one for each datagram that is no reply. */
+  #listeners: Listener[] = [];
+  /** The options of datagrams that have any, and the datagrams' places. */
+  #options: Array<{
     message: number;
     at: number;
     length: number;
-    departure: ReplyDeparture;
+    options: ReplyOptions;
   }> = [];
-  /** The control message that has the kernel cut a message, and into what. */
+  /** The latest control message for segments, and their size. */
   #cut: Uint8Array = new Uint8Array(0);
   #cutInto = 0;
   #used = 0;
-  /** Of the last message. */
+  /** The origin of the last message, and the size of its last datagram. */
   #origin: Origin = NONE;
   #lastBytes = 0;
-  /** Where the last one's payload ends in memory. */
+  /** The pointer to the end of the last message's payload. */
   #end = 0;
 
   /**
    * Lays out a batch.
    *
-   * @param libc Where the memory comes from.
-   * @param size How many messages.
-   * @param payloadBytes How many bytes they may have together.
-   * @param segments Whether the kernel can cut messages.
-   * @param startsSmall Whether there is to be room for a little at first, and
-   * for more when it is needed.
+   * @param libc The C library, which allocates the memory.
+   * @param size The number of messages.
+   * @param payloadBytes The bytes of all payloads together.
+   * @param segments Whether the kernel can segment messages.
+   * @param startsSmall Whether it begins with little room for payloads, and grows.
    */
   constructor(
     libc: Libc,
@@ -109,33 +111,33 @@ export class SendBatch {
     this.#libc = libc;
     this.#size = size;
     this.#maxBytes = payloadBytes;
-    this.headers = libc.allocate(size * HEADER_BYTES);
+    this.headers = libc.allocate(size * MMSGHDR_BYTES);
     this.#names = libc.allocate(size * NAME_BYTES);
     this.#iovecs = libc.allocate(size * IOVEC_BYTES);
     this.#controls = libc.allocate(size * SEND_CONTROL_BYTES);
     this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
     const { u32 } = this.headers;
     for (let i = 0; i < size; i++) {
-      const at = i * HEADER_BYTES;
+      const at = i * MMSGHDR_BYTES;
       setPointer(
         u32,
-        at + HEADER_IOVEC,
+        at + MMSGHDR_IOVEC,
         this.#iovecs.address + i * IOVEC_BYTES,
       );
-      u32[(at + HEADER_IOVEC_COUNT) / 4] = 1;
-      // Where they are; a message without any has none by their length.
+      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
+      // A message without control messages has the length 0.
       const controls = this.#controls.address + i * SEND_CONTROL_BYTES;
-      setPointer(u32, at + HEADER_CONTROL, controls);
+      setPointer(u32, at + MMSGHDR_CONTROL, controls);
     }
   }
 
-  /** Whether there is room for another message with so many bytes. */
+  /** Whether there is room for another message of a size. */
   hasRoom(bytes: number): boolean {
     if (this.count === 0 && bytes > this.#payloads.u8.length) this.#grow(bytes);
     return this.count < this.#size && this.hasBytes(bytes);
   }
 
-  /** Whether there is room for so many bytes more of the last message. */
+  /** Whether there is room for more bytes of the last message. */
   hasBytes(bytes: number): boolean {
     if (this.#used + bytes <= this.#payloads.u8.length) return true;
     this.#wasFull = true;
@@ -148,75 +150,71 @@ export class SendBatch {
     return this.#names.u8.subarray(start, start + NAME_BYTES);
   }
 
-  /** Where {@linkcode SendBatch.nextName} is in memory. */
+  /** The pointer to {@linkcode SendBatch.nextName}. */
   get nextNamePointer(): number {
     return this.#names.address + this.count * NAME_BYTES;
   }
 
-  /** The place for a message's address that is not shared with what comes in. */
+  /** Points a message to an address of its own, not one of a received message. */
   ownName(message: number): Uint8Array {
     const start = message * NAME_BYTES;
-    const at = message * HEADER_BYTES + HEADER_NAME;
+    const at = message * MMSGHDR_BYTES + MMSGHDR_NAME;
     setPointer(this.headers.u32, at, this.#names.address + start);
     return this.#names.u8.subarray(start, start + NAME_BYTES);
   }
 
-  /** Where a message is sent. */
+  /** The destination of a message. */
   addressOf(message: number): UdpAddress {
     return this.#to[message]!;
   }
 
-  /** How many datagrams a message has. */
+  /** The number of datagrams in a message. */
   datagramsOf(message: number): number {
     return this.#datagrams[message]!;
   }
 
-  /** How many bytes each of them has, but for the last one. */
+  /** The size of each of them, in bytes; the last one may be shorter. */
   sizeOf(message: number): number {
     return this.#sizes[message]!;
   }
 
-  /** Says who is to hear what becomes of the last message. */
-  own(settle: Settle): void {
-    this.#owners[this.count - 1] = settle;
-  }
-
-  /** Who is to hear what became of a message; none for a reply. */
-  ownerOf(message: number): Settle | undefined {
-    return this.#owners[message];
+  /** Sets the listener of the last message, which is one datagram so far. */
+  listen(listener: Listener): void {
+    this.#firstListeners[this.count - 1] = this.#listeners.length;
+    this.#listeners.push(listener);
   }
 
   /**
-   * Queues a datagram that its sender hears of only if it fails; with others of
-   * one size that go to the same address it is one message.
+   * Queues a datagram of which only a failure is reported; it shares a message with
+   * others of its size to the same address.
    *
    * @param payload The bytes, which are copied.
-   * @param name Where the address is in memory; 0 if the socket is connected.
-   * @param nameLength The length of the address.
+   * @param name The pointer to the address.
+   * @param nameLength The length of the address; 0 if the socket is connected.
    * @param to The same address.
-   * @param sender Who hears of a failure.
+   * @param listener The listener to a failure.
    */
   post(
     payload: Uint8Array,
     name: number,
     nameLength: number,
     to: UdpAddress,
-    sender: Sender,
+    listener: SendErrorListener,
   ): void {
-    if (!this.extend(payload, 0, POSTED, to)) {
+    if (this.extend(payload, 0, POSTED, to)) this.#listeners.push(listener);
+    else {
       this.add(payload, name, nameLength, to, POSTED);
-      this.#firstSenders[this.count - 1] = this.#senders.length;
+      this.listen(listener);
     }
-    this.#senders.push(sender);
   }
 
-  /** Who posted the nth datagram of a message; undefined if none was posted. */
-  senderOf(message: number, n: number): Sender | undefined {
-    const first = this.#firstSenders[message]!;
-    return first === -1 ? undefined : this.#senders[first + n];
+  /** The listener of the nth datagram of a message; undefined for a reply. */
+  listenerOf(message: number, n: number): Listener | undefined {
+    const first = this.#firstListeners[message]!;
+    return first === -1 ? undefined : this.#listeners[first + n];
   }
 
-  /** In which received message the payload still is; -1 if it is a copy. */
+  /** The received message that the payload still is in; -1 if it is a copy. */
   placeOf(message: number): number {
     return this.#placed[message]!;
   }
@@ -225,10 +223,10 @@ export class SendBatch {
    * Queues a message whose payload is copied.
    *
    * @param payload The bytes.
-   * @param name Where the address is in memory.
+   * @param name The pointer to the address.
    * @param nameLength The length of the address.
    * @param to The same address.
-   * @param origin What it shares with others that may follow in this message.
+   * @param origin The property that others in this message must share.
    */
   add(
     payload: Uint8Array,
@@ -246,15 +244,15 @@ export class SendBatch {
   }
 
   /**
-   * Queues a message whose payload stays where it was received.
+   * Queues a message whose payload stays in the memory that it was received into.
    *
-   * @param memory What the payload is in.
-   * @param at Where in it.
-   * @param length How many bytes it has.
-   * @param name Where the address is in memory.
+   * @param memory The memory.
+   * @param at The byte at which the payload begins.
+   * @param length The length of the payload.
+   * @param name The pointer to the address.
    * @param nameLength The length of the address.
    * @param to The same address.
-   * @param message Which received message it answers and is in.
+   * @param message The received message that it answers and is in.
    */
   addInPlace(
     memory: Memory,
@@ -271,8 +269,8 @@ export class SendBatch {
   }
 
   /**
-   * How many messages from the first one on are whole: a handler may have
-   * transferred what an echo is in.
+   * The number of messages from the first one on that are whole: a handler may
+   * have transferred the memory of an echo.
    */
   get whole(): number {
     let message = this.first;
@@ -291,31 +289,30 @@ export class SendBatch {
     origin: Origin,
   ): void {
     const message = this.count++;
-    const at = message * HEADER_BYTES;
+    const at = message * MMSGHDR_BYTES;
     const { u32 } = this.headers;
-    setPointer(u32, at + HEADER_NAME, name);
-    u32[(at + HEADER_NAME_LENGTH) / 4] = nameLength;
-    u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
+    setPointer(u32, at + MMSGHDR_NAME, name);
+    u32[(at + MMSGHDR_NAME_LENGTH) / 4] = nameLength;
+    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = 0;
     this.#setBytes(message, address, length);
     this.#to[message] = to;
     this.#datagrams[message] = 1;
     this.#sizes[message] = length;
     this.#starts[message] = address;
-    this.#owners[message] = undefined;
-    this.#firstSenders[message] = -1;
+    this.#firstListeners[message] = -1;
     this.#origin = length === 0 ? NONE : origin;
     this.#lastBytes = length;
     this.#end = address + length;
   }
 
   /**
-   * Adds a datagram to the last message, for the kernel to cut into datagrams
-   * of one size; only the last one may be shorter.
+   * Adds a datagram to the last message, which the kernel segments into datagrams of
+   * one size; only the last one may be shorter.
    *
    * @param payload The bytes, which are copied if the last message's are.
-   * @param address Where they are in memory; 0 if they have to be copied.
-   * @param origin What it has to share with the last message.
-   * @param to Where it is sent.
+   * @param address The pointer to them; 0 if they must be copied.
+   * @param origin The property that it must share with the last message.
+   * @param to The destination.
    * @returns Whether it could be added; else it needs a message of its own.
    */
   extend(
@@ -364,59 +361,59 @@ export class SendBatch {
     this.#used = used + length;
   }
 
-  /** Says how the datagram is to leave that was copied last. */
-  depart(length: number, departure: ReplyDeparture): void {
+  /** Sets the options of the datagram that was copied last. */
+  setOptions(length: number, options: ReplyOptions): void {
     const message = this.count - 1;
-    const { trafficClass } = departure;
+    const { trafficClass } = options;
     if (trafficClass !== undefined) {
       const { hostname } = this.#to[message]!;
       this.addControl(trafficClassControl(trafficClass, hostname));
       this.#origin = NONE;
     }
     const at = this.#used - length;
-    this.#departures.push({ message, at, length, departure });
+    this.#options.push({ message, at, length, options });
   }
 
-  /** Has what is known at the last moment only written into what is queued. */
+  /** Completes the queued payloads that have such an option. */
   complete(): void {
     const { u8 } = this.#payloads;
-    for (const { message, at, length, departure } of this.#departures) {
+    for (const { message, at, length, options } of this.#options) {
       if (message < this.first) continue;
-      departure.complete?.(u8.subarray(at, at + length));
+      options.complete?.(u8.subarray(at, at + length));
     }
   }
 
   /** Sends the last message with a control message. */
   addControl(control: Uint8Array): void {
     const message = this.count - 1;
-    const at = message * HEADER_BYTES;
+    const at = message * MMSGHDR_BYTES;
     const { u32 } = this.headers;
-    const used = u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    const used = u32[(at + MMSGHDR_CONTROL_LENGTH) / 4]!;
     const start = message * SEND_CONTROL_BYTES;
     this.#controls.u8.set(control, start + used);
-    u32[(at + HEADER_CONTROL_LENGTH) / 4] = used +
+    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = used +
       Math.ceil(control.length / 8) * 8;
   }
 
   /** Makes a segmented message each of its datagrams in turn. */
-  *cutByHand(message: number): Generator<void> {
+  *segmentByHand(message: number): Generator<void> {
     const size = this.#sizes[message]!;
     const at = message * IOVEC_BYTES;
     const bytes = this.#iovecs.u32[(at + IOVEC_LENGTH) / 4]!;
     const start = this.#starts[message]!;
-    // The control message that has the kernel cut is the last one.
+    // The control message for segments is the last one.
     const { u32 } = this.headers;
-    const header = message * HEADER_BYTES;
-    u32[(header + HEADER_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
+    const header = message * MMSGHDR_BYTES;
+    u32[(header + MMSGHDR_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
     for (let done = 0; done < bytes; done += size) {
       this.#setBytes(message, start + done, Math.min(size, bytes - done));
       yield;
     }
   }
 
-  /** Leaves out a message's control messages; returns whether it had some. */
+  /** Removes a message's control messages; returns whether it had some. */
   dropControls(message: number): boolean {
-    const word = (message * HEADER_BYTES + HEADER_CONTROL_LENGTH) / 4;
+    const word = (message * MMSGHDR_BYTES + MMSGHDR_CONTROL_LENGTH) / 4;
     const { u32 } = this.headers;
     if (u32[word] === 0) return false;
     u32[word] = 0;
@@ -426,15 +423,15 @@ export class SendBatch {
   /** Empties the batch. */
   clear(): void {
     this.count = this.first = 0;
-    if (this.#senders.length > 0) this.#senders = [];
-    if (this.#departures.length > 0) this.#departures = [];
+    if (this.#listeners.length > 0) this.#listeners = [];
+    if (this.#options.length > 0) this.#options = [];
     this.#used = 0;
     this.#origin = NONE;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
     this.#wasFull = false;
   }
 
-  /** Takes more memory, while nothing lies in what there is. */
+  /** Replaces the memory of the payloads by more, while it is empty. */
   #grow(bytes: number): void {
     const wanted = Math.min(bytes, this.#maxBytes);
     if (wanted > this.#payloads.u8.length) {
@@ -449,7 +446,7 @@ export class SendBatch {
   }
 }
 
-/** In the place of a received message. */
+/** Origins that are no received message. */
 const NONE = -1;
 const POSTED = -2;
 const SMALL_BYTES = 32;

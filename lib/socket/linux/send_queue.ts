@@ -1,19 +1,22 @@
 /**
- * A server's way out: replies, and what is sent unasked, that wait to go out
- * together by sendmmsg, and what becomes of them.
+ * The send queue of a socket: replies and other datagrams, which leave together by
+ * sendmmsg, and their outcomes.
  *
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
 import {
-  type Datagram,
   MAX_PAYLOAD,
   type Receiver,
-  type ReplyDeparture,
-  type Sender,
+  type ReplyOptions,
+  type SendErrorListener,
 } from "../contract.ts";
-import { BATCH, type ReceiveBatch } from "./receive_batch.ts";
-import { SendBatch } from "./send_batch.ts";
+import {
+  BATCH,
+  type BatchDatagram,
+  type ReceiveBatch,
+} from "./receive_batch.ts";
+import { type Listener, SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
@@ -24,27 +27,28 @@ import {
   errorOf,
   REPORTS,
 } from "./errno.ts";
+import { UDP_SEGMENT } from "./cmsg.ts";
 import {
   encodeSockaddr,
-  HEADER_BYTES,
+  MMSGHDR_BYTES,
   MSG_DONTWAIT,
   SOL_UDP,
-  UDP_SEGMENT,
 } from "./layout.ts";
-import type { Libc, Memory } from "./libc.ts";
+import type { Libc } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
-/** Replies of one socket. */
-export class Replies {
-  /** Who hears of what becomes of them. */
+/** The send queue of one socket. */
+export class SendQueue {
+  /** The receiver of the outcomes of replies. */
   receiver: Receiver = { onDatagram: () => {} };
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #bound: SocketDescriptor;
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
-  /** Larger answers to one peer are not put together. */
-  #mostTogether = ETHERNET_BYTES;
+  readonly #isConnected: boolean;
+  /** Larger answers to one peer are not coalesced. */
+  #maxCoalesced = ETHERNET_BYTES;
   #isBlocked = false;
   #willFlush = false;
   #closed = false;
@@ -54,144 +58,134 @@ export class Replies {
     poller: Poller,
     bound: SocketDescriptor,
     received: ReceiveBatch,
-    startsSmall = false,
+    isConnected: boolean,
   ) {
     this.#libc = libc;
     this.#poller = poller;
     this.#bound = bound;
     this.#in = received;
     const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
-    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, startsSmall);
+    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, isConnected);
+    this.#isConnected = isConnected;
   }
 
-  /** Whether some wait for room in the send buffer. */
+  /** Whether datagrams wait for room in the send buffer. */
   get isBlocked(): boolean {
     return this.#isBlocked;
   }
 
   /**
-   * Queues the answer to a datagram of the batch that is being handed out.
+   * Queues the answer to the datagram that is being handed out.
    *
-   * @param payload The answer.
-   * @param memory What it is in if it is an echo that may be sent from where it
-   * was received; undefined if it is to be copied.
-   * @param at Where in that memory.
-   * @param message The message that the datagram came in.
+   * @param payload The answer: copied, unless it is an echo of one of several
+   * datagrams in a message, which is sent from where it was received.
    * @param datagram The datagram.
-   * @param departure How it is to leave, if that matters.
+   * @param options How the answer leaves.
    */
   addNow(
     payload: Uint8Array,
-    memory: Memory | undefined,
-    at: number,
-    message: number,
-    { remoteAddr: to, localAddr }: Datagram,
-    departure: ReplyDeparture | undefined,
+    datagram: BatchDatagram,
+    options: ReplyOptions | undefined,
   ): void {
     const received = this.#in;
-    // What has to wait cannot wait in memory that is received into.
+    const { remoteAddr: to, message } = datagram;
+    // A reply must not wait in memory that is received into.
     if (this.#isBlocked) {
-      return this.addLater(payload, to, received.local(message), departure);
+      const source = received.replySource(datagram);
+      return this.addLater(payload, to, source, options);
     }
     const out = this.#out;
     const { length } = payload;
-    const address = memory === undefined ? 0 : memory.address + at;
-    const isAlone = memory !== undefined || length > this.#mostTogether;
-    const origin = isAlone ? message : localAddr;
-    // What has a traffic class of its own is a message of its own.
+    // Copies of small datagrams are as fast.
+    const isInPlace = payload === datagram.data && options === undefined &&
+      datagram.segmentBytes !== 0;
+    const memory = isInPlace ? datagram.memory : undefined;
+    const address = memory === undefined ? 0 : memory.address + datagram.at;
+    const isAlone = memory !== undefined || length > this.#maxCoalesced;
+    const origin = isAlone ? message : datagram.localAddr;
+    // A reply with a traffic class of its own is a message of its own.
     if (
-      departure?.trafficClass === undefined &&
+      options?.trafficClass === undefined &&
       out.extend(payload, address, origin, to)
     ) {
-      if (departure !== undefined) out.depart(length, departure);
+      if (options !== undefined) out.setOptions(length, options);
       return;
     }
     if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
     if (memory === undefined) out.add(payload, name, bytes, to, origin);
-    else out.addInPlace(memory, at, length, name, bytes, to, message);
-    const local = received.local(message);
-    if (local !== undefined) out.addControl(local);
-    if (departure !== undefined) out.depart(length, departure);
+    else {
+      const { at } = datagram;
+      out.addInPlace(memory, at, length, name, bytes, to, message);
+    }
+    const source = received.replySource(datagram);
+    if (source !== undefined) out.addControl(source);
+    if (options !== undefined) out.setOptions(length, options);
   }
 
   /**
-   * Queues an answer that is copied, and that goes out with others of the same
-   * turn.
+   * Queues an answer that is copied, and leaves with others of the same turn.
    *
    * @param payload The answer.
-   * @param to Where it is sent.
-   * @param local The control message that sends it from the address asked.
-   * @param departure How it is to leave, if that matters.
+   * @param to The destination.
+   * @param source The control message that sends it from the address asked.
+   * @param options How the answer leaves.
    */
   addLater(
     payload: Uint8Array,
     to: UdpAddress,
-    local: Uint8Array | undefined,
-    departure: ReplyDeparture | undefined,
+    source: Uint8Array | undefined,
+    options: ReplyOptions | undefined,
   ): void {
     const { length } = payload;
     if (!this.#hasRoom(length, to, length)) return;
     this.#add(payload, to);
-    if (local !== undefined) this.#out.addControl(local);
-    if (departure !== undefined) this.#out.depart(length, departure);
+    if (source !== undefined) this.#out.addControl(source);
+    if (options !== undefined) this.#out.setOptions(length, options);
     this.#flushSoon();
   }
 
   /**
-   * Queues a datagram that is no reply, to go out with others of the same turn.
+   * Queues a datagram that is no reply, and leaves with others of the same turn.
    *
-   * @param payload What to send, which is copied.
-   * @param to Where to.
-   * @param control The control message that says where from.
-   * @param isConnected Whether the socket has one peer, which is `to`.
+   * @param payload The payload, which is copied.
+   * @param to The destination.
+   * @param control The control message with the source.
    * @returns Resolves when the system has taken it, rejects with its error.
    */
   send(
     payload: Uint8Array,
     to: UdpAddress,
     control: Uint8Array | undefined,
-    isConnected: boolean,
   ): Promise<void> {
-    const { length } = payload;
-    if (length > MAX_PAYLOAD) throw errorOf(EMSGSIZE);
-    if (!this.#out.hasRoom(length)) this.flush();
-    if (!this.#out.hasRoom(length)) throw new Error(SEND_BUFFER_FULL);
-    if (isConnected) this.#out.add(payload, 0, 0, to);
-    else this.#add(payload, to);
+    const refusal = this.#refusal(payload.length);
+    if (refusal !== undefined) throw refusal;
+    this.#add(payload, to);
     if (control !== undefined) this.#out.addControl(control);
     this.#flushSoon();
     return new Promise((resolve, reject) => {
-      this.#out.own((error) => error === undefined ? resolve() : reject(error));
+      this.#out.listen({ onSent: resolve, onSendError: reject });
     });
   }
 
-  /** Queues a datagram as {@linkcode Replies.send} does, without a promise. */
+  /** Queues a datagram as {@linkcode SendQueue.send} does, without a promise. */
   post(
     payload: Uint8Array,
     to: UdpAddress,
-    isConnected: boolean,
-    sender: Sender,
+    listener: SendErrorListener,
   ): void {
+    const refusal = this.#refusal(payload.length);
+    if (refusal !== undefined) {
+      return queueMicrotask(() => listener.onSendError(refusal));
+    }
     const out = this.#out;
-    const { length } = payload;
-    if (!out.hasRoom(length)) this.flush();
-    if (length > MAX_PAYLOAD || !out.hasRoom(length)) {
-      const error = length > MAX_PAYLOAD
-        ? errorOf(EMSGSIZE)
-        : new Error(SEND_BUFFER_FULL);
-      return queueMicrotask(() => sender.onSendError(error));
-    }
-    if (isConnected) out.post(payload, 0, 0, to, sender);
-    else {
-      const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-      out.post(payload, out.nextNamePointer, bytes, to, sender);
-    }
+    const bytes = this.#writeName(to);
+    out.post(payload, out.nextNamePointer, bytes, to, listener);
     this.#flushSoon();
   }
 
-  /** Whether something waits to go out together. */
+  /** Whether datagrams wait for the end of the turn. */
   get isWaiting(): boolean {
     return this.#willFlush;
   }
@@ -205,7 +199,7 @@ export class Replies {
     });
   }
 
-  /** Sends the replies that wait to go out together, and reports them. */
+  /** Sends the queue, and reports the outcomes. */
   flush(): void {
     if (this.#out.count === 0 || this.#isBlocked) return;
     const outcome = this.#transmit();
@@ -213,10 +207,10 @@ export class Replies {
     this.#report(outcome);
   }
 
-  /** The socket is about to be closed: what still waits is not sent. */
+  /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -225,37 +219,39 @@ export class Replies {
   }
 
   /**
-   * Whether there is room for another answer, of which so many bytes are to be
-   * copied. If there is none, its fate is told.
+   * Whether there is room for another answer, of which `copied` bytes are copied.
+   * If there is none, that is reported.
    */
   #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
-    if (length > MAX_PAYLOAD) {
-      this.receiver.onReplyError?.(errorOf(EMSGSIZE), to, 1);
-      return false;
-    }
-    if (!this.#out.hasRoom(copied)) this.flush();
-    if (this.#out.hasRoom(copied)) return true;
-    this.receiver.onReplyError?.(new Error(SEND_BUFFER_FULL), to, 1);
-    return false;
+    const refusal = this.#refusal(length, copied);
+    if (refusal !== undefined) this.receiver.onReplyError?.(refusal, to, 1);
+    return refusal === undefined;
   }
 
-  #report({ sent, failures, unposted, report, notice }: Outcome): void {
+  /** The error of a payload that cannot be queued. */
+  #refusal(length: number, copied = length): Error | undefined {
+    if (length > MAX_PAYLOAD) return errorOf(EMSGSIZE);
+    if (!this.#out.hasRoom(copied)) this.flush();
+    if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
+  }
+
+  #report({ sent, failures, unsent, report, notice }: Outcome): void {
     if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
     for (const { error, to, count } of failures) {
       this.receiver.onReplyError?.(error, to, count);
     }
-    for (const { error, sender } of unposted) sender.onSendError(error);
+    for (const { error, listener } of unsent) listener.onSendError(error);
   }
 
-  /** The send buffer is full: the rest waits, and what comes is received. */
+  /** Waits until the send buffer has room; receiving continues meanwhile. */
   async #waitForRoom(): Promise<void> {
     this.#isBlocked = true;
     const out = this.#out;
     for (let message = out.first; message < out.count; message++) {
-      // Nothing must be received into what an echo still lies in, nor over
-      // where it goes.
+      // The next receive must overwrite neither an echo's payload nor its
+      // address.
       const place = out.placeOf(message);
       if (place !== -1) this.#in.retire(place);
       encodeSockaddr(
@@ -269,10 +265,10 @@ export class Replies {
     if (!this.#closed) this.flush();
   }
 
-  /** Sends what is queued, as far as there is room in the send buffer. */
+  /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): Outcome {
     const out = this.#out;
-    const outcome: Outcome = { sent: 0, failures: [], unposted: [] };
+    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -284,7 +280,7 @@ export class Replies {
       const result = this.#libc.sendmmsg(
         this.#bound.fd,
         out.headers,
-        out.first * HEADER_BYTES,
+        out.first * MMSGHDR_BYTES,
         whole,
         MSG_DONTWAIT,
       );
@@ -297,7 +293,7 @@ export class Replies {
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       if (REPORTS.has(code) && triedAgain !== out.first) {
-        // About an earlier datagram: this one has not been tried yet.
+        // About an earlier datagram: this one was not tried yet.
         triedAgain = out.first;
         outcome.report = errorOf(code);
         continue;
@@ -309,13 +305,13 @@ export class Replies {
     return outcome;
   }
 
-  /** Makes the best of a message that the kernel refused as it was. */
+  /** Sends a message that the kernel refused again, by less demanding means. */
   #recover(message: number, code: number, outcome: Outcome): void {
     const out = this.#out;
     const count = out.datagramsOf(message);
     if (count === 1) {
-      // What was sent to a group cannot be answered from its address: then the
-      // kernel chooses.
+      // A group's address cannot be the source of an answer: then the kernel
+      // chooses.
       if (out.dropControls(message) && this.#sendOne(message)) {
         this.#taken(message, outcome);
       } else this.#failed(message, errorOf(code), outcome);
@@ -324,8 +320,8 @@ export class Replies {
     let n = 0;
     let isChanged = false;
     let leavesAlone = false;
-    for (const _ of out.cutByHand(message)) {
-      const sender = out.senderOf(message, n++);
+    for (const _ of out.segmentByHand(message)) {
+      const listener = out.listenerOf(message, n++);
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
       else if (
@@ -335,75 +331,77 @@ export class Replies {
         isSent = this.#sendOne(message);
       }
       if (isSent) {
-        if (sender === undefined) outcome.sent++;
+        if (listener === undefined) outcome.sent++;
         continue;
       }
       const error = errorOf(this.#libc.errno());
-      if (sender !== undefined) outcome.unposted.push({ error, sender });
+      if (listener !== undefined) outcome.unsent.push({ error, listener });
       else {
         outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
       }
     }
     if (!leavesAlone) return;
-    // A path that takes less says EMSGSIZE, or EINVAL on older kernels; a device
-    // that cannot cut messages says EIO or EINVAL. Any other error is about these
+    // A path with a smaller MTU gives EMSGSIZE, or EINVAL on older kernels; a device
+    // that cannot segment gives EIO or EINVAL. Any other error is about these
     // datagrams.
     const bytes = out.sizeOf(message);
     if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
-      this.#mostTogether = Math.min(this.#mostTogether, bytes - 1);
+      this.#maxCoalesced = Math.min(this.#maxCoalesced, bytes - 1);
     } else if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
-        "Replies go out one by one from now on, which is slower: the system " +
-          `refuses to cut messages (UDP_SEGMENT, ${errorOf(code).message})`,
+        "Replies are sent one by one from now on, which is slower: the system " +
+          `refuses to segment messages (UDP_SEGMENT, ${errorOf(code).message})`,
       );
     }
   }
 
   #taken(message: number, outcome: Outcome): void {
-    const owner = this.#out.ownerOf(message);
-    if (owner !== undefined) owner();
-    else if (this.#out.senderOf(message, 0) === undefined) {
-      outcome.sent += this.#out.datagramsOf(message);
-    }
+    const listener = this.#out.listenerOf(message, 0);
+    if (listener !== undefined) listener.onSent?.();
+    else outcome.sent += this.#out.datagramsOf(message);
   }
 
   #failed(message: number, error: Error, outcome: Outcome): void {
     const out = this.#out;
-    const owner = out.ownerOf(message);
-    if (owner !== undefined) return owner(error);
     const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
-    if (out.senderOf(message, 0) === undefined) {
+    if (out.listenerOf(message, 0) === undefined) {
       outcome.failures.push({ error, to, count });
       return;
     }
     for (let n = 0; n < count; n++) {
-      outcome.unposted.push({ error, sender: out.senderOf(message, n)! });
+      outcome.unsent.push({ error, listener: out.listenerOf(message, n)! });
     }
   }
 
   #sendOne(message: number): boolean {
     const { headers } = this.#out;
-    const offset = message * HEADER_BYTES;
+    const offset = message * MMSGHDR_BYTES;
     const { fd } = this.#bound;
     return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
   }
 
   /** Queues a message whose address and payload are copied. */
   #add(payload: Uint8Array, to: UdpAddress): void {
-    const out = this.#out;
-    const bytes = encodeSockaddr(to, this.#bound.family, out.nextName);
-    out.add(payload, out.nextNamePointer, bytes, to);
+    const bytes = this.#writeName(to);
+    this.#out.add(payload, this.#out.nextNamePointer, bytes, to);
+  }
+
+  /** Writes the next message's address; a connected socket needs none. */
+  #writeName(to: UdpAddress): number {
+    return this.#isConnected
+      ? 0
+      : encodeSockaddr(to, this.#bound.family, this.#out.nextName);
   }
 }
 
-/** What became of the datagrams of a batch. */
+/** The outcomes of the datagrams of a batch. */
 interface Outcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
-  /** Datagrams that were posted, and not sent. */
-  unposted: Array<{ error: Error; sender: Sender }>;
-  /** What the network says of an earlier datagram. */
+  /** Datagrams that are no replies, and are unsent. */
+  unsent: Array<{ error: Error; listener: Listener }>;
+  /** The network's report about an earlier datagram. */
   report?: Error;
   /** A fast path was turned off. */
   notice?: Error;
@@ -411,12 +409,12 @@ interface Outcome {
 
 const SEND_BYTES = 1 << 20;
 /**
- * What an Ethernet takes over IPv4. A message is not cut into more than the path
- * takes, so that larger answers would be refused, and sent one by one, each time.
+ * The payload of an Ethernet frame over IPv4. The kernel refuses segments that are
+ * larger than the path's MTU, so that they would be sent one by one each time.
  */
 const ETHERNET_BYTES = 1472;
-/** What every path takes over IPv6 (RFC 8200, section 5). */
+/** The payload that every path takes over IPv6 (RFC 8200, section 5). */
 const MIN_PATH_BYTES = 1232;
-const TRANSFERRED = "A reply is lost: a handler transferred what it is in " +
+const TRANSFERRED = "A reply is lost: a handler transferred its buffer " +
   "(copy with slice() what is to be transferred)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";

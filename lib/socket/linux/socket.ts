@@ -1,8 +1,8 @@
 /**
- * A server's {@linkcode DatagramSocket} over recvmmsg and sendmmsg: one call
- * moves up to 64 messages, and with UDP_GRO and UDP_SEGMENT each of them up to
- * 64 datagrams of one flow. This file is the way in; the way out is
- * `replies.ts`.
+ * {@linkcode DatagramSocket} over recvmmsg and sendmmsg, for servers,
+ * `openSocket()` and clients with many requests: one call moves up to 64 messages,
+ * and with UDP_GRO and UDP_SEGMENT each of them up to 64 datagrams of one flow.
+ * This file receives and waits; `delivery.ts` hands out, `send_queue.ts` sends.
  *
  * @module
  */
@@ -13,10 +13,17 @@ import type {
   DatagramSocket,
   OpenOptions,
   Receiver,
-  ReplyDeparture,
-  Sender,
+  ReplyOptions,
+  SendErrorListener,
 } from "../contract.ts";
-import { BATCH, ReceiveBatch } from "./receive_batch.ts";
+import {
+  IP_PKTINFO,
+  IPV6_RECVPKTINFO,
+  PACKET_INFO,
+  sourceControl,
+  UDP_GRO,
+} from "./cmsg.ts";
+import { Delivery } from "./delivery.ts";
 import {
   addressOf,
   growBuffers,
@@ -28,35 +35,26 @@ import {
   trySet,
 } from "./descriptor.ts";
 import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
-import { keepStamps, takeStamps } from "./send_stamps.ts";
+import { keepStamps, takeStamps } from "./error_queue.ts";
 import {
   AF_INET,
   AF_INET6,
-  IP_PKTINFO,
-  IP_RECVTOS,
-  IP_RECVTTL,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  IPV6_RECVHOPLIMIT,
-  IPV6_RECVPKTINFO,
-  IPV6_RECVTCLASS,
   MSG_DONTWAIT,
   POLLFD_BYTES,
   POLLIN,
-  SO_TIMESTAMPNS,
-  SOL_SOCKET,
   SOL_UDP,
-  sourceControl,
   TIMESPEC_BYTES,
-  UDP_GRO,
 } from "./layout.ts";
+import { BATCH, type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { Lead } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
-import { Replies } from "./send_queue.ts";
+import { SendQueue } from "./send_queue.ts";
 import { Turns } from "./turns.ts";
 
-/** A server's socket, whose system calls are those of `libc`. */
+/** A socket whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
   readonly isConnected: boolean;
@@ -66,44 +64,22 @@ export class LinuxSocket implements DatagramSocket {
   readonly #poller: Poller;
   readonly #now: () => number;
   readonly #bound: SocketDescriptor;
-  readonly #maxDatagramBytes: number;
-  /** Whether the system says where each datagram was sent to. */
+  /** Whether the system gives the destination of each datagram. */
   readonly #knowsLocal: boolean;
   readonly #in: ReceiveBatch;
-  readonly #replies: Replies;
+  readonly #delivery: Delivery;
+  readonly #queue: SendQueue;
+  /** The lead of the wall clock, by which the kernel stamps, over ours. */
+  readonly #lead: Lead;
   readonly #turns: Turns;
   readonly #pollfd: Memory;
   readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
-  /** The object for all datagrams that are handed back within the call. */
-  #reusable = new BatchDatagram();
-  /** The datagram that the receiver is working on, and may answer now. */
-  #current: BatchDatagram | undefined;
-  /** Of the batch that is being handed out: how many messages it has. */
-  #count = 0;
-  /** Which of them is being handed out, from which byte on. */
-  #message = 0;
-  #at = 0;
-  /** What that message was received into, and the views into it. */
-  #buffer: Memory;
-  #views: Uint8Array<ArrayBuffer>[] = [];
-  /** Where that message was sent to. */
-  #local: UdpAddress;
-  /** Whether it is several datagrams that the kernel put together. */
-  #isCoalesced = false;
-  #receivedAt = 0;
-  /** How far the wall clock, by which the kernel stamps, is ahead of ours. */
-  readonly #lead: Lead;
-  /** It had nothing more to do then. */
+  /** When the last batch was finished. */
   #workedAt = 0;
-  /** How many datagrams are handed out between two looks at the clock. */
-  #stride = 1;
-  #untilLook = 1;
-  #lookedAt = 0;
-  /** How many datagrams the receiver kept for longer than its call. */
-  #kept = 0;
-  /** What is to be told once there is somebody to tell. */
+  /** The notice for the receiver, once there is one. */
   #notice: Error | undefined;
+  #drops: number | undefined;
   #started = false;
   #closed = false;
   #released: Promise<void> | undefined;
@@ -138,10 +114,9 @@ export class LinuxSocket implements DatagramSocket {
     this.#lead = new Lead(now, () => libc.realtimeMs());
     this.#bound = bound;
     const { fd, family } = bound;
-    this.#maxDatagramBytes = maxDatagramBytes;
     this.isConnected = peer !== undefined;
     this.#turns = new Turns(libc, now, this.isConnected);
-    this.addr = this.#local = Object.freeze(addressOf(libc, fd));
+    this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     for (const membership of memberships) {
       try {
@@ -154,7 +129,7 @@ export class LinuxSocket implements DatagramSocket {
       const bytes = setReceiveBuffer(libc, fd, receiveBufferBytes);
       if (bytes < receiveBufferBytes) this.#notice = tooSmall(bytes);
     }
-    // A wildcard socket answers from the address that was asked.
+    // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
       (family === AF_INET
         ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
@@ -167,15 +142,21 @@ export class LinuxSocket implements DatagramSocket {
       this.isConnected,
     );
     if (packetInfo) receivePacketInfo(libc, bound);
+    this.#delivery = new Delivery(
+      this.#in,
+      { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
+      this.#turns,
+      this.#lead,
+      now,
+    );
     this.stampsSends = stampSends === true && keepStamps(libc, bound);
-    this.#replies = new Replies(
+    this.#queue = new SendQueue(
       libc,
       poller,
       bound,
       this.#in,
       this.isConnected,
     );
-    this.#buffer = this.#in.buffer(0);
     this.#pollfd = libc.allocate(POLLFD_BYTES);
     this.#pollfd.u32.set([fd, POLLIN]);
     this.#wait = libc.allocate(TIMESPEC_BYTES);
@@ -183,16 +164,17 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   async start(receiver: Receiver): Promise<void> {
-    this.#receiver = this.#replies.receiver = receiver;
+    this.#receiver = this.#queue.receiver = this.#delivery.receiver = receiver;
     this.#started = true;
     try {
-      // Whoever starts it gets to know of it before its first datagram.
+      // The notice precedes the first datagram.
       await null;
       if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
       this.#workedAt = this.#now();
       this.#turns.begin(this.#workedAt);
       await this.#receive();
     } finally {
+      this.kernelDrops();
       this.#closed = true;
       this.#turns.end();
       await this.#release();
@@ -210,54 +192,38 @@ export class LinuxSocket implements DatagramSocket {
         `Cannot send to '${to.hostname}': it is no IP address`,
       );
     }
-    // Who asked may be answered, as by `reply`; and for the one peer of a connected
-    // socket Deno was asked.
+    // An answer needs no permission, as with `reply`; the peer of a connected socket
+    // was checked when it was opened.
     if (from === undefined && !this.isConnected) requireNet(to);
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
-    await this.#replies.send(payload, to, control, this.isConnected);
+    await this.#queue.send(payload, to, control);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, sender: Sender): void {
-    // A connected socket has one peer, for which Deno was asked.
+  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+    // The peer of a connected socket was checked when it was opened.
     if (!this.isConnected) requireNet(to);
-    this.#replies.post(payload, to, this.isConnected, sender);
+    this.#queue.post(payload, to, listener);
   }
 
   reply(
     datagram: Datagram,
     payload: Uint8Array,
-    departure?: ReplyDeparture | undefined,
+    options?: ReplyOptions | undefined,
   ): void {
     const answered = datagram as BatchDatagram;
-    const { data } = answered;
-    if (answered === this.#current) {
-      // Copies of small datagrams are as fast.
-      const isInPlace = payload === data && this.#isCoalesced &&
-        departure === undefined;
-      const memory = isInPlace ? this.#buffer : undefined;
-      this.#replies.addNow(
-        payload,
-        memory,
-        this.#at,
-        this.#message,
-        answered,
-        departure,
-      );
+    if (answered === this.#delivery.current) {
+      this.#queue.addNow(payload, answered, options);
     } else {
-      const { remoteAddr, local } = answered;
-      this.#replies.addLater(payload, remoteAddr, local, departure);
+      const { remoteAddr, source } = answered;
+      this.#queue.addLater(payload, remoteAddr, source, options);
     }
     this.release(answered);
   }
 
   release(datagram: Datagram): void {
-    const released = datagram as BatchDatagram;
-    released.isHandedOut = false;
-    if (!released.isKept) return;
-    released.isKept = false;
-    this.#kept--;
+    this.#delivery.release(datagram as BatchDatagram);
   }
 
   abandon(datagram: Datagram): void {
@@ -274,19 +240,21 @@ export class LinuxSocket implements DatagramSocket {
     }
     this.#wait.u32[2] = Math.floor(1e6 * waitMs);
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
-    // The thread that waits for it too would tell in some turn of the event loop.
+    // The poller's thread would end the wait in some later turn of the event loop.
     if (ready > 0) this.#poller.endReadable(this.#bound.fd);
   }
 
   kernelDrops(): number | undefined {
-    return this.#closed ? undefined : kernelDrops(this.#libc, this.#bound.fd);
+    if (!this.#closed) this.#drops = kernelDrops(this.#libc, this.#bound.fd);
+    return this.#drops;
   }
 
   close(): void {
     if (this.#closed) return;
+    this.kernelDrops();
     this.#closed = true;
     this.#turns.end();
-    this.#replies.flush();
+    this.#queue.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
     else this.#release();
   }
@@ -302,10 +270,10 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /**
-   * Takes what is there, without waiting. When nothing is, waits by the
-   * {@linkcode Poller}, on another thread; or, while datagrams come fast and
-   * nothing else is at work, for a moment in this one. After each millisecond of
-   * work the event loop has a turn, which lets all else in that waits.
+   * Receives without waiting. When there is nothing, waits by the
+   * {@linkcode Poller}, on another thread; or, while datagrams arrive fast and
+   * nothing else is at work, briefly in this one. Yields to the event loop after
+   * each millisecond of work.
    */
   async #receive(): Promise<void> {
     let failures = 0;
@@ -323,43 +291,44 @@ export class LinuxSocket implements DatagramSocket {
         failures = 0;
         hasLooked = false;
         this.#in.received(count);
-        // What a client does with its replies takes long, and is no reason to
-        // think that they come slowly.
-        const before = this.isConnected ? this.#workedAt : this.#receivedAt;
-        this.#receivedAt = this.#now();
-        // A reply is judged by when its request was sent.
+        // A client's own work on its replies does not make their arrival slow.
+        const before = this.isConnected
+          ? this.#workedAt
+          : this.#delivery.receivedAt;
+        const receivedAt = this.#now();
+        // Stamps of requests precede their replies.
         if (this.stampsSends) this.#takeStamps();
-        this.#turns.pace.onBatch(this.#receivedAt - before, count);
-        this.#begin(count);
-        while (!this.#handOut()) {
-          this.#replies.flush();
+        this.#turns.pace.onBatch(receivedAt - before, count);
+        this.#delivery.begin(count, receivedAt);
+        while (!this.#delivery.run()) {
+          this.#queue.flush();
           await (this.#turns.isPressing(this.#now())
             ? this.#turn()
             : this.#turns.round());
         }
-        this.#replies.flush();
-        // One more would have been received too, which is known when it is.
+        this.#queue.flush();
+        // A full batch may have had no room for the next message.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
-        if (this.isConnected) await this.#letAskAgain();
+        if (this.isConnected) await this.#sendNextRequests();
         const now = this.#now();
         this.#workedAt = now;
         if (this.#turns.isDue(now)) await this.#turn();
-        // Timers, handlers at work, and what waits for a microtask.
-        else if (this.#kept > 0 || this.#turns.isRoundDue(now)) {
+        // Timers, handlers at work, and microtasks.
+        else if (this.#delivery.held > 0 || this.#turns.isRoundDue(now)) {
           await this.#turns.round();
         }
         continue;
       }
       const code = this.#libc.errno();
-      // What the network says of a datagram that was sent, said once.
+      // The network's report about an earlier send, given once.
       if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
       else if (code === EAGAIN) {
         wasFull = false;
-        // The queue wakes the wait until it is empty.
+        // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
-        // While others are at work, what has come by the end of their turn is
-        // received at once: woken for each datagram, they would get less done.
+        // While others are at work, all that has arrived by the end of their turn
+        // is received at once: woken for each datagram, they would get less done.
         if (this.#turns.pace.wasUsed && !hasLooked && !this.isConnected) {
           hasLooked = true;
           await this.#turn();
@@ -381,48 +350,49 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /**
-   * A client's next request follows its reply within a few microtasks: they go
-   * out together, before the next wait.
+   * Sends a client's next requests, which follow their replies within a few
+   * microtasks, together before the next wait.
    */
-  async #letAskAgain(): Promise<void> {
-    for (let i = 0; i < HOPS && !this.#replies.isWaiting; i++) await null;
-    this.#replies.flush();
+  async #sendNextRequests(): Promise<void> {
+    for (let i = 0; i < HOPS && !this.#queue.isWaiting; i++) await null;
+    this.#queue.flush();
   }
 
   /** Waits on another thread until there is something to receive. */
   async #idle(): Promise<void> {
-    // It may have been closed while microtasks ran.
+    // The socket may have been closed while microtasks ran.
     if (this.#closed) return;
     const before = this.#now();
     await this.#poller.readable(this.#bound.fd);
     const now = this.#now();
-    // In so long a wait the event loop has looked at everything.
+    // In a wait of this length the event loop has polled everything.
     if (now - before > PARKED_MS) this.#turns.begin(now);
     else if (this.#turns.isPressing(now)) await this.#turn();
   }
 
-  /** Lets all else in the process have a turn. */
+  /** Yields to all else in the process. */
   async #turn(): Promise<void> {
     await this.#turns.take();
-    // Only in a wait may the process of a server without `ref` end.
-    if (!this.#keepsAlive && !this.#replies.isBlocked && !this.#closed) {
+    // Only in a wait may the process of an unreferenced socket end.
+    if (!this.#keepsAlive && !this.#queue.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
       this.#turns.begin(this.#now());
     }
     this.#workedAt = this.#now();
   }
 
-  /** Waits in this thread, where that is good for all. */
+  /** Waits in this thread, where nothing else suffers. */
   #isReadableSoon(): boolean {
     const { pace } = this.#turns;
-    // Who is at work needs the event loop, and so does who waits to send.
+    // Handlers at work need the event loop, and so do datagrams that wait for room.
     if (
-      this.#kept > 0 || this.#replies.isBlocked || !pace.mayWait(this.#now())
+      this.#delivery.held > 0 || this.#queue.isBlocked ||
+      !pace.mayWait(this.#now())
     ) return false;
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
     const now = this.#now();
-    pace.onWait(now, ready === 0);
+    if (ready === 0) pace.onTimeout(now);
     return ready > 0 && !this.#turns.isPressing(now);
   }
 
@@ -433,166 +403,25 @@ export class LinuxSocket implements DatagramSocket {
     });
   }
 
-  #begin(count: number): void {
-    this.#count = count;
-    this.#message = 0;
-    this.#lookedAt = this.#receivedAt;
-    this.#open();
-  }
-
-  /** Makes ready to hand out the next message of the batch. */
-  #open(): void {
-    this.#at = 0;
-    if (this.#message < this.#count) {
-      this.#buffer = this.#in.buffer(this.#message);
-    }
-  }
-
-  /**
-   * Hands out the batch from where it was left off.
-   *
-   * @returns Whether all is handed out; else the event loop is to have a turn,
-   * or what waits for nothing but a microtask is to settle.
-   */
-  #handOut(): boolean {
-    const batch = this.#in;
-    for (; this.#message < this.#count; this.#message++, this.#open()) {
-      const message = this.#message;
-      const length = batch.length(message);
-      if (this.#knowsLocal) {
-        this.#local = batch.localAddr(message, this.addr.port) ?? this.addr;
-      }
-      batch.readControl(message);
-      const coalesced = batch.segmentBytes;
-      const segment = coalesced || length;
-      this.#isCoalesced = coalesced !== 0;
-      this.#views = batch.views(message, segment);
-      const datagram = this.#reusable;
-      datagram.remoteAddr = batch.address(message);
-      datagram.localAddr = this.#local;
-      datagram.receivedAt = this.#receivedAt;
-      datagram.arrivedAt = batch.stampMs === undefined
-        ? undefined
-        : batch.stampMs - this.#lead.ms;
-      datagram.ttl = batch.ttl;
-      datagram.trafficClass = batch.trafficClass;
-      // An empty datagram is one too.
-      do {
-        const size = Math.min(segment, length - this.#at);
-        const mayGoOn = this.#handOutOne(size, segment);
-        this.#at += size;
-        if (mayGoOn) continue;
-        if (this.#at >= length) {
-          this.#message++;
-          this.#open();
-        }
-        return this.#message >= this.#count;
-      } while (this.#at < length);
-    }
-    return true;
-  }
-
-  /** Hands out a datagram; returns whether the next one may follow at once. */
-  #handOutOne(size: number, segment: number): boolean {
-    if (size > this.#maxDatagramBytes) {
-      this.#receiver.onTooLong?.();
-      return true;
-    }
-    const whole = this.#buffer.u8;
-    // A buffer that was transferred has no length any more.
-    if (whole.length === 0) {
-      this.#receiver.onReceiveError?.(new Error(TRANSFERRED));
-      return true;
-    }
-    const data = size === segment && size > 0
-      ? this.#views[this.#at / segment] ??= view(whole, this.#at, size)
-      : view(whole, this.#at, size);
-    const datagram = this.#reusable;
-    datagram.data = data;
-    datagram.isHandedOut = true;
-    this.#current = datagram;
-    this.#receiver.onDatagram(datagram);
-    this.#current = undefined;
-    if (datagram.isHandedOut) {
-      this.#keep(datagram);
-      if (this.#receiver.isFull?.()) return false;
-    }
-    return --this.#untilLook > 0 || this.#look();
-  }
-
-  /** The receiver keeps a datagram for longer than the call. */
-  #keep(datagram: BatchDatagram): void {
-    datagram.isKept = true;
-    datagram.local = this.#in.local(this.#message)?.slice();
-    this.#kept++;
-    // Others may follow in the same message.
-    this.#reusable = new BatchDatagram(datagram);
-    // The next receive goes into another buffer.
-    if (this.#in.buffer(this.#message) === this.#buffer) {
-      this.#in.retire(this.#message);
-    }
-  }
-
-  /** Looks at the clock; returns whether there is time for more. */
-  #look(): boolean {
-    const now = this.#now();
-    const eachMs = (now - this.#lookedAt) / this.#stride;
-    this.#stride = Math.max(
-      1,
-      Math.min(2 * this.#stride, MAX_STRIDE, Math.floor(LOOK_MS / eachMs)),
-    );
-    this.#untilLook = this.#stride;
-    this.#lookedAt = now;
-    return !this.#turns.isRoundDue(now);
-  }
-
   /** Closes the descriptor, once, when no wait uses it any more. */
   #release(): Promise<void> {
     return this.#released ??= (async () => {
-      this.#replies.close();
+      this.#queue.close();
       await this.#poller.remove(this.#bound.fd);
       this.#bound.close();
     })();
   }
 }
 
-/** A datagram that the receiver works on. */
-class BatchDatagram implements Datagram {
-  data: Uint8Array<ArrayBuffer> = NOTHING;
-  remoteAddr: UdpAddress;
-  localAddr: UdpAddress;
-  receivedAt: number;
-  arrivedAt: number | undefined;
-  ttl: number | undefined;
-  trafficClass: number | undefined;
-  isHandedOut = false;
-  /** For longer than the call. */
-  isKept = false;
-  /** The control message that sends a reply from the address asked. */
-  local: Uint8Array | undefined;
-
-  /** One that came with the same message as another. */
-  constructor(other?: BatchDatagram) {
-    this.remoteAddr = other?.remoteAddr ?? NOBODY;
-    this.localAddr = other?.localAddr ?? NOBODY;
-    this.receivedAt = other?.receivedAt ?? 0;
-    this.arrivedAt = other?.arrivedAt;
-    this.ttl = other?.ttl;
-    this.trafficClass = other?.trafficClass;
-  }
-}
-
-/** Has the system tell of each datagram its TTL, its traffic class, and when it came. */
+/** Has the kernel add the facts of `packetInfo` to each datagram. */
 function receivePacketInfo(
   libc: Libc,
   { fd, family }: SocketDescriptor,
 ): void {
-  trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
-  trySet(libc, fd, IPPROTO_IP, IP_RECVTTL, 1);
-  trySet(libc, fd, IPPROTO_IP, IP_RECVTOS, 1);
-  if (family !== AF_INET6) return;
-  trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
-  trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+  for (const [level, option] of PACKET_INFO) {
+    if (level === IPPROTO_IPV6 && family !== AF_INET6) continue;
+    trySet(libc, fd, level, option, 1);
+  }
 }
 
 function tooSmall(bytes: number): Error {
@@ -601,30 +430,15 @@ function tooSmall(bytes: number): Error {
   );
 }
 
-function view(
-  { buffer }: Uint8Array<ArrayBuffer>,
-  at: number,
-  size: number,
-): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(buffer, at, size);
-}
-
 const MAX_COALESCED_BYTES = 65_536;
 const MAX_RECEIVE_FAILURES = 16;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */
 const WAIT_US = 200;
-/** How late the kernel wakes as a rule, and the longest sleep. */
+/** The usual delay of a wake-up by the kernel, and the longest sleep. */
 const WAKE_MS = 0.06;
 const MAX_SLEEP_MS = 0.999;
+/** A wait on the other thread in which the event loop polls everything. */
 const PARKED_MS = 0.5;
+/** The microtasks between a reply and the next request, at most. */
 const HOPS = 8;
-const MAX_STRIDE = 32;
-const LOOK_MS = 0.25;
-
-const TRANSFERRED =
-  "A datagram is lost: a handler transferred the buffer that it came in " +
-  "(copy with slice() what is to be transferred)";
-
-const NOTHING = new Uint8Array(0);
-const NOBODY: UdpAddress = { hostname: "", port: 0 };

@@ -1,6 +1,6 @@
 /**
- * How a socket that has much to do shares its thread: when all else in the process
- * has a turn of the event loop, and for how long.
+ * Turns: the shares of the thread that a busy socket yields to all else in the
+ * process.
  *
  * @module
  */
@@ -13,10 +13,10 @@ export class Turns {
   readonly #libc: Pick<Libc, "otherThread" | "threadMs">;
   readonly #now: () => number;
   readonly #isClient: boolean;
-  /** The event loop had its last turn then, and timers their last round. */
+  /** When the event loop had its last turn, and timers their last round. */
   #turnAt = 0;
   #roundAt = 0;
-  /** Until then a turn waits for no other thread. */
+  /** The time until which turns wait for no other thread. */
   #roundsUntil = 0;
   #isEnded = false;
 
@@ -25,7 +25,7 @@ export class Turns {
    *
    * @param libc The C library.
    * @param now A clock.
-   * @param isClient Whether the socket has one peer, which it asks.
+   * @param isClient Whether the socket is a client's, with one peer.
    */
   constructor(
     libc: Pick<Libc, "otherThread" | "threadMs">,
@@ -42,45 +42,45 @@ export class Turns {
     return now - this.#turnAt > this.pace.turnMs(now);
   }
 
-  /** Whether one is due in the middle of a batch, and before another wait. */
+  /** Whether a turn is due in the middle of a batch, or before another wait. */
   isPressing(now: number): boolean {
     const most = this.#isClient ? CLIENT_TURN_MS : TURN_MS;
     return now - this.#turnAt > Math.min(most, this.pace.turnMs(now));
   }
 
-  /** Whether timers have waited for a round as long as they may. */
+  /** Whether timers have waited for a round for the longest time allowed. */
   isRoundDue(now: number): boolean {
     return now - this.#roundAt > TURN_MS;
   }
 
-  /** The event loop has looked at everything. */
+  /** Notes that the event loop has polled everything. */
   begin(now: number): void {
     this.#turnAt = this.#roundAt = now;
   }
 
-  /** The socket is closed: no turn goes on for its sake. */
+  /** Ends all turns, as the socket is closed. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** Lets timers run, and all settle that waits for nothing but microtasks. */
+  /** Lets timers and microtasks run. */
   async round(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(() => resolve()));
     this.#roundAt = this.#now();
   }
 
   /**
-   * Lets all have a turn that waits for input or for time: while they use it, for
-   * as long as this socket may work.
+   * Yields to all that waits for input or time, while they use it, for as long as
+   * this socket may work.
    */
   async take(): Promise<void> {
     const start = this.#now();
     let isUsed = false;
     for (let from = this.#libc.threadMs(); !this.#isEnded;) {
-      // What a client's turns are used for is mostly to ask on its socket; and a
+      // Turns of a client are mostly used for requests on its own socket; and a
       // load at a set rate never waits, so that no other thread may run.
       const byRounds = this.#isClient || this.#now() < this.#roundsUntil;
-      await (byRounds ? this.#rounds(LONE_ROUNDS) : this.#letIn());
+      await (byRounds ? this.#rounds() : this.#pollRuntime());
       const to = this.#libc.threadMs();
       const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
       isUsed ||= isMore;
@@ -93,32 +93,31 @@ export class Turns {
   }
 
   /**
-   * Has Deno's runtime look for input and at the time, which it does when it waits
-   * for another thread, and lets run what that wakes.
+   * Has Deno's runtime poll for input and timers, which it does when it waits for
+   * another thread, and run their callbacks.
    */
-  async #letIn(): Promise<void> {
+  async #pollRuntime(): Promise<void> {
     const start = this.#now();
     await this.#libc.otherThread();
-    await this.#rounds(ROUNDS);
+    await this.round();
     // On one processor a loop that never waits keeps the other thread from running.
     if (this.#roundAt - start > SLOW_MS) {
       this.#roundsUntil = this.#roundAt + BY_ROUNDS_MS;
     }
   }
 
-  async #rounds(count: number): Promise<void> {
-    for (let i = 0; i < count && !this.#isEnded; i++) await this.round();
+  async #rounds(): Promise<void> {
+    for (let i = 0; i < LONE_ROUNDS && !this.#isEnded; i++) await this.round();
   }
 }
 
-/** The longest work of a client in a batch; its requests would wait for a turn else. */
+/** The longest work of a client in a batch, as its requests wait for the turn. */
 const CLIENT_TURN_MS = 2;
-const ROUNDS = 2;
-/** Where no other thread is waited for, Deno looks in every 61st round. */
+/** Without a wait for another thread Deno polls in every 61st round. */
 const LONE_ROUNDS = 64;
-/** What nobody else uses takes less of the processor, mostly. */
+/** The processor time of a turn that nobody else uses, at most. */
 const USED_MS = 0.05;
 const ROUNDS_USED_MS = 0.2;
-/** Who waited so long for the other thread does not do so again for a while. */
+/** A slow wait for the other thread, and the time without another one. */
 const SLOW_MS = 0.5;
 const BY_ROUNDS_MS = 50;

@@ -34,7 +34,7 @@ const ask = (client: UdpClient, payload: string) =>
 const sent = ({ sent }: FakeLibc) =>
   sent.map(({ payload, segmentBytes }) => `${payload} ${segmentBytes}`);
 
-Deno.test("requests of one turn and size are one message, and each gets its reply", async () => {
+Deno.test("connect: requests of one turn and size are one message, and each gets its reply", async () => {
   const { libc, client } = await connected();
   const replies = ["a1", "b2", "c", "dd", "ee"].map((one) => ask(client, one));
   await idle();
@@ -50,7 +50,7 @@ Deno.test("requests of one turn and size are one message, and each gets its repl
   await client.close();
 });
 
-Deno.test("a client's turns wait for no other thread, since it may be all that runs", async () => {
+Deno.test("Turns: a client's turns wait for no other thread", async () => {
   let workMs = 0;
   const { libc, client } = await connected({
     key(data) {
@@ -71,7 +71,7 @@ Deno.test("a client's turns wait for no other thread, since it may be all that r
   await client.close();
 });
 
-Deno.test("a request that follows a reply goes out before the next wait", async () => {
+Deno.test("connect: a request that follows a reply leaves before the next wait", async () => {
   const { libc, client } = await connected();
   const second = (async () => {
     await client.request("a");
@@ -86,7 +86,7 @@ Deno.test("a request that follows a reply goes out before the next wait", async 
   await client.close();
 });
 
-Deno.test("a failure in the middle is told to the right request", async () => {
+Deno.test("connect: a failure in the middle of a message rejects its own request", async () => {
   const { libc, client } = await connected();
   // As one message it is refused, and by hand the second one of three.
   libc.sends = [-EMSGSIZE, 1, -EPERM, 1];
@@ -100,7 +100,7 @@ Deno.test("a failure in the middle is told to the right request", async () => {
   await client.close();
 });
 
-Deno.test("a message that is refused as a whole fails all its requests, and no others", async () => {
+Deno.test("connect: a refused message fails all its requests, and no others", async () => {
   const { libc, client } = await connected();
   // As one message, and each by itself.
   libc.sends = [-EPERM, -EPERM, -EPERM];
@@ -113,7 +113,7 @@ Deno.test("a message that is refused as a whole fails all its requests, and no o
   await client.close();
 });
 
-Deno.test("a closed port that a send reports is about earlier ones; it is tried again", async () => {
+Deno.test("connect: a send that reports a closed port is tried again", async () => {
   const { libc, client } = await connected();
   const first = ask(client, "a");
   await idle();
@@ -131,7 +131,7 @@ Deno.test("a closed port that a send reports is about earlier ones; it is tried 
   await client.close();
 });
 
-Deno.test("a closed port makes room for the requests that wait", async () => {
+Deno.test("connect: a closed port makes room for waiting requests", async () => {
   const { libc, client } = await connected({ maxInFlight: 1 });
   const [first, second] = ["a", "b"].map((one) => ask(client, one));
   await idle();
@@ -146,7 +146,7 @@ Deno.test("a closed port makes room for the requests that wait", async () => {
   await client.close();
 });
 
-Deno.test("any number of reports from the network do not end the client", async () => {
+Deno.test("connect: reports of the network do not end the client", async () => {
   const { libc, client } = await connected();
   for (let i = 0; i < 20; i++) {
     libc.receives = [-EHOSTUNREACH, -ENETUNREACH, -ECONNREFUSED];
@@ -161,7 +161,7 @@ Deno.test("any number of reports from the network do not end the client", async 
   await client.close();
 });
 
-Deno.test("what finds no room in the send buffer waits, and what is too much is told", async () => {
+Deno.test("connect: requests wait for room in the send buffer, and fail beyond it", async () => {
   const { libc, client } = await connected({ maxInFlight: 200 });
   libc.hasRoom = false;
   libc.sends = [-EAGAIN];
@@ -187,7 +187,7 @@ Deno.test("what finds no room in the send buffer waits, and what is too much is 
   for (const outcome of outcomes) await outcome;
 });
 
-Deno.test("a client that is closed sends nothing more, and is told so", async () => {
+Deno.test("connect: a closed client sends nothing more, and its requests fail", async () => {
   const { libc, client } = await connected();
   const asked = client.request("a");
   const closing = client.close();
@@ -197,7 +197,7 @@ Deno.test("a client that is closed sends nothing more, and is told so", async ()
   assert(libc.sent.length <= 1);
 });
 
-Deno.test("a client takes little memory until it needs more, and then any size", async () => {
+Deno.test("LinuxSocket: a client takes little memory until it needs more, and then any size", async () => {
   const { libc, client } = await connected({ maxInFlight: 100 });
   const few = libc.allocatedBytes;
   assert(few < 100_000, `${few}`);

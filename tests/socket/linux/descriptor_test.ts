@@ -6,8 +6,8 @@ import {
   kernelDrops,
   pathMtu,
   pendingError,
-  setDeparture,
   setReceiveBuffer,
+  setSendOptions,
   trySet,
 } from "../../../lib/socket/linux/descriptor.ts";
 import { clockStateOf } from "../../../lib/socket/linux/clock.ts";
@@ -35,11 +35,11 @@ const HOW: Omit<OpenOptions, "hostname" | "port" | "maxDatagramBytes"> = {
 function departures(family: number, how: Partial<OpenOptions>) {
   const libc = new FakeLibc();
   const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
-  setDeparture(libc, socket(family), { ...where, ...how });
+  setSendOptions(libc, socket(family), { ...where, ...how });
   return libc.options;
 }
 
-Deno.test("how datagrams leave is set for IPv4, and on an IPv6 socket for both", () => {
+Deno.test("setSendOptions: sets options for IPv4, and on an IPv6 socket for both", () => {
   const ipv4 = [
     [SOL_IP, 2, int(9)],
     [SOL_IP, 1, int(0xb8)],
@@ -58,7 +58,7 @@ Deno.test("how datagrams leave is set for IPv4, and on an IPv6 socket for both",
   ]);
 });
 
-Deno.test("what is not asked for is left as the system has it", () => {
+Deno.test("setSendOptions: leaves options that are not given", () => {
   for (const family of [AF_INET, AF_INET6]) {
     assertEquals(departures(family, {}), []);
     assertEquals(
@@ -68,7 +68,7 @@ Deno.test("what is not asked for is left as the system has it", () => {
   }
 });
 
-Deno.test("an interface to send by is named, and told if it is not there", () => {
+Deno.test("setSendOptions: a missing device is an error with its name", () => {
   const name = [...new TextEncoder().encode("eth0")];
   assertEquals(departures(AF_INET, { device: "eth0" }), [
     [SOL_SOCKET, 25, name],
@@ -77,13 +77,13 @@ Deno.test("an interface to send by is named, and told if it is not there", () =>
   libc.refusedOptions = [[SOL_SOCKET, 25, ENODEV]];
   const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
   assertThrows(
-    () => setDeparture(libc, socket(AF_INET), { ...where, device: "eth7" }),
+    () => setSendOptions(libc, socket(AF_INET), { ...where, device: "eth7" }),
     Error,
     "Cannot send by interface 'eth7': No such device",
   );
 });
 
-Deno.test("a group is joined by its interface, by which what is sent to it leaves", () => {
+Deno.test("joinGroup: sets the interface of the group for receiving and sending", () => {
   const joined = (group: string, address: string, index: number) => {
     const libc = new FakeLibc();
     joinGroup(libc, FD, { group, address, index });
@@ -105,7 +105,7 @@ Deno.test("a group is joined by its interface, by which what is sent to it leave
   ]);
 });
 
-Deno.test("joinGroup() throws the system's error", () => {
+Deno.test("joinGroup: throws the system's error", () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [[SOL_IP, 35, ENODEV], [SOL_IPV6, 20, ENODEV]];
   for (
@@ -119,7 +119,7 @@ Deno.test("joinGroup() throws the system's error", () => {
   }
 });
 
-Deno.test("the receive buffer is what the system gives, beyond its bound if it may", () => {
+Deno.test("setReceiveBuffer: gives the system's size, beyond its bound if permitted", () => {
   const libc = new FakeLibc();
   libc.values.set(8, [2_000_000]);
   assertEquals(setReceiveBuffer(libc, FD, 5000), 1_000_000);
@@ -129,7 +129,7 @@ Deno.test("the receive buffer is what the system gives, beyond its bound if it m
   assertEquals(libc.options[1], [SOL_SOCKET, 8, [0x88, 0x13, 0, 0]]);
 });
 
-Deno.test("what the kernel counts of a socket is read where it says it", () => {
+Deno.test("kernelDrops: reads the kernel's count, if there is one", () => {
   const libc = new FakeLibc();
   libc.values.set(55, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assertEquals(kernelDrops(libc, FD), 9);
@@ -147,7 +147,7 @@ Deno.test("what the kernel counts of a socket is read where it says it", () => {
   );
 });
 
-Deno.test("a peer's interface may be named, and has to be there", () => {
+Deno.test("connect: the zone of a peer is a number or the name of an interface", () => {
   const libc = new FakeLibc();
   libc.interfaces.set("eth0", 4);
   const to = (hostname: string, family = AF_INET6) => {
@@ -164,14 +164,14 @@ Deno.test("a peer's interface may be named, and has to be there", () => {
   );
 });
 
-Deno.test("trySet() says whether the kernel knows an option", () => {
+Deno.test("trySet: returns whether the kernel knows an option", () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [[SOL_SOCKET, 8, EPERM]];
   assertEquals(trySet(libc, FD, SOL_SOCKET, 8, 1), false);
   assertEquals(trySet(libc, FD, SOL_SOCKET, 7, 1), true);
 });
 
-Deno.test("what a sandbox refuses is named, what it allows knows no descriptor -1", () => {
+Deno.test("refused: names the first call that a sandbox refuses", () => {
   const EBADF = 9;
   const calls = ["recvmmsg", "sendmmsg", "ppoll", "epollControl"] as const;
   for (const [name, errno] of [["", EBADF], ...calls.map((c) => [c, EPERM])]) {
@@ -192,7 +192,7 @@ Deno.test("what a sandbox refuses is named, what it allows knows no descriptor -
   }
 });
 
-Deno.test("what the kernel knows of the clock is read as it tells it", () => {
+Deno.test("clockStateOf: reads the kernel's state of the clock", () => {
   const libc = new FakeLibc();
   libc.clock = [0, 1500n];
   assertEquals(clockStateOf(libc), { synchronized: true, maxErrorMs: 1.5 });

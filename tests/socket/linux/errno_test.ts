@@ -2,18 +2,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../../../lib/server/responders.ts";
 import { serve } from "../../../lib/server/serve.ts";
-import {
-  SOL_UDP,
-  UDP_GRO,
-  UDP_SEGMENT,
-} from "../../../lib/socket/linux/layout.ts";
+import { UDP_GRO, UDP_SEGMENT } from "../../../lib/socket/linux/cmsg.ts";
+import { SOL_UDP } from "../../../lib/socket/linux/layout.ts";
 import { FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
 
 const EPERM = 1, EINTR = 4, EIO = 5, EAGAIN = 11, ENOMEM = 12, EINVAL = 22;
 const EMSGSIZE = 90, ENOPROTOOPT = 92, ENOBUFS = 105;
 const ECONNREFUSED = 111;
 
-Deno.test("replies go out in one call, and one message for what came as one", async () => {
+Deno.test("SendQueue: replies leave in one call, those to one message as one", async () => {
   const { libc, server } = started();
   libc.arrive(one("a", 1), { port: 2, payloads: ["bb", "cc", "d"] });
   await idle();
@@ -30,14 +27,14 @@ Deno.test("replies go out in one call, and one message for what came as one", as
 });
 
 for (const [name, errno] of Object.entries({ EIO, EINVAL })) {
-  Deno.test(`${name} turns segmentation off, says so once, and loses nothing`, async () => {
+  Deno.test(`SendQueue: ${name} turns segments off, with one notice, and loses nothing`, async () => {
     const { libc, server, errors } = started();
     libc.sends = [-errno];
     libc.arrive({ payloads: ["aa", "bb", "c"] }, one("dd"));
     await idle();
     assertEquals(payloads(libc), ["aa", "bb", "c", "dd"]);
     assertEquals(errors.length, 1);
-    assert(errors[0]!.startsWith("Replies go out one by one from now on"));
+    assert(errors[0]!.startsWith("Replies are sent one by one from now on"));
     libc.arrive({ payloads: ["ee", "ff"] });
     await idle();
     assertEquals(payloads(libc).slice(4), ["ee", "ff"]);
@@ -50,7 +47,7 @@ for (const [name, errno] of Object.entries({ EIO, EINVAL })) {
   });
 }
 
-Deno.test("EMSGSIZE for segments sends them one by one, to that peer alone", async () => {
+Deno.test("SendQueue: EMSGSIZE for segments sends them one by one, to that peer alone", async () => {
   const { libc, server, errors } = started();
   libc.sends = [-EMSGSIZE];
   libc.arrive({ port: 1, payloads: ["aa", "bb"] }, {
@@ -66,7 +63,7 @@ Deno.test("EMSGSIZE for segments sends them one by one, to that peer alone", asy
   await server.shutdown();
 });
 
-Deno.test("what fails one by one is counted one by one", async () => {
+Deno.test("SendQueue: failures one by one are counted one by one", async () => {
   const { libc, server, errors } = started();
   libc.sends = [-EIO, 1, -ENOBUFS, 1];
   libc.arrive({ payloads: ["aa", "bb", "cc"] });
@@ -80,7 +77,7 @@ Deno.test("what fails one by one is counted one by one", async () => {
 
 const SEND_ERRORS = { ENOBUFS, EPERM, EMSGSIZE, EIO };
 for (const [name, errno] of Object.entries(SEND_ERRORS)) {
-  Deno.test(`${name} for answers that are one message: each is sent by itself`, async () => {
+  Deno.test(`SendQueue: after ${name} the answers of one message are sent one by one`, async () => {
     const { libc, server, errors } = started();
     libc.sends = [-errno, 1, -ENOBUFS];
     libc.arrive(one("a"), one("b"), one("c"));
@@ -88,12 +85,14 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
     assertEquals(payloads(libc), ["a", "c"]);
     const { replied, errors: { send } } = server.stats();
     assertEquals([replied, send], [2, 1]);
-    const told = errors.some((error) => error.startsWith("Replies go out one"));
+    const told = errors.some((error) =>
+      error.startsWith("Replies are sent one")
+    );
     assertEquals(told, errno === EIO);
     await server.shutdown();
   });
 
-  Deno.test(`${name} in the middle of a batch costs its own reply only`, async () => {
+  Deno.test(`SendQueue: ${name} in the middle of a batch costs its own reply only`, async () => {
     const { libc, server, errors } = started();
     libc.sends = [1, -errno];
     libc.arrive(one("a", 1), one("b", 2), one("c", 3), one("d", 4));
@@ -107,7 +106,7 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
   });
 }
 
-Deno.test("answers to what was sent to a group leave one by one, from an address of ours", async () => {
+Deno.test("SendQueue: answers to a group's datagrams leave one by one, from an address of ours", async () => {
   const { libc, server, errors } = started({ hostname: "0.0.0.0" });
   // As one message, and the first one with the group's address.
   libc.sends = [-EINVAL, -EINVAL];
@@ -128,7 +127,7 @@ Deno.test("answers to what was sent to a group leave one by one, from an address
 });
 
 for (const [name, errno] of Object.entries({ EMSGSIZE, EINVAL })) {
-  Deno.test(`${name} for large answers that are one message: the next are not`, async () => {
+  Deno.test(`SendQueue: after ${name} large answers are messages of their own`, async () => {
     const { libc, server, errors } = started({ maxDatagramBytes: 2000 });
     const lengths = async (bytes: number) => {
       const before = libc.sent.length;
@@ -148,7 +147,7 @@ for (const [name, errno] of Object.entries({ EMSGSIZE, EINVAL })) {
   });
 }
 
-Deno.test("answers that are sent one by one and find no room keep the address asked", async () => {
+Deno.test("SendQueue: answers sent one by one without room keep the address asked", async () => {
   const { libc, server } = started({ hostname: "0.0.0.0" });
   const to = "192.0.2.1";
   libc.sends = [-EMSGSIZE, -EAGAIN, 1];
@@ -162,7 +161,7 @@ Deno.test("answers that are sent one by one and find no room keep the address as
   await server.shutdown();
 });
 
-Deno.test("EAGAIN is no error: replies wait for room, and others are received", async () => {
+Deno.test("SendQueue: EAGAIN is no error, as replies wait for room while others are received", async () => {
   const { libc, server, errors } = started();
   libc.hasRoom = false;
   libc.sends = [1, -EAGAIN];
@@ -182,7 +181,7 @@ Deno.test("EAGAIN is no error: replies wait for room, and others are received", 
   await server.shutdown();
 });
 
-Deno.test("replies beyond what may wait for room are counted as not sent", async () => {
+Deno.test("SendQueue: replies beyond the queue are counted as unsent", async () => {
   const { libc, server, errors } = started();
   libc.hasRoom = false;
   libc.sends = [-EAGAIN];
@@ -197,7 +196,7 @@ Deno.test("replies beyond what may wait for room are counted as not sent", async
   assertEquals(server.stats().replied, 64);
 });
 
-Deno.test("a server that is closed counts the replies that still wait", async () => {
+Deno.test("SendQueue: a closed server counts the replies that still wait", async () => {
   const controller = new AbortController();
   const { libc, server } = started({ signal: controller.signal });
   libc.hasRoom = false;
@@ -212,7 +211,7 @@ Deno.test("a server that is closed counts the replies that still wait", async ()
   assertEquals([received, replied, send], [2, 0, 2]);
 });
 
-Deno.test("a sendmmsg that takes a part is called for the rest", async () => {
+Deno.test("SendQueue: a sendmmsg that takes a part is called for the rest", async () => {
   const { libc, server, errors } = started();
   libc.sends = [2, 1];
   libc.arrive(...["a", "b", "c", "d", "e"].map((text, i) => one(text, i + 1)));
@@ -222,7 +221,7 @@ Deno.test("a sendmmsg that takes a part is called for the rest", async () => {
   await server.shutdown();
 });
 
-Deno.test("EINTR is no error: the call is made again", async () => {
+Deno.test("LinuxSocket: EINTR is no error, as the call is made again", async () => {
   const { libc, server, errors } = started();
   libc.sends = [-EINTR];
   libc.receives = [-EINTR];
@@ -232,7 +231,7 @@ Deno.test("EINTR is no error: the call is made again", async () => {
   await server.shutdown();
 });
 
-Deno.test("ECONNREFUSED is about an earlier datagram: this one is sent", async () => {
+Deno.test("SendQueue: ECONNREFUSED is about an earlier datagram, and this one is sent", async () => {
   const { libc, server, errors } = started();
   libc.sends = [1, -ECONNREFUSED];
   libc.arrive(one("a", 1), one("b", 2), one("c", 3));
@@ -244,7 +243,7 @@ Deno.test("ECONNREFUSED is about an earlier datagram: this one is sent", async (
   await server.shutdown();
 });
 
-Deno.test("a reply counts as sent when the system has taken it, not before", async () => {
+Deno.test("serve: a reply counts as sent when the system has taken it, not before", async () => {
   const { libc, server } = started({ maxReplies: 2 });
   libc.sends = [-ENOBUFS];
   libc.arrive(one("a"));
@@ -258,7 +257,7 @@ Deno.test("a reply counts as sent when the system has taken it, not before", asy
   assertEquals(dropped.closing, 1);
 });
 
-Deno.test("more than maxInFlight at once are answered where handlers are synchronous", async () => {
+Deno.test("serve: synchronous handlers answer more than maxInFlight at once", async () => {
   const { libc, server } = started({ maxInFlight: 2 });
   libc.arrive({ payloads: Array(30).fill("xx") }, one("y"));
   await idle();
@@ -267,7 +266,7 @@ Deno.test("more than maxInFlight at once are answered where handlers are synchro
   await server.shutdown();
 });
 
-Deno.test("each of thousands of peers gets its own answer", async () => {
+Deno.test("LinuxSocket: each of thousands of peers gets its own answer", async () => {
   const mistaken: string[] = [];
   const { libc, server } = started(
     { maxInFlight: 65_536 },
@@ -289,7 +288,7 @@ Deno.test("each of thousands of peers gets its own answer", async () => {
   await server.shutdown();
 });
 
-Deno.test("a slow handler gives the event loop a turn after each millisecond", async () => {
+Deno.test("Delivery: a slow handler yields to the event loop after each millisecond", async () => {
   const order: string[] = [];
   const { libc, server } = started({}, (data) => {
     libc.now += 0.6;
@@ -304,7 +303,7 @@ Deno.test("a slow handler gives the event loop a turn after each millisecond", a
   await server.shutdown();
 });
 
-Deno.test("async handlers that settle at once are no overload", async () => {
+Deno.test("serve: asynchronous handlers that settle at once are no overload", async () => {
   const { libc, server } = started({ maxInFlight: 2 }, async (data) => {
     await null;
     return data;
@@ -316,7 +315,7 @@ Deno.test("async handlers that settle at once are no overload", async () => {
   await server.shutdown();
 });
 
-Deno.test("what is received when a server closes is counted", async () => {
+Deno.test("serve: datagrams received while it closes are counted", async () => {
   const controller = new AbortController();
   const { libc, server } = started({ signal: controller.signal }, (data) => {
     controller.abort();
@@ -328,7 +327,7 @@ Deno.test("what is received when a server closes is counted", async () => {
   assertEquals([received, dropped.closing], [3, 3]);
 });
 
-Deno.test("a handler that transfers its buffer loses only what is in it, which is told", async () => {
+Deno.test("Delivery: a transferred buffer loses only its own datagrams, which is reported", async () => {
   const { libc, server, errors } = started({ lend: true }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
     else return data;
@@ -343,7 +342,7 @@ Deno.test("a handler that transfers its buffer loses only what is in it, which i
   await server.shutdown();
 });
 
-Deno.test("an echo is not sent out of a buffer that another handler has transferred", async () => {
+Deno.test("SendQueue: an echo in a transferred buffer is not sent", async () => {
   const { libc, server, errors } = started({ lend: true }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
     else return data;
@@ -357,7 +356,7 @@ Deno.test("an echo is not sent out of a buffer that another handler has transfer
   await server.shutdown();
 });
 
-Deno.test("of coalesced datagrams only those over maxDatagramBytes are dropped", async () => {
+Deno.test("Delivery: of coalesced datagrams only those over maxDatagramBytes are dropped", async () => {
   const { libc, server } = started({ maxDatagramBytes: 3 });
   libc.arrive({ payloads: ["long", "long", "s"] });
   await idle();
@@ -366,7 +365,7 @@ Deno.test("of coalesced datagrams only those over maxDatagramBytes are dropped",
   await server.shutdown();
 });
 
-Deno.test("a socket that the system cannot watch for a while is not deaf", async () => {
+Deno.test("Poller: a socket that the system cannot watch for a while still receives", async () => {
   const answered = Promise.withResolvers<void>();
   const { libc, server } = started({}, (data) => {
     answered.resolve();
@@ -381,7 +380,7 @@ Deno.test("a socket that the system cannot watch for a while is not deaf", async
   await server.shutdown();
 });
 
-Deno.test("replies that wait for room do not end the turn of a slow handler", async () => {
+Deno.test("Delivery: replies that wait for room do not end the turn of a slow handler", async () => {
   const gate = Promise.withResolvers<void>();
   const { libc, server } = started({}, async (data) => {
     libc.now += 2;
@@ -399,7 +398,7 @@ Deno.test("replies that wait for room do not end the turn of a slow handler", as
   await server.shutdown();
 });
 
-Deno.test("no handler runs before serve() returns", async () => {
+Deno.test("serve: no handler runs before it returns", async () => {
   const libc = new FakeLibc();
   libc.arrive(one("a"));
   let isBack = false;
@@ -411,7 +410,7 @@ Deno.test("no handler runs before serve() returns", async () => {
   await server.shutdown();
 });
 
-Deno.test("receiving goes on after an error, and ends after 16 in a row", async () => {
+Deno.test("LinuxSocket: receiving continues after an error, and ends after 16 in a row", async () => {
   const answered = Promise.withResolvers<void>();
   const { libc, server, errors } = started({}, (data) => {
     answered.resolve();
@@ -428,7 +427,7 @@ Deno.test("receiving goes on after an error, and ends after 16 in a row", async 
   assertEquals(libc.closed, [8, 7]);
 });
 
-Deno.test("a kernel without GRO and segmentation serves datagrams one by one", async () => {
+Deno.test("LinuxSocket: without GRO and segmentation datagrams are served one by one", async () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [
     [SOL_UDP, UDP_GRO, ENOPROTOOPT],
@@ -444,7 +443,7 @@ Deno.test("a kernel without GRO and segmentation serves datagrams one by one", a
   await server.shutdown();
 });
 
-Deno.test("a reply that fits no datagram is refused as the system would", async () => {
+Deno.test("SendQueue: a reply that fits no datagram is refused as by the system", async () => {
   const { libc, server, errors } = started(
     {},
     (data) => new Uint8Array(data[0] === 0x61 ? 2_000_000 : 1),
@@ -457,7 +456,7 @@ Deno.test("a reply that fits no datagram is refused as the system would", async 
   await server.shutdown();
 });
 
-Deno.test("what the network said of an earlier datagram is told, and the next one is tried again", async () => {
+Deno.test("SendQueue: a report about an earlier datagram is given, and the next one is tried again", async () => {
   for (const errno of [101, 113]) {
     const { libc, server, errors } = started();
     libc.sends = [-errno];

@@ -2,22 +2,19 @@ import { assert, assertEquals } from "@std/assert";
 import {
   errorIn,
   keepErrors,
+  keepStamps,
+  stampIn,
   takeError,
+  takeStamps,
 } from "../../../lib/socket/linux/error_queue.ts";
+import { IP_RECVERR, IPV6_RECVERR } from "../../../lib/socket/linux/cmsg.ts";
 import {
   AF_INET,
   AF_INET6,
   encodeSockaddr,
-  IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  IPV6_RECVERR,
 } from "../../../lib/socket/linux/layout.ts";
-import {
-  keepStamps,
-  stampIn,
-  takeStamps,
-} from "../../../lib/socket/linux/send_stamps.ts";
 import { FakeLibc, stamped } from "./fake_libc.ts";
 
 /** A control message as the kernel makes it. */
@@ -40,45 +37,45 @@ function told(
   return bytes;
 }
 
-Deno.test("errorIn() says what ICMP says, and who", () => {
+Deno.test("errorIn: has the meaning of the ICMP message, and its sender", () => {
   const cases: Array<[string, Record<string, number>, string]> = [
     [
       "192.0.2.1",
       { errno: 113, origin: 2, type: 3, code: 13 },
-      "192.0.2.1 says: a filter prohibits it (ICMP type 3, code 13)",
+      "192.0.2.1 reports: a filter prohibits it (ICMP type 3, code 13)",
     ],
     [
       "192.0.2.1",
       { errno: 90, origin: 2, type: 3, code: 4, info: 1400 },
-      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "192.0.2.1 reports: a datagram would have to be fragmented, and must not be " +
       "(ICMP type 3, code 4, at most 1400 bytes with headers)",
     ],
     [
       "192.0.2.1",
       { errno: 113, origin: 2, type: 3, code: 1, info: 1400 },
-      "192.0.2.1 says: the host cannot be reached (ICMP type 3, code 1)",
+      "192.0.2.1 reports: the host cannot be reached (ICMP type 3, code 1)",
     ],
     [
       "192.0.2.1",
       { errno: 90, origin: 2, type: 3, code: 4 },
-      "192.0.2.1 says: a datagram would have to be fragmented, and must not be " +
+      "192.0.2.1 reports: a datagram would have to be fragmented, and must not be " +
       "(ICMP type 3, code 4)",
     ],
     [
       "2001:db8::1",
       { errno: 90, origin: 3, type: 2, code: 0, info: 1280 },
-      "2001:db8::1 says: a datagram is too big " +
+      "2001:db8::1 reports: a datagram is too big " +
       "(ICMP type 2, code 0, at most 1280 bytes with headers)",
     ],
     [
       "2001:db8::1",
       { errno: 13, origin: 3, type: 1, code: 1 },
-      "2001:db8::1 says: a filter prohibits it (ICMP type 1, code 1)",
+      "2001:db8::1 reports: a filter prohibits it (ICMP type 1, code 1)",
     ],
     [
       "",
       { errno: 113, origin: 2, type: 3, code: 99 },
-      "the network says: No route to host (os error 113) (ICMP type 3, code 99)",
+      "the network reports: No route to host (os error 113) (ICMP type 3, code 99)",
     ],
     [
       "",
@@ -91,7 +88,7 @@ Deno.test("errorIn() says what ICMP says, and who", () => {
   }
 });
 
-Deno.test("errorIn() leaves a closed port what it is, and knows nothing of others", () => {
+Deno.test("errorIn: a closed port is ConnectionRefused, and other entries are none", () => {
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
   const error = errorIn(told("192.0.2.1", closed));
   assert(error instanceof Deno.errors.ConnectionRefused);
@@ -104,7 +101,7 @@ Deno.test("errorIn() leaves a closed port what it is, and knows nothing of other
 const FD = 7;
 const socket = (family: number) => ({ fd: FD, family, close() {} });
 
-Deno.test("errors are kept for IPv4, and on an IPv6 socket for both, and taken in order", () => {
+Deno.test("keepErrors: queues errors for IPv4, and on an IPv6 socket for both, in order", () => {
   const libc = new FakeLibc();
   const on = [1, 0, 0, 0];
   keepErrors(libc, socket(AF_INET));
@@ -115,14 +112,17 @@ Deno.test("errors are kept for IPv4, and on an IPv6 socket for both, and taken i
   const cut = { errno: 90, origin: 2, type: 3, code: 4, info: 1400 };
   libc.errorQueue.push(told("192.0.2.1", filtered), told("192.0.2.2", cut));
   const first = takeError(libc, FD)!;
-  assert(first.message.startsWith("192.0.2.1 says: a filter"), first.message);
+  assert(
+    first.message.startsWith("192.0.2.1 reports: a filter"),
+    first.message,
+  );
   assertEquals("mtu" in first, false);
   const second = takeError(libc, FD) as Error & { mtu?: number };
   assertEquals(second.mtu, 1400);
   assertEquals(takeError(libc, FD), undefined);
 });
 
-Deno.test("stampIn() says which datagram was sent when, and nothing of other entries", () => {
+Deno.test("stampIn: has a datagram's number and time, and nothing of other entries", () => {
   assertEquals(stampIn(stamped(7, 12)), { index: 7, stampMs: 12_000.5 });
   assertEquals(stampIn(stamped(7, 12, 2)), undefined);
   assertEquals(stampIn(stamped(7, 12).subarray(0, 64)), undefined);
@@ -130,7 +130,7 @@ Deno.test("stampIn() says which datagram was sent when, and nothing of other ent
   assertEquals(stampIn(told("192.0.2.1", closed)), undefined);
 });
 
-Deno.test("stamps are asked for, and all that wait are taken, up to a number", () => {
+Deno.test("takeStamps: takes all stamps from the queue, up to a number", () => {
   const libc = new FakeLibc();
   assertEquals(keepStamps(libc, socket(AF_INET)), true);
   // SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.

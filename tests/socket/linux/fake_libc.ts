@@ -5,32 +5,33 @@
 import type { UdpAddress } from "../../../lib/address.ts";
 import { EAGAIN } from "../../../lib/socket/linux/errno.ts";
 import {
+  encodeControl,
+  IP_PKTINFO,
+  IP_TOS,
+  IP_TTL,
+  SO_TIMESTAMPNS,
+  UDP_GRO,
+} from "../../../lib/socket/linux/cmsg.ts";
+import {
   AF_INET,
   decodeSockaddr,
   encodeSockaddr,
   EPOLLIN,
   EPOLLONESHOT,
   EPOLLOUT,
-  findControl,
-  HEADER_BYTES,
-  HEADER_CONTROL,
-  HEADER_CONTROL_LENGTH,
-  HEADER_IOVEC,
-  HEADER_LENGTH,
-  HEADER_NAME,
-  HEADER_NAME_LENGTH,
   IOVEC_LENGTH,
-  IP_PKTINFO,
-  IP_TOS,
-  IP_TTL,
   IPPROTO_IP,
+  MMSGHDR_BYTES,
+  MMSGHDR_CONTROL,
+  MMSGHDR_CONTROL_LENGTH,
+  MMSGHDR_IOVEC,
+  MMSGHDR_LENGTH,
+  MMSGHDR_NAME,
+  MMSGHDR_NAME_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
-  SO_TIMESTAMPNS,
   SOL_SOCKET,
   SOL_UDP,
-  UDP_GRO,
-  UDP_SEGMENT,
 } from "../../../lib/socket/linux/layout.ts";
 import type { Handler } from "../../../lib/server/handler.ts";
 import type {
@@ -259,7 +260,7 @@ export class FakeLibc implements Libc {
     if ((flags & MSG_DONTWAIT) === 0) throw new Error("sendmmsg would wait");
     const result = this.#result(this.sends.shift() ?? count);
     for (let i = 0; i < result; i++) {
-      this.sent.push(this.#read(headers, offset + i * HEADER_BYTES));
+      this.sent.push(this.#read(headers, offset + i * MMSGHDR_BYTES));
     }
     return result;
   }
@@ -346,34 +347,30 @@ export class FakeLibc implements Libc {
   #takeQueued(headers: Memory): number {
     const entry = this.errorQueue.shift();
     if (entry === undefined) return this.#result(-EAGAIN);
-    const room = headers.u32[HEADER_CONTROL_LENGTH / 4]!;
-    const { memory, at } = this.#at(pointerAt(headers, HEADER_CONTROL));
+    const room = headers.u32[MMSGHDR_CONTROL_LENGTH / 4]!;
+    const { memory, at } = this.#at(pointerAt(headers, MMSGHDR_CONTROL));
     memory.u8.set(entry.subarray(0, room), at);
-    headers.u32[HEADER_CONTROL_LENGTH / 4] = Math.min(room, entry.length);
+    headers.u32[MMSGHDR_CONTROL_LENGTH / 4] = Math.min(room, entry.length);
     return 1;
   }
 
   #deliver(headers: Memory, index: number, message: Arriving): void {
-    const at = index * HEADER_BYTES;
-    const iovec = this.#at(pointerAt(headers, at + HEADER_IOVEC));
+    const at = index * MMSGHDR_BYTES;
+    const iovec = this.#at(pointerAt(headers, at + MMSGHDR_IOVEC));
     const buffer = this.#at(pointerAt(iovec.memory, iovec.at));
     const bytes = new TextEncoder().encode(message.payload);
     buffer.memory.u8.set(bytes, buffer.at);
-    const name = this.#at(pointerAt(headers, at + HEADER_NAME));
+    const name = this.#at(pointerAt(headers, at + MMSGHDR_NAME));
     encodeSockaddr(message.from, AF_INET, name.memory.u8.subarray(name.at));
-    headers.u32[(at + HEADER_NAME_LENGTH) / 4] = 16;
-    headers.u32[(at + HEADER_LENGTH) / 4] = bytes.length;
-    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = 0;
-    const control = this.#at(pointerAt(headers, at + HEADER_CONTROL));
+    headers.u32[(at + MMSGHDR_NAME_LENGTH) / 4] = 16;
+    headers.u32[(at + MMSGHDR_LENGTH) / 4] = bytes.length;
+    headers.u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = 0;
+    const control = this.#at(pointerAt(headers, at + MMSGHDR_CONTROL));
     let used = 0;
     const add = (level: number, type: number, data: Uint8Array) => {
-      const { u8 } = control.memory;
-      const view = new DataView(u8.buffer, control.at + used);
-      view.setUint32(0, 16 + data.length, true);
-      view.setInt32(8, level, true);
-      view.setInt32(12, type, true);
-      u8.set(data, control.at + used + 16);
-      used += Math.ceil((16 + data.length) / 8) * 8;
+      const bytes = encodeControl(level, type, data);
+      control.memory.u8.set(bytes, control.at + used);
+      used += Math.ceil(bytes.length / 8) * 8;
     };
     const { to, segmentBytes, ttl, trafficClass, second } = message;
     const word = (value: number) =>
@@ -393,18 +390,18 @@ export class FakeLibc implements Libc {
       add(0, IP_PKTINFO, new Uint8Array([1, 0, 0, 0, ...address, ...address]));
     }
     if (segmentBytes > 0) add(SOL_UDP, UDP_GRO, word(segmentBytes));
-    headers.u32[(at + HEADER_CONTROL_LENGTH) / 4] = used;
+    headers.u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = used;
   }
 
   #read(headers: Memory, at: number): Sent {
     const word = (offset: number) => headers.u32[(at + offset) / 4]!;
-    const iovec = this.#at(pointerAt(headers, at + HEADER_IOVEC));
+    const iovec = this.#at(pointerAt(headers, at + MMSGHDR_IOVEC));
     const length = iovec.memory.u32[(iovec.at + IOVEC_LENGTH) / 4]!;
     const buffer = this.#at(pointerAt(iovec.memory, iovec.at));
     const bytes = buffer.memory.u8.slice(buffer.at, buffer.at + length);
-    const name = word(HEADER_NAME_LENGTH) === 0
+    const name = word(MMSGHDR_NAME_LENGTH) === 0
       ? undefined
-      : this.#at(pointerAt(headers, at + HEADER_NAME));
+      : this.#at(pointerAt(headers, at + MMSGHDR_NAME));
     return {
       to: name && decodeSockaddr(name.memory.u8, name.at),
       payload: new TextDecoder().decode(bytes),
@@ -416,24 +413,22 @@ export class FakeLibc implements Libc {
     headers: Memory,
     at: number,
   ): Pick<Sent, "segmentBytes" | "source" | "trafficClass"> {
-    const length = headers.u32[(at + HEADER_CONTROL_LENGTH) / 4]!;
+    const length = headers.u32[(at + MMSGHDR_CONTROL_LENGTH) / 4]!;
     if (length === 0) return { segmentBytes: 0 };
-    const place = this.#at(pointerAt(headers, at + HEADER_CONTROL));
+    const place = this.#at(pointerAt(headers, at + MMSGHDR_CONTROL));
     const control = place.memory.u8.slice(place.at, place.at + length);
-    const segment = findControl(control, SOL_UDP, UDP_SEGMENT);
-    const source = findControl(control, 0, IP_PKTINFO);
-    const trafficClass = findControl(control, 0, IP_TOS);
-    return {
-      segmentBytes: segment === undefined
-        ? 0
-        : new DataView(control.buffer).getUint16(segment, true),
-      ...(source === undefined
-        ? {}
-        : { source: control.subarray(source + 4, source + 8).join(".") }),
-      ...(trafficClass === undefined
-        ? {}
-        : { trafficClass: control[trafficClass]! }),
-    };
+    const sent: Partial<Sent> & { segmentBytes: number } = { segmentBytes: 0 };
+    const view = new DataView(control.buffer);
+    for (let at = 0; at < length;) {
+      const type = view.getUint32(at + 12, true);
+      const data = at + 16;
+      if (view.getUint32(at + 8, true) === SOL_UDP) {
+        sent.segmentBytes = view.getUint16(data, true);
+      } else if (type === IP_TOS) sent.trafficClass = control[data]!;
+      else sent.source = control.subarray(data + 4, data + 8).join(".");
+      at += Math.ceil(view.getUint32(at, true) / 8) * 8;
+    }
+    return sent;
   }
 
   /** The memory at an address, which must be some that was allocated. */

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import * as cmsg from "../../../lib/socket/linux/cmsg.ts";
 import * as layout from "../../../lib/socket/linux/layout.ts";
 import { Program, programTest } from "../../helpers.ts";
 import {
@@ -6,8 +7,6 @@ import {
   AF_INET6,
   decodeSockaddr,
   encodeSockaddr,
-  findControl,
-  localControl,
 } from "../../../lib/socket/linux/layout.ts";
 
 const hex = (text: string) => Uint8Array.fromHex(text.replaceAll(/\s/g, ""));
@@ -36,7 +35,7 @@ const SOCKADDRS: Array<[number, string, number, string]> = [
   ],
 ];
 
-Deno.test("a sockaddr is its bytes, in both directions", () => {
+Deno.test("encodeSockaddr: a sockaddr is its bytes, in both directions", () => {
   for (const [family, hostname, port, text] of SOCKADDRS) {
     const bytes = new Uint8Array(32).fill(0xee);
     const length = encodeSockaddr({ hostname, port }, family, bytes);
@@ -48,7 +47,7 @@ Deno.test("a sockaddr is its bytes, in both directions", () => {
   }
 });
 
-Deno.test("an IPv4 socket has no IPv6 peers", () => {
+Deno.test("encodeSockaddr: an IPv4 socket has no IPv6 peers", () => {
   const bytes = new Uint8Array(32);
   assertThrows(
     () => encodeSockaddr({ hostname: "::1", port: 1 }, AF_INET, bytes),
@@ -57,113 +56,28 @@ Deno.test("an IPv4 socket has no IPv6 peers", () => {
   );
 });
 
-// cmsg_len, cmsg_level, cmsg_type, then the data, padded to 8 bytes.
-const GRO = "1400000000000000 11000000 68000000 10000000 00000000";
-const PKTINFO =
-  "1c00000000000000 00000000 08000000 02000000 7f000002 7f000003 00000000";
-const PKTINFO6 = "2400000000000000 29000000 32000000 " +
-  "20010db8000000000000000000000001 02000000 00000000";
-
-Deno.test("findControl() finds a control message among others", () => {
-  const control = hex(PKTINFO + GRO);
-  assertEquals(findControl(control, 0, 8), 16);
-  assertEquals(findControl(control, 17, 104), 48);
-  assertEquals(findControl(control, 17, 103), undefined);
-  assertEquals(findControl(new Uint8Array(0), 0, 8), undefined);
-  assertEquals(
-    findControl(new Uint8Array(40), 0, 0),
-    undefined,
-    "of no length",
-  );
-  assertEquals(findControl(control.subarray(0, 15), 0, 8), undefined);
-});
-
-Deno.test("localControl() keeps the address asked, and leaves the interface open", () => {
-  const v4 = localControl(hex(GRO + PKTINFO))!;
-  assertEquals(
-    v4,
-    hex(PKTINFO.replace("02000000 7f000002", "00000000 7f000002")),
-  );
-  const v6 = localControl(hex(PKTINFO6))!;
-  assertEquals(
-    v6,
-    hex(PKTINFO6.replace("02000000 00000000", "00000000 00000000")),
-  );
-  const linkLocal = PKTINFO6.replace("20010db8", "fe800000");
-  assertEquals(localControl(hex(linkLocal)), hex(linkLocal));
-  assertEquals(localControl(hex(GRO)), undefined);
-});
-
-Deno.test("what the kernel is told of how datagrams leave is as it wants it", () => {
-  const { segmentControl, trafficClassControl } = layout;
-  assertEquals(
-    segmentControl(1200).subarray(0, 18),
-    hex("1200000000000000 11000000 67000000 b004"),
-  );
-  assertEquals(
-    trafficClassControl(184, "192.0.2.1"),
-    hex("1400000000000000 00000000 01000000 b8000000"),
-  );
-  assertEquals(
-    trafficClassControl(184, "::1"),
-    hex("1400000000000000 29000000 43000000 b8000000"),
-  );
-});
-
-Deno.test("where a datagram was sent to is shown with its interface where that matters", () => {
-  const { destinationHostname } = layout;
-  assertEquals(destinationHostname(hex("7f000002")), "127.0.0.2");
-  const address = (start: string) =>
-    hex(`${start}000000000000000000000001 03000000`);
-  assertEquals(destinationHostname(address("ab010db8")), "ab01:db8::1");
-  assertEquals(destinationHostname(address("fe800000")), "fe80::1%3");
-});
-
-Deno.test("stampMs() reads seconds of 64 bits, and nanoseconds", () => {
+Deno.test("stampMs: reads seconds of 64 bits, and nanoseconds", () => {
   const words = new Uint32Array([9, 9, 5, 1, 250_000, 0]);
   assertEquals(layout.stampMs(words, 2), (2 ** 32 + 5) * 1000 + 0.25);
 });
 
-Deno.test("sourceControl() has a reply leave from an address, and by its interface", () => {
-  const { AF_INET, AF_INET6, sourceControl } = layout;
-  assertEquals(
-    sourceControl("127.0.0.2", AF_INET),
-    hex("1c00000000000000 00000000 08000000 00000000 7f000002 00000000"),
-  );
-  const v6 = "2400000000000000 29000000 32000000 ";
-  assertEquals(
-    sourceControl("2001:db8::1", AF_INET6),
-    hex(`${v6} 20010db8000000000000000000000001 00000000`),
-  );
-  assertEquals(
-    sourceControl("fe80::1%3", AF_INET6),
-    hex(`${v6} fe800000000000000000000000000001 03000000`),
-  );
-  assertEquals(
-    sourceControl("127.0.0.2", AF_INET6),
-    hex(`${v6} 00000000000000000000ffff7f000002 00000000`),
-  );
-});
-
 programTest(
-  "the layouts and numbers are those of the system's own headers",
+  "layout: layouts and numbers are those of the system's own headers",
   async () => {
     const sizes: Record<string, string> = {
-      HEADER_BYTES: "sizeof(struct mmsghdr)",
-      HEADER_NAME: "offsetof(struct msghdr, msg_name)",
-      HEADER_NAME_LENGTH: "offsetof(struct msghdr, msg_namelen)",
-      HEADER_IOVEC: "offsetof(struct msghdr, msg_iov)",
-      HEADER_IOVEC_COUNT: "offsetof(struct msghdr, msg_iovlen)",
-      HEADER_CONTROL: "offsetof(struct msghdr, msg_control)",
-      HEADER_CONTROL_LENGTH: "offsetof(struct msghdr, msg_controllen)",
-      HEADER_LENGTH: "offsetof(struct mmsghdr, msg_len)",
+      MMSGHDR_BYTES: "sizeof(struct mmsghdr)",
+      MMSGHDR_NAME: "offsetof(struct msghdr, msg_name)",
+      MMSGHDR_NAME_LENGTH: "offsetof(struct msghdr, msg_namelen)",
+      MMSGHDR_IOVEC: "offsetof(struct msghdr, msg_iov)",
+      MMSGHDR_IOVEC_COUNT: "offsetof(struct msghdr, msg_iovlen)",
+      MMSGHDR_CONTROL: "offsetof(struct msghdr, msg_control)",
+      MMSGHDR_CONTROL_LENGTH: "offsetof(struct msghdr, msg_controllen)",
+      MMSGHDR_LENGTH: "offsetof(struct mmsghdr, msg_len)",
       IOVEC_BYTES: "sizeof(struct iovec)",
       IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       SEND_CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "CMSG_SPACE(sizeof(uint16_t))",
-      CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
-        "3 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
@@ -174,9 +88,11 @@ programTest(
       EPOLL_EVENT_WORDS: "sizeof(struct epoll_event) / 4",
       EPOLL_DATA_WORD: "offsetof(struct epoll_event, data) / 4",
     };
-    // Ours to choose: as large as any address, and how many events at once.
-    const own = ["NAME_BYTES", "MAX_EPOLL_EVENTS"];
-    const names = Object.entries(layout)
+    // Ours to choose: as large as any address, the number of events at once, and
+    // room for all control messages.
+    const own = ["NAME_BYTES", "MAX_EPOLL_EVENTS", "CONTROL_BYTES"];
+    const numbers = { ...layout, ...cmsg };
+    const names = Object.entries(numbers)
       .filter(([name, value]) =>
         typeof value === "number" && !own.includes(name)
       )
@@ -212,7 +128,7 @@ programTest(
     const found = Object.fromEntries(
       stdout.trim().split("\n").map((line) => line.split(" ")),
     );
-    const ours = Object.entries(layout).filter(([name]) =>
+    const ours = Object.entries(numbers).filter(([name]) =>
       names.includes(name)
     );
     assertEquals(

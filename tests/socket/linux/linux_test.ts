@@ -18,7 +18,7 @@ import {
 } from "../../helpers.ts";
 
 linuxTest(
-  "a wildcard server answers from the address that was asked",
+  "serve: a wildcard server answers from the address asked",
   async () => {
     for (const hostname of ["0.0.0.0", "::"]) {
       await using running = serve({ hostname, engine: "linux" }, echo());
@@ -32,7 +32,7 @@ linuxTest(
   },
 );
 
-linuxTest("a handler may transfer what it gets", async () => {
+linuxTest("serve: a handler may transfer its data", async () => {
   const { port1, port2 } = new MessageChannel();
   await using running = serve({ engine: "linux" }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
@@ -75,22 +75,25 @@ if (ENGINE === "linux") {
   });
 }
 
-programTest("unref() and then ref() keep the process alive", async () => {
-  const code = `import { echo, serve } from "./lib/mod.ts";
+programTest(
+  "serve: unref() and then ref() keep the process alive",
+  async () => {
+    const code = `import { echo, serve } from "./lib/mod.ts";
     const server = serve({ engine: "${ENGINE}" }, echo());
     server.unref();
     server.ref();
     setTimeout(() => {}, 0);
     console.log(server.addr.port);`;
-  await using program = new Program(Deno.execPath(), ["eval", code]);
-  const port = Number(await program.line());
-  // An ended process would not answer.
-  const { data } = await request({ hostname: "127.0.0.1", port }, "x");
-  assertEquals(decode(data), "x");
-});
+    await using program = new Program(Deno.execPath(), ["eval", code]);
+    const port = Number(await program.line());
+    // An ended process would not answer.
+    const { data } = await request({ hostname: "127.0.0.1", port }, "x");
+    assertEquals(decode(data), "x");
+  },
+);
 
 linuxTest(
-  "datagrams of one flow, put together or not, stay what they are",
+  "serve: datagrams of one flow are unchanged, coalesced or not",
   async () => {
     // Asynchronous for some, so that buffers are kept while others come.
     await using running = serve({ engine: "linux" }, (data) => {
@@ -156,7 +159,7 @@ if (ENGINE === "linux") {
 }
 
 linuxTest(
-  "timers, async handlers and aborts go on beside a busy server",
+  "serve: timers, asynchronous handlers and aborts run beside a busy server",
   async () => {
     const controller = new AbortController();
     const running = serve(
@@ -189,7 +192,7 @@ linuxTest(
 );
 
 programTest(
-  "unref() lets the process end while a server is running",
+  "serve: unref() lets the process end while a server is running",
   async () => {
     const code = `import { echo, serve } from "./lib/mod.ts";
     const server = serve({ engine: "${ENGINE}" }, echo());
@@ -201,7 +204,7 @@ programTest(
 );
 
 netTest(
-  "a server answers whether or not it keeps the process alive",
+  "serve: answers whether or not it keeps the process alive",
   async () => {
     await using running = serve({ engine: ENGINE }, echo());
     for (const change of ["unref", "ref"] as const) {
@@ -213,7 +216,7 @@ netTest(
 );
 
 linuxTest(
-  "--workers answer on one port, and add up what they counted",
+  "--workers: answer on one port, and add up their counts",
   async () => {
     await using s = server(["-p", "0", "--workers", "2", "--json"]);
     const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
@@ -228,7 +231,7 @@ linuxTest(
   },
 );
 
-linuxTest("--workers says what does not go with it", async () => {
+linuxTest("--workers: names the flags that exclude it", async () => {
   const cases: Array<[string[], string]> = [
     [["--engine", "deno"], "--workers needs --engine linux"],
     [["--count", "1"], "--workers and --count exclude each other"],
@@ -242,7 +245,7 @@ linuxTest("--workers says what does not go with it", async () => {
   }
 });
 
-linuxTest("--workers says that it needs to read its own code", async () => {
+linuxTest("--workers: reports that it must read its own code", async () => {
   const flags = ["run", "--allow-net", "--allow-ffi", "server.ts"];
   await using s = new Program(Deno.execPath(), [
     ...flags,
@@ -255,7 +258,7 @@ linuxTest("--workers says that it needs to read its own code", async () => {
   ]);
 });
 
-linuxTest("--workers tell what they have counted while they run", async () => {
+linuxTest("--workers: report their counts while they run", async () => {
   const args = ["-p", "0", "--workers", "2", "--json", "-q"];
   await using s = server([...args, "--report", "100ms"]);
   const { port } = JSON.parse(await s.line());
@@ -276,7 +279,7 @@ linuxTest("--workers tell what they have counted while they run", async () => {
 });
 
 linuxTest(
-  "--workers can be stopped as soon as they say that they listen",
+  "--workers: can be stopped as soon as they report that they listen",
   async () => {
     for (let i = 0; i < 5; i++) {
       await using s = server(["-p", "0", "--workers", "3", "-q"]);
@@ -288,7 +291,7 @@ linuxTest(
   },
 );
 
-linuxTest("--workers on localhost have no limit on the rate", async () => {
+linuxTest("--workers: have no rate limit on localhost", async () => {
   const args = ["-p", "0", "--workers", "2", "--json", "-q"];
   await using s = server([...args, "--host", "localhost"]);
   const address = JSON.parse(await s.line());
@@ -311,56 +314,62 @@ linuxTest("--workers on localhost have no limit on the rate", async () => {
   assertEquals(summary.refused.rate, 0);
 });
 
-linuxTest("the engine is named, and why it is not used", async () => {
-  await using named = server(["-p", "0", "-q"]);
-  assert((await named.line()).endsWith(" (linux engine)"));
-  const permissions = ["--allow-net", "--no-prompt"];
-  const args = ["-p", "0", "--json", "-c", "1", "--engine", "auto"];
-  await using s = server(args, permissions);
-  const { engine, port } = JSON.parse(await s.line());
-  assertEquals(engine, "deno");
-  await client([`127.0.0.1:${port}`]);
-  const { code, stderr } = await s.ended();
-  const why = "server: no linux engine: it needs permission to use FFI: " +
-    "run with --allow-ffi\n";
-  assertEquals([code, stderr], [0, why]);
-});
-
-linuxTest("FFI does not get around --allow-net and --deny-net", async () => {
-  const free = serve({}, echo());
-  const { port } = free.addr;
-  await free.shutdown();
-  const ffi = ["--allow-ffi", "--no-prompt"];
-  const here = `127.0.0.1:${port}`;
-  const refused: Array<[string, string[]]> = [
-    ["localhost", ["--allow-net", "--deny-net=127.0.0.1"]],
-    ["127.0.0.1", ["--allow-net=127.0.0.2"]],
-    ["127.0.0.1", [`--allow-net=127.0.0.1:${port - 1}`]],
-  ];
-  for (const [host, permissions] of refused) {
-    const args = ["--host", host, "-p", `${port}`];
-    await using s = server(args, [...permissions, ...ffi]);
-    const { code, stderr } = await s.ended();
-    assertEquals(code, 2);
-    assert(stderr.includes("Requires net access"), stderr);
-  }
-  for (const granted of [here, `localhost:${port}`]) {
-    const permissions = [`--allow-net=${granted}`, ...ffi];
-    const host = granted.split(":")[0]!;
-    const args = ["--host", host, "-p", `${port}`, "-c", "1", "-q"];
+linuxTest(
+  "--engine: names the engine, and the reason where it is not linux",
+  async () => {
+    await using named = server(["-p", "0", "-q"]);
+    assert((await named.line()).endsWith(" (linux engine)"));
+    const permissions = ["--allow-net", "--no-prompt"];
+    const args = ["-p", "0", "--json", "-c", "1", "--engine", "auto"];
     await using s = server(args, permissions);
-    await s.line();
-    assertEquals((await client([here])).code, 0);
-    assertEquals((await s.ended()).code, 0);
-  }
-  const permissions = ["--allow-net", `--deny-net=${here}`, ...ffi];
-  const { code, stderr } = await client([here], { permissions });
-  assertEquals(code, 2);
-  assert(stderr.includes("Requires net access"), stderr);
-});
+    const { engine, port } = JSON.parse(await s.line());
+    assertEquals(engine, "deno");
+    await client([`127.0.0.1:${port}`]);
+    const { code, stderr } = await s.ended();
+    const why = "server: no linux engine: it needs permission to use FFI: " +
+      "run with --allow-ffi\n";
+    assertEquals([code, stderr], [0, why]);
+  },
+);
 
 linuxTest(
-  "--workers keep their counts when nobody reads their lines",
+  "LinuxSocket: does not bypass --allow-net and --deny-net",
+  async () => {
+    const free = serve({}, echo());
+    const { port } = free.addr;
+    await free.shutdown();
+    const ffi = ["--allow-ffi", "--no-prompt"];
+    const here = `127.0.0.1:${port}`;
+    const refused: Array<[string, string[]]> = [
+      ["localhost", ["--allow-net", "--deny-net=127.0.0.1"]],
+      ["127.0.0.1", ["--allow-net=127.0.0.2"]],
+      ["127.0.0.1", [`--allow-net=127.0.0.1:${port - 1}`]],
+    ];
+    for (const [host, permissions] of refused) {
+      const args = ["--host", host, "-p", `${port}`];
+      await using s = server(args, [...permissions, ...ffi]);
+      const { code, stderr } = await s.ended();
+      assertEquals(code, 2);
+      assert(stderr.includes("Requires net access"), stderr);
+    }
+    for (const granted of [here, `localhost:${port}`]) {
+      const permissions = [`--allow-net=${granted}`, ...ffi];
+      const host = granted.split(":")[0]!;
+      const args = ["--host", host, "-p", `${port}`, "-c", "1", "-q"];
+      await using s = server(args, permissions);
+      await s.line();
+      assertEquals((await client([here])).code, 0);
+      assertEquals((await s.ended()).code, 0);
+    }
+    const permissions = ["--allow-net", `--deny-net=${here}`, ...ffi];
+    const { code, stderr } = await client([here], { permissions });
+    assertEquals(code, 2);
+    assert(stderr.includes("Requires net access"), stderr);
+  },
+);
+
+linuxTest(
+  "--workers: keep their counts when nobody reads their lines",
   async () => {
     await using s = server(["-p", "0", "--workers", "2", "--json"]);
     const address = JSON.parse(await s.line());
@@ -396,7 +405,7 @@ linuxTest(
 );
 
 linuxTest(
-  "a send that fails leaves nothing behind for the next one",
+  "LinuxSocket: a send that fails leaves nothing behind for the next one",
   async () => {
     const heard: string[] = [];
     const all = Promise.withResolvers<void>();
@@ -433,7 +442,7 @@ linuxTest(
 );
 
 linuxTest(
-  "what the system drops is counted, and a larger buffer is asked for",
+  "receiveBufferBytes: a larger buffer drops less, and drops are counted",
   async () => {
     const dropsWith = async (receiveBufferBytes: number) => {
       await using server = serve(
@@ -452,7 +461,7 @@ linuxTest(
 );
 
 linuxTest(
-  "a server closes while another one is at work, which then waits",
+  "LinuxSocket: closes while another socket is at work and waits for it",
   async () => {
     const closing = serve({ engine: "linux" }, () => {});
     let closed: Promise<void> | undefined;

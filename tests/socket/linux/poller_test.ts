@@ -24,7 +24,7 @@ async function isOver(promise: Promise<void>): Promise<boolean> {
   return over;
 }
 
-Deno.test("all who wait for one socket are told", async () => {
+Deno.test("Poller: ends all waits for one socket", async () => {
   const { libc, poller } = made();
   poller.add(FD, () => true);
   libc.hasRoom = false;
@@ -40,7 +40,7 @@ Deno.test("all who wait for one socket are told", async () => {
   await poller.remove(FD);
 });
 
-Deno.test("a wait for what somebody has seen already ends, that for room does not", async () => {
+Deno.test("Poller: endReadable() ends waits for datagrams, not for room", async () => {
   const { libc, poller } = made();
   poller.add(FD, () => true);
   libc.hasRoom = false;
@@ -53,7 +53,7 @@ Deno.test("a wait for what somebody has seen already ends, that for room does no
   await poller.remove(FD);
 });
 
-Deno.test("nobody waits for a socket that is gone", async () => {
+Deno.test("Poller: ends the waits for a socket that is removed", async () => {
   const { libc, owned, poller } = made();
   poller.add(FD, () => true);
   const waiting = poller.readable(FD);
@@ -73,7 +73,7 @@ Deno.test("nobody waits for a socket that is gone", async () => {
   await poller.remove(FD);
 });
 
-Deno.test("a socket is not added where there is no epoll", () => {
+Deno.test("Poller: adds no socket where there is no epoll", () => {
   const { libc, poller } = made();
   libc.epollCreate = () => -1;
   libc.errno = () => 24;

@@ -7,7 +7,7 @@ import { netTest } from "../../helpers.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90;
 
-Deno.test("each reply of a wildcard server leaves from where its request went", async () => {
+Deno.test("SendQueue: each reply of a wildcard server leaves from the address asked", async () => {
   const asked: string[] = [];
   const { libc, server } = started(
     { hostname: "0.0.0.0" },
@@ -51,7 +51,7 @@ function completing(trafficClass: (text: string) => number | undefined) {
   return handler;
 }
 
-Deno.test("replies are completed as they leave, and again if they had to wait", async () => {
+Deno.test("SendQueue: replies are completed as they leave, and again if they had to wait", async () => {
   const handler = completing(() => undefined);
   const { libc, server } = started({}, handler);
   libc.sends = [1, -EAGAIN];
@@ -67,7 +67,7 @@ Deno.test("replies are completed as they leave, and again if they had to wait", 
   await server.shutdown();
 });
 
-Deno.test("a reply with a traffic class of its own is a message of its own", async () => {
+Deno.test("SendQueue: a reply with a traffic class of its own is a message of its own", async () => {
   const handler = completing((text) => text === "-b" ? 184 : undefined);
   const { libc, server } = started({ hostname: "0.0.0.0" }, handler);
   libc.arrive({ port: 2, payloads: ["-a", "-b", "-c"], to: "192.0.2.1" });
@@ -94,7 +94,7 @@ function posting(peer?: UdpAddress) {
 }
 
 netTest(
-  "what is posted in one turn goes out in one call, as messages by peer and size",
+  "SendQueue: posts of one turn leave in one call, as messages by peer and size",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
     const texts = ["aa", "bb", "c"];
@@ -116,7 +116,7 @@ netTest(
   },
 );
 
-Deno.test("answers of one size to one peer from one address are one message", async () => {
+Deno.test("SendQueue: answers of one size to one peer from one address are one message", async () => {
   const { libc, server } = started({}, (data) => data.slice());
   libc.arrive(one("aa", 1), one("bb", 1), one("c", 1), one("dd", 1));
   libc.arrive(one("ee", 2), one("ff", 1), one("", 1), one("g", 1));
@@ -138,7 +138,7 @@ Deno.test("answers of one size to one peer from one address are one message", as
   await server.shutdown();
 });
 
-Deno.test("answers that are larger than most paths take are messages of their own", async () => {
+Deno.test("SendQueue: answers larger than most paths take are messages of their own", async () => {
   for (const [bytes, messages] of [[1472, 1], [1473, 2]]) {
     const { libc, server } = started({ maxDatagramBytes: 2000 });
     const text = "x".repeat(bytes!);
@@ -150,7 +150,7 @@ Deno.test("answers that are larger than most paths take are messages of their ow
   }
 });
 
-Deno.test("answers that leave from different addresses are different messages", async () => {
+Deno.test("SendQueue: answers from different addresses are different messages", async () => {
   const { libc, server } = started(
     { hostname: "0.0.0.0" },
     (data) => data,
@@ -166,7 +166,7 @@ Deno.test("answers that leave from different addresses are different messages", 
   await server.shutdown();
 });
 
-netTest("no more than 64 datagrams are one message", async () => {
+netTest("SendQueue: no more than 64 datagrams are one message", async () => {
   const { libc, socket, closed, post } = posting();
   for (let i = 0; i < 130; i++) post("ab", 0);
   await idle();
@@ -176,7 +176,7 @@ netTest("no more than 64 datagrams are one message", async () => {
 });
 
 netTest(
-  "who posted what could not be sent hears of it, and nobody else",
+  "SendQueue: the listener of an unsent post is called, and no other",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
     // Neither as one message, nor the first part of it by itself.
@@ -206,7 +206,7 @@ netTest(
   },
 );
 
-netTest("a request to send is settled by what became of it", async () => {
+netTest("SendQueue: a send's promise settles by its outcome", async () => {
   const { libc, socket, closed } = posting();
   const to = { hostname: "127.0.0.2", port: 1 };
   const send = (text: string) =>
@@ -225,7 +225,7 @@ netTest("a request to send is settled by what became of it", async () => {
   await assertRejects(() => send("c"), Deno.errors.BadResource);
 });
 
-Deno.test("echoes of one message with a gap between them are two messages", async () => {
+Deno.test("SendQueue: echoes of one message with a gap between them are two messages", async () => {
   const { libc, server } = started(
     { lend: true },
     (data) => new TextDecoder().decode(data) === "bb" ? undefined : data,
@@ -240,7 +240,7 @@ Deno.test("echoes of one message with a gap between them are two messages", asyn
   await server.shutdown();
 });
 
-Deno.test("what waits for room leaves from where its request went, and as it was to", async () => {
+Deno.test("SendQueue: waiting replies leave from the address asked, with their options", async () => {
   const { libc, server } = started(
     { hostname: "0.0.0.0" },
     completing((text) => text === "-c" ? 184 : undefined),
@@ -272,7 +272,7 @@ Deno.test("what waits for room leaves from where its request went, and as it was
   await server.shutdown();
 });
 
-Deno.test("a socket with one peer starts small, and grows with what is posted", async () => {
+Deno.test("SendQueue: a connected socket starts small, and grows with its posts", async () => {
   const peer = { hostname: "127.0.0.2", port: 1 };
   const { libc, socket, closed, failures } = posting(peer);
   const before = libc.allocatedBytes;
@@ -294,7 +294,7 @@ Deno.test("a socket with one peer starts small, and grows with what is posted", 
 });
 
 netTest(
-  "what is posted or sent beyond what may wait for room is told",
+  "SendQueue: posts and sends beyond the queue fail",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
     libc.hasRoom = false;
@@ -319,7 +319,7 @@ netTest(
   },
 );
 
-Deno.test("answers that are more than there is memory for go out in several calls", async () => {
+Deno.test("SendQueue: answers beyond its memory leave in several calls", async () => {
   const answer = new Uint8Array(1000);
   const { libc, server } = started({}, () => answer);
   const payloads = Array(64).fill("x");
@@ -332,7 +332,7 @@ Deno.test("answers that are more than there is memory for go out in several call
   await server.shutdown();
 });
 
-Deno.test("an answer beside the returned one leaves from where its request went", async () => {
+Deno.test("info.reply: leaves from the address asked", async () => {
   const { libc, server } = started(
     { hostname: "0.0.0.0" },
     (data, { reply }) => {

@@ -4,7 +4,7 @@ import { openSocket } from "../../../lib/socket/open_socket.ts";
 import { serve } from "../../../lib/server/serve.ts";
 import { BUSY, FakeLibc, idle, one, stamped, started } from "./fake_libc.ts";
 
-Deno.test("who sleeps in its own thread wakes for what comes, and shortly before it has to", async () => {
+Deno.test("sleep: ends by a datagram, or shortly before the time", async () => {
   const libc = new FakeLibc();
   libc.isThreadAway = true;
   const socket = libc.runtime.open(BUSY);
@@ -32,7 +32,7 @@ Deno.test("who sleeps in its own thread wakes for what comes, and shortly before
   await closed;
 });
 
-Deno.test("peers that differ in one byte of their addresses are not taken for each other", async () => {
+Deno.test("LinuxSocket: peers that differ in one byte of their addresses are different", async () => {
   const seen: string[] = [];
   const { libc, server } = started({}, (data, { remoteAddr }) => {
     seen.push(remoteAddr.hostname);
@@ -45,7 +45,7 @@ Deno.test("peers that differ in one byte of their addresses are not taken for ea
   await server.shutdown();
 });
 
-Deno.test("a group that cannot be joined is named", () => {
+Deno.test("LinuxSocket: a group that cannot be joined is named", () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [[0, 35, 19]];
   assertThrows(
@@ -59,7 +59,7 @@ Deno.test("a group that cannot be joined is named", () => {
   );
 });
 
-Deno.test("a receive buffer that the system bounds is told of, with what it has", async () => {
+Deno.test("receiveBufferBytes: a smaller buffer than asked for is reported, with its size", async () => {
   const libc = new FakeLibc();
   const receiveBufferBytes = 1_000_000;
   const started = async (given: number) => {
@@ -88,7 +88,7 @@ Deno.test("a receive buffer that the system bounds is told of, with what it has"
   await socket.close();
 });
 
-Deno.test("a handler that has settled keeps nobody from waiting in the thread", async () => {
+Deno.test("LinuxSocket: settled handlers do not prevent waits in the thread", async () => {
   const { libc, server } = started({}, async (data) => {
     await null;
     return data;
@@ -102,7 +102,7 @@ Deno.test("a handler that has settled keeps nobody from waiting in the thread", 
   await server.shutdown();
 });
 
-Deno.test("others have a turn after a millisecond, as long as they use it, or one more", async () => {
+Deno.test("Turns: others have a turn after a millisecond, as long as they use it, or one more", async () => {
   for (
     const [workMs, others, looks] of [
       [1, [], 0],
@@ -133,7 +133,7 @@ Deno.test("others have a turn after a millisecond, as long as they use it, or on
   }
 });
 
-Deno.test("who waited for another thread in vain waits for it again after 50 ms", async () => {
+Deno.test("Turns: after a slow wait for the other thread there is none for 50 ms", async () => {
   const { libc, server } = started({}, (data) => {
     libc.now += 2;
     return data;
@@ -151,7 +151,7 @@ Deno.test("who waited for another thread in vain waits for it again after 50 ms"
   await server.shutdown();
 });
 
-Deno.test("a socket that stamps what it sends tells so before what came back", async () => {
+Deno.test("stampSends: stamps are reported before the replies", async () => {
   const libc = new FakeLibc();
   const peer = { hostname: "127.0.0.2", port: 9 };
   const socket = libc.runtime.open({ ...BUSY, stampSends: true, peer });
@@ -173,7 +173,7 @@ Deno.test("a socket that stamps what it sends tells so before what came back", a
   await closed;
 });
 
-Deno.test("a datagram is told with its TTL, its class and when the kernel had it, if asked", async () => {
+Deno.test("packetInfo: a datagram has its TTL, its class and its time of arrival", async () => {
   const told: unknown[] = [];
   const { libc, server } = started(
     { packetInfo: true },
@@ -196,7 +196,7 @@ Deno.test("a datagram is told with its TTL, its class and when the kernel had it
   await server.shutdown();
 });
 
-Deno.test("what is kept of a message does not change what is told of the rest", async () => {
+Deno.test("Delivery: a held datagram does not change the facts of the rest", async () => {
   const told: unknown[] = [];
   const { libc, server } = started(
     { packetInfo: true },
@@ -217,7 +217,7 @@ Deno.test("what is kept of a message does not change what is told of the rest", 
   await server.shutdown();
 });
 
-Deno.test("a wildcard socket asks where each datagram was sent to, by its version", async () => {
+Deno.test("LinuxSocket: a wildcard socket asks for destinations, by its version", async () => {
   const asked = async (family: number, hostname: string) => {
     const libc = new FakeLibc();
     libc.family = family;
@@ -241,4 +241,40 @@ Deno.test("a wildcard socket asks where each datagram was sent to, by its versio
     "41 51",
     "41 66",
   ]);
+});
+
+Deno.test("openSocket: packetInfo has the time of arrival, by the program's clock", async () => {
+  const libc = new FakeLibc();
+  const seen: unknown[] = [];
+  const socket = openSocket(
+    { runtime: libc.runtime, packetInfo: true },
+    ({ arrivedAt, receivedAt }) => void seen.push([arrivedAt, receivedAt]),
+  );
+  libc.now = 700;
+  libc.arrive({ ...one("a"), second: 5 });
+  await idle();
+  assertEquals(seen, [[5700.25, 700]]);
+  await socket.close();
+});
+
+Deno.test("Delivery: a pause in the middle of a message leaves nothing to the next one", async () => {
+  const libc = new FakeLibc();
+  const socket = libc.runtime.open(BUSY);
+  const seen: string[] = [];
+  let isFull = true;
+  const closed = socket.start({
+    // The first is held for good, as by a handler that is at work.
+    onDatagram(datagram) {
+      seen.push(new TextDecoder().decode(datagram.data));
+      if (seen.length > 1) socket.release(datagram);
+    },
+    isFull: () => isFull && !(isFull = false),
+  });
+  libc.arrive({ payloads: ["aa", "bb", "cc"] });
+  await idle();
+  libc.arrive({ payloads: ["dd", "ee", "ff"] });
+  await idle();
+  assertEquals(seen, ["aa", "bb", "cc", "dd", "ee", "ff"]);
+  socket.close();
+  await closed;
 });

@@ -37,7 +37,7 @@ async function roundsOf(promise: Promise<unknown>): Promise<number> {
   return rounds;
 }
 
-Deno.test("a turn is due after a millisecond, of a client in a batch after two", () => {
+Deno.test("Turns: a turn is due after a millisecond, of a client in a batch after two", () => {
   for (const [isClient, pressing] of [[false, 1], [true, 2]] as const) {
     const { turns } = make(isClient);
     assertEquals([turns.isDue(101), turns.isDue(101.1)], [false, true]);
@@ -60,14 +60,14 @@ Deno.test("a turn is due after a millisecond, of a client in a batch after two",
   }
 });
 
-Deno.test("a round puts off the next round, not the next turn", async () => {
+Deno.test("Turns: a round postpones the next round, not the next turn", async () => {
   const { turns, clock } = make(false);
   clock.now = 102;
   await turns.round();
   assertEquals([turns.isRoundDue(102), turns.isDue(102)], [false, true]);
 });
 
-Deno.test("a client's turn is 64 rounds without another thread, used by what takes long", async () => {
+Deno.test("Turns: a client's turn is 64 rounds without another thread, used if they take long", async () => {
   for (const [usedMs, isUsed] of [[0.19, false], [0.2, true]] as const) {
     const { turns, clock, use } = make(true, [usedMs]);
     const turn = turns.take();
@@ -78,7 +78,7 @@ Deno.test("a client's turn is 64 rounds without another thread, used by what tak
   }
 });
 
-Deno.test("a server's turn goes on while it is used, by two rounds each", async () => {
+Deno.test("Turns: a server's turn continues while it is used, by one round each", async () => {
   for (
     const [others, looks, isUsed] of [
       [[], 1, false],
@@ -90,7 +90,7 @@ Deno.test("a server's turn goes on while it is used, by two rounds each", async 
     const { turns, clock } = make(false, [...others]);
     const turn = turns.take();
     const rounds = await roundsOf(turn);
-    assertEquals(rounds <= 2 * looks + 1, true, `${rounds} rounds`);
+    assertEquals(rounds <= looks + 2, true, `${rounds} rounds`);
     assertEquals(
       [turns.pace.wasUsed, clock.looks],
       [isUsed, looks],
@@ -100,7 +100,7 @@ Deno.test("a server's turn goes on while it is used, by two rounds each", async 
   }
 });
 
-Deno.test("a turn ends with its socket", async () => {
+Deno.test("Turns: a turn ends with its socket", async () => {
   const { turns } = make(true);
   const turn = turns.take();
   turns.end();

@@ -1,0 +1,199 @@
+/**
+ * Control messages: facts that the kernel adds to a received message and to an
+ * entry of the error queue, and options of a message to send. Pure.
+ *
+ * A new fact of received datagrams takes its numbers, its row in
+ * {@linkcode PACKET_INFO} and its case in {@linkcode decodeControl}, and a field of
+ * {@linkcode DatagramFacts}.
+ *
+ * @module
+ */
+import { ipVersion } from "../../address.ts";
+import type { DatagramFacts } from "../datagram.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  decodeSockaddr,
+  encodeSockaddr,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  NAME_BYTES,
+  SOL_SOCKET,
+  SOL_UDP,
+  stampMs,
+} from "./layout.ts";
+
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_PKTINFO = 8;
+export const IP_RECVERR = 11;
+export const IP_RECVTTL = 12;
+export const IP_RECVTOS = 13;
+export const IPV6_RECVERR = 25;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
+export const IPV6_RECVHOPLIMIT = 51;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
+export const SO_TIMESTAMPNS = 35;
+export const SO_TIMESTAMPING = 37;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
+/** Options, by level, that have the kernel add the facts of `packetInfo`. */
+export const PACKET_INFO: ReadonlyArray<[level: number, option: number]> = [
+  [SOL_SOCKET, SO_TIMESTAMPNS],
+  [IPPROTO_IP, IP_RECVTTL],
+  [IPPROTO_IP, IP_RECVTOS],
+  [IPPROTO_IPV6, IPV6_RECVHOPLIMIT],
+  [IPPROTO_IPV6, IPV6_RECVTCLASS],
+];
+
+/** The facts that control messages carry. */
+export interface ControlFacts extends Partial<DatagramFacts> {
+  /** The size of the datagrams that the kernel coalesced; 0 for a single one. */
+  segmentBytes: number;
+  /** The kernel's time stamp, by the wall clock, in milliseconds. */
+  stampMs: number | undefined;
+  /** The word at which the message with the destination begins; -1 for none. */
+  destinationAt: number;
+  /** The byte at which the struct sock_extended_err begins; -1 for none. */
+  errorAt: number;
+}
+
+/**
+ * Reads control messages.
+ *
+ * @param words The memory that they are in.
+ * @param start The word at which they begin.
+ * @param end The word at which they end.
+ * @param facts The object that their facts are written to.
+ */
+export function decodeControl(
+  words: Uint32Array,
+  start: number,
+  end: number,
+  facts: ControlFacts,
+): void {
+  for (let at = start; at + 4 < end;) {
+    const level = words[at + 2]!;
+    const type = words[at + 3]!;
+    const value = words[at + 4]!;
+    if (level === IPPROTO_IP) {
+      if (type === IP_TTL) facts.ttl = value;
+      else if (type === IP_TOS) facts.trafficClass = value & 0xff;
+      else if (type === IP_PKTINFO) facts.destinationAt = at;
+      else if (type === IP_RECVERR) facts.errorAt = 4 * at + 16;
+    } else if (level === SOL_UDP) {
+      if (type === UDP_GRO) facts.segmentBytes = value;
+    } else if (level === SOL_SOCKET) {
+      if (type === SO_TIMESTAMPNS || type === SO_TIMESTAMPING) {
+        facts.stampMs = stampMs(words, at + 4);
+      }
+    } else if (level === IPPROTO_IPV6) {
+      if (type === IPV6_HOPLIMIT) facts.ttl = value;
+      else if (type === IPV6_TCLASS) facts.trafficClass = value;
+      else if (type === IPV6_PKTINFO) facts.destinationAt = at;
+      else if (type === IPV6_RECVERR) facts.errorAt = 4 * at + 16;
+    }
+    // Each begins at a multiple of eight bytes.
+    at += Math.max(4, (words[at]! + 7 >> 3) * 2);
+  }
+}
+
+/** The facts of an entry of the error queue, whose bytes begin at a word. */
+export function controlFacts(control: Uint8Array): ControlFacts {
+  const facts: ControlFacts = {
+    segmentBytes: 0,
+    stampMs: undefined,
+    destinationAt: -1,
+    errorAt: -1,
+  };
+  const length = control.length >> 2;
+  const words = new Uint32Array(control.buffer, control.byteOffset, length);
+  decodeControl(words, 0, length, facts);
+  return facts;
+}
+
+/**
+ * The destination in the message that begins at a byte: the bytes of the address,
+ * for IPv6 with the index of the interface.
+ */
+export function destinationBytes(control: Uint8Array, at: number): Uint8Array {
+  return control[at + 8] === IPPROTO_IP
+    ? control.subarray(at + 24, at + 28)
+    : control.subarray(at + 16, at + 36);
+}
+
+/** The address of {@linkcode destinationBytes}. */
+export function destinationHostname(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const name = new Uint8Array(NAME_BYTES);
+  new DataView(name.buffer).setUint16(0, AF_INET6, true);
+  name.set(bytes, 8);
+  return decodeSockaddr(name).hostname;
+}
+
+/**
+ * Turns the destination of a request, in the message that begins at a byte, into
+ * the source of its reply. The kernel chooses the interface, except for link-local
+ * addresses.
+ */
+export function replySource(control: Uint8Array, at: number): Uint8Array {
+  const data = at + 16;
+  if (control[at + 8] === IPPROTO_IP) {
+    control.fill(0, data, data + 4);
+    return control.subarray(at, data + 16);
+  }
+  if (control[data] !== 0xfe) control.fill(0, data + 16, data + 20);
+  return control.subarray(at, data + 24);
+}
+
+/** A control message. */
+export function encodeControl(
+  level: number,
+  type: number,
+  data: Uint8Array,
+): Uint8Array {
+  const control = new Uint8Array(16 + data.length);
+  new Uint32Array(control.buffer, 0, 4).set([control.length, 0, level, type]);
+  control.set(data, 16);
+  return control;
+}
+
+/** Has a datagram leave from an address. */
+export function sourceControl(hostname: string, family: number): Uint8Array {
+  const name = new Uint8Array(NAME_BYTES);
+  encodeSockaddr({ hostname, port: 0 }, family, name);
+  if (family === AF_INET) {
+    const data = new Uint8Array(12);
+    data.set(name.subarray(4, 8), 4);
+    return encodeControl(IPPROTO_IP, IP_PKTINFO, data);
+  }
+  return encodeControl(IPPROTO_IPV6, IPV6_PKTINFO, name.subarray(8, 28));
+}
+
+/** Has the kernel segment a message into datagrams of one size. */
+export function segmentControl(bytes: number): Uint8Array {
+  const data = new Uint8Array([bytes & 0xff, bytes >> 8]);
+  return encodeControl(SOL_UDP, UDP_SEGMENT, data);
+}
+
+/** Gives a datagram to a host a traffic class. */
+export function trafficClassControl(
+  trafficClass: number,
+  hostname: string,
+): Uint8Array {
+  const data = new Uint8Array([trafficClass, 0, 0, 0]);
+  return ipVersion(hostname) === 4
+    ? encodeControl(IPPROTO_IP, IP_TOS, data)
+    : encodeControl(IPPROTO_IPV6, IPV6_TCLASS, data);
+}
+
+/** Room for the control messages of a received message, and one to spare. */
+export const CONTROL_BYTES = 176;
+/** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
+export const SEGMENT_CONTROL_BYTES = 24;
+/** The source of a message, and its segments. */
+export const SEND_CONTROL_BYTES = 64;

@@ -1,0 +1,212 @@
+/**
+ * Delivery: the datagrams of a received batch, given to the receiver one by one,
+ * with pauses for all else in the process.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../../address.ts";
+import type { Lead } from "../../base/wall_clock.ts";
+import type { Receiver } from "../contract.ts";
+import type { Memory } from "./libc.ts";
+import { BatchDatagram, type ReceiveBatch } from "./receive_batch.ts";
+import type { Turns } from "./turns.ts";
+
+/** The socket whose datagrams are delivered. */
+interface Source {
+  addr: UdpAddress;
+  maxDatagramBytes: number;
+  /** Whether its datagrams have facts that one of the next may lack. */
+  packetInfo: boolean;
+}
+
+/** The delivery of one socket's datagrams. */
+export class Delivery {
+  receiver: Receiver = { onDatagram: () => {} };
+  /** The datagram that the receiver is called with, and may answer now. */
+  current: BatchDatagram | undefined;
+  /** The number of datagrams that the receiver holds for longer than its call. */
+  held = 0;
+  /** When the batch was received. */
+  receivedAt = 0;
+  readonly #batch: ReceiveBatch;
+  readonly #source: Source;
+  readonly #turns: Turns;
+  readonly #lead: Lead;
+  readonly #now: () => number;
+  /** The object for all datagrams that are handed back within the call. */
+  #reusable = new BatchDatagram();
+  /** The number of messages in the batch. */
+  #count = 0;
+  /** The message that is delivered, and the next datagram's first byte in it. */
+  #message = 0;
+  #at = 0;
+  /** The memory that the message was received into, and the views into it. */
+  #memory: Memory;
+  #views: Uint8Array<ArrayBuffer>[] = [];
+  /** The number of datagrams between two looks at the clock. */
+  #stride = 1;
+  #untilLook = 1;
+  #lookedAt = 0;
+
+  /**
+   * Prepares the delivery.
+   *
+   * @param batch The batch that the socket receives into.
+   * @param source The socket.
+   * @param turns The turns of all else in the process.
+   * @param lead The lead of the wall clock, by which the kernel stamps.
+   * @param now A clock.
+   */
+  constructor(
+    batch: ReceiveBatch,
+    source: Source,
+    turns: Turns,
+    lead: Lead,
+    now: () => number,
+  ) {
+    this.#batch = batch;
+    this.#source = source;
+    this.#turns = turns;
+    this.#lead = lead;
+    this.#now = now;
+    this.#memory = batch.buffer(0);
+  }
+
+  /** Begins with the first of `count` messages. */
+  begin(count: number, receivedAt: number): void {
+    this.#count = count;
+    this.#message = this.#at = 0;
+    this.receivedAt = this.#lookedAt = receivedAt;
+  }
+
+  /**
+   * Delivers the rest of the batch.
+   *
+   * @returns Whether all is delivered. Else timers are due, or the receiver is full
+   * until microtasks have run.
+   */
+  run(): boolean {
+    while (this.#message < this.#count) {
+      if (this.#at === 0) this.#open();
+      const length = this.#batch.length(this.#message);
+      const segment = this.#reusable.segmentBytes || length;
+      let mayGoOn = true;
+      // An empty datagram is one too.
+      do {
+        const size = Math.min(segment, length - this.#at);
+        mayGoOn = this.#deliver(size, segment);
+        this.#at += size;
+      } while (mayGoOn && this.#at < length);
+      if (this.#at >= length) {
+        this.#message++;
+        this.#at = 0;
+      }
+      if (!mayGoOn) return this.#message >= this.#count;
+    }
+    return true;
+  }
+
+  /** Takes a datagram back. */
+  release(datagram: BatchDatagram): void {
+    datagram.isHandedOut = false;
+    if (!datagram.isHeld) return;
+    datagram.isHeld = false;
+    this.held--;
+  }
+
+  /** Makes the next message ready. */
+  #open(): void {
+    if (this.#source.packetInfo) this.#reusable = new BatchDatagram();
+    this.#describe(this.#reusable);
+    const { segmentBytes } = this.#reusable;
+    const segment = segmentBytes || this.#batch.length(this.#message);
+    this.#memory = this.#batch.buffer(this.#message);
+    this.#views = this.#batch.views(this.#message, segment);
+  }
+
+  /** Writes the facts of the message. */
+  #describe(datagram: BatchDatagram): void {
+    const batch = this.#batch;
+    const message = datagram.message = this.#message;
+    batch.readControl(message, datagram);
+    const { addr } = this.#source;
+    datagram.remoteAddr = batch.address(message);
+    datagram.localAddr = batch.localAddr(datagram, addr.port) ?? addr;
+    datagram.receivedAt = this.receivedAt;
+    if (datagram.stampMs !== undefined) {
+      datagram.arrivedAt = datagram.stampMs - this.#lead.ms;
+    }
+  }
+
+  /** Delivers a datagram; returns whether the next one may follow at once. */
+  #deliver(size: number, segment: number): boolean {
+    if (size > this.#source.maxDatagramBytes) {
+      this.receiver.onTooLong?.();
+      return true;
+    }
+    const whole = this.#memory.u8;
+    // A buffer that was transferred has no length any more.
+    if (whole.length === 0) {
+      this.receiver.onReceiveError?.(new Error(TRANSFERRED));
+      return true;
+    }
+    const datagram = this.#reusable;
+    const at = this.#at;
+    datagram.data = size === segment && size > 0
+      ? this.#views[at / segment] ??= view(whole, at, size)
+      : view(whole, at, size);
+    datagram.memory = this.#memory;
+    datagram.at = at;
+    datagram.isHandedOut = true;
+    this.current = datagram;
+    this.receiver.onDatagram(datagram);
+    this.current = undefined;
+    if (datagram.isHandedOut) {
+      this.#hold(datagram);
+      if (this.receiver.isFull?.()) return false;
+    }
+    return --this.#untilLook > 0 || this.#look();
+  }
+
+  /** Leaves a datagram to the receiver, which has not handed it back. */
+  #hold(datagram: BatchDatagram): void {
+    datagram.isHeld = true;
+    datagram.source = this.#batch.replySource(datagram)?.slice();
+    this.held++;
+    // Others may follow in the same message.
+    this.#reusable = new BatchDatagram();
+    this.#describe(this.#reusable);
+    // The next receive goes into another buffer.
+    if (this.#batch.buffer(this.#message) === this.#memory) {
+      this.#batch.retire(this.#message);
+    }
+  }
+
+  /** Looks at the clock; returns whether there is time for more. */
+  #look(): boolean {
+    const now = this.#now();
+    const eachMs = (now - this.#lookedAt) / this.#stride;
+    this.#stride = Math.max(
+      1,
+      Math.min(2 * this.#stride, MAX_STRIDE, Math.floor(LOOK_MS / eachMs)),
+    );
+    this.#untilLook = this.#stride;
+    this.#lookedAt = now;
+    return !this.#turns.isRoundDue(now);
+  }
+}
+
+function view(
+  { buffer }: Uint8Array<ArrayBuffer>,
+  at: number,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(buffer, at, size);
+}
+
+const MAX_STRIDE = 32;
+const LOOK_MS = 0.25;
+
+const TRANSFERRED =
+  "A datagram is lost: a handler transferred the buffer that it came in " +
+  "(copy with slice() what is to be transferred)";
