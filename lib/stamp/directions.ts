@@ -175,4 +175,5 @@ export class DirectionCount {
   }
 }
 
-const MAX_GAP = 1 << 20;
+/** More numbers than can be missing between those of two replies. */
+export const MAX_GAP = 1 << 20;

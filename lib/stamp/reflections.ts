@@ -8,6 +8,7 @@ import {
   type Ambiguity,
   DirectionCount,
   type Directions,
+  MAX_GAP,
 } from "./directions.ts";
 
 /** Keeps account of the numbers that a reflector gave to requests. */
@@ -83,11 +84,12 @@ export class Reflections {
     const at = seq % this.#capacity;
     const place = number % this.#capacity;
     const isNew = Number.isNaN(this.#number[at]!);
-    // A reflector that begins anew gives a number again; or one that is below what
-    // had come back before it was asked.
+    // A reflector that begins anew gives a number again; or one that is below those
+    // received before the request was sent; or one far above all others.
     const isAnew =
       this.#isSeen(number, this.#runs) && this.#seenBy[place] !== seq ||
-      this.#floorRun[at] === this.#runs && number <= this.#floor[at]!;
+      this.#floorRun[at] === this.#runs && number <= this.#floor[at]! ||
+      this.#isFarAbove(number);
     if (isNew && seq > this.#lastAnswered && isAnew) {
       this.#runs++;
       this.#highest = -1;
@@ -187,7 +189,7 @@ export class Reflections {
     const [which] = [...this.#closing.keys()].sort((a, b) => a - b);
     if (which === undefined || this.#lastAnswered < 0) return undefined;
     const number = this.#closing.get(which)!;
-    if (number < this.#highest) return undefined;
+    if (number < this.#highest || this.#isFarAbove(number)) return undefined;
     // Probes that were lost before it are missing too, and no requests: what is
     // missing is told only if all of it is on one way.
     for (let i = 0; i < which; i++) count.lost();
@@ -207,6 +209,10 @@ export class Reflections {
       const run = this.#run[seq % this.#capacity]!;
       count.answered(number, run, (n) => this.#isSeen(n, run));
     } else if (this.#isLost(seq)) count.lost();
+  }
+
+  #isFarAbove(number: number): boolean {
+    return this.#highest >= 0 && number - this.#highest > MAX_GAP;
   }
 
   #isSeen(number: number, run: number): boolean {
