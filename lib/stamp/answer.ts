@@ -56,8 +56,11 @@ export interface TlvFacts {
   permitsDscp: (dscp: number) => boolean;
   /** Whether it says where requests came from, and where they were sent to. */
   tellsLocation: boolean;
-  /** Requests of the session that came, and replies that were sent. */
-  received: number;
+  /**
+   * Requests of the session that were received, undefined if some may not be counted;
+   * and replies that were sent.
+   */
+  received: number | undefined;
   transmitted: number;
   /** The reply before; none of a reflector without state, or of the first. */
   last: { sequence: number; timestamp: Timestamp } | undefined;
@@ -157,6 +160,7 @@ function answer(
       break;
     }
     case DIRECT_MEASUREMENT:
+      if (facts.received === undefined) return true;
       view.setUint32(4, facts.received);
       view.setUint32(8, facts.transmitted);
       break;

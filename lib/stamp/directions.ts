@@ -35,10 +35,12 @@ interface Stretch {
   missing: number;
   /** Numbers missing between theirs. */
   gaps: number;
-  /** Of the missing requests those between neighbouring numbers. */
-  certainUp: number;
+  /** Of the missing requests those sent before a reply of this run was received. */
+  early: number;
   /** Requests missing before the first one answered. */
   before: number;
+  /** Of the missing requests the latest, by the requests sent when each was lost. */
+  late: number[];
   /** The smallest number, below which nobody knows what was reflected. */
   lowest: number;
 }
@@ -52,8 +54,9 @@ export class DirectionCount {
   #stretch: Stretch | undefined;
   /** Whether a stretch before this one is accounted for. */
   #hasClosed = false;
-  /** Missing since the last one answered. */
-  #missing = 0;
+  /** Requests missing since the last one answered, by those sent when each was lost. */
+  #missing: number[] = [];
+  #early = 0;
   /** The run of the reflector, and its largest number so far. */
   #epoch = -1;
   #highest = -1;
@@ -67,19 +70,28 @@ export class DirectionCount {
     this.#ambiguity = ambiguity;
   }
 
-  /** A request was not answered. */
-  lost(): void {
-    this.#missing++;
+  /**
+   * A request was not answered.
+   *
+   * @param epoch The run of the latest number received before it was sent; -1 if none
+   * was.
+   * @param sent How many requests were sent when it was taken for lost.
+   */
+  lost(epoch: number, sent: number): void {
+    this.#missing.push(sent);
+    if (epoch !== this.#epoch) this.#early++;
   }
 
   /**
    * A request was answered, by a reflector in its nth run.
    *
+   * @param seq Its sequence.
    * @param number What the reply is numbered.
    * @param epoch The run.
    * @param isSeen Whether some reply has a number.
    */
   answered(
+    seq: number,
     number: number,
     epoch: number,
     isSeen: (number: number) => boolean,
@@ -90,8 +102,9 @@ export class DirectionCount {
       this.#stretch = {
         missing: 0,
         gaps: 0,
-        certainUp: 0,
-        before: this.#missing,
+        early: 0,
+        before: this.#missing.length,
+        late: this.#missing,
         lowest: number,
       };
       this.#epoch = epoch;
@@ -103,32 +116,27 @@ export class DirectionCount {
         for (let i = low + 1; i < high; i++) if (!isSeen(i)) unseen++;
         return unseen;
       };
-      const gaps = between(this.#highest, number);
-      stretch.gaps += between(number, stretch.lowest);
+      stretch.gaps += between(this.#highest, number) +
+        between(number, stretch.lowest);
       stretch.lowest = Math.min(stretch.lowest, number);
-      stretch.missing += this.#missing;
-      stretch.gaps += gaps;
-      if (gaps === 0) stretch.certainUp += this.#missing;
+      stretch.missing += this.#missing.length;
+      for (const sent of this.#missing) stretch.late.push(sent);
+      stretch.early += this.#early;
       this.#highest = Math.max(this.#highest, number);
     }
-    this.#missing = 0;
+    this.#missing = [];
+    this.#early = 0;
+    const { late } = this.#stretch!;
+    const settled = late.findIndex((sent) => sent > seq);
+    late.splice(0, settled < 0 ? late.length : settled);
   }
 
-  /**
-   * All so far; what comes after the last one answered is unattributed.
-   *
-   * @param isClosed Whether the last one was sent when nothing else was under way.
-   */
-  total(isClosed = false): Directions {
-    const sum = new DirectionCount(this.#ambiguity);
-    sum.#up = this.#up;
-    sum.#down = this.#down;
-    sum.#unattributed = this.#unattributed + this.#missing;
-    sum.#hasClosed = this.#hasClosed;
-    if (this.#stretch !== undefined) {
-      sum.#close(this.#stretch, isClosed);
-    }
-    return { up: sum.#up, down: sum.#down, unattributed: sum.#unattributed };
+  /** All so far; those after the last one answered are unattributed. */
+  total(): Directions {
+    const sum = this.clone();
+    if (sum.#stretch !== undefined) sum.#close(sum.#stretch);
+    const unattributed = sum.#unattributed + sum.#missing.length;
+    return { up: sum.#up, down: sum.#down, unattributed };
   }
 
   /** The same, to go on with. */
@@ -137,42 +145,36 @@ export class DirectionCount {
     copy.#up = this.#up;
     copy.#down = this.#down;
     copy.#unattributed = this.#unattributed;
-    copy.#stretch = this.#stretch && { ...this.#stretch };
-    copy.#missing = this.#missing;
+    copy.#stretch = this.#stretch &&
+      { ...this.#stretch, late: [...this.#stretch.late] };
+    copy.#missing = [...this.#missing];
+    copy.#early = this.#early;
     copy.#hasClosed = this.#hasClosed;
     copy.#epoch = this.#epoch;
     copy.#highest = this.#highest;
     return copy;
   }
 
-  #close(
-    { missing, gaps, certainUp, before, lowest }: Stretch,
-    isClosed = false,
-  ): void {
+  #close({ missing, gaps, early, before, lowest, late }: Stretch): void {
     const { hasCopies, isReordered, hasRestarted } = this.#ambiguity;
-    // Which run of the reflector a number is of has to be clear.
-    const isClear = !hasCopies && !(hasRestarted && isReordered);
-    // Who begins with 0, and whose 0 was seen, has reflected nothing before, unless
-    // the first requests were overtaken.
-    const isFirst = lowest === 0 && !this.#hasClosed && !isReordered;
-    if (isFirst) this.#up += before;
+    // Who begins with 0, and whose 0 was seen, has reflected nothing before.
+    if (lowest === 0 && !this.#hasClosed) missing += before;
     else this.#unattributed += before;
     this.#hasClosed = true;
-    if (isClear && gaps <= missing) {
-      // Numbers below the smallest and above the largest may be of requests that
-      // were overtaken.
-      const beyond = isClosed ? lowest : Infinity;
-      const unknown = isReordered ? Math.min(beyond, missing - gaps) : 0;
-      this.#down += gaps;
-      this.#up += missing - gaps - unknown;
-      this.#unattributed += unknown;
-    } else {
-      // Numbers are missing that no missing request had: those of copies.
-      const up = isReordered ? 0 : certainUp;
-      this.#up += up;
-      this.#unattributed += missing - up;
-    }
+    // A request that was reflected has a number at least: the others are lost up.
+    let up = Math.max(0, missing - gaps);
+    // Except for requests that overtook the first one answered, or were overtaken by
+    // the last one.
+    up -= Math.min(up, Math.min(early, lowest) + late.length);
+    // Numbers of copies, of no request that is missing.
+    let down = hasCopies || gaps > missing ? 0 : gaps;
+    // Which run of the reflector a number is of has to be clear.
+    if (hasRestarted && (isReordered || hasCopies)) up = down = 0;
+    this.#up += up;
+    this.#down += down;
+    this.#unattributed += missing - up - down;
   }
 }
 
-const MAX_GAP = 1 << 20;
+/** More numbers than can be missing between those of two replies. */
+export const MAX_GAP = 1 << 20;

@@ -8,12 +8,12 @@ import {
   type Ambiguity,
   DirectionCount,
   type Directions,
+  MAX_GAP,
 } from "./directions.ts";
 
 /** Keeps account of the numbers that a reflector gave to requests. */
 export class Reflections {
   readonly #capacity: number;
-  readonly #isLost: (seq: number) => boolean;
   /** By the sequence modulo the capacity: the number of the first reply, or NaN. */
   readonly #number: Float64Array;
   /** In which of the reflector's runs it was. */
@@ -21,6 +21,9 @@ export class Reflections {
   /** The largest number when the request was sent, and the run then. */
   readonly #floor: Float64Array;
   readonly #floorRun: Uint32Array;
+  /** How many requests were sent when it was taken for lost; 0 if it was not. */
+  readonly #lostAt: Uint32Array;
+  #sent = 0;
   /**
    * By the number modulo the capacity: the number that was seen, plus one, in which
    * run, and to which request.
@@ -52,15 +55,14 @@ export class Reflections {
    * Makes an account.
    *
    * @param capacity How many of the latest requests are remembered.
-   * @param isLost Whether one of them that was not answered is lost.
    */
-  constructor(capacity: number, isLost: (seq: number) => boolean) {
+  constructor(capacity: number) {
     this.#capacity = capacity;
-    this.#isLost = isLost;
     this.#number = new Float64Array(capacity);
     this.#run = new Uint32Array(capacity);
     this.#floor = new Float64Array(capacity);
     this.#floorRun = new Uint32Array(capacity);
+    this.#lostAt = new Uint32Array(capacity);
     this.#seen = new Float64Array(capacity);
     this.#seenRun = new Uint32Array(capacity);
     this.#seenBy = new Float64Array(capacity);
@@ -75,6 +77,13 @@ export class Reflections {
     this.#number[at] = NaN;
     this.#floor[at] = this.#highest;
     this.#floorRun[at] = this.#runs;
+    this.#lostAt[at] = 0;
+    this.#sent = seq + 1;
+  }
+
+  /** A request is taken for lost; a reply may still arrive. */
+  onLost(seq: number): void {
+    this.#lostAt[seq % this.#capacity] = this.#sent;
   }
 
   /** A reply with this number came, to that request. */
@@ -83,11 +92,12 @@ export class Reflections {
     const at = seq % this.#capacity;
     const place = number % this.#capacity;
     const isNew = Number.isNaN(this.#number[at]!);
-    // A reflector that begins anew gives a number again; or one that is below what
-    // had come back before it was asked.
+    // A reflector that begins anew gives a number again; or one that is below those
+    // received before the request was sent; or one far above all others.
     const isAnew =
       this.#isSeen(number, this.#runs) && this.#seenBy[place] !== seq ||
-      this.#floorRun[at] === this.#runs && number <= this.#floor[at]!;
+      this.#floorRun[at] === this.#runs && number <= this.#floor[at]! ||
+      this.#isFarAbove(number);
     if (isNew && seq > this.#lastAnswered && isAnew) {
       this.#runs++;
       this.#highest = -1;
@@ -187,12 +197,14 @@ export class Reflections {
     const [which] = [...this.#closing.keys()].sort((a, b) => a - b);
     if (which === undefined || this.#lastAnswered < 0) return undefined;
     const number = this.#closing.get(which)!;
-    if (number < this.#highest) return undefined;
+    if (number < this.#highest || this.#isFarAbove(number)) return undefined;
     // Probes that were lost before it are missing too, and no requests: what is
     // missing is told only if all of it is on one way.
-    for (let i = 0; i < which; i++) count.lost();
-    count.answered(number, this.#runs, (n) => this.#isSeen(n, this.#runs));
-    const { up, down, unattributed } = count.total(true);
+    const run = this.#runs;
+    for (let i = 0; i < which; i++) count.lost(run, this.#sent);
+    const isSeen = (number: number) => this.#isSeen(number, run);
+    count.answered(this.#sent + which, number, run, isSeen);
+    const { up, down, unattributed } = count.total();
     if (which === 0) return { up, down, unattributed };
     if (unattributed >= open.unattributed) return undefined;
     if (down === open.down) return { up: up - which, down, unattributed };
@@ -202,11 +214,19 @@ export class Reflections {
 
   /** Says of a request where it is. */
   #settle(count: DirectionCount, seq: number): void {
-    const number = this.#number[seq % this.#capacity]!;
+    const at = seq % this.#capacity;
+    const number = this.#number[at]!;
     if (!Number.isNaN(number)) {
-      const run = this.#run[seq % this.#capacity]!;
-      count.answered(number, run, (n) => this.#isSeen(n, run));
-    } else if (this.#isLost(seq)) count.lost();
+      const run = this.#run[at]!;
+      count.answered(seq, number, run, (n) => this.#isSeen(n, run));
+    } else if (this.#lostAt[at]! > 0) {
+      const floorRun = this.#floor[at]! < 0 ? -1 : this.#floorRun[at]!;
+      count.lost(floorRun, this.#lostAt[at]!);
+    }
+  }
+
+  #isFarAbove(number: number): boolean {
+    return this.#highest >= 0 && number - this.#highest > MAX_GAP;
   }
 
   #isSeen(number: number, run: number): boolean {

@@ -4,8 +4,9 @@
  * @module
  */
 import * as option from "../base/options.ts";
-import { RecentMap } from "../base/recent_map.ts";
+import { FairMap } from "../base/fair_map.ts";
 import { RUNTIME, runtimeOf, type RuntimeOptions } from "../socket/runtime.ts";
+import { networkOf } from "../server/guard.ts";
 import {
   borrowers,
   departing,
@@ -171,7 +172,11 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const { permitsDscp, tellsLocation, ssids } = values;
   const provisioned = ssids && new Set(ssids);
   const runtime = runtimeOf(values);
-  const sessions = new RecentMap<string, ReflectorSession>(maxSessions);
+  const sessions = new FairMap<ReflectorSession>(maxSessions);
+  /** When the latest packet of a session arrived that was evicted since. */
+  let evictedAt = -Infinity;
+  /** How many sessions began in their middle. */
+  let resumed = 0;
   const counts = {
     reflected: 0,
     malformed: 0,
@@ -180,8 +185,18 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     unprovisioned: 0,
     returned: 0,
   };
-  /** Whose packet was reflected last, and how the reply is to leave. */
-  let last: ReflectorSession | undefined;
+  /** The session before and after the latest reply, until it is not withheld. */
+  let pending:
+    | { key: string; before: ReflectorSession; session: ReflectorSession }
+    | undefined;
+  const commit = () => {
+    if (pending === undefined) return;
+    const { key, session } = pending;
+    pending = undefined;
+    counts.reflected++;
+    const evicted = sessions.set(key, session.network, session);
+    if (evicted !== undefined) evictedAt = Math.max(evictedAt, evicted.at);
+  };
   let departure: ReplyOptions = {};
   const departures = { isAsked: false, last: () => departure };
 
@@ -196,6 +211,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   };
 
   const reflect: Handler = (sealed, info) => {
+    commit();
     const { remoteAddr, localAddr } = info;
     const { hostname, port } = remoteAddr;
     const now = runtime.now();
@@ -230,23 +246,27 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     }
     const local = `${localAddr.hostname} ${localAddr.port}`;
     const sender = `${hostname} ${port} ${local} ${ssid}`;
-    let session = sessions.get(sender);
-    if (session === undefined) {
-      session = new ReflectorSession(packet, now);
-      sessions.set(sender, session);
-    } else if (session.isRepeatedBy(packet)) {
+    const known = sessions.get(sender);
+    if (known !== undefined && isRepeated(known, packet)) {
       counts.returned++;
       return;
-    } else if (
-      now - session.at > sessionTimeoutMs || session.isRestartedBy(packet)
-    ) session.restart(packet);
-    session.onReflect(packet, now);
-    counts.reflected++;
-    last = session;
-    session.transmitted++;
-    const sequence = stateless ? packet.sequence : session.next++;
+    }
+    const isOver = known !== undefined && now - known.at > sessionTimeoutMs;
+    let before = known;
+    if (before === undefined || isOver || isRestarted(before, packet)) {
+      // Replies to earlier packets may have carried the numbers from 0.
+      const isResumed = packet.sequence !== 0 &&
+        (isOver || now - evictedAt <= sessionTimeoutMs);
+      const network = before?.network ?? networkOf(hostname);
+      const first = isResumed ? resumedNumber(resumed++) : 0;
+      before = newSession(packet, network, first);
+    }
+    const sequence = stateless ? packet.sequence : before.next;
     const sentNow = () => timestampOf(runtime.timeOrigin + runtime.now());
     const timestamp = sentNow();
+    const lastReply = { sequence, timestamp };
+    const session = reflected(before, packet, now, lastReply);
+    pending = { key: sender, before, session };
     const { ptp } = packet.errorEstimate;
     const reply = encodeReflector({
       sequence,
@@ -274,20 +294,19 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
         tellsLocation,
-        received: session.received,
+        received: session.isWhole ? session.received : undefined,
         transmitted: session.transmitted,
-        last: stateless ? undefined : session.lastReply,
+        last: stateless ? undefined : before.lastReply,
         writeTimestamp: (view, at, timestamp) =>
           writeTimestamp(view, at, timestamp, ptp),
         hmacOf: key && ((bytes) => hmacOf(bytes, key)),
         needsHmac: key !== undefined,
       });
     }
-    const told = session.lastReply = { sequence, timestamp };
     const complete = (payload: Uint8Array) => {
-      told.timestamp = sentNow();
+      lastReply.timestamp = sentNow();
       const write = (view: DataView, at: number) =>
-        writeTimestamp(view, at, told.timestamp, ptp);
+        writeTimestamp(view, at, lastReply.timestamp, ptp);
       if (key !== undefined) return stampAgain(payload, key, write);
       write(new DataView(payload.buffer, payload.byteOffset), TIMESTAMP_AT);
     };
@@ -299,72 +318,113 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     reflect,
     (data) => isPlainSender(keys === undefined ? data : opened(data)),
   );
-  // What is numbered is what is transmitted (RFC 8762, section 4.3.1): a reply
-  // that the guard withholds must not look as if it was lost on its way.
+  // Only transmitted replies are numbered (RFC 8762, section 4.3.1): a withheld one
+  // must not look lost, and its packet begins no session.
   withholding.set(reflect, () => {
-    counts.reflected--;
-    last!.transmitted--;
-    last!.lastReply = undefined;
-    if (!stateless) last!.next--;
+    if (pending !== undefined) pending.before.received++;
+    pending = undefined;
   });
   borrowers.add(reflect);
-  const stats = () => ({ ...counts, sessions: sessions.size });
+  const stats = () => {
+    commit();
+    return { ...counts, sessions: sessions.size };
+  };
   metered.set(reflect, () => readingsOf(stats()));
   return Object.assign(reflect, { stats });
 }
 
-/** One sender, by its address, port and SSID. */
-class ReflectorSession {
-  /** When its last packet came. */
-  at: number;
-  /** What the next reply is numbered. */
-  next = 0;
-  /** Packets that were taken, and replies to them that were sent. */
-  received = 0;
-  transmitted = 0;
-  /** The reply before. */
-  lastReply: { sequence: number; timestamp: Timestamp } | undefined;
-  /** How often the last packet has come again, as it was. */
-  #repeats = 0;
-  #last: SenderPacket;
+/** The state of a session: of one address, port and SSID. */
+interface ReflectorSession {
+  readonly network: string;
+  /** When its last packet arrived. */
+  readonly at: number;
+  /** The number of the next reply. */
+  readonly next: number;
+  /** Whether its numbers and counts are of all its packets. */
+  readonly isWhole: boolean;
+  /** Packets that were received, and replies to them that were sent. */
+  received: number;
+  readonly transmitted: number;
+  readonly lastReply: { sequence: number; timestamp: Timestamp } | undefined;
+  readonly lastPacket: SenderPacket | undefined;
+  /** How many times in a row the last packet was received again, unchanged. */
+  readonly repeats: number;
   /** The latest time that the sender wrote. */
-  #latest: Timestamp;
+  readonly latest: Timestamp;
+}
 
-  constructor(packet: SenderPacket, now: number) {
-    this.#latest = packet.timestamp;
-    this.#last = packet;
-    this.at = now;
-  }
+function newSession(
+  { timestamp }: SenderPacket,
+  network: string,
+  first: number,
+): ReflectorSession {
+  return {
+    network,
+    at: 0,
+    next: first,
+    isWhole: first === 0,
+    received: 0,
+    transmitted: 0,
+    lastReply: undefined,
+    lastPacket: undefined,
+    repeats: 0,
+    latest: timestamp,
+  };
+}
 
-  /** A packet numbered 0 begins a session, unless it was only overtaken. */
-  isRestartedBy({ sequence, timestamp }: SenderPacket): boolean {
-    return sequence === 0 && elapsedMs(this.#latest, timestamp) > 0;
-  }
+/** The session after one more packet and its reply. */
+function reflected(
+  session: ReflectorSession,
+  packet: SenderPacket,
+  at: number,
+  lastReply: ReflectorSession["lastReply"],
+): ReflectorSession {
+  const { timestamp } = packet;
+  const isLater = elapsedMs(session.latest, timestamp) > 0;
+  return {
+    ...session,
+    at,
+    next: session.next + 1,
+    received: session.received + 1,
+    transmitted: session.transmitted + 1,
+    lastReply,
+    lastPacket: packet,
+    repeats: isLastPacket(session, packet) ? session.repeats + 1 : 0,
+    latest: isLater ? timestamp : session.latest,
+  };
+}
 
-  restart(packet: SenderPacket): void {
-    this.#latest = packet.timestamp;
-    this.next = this.received = this.transmitted = 0;
-    this.lastReply = undefined;
-  }
+/** Whether a packet begins a session anew: numbered 0, and not overtaken. */
+function isRestarted(
+  { latest }: ReflectorSession,
+  { sequence, timestamp }: SenderPacket,
+): boolean {
+  return sequence === 0 && elapsedMs(latest, timestamp) > 0;
+}
 
-  onReflect({ timestamp }: SenderPacket, now: number): void {
-    if (elapsedMs(this.#latest, timestamp) > 0) this.#latest = timestamp;
-    this.at = now;
-    this.received++;
-  }
+/**
+ * Whether a packet was received too often in a row: a network makes a few copies,
+ * more are from a server that gives every datagram the same reply.
+ */
+function isRepeated(session: ReflectorSession, packet: SenderPacket): boolean {
+  return session.repeats >= MAX_REPEATS && isLastPacket(session, packet);
+}
 
-  /**
-   * The same packet comes over and over. A network makes a few copies; more are
-   * from a server that gives every datagram the same reply.
-   */
-  isRepeatedBy(packet: SenderPacket): boolean {
-    const { sequence, timestamp } = this.#last;
-    const isSame = packet.sequence === sequence &&
-      elapsedMs(packet.timestamp, timestamp) === 0;
-    this.#repeats = isSame ? this.#repeats + 1 : 0;
-    this.#last = packet;
-    return this.#repeats > MAX_REPEATS;
-  }
+function isLastPacket(
+  { lastPacket }: ReflectorSession,
+  { sequence, timestamp }: SenderPacket,
+): boolean {
+  return sequence === lastPacket?.sequence &&
+    elapsedMs(timestamp, lastPacket.timestamp) === 0;
+}
+
+/**
+ * The number of the first reply of a session that begins in its middle, as it was
+ * evicted or timed out: so far from 0, and from other such numbers, that its sender
+ * cannot take the numbers between for lost replies.
+ */
+function resumedNumber(count: number): number {
+  return 2 ** 31 + (Math.imul(count + 1, 0x9e3779b1) >>> 2);
 }
 
 /** CS6, CS7 and what is between are for routing (RFC 4594, section 3). */

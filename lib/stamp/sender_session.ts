@@ -223,10 +223,7 @@ export class SenderSession {
     this.#ssid = ssid;
     this.#question = question;
     this.#slots = makeSlots(capacity);
-    this.#reflections = new Reflections(
-      capacity,
-      (seq) => this.#slots.state[seq % capacity] === LOST,
-    );
+    this.#reflections = new Reflections(capacity);
   }
 
   /** How many requests have been sent. */
@@ -289,6 +286,7 @@ export class SenderSession {
     if (this.#slots.state[at] !== PENDING) return;
     this.#slots.state[at] = LOST;
     this.#counts.lost++;
+    this.#reflections.onLost(seq);
   }
 
   /** Takes down when the kernel sent a request. */
@@ -417,6 +415,7 @@ export class SenderSession {
       if (sentAt[at]! > sentBefore) return;
       state[at] = LOST;
       this.#counts.lost++;
+      this.#reflections.onLost(this.#oldest);
       lost(this.#oldest);
     }
   }

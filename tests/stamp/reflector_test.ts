@@ -12,6 +12,7 @@ import {
   type ReflectorPacket,
   timestampOf,
 } from "../../lib/stamp/packet.ts";
+import { serve } from "../../lib/server/serve.ts";
 import type { Runtime } from "../../lib/socket/runtime.ts";
 import {
   infoOf,
@@ -105,12 +106,14 @@ Deno.test("stampReflector() begins anew when its sender does, or was long silent
   assertEquals(number(request(0, { at: 2 })), 0, "a new first");
   assertEquals(number(request(1)), 1);
   network.now += 1001;
-  assertEquals(number(request(2)), 0);
+  // In the middle of a session, far from the numbers of its earlier replies.
+  const resumed = number(request(2))!;
+  assert(resumed >= 2 ** 31, `${resumed}`);
   // However late it is by then, each request is what keeps it from being silent.
   network.now += 1000;
-  assertEquals(number(request(3)), 1);
+  assertEquals(number(request(3)), resumed + 1);
   network.now += 1000;
-  assertEquals(number(request(4)), 2);
+  assertEquals(number(request(4)), resumed + 2);
 });
 
 Deno.test("stampReflector() takes no padding for an SSID", () => {
@@ -251,4 +254,99 @@ Deno.test("stampReflector() answers the sessions that there are, if it is told w
   assertEquals(answered, [undefined, 7, undefined, 9]);
   const { unprovisioned, reflected, sessions } = reflector.stats();
   assertEquals([unprovisioned, reflected, sessions], [2, 2, 2]);
+});
+
+/** Datagrams of `count` sessions of one address. */
+function flood(
+  { reflect, request }: Pick<ReturnType<typeof make>, "reflect" | "request">,
+  hostname: string,
+  count: number,
+  times = 1,
+) {
+  for (let ssid = 1; ssid <= count; ssid++) {
+    for (let sequence = 0; sequence < times; sequence++) {
+      reflect(request(sequence, { ssid }), infoOf({ hostname, port: 5000 }));
+    }
+  }
+}
+
+Deno.test("stampReflector(): a network evicts its own sessions, however many it begins", () => {
+  for (const times of [1, 3]) {
+    const made = make({ maxSessions: 100 });
+    const { request, reflect, reflector } = made;
+    // Two in a network of their own, one of the flooding network.
+    const others = ["192.0.2.7", "192.0.2.8", "203.0.113.7"]
+      .map((hostname) => infoOf({ hostname, port: 4000 }));
+    const numbers = (sequence: number) =>
+      others.map((info) => reflect(request(sequence), info)!.sequence);
+    assertEquals([numbers(0), numbers(1)], [[0, 0, 0], [1, 1, 1]]);
+    flood(made, "203.0.113.9", 13_000, times);
+    assertEquals(reflector.stats().sessions, 100);
+    const [first, second, neighbor] = numbers(2);
+    assertEquals([first, second], [2, 2]);
+    // Sessions that were used twice evict the neighbor's too.
+    if (times === 1) assertEquals(neighbor, 2);
+    else assert(neighbor! >= 2 ** 31, `${neighbor}`);
+  }
+});
+
+Deno.test("stampReflector(): forged networks evict no session that was used before", () => {
+  const { request, reflect } = make({ maxSessions: 100 });
+  for (const sequence of [0, 1]) reflect(request(sequence));
+  for (let i = 0; i < 13_000; i++) {
+    const hostname = `10.${i >> 8}.${i & 255}.1`;
+    reflect(request(0), infoOf({ hostname, port: 4000 }));
+  }
+  assertEquals(reflect(request(2))!.sequence, 2);
+});
+
+Deno.test("stampReflector(): an evicted session continues with numbers far from its former ones", () => {
+  const made = make({ maxSessions: 2, sessionTimeoutMs: 1000 });
+  const { network, request, reflect } = made;
+  const number = (sequence: number) => reflect(request(sequence))!.sequence;
+  const evict = () => flood(made, "192.0.2.7", 3, 3);
+  // Nothing was evicted yet: a first packet that is not numbered 0 follows lost ones.
+  assertEquals([number(5), number(6)], [0, 1]);
+  evict();
+  const second = number(7);
+  assertEquals(number(8), second + 1);
+  evict();
+  const third = number(9);
+  for (const one of [second, third, Math.abs(third - second) + 2 ** 31]) {
+    assert(one > 2 ** 31 + 2 ** 20 && one < 2 ** 32, `${one}`);
+  }
+  evict();
+  assertEquals(number(0), 0, "a new session");
+  evict();
+  network.now += 1001;
+  assertEquals(number(3), 0, "what was evicted has timed out since");
+});
+
+Deno.test("stampReflector(): a refused packet begins no session, and numbers nothing", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const reflector = stampReflector({ runtime, maxSessions: 10 });
+  const { request } = make();
+  const from = { hostname: "192.0.2.7", port: 4000 };
+  const to = { hostname: "198.51.100.1", port: 862 };
+  const guard = { rateLimit: 5 };
+  const server = serve({ ...to, runtime, guard, quiet: true }, reflector);
+  const pass = (sequence: number, options = {}) =>
+    network.pass(from, to, request(sequence, options));
+  const replies = () =>
+    network.sent.filter(({ from }) => from.port === to.port)
+      .map(({ data }) => decodeReflector(data)!.sequence);
+  for (let sequence = 0; sequence < 5; sequence++) pass(sequence);
+  // Those of new sessions, and the first of one that begins anew.
+  for (let ssid = 1; ssid < 50; ssid++) pass(0, { ssid });
+  pass(0, { at: 1000 });
+  await network.runFor(6);
+  assertEquals(replies(), [0, 1, 2, 3, 4]);
+  const { sessions, reflected } = reflector.stats();
+  assertEquals([server.stats().refused.rate, sessions, reflected], [50, 1, 5]);
+  await network.runFor(1000);
+  pass(6);
+  await network.runFor(6);
+  assertEquals(replies().at(-1), 5);
+  await network.run(server.shutdown());
 });
