@@ -16,7 +16,6 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { equalBytes } from "../encoding.ts";
 import * as option from "../base/options.ts";
 import { RecentMap, SegmentedMap } from "../base/recent_map.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -163,12 +162,6 @@ export function guardLimits(
   };
 }
 
-/**
- * Replies that are the same for every datagram. A datagram with the same bytes
- * can only come from such a server, or from one that plays tricks.
- */
-export const fixedReplies: WeakSet<Uint8Array> = new WeakSet();
-
 /** Judges where a datagram comes from, and each answer. */
 export class Guard {
   readonly #limits: GuardLimits;
@@ -265,13 +258,6 @@ export class Guard {
       isLarger &&
       answer.length > this.maxReplyBytes(remote, data.length, spent)
     ) return "amplification";
-    // An echo returns what it got, and needs no look.
-    if (
-      answer.length === data.length && answer !== data &&
-      fixedReplies.has(answer) && equalBytes(answer, data)
-    ) {
-      return "ownReply";
-    }
     if (
       rateLimit !== 0 && this.#isHeld(remote, "rateLimit") &&
       !this.#takeToken(remote.hostname, rateLimit)

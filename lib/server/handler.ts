@@ -1,6 +1,6 @@
 /**
- * What a handler is, what it is told of a datagram, and what the handlers of this
- * library tell the server of themselves.
+ * The handler of a server, the facts that it gets about a datagram, and the traits
+ * of this library's own handlers.
  *
  * @module
  */
@@ -21,8 +21,8 @@ export interface DatagramInfo extends Readonly<DatagramFacts> {
    * the guard allows, and counted in `stats().pushed`. It needs no `this`.
    *
    * @param payload The answer, text as UTF-8; bytes are copied.
-   * @returns Whether it is on its way; `false` if the guard refused it, or there
-   * is no room.
+   * @returns Whether it is in flight; `false` if the guard refused it, or there is
+   * no room.
    * @throws {TypeError} If it is neither bytes nor text, or the handler has
    * settled already.
    */
@@ -55,42 +55,40 @@ export type Handler = (
   info: DatagramInfo,
 ) => Reply | Promise<Reply>;
 
-/**
- * Handlers that tell, by their content, requests that cannot be part of a loop:
- * answers to these are not counted as a loop's.
- */
-export const noLoops: WeakMap<Handler, (data: Uint8Array) => boolean> =
-  new WeakMap();
+/** Facts about a handler of this library, for the server that calls it. */
+export interface HandlerTraits {
+  /** It keeps nothing of its data: it is lent the data without a copy. */
+  readonly borrows?: true;
+  /** The reply that it gives to every datagram. */
+  readonly fixedReply?: Uint8Array;
+  /** Whether a datagram is a request that cannot be part of a loop. */
+  isNoLoop?(data: Uint8Array): boolean;
+  /** How its replies leave. */
+  readonly departure?: Departure;
+  /** Called when the reply that it has just returned is refused. */
+  onRefused?(): void;
+  /** Its own counts, for telemetry. */
+  readings?(): Readings;
+}
 
-/**
- * What is called when the guard withholds the answer that a handler has just
- * returned, for handlers that count what leaves.
- */
-export const withholding: WeakMap<Handler, () => void> = new WeakMap();
-
-/** What a handler says of how its replies leave. */
-export interface Departing {
+/** How the replies of a handler leave. */
+export interface Departure {
   /** Whether a server asks: not where another handler calls this one. */
   isAsked: boolean;
-  /** Of the reply that it has just returned. */
+  /** The options of the reply that was returned last. */
   last(): ReplyOptions;
 }
 
-/** Handlers that write the time of sending into their replies. */
-export const departing: WeakMap<Handler, Departing> = new WeakMap();
+const TRAITS = new WeakMap<Handler, HandlerTraits>();
+const NO_TRAITS: HandlerTraits = {};
 
-/** Handlers that keep nothing of their data: they are lent it without a copy. */
-export const borrowers: WeakSet<Handler> = new WeakSet();
+/** The traits of a handler; none for a user's. */
+export function traitsOf(handler: Handler): HandlerTraits {
+  return TRAITS.get(handler) ?? NO_TRAITS;
+}
 
-/** Handlers that count something themselves. */
-export const metered: WeakMap<Handler, () => Readings> = new WeakMap();
-
-/** Has a handler that calls another one taken for that one. */
-export function standFor(handler: Handler, original: Handler): void {
-  for (const known of [noLoops, withholding, departing, metered] as const) {
-    const value = known.get(original);
-    // deno-lint-ignore no-explicit-any -- each map takes what it gave
-    if (value !== undefined) known.set(handler, value as any);
-  }
-  if (borrowers.has(original)) borrowers.add(handler);
+/** Gives a handler traits: of its own, or those of the handler that it wraps. */
+export function withTraits(handler: Handler, traits: HandlerTraits): Handler {
+  TRAITS.set(handler, traits);
+  return handler;
 }

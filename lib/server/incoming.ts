@@ -9,7 +9,7 @@ import { DatagramFacts } from "../socket/datagram.ts";
 import { payloadOf } from "../socket/outbox.ts";
 import type { Datagram } from "../socket/contract.ts";
 
-/** Whoever took the datagram in, and answers it. */
+/** The server that received the datagram. */
 export interface AnsweringServer {
   /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
   maxReplyBytes(incoming: Incoming): number;

@@ -4,8 +4,7 @@
  * @module
  */
 import { encode } from "../encoding.ts";
-import { fixedReplies } from "./guard.ts";
-import { borrowers, type Handler } from "./handler.ts";
+import { type Handler, withTraits } from "./handler.ts";
 
 /**
  * Answers every datagram with the same reply. A datagram that has the bytes of
@@ -25,9 +24,8 @@ import { borrowers, type Handler } from "./handler.ts";
  * ```
  */
 export function fixedReply(reply: string | Uint8Array): Handler {
-  const bytes = encode(reply).slice();
-  fixedReplies.add(bytes);
-  return borrowing(() => bytes);
+  const bytes = new Uint8Array(encode(reply));
+  return withTraits(() => bytes, { borrows: true, fixedReply: bytes });
 }
 
 /**
@@ -46,10 +44,5 @@ export function fixedReply(reply: string | Uint8Array): Handler {
  * ```
  */
 export function echo(): Handler {
-  return borrowing((data) => data);
-}
-
-function borrowing(handler: Handler): Handler {
-  borrowers.add(handler);
-  return handler;
+  return withTraits((data) => data, { borrows: true });
 }

@@ -8,7 +8,7 @@ import * as option from "../base/options.ts";
 import { GUARD, Guard, type GuardOptions } from "./guard.ts";
 import { BIND, bindingOf, type BindOptions } from "../socket/bind_options.ts";
 import { Links } from "../socket/multicast.ts";
-import { type Handler, metered } from "./handler.ts";
+import { type Handler, traitsOf } from "./handler.ts";
 import { Server } from "./server.ts";
 import type { Hooks, UdpServer } from "./udp_server.ts";
 import type { DatagramSocket } from "../socket/contract.ts";
@@ -199,11 +199,11 @@ export function serve(
     loops: guard && guard.loops,
   });
   if (telemetry) {
-    const counted = metered.get(handler);
+    const { readings } = traitsOf(handler);
     followServer(
       server.addr,
       server.finished,
-      () => serverReadings(server.stats(), counted?.()),
+      () => serverReadings(server.stats(), readings?.()),
     );
   }
   return server;

@@ -4,18 +4,16 @@
  *
  * @module
  */
-import { isMulticast, type UdpAddress } from "../address.ts";
+import type { UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import type { Guard, Refusal } from "./guard.ts";
-import { type Links, mayBeGroup } from "../socket/multicast.ts";
+import type { Links } from "../socket/multicast.ts";
+import { Gates } from "./gates.ts";
+import type { Guard } from "./guard.ts";
 import {
-  borrowers,
-  type Departing,
-  departing,
   type Handler,
-  noLoops,
+  type HandlerTraits,
   type Reply,
-  withholding,
+  traitsOf,
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
@@ -47,7 +45,7 @@ export interface ServerOptions extends Hooks {
   guard: Guard | undefined;
   /** Whether loops are ended. */
   loops: boolean;
-  /** Who is answered that asks a group; all if undefined. */
+  /** The links whose members are answered when they ask a group; undefined: all. */
   links: Links | undefined;
   runtime: Runtime;
   signal: AbortSignal | undefined;
@@ -59,23 +57,21 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #options: ServerOptions;
-  readonly #loops: LoopProbe | undefined;
-  /** Says how a reply is to leave, if the handler's do in a way of their own. */
-  readonly #departing: Departing | undefined;
-  readonly #isNoLoop: ((data: Uint8Array) => boolean) | undefined;
+  readonly #gates: Gates;
+  readonly #traits: HandlerTraits;
   readonly #lends: boolean;
   readonly #stats = noStats();
   readonly #reports: Reports;
-  /** Datagrams with an asynchronous handler, and until when it may take. */
+  /** Datagrams with an asynchronous handler, and its deadline. */
   readonly #waiting = new Map<Incoming, number>();
-  /** Answers that wait for a random time, and what ends the wait. */
-  readonly #spreading = new Map<() => void, () => void>();
+  /** How each held answer is sent, and its timer cancelled. */
+  readonly #held = new Map<() => void, () => void>();
   #cancelCheck: (() => void) | undefined;
   /** Datagrams whose handler has not settled, or whose answer is held. */
   #atWork = 0;
   /** Replies that the system has neither taken nor refused yet. */
   #unsent = 0;
-  /** All else that is sent. */
+  /** Sends all else. */
   readonly #outbox: Outbox;
   #draining = false;
   #closed = false;
@@ -85,16 +81,20 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#socket = socket;
     this.#outbox = new Outbox(socket, () => this.#closeIfDrained());
     this.#options = options;
-    this.#isNoLoop = noLoops.get(handler);
-    this.#lends = options.lend || borrowers.has(handler);
-    this.#departing = departing.get(handler);
-    if (this.#departing !== undefined) this.#departing.isAsked = true;
-    if (options.loops) {
-      this.#loops = new LoopProbe(
-        runtime,
-        (error) => this.#reports.error("notice", error),
-      );
-    }
+    this.#traits = traitsOf(handler);
+    this.#lends = options.lend || this.#traits.borrows === true;
+    const { departure } = this.#traits;
+    if (departure !== undefined) departure.isAsked = true;
+    this.#gates = new Gates({
+      guard: options.guard,
+      links: options.links,
+      loops: options.loops
+        ? new LoopProbe(runtime, (error) => this.onNotice(error))
+        : undefined,
+      traits: this.#traits,
+      addr: socket.addr,
+      holdsGroups: options.groupDelayMs > 0,
+    });
     this.addr = socket.addr;
     this.#reports = new Reports(socket.addr, options, runtime);
     const close = () => this.#close();
@@ -103,8 +103,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#closed = true;
       this.#outbox.close();
       this.#cancelCheck?.();
-      this.#loops?.close();
-      this.#endSpreading();
+      this.#gates.drain();
+      this.#sendHeld();
       options.signal?.removeEventListener("abort", close);
     });
     // By `onListen`, before there was anyone to hear of it.
@@ -128,8 +128,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   shutdown(): Promise<void> {
     this.#draining = true;
-    this.#loops?.close();
-    this.#endSpreading();
+    this.#gates.drain();
+    this.#sendHeld();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
     this.#closeIfDrained();
@@ -227,35 +227,27 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#reports.error("receive", error);
   }
 
-  /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
   maxReplyBytes(incoming: Incoming): number {
-    const { guard } = this.#options;
-    if (guard === undefined) return Infinity;
-    if (this.#judgePeer(incoming) !== undefined) return 0;
-    const { remoteAddr, data, spent } = incoming;
-    return Math.max(0, guard.maxReplyBytes(remoteAddr, data.length, spent));
+    return this.#gates.maxReplyBytes(incoming);
   }
 
-  /** Sends an answer beside the one that is returned. */
   pushReply(incoming: Incoming, payload: Uint8Array): boolean {
-    const refusal = this.#judge(incoming, payload);
-    if (refusal !== undefined) {
+    const verdict = this.#gates.judge(incoming, payload);
+    if (verdict !== "send" && verdict !== "hold") {
       this.#stats.pushed.refused++;
-      this.#reports.refused(refusal, incoming);
+      this.#reports.refused(verdict, incoming);
       return false;
     }
-    if (this.#outbox.isFull || this.#spreading.size >= MAX_SPREADING) {
+    if (this.#outbox.isFull || this.#held.size >= MAX_HELD) {
       this.#outbox.dropped++;
       return false;
     }
     incoming.spend(payload.length);
-    this.#count(incoming, payload);
-    const isSpread = this.#isSpread(incoming);
     // The handler may use its array again; a socket that copies needs no copy.
-    const isCopied = !isSpread && this.#socket.copiesReplies;
+    const isCopied = verdict === "send" && this.#socket.copiesReplies;
     const bytes = isCopied ? payload : new Uint8Array(payload);
     const push = () => void this.#pushBeside(incoming, bytes);
-    if (isSpread) this.#spread(push);
+    if (verdict === "hold") this.#hold(push);
     else push();
     return true;
   }
@@ -351,125 +343,68 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
-    const refusal = this.#judge(incoming, payload);
-    if (refusal !== undefined) {
-      withholding.get(this.#options.handler)?.();
-      return this.#withhold(incoming, datagram, refusal);
+    const verdict = this.#gates.judge(incoming, payload);
+    if (verdict === "send") {
+      const options = this.#traits.departure?.last();
+      return this.#leave(incoming, payload, options, datagram);
     }
-    const departure = this.#departing?.last();
-    this.#count(incoming, payload);
-    if (!this.#isSpread(incoming)) {
-      return this.#send(datagram, payload, departure);
+    if (verdict === "hold") {
+      // A copy: a handler may use its array again, and the socket the datagram's.
+      const bytes = new Uint8Array(payload);
+      const options = this.#traits.departure?.last();
+      this.#socket.release(datagram);
+      // It keeps its place among those at work, which bounds them.
+      return this.#hold(() => this.#leave(incoming, bytes, options));
     }
-    // A copy, since a handler may use its array again by then, and others may
-    // be received into the datagram's.
-    const bytes = new Uint8Array(payload);
+    this.#traits.onRefused?.();
+    this.#stats.refused[verdict]++;
+    this.#reports.refused(verdict, incoming);
     this.#socket.release(datagram);
-    // It keeps its place among those at work, which bounds them.
-    this.#spread(() => this.#sendCopy(incoming, bytes, departure));
+    this.#done();
   }
 
-  /** Whether an answer is to wait, so that not all of a group answer at once. */
-  #isSpread({ localAddr }: Incoming): boolean {
-    return this.#options.groupDelayMs > 0 && !this.#draining &&
-      mayBeGroup(localAddr);
-  }
-
-  #spread(send: () => void): void {
-    const { runtime, groupDelayMs } = this.#options;
-    const delayMs = Math.random() * groupDelayMs;
-    const cancel = runtime.after(delayMs, () => {
-      this.#spreading.delete(send);
-      send();
-    });
-    this.#spreading.set(send, cancel);
-  }
-
-  /** Waits no longer, since the server is about to close. */
-  #endSpreading(): void {
-    for (const [send, cancel] of this.#spreading) {
-      cancel();
-      send();
-    }
-    this.#spreading.clear();
-  }
-
-  /** Whether an answer may go out at all. */
-  #judge(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
-    const { remoteAddr, data, spent } = incoming;
-    return this.#judgePeer(incoming) ??
-      this.#options.guard?.permit(remoteAddr, data, payload, spent);
-  }
-
-  /** Whether a peer may get an answer, whichever. */
-  #judgePeer(incoming: Incoming): Refusal | undefined {
-    const { guard, links } = this.#options;
-    const { remoteAddr, localAddr, receivedAt } = incoming;
-    const refusal = guard?.admit(remoteAddr);
-    if (refusal !== undefined) return refusal;
-    if (
-      links !== undefined && mayBeGroup(localAddr) &&
-      !links.has(remoteAddr.hostname)
-    ) return "offLink";
-    const isLoop = this.#loops?.isLoop(remoteAddr, receivedAt) &&
-      !this.#isNoLoop?.(incoming.data);
-    return isLoop ? "loop" : undefined;
-  }
-
-  /** Counts an answer that may make a loop. */
-  #count(incoming: Incoming, payload: Uint8Array): void {
-    const { remoteAddr, localAddr, receivedAt, data } = incoming;
-    if (this.#loops === undefined || this.#draining) return;
-    if (this.#isNoLoop?.(data)) return;
-    const isGroup = isMulticast(localAddr.hostname);
-    const local = isGroup ? this.addr : localAddr;
-    this.#loops.onAnswer(remoteAddr, local, receivedAt, payload);
-  }
-
-  /** Sends an answer whose datagram has been handed back. */
-  #sendCopy(
+  /** Hands an answer to the system, with its datagram if that is still held. */
+  #leave(
     incoming: Incoming,
     payload: Uint8Array,
-    departure: ReplyOptions | undefined,
+    options: ReplyOptions | undefined,
+    datagram?: Datagram,
   ): void {
-    if (!this.#mayLeave(payload)) return;
+    if (this.#closed) {
+      this.#stats.dropped.closing++;
+      return this.#done();
+    }
+    this.#atWork--;
+    this.#unsent++;
+    this.#stats.bytes.replied += payload.length;
+    if (datagram !== undefined) {
+      return this.#socket.reply(datagram, payload, options);
+    }
+    options?.complete?.(payload);
     const { remoteAddr, localAddr } = incoming;
-    departure?.complete?.(payload);
     this.#socket.send(payload, remoteAddr, localAddr).then(
       () => this.onReplied(1),
       (error) => this.onReplyError(error, remoteAddr, 1),
     );
   }
 
-  #send(
-    datagram: Datagram,
-    payload: Uint8Array,
-    departure: ReplyOptions | undefined,
-  ): void {
-    if (this.#mayLeave(payload)) {
-      this.#socket.reply(datagram, payload, departure);
-    }
+  /** Holds an answer for a random time, so that not all of a group answer at once. */
+  #hold(send: () => void): void {
+    const { runtime, groupDelayMs } = this.#options;
+    const cancel = runtime.after(Math.random() * groupDelayMs, () => {
+      this.#held.delete(send);
+      send();
+    });
+    this.#held.set(send, cancel);
   }
 
-  /** Whether an answer can still go out; then it counts as given to the system. */
-  #mayLeave(payload: Uint8Array): boolean {
-    if (this.#closed) {
-      this.#stats.dropped.closing++;
-      this.#done();
-      return false;
+  /** Sends all held answers, since the server is about to close. */
+  #sendHeld(): void {
+    for (const [send, cancel] of this.#held) {
+      cancel();
+      send();
     }
-    this.#atWork--;
-    this.#unsent++;
-    this.#stats.bytes.replied += payload.length;
-    return true;
-  }
-
-  /** Sends no answer, though the handler made one. */
-  #withhold(incoming: Incoming, datagram: Datagram, reason: Refusal): void {
-    this.#stats.refused[reason]++;
-    this.#reports.refused(reason, incoming);
-    this.#socket.release(datagram);
-    this.#done();
+    this.#held.clear();
   }
 
   /** What `onError` makes of a handler's error; its own errors end here. */
@@ -505,5 +440,5 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 }
 
-/** How many answers beside the returned ones may wait for a random time. */
-const MAX_SPREADING = 1024;
+/** How many answers beside the returned ones may be held. */
+const MAX_HELD = 1024;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { type Handler, standFor } from "./handler.ts";
+import { type Handler, traitsOf, withTraits } from "./handler.ts";
 import type { ServerStats } from "./udp_server.ts";
 import {
   beginSpan,
@@ -98,6 +98,5 @@ export function traced(handler: Handler): Handler {
     else reply.then(() => span.end(), (error) => span.end({ error }));
     return reply;
   };
-  standFor(shown, handler);
-  return shown;
+  return withTraits(shown, traitsOf(handler));
 }

@@ -7,14 +7,7 @@ import * as option from "../base/options.ts";
 import { FairMap } from "../base/fair_map.ts";
 import { RUNTIME, runtimeOf, type RuntimeOptions } from "../socket/runtime.ts";
 import { networkOf } from "../server/guard.ts";
-import {
-  borrowers,
-  departing,
-  type Handler,
-  metered,
-  noLoops,
-  withholding,
-} from "../server/handler.ts";
+import { type Handler, withTraits } from "../server/handler.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import type { Readings } from "../base/telemetry.ts";
 import { answerTlvs } from "./answer.ts";
@@ -313,23 +306,22 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     departure = { complete, trafficClass };
     return key === undefined ? reply : seal(reply, key);
   };
-  departing.set(reflect, departures);
-  noLoops.set(
-    reflect,
-    (data) => isPlainSender(keys === undefined ? data : opened(data)),
-  );
-  // Only transmitted replies are numbered (RFC 8762, section 4.3.1): a withheld one
-  // must not look lost, and its packet begins no session.
-  withholding.set(reflect, () => {
-    if (pending !== undefined) pending.before.received++;
-    pending = undefined;
-  });
-  borrowers.add(reflect);
   const stats = () => {
     commit();
     return { ...counts, sessions: sessions.size };
   };
-  metered.set(reflect, () => readingsOf(stats()));
+  withTraits(reflect, {
+    borrows: true,
+    departure: departures,
+    isNoLoop: (data) => isPlainSender(keys === undefined ? data : opened(data)),
+    // Only transmitted replies are numbered (RFC 8762, section 4.3.1): a refused
+    // one must not look lost, and its packet begins no session.
+    onRefused() {
+      if (pending !== undefined) pending.before.received++;
+      pending = undefined;
+    },
+    readings: () => readingsOf(stats()),
+  });
   return Object.assign(reflect, { stats });
 }
 

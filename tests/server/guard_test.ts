@@ -1,8 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
-import { encode } from "../../lib/encoding.ts";
 import {
-  fixedReplies,
   Guard,
   guardLimits,
   type GuardOptions,
@@ -257,19 +255,6 @@ Deno.test("permit(): a network that was there before a flood loses no answer", (
     answered += taken(guard, "192.0.2.1", 20);
   }
   assertEquals(answered, 200);
-});
-
-Deno.test("permit() refuses a datagram with the server's own fixed reply", () => {
-  const { guard } = make();
-  const reply = encode("Hello UDP Client");
-  const same = encode("Hello UDP Client");
-  assertEquals(guard.permit(PEER, same, reply), undefined, "an echo");
-  fixedReplies.add(reply);
-  assertEquals(guard.permit(PEER, same, reply), "ownReply");
-  assertEquals(
-    guard.permit(PEER, encode("Hello UDP Server"), reply),
-    undefined,
-  );
 });
 
 Deno.test("a guard's memory is bounded, however many sources there are", () => {

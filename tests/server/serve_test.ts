@@ -2,9 +2,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { decode, encode } from "../../lib/encoding.ts";
 import {
-  departing,
   type Handler,
   type Reply,
+  withTraits,
 } from "../../lib/server/handler.ts";
 import { echo, fixedReply } from "../../lib/server/responders.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
@@ -250,12 +250,14 @@ Deno.test("ref() and unref() of a server are its socket's", async () => {
 Deno.test("what a handler wants to know of the departure of its answer is done once, as it leaves", async () => {
   const handler: Handler = (data) => data;
   let times = 0;
-  departing.set(handler, {
-    isAsked: false,
-    last: () => ({
-      complete: (payload) => payload[0] = 48 + times++,
-      trafficClass: undefined,
-    }),
+  withTraits(handler, {
+    departure: {
+      isAsked: false,
+      last: () => ({
+        complete: (payload) => payload[0] = 48 + times++,
+        trafficClass: undefined,
+      }),
+    },
   });
   const { server, ask, settle, replies } = start(handler);
   ask("-a");
@@ -263,4 +265,20 @@ Deno.test("what a handler wants to know of the departure of its answer is done o
   await settle();
   assertEquals(replies(), ["0a", "1b"]);
   await server.shutdown();
+});
+
+Deno.test("fixedReply(): a datagram with the bytes of that reply is refused, an echo's is not", async () => {
+  const cases: Array<[Handler, unknown[]]> = [
+    [fixedReply("pong"), [["pong"], 1]],
+    [echo(), [["pong", "ping"], 0]],
+  ];
+  for (const [handler, expected] of cases) {
+    const { server, ask, replies, settle } = start(handler, { quiet: true });
+    ask("pong");
+    ask("ping");
+    await settle();
+    await server.shutdown();
+    const { refused: { ownReply } } = server.stats();
+    assertEquals([replies(), ownReply], expected);
+  }
 });

@@ -7,7 +7,7 @@ import {
   Links,
   membershipsOf,
 } from "../../lib/socket/multicast.ts";
-import { departing, type Handler } from "../../lib/server/handler.ts";
+import { type Handler, withTraits } from "../../lib/server/handler.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
 import type { Plan } from "../../lib/testing/mod.ts";
 import { restfulNetworks } from "../helpers.ts";
@@ -376,15 +376,17 @@ Deno.test("groupDelayMs: a spread answer is completed when it leaves", async () 
   const handler: Handler = () => "-a";
   const times: number[] = [];
   let now = () => 0;
-  departing.set(handler, {
-    isAsked: false,
-    last: () => ({
-      complete(payload) {
-        times.push(now());
-        payload[0] = 48;
-      },
-      trafficClass: undefined,
-    }),
+  withTraits(handler, {
+    departure: {
+      isAsked: false,
+      last: () => ({
+        complete(payload) {
+          times.push(now());
+          payload[0] = 48;
+        },
+        trafficClass: undefined,
+      }),
+    },
   });
   const { network, server } = await spreading(handler);
   now = () => network.now;

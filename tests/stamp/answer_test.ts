@@ -5,7 +5,7 @@ import {
   elapsedMs,
   encodeSender,
 } from "../../lib/stamp/packet.ts";
-import { departing } from "../../lib/server/handler.ts";
+import { traitsOf } from "../../lib/server/handler.ts";
 import {
   type ReflectorOptions,
   stampReflector,
@@ -27,7 +27,7 @@ function make(
   const clockState = () => ({ synchronized: true, maxErrorMs: 1 });
   const runtime = { ...network.runtime, clockState };
   const reflector = stampReflector({ runtime, ...options });
-  if (trafficClass !== undefined) departing.get(reflector)!.isAsked = true;
+  if (trafficClass !== undefined) traitsOf(reflector).departure!.isAsked = true;
   const localAddr = {
     hostname: from.includes(":") ? "2001:db8::1" : "198.51.100.1",
     port: 862,
@@ -200,7 +200,7 @@ Deno.test("TLVs of authenticated packets are under an HMAC of their own", () => 
 Deno.test("a class of service is told as it came, and given if it may be", () => {
   // DSCP 10 with ECN 1, by which DSCP 46 and 48 are asked for.
   const { reflector, tail } = make({}, "192.0.2.7", 0b001010_01);
-  const leavesWith = () => departing.get(reflector)!.last().trafficClass;
+  const leavesWith = () => traitsOf(reflector).departure!.last().trafficClass;
   assertEquals(tail("80040004 b8000000"), shown("00040004 b8a40000"));
   assertEquals(leavesWith(), 46 << 2);
   assertEquals(tail("80040004 c0000000", 8), shown("00040004 c0a50000"));
@@ -230,7 +230,7 @@ Deno.test("T3 is written again when the reply leaves, under the same key", () =>
       infoOf({ hostname: "192.0.2.7", port: 40_000 }),
     ) as Uint8Array;
     network.now += 7;
-    departing.get(reflector)!.last().complete!(reply);
+    traitsOf(reflector).departure!.last().complete!(reply);
     const left = key === undefined ? reply : unseal(reply, key)!;
     const { receiveTimestamp, timestamp } = decodeReflector(left)!;
     assertEquals(elapsedMs(receiveTimestamp, timestamp), 7);

@@ -8,7 +8,7 @@ import {
 import { EXTENSION_NAMES as EXTENSIONS } from "../../lib/stamp/tlv.ts";
 import { hmacOf, seal, unseal } from "../../lib/stamp/auth.ts";
 import { encodeSender, timestampOf } from "../../lib/stamp/packet.ts";
-import { departing } from "../../lib/server/handler.ts";
+import { traitsOf } from "../../lib/server/handler.ts";
 import { stampReflector } from "../../lib/stamp/reflector.ts";
 import {
   infoOf,
@@ -30,7 +30,7 @@ function ask(asked: Question, hostname: string, key?: Uint8Array) {
   const network = new SimulatedNetwork();
   const { runtime } = network;
   const reflector = stampReflector({ runtime, key });
-  departing.get(reflector)!.isAsked = true;
+  traitsOf(reflector).departure!.isAsked = true;
   const info = {
     ...infoOf({ hostname, port: 40_000 }),
     localAddr: {

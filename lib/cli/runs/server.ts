@@ -10,7 +10,7 @@ import { guardLimits, type GuardOptions } from "../../server/guard.ts";
 import { echo, fixedReply } from "../../server/responders.ts";
 import { chooseEngine, type Engine } from "../../socket/runtime.ts";
 import { serve } from "../../server/serve.ts";
-import { type Handler, standFor } from "../../server/handler.ts";
+import { type Handler, traitsOf, withTraits } from "../../server/handler.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
 import { clockText, json } from "../show/format.ts";
 import { keyOf, type Keys } from "../key_file.ts";
@@ -103,7 +103,7 @@ export function startServer(
     );
     return reply;
   };
-  standFor(shown, answer);
+  withTraits(shown, traitsOf(answer));
   const server = serve({
     hostname,
     port,

@@ -1,7 +1,7 @@
 /** The way out of the linux engine, on a C library that the test owns. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../../lib/address.ts";
-import { departing, type Handler } from "../../../lib/server/handler.ts";
+import { type Handler, withTraits } from "../../../lib/server/handler.ts";
 import { BUSY, FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
 import { netTest } from "../../helpers.ts";
 
@@ -41,12 +41,14 @@ function completing(trafficClass: (text: string) => number | undefined) {
     text = new TextDecoder().decode(data);
     return data.slice();
   };
-  departing.set(handler, {
-    isAsked: false,
-    last: () => ({
-      complete: (payload) => payload[0] = 48 + times++,
-      trafficClass: trafficClass(text),
-    }),
+  withTraits(handler, {
+    departure: {
+      isAsked: false,
+      last: () => ({
+        complete: (payload) => payload[0] = 48 + times++,
+        trafficClass: trafficClass(text),
+      }),
+    },
   });
   return handler;
 }

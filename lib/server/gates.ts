@@ -1,0 +1,89 @@
+/**
+ * The gates on an answer's way out: source, link, loop, size, own reply, rate,
+ * and the random delay of answers to a group. All but the last may refuse it.
+ *
+ * @module
+ */
+import { isMulticast, type UdpAddress } from "../address.ts";
+import { equalBytes } from "../encoding.ts";
+import { type Links, mayBeGroup } from "../socket/multicast.ts";
+import type { Guard, Refusal } from "./guard.ts";
+import type { HandlerTraits } from "./handler.ts";
+import type { Incoming } from "./incoming.ts";
+import type { LoopProbe } from "./loop_probe.ts";
+
+/** What an answer has to do: leave now, wait, or not leave for a reason. */
+export type Verdict = "send" | "hold" | Refusal;
+
+/** The gates that a server has; one that is undefined stops nothing. */
+export interface GateOptions {
+  /** Judges source, size and rate. */
+  guard: Guard | undefined;
+  /** The links whose members are answered when they ask a group. */
+  links: Links | undefined;
+  /** Finds loops. */
+  loops: LoopProbe | undefined;
+  /** The traits of the handler that makes the answers. */
+  traits: HandlerTraits;
+  /** The address of the server. */
+  addr: UdpAddress;
+  /** Whether answers to a group wait for a random time. */
+  holdsGroups: boolean;
+}
+
+/** The gates of one server. */
+export class Gates {
+  readonly #options: GateOptions;
+  #isDraining = false;
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+  }
+
+  /** Holds no answer from now on, and sends no probe. */
+  drain(): void {
+    this.#isDraining = true;
+    this.#options.loops?.close();
+  }
+
+  /** Judges an answer; one that may leave is counted. */
+  judge(incoming: Incoming, payload: Uint8Array): Verdict {
+    const { guard, loops, traits, addr, holdsGroups } = this.#options;
+    const { remoteAddr, localAddr, receivedAt, data, spent } = incoming;
+    const refusal = this.#judgePeer(incoming) ??
+      guard?.permit(remoteAddr, data, payload, spent);
+    if (refusal !== undefined) return refusal;
+    if (guard && payload === traits.fixedReply && equalBytes(payload, data)) {
+      return "ownReply";
+    }
+    if (loops && !traits.isNoLoop?.(data)) {
+      const local = isMulticast(localAddr.hostname) ? addr : localAddr;
+      loops.onAnswer(remoteAddr, local, receivedAt, payload);
+    }
+    const isHeld = holdsGroups && !this.#isDraining && mayBeGroup(localAddr);
+    return isHeld ? "hold" : "send";
+  }
+
+  /** How many bytes an answer may have; see `DatagramInfo`. */
+  maxReplyBytes(incoming: Incoming): number {
+    const { guard } = this.#options;
+    if (guard === undefined) return Infinity;
+    if (this.#judgePeer(incoming) !== undefined) return 0;
+    const { remoteAddr, data, spent } = incoming;
+    return Math.max(0, guard.maxReplyBytes(remoteAddr, data.length, spent));
+  }
+
+  /** Judges the peer, whatever the answer. */
+  #judgePeer(incoming: Incoming): Refusal | undefined {
+    const { guard, links, loops, traits } = this.#options;
+    const { remoteAddr, localAddr, receivedAt, data } = incoming;
+    const refusal = guard?.admit(remoteAddr);
+    if (refusal !== undefined) return refusal;
+    if (links && mayBeGroup(localAddr) && !links.has(remoteAddr.hostname)) {
+      return "offLink";
+    }
+    const isLoop = loops?.isLoop(remoteAddr, receivedAt) &&
+      !traits.isNoLoop?.(data);
+    return isLoop ? "loop" : undefined;
+  }
+}
