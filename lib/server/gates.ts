@@ -12,7 +12,7 @@ import type { HandlerTraits } from "./handler.ts";
 import type { Incoming } from "./incoming.ts";
 import type { LoopProbe } from "./loop_probe.ts";
 
-/** What an answer has to do: leave now, wait, or not leave for a reason. */
+/** The outcome for an answer: it leaves now, is held, or is refused for a reason. */
 export type Verdict = "send" | "hold" | Refusal;
 
 /** The gates that a server has; one that is undefined stops nothing. */

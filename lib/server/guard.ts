@@ -1,7 +1,6 @@
 /**
- * Who gets an answer: what keeps a server from being made an amplifier, a
- * source of floods, or one half of a loop (CVE-2024-2169). Pure: the caller
- * passes in the clock.
+ * Judges sources and answers, so that forged datagrams cannot make a server an
+ * amplifier or a source of floods. Pure: the caller passes in the clock.
  *
  * @module
  */
@@ -23,7 +22,7 @@ import type { Runtime } from "../socket/runtime.ts";
 /** Options of the guard; each may be turned off by 0. */
 export interface GuardOptions {
   /**
-   * How many times the bytes of its request an answer may have, both counted
+   * The bytes of an answer as a multiple of those of its request, both counted
    * on the wire with IP and UDP headers, 0 to 1,000; 0 is no limit. A forged
    * source then gains an attacker no more than that factor (RFC 9000, section
    * 8.1, has the 3). All answers to one datagram count together.
@@ -32,16 +31,16 @@ export interface GuardOptions {
    */
   maxAmplification?: number | undefined;
   /**
-   * How many answers a second may go to one network, a /24 of IPv4 or a /56 of
-   * IPv6, 0 to 1,000,000,000; 0 is no limit. As many may go at once after a
-   * pause.
+   * The number of answers a second to one network, a /24 of IPv4 or a /56 of
+   * IPv6, 0 to 1,000,000,000; 0 is no limit. After a
+   * pause as many may leave at once.
    *
    * @default {1000, or 0 if bound to loopback}
    */
   rateLimit?: number | undefined;
   /**
-   * Networks, such as `"10.0.0.0/8"`, that are answered in full and as often as
-   * they ask; loops are ended there too. Name only networks whose addresses
+   * Networks, such as `"10.0.0.0/8"`, without limits on size and rate; loops are
+   * ended there too. Name only networks whose addresses
    * nobody outside can forge. By default the limits that are not given do not
    * hold for loopback; with a list they hold for all that is not on it.
    *
@@ -49,10 +48,10 @@ export interface GuardOptions {
    */
   trusted?: readonly string[] | undefined;
   /**
-   * Whether what came to a multicast group is answered wherever it is from. Else
-   * only addresses on one of this machine's links are answered, as nobody else
-   * should have heard of the group; the deno engine, which is not told what came
-   * to a group, then answers no others at all.
+   * Whether datagrams to a multicast group are answered from anywhere. Else only
+   * addresses on one of this machine's links are answered, as others should not
+   * receive the group; the deno engine, which cannot recognize datagrams to a
+   * group, then answers no others at all.
    *
    * @default {false}
    */
@@ -89,29 +88,29 @@ export const GUARD = {
 /** The defaults of {@linkcode GuardOptions}, where not bound to loopback. */
 export const GUARD_DEFAULTS = option.defaultsOf(GUARD);
 
-/** What {@linkcode GuardOptions} allow, with nothing left open. */
+/** The limits that {@linkcode GuardOptions} set, with their defaults. */
 export interface GuardLimits {
-  /** How many times the bytes of its request an answer may have; 0: any. */
+  /** The bytes of an answer as a multiple of its request's; 0: any. */
   maxAmplification: number;
-  /** How many answers a second a network may get; 0: any number. */
+  /** The number of answers a second to a network; 0: any. */
   rateLimit: number;
 }
 
 /**
- * Why a datagram is not answered:
+ * The reason why a datagram is not answered:
  *
- * - `amplification`: the answer is too large for what was asked.
- * - `rate`: its network got enough answers for now.
- * - `self`: it comes from the server's own address and port.
- * - `port`: it comes from port 0, or from a port of a service that answers
+ * - `amplification`: the answer is too large for its request.
+ * - `rate`: its network has had its answers for now.
+ * - `self`: its source is the server's own address and port.
+ * - `port`: its source port is 0, or that of a service that answers
  *   anything: echo (7), daytime (13), quote (17), chargen (19), time (37).
- * - `source`: it comes from an address that no host can have, such as
+ * - `source`: its source is an address that no host can have, such as
  *   broadcast or multicast.
  * - `ownReply`: it is the server's own fixed reply.
- * - `offLink`: it came to a multicast group, from an address on none of this
+ * - `offLink`: it was sent to a multicast group, from an address on none of this
  *   machine's links.
- * - `loop`: its address and port replied to a copy of an answer that came from
- *   another port: it replies to any answer, so that the two would never stop.
+ * - `loop`: its address and port replied to a copy of an answer from another
+ *   port: it replies to any answer, so that the two would never stop.
  */
 export type Refusal =
   | "amplification"
@@ -147,7 +146,7 @@ export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   loop: "it replies to answers, as another server would",
 };
 
-/** What the options allow a server that is bound to this address. */
+/** The limits of a server that is bound to this address. */
 export function guardLimits(
   { maxAmplification, rateLimit, trusted }: GuardOptions,
   local: UdpAddress,
@@ -162,7 +161,7 @@ export function guardLimits(
   };
 }
 
-/** Judges where a datagram comes from, and each answer. */
+/** Judges the source of a datagram, and each answer. */
 export class Guard {
   readonly #limits: GuardLimits;
   readonly #trusted: Network[];
@@ -180,7 +179,7 @@ export class Guard {
   /**
    * Makes a guard.
    *
-   * @param options What is allowed, checked.
+   * @param options The limits, checked.
    * @param local The address that the server is bound to.
    * @param system A clock, in milliseconds, and the machine's addresses.
    */
@@ -209,8 +208,8 @@ export class Guard {
 
   /** Whether a datagram from this address may be answered at all. */
   admit(remote: UdpAddress): Refusal | undefined {
-    // An engine that gives one peer the same object has it judged once; not who
-    // has our own port, as it may not be known yet whether that is us.
+    // A peer whose address object is reused is judged once; not one with the
+    // server's own port, which may turn out to be the server itself.
     if (remote !== this.#lastRemote || remote.port === this.#local.port) {
       this.#lastRemote = remote;
       this.#lastRefusal = this.#judge(remote);
@@ -219,12 +218,11 @@ export class Guard {
   }
 
   /**
-   * How many bytes an answer to a datagram of so many may have; Infinity
-   * without a limit.
+   * The largest answer to a datagram, in bytes; Infinity without a limit.
    *
-   * @param remote Where the datagram came from.
-   * @param requestBytes How many bytes it has.
-   * @param spent How many its other answers had so far, with their headers.
+   * @param remote The source of the datagram.
+   * @param requestBytes The bytes of the datagram.
+   * @param spent The bytes of its earlier answers, with their headers.
    */
   maxReplyBytes(remote: UdpAddress, requestBytes: number, spent = 0): number {
     const { maxAmplification } = this.#limits;
@@ -237,13 +235,12 @@ export class Guard {
   }
 
   /**
-   * Whether this answer may go out to that datagram.
+   * The reason to refuse an answer to a datagram, if there is one.
    *
-   * @param remote Where the datagram came from.
+   * @param remote The source of the datagram.
    * @param data Its payload.
    * @param answer The answer.
-   * @param spent How many bytes its other answers had so far, with their
-   * headers.
+   * @param spent The bytes of its earlier answers, with their headers.
    */
   permit(
     remote: UdpAddress,
@@ -276,7 +273,7 @@ export class Guard {
     return !this.#trusted.some((network) => isInNetwork(network, hostname));
   }
 
-  /** What is wrong with an address, whatever it sends. */
+  /** The reason to refuse an address, whatever it sends. */
   #judge({ hostname, port }: UdpAddress): Refusal | undefined {
     if (ANSWERING_PORTS.has(port)) return "port";
     if (port === this.#local.port && this.#isSelf(hostname)) return "self";
@@ -306,7 +303,7 @@ export class Guard {
     const now = this.#system.now();
     let bucket = this.#buckets.get(network);
     if (bucket === undefined) {
-      // In a crowded table it may be an old one that was forgotten.
+      // In a crowded table it may be an evicted one.
       const share = this.#buckets.isCrowded ? CROWDED_SHARE : 1;
       bucket = { tokens: Math.max(1, share * rateLimit), at: now };
       this.#buckets.add(network, bucket);
@@ -357,7 +354,7 @@ function isUnicast(hostname: string): boolean {
   return !isMulticast(hostname) && hostname !== "::";
 }
 
-/** The first digit; a dot comes before it, a colon and letters behind the last. */
+/** The digit 0: a dot has a lower code, a colon and letters have higher ones. */
 const ZERO = 48;
 
 /** Port 0, and those that inetd's successors refuse since they answer. */

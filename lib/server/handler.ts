@@ -8,7 +8,7 @@ import type { ReplyOptions } from "../socket/contract.ts";
 import type { DatagramFacts } from "../socket/datagram.ts";
 import type { Readings } from "../base/telemetry.ts";
 
-/** What a handler gets of a datagram besides its payload. */
+/** The facts about a datagram that a handler gets beside its payload. */
 export interface DatagramInfo extends Readonly<DatagramFacts> {
   /**
    * How many bytes the answer may have by `guard.maxAmplification`, all answers
@@ -29,8 +29,7 @@ export interface DatagramInfo extends Readonly<DatagramFacts> {
   readonly reply: (payload: Uint8Array | string) => boolean;
   /**
    * Lifts `guard.maxAmplification` for the further answers to this datagram. Call
-   * it when the datagram proves that its sender receives what is sent to
-   * `remoteAddr`, as one that returns a token of 64 unpredictable bits or more
+   * it when the datagram proves that its sender receives at `remoteAddr`, as one that returns a token of 64 unpredictable bits or more
    * from an earlier reply does (RFC 9000, section 8.1). It needs no `this`.
    */
   readonly validated: () => void;
@@ -42,12 +41,12 @@ export type Reply = Uint8Array | string | null | undefined | void;
 /**
  * Makes the reply to one datagram.
  *
- * `data` is a copy that belongs to the handler, unless the server was started
- * with `lend: true`: then its bytes belong to the server, which receives the
+ * `data` is a copy owned by the handler, unless the server was started with
+ * `lend: true`: then its bytes are owned by the server, which receives the
  * next datagrams into them once the handler has settled and its reply is sent.
- * A returned array must not be changed before it is sent; best not at all.
+ * A returned array must not be changed before it is sent.
  *
- * A protocol that can tell a reply from a request (DNS by its QR bit, NTP by its
+ * A protocol that can distinguish a reply from a request (DNS by its QR bit, NTP by its
  * mode) returns nothing to a reply: no guard ends loops as well.
  */
 export type Handler = (
@@ -57,7 +56,7 @@ export type Handler = (
 
 /** Facts about a handler of this library, for the server that calls it. */
 export interface HandlerTraits {
-  /** It keeps nothing of its data: it is lent the data without a copy. */
+  /** It keeps nothing of its data, so that it can borrow the socket's. */
   readonly borrows?: true;
   /** The reply that it gives to every datagram. */
   readonly fixedReply?: Uint8Array;

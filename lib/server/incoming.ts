@@ -21,11 +21,11 @@ export interface AnsweringServer {
 export class Incoming extends DatagramFacts implements DatagramInfo {
   readonly #server: AnsweringServer;
   readonly #data: Uint8Array;
-  /** None once the handler has settled or is given up. */
+  /** Undefined once the handler has settled or timed out. */
   #datagram: Datagram | undefined;
   /**
-   * The bytes of its answers so far, with their headers; those of a validated
-   * peer weigh nothing.
+   * The bytes of its answers, with their headers; -Infinity for a validated
+   * peer.
    */
   #spent = 0;
 

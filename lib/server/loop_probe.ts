@@ -1,7 +1,7 @@
 /**
- * Asks a peer as an unknown one: a copy of an answer leaves from another port.
- * A client ignores it, since it comes from nowhere that the client has asked; a
- * peer that replies to it replies to any answer, and is part of a loop.
+ * Probes a peer for a loop: a copy of an answer leaves from another port. A
+ * client ignores it, since its source is not the server; a peer that replies to
+ * it replies to any answer, and is part of a loop.
  *
  * @module
  */

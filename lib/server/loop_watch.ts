@@ -59,7 +59,7 @@ export class LoopWatch {
     peer.probeAt = Math.max(FACTOR * peer.answers, FIRST_PROBE_OF_SUSPECT);
   }
 
-  /** The peer has answered a probe: it is in a loop. */
+  /** The peer has replied to a probe: it is in a loop. */
   onReply(remote: UdpAddress, now: number): void {
     const peer = this.#peerOf(remote);
     peer.at = now;
@@ -142,7 +142,7 @@ function compare(peer: Peer, payload: Uint8Array): void {
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** Enough for the latest 4,096 peers that came back, whatever else is sent. */
+/** Enough for the latest 4,096 peers with two answers, whatever else is sent. */
 const MAX_PEERS = 16_384;
 /** Twice the longest round trip that a loop is expected to have. */
 const MAX_PAUSE_MS = 10_000;

@@ -1,6 +1,6 @@
 /**
- * What a server tells its owner: by the callbacks that it was given, else in
- * lines on stderr, each kind of which is bounded.
+ * Reports of a server: by the owner's callbacks, else in lines on stderr, the
+ * number of which is bounded for each kind.
  *
  * @module
  */
@@ -11,21 +11,21 @@ import type { Runtime } from "../socket/runtime.ts";
 import type { Hooks } from "./udp_server.ts";
 import { describeError, Throttle } from "../base/warn.ts";
 
-/** Whom a server calls, and what it says instead. */
+/** The callbacks of a server, and the lines in their place. */
 export class Reports {
   readonly #addr: UdpAddress;
   readonly #hooks: Hooks & { maxInFlight: number };
   readonly #runtime: Pick<Runtime, "now" | "warn">;
   readonly #warnings: Throttle;
-  /** What is told once, and has been. */
-  readonly #told = new Set<string>();
+  /** Kinds of events that are reported once, and have been. */
+  readonly #reported = new Set<string>();
 
   /**
-   * Prepares to tell; tells nothing yet.
+   * Reports nothing yet.
    *
-   * @param addr The server's address, which its lines begin with.
-   * @param hooks Whom to call, and how many datagrams are worked on at most.
-   * @param runtime Its clock, and where lines go.
+   * @param addr The server's address, at the beginning of its lines.
+   * @param hooks The callbacks, and the largest number of datagrams at work.
+   * @param runtime Its clock, and the way to stderr.
    */
   constructor(
     addr: UdpAddress,
@@ -55,7 +55,7 @@ export class Reports {
     );
   }
 
-  /** A datagram was dropped, as too many are at work. */
+  /** A datagram was dropped, since too many are at work. */
   overloaded(incoming: DatagramInfo): void {
     const { onOverload, maxInFlight } = this.#hooks;
     if (onOverload !== undefined) {
@@ -72,7 +72,7 @@ export class Reports {
   #call(callback: () => unknown, incoming: DatagramInfo): void {
     try {
       const returned = callback();
-      // An async function is no mistake, and what it rejects with is no crash.
+      // An async function is no mistake, and its rejection is no crash.
       if (isPromiseLike(returned)) {
         Promise.resolve(returned).catch((error) =>
           this.error("callback", error, incoming)
@@ -83,15 +83,15 @@ export class Reports {
     }
   }
 
-  /** What `onError` makes of an error; its own errors end here. */
+  /** Passes an error to `onError`, and returns its reply; its own errors end here. */
   error(
-    what: Failing,
+    failing: Failing,
     error: unknown,
     info?: Pick<DatagramInfo, "remoteAddr">,
   ): Reply | Promise<Reply> {
     const { onError, quiet } = this.#hooks;
     if (onError === undefined) {
-      if (!quiet) this.#warnOf(what, error, info);
+      if (!quiet) this.#warnOf(failing, error, info);
       return;
     }
     try {
@@ -105,22 +105,22 @@ export class Reports {
   }
 
   #warnOf(
-    what: Failing,
+    failing: Failing,
     error: unknown,
     info?: Pick<DatagramInfo, "remoteAddr">,
   ): void {
-    this.#warnings.say(`${what} ${nameOf(error)}`, () => {
+    this.#warnings.say(`${failing} ${nameOf(error)}`, () => {
       const peer = info === undefined
         ? ""
         : ` (${formatAddress(info.remoteAddr)})`;
-      return `${FAILURES[what]}${peer}: ${describeError(error)}`;
+      return `${FAILURES[failing]}${peer}: ${describeError(error)}`;
     });
   }
 
-  /** Tells what happened for the first time; from then on it is only counted. */
+  /** Reports the first event of a kind; later ones are only counted. */
   once(kind: string, text: string): void {
-    if (this.#hooks.quiet || this.#told.has(kind)) return;
-    this.#told.add(kind);
+    if (this.#hooks.quiet || this.#reported.has(kind)) return;
+    this.#reported.add(kind);
     this.#warn(`${text}. From now on these are only counted.`);
   }
 
@@ -129,7 +129,7 @@ export class Reports {
   }
 }
 
-/** Whether a value is to be awaited, which never throws: `then` may. */
+/** Whether a value is a promise; never throws, as its `then` may. */
 export function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
   try {
     return typeof (value as PromiseLike<Reply> | null)?.then === "function";
@@ -138,7 +138,7 @@ export function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
   }
 }
 
-/** An error of this library's, whose stack says nothing to a handler's author. */
+/** An error of this library's, without the stack: that is no help to its user. */
 export function oneLine<E extends Error>(error: E): E {
   error.stack = `${error.name}: ${error.message}`;
   return error;

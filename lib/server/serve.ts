@@ -25,33 +25,33 @@ export interface ServeOptions extends BindOptions, Hooks {
   hostname?: string | undefined;
   /**
    * How many datagrams may be in the handler at once, or with a reply that the
-   * system has not taken yet, 1 to 65,536. What comes above that is dropped and
-   * counted. On the linux engine replies on their way out do not count, since
-   * they take no more memory.
+   * system has not taken yet, 1 to 65,536. Datagrams above that are dropped
+   * and counted. On the linux engine replies in flight do not count, since they
+   * take no memory of the socket.
    *
    * @default {256}
    */
   maxInFlight?: number | undefined;
   /**
    * How long a handler may take, in milliseconds, 1 to 86,400,000 (a day).
-   * After that its datagram counts as unanswered, with an error, and a reply
-   * that still comes is not sent: handlers that never settle cannot fill
+   * After that its datagram counts as unanswered, with an error, and a later
+   * reply is not sent: handlers that never settle cannot fill
    * `maxInFlight` for good, nor hold up `shutdown()`.
    *
    * @default {10000}
    */
   handlerTimeoutMs?: number | undefined;
   /**
-   * Limits on who is answered, and with how much; `false` answers everyone and
-   * anything, loops included. The handler gets every datagram: only an answer
+   * Limits on the sources, sizes and rates of answers; `false` answers everyone
+   * and anything, loops included. The handler gets every datagram: only an answer
    * is withheld.
    *
    * @default {{}}
    */
   guard?: GuardOptions | false | undefined;
   /**
-   * Shuts down after so many replies, and takes no more datagrams than it may
-   * still answer. 1 to 1,000,000,000.
+   * Shuts down after this number of replies, and takes no more datagrams than it
+   * may still answer. 1 to 1,000,000,000.
    *
    * @default {no limit}
    */
@@ -83,11 +83,10 @@ export interface ServeOptions extends BindOptions, Hooks {
    */
   trace?: boolean | undefined;
   /**
-   * Waits for a random time up to so many milliseconds, 0 to 86,400,000 (a day),
-   * before it answers what came to a group, so that not all members answer at
-   * once (as the MX of SSDP has it). The deno engine, which is not told what
-   * came to a group, then does so for all datagrams. At `shutdown()` all that
-   * waits is sent.
+   * The longest random delay of an answer to a group, in milliseconds, 0 to
+   * 86,400,000 (a day), so that not all members answer at once (the MX of SSDP).
+   * The deno engine, which cannot recognize datagrams to a group, then delays all
+   * answers. `shutdown()` sends all held answers.
    *
    * @default {0}
    */
@@ -121,12 +120,12 @@ export const SERVE = {
 export const SERVE_DEFAULTS = option.defaultsOf(SERVE);
 
 /**
- * Answers UDP datagrams, on 127.0.0.1 at any port that is free unless options
- * say otherwise, which come first: `serve(options, handler)`.
+ * Answers UDP datagrams, on 127.0.0.1 at any free port unless options say
+ * otherwise: `serve(options, handler)`.
  *
- * What goes wrong is counted, and said on stderr unless `onError`, `onRefuse` or
- * `onOverload` are there to hear of it, or `quiet` is set: errors of handlers at
- * most once a second for each kind, all else once.
+ * Failures are counted, and reported on stderr unless `onError`, `onRefuse` or
+ * `onOverload` are given or `quiet` is set: errors of handlers at most once a
+ * second for each kind, all others once.
  *
  * @param handler Makes the reply to each datagram.
  * @returns The running server.

@@ -34,7 +34,7 @@ import {
   type ReplyOptions,
 } from "../socket/contract.ts";
 
-/** What a server is made of, checked. */
+/** The parts and limits of a server, checked. */
 export interface ServerOptions extends Hooks {
   handler: Handler;
   lend: boolean;
@@ -107,7 +107,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#sendHeld();
       options.signal?.removeEventListener("abort", close);
     });
-    // By `onListen`, before there was anyone to hear of it.
+    // `onListen` may have aborted it, before the listener was added.
     if (options.signal?.aborted) close();
   }
 
@@ -184,7 +184,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     } catch (error) {
       reply = this.#handlerFailed(error, incoming);
     }
-    // The usual case, without a promise.
+    // Usually there is no promise.
     if (!(reply instanceof Uint8Array) && isPromiseLike(reply)) {
       this.#whenSettled(incoming, reply);
     } else this.#respond(incoming, incoming.settle()!, reply);
@@ -287,7 +287,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (datagram !== undefined) this.#respond(incoming, datagram, reply);
   }
 
-  /** Gives up on handlers that take too long. One timer serves them all. */
+  /** Times out handlers that take too long. One timer serves them all. */
   #checkWaiting(): void {
     const { runtime, handlerTimeoutMs } = this.#options;
     this.#cancelCheck = undefined;
@@ -297,7 +297,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
         this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
         return;
       }
-      this.#giveUp(incoming);
+      this.#abandon(incoming);
       this.#handlerFailed(
         oneLine(
           new Error(`Handler has not settled within ${handlerTimeoutMs} ms`),
@@ -310,18 +310,17 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   /**
-   * Waits no more for a handler. It may still use a buffer that was lent, so
-   * that another takes its place; and the promise, which may never settle, keeps
-   * neither.
+   * Abandons a handler that timed out. It may still use a borrowed buffer, which
+   * is replaced; its promise, which may never settle, keeps neither.
    */
-  #giveUp(incoming: Incoming): void {
+  #abandon(incoming: Incoming): void {
     const datagram = incoming.settle()!;
     this.#waiting.delete(incoming);
     if (this.#lends) this.#socket.abandon(datagram);
     else this.#socket.release(datagram);
   }
 
-  /** Sends what a handler returned, if it is a reply. */
+  /** Sends the value that a handler returned, if it is a reply. */
   #respond(incoming: Incoming, datagram: Datagram, reply: unknown): void {
     if (typeof reply === "string") reply = encode(reply);
     if (reply instanceof Uint8Array) {
@@ -407,7 +406,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#held.clear();
   }
 
-  /** What `onError` makes of a handler's error; its own errors end here. */
+  /** Counts and reports a handler's error; returns the reply of `onError`. */
   #handlerFailed(error: unknown, info: Incoming): Reply | Promise<Reply> {
     this.#stats.errors.handler++;
     return this.#reports.error("handler", error, info);
@@ -431,9 +430,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#closed = true;
     this.#outbox.close();
     this.#socket.close();
-    // What their handlers still make of them is not sent.
+    // Later replies of their handlers are not sent.
     for (const incoming of this.#waiting.keys()) {
-      this.#giveUp(incoming);
+      this.#abandon(incoming);
       this.#stats.dropped.closing++;
       this.#atWork--;
     }

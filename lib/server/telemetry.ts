@@ -1,5 +1,5 @@
 /**
- * What a server tells OpenTelemetry: its counts, and its handler's calls.
+ * The counts of a server and the calls of its handler, for OpenTelemetry.
  *
  * @module
  */
@@ -15,8 +15,7 @@ import {
 } from "../base/telemetry.ts";
 
 /**
- * The counts of a server, under the names that OpenTelemetry has for them, and
- * what its handler counts itself.
+ * The counts of a server and of its handler, by their names in OpenTelemetry.
  */
 export function serverReadings(
   stats: Omit<ServerStats, "pushed"> & Partial<Pick<ServerStats, "pushed">>,
@@ -68,7 +67,7 @@ export function serverReadings(
   };
 }
 
-/** Has OpenTelemetry count what a server counts, for as long as it runs. */
+/** Exports the counts of a server to OpenTelemetry, while it runs. */
 export function followServer(
   { hostname, port }: UdpAddress,
   finished: Promise<void>,

@@ -1,5 +1,5 @@
 /**
- * What a server is to its owner: its methods, its counts, and whom it calls.
+ * The interface of a server to its owner: methods, counts and callbacks.
  *
  * @module
  */
@@ -8,9 +8,8 @@ import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 
 /**
- * The counts of a server so far. `received` is the sum of `replied`,
- * `unanswered`, all of `dropped` and `refused`, `errors.send`, and what is still
- * in flight.
+ * The counts of a server. `received` is the sum of `replied`,
+ * `unanswered`, all of `dropped` and `refused`, `errors.send`, and `inFlight`.
  */
 export interface ServerStats {
   /** Datagrams received. */
@@ -40,7 +39,7 @@ export interface ServerStats {
   pushed: {
     /** Taken by the system. */
     sent: number;
-    /** Withheld by the guard. */
+    /** Refused by the guard. */
     refused: number;
     /** Not sent, as too many were in flight or the server had closed. */
     dropped: number;
@@ -77,14 +76,14 @@ export interface UdpServer extends AsyncDisposable {
    */
   readonly finished: Promise<void>;
   /**
-   * Sends a datagram that answers nothing, from the server's port; the guard
-   * has no say in it. At most 4,096 may be on their way at once.
+   * Sends a datagram that answers nothing, from the server's port, past the
+   * guard. At most 4,096 may be in flight.
    *
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
    * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
    * @returns Resolves when the system has taken it. Rejects with the system's
-   * error, or with an `Error` if too many are on their way or the server has
+   * error, or with an `Error` if too many are in flight or the server has
    * closed.
    * @throws {TypeError} If the address has a name instead of an IP address, or
    * the payload is neither bytes nor text.
@@ -98,12 +97,11 @@ export interface UdpServer extends AsyncDisposable {
   /**
    * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
    * no faster than the system takes them. All addresses are checked before the
-   * first is sent to. One that cannot be sent to is counted, and told to
-   * `onError`.
+   * first is sent to. A failed send is counted and reported to `onError`.
    *
    * @param payload As for `send`.
    * @param addresses Where to, each as for `send`.
-   * @returns To how many it was sent.
+   * @returns The number of addresses that it was sent to.
    */
   sendMany(
     payload: Uint8Array | string,
@@ -122,14 +120,14 @@ export interface UdpServer extends AsyncDisposable {
   unref(): void;
 }
 
-/** What is called instead of a line on stderr. */
+/** Callbacks, each in place of a line on stderr. */
 export interface Hooks {
   /**
-   * Called for everything that goes wrong while the server goes on: a handler
+   * Called for each failure that does not end the server: a handler
    * that throws or rejects or returns something that is no reply, a reply that
    * cannot be sent, and, without `info`, a failed receive, a fast path that the
    * system refuses and that is turned off, or an address that `sendMany` cannot
-   * send to. For a handler that throws or rejects, what it returns is the reply.
+   * send to. For a handler that throws or rejects, its return value is the reply.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */
@@ -140,7 +138,7 @@ export interface Hooks {
     ) => Reply | Promise<Reply>)
     | undefined;
   /**
-   * Called for each answer that the guard withholds, and why.
+   * Called for each answer that the guard refuses, with the reason.
    *
    * @default {prints the first of each reason on stderr}
    */
@@ -159,7 +157,7 @@ export interface Hooks {
   quiet?: boolean | undefined;
 }
 
-/** What a server has counted that has just begun. */
+/** The counts of a new server. */
 export function noStats(): ServerStats {
   return {
     received: 0,
