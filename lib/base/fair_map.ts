@@ -26,7 +26,12 @@ export class FairMap<V> {
     return this.#entries.size;
   }
 
-  /** The value of a key, which does not count as used. */
+  /** Whether the next new entry evicts another one. */
+  get isFull(): boolean {
+    return this.size >= this.#maxSize;
+  }
+
+  /** The value of a key; only {@linkcode FairMap.set} counts as use. */
   get(key: string): V | undefined {
     return this.#entries.get(key)?.value;
   }

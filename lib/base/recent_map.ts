@@ -1,5 +1,5 @@
 /**
- * Maps of bounded size, whose least recently used entries are forgotten. Pure.
+ * A map of bounded size, whose least recently used entries are evicted. Pure.
  *
  * @module
  */
@@ -24,11 +24,6 @@ export class RecentMap<K, V> {
     return this.#young.size + this.#old.size;
   }
 
-  /** Whether entries that are not used are forgotten soon. */
-  get isCrowded(): boolean {
-    return this.#old.size > 0;
-  }
-
   /** The value of a key, which then counts as used. */
   get(key: K): V | undefined {
     const value = this.#young.get(key);
@@ -47,53 +42,5 @@ export class RecentMap<K, V> {
       this.#young = new Map();
     }
     this.#young.set(key, value);
-  }
-
-  /** Removes an entry; returns its value. */
-  take(key: K): V | undefined {
-    const value = this.#young.get(key) ?? this.#old.get(key);
-    if (value === undefined) return undefined;
-    this.#young.delete(key);
-    this.#old.delete(key);
-    return value;
-  }
-}
-
-/**
- * A segmented LRU map: new entries are on probation and replace each other;
- * one that is used again moves to the protected half, out of their reach. Keys
- * that a flood of forged senders brings, each once, never evict a known peer.
- */
-export class SegmentedMap<K, V> {
-  readonly #probation: RecentMap<K, V>;
-  readonly #protected: RecentMap<K, V>;
-
-  constructor(maxSize: number) {
-    this.#probation = new RecentMap(maxSize / 2);
-    this.#protected = new RecentMap(maxSize / 2);
-  }
-
-  /** The number of entries. */
-  get size(): number {
-    return this.#probation.size + this.#protected.size;
-  }
-
-  /** Whether a new entry is forgotten soon unless it is used again. */
-  get isCrowded(): boolean {
-    return this.#probation.isCrowded;
-  }
-
-  /** The value of a key, which is protected from then on. */
-  get(key: K): V | undefined {
-    const known = this.#protected.get(key);
-    if (known !== undefined) return known;
-    const value = this.#probation.take(key);
-    if (value !== undefined) this.#protected.set(key, value);
-    return value;
-  }
-
-  /** Adds an entry whose key {@linkcode SegmentedMap.get} did not find. */
-  add(key: K, value: V): void {
-    this.#probation.set(key, value);
   }
 }

@@ -16,7 +16,8 @@ import {
   withoutZone,
 } from "../address.ts";
 import * as option from "../base/options.ts";
-import { RecentMap, SegmentedMap } from "../base/recent_map.ts";
+import { FairMap } from "../base/fair_map.ts";
+import { RecentMap } from "../base/recent_map.ts";
 import type { Runtime } from "../socket/runtime.ts";
 
 /** Options of the guard; each may be turned off by 0. */
@@ -172,7 +173,7 @@ export class Guard {
   /** Which addresses are this machine's, of those that used our port. */
   readonly #own = new RecentMap<string, boolean>(MAX_OWN);
   #askedAt = -Infinity;
-  readonly #buckets = new SegmentedMap<string, Bucket>(MAX_NETWORKS);
+  readonly #buckets = new FairMap<Bucket>(MAX_NETWORKS);
   #lastRemote: UdpAddress | undefined;
   #lastRefusal: Refusal | undefined;
 
@@ -303,11 +304,11 @@ export class Guard {
     const now = this.#system.now();
     let bucket = this.#buckets.get(network);
     if (bucket === undefined) {
-      // In a crowded table it may be an evicted one.
-      const share = this.#buckets.isCrowded ? CROWDED_SHARE : 1;
+      // In a full table it may be an evicted one.
+      const share = this.#buckets.isFull ? CROWDED_SHARE : 1;
       bucket = { tokens: Math.max(1, share * rateLimit), at: now };
-      this.#buckets.add(network, bucket);
     }
+    this.#buckets.set(network, "", bucket);
     // A clock that was set back adds nothing and takes nothing.
     const elapsedMs = Math.max(0, now - bucket.at);
     bucket.tokens = Math.min(

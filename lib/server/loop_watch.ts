@@ -6,11 +6,11 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { SegmentedMap } from "../base/recent_map.ts";
+import { FairMap } from "../base/fair_map.ts";
 
 /** The latest peers of a server. */
 export class LoopWatch {
-  readonly #peers = new SegmentedMap<string, Peer>(MAX_PEERS);
+  readonly #peers = new FairMap<Peer>(MAX_PEERS);
   readonly #byAddress = new WeakMap<UdpAddress, Peer>();
   #lastRemote: UdpAddress | undefined;
   #last: Peer | undefined;
@@ -76,11 +76,10 @@ export class LoopWatch {
     const known = this.#byAddress.get(remote);
     if (known !== undefined) return this.#last = known;
     const key = `${remote.hostname} ${remote.port}`;
-    let peer = this.#peers.get(key);
-    if (peer === undefined) {
-      peer = newPeer(remote);
-      this.#peers.add(key, peer);
-    } else if (peer.remote === remote) this.#byAddress.set(remote, peer);
+    const old = this.#peers.get(key);
+    const peer = old ?? newPeer(remote);
+    this.#peers.set(key, "", peer);
+    if (old?.remote === remote) this.#byAddress.set(remote, peer);
     // Only an engine that reuses a peer's address object gains from the lookup
     // by object; for others, each entry would cost more than the text.
     peer.remote = remote;
@@ -142,8 +141,8 @@ function compare(peer: Peer, payload: Uint8Array): void {
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** Enough for the latest 4,096 peers with two answers, whatever else is sent. */
-const MAX_PEERS = 16_384;
+/** Enough for the latest 6,144 peers with two answers, whatever else is sent. */
+const MAX_PEERS = 8192;
 /** Twice the longest round trip that a loop is expected to have. */
 const MAX_PAUSE_MS = 10_000;
 /** How long a peer in a loop gets no answer at most. */
