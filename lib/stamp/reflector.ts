@@ -48,8 +48,9 @@ export interface ReflectorOptions extends RuntimeOptions {
    */
   stateless?: boolean | undefined;
   /**
-   * How many sessions are remembered, 2 to 1,000,000; those unused for longest
-   * give way.
+   * The number of sessions that are remembered, 2 to 1,000,000. When it is reached,
+   * the network (a /24 of IPv4, a /56 of IPv6) with the most sessions loses its least
+   * recently used one, new ones first.
    *
    * @default {10000}
    */

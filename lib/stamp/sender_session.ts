@@ -91,8 +91,9 @@ export interface SessionResult {
   lostDown: number | undefined;
   /**
    * Requests lost on one way or the other: before the first that was answered or
-   * after the last, around a restart of the reflector, where copies on the way there
-   * took numbers too, and where requests were overtaken; undefined as `lostUp`.
+   * after the last, around a restart of the reflector or an eviction of the session,
+   * where copies on the way there took numbers too, and the latest, which may have been
+   * overtaken, unless a closing probe was answered; undefined as `lostUp`.
    */
   lostUnattributed: number | undefined;
   /** Copies of replies beyond the first, in time (RFC 5560). */
