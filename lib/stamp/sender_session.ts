@@ -24,7 +24,7 @@ import {
   Reordering,
   type Summary,
 } from "../stats/statistics.ts";
-import { Ways } from "./ways.ts";
+import { Ways } from "./one_way_variation.ts";
 
 /** One reply, as it was measured. All times are in milliseconds. */
 export interface Sample {

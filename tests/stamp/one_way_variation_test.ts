@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { aboveMinimum, summarize } from "../../lib/stats/statistics.ts";
-import { Ways } from "../../lib/stamp/ways.ts";
+import { Ways } from "../../lib/stamp/one_way_variation.ts";
 import { seededRandom } from "../../lib/testing/mod.ts";
 
 /** The PDV that is found, and that of the delays themselves. */
