@@ -24,7 +24,7 @@ import {
   Reordering,
   type Summary,
 } from "../stats/statistics.ts";
-import { Ways } from "./one_way_variation.ts";
+import { OneWayVariation } from "./one_way_variation.ts";
 
 /** One reply, as it was measured. All times are in milliseconds. */
 export interface Sample {
@@ -180,7 +180,7 @@ export class SenderSession {
   readonly #ipdv = new Distribution();
   /** The RTT again, for what it is above the least. */
   readonly #pdv = new Distribution(undefined, true);
-  readonly #ways = new Ways();
+  readonly #oneWay = new OneWayVariation();
   // With what the clocks are apart.
   readonly #forwardDelay = new Distribution(undefined, true);
   readonly #backwardDelay = new Distribution(undefined, true);
@@ -455,12 +455,12 @@ export class SenderSession {
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
       pdvMs: pdv && aboveMinimum(pdv),
-      forwardPdvMs: this.#ways.forwardPdvMs,
-      backwardPdvMs: this.#ways.backwardPdvMs,
+      forwardPdvMs: this.#oneWay.forwardPdvMs,
+      backwardPdvMs: this.#oneWay.backwardPdvMs,
       forwardJitterMs: this.#forwardJitter.value,
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
-      clockDriftPpm: this.#ways.drift,
+      clockDriftPpm: this.#oneWay.drift,
       told: this.#told,
       returnsSsid: this.#returnsSsid,
       forwardDelayMs: isOneWay ? forwardDelay : undefined,
@@ -479,7 +479,7 @@ export class SenderSession {
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
-    this.#ways.add(sentAt, forwardMs, backwardMs);
+    this.#oneWay.add(sentAt, forwardMs, backwardMs);
     if (this.#clocksAgree) {
       this.#forwardDelay.add(forwardMs);
       this.#backwardDelay.add(backwardMs);
