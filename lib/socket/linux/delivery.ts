@@ -5,7 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import type { Lead } from "../../base/wall_clock.ts";
+import type { ClockOffset } from "../../base/wall_clock.ts";
 import type { Receiver } from "../contract.ts";
 import type { Memory } from "./libc.ts";
 import { BatchDatagram, type ReceiveBatch } from "./receive_batch.ts";
@@ -31,7 +31,7 @@ export class Delivery {
   readonly #batch: ReceiveBatch;
   readonly #source: Source;
   readonly #turns: Turns;
-  readonly #lead: Lead;
+  readonly #clockOffset: ClockOffset;
   readonly #now: () => number;
   /** The object for all datagrams that are handed back within the call. */
   #reusable = new BatchDatagram();
@@ -61,13 +61,13 @@ export class Delivery {
     batch: ReceiveBatch,
     source: Source,
     turns: Turns,
-    lead: Lead,
+    lead: ClockOffset,
     now: () => number,
   ) {
     this.#batch = batch;
     this.#source = source;
     this.#turns = turns;
-    this.#lead = lead;
+    this.#clockOffset = lead;
     this.#now = now;
     this.#memory = batch.buffer(0);
   }
@@ -134,7 +134,7 @@ export class Delivery {
     datagram.localAddr = batch.localAddr(datagram, addr.port) ?? addr;
     datagram.receivedAt = this.receivedAt;
     if (datagram.stampMs !== undefined) {
-      datagram.arrivedAt = datagram.stampMs - this.#lead.ms;
+      datagram.arrivedAt = datagram.stampMs - this.#clockOffset.ms;
     }
   }
 
