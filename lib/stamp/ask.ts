@@ -1,6 +1,6 @@
 /**
  * The extensions of STAMP (RFC 8972, section 4), as a Session-Sender asks for them
- * and reads what the reflector told. Pure.
+ * and reads what the reflector reported. Pure.
  *
  * @module
  */
@@ -34,7 +34,7 @@ import {
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
 
 /** The report of a reflector in one reply, as far as `extensions` ask for it. */
-export interface Told {
+export interface Reported {
   /** Source and destination of the request as it was received. */
   location?: { remoteAddr: UdpAddress; localAddr: UdpAddress };
   /** The time source of the reflector, and how T2 and T3 were taken. */
@@ -129,7 +129,7 @@ export function encodeQuestion(
 }
 
 /**
- * Reads what the reflector told.
+ * Reads what the reflector reported.
  *
  * @param reply The reply as a plain packet.
  * @param at Where TLVs begin.
@@ -137,14 +137,14 @@ export function encodeQuestion(
  * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
  * @param trafficClass The traffic class that the reply came with, if known.
  */
-export function readTold(
+export function readReported(
   reply: Uint8Array,
   at: number,
   { extensions, hmacOf }: Question,
   reflectorPtp: boolean,
   trafficClass: number | undefined,
-): Told {
-  const told: Told = { unsupported: [], discarded: [] };
+): Reported {
+  const reported: Reported = { unsupported: [], discarded: [] };
   const { tlvs, isCut } = parseTlvs(reply, at);
   const number = reply.subarray(0, 4);
   const isAuthentic = areAuthentic(
@@ -169,26 +169,26 @@ export function readTold(
     if ((flags & FLAG_M) !== 0 || !isWhole) break;
     if (extension === undefined) continue;
     missing.delete(extension);
-    if ((flags & FLAG_U) !== 0) told.unsupported.push(extension);
+    if ((flags & FLAG_U) !== 0) reported.unsupported.push(extension);
     else if (extension === "location") {
       const location = readLocation(reply, start, tlv.length);
-      if (location !== undefined) told.location = location;
-      else told.unsupported.push(extension);
+      if (location !== undefined) reported.location = location;
+      else reported.unsupported.push(extension);
     } else if (extension === "timestamp-info") {
-      told.timestampInfo = {
+      reported.timestampInfo = {
         synchronizedBy: SYNC_SOURCES[view.getUint8(start)] ?? "unknown",
         receiveStampedBy: stampedBy(view.getUint8(start + 1)),
         sendStampedBy: stampedBy(view.getUint8(start + 3)),
       };
     } else if (extension === "direct-measurement") {
-      told.directMeasurement = {
+      reported.directMeasurement = {
         sent: view.getUint32(start),
         received: view.getUint32(start + 4),
         transmitted: view.getUint32(start + 8),
       };
     } else if (extension === "class-of-service") {
       const fields = view.getUint16(start);
-      told.classOfService = {
+      reported.classOfService = {
         dscp: fields >> 4 & 0x3f,
         ecn: fields >> 2 & 3,
         isPermitted: (fields & 3) === 0,
@@ -196,15 +196,15 @@ export function readTold(
       };
     } else if (view.getUint8(start + 12) !== 0) {
       // Of the first reply there is none before.
-      told.followUp = {
+      reported.followUp = {
         sequence: view.getUint32(start),
         timestamp: readTimestamp(view, start + 4, reflectorPtp),
         stampedBy: stampedBy(view.getUint8(start + 12)),
       };
     }
   }
-  told.discarded.push(...missing);
-  return told;
+  reported.discarded.push(...missing);
+  return reported;
 }
 
 /** Both addresses; undefined if one of them was left out. */
@@ -212,7 +212,7 @@ function readLocation(
   bytes: Uint8Array,
   start: number,
   length: number,
-): Told["location"] {
+): Reported["location"] {
   const value = bytes.subarray(start, start + length);
   if (value.length < PORTS_BYTES) return undefined;
   const view = new DataView(value.buffer, value.byteOffset, value.length);

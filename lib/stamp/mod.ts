@@ -16,7 +16,7 @@
  *
  * @module
  */
-export type { StampedBy, Told } from "./ask.ts";
+export type { Reported, StampedBy } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
 export type { Clock } from "./measure_options.ts";
 export type { Bin } from "../stats/distribution.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { Distribution } from "../stats/distribution.ts";
-import { type Question, readTold, type Told } from "./ask.ts";
+import { type Question, readReported, type Reported } from "./ask.ts";
 import type { DriftBound } from "./drift.ts";
 import {
   decodeReflector,
@@ -59,7 +59,7 @@ export interface Sample {
   /** Delay of the send after it was due. */
   sendErrorMs: number;
   /** The reflector's report, with `extensions`. */
-  told?: Told;
+  reported?: Reported;
 }
 
 /** What a datagram turned out to be. */
@@ -138,7 +138,7 @@ export interface SessionResult {
    */
   clockDriftPpm: DriftBound | undefined;
   /** The last report of the reflector, with `extensions`. */
-  told: Told | undefined;
+  reported: Reported | undefined;
   /**
    * Whether the reflector returns the SSID; one that does not know RFC 8972 returns
    * zeros. Undefined if none was sent, or nothing was received.
@@ -199,7 +199,7 @@ export class SenderSession {
   #theirErrorMs = 0;
   readonly #ssid: number;
   readonly #question: Question | undefined;
-  #told: Told | undefined;
+  #reported: Reported | undefined;
   #returnsSsid: boolean | undefined;
 
   /**
@@ -362,7 +362,7 @@ export class SenderSession {
       sendErrorMs: this.#slots.sendError[at]!,
     };
     if (this.#question !== undefined) {
-      sample.told = this.#listen(data, packet, trafficClass);
+      sample.reported = this.#listen(data, packet, trafficClass);
     }
     this.#slots.rtt[at] = sample.rttMs;
     const { errorEstimate } = packet;
@@ -386,16 +386,16 @@ export class SenderSession {
     data: Uint8Array,
     { errorEstimate }: ReflectorPacket,
     trafficClass: number | undefined,
-  ): Told {
+  ): Reported {
     const { ptp } = errorEstimate;
-    const told = readTold(
+    const reported = readReported(
       data,
       STAMP_BYTES,
       this.#question!,
       ptp,
       trafficClass,
     );
-    return this.#told = told;
+    return this.#reported = reported;
   }
 
   /** Takes down a datagram that is no reply to what was sent. */
@@ -461,7 +461,7 @@ export class SenderSession {
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
       clockDriftPpm: this.#oneWay.drift,
-      told: this.#told,
+      reported: this.#reported,
       returnsSsid: this.#returnsSsid,
       forwardDelayMs: isOneWay ? forwardDelay : undefined,
       backwardDelayMs: isOneWay ? backwardDelay : undefined,
@@ -534,8 +534,8 @@ export class SenderSession {
     const isWhole = this.#reflections.onProbe(packet.sequence, sent, bits);
     if (isWhole === undefined) return false;
     if (this.#question !== undefined && isWhole) {
-      const told = this.#listen(data, packet, trafficClass);
-      const counts = told.directMeasurement;
+      const reported = this.#listen(data, packet, trafficClass);
+      const counts = reported.directMeasurement;
       if (counts) this.#reflections.onCounts(counts.sent, counts.received);
     }
     return true;

@@ -61,13 +61,13 @@ export class Delivery {
     batch: ReceiveBatch,
     source: Source,
     turns: Turns,
-    lead: ClockOffset,
+    clockOffset: ClockOffset,
     now: () => number,
   ) {
     this.#batch = batch;
     this.#source = source;
     this.#turns = turns;
-    this.#clockOffset = lead;
+    this.#clockOffset = clockOffset;
     this.#now = now;
     this.#memory = batch.buffer(0);
   }
