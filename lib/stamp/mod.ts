@@ -48,7 +48,7 @@ export {
   type StampReflector,
   stampReflector,
 } from "./reflector.ts";
-export type { Sample, SessionResult } from "./sender_session.ts";
+export type { Sample, SessionResult } from "./session_result.ts";
 export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../stats/statistics.ts";
 export type { OriginOptions } from "../client/target.ts";

@@ -11,7 +11,7 @@ import {
   stampReflector,
 } from "../../lib/stamp/reflector.ts";
 import { serve } from "../../lib/server/serve.ts";
-import type { Sample } from "../../lib/stamp/sender_session.ts";
+import type { Sample } from "../../lib/stamp/session_result.ts";
 import { ENGINE, linuxTest, netTest } from "../helpers.ts";
 import { Relay } from "../client/relay.ts";
 import {
