@@ -1,6 +1,6 @@
 /**
- * The extensions of STAMP (RFC 8972, section 4), as a Session-Sender asks for them
- * and reads what the reflector reported. Pure.
+ * The extensions of STAMP (RFC 8972, section 4) of a Session-Sender: TLVs of requests,
+ * and the reports in replies. Pure.
  *
  * @module
  */
@@ -66,15 +66,15 @@ export interface Reported {
   discarded: Extension[];
 }
 
-/** What is asked for, and the DSCP that replies are to have. */
+/** The extensions to request, and the DSCP to request for replies. */
 export interface Question {
   extensions: readonly Extension[];
   replyDscp: number;
-  /** The HMAC of the key, if there is one. */
+  /** Computes the HMAC; undefined without a key. */
   hmacOf: Signer | undefined;
 }
 
-/** How many bytes TLVs take that ask for this. */
+/** The size of the requesting TLVs, in bytes. */
 export function questionBytes({ extensions, hmacOf }: Question): number {
   if (extensions.length === 0) return 0;
   const sizes = extensions.map((extension) =>
@@ -85,11 +85,11 @@ export function questionBytes({ extensions, hmacOf }: Question): number {
 }
 
 /**
- * Writes TLVs that ask.
+ * Writes requesting TLVs.
  *
- * @param question What for.
- * @param sequence That of the request.
- * @param sent How many requests were sent, this one included.
+ * @param question The extensions to request.
+ * @param sequence The sequence of the request.
+ * @param sent The number of requests sent, this one included.
  * @returns The TLVs, with their HMAC if there is a key.
  */
 export function encodeQuestion(
@@ -129,13 +129,13 @@ export function encodeQuestion(
 }
 
 /**
- * Reads what the reflector reported.
+ * Reads the report of a reflector.
  *
  * @param reply The reply as a plain packet.
- * @param at Where TLVs begin.
- * @param question What was asked for.
+ * @param at Offset of the first TLV.
+ * @param question The requested extensions.
  * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
- * @param trafficClass The traffic class that the reply came with, if known.
+ * @param trafficClass The traffic class of the reply as received, if known.
  */
 export function readReported(
   reply: Uint8Array,
@@ -165,7 +165,7 @@ export function readReported(
     const size = TLV_SIZES[tlv.type] ?? tlv.length;
     const isWhole = tlv.length === size && start + size <= reply.length &&
       !(isCut && tlv === tlvs.at(-1));
-    // What follows one that is malformed may be anything.
+    // Bytes after a malformed TLV may be anything.
     if ((flags & FLAG_M) !== 0 || !isWhole) break;
     if (extension === undefined) continue;
     missing.delete(extension);
@@ -195,7 +195,7 @@ export function readReported(
         replyDscp: trafficClass === undefined ? undefined : trafficClass >> 2,
       };
     } else if (view.getUint8(start + 12) !== 0) {
-      // Of the first reply there is none before.
+      // The first reply has none before it.
       reported.followUp = {
         sequence: view.getUint32(start),
         timestamp: readTimestamp(view, start + 4, reflectorPtp),
@@ -207,7 +207,7 @@ export function readReported(
   return reported;
 }
 
-/** Both addresses; undefined if one of them was left out. */
+/** Both addresses; undefined if one is missing. */
 function readLocation(
   bytes: Uint8Array,
   start: number,
@@ -256,10 +256,10 @@ function sequenceBytes(sequence: number): Uint8Array {
 }
 
 const PORTS_BYTES = 4;
-/** Two ports, and a sub-TLV for each of two addresses. */
+/** The size of two ports, and of sub-TLVs for two addresses. */
 const LOCATION_BYTES = PORTS_BYTES + 2 * (TLV_HEADER_BYTES + IP_BYTES);
 
-/** By their numbers at IANA. */
+/** Time sources and kinds of timestamps, by their numbers at IANA. */
 const SYNC_SOURCES: readonly (string | undefined)[] = [
   undefined,
   "NTP",
