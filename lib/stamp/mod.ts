@@ -1,6 +1,7 @@
 /**
- * Measuring a path by STAMP (RFC 8762): {@linkcode measure} asks a reflector,
- * {@linkcode stampReflector} is one, and the packets can be read and written.
+ * Measures a path by STAMP (RFC 8762): {@linkcode measure} is the Session-Sender,
+ * {@linkcode stampReflector} the Session-Reflector, and functions encode and decode the
+ * packets.
  *
  * @example
  * ```ts
