@@ -64,7 +64,7 @@ function ask(asked: Question, hostname: string, key?: Uint8Array) {
   return { reply, reported: readReported(reply, 44, asked, true, 0b101110_00) };
 }
 
-Deno.test("a question is as RFC 8972 has it", () => {
+Deno.test("encodeQuestion(): TLVs have the layout of RFC 8972", () => {
   const zeros = (bytes: number) => "00".repeat(bytes);
   assertEquals(
     encodeQuestion(question(), 6, 7).toHex(),
@@ -116,7 +116,7 @@ for (const [mode, key] of [["plain", undefined], ["sealed", KEY]] as const) {
   });
 }
 
-Deno.test("flags are obeyed: U is skipped, M ends it, I discards all", () => {
+Deno.test("readReported(): U is skipped, M ends the TLVs, I discards all", () => {
   const [first, second] = ["timestamp-info", "direct-measurement"] as const;
   const asked = question([first, second]);
   const { reply } = ask(asked, "192.0.2.7");
@@ -143,7 +143,7 @@ Deno.test("flags are obeyed: U is skipped, M ends it, I discards all", () => {
   assertEquals(reported((b) => b[54] = 1), [[both[0]], [], [second]]);
 });
 
-Deno.test("what a reflector without the key says of TLVs is not believed", () => {
+Deno.test("readReported(): TLVs of a reflector without the key are discarded", () => {
   const asked = question(["direct-measurement"], KEY);
   const { reply, reported } = ask(asked, "192.0.2.7", KEY);
   assertEquals(reported.directMeasurement?.received, 2);
@@ -162,7 +162,7 @@ Deno.test("what a reflector without the key says of TLVs is not believed", () =>
   ]);
 });
 
-Deno.test("a reflector that knows nothing of it leaves all unsupported", () => {
+Deno.test("readReported(): a reflector without RFC 8972 leaves all unsupported", () => {
   const asked = question();
   const echoed = new Uint8Array(44 + questionBytes(asked));
   echoed.set(encodeQuestion(asked, 0, 1), 44);
@@ -180,7 +180,7 @@ Deno.test("a reflector that knows nothing of it leaves all unsupported", () => {
   );
 });
 
-Deno.test("a location is reported only if both of its addresses are whole", () => {
+Deno.test("readReported(): a location needs both addresses whole", () => {
   const asked = question(["location"]);
   const { reply } = ask(asked, "192.0.2.7");
   const reported = (change: (bytes: Uint8Array) => void) => {
