@@ -43,6 +43,8 @@ interface Stretch {
    * taken for lost, unless a later one of those was answered.
    */
   late: number[];
+  /** The number of requests at the start of `late` that are not late any more. */
+  settled: number;
   /** The smallest number, below which numbers may have been given to any request. */
   lowest: number;
 }
@@ -107,6 +109,7 @@ export class DirectionCount {
         early: 0,
         before: this.#missing.length,
         late: this.#missing,
+        settled: 0,
         lowest: number,
       };
       this.#epoch = epoch;
@@ -128,9 +131,12 @@ export class DirectionCount {
     }
     this.#missing = [];
     this.#early = 0;
-    const { late } = this.#stretch!;
-    const settled = late.findIndex((sent) => sent > seq);
-    late.splice(0, settled < 0 ? late.length : settled);
+    const current = this.#stretch!;
+    while (current.late[current.settled]! <= seq) current.settled++;
+    if (2 * current.settled > current.late.length) {
+      current.late.splice(0, current.settled);
+      current.settled = 0;
+    }
   }
 
   /** The counts so far; requests after the last one answered are unattributed. */
@@ -157,7 +163,9 @@ export class DirectionCount {
     return copy;
   }
 
-  #close({ missing, gaps, early, before, lowest, late }: Stretch): void {
+  #close(
+    { missing, gaps, early, before, lowest, late, settled }: Stretch,
+  ): void {
     const { hasCopies, isReordered, hasRestarted } = this.#ambiguity;
     // A reply numbered 0 shows that nothing was reflected before.
     if (lowest === 0 && !this.#hasClosed) missing += before;
@@ -167,7 +175,7 @@ export class DirectionCount {
     let up = Math.max(0, missing - gaps);
     // except those that may have overtaken the first one answered, or been overtaken by
     // the last one.
-    up -= Math.min(up, Math.min(early, lowest) + late.length);
+    up -= Math.min(up, Math.min(early, lowest) + late.length - settled);
     // Missing numbers may be those of copies.
     let down = hasCopies || gaps > missing ? 0 : gaps;
     // The run of a number is then not clear.
