@@ -199,10 +199,9 @@ function clockLines(result: StampResult): string[] {
 
 /** The reflector's last report, and the extensions that are missing in it. */
 function reportedLines({ reported, returnsSsid }: StampResult): string[] {
-  const { location, timestampInfo, directMeasurement, classOfService } =
-    reported ??
-      {};
-  const { followUp, unsupported = [], discarded = [] } = reported ?? {};
+  const report: Partial<Reported> = reported ?? {};
+  const { location, timestampInfo, directMeasurement, classOfService } = report;
+  const { followUp, unsupported = [], discarded = [] } = report;
   return present([
     returnsSsid === false &&
     "the reflector does not return the SSID: it does not know RFC 8972",
