@@ -54,7 +54,7 @@ export class Delivery {
    * @param batch The batch that the socket receives into.
    * @param source The socket.
    * @param turns The turns of all else in the process.
-   * @param lead The lead of the wall clock, by which the kernel stamps.
+   * @param clockOffset The offset of the wall clock, by which the kernel stamps.
    * @param now A clock.
    */
   constructor(
