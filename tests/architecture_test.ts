@@ -188,5 +188,4 @@ const KNOWN_LONG: readonly string[] = [
   "lib/client/connect.ts",
   "lib/client/load.ts",
   "lib/server/server.ts",
-  "lib/stamp/sender_session.ts",
 ];

@@ -49,17 +49,17 @@ export class WallClock {
 }
 
 /**
- * How far a wall clock is ahead of a monotonic one. Both can only be read one after
- * the other, and what passes in between looks like a larger lead: so the least one
- * counts, until the clock is set.
+ * The offset of a wall clock from a monotonic one. Both can only be read one after
+ * the other, and the time between the reads adds to it: so the least one counts, until
+ * the clock is set.
  */
-export class Lead {
+export class ClockOffset {
   readonly #now: () => number;
   readonly #wallNow: () => number;
   #leastMs = Infinity;
 
   /**
-   * Makes a lead of one clock over another, both in milliseconds.
+   * Makes the offset of a clock from another, both in milliseconds.
    *
    * @param now The monotonic clock.
    * @param wallNow The wall clock, to a fraction of a microsecond.
@@ -69,7 +69,7 @@ export class Lead {
     this.#wallNow = wallNow;
   }
 
-  /** The lead, in milliseconds. */
+  /** The offset, in milliseconds. */
   get ms(): number {
     let ms = this.#read();
     for (let i = 0; i < MAX_READS && ms > this.#leastMs + SET_MS; i++) {

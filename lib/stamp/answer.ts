@@ -1,6 +1,6 @@
 /**
- * The extensions of STAMP (RFC 8972, section 4), as a Session-Reflector answers
- * them: in place, in a reply that is as long as its request.
+ * The extensions of STAMP (RFC 8972, section 4) of a Session-Reflector: answered in
+ * place, in a reply that is as long as its request.
  *
  * @module
  */
@@ -40,51 +40,50 @@ import {
   TLV_SIZES,
 } from "./tlv.ts";
 
-/** What a reflector knows that a TLV may ask for. */
+/** Facts that TLVs of a request ask for. */
 export interface TlvFacts {
-  /** Where the request came from, and where it was sent to. */
+  /** Source and destination of the request. */
   remoteAddr: UdpAddress;
   localAddr: UdpAddress;
-  /** Whether the reflector's clock is kept right. */
+  /** Whether the reflector's clock is synchronized. */
   isSynchronized: boolean;
   /**
-   * The traffic class that the request came with; undefined where that is not
-   * known, or replies cannot be given one.
+   * The traffic class of the request as received; undefined where it is not known, or
+   * replies cannot be given one.
    */
   trafficClass: number | undefined;
   /** Whether replies may have a DSCP. */
   permitsDscp: (dscp: number) => boolean;
-  /** Whether it says where requests came from, and where they were sent to. */
+  /** Whether source and destination may be reported. */
   tellsLocation: boolean;
   /**
-   * Requests of the session that were received, undefined if some may not be counted;
-   * and replies that were sent.
+   * Numbers of requests received in the session, undefined if some may be missing, and
+   * of replies sent.
    */
   received: number | undefined;
   transmitted: number;
-  /** The reply before; none of a reflector without state, or of the first. */
+  /** The reply before; undefined for the first one, and without state. */
   last: { sequence: number; timestamp: Timestamp } | undefined;
-  /** Writes a timestamp as the reply has them. */
+  /** Writes a timestamp in the format of the reply. */
   writeTimestamp: (view: DataView, at: number, timestamp: Timestamp) => void;
-  /** The HMAC of a key over bytes, 16 of it; none without a key. */
+  /** Computes the HMAC; undefined without a key. */
   hmacOf: Signer | undefined;
-  /** Whether TLVs must have an HMAC: in authenticated mode. */
+  /** Whether TLVs need an HMAC, as in authenticated mode. */
   needsHmac: boolean;
 }
 
 /**
  * Answers the TLVs of a request.
  *
- * A sender sets the U flag of each; it is cleared for those that are known. M is set
- * for one of a wrong length, after which nothing is read, and I for all of them if
- * their HMAC is wrong. What does not begin as a sender's TLV is padding, and stays
- * as it is.
+ * A sender sets the U flag of each TLV; it is cleared for known types. M is set for a
+ * wrong length, after which no more TLVs are read, and I for all TLVs if their HMAC is
+ * wrong. Bytes that do not begin as a sender's TLV are padding, and stay unchanged.
  *
- * @param reply The reply, with what follows the base packet copied from the request.
- * @param at Where TLVs begin.
- * @param asked The sequence of the request, and that of the reply, as 4 bytes each.
- * @param facts What there is to say.
- * @returns The traffic class that the reply is to have, if one is asked for.
+ * @param reply The reply, with the bytes after the base packet copied from the request.
+ * @param at Offset of the first TLV.
+ * @param asked The sequences of request and reply, as 4 bytes each.
+ * @param facts The facts to report.
+ * @returns The traffic class of the reply, if one is requested.
  */
 export function answerTlvs(
   reply: Uint8Array<ArrayBuffer>,
@@ -112,7 +111,7 @@ export function answerTlvs(
   return departure.trafficClass;
 }
 
-/** Answers one TLV; returns whether those after it may be read. */
+/** Answers one TLV; returns whether the following ones may be read. */
 function answer(
   bytes: Uint8Array<ArrayBuffer>,
   { at, type, length }: Tlv,
@@ -150,7 +149,7 @@ function answer(
       if (trafficClass === undefined) return true;
       const dscp = view.getUint8(0) >> 2;
       const isPermitted = facts.permitsDscp(dscp);
-      // Four fields: the one asked for, the DSCP and ECN found, and whether the
+      // Four fields: the requested DSCP, the received DSCP and ECN, and whether the
       // first was refused.
       view.setUint16(
         0,
@@ -165,7 +164,7 @@ function answer(
       view.setUint32(8, facts.transmitted);
       break;
     case ACCESS_REPORT: {
-      // Of 3GPP or not; a report of anything else is not taken.
+      // Access IDs are 1 (3GPP) and 2 (non-3GPP).
       const network = bytes[start]! >> 4;
       if (network !== 1 && network !== 2) return true;
       break;
@@ -179,7 +178,7 @@ function answer(
       }
       break;
     default:
-      // Not known: its U flag stays.
+      // The U flag of an unknown type stays.
       return true;
   }
   bytes[at] = 0;
@@ -207,11 +206,11 @@ function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
     bytes.fill(0, start, start + size);
     bytes[at] = 0;
     if (addr === undefined) {
-      // A socket does not know it: an EUI-64 of zeros says so.
+      // Unknown to a socket: reported as an EUI-64 of zeros.
       bytes[at + 1] = SOURCE_EUI_64;
       continue;
     }
-    // The types of IPv4 and IPv6 follow the one that asks.
+    // The types of IPv4 and IPv6 addresses follow the requested one.
     const isIPv4 = ipVersion(addr.hostname) === 4;
     bytes[at + 1] = type + (isIPv4 ? 1 : 2);
     if (tellsLocation) bytes.set(bytesOf(addr.hostname, isIPv4), start);

@@ -1,6 +1,6 @@
 /**
- * The extensions of STAMP (RFC 8972, section 4), as a Session-Sender asks for them
- * and reads what the reflector told. Pure.
+ * The extensions of STAMP (RFC 8972, section 4) of a Session-Sender: TLVs of requests,
+ * and the reports in replies. Pure.
  *
  * @module
  */
@@ -34,7 +34,7 @@ import {
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
 
 /** The report of a reflector in one reply, as far as `extensions` ask for it. */
-export interface Told {
+export interface Reported {
   /** Source and destination of the request as it was received. */
   location?: { remoteAddr: UdpAddress; localAddr: UdpAddress };
   /** The time source of the reflector, and how T2 and T3 were taken. */
@@ -66,15 +66,15 @@ export interface Told {
   discarded: Extension[];
 }
 
-/** What is asked for, and the DSCP that replies are to have. */
+/** The extensions to request, and the DSCP to request for replies. */
 export interface Question {
   extensions: readonly Extension[];
   replyDscp: number;
-  /** The HMAC of the key, if there is one. */
+  /** Computes the HMAC; undefined without a key. */
   hmacOf: Signer | undefined;
 }
 
-/** How many bytes TLVs take that ask for this. */
+/** The size of the requesting TLVs, in bytes. */
 export function questionBytes({ extensions, hmacOf }: Question): number {
   if (extensions.length === 0) return 0;
   const sizes = extensions.map((extension) =>
@@ -85,11 +85,11 @@ export function questionBytes({ extensions, hmacOf }: Question): number {
 }
 
 /**
- * Writes TLVs that ask.
+ * Writes requesting TLVs.
  *
- * @param question What for.
- * @param sequence That of the request.
- * @param sent How many requests were sent, this one included.
+ * @param question The extensions to request.
+ * @param sequence The sequence of the request.
+ * @param sent The number of requests sent, this one included.
  * @returns The TLVs, with their HMAC if there is a key.
  */
 export function encodeQuestion(
@@ -129,22 +129,22 @@ export function encodeQuestion(
 }
 
 /**
- * Reads what the reflector told.
+ * Reads the report of a reflector.
  *
  * @param reply The reply as a plain packet.
- * @param at Where TLVs begin.
- * @param question What was asked for.
+ * @param at Offset of the first TLV.
+ * @param question The requested extensions.
  * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
- * @param trafficClass The traffic class that the reply came with, if known.
+ * @param trafficClass The traffic class of the reply as received, if known.
  */
-export function readTold(
+export function readReported(
   reply: Uint8Array,
   at: number,
   { extensions, hmacOf }: Question,
   reflectorPtp: boolean,
   trafficClass: number | undefined,
-): Told {
-  const told: Told = { unsupported: [], discarded: [] };
+): Reported {
+  const reported: Reported = { unsupported: [], discarded: [] };
   const { tlvs, isCut } = parseTlvs(reply, at);
   const number = reply.subarray(0, 4);
   const isAuthentic = areAuthentic(
@@ -165,54 +165,54 @@ export function readTold(
     const size = TLV_SIZES[tlv.type] ?? tlv.length;
     const isWhole = tlv.length === size && start + size <= reply.length &&
       !(isCut && tlv === tlvs.at(-1));
-    // What follows one that is malformed may be anything.
+    // Bytes after a malformed TLV may be anything.
     if ((flags & FLAG_M) !== 0 || !isWhole) break;
     if (extension === undefined) continue;
     missing.delete(extension);
-    if ((flags & FLAG_U) !== 0) told.unsupported.push(extension);
+    if ((flags & FLAG_U) !== 0) reported.unsupported.push(extension);
     else if (extension === "location") {
       const location = readLocation(reply, start, tlv.length);
-      if (location !== undefined) told.location = location;
-      else told.unsupported.push(extension);
+      if (location !== undefined) reported.location = location;
+      else reported.unsupported.push(extension);
     } else if (extension === "timestamp-info") {
-      told.timestampInfo = {
+      reported.timestampInfo = {
         synchronizedBy: SYNC_SOURCES[view.getUint8(start)] ?? "unknown",
         receiveStampedBy: stampedBy(view.getUint8(start + 1)),
         sendStampedBy: stampedBy(view.getUint8(start + 3)),
       };
     } else if (extension === "direct-measurement") {
-      told.directMeasurement = {
+      reported.directMeasurement = {
         sent: view.getUint32(start),
         received: view.getUint32(start + 4),
         transmitted: view.getUint32(start + 8),
       };
     } else if (extension === "class-of-service") {
       const fields = view.getUint16(start);
-      told.classOfService = {
+      reported.classOfService = {
         dscp: fields >> 4 & 0x3f,
         ecn: fields >> 2 & 3,
         isPermitted: (fields & 3) === 0,
         replyDscp: trafficClass === undefined ? undefined : trafficClass >> 2,
       };
     } else if (view.getUint8(start + 12) !== 0) {
-      // Of the first reply there is none before.
-      told.followUp = {
+      // The first reply has none before it.
+      reported.followUp = {
         sequence: view.getUint32(start),
         timestamp: readTimestamp(view, start + 4, reflectorPtp),
         stampedBy: stampedBy(view.getUint8(start + 12)),
       };
     }
   }
-  told.discarded.push(...missing);
-  return told;
+  reported.discarded.push(...missing);
+  return reported;
 }
 
-/** Both addresses; undefined if one of them was left out. */
+/** Both addresses; undefined if one is missing. */
 function readLocation(
   bytes: Uint8Array,
   start: number,
   length: number,
-): Told["location"] {
+): Reported["location"] {
   const value = bytes.subarray(start, start + length);
   if (value.length < PORTS_BYTES) return undefined;
   const view = new DataView(value.buffer, value.byteOffset, value.length);
@@ -256,10 +256,10 @@ function sequenceBytes(sequence: number): Uint8Array {
 }
 
 const PORTS_BYTES = 4;
-/** Two ports, and a sub-TLV for each of two addresses. */
+/** The size of two ports, and of sub-TLVs for two addresses. */
 const LOCATION_BYTES = PORTS_BYTES + 2 * (TLV_HEADER_BYTES + IP_BYTES);
 
-/** By their numbers at IANA. */
+/** Time sources and kinds of timestamps, by their numbers at IANA. */
 const SYNC_SOURCES: readonly (string | undefined)[] = [
   undefined,
   "NTP",

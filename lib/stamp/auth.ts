@@ -1,7 +1,6 @@
 /**
- * STAMP's authenticated mode (RFC 8762, sections 4.2.2, 4.3.2 and 4.4): the fields
- * of a packet further apart, and HMAC-SHA-256 over them; and the HMAC of extensions
- * (RFC 8972, section 4.8).
+ * STAMP's authenticated mode (RFC 8762, sections 4.2.2, 4.3.2 and 4.4): the layout
+ * of packets with HMAC-SHA-256, and the HMAC of extensions (RFC 8972, section 4.8).
  *
  * @module
  */
@@ -21,7 +20,7 @@ import {
 /** The size of a packet without TLVs in authenticated mode. */
 export const AUTHENTICATED_BYTES = 112;
 
-/** A key for all, or what gives the key of a sender, if it has one. */
+/** A key for all senders, or a function that returns the key of one, if it has one. */
 export type StampKey =
   | Uint8Array
   | ((sender: { ssid: number; remoteAddr: UdpAddress }) =>
@@ -37,8 +36,8 @@ export const STAMP_KEY: option.Option<StampKey, undefined> = option.custom(
 );
 
 /**
- * Makes an authenticated packet of a plain one of either role; what lies beyond its
- * first 44 bytes follows the HMAC.
+ * Makes an authenticated packet of a plain one of either role; the bytes after its
+ * first 44 follow the HMAC.
  */
 export function seal(
   plain: Uint8Array,
@@ -54,7 +53,7 @@ export function seal(
   return sealed;
 }
 
-/** Writes another timestamp into an authenticated packet, under the same key. */
+/** Replaces the timestamp of an authenticated packet, and its HMAC. */
 export function stampAgain(
   sealed: Uint8Array,
   key: Uint8Array,
@@ -64,10 +63,7 @@ export function stampAgain(
   sealed.set(hmacOf(sealed.subarray(0, HMAC_AT), key), HMAC_AT);
 }
 
-/**
- * The plain packet of an authenticated one; undefined if its HMAC is not that of
- * the key, whatever else is in it.
- */
+/** The plain packet of an authenticated one; undefined without the key's HMAC. */
 export function unseal(
   sealed: Uint8Array,
   key: Uint8Array,
@@ -80,14 +76,14 @@ export function unseal(
   return opened(sealed);
 }
 
-/** The SSID that a packet states, before it is known whether that is so. */
+/** The SSID of an authenticated packet whose HMAC has not been checked. */
 export function statedSsid(sealed: Uint8Array): number {
   return sealed.length < AUTHENTICATED_BYTES
     ? 0
     : sealed[SSID_AT]! << 8 | sealed[SSID_AT + 1]!;
 }
 
-/** The plain packet, without a look at the HMAC. */
+/** The plain packet of an authenticated one whose HMAC has not been checked. */
 export function opened(sealed: Uint8Array): Uint8Array<ArrayBuffer> {
   const rest = sealed.subarray(AUTHENTICATED_BYTES);
   const plain = new Uint8Array(STAMP_BYTES + rest.length);
@@ -106,10 +102,10 @@ export function hmacOf(bytes: Uint8Array, key: Uint8Array): Uint8Array {
   );
 }
 
-/** The HMAC of a key over bytes, 16 of it. */
+/** Computes the HMAC of bytes, cut to 16 bytes, with a key. */
 export type Signer = (bytes: Uint8Array) => Uint8Array;
 
-/** The HMAC of all TLVs before one, under the sequence of their packet. */
+/** The HMAC of the sequence of a packet and the TLVs before one. */
 export function hmacOfTlvs(
   bytes: Uint8Array,
   start: number,
@@ -121,14 +117,14 @@ export function hmacOfTlvs(
 }
 
 /**
- * Whether TLVs are what a holder of the key has sent.
+ * Whether the HMAC of TLVs is right, or none is needed.
  *
  * @param bytes The packet.
- * @param start Where they begin.
- * @param tlvs All of them.
- * @param sequence That of the packet, as 4 bytes.
- * @param hmacOf The key's HMAC, if there is a key.
- * @param isNeeded Whether there must be an HMAC for all but padding.
+ * @param start Offset of the first TLV.
+ * @param tlvs All TLVs.
+ * @param sequence The sequence of the packet, as 4 bytes.
+ * @param hmacOf The HMAC with the key, if there is a key.
+ * @param isNeeded Whether TLVs other than padding need an HMAC.
  */
 export function areAuthentic(
   bytes: Uint8Array,
@@ -143,7 +139,7 @@ export function areAuthentic(
     return !isNeeded || tlvs.every(({ type }) => type === EXTRA_PADDING);
   }
   const { at, length } = tlvs[place]!;
-  // It follows all others but padding.
+  // Only padding may follow it.
   const after = tlvs.slice(place + 1);
   const value = at + TLV_HEADER_BYTES;
   if (
@@ -155,17 +151,17 @@ export function areAuthentic(
   return timingSafeEqual(bytes.subarray(value, value + length), digest);
 }
 
-/** Each field: where it is in a plain packet, in an authenticated one, its length. */
+/** Fields: offset in a plain packet, offset in an authenticated one, length. */
 const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
   [0, 0, 4], // Sequence
   [4, 16, 8], // Timestamp
   [12, 24, 2], // Error estimate
   [14, 26, 2], // SSID (RFC 8972, section 3)
-  [16, 32, 8], // Of a reflector: when it received the request,
-  [24, 48, 4], // and the sender's sequence,
-  [28, 64, 8], // timestamp,
-  [36, 72, 2], // error estimate,
-  [40, 80, 1], // and TTL
+  [16, 32, 8], // Receive timestamp, of a reflector like the next ones
+  [24, 48, 4], // Sender's sequence
+  [28, 64, 8], // Sender's timestamp
+  [36, 72, 2], // Sender's error estimate
+  [40, 80, 1], // Sender's TTL
 ];
 const TIMESTAMP_AT = 16;
 const HMAC_AT = 96;

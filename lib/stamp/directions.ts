@@ -1,81 +1,85 @@
 /**
- * Where requests and replies were lost, from the numbers that a reflector gives to
- * what it reflects. Pure.
+ * Loss by direction, from the numbers that a reflector gives to requests. Pure.
  *
- * A reflector that counts gives each request that reaches it the next number, and
- * a copy of one too. So of the requests missing between two that were answered as
- * many were lost on the way back as there are numbers missing between theirs.
- * What that does not tell is told as unattributed: requests before the first
- * answered or after the last one, those around a restart of the reflector, those
- * where copies may have taken numbers as well, and those that may have been overtaken.
+ * A reflector that counts gives each request that reaches it the next number, copies
+ * included. So of the requests missing between two that were answered, as many were
+ * lost on the way down as numbers are missing between theirs, and the others on the way
+ * up. Unattributed are requests before the first answered one or after the last one,
+ * those around a restart of the reflector, those where copies may have taken numbers,
+ * and those that may have been reordered beyond the first or the last number.
  *
  * @module
  */
 
-/** Requests lost, by where. */
+/** Numbers of lost requests by direction. */
 export interface Directions {
   up: number;
   down: number;
   unattributed: number;
 }
 
-/** What makes numbers say less. */
+/** Facts that make numbers ambiguous. */
 export interface Ambiguity {
-  /** Some request was reflected twice, under two numbers. */
+  /** Whether a request was reflected twice, with two numbers. */
   hasCopies: boolean;
-  /** Some request reached the reflector after a later one. */
+  /** Whether a request or a reply was overtaken by a later one. */
   isReordered: boolean;
-  /** The reflector has begun anew. */
+  /** Whether the numbers of the reflector restarted. */
   hasRestarted: boolean;
 }
 
-/** What is known of a stretch without a restart of the reflector. */
+/** The counts of a stretch without a restart of the reflector. */
 interface Stretch {
   /** Requests missing between the first answered and the last. */
   missing: number;
   /** Numbers missing between theirs. */
   gaps: number;
-  /** Of the missing requests those sent before a reply of this run was received. */
+  /** Missing requests that were sent before a reply of this run was received. */
   early: number;
   /** Requests missing before the first one answered. */
   before: number;
-  /** Of the missing requests the latest, by the requests sent when each was lost. */
+  /**
+   * The latest missing requests: for each the number of requests sent when it was
+   * taken for lost, unless a later one of those was answered.
+   */
   late: number[];
-  /** The smallest number, below which nobody knows what was reflected. */
+  /** The number of requests at the start of `late` that are not late any more. */
+  settled: number;
+  /** The smallest number, below which numbers may have been given to any request. */
   lowest: number;
 }
 
-/** Takes requests in the order in which they were sent, and says where they are. */
+/** Counts lost requests by direction, added in the order in which they were sent. */
 export class DirectionCount {
   readonly #ambiguity: Ambiguity;
   #up = 0;
   #down = 0;
   #unattributed = 0;
   #stretch: Stretch | undefined;
-  /** Whether a stretch before this one is accounted for. */
+  /** Whether a stretch before this one has been counted. */
   #hasClosed = false;
-  /** Requests missing since the last one answered, by those sent when each was lost. */
+  /** Requests missing since the last one answered, as `late` of a stretch. */
   #missing: number[] = [];
   #early = 0;
-  /** The run of the reflector, and its largest number so far. */
+  /** The current run of the reflector, and its largest number so far. */
   #epoch = -1;
   #highest = -1;
 
   /**
    * Makes an empty count.
    *
-   * @param ambiguity What may change later, and then counts for all.
+   * @param ambiguity The facts, which may change later.
    */
   constructor(ambiguity: Ambiguity) {
     this.#ambiguity = ambiguity;
   }
 
   /**
-   * A request was not answered.
+   * Adds a request that was lost.
    *
-   * @param epoch The run of the latest number received before it was sent; -1 if none
-   * was.
-   * @param sent How many requests were sent when it was taken for lost.
+   * @param epoch The run of the last number received before it was sent; -1 without
+   * one.
+   * @param sent The number of requests sent when it was taken for lost.
    */
   lost(epoch: number, sent: number): void {
     this.#missing.push(sent);
@@ -83,12 +87,12 @@ export class DirectionCount {
   }
 
   /**
-   * A request was answered, by a reflector in its nth run.
+   * Adds a request that was answered.
    *
    * @param seq Its sequence.
-   * @param number What the reply is numbered.
-   * @param epoch The run.
-   * @param isSeen Whether some reply has a number.
+   * @param number The number of the reply.
+   * @param epoch The run of the reflector.
+   * @param isSeen Whether a reply of this run has a number.
    */
   answered(
     seq: number,
@@ -105,6 +109,7 @@ export class DirectionCount {
         early: 0,
         before: this.#missing.length,
         late: this.#missing,
+        settled: 0,
         lowest: number,
       };
       this.#epoch = epoch;
@@ -126,12 +131,15 @@ export class DirectionCount {
     }
     this.#missing = [];
     this.#early = 0;
-    const { late } = this.#stretch!;
-    const settled = late.findIndex((sent) => sent > seq);
-    late.splice(0, settled < 0 ? late.length : settled);
+    const current = this.#stretch!;
+    while (current.late[current.settled]! <= seq) current.settled++;
+    if (2 * current.settled > current.late.length) {
+      current.late.splice(0, current.settled);
+      current.settled = 0;
+    }
   }
 
-  /** All so far; those after the last one answered are unattributed. */
+  /** The counts so far; requests after the last one answered are unattributed. */
   total(): Directions {
     const sum = this.clone();
     if (sum.#stretch !== undefined) sum.#close(sum.#stretch);
@@ -139,7 +147,7 @@ export class DirectionCount {
     return { up: sum.#up, down: sum.#down, unattributed };
   }
 
-  /** The same, to go on with. */
+  /** A copy that can be added to. */
   clone(): DirectionCount {
     const copy = new DirectionCount(this.#ambiguity);
     copy.#up = this.#up;
@@ -155,20 +163,22 @@ export class DirectionCount {
     return copy;
   }
 
-  #close({ missing, gaps, early, before, lowest, late }: Stretch): void {
+  #close(
+    { missing, gaps, early, before, lowest, late, settled }: Stretch,
+  ): void {
     const { hasCopies, isReordered, hasRestarted } = this.#ambiguity;
-    // Who begins with 0, and whose 0 was seen, has reflected nothing before.
+    // A reply numbered 0 shows that nothing was reflected before.
     if (lowest === 0 && !this.#hasClosed) missing += before;
     else this.#unattributed += before;
     this.#hasClosed = true;
-    // A request that was reflected has a number at least: the others are lost up.
+    // Each request that was reflected has a number: the others were lost up,
     let up = Math.max(0, missing - gaps);
-    // Except for requests that overtook the first one answered, or were overtaken by
+    // except those that may have overtaken the first one answered, or been overtaken by
     // the last one.
-    up -= Math.min(up, Math.min(early, lowest) + late.length);
-    // Numbers of copies, of no request that is missing.
+    up -= Math.min(up, Math.min(early, lowest) + late.length - settled);
+    // Missing numbers may be those of copies.
     let down = hasCopies || gaps > missing ? 0 : gaps;
-    // Which run of the reflector a number is of has to be clear.
+    // The run of a number is then not clear.
     if (hasRestarted && (isReordered || hasCopies)) up = down = 0;
     this.#up += up;
     this.#down += down;

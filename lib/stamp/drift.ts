@@ -1,17 +1,17 @@
 /**
- * How much faster the clock of a reflector runs, from the replies themselves. Pure.
+ * The drift of a reflector's clock against this one, from the replies. Pure.
  *
- * Half of what the way there takes longer than the way back, by both clocks, is how
- * far the reflector's clock is ahead. That is wrong by half of what a reply took
- * longer than the fastest ways there and back together, at most, if the path stays
- * what it is. So any two replies bound the drift between them, and all pairs together
- * bound it closely; of each stretch of time only the fastest reply is kept. Where the
- * bounds contradict each other, replies may be wrong by more.
+ * Half of the difference of the forward and the backward delay, by both clocks, is the
+ * offset of the reflector's clock. Its error is at most half of the difference between
+ * the RTT and the least forward and backward delays together, while the path stays the
+ * same. So any two replies bound the drift between them, and all pairs together bound
+ * it closely; of each stretch of time only the fastest reply is kept. Where the bounds
+ * contradict each other, the error of all replies is taken to be larger.
  *
  * @module
  */
 
-/** How fast one clock gains on another, and by how much that may be wrong. */
+/** The drift of one clock against another. */
 export interface DriftBound {
   /** Drift in millionths. */
   estimate: number;
@@ -19,25 +19,25 @@ export interface DriftBound {
   error: number;
 }
 
-/** Follows the drift of a clock. */
+/** Estimates the drift of a clock. */
 export class ClockDrift {
   readonly #stretches: Stretch[] = [];
-  /** How many replies a stretch has, and how many the last one has so far. */
+  /** The number of replies of a stretch, and that of the last one so far. */
   #each = 1;
   #inLast = 0;
-  /** By how much each reply may be wrong besides. */
+  /** The error of each reply besides that of its RTT. */
   #slackMs = READING_MS;
-  /** What is taken out: a line, which is bent whenever more is known. */
+  /** The drift to correct for: a line, bent after each stretch. */
   #from = 0;
   #ahead = 0;
   #slope = 0;
 
   /**
-   * Takes down a reply; times are in milliseconds.
+   * Adds a reply; times are in milliseconds.
    *
    * @param at When its request was sent.
-   * @param forwardMs What the way there took, by both clocks.
-   * @param backwardMs What the way back took.
+   * @param forwardMs The delay to the reflector, by both clocks.
+   * @param backwardMs The delay back, by both clocks.
    */
   add(at: number, forwardMs: number, backwardMs: number): void {
     const reply = {
@@ -53,7 +53,7 @@ export class ClockDrift {
       this.#stretches[this.#stretches.length - 1] = better(last, reply);
       return;
     }
-    // What a stretch has found is known when the next one begins.
+    // The drift after a stretch is known when the next one begins.
     this.#bend(at);
     if (this.#stretches.length === MAX_STRETCHES) this.#merge();
     this.#stretches.push(reply);
@@ -73,14 +73,14 @@ export class ClockDrift {
     return undefined;
   }
 
-  /** The least and the most that the clock may gain in a millisecond. */
+  /** The least and the largest drift, in milliseconds per millisecond. */
   #range(): [low: number, high: number] {
     const replies = this.#stretches;
     // Within one stretch there is next to no drift.
     const [first, second] = replies
       .map(({ forwardMs, backwardMs }) => forwardMs + backwardMs)
       .sort((a, b) => a - b);
-    // As much faster than the fastest as that is than the next one.
+    // As far below the fastest as the next one is above it.
     const fastestMs = 2 * first! - second!;
     const errorOf = ({ rttMs }: Stretch) =>
       (rttMs - fastestMs) / 2 + this.#slackMs;
@@ -101,19 +101,19 @@ export class ClockDrift {
     return [low, high];
   }
 
-  /** How much the clock has gained at a time by what was known then. */
+  /** The accumulated drift at a time, by the replies until then. */
   gainedMs(at: number): number {
     return this.#ahead + (at - this.#from) * this.#slope;
   }
 
-  /** The same as a line through what is known at a time, for any other time. */
+  /** The accumulated drift at any time, by the replies until `at`. */
   line(at: number): (at: number) => number {
     const [gainedMs, slope] = [this.gainedMs(at), this.#slope];
     return (other) => gainedMs + (other - at) * slope;
   }
 
   #bend(at: number): void {
-    // With more replies less may be needed.
+    // More replies may contradict each other less.
     this.#slackMs = Math.max(READING_MS, this.#slackMs / 2);
     const bound = this.bound();
     this.#ahead = this.gainedMs(at);
@@ -123,7 +123,7 @@ export class ClockDrift {
     }
   }
 
-  /** Makes one of each two stretches. */
+  /** Merges pairs of stretches. */
   #merge(): void {
     const replies = this.#stretches.splice(0);
     for (let i = 0; i + 1 < replies.length; i += 2) {
@@ -133,7 +133,7 @@ export class ClockDrift {
   }
 }
 
-/** The faster one of two, with the fastest ways of both. */
+/** The faster of two replies, with the least delays of both. */
 function better(first: Stretch, second: Stretch): Stretch {
   return {
     ...(first.rttMs <= second.rttMs ? first : second),
@@ -142,12 +142,12 @@ function better(first: Stretch, second: Stretch): Stretch {
   };
 }
 
-/** Whether a clock is known to drift at all, with some room for doubt. */
+/** Whether a clock drifts by more than twice the error. */
 export function isDrift(bound: DriftBound | undefined): bound is DriftBound {
   return bound !== undefined && Math.abs(bound.estimate) > 2 * bound.error;
 }
 
-/** The fastest reply of a stretch of time, and the fastest ways there and back. */
+/** The fastest reply of a stretch of time, and the least delays of each direction. */
 interface Stretch {
   at: number;
   rttMs: number;
@@ -156,11 +156,11 @@ interface Stretch {
   backwardMs: number;
 }
 
-/** More than any clock, and twice what a system corrects one by at most. */
+/** Beyond any clock: twice the most that a system corrects one by. */
 const MAX_DRIFT = 0.001;
-/** Even, so that each has another one to be merged with. */
+/** Even, for merging in pairs. */
 const MAX_STRETCHES = 128;
-/** What reading two clocks one after the other may add. */
+/** The error of reading two clocks one after the other. */
 const READING_MS = 0.005;
-/** Up to 20 s. */
+/** An error of up to 20 s. */
 const MAX_TRIES = 12;

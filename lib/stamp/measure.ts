@@ -15,7 +15,8 @@ import { AUTHENTICATED_BYTES, hmacOf } from "./auth.ts";
 import { MAX_COUNT, MEASURE, type MeasureOptions } from "./measure_options.ts";
 import { STAMP_BYTES } from "./packet.ts";
 import { type MeasureEvent, StampSender } from "./sender.ts";
-import { SenderSession, type SessionResult } from "./sender_session.ts";
+import { SenderSession } from "./sender_session.ts";
+import type { SessionResult } from "./session_result.ts";
 
 export type { MeasureOptions } from "./measure_options.ts";
 export type { MeasureEvent } from "./sender.ts";

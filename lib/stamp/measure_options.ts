@@ -54,7 +54,7 @@ export interface MeasureOptions extends OriginOptions {
   needsSsid?: boolean | undefined;
   /**
    * What the reflector is asked besides in each request (RFC 8972, section 4): see
-   * `told` in the samples and in the result.
+   * `reported` in the samples and in the result.
    *
    * @default {nothing}
    */

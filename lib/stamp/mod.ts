@@ -1,6 +1,7 @@
 /**
- * Measuring a path by STAMP (RFC 8762): {@linkcode measure} asks a reflector,
- * {@linkcode stampReflector} is one, and the packets can be read and written.
+ * Measures a path by STAMP (RFC 8762): {@linkcode measure} is the Session-Sender,
+ * {@linkcode stampReflector} the Session-Reflector, and functions encode and decode the
+ * packets.
  *
  * @example
  * ```ts
@@ -16,7 +17,7 @@
  *
  * @module
  */
-export type { StampedBy, Told } from "./ask.ts";
+export type { Reported, StampedBy } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
 export type { Clock } from "./measure_options.ts";
 export type { Bin } from "../stats/distribution.ts";
@@ -48,7 +49,7 @@ export {
   type StampReflector,
   stampReflector,
 } from "./reflector.ts";
-export type { Sample, SessionResult } from "./sender_session.ts";
+export type { Sample, SessionResult } from "./session_result.ts";
 export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../stats/statistics.ts";
 export type { OriginOptions } from "../client/target.ts";

@@ -9,32 +9,32 @@ import { EXTRA_PADDING, FLAG_U, TLV_HEADER_BYTES } from "./tlv.ts";
 /** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
 export const STAMP_PORT = 862;
 
-/** The size of a packet of either role, without what may follow it. */
+/** The size of a packet of either role, without TLVs. */
 export const STAMP_BYTES = 44;
 
-/** A moment, as a timestamp of either format has it. */
+/** A point in time, of NTP or PTP. */
 export interface Timestamp {
-  /** Since 1970-01-01. */
+  /** Seconds since 1970-01-01. */
   seconds: number;
-  /** From 0 to 999,999,999, with a fraction where the format has one. */
+  /** 0 to 999,999,999, with a fraction where the format has one. */
   nanoseconds: number;
 }
 
-/** How good a clock is (RFC 4656, section 4.1.2). */
+/** The quality of a clock (RFC 4656, section 4.1.2). */
 export interface ErrorEstimate {
   /** S: the clock is synchronized to UTC by an external source. */
   synchronized: boolean;
   /** Z: timestamps are truncated PTPv2 (RFC 8186), not NTP 64-bit. */
   ptp: boolean;
-  /** From 0 to 63. */
+  /** Scale of the error, 0 to 63. */
   scale: number;
-  /** From 1 to 255; the error is `multiplier * 2 ** (scale - 32)` seconds. */
+  /** 1 to 255; the error is `multiplier * 2 ** (scale - 32)` seconds. */
   multiplier: number;
 }
 
 /**
- * Of this program's clock. It is not known to be synchronized, and its anchor
- * to the wall clock is read to the millisecond: 2 * 2^-10 s is the bound.
+ * The estimate of this program's clock: not known to be synchronized, and set by the
+ * wall clock to the millisecond, so that 2 * 2^-10 s is the bound.
  */
 export const ERROR_ESTIMATE: ErrorEstimate = {
   synchronized: false,
@@ -43,39 +43,39 @@ export const ERROR_ESTIMATE: ErrorEstimate = {
   multiplier: 2,
 };
 
-/** How far off a clock may be, as a packet says it. */
+/** The error estimate of a clock of this state. */
 export function errorEstimateOf(
   state: { synchronized: boolean; maxErrorMs: number } | undefined,
   ptp = false,
 ): ErrorEstimate {
   if (state === undefined) return { ...ERROR_ESTIMATE, ptp };
-  // What anchors this program to the wall clock comes on top.
+  // The error of setting this program's clock by the wall clock is added.
   const errorS = state.maxErrorMs / 1000 + ANCHOR_ERROR_S;
-  // multiplier * 2^(scale - 32) seconds, rounded up.
+  // Rounded up to multiplier * 2^(scale - 32) seconds.
   let scale = 0;
   while (scale < 63 && errorS > 255 * 2 ** (scale - 32)) scale++;
   const multiplier = Math.min(255, Math.ceil(errorS / 2 ** (scale - 32)));
   return { synchronized: state.synchronized, ptp, scale, multiplier };
 }
 
-/** What an estimate stands for, in milliseconds. */
+/** The error of an estimate, in milliseconds. */
 export function errorMsOf({ scale, multiplier }: ErrorEstimate): number {
   return 1000 * multiplier * 2 ** (scale - 32);
 }
 
-/** What a Session-Sender sends. */
+/** A request of a Session-Sender. */
 export interface SenderPacket {
-  /** From 0 to 4,294,967,295. */
+  /** 0 to 4,294,967,295. */
   sequence: number;
   /** When it was sent: T1. */
   timestamp: Timestamp;
-  /** Of the sender's clock. */
+  /** The estimate of the clock of `timestamp`. */
   errorEstimate: ErrorEstimate;
   /** The session's identifier (RFC 8972), 0 to 65,535; 0 for none. */
   ssid: number;
 }
 
-/** What a Session-Reflector answers with. */
+/** A reply of a Session-Reflector. */
 export interface ReflectorPacket extends SenderPacket {
   /** When the request was received: T2. Its own `timestamp` is T3. */
   receiveTimestamp: Timestamp;
@@ -93,7 +93,7 @@ export interface ReflectorPacket extends SenderPacket {
  * Writes a request.
  *
  * @param packet The fields.
- * @param size Of the payload in bytes, 44 to 65,507. What is over 44 is an
+ * @param size Size of the payload in bytes, 44 to 65,507. The bytes after 44 are an
  * Extra Padding TLV (RFC 8972, section 4.1) if there is room for its header.
  * @param tlvs Other TLVs, before the padding; they are part of `size`.
  * @returns The payload.
@@ -134,8 +134,7 @@ export function encodeSender(
 /**
  * Reads a request.
  *
- * TWAMP-Light senders send as little as the first 14 bytes, and are understood;
- * their `ssid` is 0.
+ * TWAMP-Light senders may send only the first 14 bytes; their `ssid` is 0.
  *
  * @param data The payload.
  * @returns The fields, or undefined if it is too short, or corrupt: an error
@@ -157,8 +156,8 @@ export function decodeSender(data: Uint8Array): SenderPacket | undefined {
  * Writes a reply.
  *
  * @param packet The fields.
- * @param request The request that it answers: the reply is as long, 44 bytes at
- * least, and what lies beyond the first 44 is copied (RFC 8762, section 4.3).
+ * @param request The request: the reply is as long, 44 bytes at least, and the bytes
+ * after the first 44 are copied (RFC 8762, section 4.3).
  * @returns The payload.
  *
  * @example
@@ -205,7 +204,7 @@ export function encodeReflector(
 /**
  * Reads a reply.
  *
- * 38 bytes are enough: some reflectors send no more, and then `senderTtl` is 0.
+ * 38 bytes are enough: some reflectors send no more; `senderTtl` is then 0.
  *
  * @param data The payload.
  * @returns The fields, or undefined if it is too short, or corrupt: an error
@@ -236,9 +235,8 @@ export function decodeReflector(data: Uint8Array): ReflectorPacket | undefined {
 }
 
 /**
- * Whether a packet has what only a Session-Sender leaves empty: zeros up to the
- * end of the 44 bytes, where a Session-Reflector writes (RFC 8762, section
- * 4.2.1).
+ * Whether a packet is a plain Session-Sender's: zeros up to the end of the 44 bytes,
+ * where a Session-Reflector writes (RFC 8762, section 4.2.1).
  */
 export function isPlainSender(data: Uint8Array): boolean {
   if (data.length < STAMP_BYTES) return false;
@@ -251,7 +249,7 @@ export function isPlainSender(data: Uint8Array): boolean {
  * and close to its own (T3). Random padding of a TWAMP sender is not.
  */
 export function isReflection(data: Uint8Array): boolean {
-  // Of a plain sender, whose packets are most, there is no more to look at.
+  // Most packets are those of plain senders, with zeros here.
   if (data.length < MIN_REPLY_BYTES || viewOf(data).getBigUint64(16) === 0n) {
     return false;
   }
@@ -264,10 +262,10 @@ export function isReflection(data: Uint8Array): boolean {
 /**
  * The time from one timestamp to another, in milliseconds.
  *
- * @param from The earlier one, as a rule.
- * @param to The later one.
- * @returns To within a nanosecond, also where a single number for a moment
- * would not be.
+ * @param from The start.
+ * @param to The end; negative times are possible.
+ * @returns The time, to a nanosecond, which the difference of two numbers of
+ * milliseconds since 1970 is not.
  *
  * @example
  * ```ts
@@ -305,7 +303,7 @@ export function timestampOf(unixMs: number): Timestamp {
     : { seconds: seconds + 1, nanoseconds: 0 };
 }
 
-/** The first 16 bytes are alike in both roles. */
+/** Writes the first 16 bytes, which are those of both roles. */
 function writeHead(view: DataView, packet: SenderPacket): void {
   view.setUint32(0, packet.sequence);
   writeTimestamp(
@@ -329,7 +327,7 @@ function readHead(view: DataView): SenderPacket | undefined {
   };
 }
 
-/** Where the timestamp of a plain packet of either role is: T1, or T3. */
+/** Offset of the timestamp in a plain packet of either role: T1 or T3. */
 export const TIMESTAMP_AT = 4;
 
 /** Writes a timestamp in the format of NTP, or of PTP. */
@@ -344,8 +342,7 @@ export function writeTimestamp(
     view.setUint32(at + 4, nanoseconds);
     return;
   }
-  // Rounded to the nearest 2^-32 s, which is finer than a nanosecond; the last
-  // one of a second stays within it.
+  // Rounded to the nearest 2^-32 s, within the same second.
   const fraction = Math.round(nanoseconds * FRACTIONS_PER_NS);
   view.setUint32(at, seconds + NTP_EPOCH_SECONDS);
   view.setUint32(at + 4, Math.min(fraction, 0xffff_ffff));
@@ -360,12 +357,12 @@ export function readTimestamp(
   const seconds = view.getUint32(at);
   const rest = view.getUint32(at + 4);
   if (ptp) return { seconds, nanoseconds: rest };
-  // NTP's seconds end in 2036: what lies before 1968 is after that (RFC 4330,
-  // section 3).
+  // NTP's seconds end in 2036: times before 1968 are after that (RFC 4330, section
+  // 3).
   const era = seconds < 0x8000_0000 ? 2 ** 32 : 0;
   return {
     seconds: seconds + era - NTP_EPOCH_SECONDS,
-    // A value that was written from whole nanoseconds comes back as such.
+    // Values that were written as whole nanoseconds are read as such.
     nanoseconds: rounded(rest / FRACTIONS_PER_NS),
   };
 }
@@ -401,19 +398,19 @@ function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
 
-/** Sequence, timestamp and error estimate: all that TWAMP-Light needs. */
+/** Sequence, timestamp and error estimate, as TWAMP-Light needs them. */
 export const MIN_REQUEST_BYTES = 14;
-/** Up to the sender's error estimate. */
+/** All fields up to the sender's error estimate. */
 const MIN_REPLY_BYTES = 38;
 
-/** Longer than any reflector takes, shorter than chance is likely to hit. */
+/** Longer than a reflector takes, and unlikely in random padding. */
 const MAX_REFLECTION_MS = 60_000;
 
-/** The wall clock is read to the millisecond where it was set. */
+/** Half of the millisecond to which the wall clock is read. */
 const ANCHOR_ERROR_S = 0.0005;
 
 const NO_TLVS = new Uint8Array(0);
 
-/** From 1900 to 1970. */
+/** Seconds from 1900 to 1970. */
 const NTP_EPOCH_SECONDS = 2_208_988_800;
 const FRACTIONS_PER_NS = 2 ** 32 / 1e9;

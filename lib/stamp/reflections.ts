@@ -1,6 +1,6 @@
 /**
- * What a STAMP Session-Sender knows of its reflector's numbers: which request was
- * given which, when the reflector began anew, and where requests were lost. Pure.
+ * The numbers that a reflector gave to the requests of a STAMP Session-Sender, its
+ * restarts, and loss by direction. Pure.
  *
  * @module
  */
@@ -11,23 +11,20 @@ import {
   MAX_GAP,
 } from "./directions.ts";
 
-/** Keeps account of the numbers that a reflector gave to requests. */
+/** Records the number of each reply, and derives loss by direction. */
 export class Reflections {
   readonly #capacity: number;
-  /** By the sequence modulo the capacity: the number of the first reply, or NaN. */
+  /** By sequence modulo capacity: the number of the first reply, or NaN. */
   readonly #number: Float64Array;
-  /** In which of the reflector's runs it was. */
+  /** The run of the reflector that number is of. */
   readonly #run: Uint32Array;
-  /** The largest number when the request was sent, and the run then. */
+  /** The largest number when the request was sent, and its run. */
   readonly #floor: Float64Array;
   readonly #floorRun: Uint32Array;
-  /** How many requests were sent when it was taken for lost; 0 if it was not. */
+  /** The number of requests sent when this one was taken for lost; 0 if it was not. */
   readonly #lostAt: Uint32Array;
   #sent = 0;
-  /**
-   * By the number modulo the capacity: the number that was seen, plus one, in which
-   * run, and to which request.
-   */
+  /** By number modulo capacity: a received number plus one, its run and its request. */
   readonly #seen: Float64Array;
   readonly #seenRun: Uint32Array;
   readonly #seenBy: Float64Array;
@@ -36,25 +33,25 @@ export class Reflections {
     isReordered: false,
     hasRestarted: false,
   };
-  /** Where those were lost that are remembered no more. */
+  /** The count of requests that are not remembered any more. */
   readonly #settled = new DirectionCount(this.#ambiguity);
-  /** How often the reflector began anew, and the largest number since then. */
+  /** Restarts of the reflector, and the largest number since the last one. */
   #runs = 0;
   #highest = -1;
-  /** The latest request that was answered. */
+  /** The last request that was answered. */
   #lastAnswered = -1;
-  /** Some number differs from its request's. */
+  /** Whether some number differs from the sequence of its request. */
   #isCounting = false;
-  /** When closing probes were sent, and the numbers of replies by that order. */
+  /** Timestamps of closing probes in order, and the numbers of their replies. */
   readonly #probes: bigint[] = [];
   readonly #closing = new Map<number, number>();
-  /** What the reflector says of a session behind which nothing is under way. */
+  /** The counts that the reflector reported for a closing probe. */
   #counts: { sent: number; received: number } | undefined;
 
   /**
-   * Makes an account.
+   * Makes an empty record.
    *
-   * @param capacity How many of the latest requests are remembered.
+   * @param capacity The number of latest requests that are remembered.
    */
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -68,7 +65,7 @@ export class Reflections {
     this.#seenBy = new Float64Array(capacity);
   }
 
-  /** The next request is sent, and the oldest one remembered no more. */
+  /** Adds the next request, and forgets the oldest one. */
   onSent(seq: number): void {
     if (seq >= this.#capacity) {
       this.#settle(this.#settled, seq - this.#capacity);
@@ -81,24 +78,24 @@ export class Reflections {
     this.#sent = seq + 1;
   }
 
-  /** A request is taken for lost; a reply may still arrive. */
+  /** Takes a request for lost; its reply may still arrive. */
   onLost(seq: number): void {
     this.#lostAt[seq % this.#capacity] = this.#sent;
   }
 
-  /** A reply with this number came, to that request. */
+  /** Adds the number of a reply to a request. */
   onNumber(number: number, seq: number): void {
     if (number !== seq) this.#isCounting = true;
     const at = seq % this.#capacity;
     const place = number % this.#capacity;
     const isNew = Number.isNaN(this.#number[at]!);
-    // A reflector that begins anew gives a number again; or one that is below those
-    // received before the request was sent; or one far above all others.
-    const isAnew =
+    // After a restart a number is repeated, or below those received before the request
+    // was sent, or far above all others.
+    const isRestart =
       this.#isSeen(number, this.#runs) && this.#seenBy[place] !== seq ||
       this.#floorRun[at] === this.#runs && number <= this.#floor[at]! ||
       this.#isFarAbove(number);
-    if (isNew && seq > this.#lastAnswered && isAnew) {
+    if (isNew && seq > this.#lastAnswered && isRestart) {
       this.#runs++;
       this.#highest = -1;
       this.#ambiguity.hasRestarted = true;
@@ -118,28 +115,30 @@ export class Reflections {
   }
 
   /**
-   * Whether a closing probe could tell where something was lost: a request beyond
-   * those that are measured, sent when nothing is under way any more. All of them
-   * have the same sequence. A reflector that counts gives each another number; and
-   * the first number tells how much of the end reached it.
+   * Whether a closing probe could attribute loss: a request after those that are
+   * measured, sent when none is in flight. All closing probes have the same sequence.
+   * A reflector that counts gives each another number; the first number shows how many
+   * of the last requests reached it.
    */
   get wantsProbe(): boolean {
     if (this.#counts !== undefined) return false;
-    // Two replies of one number: the reflector keeps no state.
+    // Two replies with one number: the reflector keeps no state.
     if (!this.#isCounting && this.#closing.size > 1) return false;
     return !this.#isCounting || this.#closing.size === 0;
   }
 
-  /** A closing probe is sent. */
+  /** Adds a closing probe. */
   onProbeSent(timestamp: bigint): void {
     this.#probes.push(timestamp);
   }
 
   /**
-   * A reply with this number came, to a closing probe if one has this timestamp.
+   * Adds the number of a reply to a closing probe.
    *
-   * @param sequence The probe's own.
-   * @returns Undefined if none has; else whether those before it were answered too.
+   * @param number The number.
+   * @param sequence The sequence of closing probes.
+   * @param timestamp The timestamp of the probe.
+   * @returns Undefined if no probe has it; else whether all before it were answered.
    */
   onProbe(
     number: number,
@@ -153,19 +152,19 @@ export class Reflections {
     return this.#closing.size === which + 1;
   }
 
-  /** The reflector says how many of so many requests it has received. */
+  /** Sets the counts that the reflector reported for a closing probe. */
   onCounts(sent: number, received: number): void {
     this.#counts = { sent, received };
   }
 
   /**
-   * Loss on the way there and back, from gaps in the numbers. A reflector whose
-   * numbers are always those of the requests may keep no state: then nothing can be
-   * said but what it says itself.
+   * Loss by direction, from gaps in the numbers. A reflector whose numbers are always
+   * the sequences of the requests may keep no state: then loss is attributed by its
+   * reported counts only.
    *
-   * @param sent How many requests were sent.
-   * @param lost How many were lost, of which no reply came later.
-   * @param hasDuplicates Whether replies came twice.
+   * @param sent The number of requests sent.
+   * @param lost The number of lost requests without a late reply.
+   * @param hasDuplicates Whether there were duplicates.
    */
   whereLost(
     sent: number,
@@ -182,8 +181,8 @@ export class Reflections {
   }
 
   /**
-   * Loss on each way by what the reflector says that it has received (RFC 8972,
-   * section 4.5). Undefined if it does not say, or if copies may be among that.
+   * Loss by direction from the reported counts (RFC 8972, section 4.5). Undefined
+   * without them, or if they may include copies.
    */
   #byCounts(lost: number, hasDuplicates: boolean): Directions | undefined {
     if (this.#counts === undefined || hasDuplicates) return undefined;
@@ -192,14 +191,14 @@ export class Reflections {
     return up < 0 || down < 0 ? undefined : { up, down, unattributed: 0 };
   }
 
-  /** What a closing probe adds, if it adds something that is certain. */
+  /** Loss by direction with a closing probe, if that attributes more. */
   #closed(count: DirectionCount, open: Directions): Directions | undefined {
     const [which] = [...this.#closing.keys()].sort((a, b) => a - b);
     if (which === undefined || this.#lastAnswered < 0) return undefined;
     const number = this.#closing.get(which)!;
     if (number < this.#highest || this.#isFarAbove(number)) return undefined;
-    // Probes that were lost before it are missing too, and no requests: what is
-    // missing is told only if all of it is on one way.
+    // Probes lost before it are missing too, but are no requests: loss is attributed
+    // only if all of it is in one direction.
     const run = this.#runs;
     for (let i = 0; i < which; i++) count.lost(run, this.#sent);
     const isSeen = (number: number) => this.#isSeen(number, run);
@@ -212,7 +211,7 @@ export class Reflections {
     return undefined;
   }
 
-  /** Says of a request where it is. */
+  /** Adds a request to a count, as answered or lost. */
   #settle(count: DirectionCount, seq: number): void {
     const at = seq % this.#capacity;
     const number = this.#number[at]!;
@@ -225,6 +224,7 @@ export class Reflections {
     }
   }
 
+  /** Whether a number is that of a session that was resumed. */
   #isFarAbove(number: number): boolean {
     return this.#highest >= 0 && number - this.#highest > MAX_GAP;
   }

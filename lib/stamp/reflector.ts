@@ -40,22 +40,22 @@ import {
 /** Options of {@linkcode stampReflector}. */
 export interface ReflectorOptions extends RuntimeOptions {
   /**
-   * Whether to return the sender's sequence, and keep no state. A stateful
-   * reflector counts what it reflects, so that its sender can distinguish loss
-   * on the way there from loss on the way back.
+   * Whether replies have the sender's sequence. A stateful reflector numbers its
+   * replies, so that senders can attribute loss to a direction.
    *
    * @default {false}
    */
   stateless?: boolean | undefined;
   /**
-   * How many sessions are remembered, 2 to 1,000,000; those unused for longest
-   * give way.
+   * The number of sessions that are remembered, 2 to 1,000,000. When it is reached,
+   * the network (a /24 of IPv4, a /56 of IPv6) with the most sessions loses its least
+   * recently used one, new ones first.
    *
    * @default {10000}
    */
   maxSessions?: number | undefined;
   /**
-   * After how long without a packet a session is over, in milliseconds, 1 to
+   * The time without a packet after which a session is over, in milliseconds, 1 to
    * 86,400,000 (a day).
    *
    * @default {900000}
@@ -63,29 +63,29 @@ export interface ReflectorOptions extends RuntimeOptions {
   sessionTimeoutMs?: number | undefined;
   /**
    * Answers authenticated packets only (RFC 8762, section 4.3.2): those with the
-   * HMAC of this key, of 16 to 1,024 bytes, or of the key that the function gives
-   * for a sender. All else is counted as `unauthentic` and never answered.
+   * HMAC of this key, of 16 to 1,024 bytes, or of the key that the function returns
+   * for a sender. Other packets are counted as `unauthentic` and never answered.
    *
    * @default {none: packets are plain}
    */
   key?: StampKey | undefined;
   /**
-   * The sessions that there are, by their SSIDs (RFC 8972, section 3), 0 to 65,535:
-   * packets of others are counted as `unprovisioned` and never answered.
+   * SSIDs of the provisioned sessions (RFC 8972, section 3), 0 to 65,535: packets of
+   * others are counted as `unprovisioned` and never answered.
    *
-   * @default {none: each sender has one}
+   * @default {none: any SSID}
    */
   ssids?: readonly number[] | undefined;
   /**
-   * Whether replies may have a DSCP that a sender asks for, 0 to 63 (RFC 8972,
-   * section 4.4); else they have that of the request.
+   * Whether replies may have a DSCP that a sender requests, 0 to 63 (RFC 8972, section
+   * 4.4); else they have that of the request.
    *
-   * @default {those below 48: not what is for the network's own traffic}
+   * @default {those below 48, which are not for routing}
    */
   permitsDscp?: ((dscp: number) => boolean) | undefined;
   /**
-   * Whether senders that ask for it are told where their requests came from, and
-   * where they were sent to (RFC 8972, section 4.2); else both are zeros.
+   * Whether source and destination of a request are reported where its sender requests
+   * them (RFC 8972, section 4.2); else both are zeros.
    *
    * @default {true}
    */
@@ -104,7 +104,7 @@ export const REFLECTOR = {
   ...RUNTIME,
 } satisfies option.Table<ReflectorOptions>;
 
-/** What a reflector has counted. */
+/** The counts of a reflector. */
 export interface ReflectorStats {
   /** Packets that were reflected. */
   reflected: number;
@@ -112,35 +112,34 @@ export interface ReflectorStats {
   malformed: number;
   /** Packets with an error estimate of 0, which are corrupt (RFC 8762, 4.2.1). */
   corrupt: number;
-  /** Packets without the HMAC of a key, where there is one. */
+  /** Packets without the HMAC of the `key`. */
   unauthentic: number;
-  /** Packets of a session that is none of `ssids`. */
+  /** Packets of sessions that are not among `ssids`. */
   unprovisioned: number;
   /** Packets of another reflector, and copies that arrive over and over. */
   returned: number;
-  /** Sessions that are remembered. */
+  /** Sessions that are remembered now. */
   sessions: number;
 }
 
-/** A handler that reflects, and what it has counted. */
+/** The handler of a reflector, and its counts. */
 export interface StampReflector extends Handler {
   /** A snapshot of the counts. */
   stats(): ReflectorStats;
 }
 
 /**
- * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), with a count
- * for each session unless `stateless` is set. What is malformed is counted and
- * never answered, nor is what another reflector sends.
+ * Answers STAMP and TWAMP-Light senders (RFC 8762, section 4.3), with a count for each
+ * session unless `stateless` is set. Malformed packets, and those of another reflector,
+ * are counted and never answered.
  *
  * The reply is as long as the request, and 44 bytes at least. Its timestamps are
  * in the format of the request's, NTP or PTP. Where `serve` has `packetInfo`, on the
- * linux engine, T2 is when the kernel received the request, and the TTL field is
- * what it came with; else T2 is when it was read, and the TTL 0. T3 is written as
- * the reply is handed to the system, with all others of its batch; where another
- * handler calls this one, T3 is when it returns, and no class of service is given. On
- * the linux engine its error estimate is what the kernel knows of the clock; else the clock is
- * told as not synchronized.
+ * linux engine, T2 is when the kernel received the request, and the TTL field is its TTL
+ * as received; else T2 is when it was read, and the TTL 0. T3 is written as the reply is
+ * handed to the system, with all others of its batch; where another handler calls this
+ * one, T3 is when it returns, and replies have no class of service. On the linux engine
+ * the error estimate is the kernel's; else the clock is reported as not synchronized.
  *
  * @param options The mode, and the bounds.
  * @returns The handler.
@@ -166,9 +165,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const provisioned = ssids && new Set(ssids);
   const runtime = runtimeOf(values);
   const sessions = new FairMap<ReflectorSession>(maxSessions);
-  /** When the latest packet of a session arrived that was evicted since. */
+  /** When the last packet of an evicted session arrived, of all the latest. */
   let evictedAt = -Infinity;
-  /** How many sessions began in their middle. */
+  /** The number of sessions that were resumed. */
   let resumed = 0;
   const counts = {
     reflected: 0,
@@ -178,7 +177,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     unprovisioned: 0,
     returned: 0,
   };
-  /** The session before and after the latest reply, until it is not withheld. */
+  /** The session before and after the last reply, which may still be withheld. */
   let pending:
     | { key: string; before: ReflectorSession; session: ReflectorSession }
     | undefined;
@@ -193,7 +192,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   let departure: ReplyOptions = {};
   const departures = { isAsked: false, last: () => departure };
 
-  /** What is known of the clock, asked now and then. */
+  /** The error estimate of the clock, read once a second. */
   let [clock, askedAt] = [errorEstimateOf(runtime.clockState?.()), -Infinity];
   const errorEstimate = (now: number) => {
     if (now - askedAt > CLOCK_MS) {
@@ -213,7 +212,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const key = typeof keys === "function"
       ? keys({ ssid: statedSsid(sealed), remoteAddr })
       : keys;
-    // Before anything that it says is believed.
+    // The HMAC is checked before any field is read.
     const data = keys === undefined ? sealed : key && unseal(sealed, key);
     if (data === undefined) {
       counts.unauthentic++;
@@ -225,12 +224,12 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       else counts.corrupt++;
       return;
     }
-    // Whatever is answered to a reflector's packet would be answered again.
+    // Another reflector would reply to the reply.
     if (isReflection(data)) {
       counts.returned++;
       return;
     }
-    // Of a TWAMP sender there is padding where the SSID stands, perhaps random.
+    // A TWAMP sender has padding in place of the SSID, perhaps random.
     const isPlain = isPlainSender(data);
     const ssid = isPlain ? packet.ssid : 0;
     if (provisioned?.has(ssid) === false) {
@@ -283,7 +282,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         remoteAddr,
         localAddr,
         isSynchronized,
-        // Who cannot give replies a class does not support this.
+        // Not supported where replies cannot be given a class.
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
         tellsLocation,
@@ -341,7 +340,7 @@ interface ReflectorSession {
   readonly lastPacket: SenderPacket | undefined;
   /** How many times in a row the last packet was received again, unchanged. */
   readonly repeats: number;
-  /** The latest time that the sender wrote. */
+  /** The latest timestamp of the sender. */
   readonly latest: Timestamp;
 }
 
@@ -419,7 +418,7 @@ function resumedNumber(count: number): number {
   return 2 ** 31 + (Math.imul(count + 1, 0x9e3779b1) >>> 2);
 }
 
-/** CS6, CS7 and what is between are for routing (RFC 4594, section 3). */
+/** Classes from CS6 on are for routing (RFC 4594, section 3). */
 function isForUsers(dscp: number): boolean {
   return dscp < 48;
 }
@@ -428,7 +427,7 @@ const CLOCK_MS = 1000;
 /** More copies than a network makes. */
 const MAX_REPEATS = 8;
 
-/** The counts of a reflector, under the names that OpenTelemetry has for them. */
+/** The counts of a reflector, by their names for OpenTelemetry. */
 export function readingsOf({ sessions, ...packets }: ReflectorStats): Readings {
   return {
     counts: Object.entries(packets).map(([outcome, value]) => ({

@@ -32,7 +32,8 @@ import {
   STAMP_BYTES,
   timestampOf,
 } from "./packet.ts";
-import { type Sample, SenderSession } from "./sender_session.ts";
+import { SenderSession } from "./sender_session.ts";
+import type { Sample } from "./session_result.ts";
 
 /** What became of one request; `seq` counts them from 0. */
 export type MeasureEvent =

@@ -1,12 +1,11 @@
 /**
- * What a STAMP Session-Sender knows of its session: what was sent, what came
- * back, and what follows from it. Pure; knows no sockets and no clock.
+ * The session of a STAMP Session-Sender: requests, replies, and the figures derived
+ * from them. Pure; knows no sockets and no clock.
  *
  * @module
  */
 import { Distribution } from "../stats/distribution.ts";
-import { type Question, readTold, type Told } from "./ask.ts";
-import type { DriftBound } from "./drift.ts";
+import { type Question, readReported, type Reported } from "./ask.ts";
 import {
   decodeReflector,
   elapsedMs,
@@ -18,147 +17,18 @@ import {
   timestampOf,
 } from "./packet.ts";
 import { Reflections } from "./reflections.ts";
-import {
-  aboveMinimum,
-  Jitter,
-  Reordering,
-  type Summary,
-} from "../stats/statistics.ts";
-import { Ways } from "./ways.ts";
+import { aboveMinimum, Jitter, Reordering } from "../stats/statistics.ts";
+import { OneWayVariation } from "./one_way_variation.ts";
+import type { Sample, SessionResult } from "./session_result.ts";
 
-/** One reply, as it was measured. All times are in milliseconds. */
-export interface Sample {
-  /** Of the request, from 0. */
-  seq: number;
-  /**
-   * The round-trip delay, without the time that the reflector took, by the clock
-   * that `clock` names.
-   */
-  rttMs: number;
-  /**
-   * The clock of both ends of the round trip: the kernel's, which leaves out this
-   * program's own share, or the program's where the kernel takes no timestamps.
-   */
-  clock: "kernel" | "program";
-  /** The round-trip delay as seen, from the send until the reply was read. */
-  seenMs: number;
-  /**
-   * The time that the reflector took, by its own timestamps; undefined if that is
-   * impossible: negative, or more than the round trip.
-   */
-  reflectorMs: number | undefined;
-  /**
-   * From the sender's timestamp to the reflector's: the one-way delay plus the
-   * offset of the reflector's clock.
-   */
-  forwardMs: number;
-  /** The one-way delay back, less the offset of the reflector's clock. */
-  backwardMs: number;
-  /** Whether a later request's reply arrived before (RFC 4737, section 3.3). */
-  reordered: boolean;
-  /** Delay of the send after it was due. */
-  sendErrorMs: number;
-  /** The reflector's report, with `extensions`. */
-  told?: Told;
-}
-
-/** What a datagram turned out to be. */
+/** The kind of a received datagram. */
 export type Verdict =
   | { type: "reply"; sample: Sample }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
   | { type: "foreign" };
 
-/** What a session measured. Times are in milliseconds. */
-export interface SessionResult {
-  /** Requests sent. */
-  sent: number;
-  /** Requests answered within the loss threshold. */
-  received: number;
-  /** Requests not answered in time (RFC 6673); late ones are among them. */
-  lost: number;
-  /** Requests that may still be answered. */
-  pending: number;
-  /** `lost` in percent of `received + lost`; undefined if that is 0. */
-  lossPercent: number | undefined;
-  /**
-   * Requests that never reached the reflector, by its numbers, or by the counts of
-   * `extensions`. Undefined unless it is known to count requests, or nothing was
-   * lost.
-   */
-  lostUp: number | undefined;
-  /** Replies that the reflector sent and that were lost; undefined as `lostUp`. */
-  lostDown: number | undefined;
-  /**
-   * Requests lost on one way or the other: before the first that was answered or
-   * after the last, around a restart of the reflector, where copies on the way there
-   * took numbers too, and where requests were overtaken; undefined as `lostUp`.
-   */
-  lostUnattributed: number | undefined;
-  /** Copies of replies beyond the first, in time (RFC 5560). */
-  duplicates: number;
-  /** Replies that arrived after one to a later request (RFC 4737). */
-  reordered: number;
-  /** Lost requests whose reply arrived after the loss threshold. */
-  late: number;
-  /** Datagrams that are no replies to what was sent. */
-  foreign: number;
-  /** Requests that the system failed to send. */
-  errors: number;
-  /** Whether all quantiles are exact; else from a histogram, to 0.1 %. */
-  exact: boolean;
-  /** Round-trip delay without the reflector's time (RFC 2681). */
-  rttMs: Summary | undefined;
-  /** Round-trip delay by the program's clock, the reflector's time included. */
-  seenMs: Summary | undefined;
-  /** The reflector's time. */
-  reflectorMs: Summary | undefined;
-  /** RTT less that of the request before (IPDV, RFC 5481, section 4.1). */
-  ipdvMs: Summary | undefined;
-  /** RTT less the smallest (PDV, RFC 5481, section 4.2). */
-  pdvMs: Summary | undefined;
-  /** PDV towards the reflector; the clocks need not be synchronized. */
-  forwardPdvMs: Summary | undefined;
-  /** PDV of the way back; both are corrected for `clockDriftPpm`. */
-  backwardPdvMs: Summary | undefined;
-  /** Interarrival jitter towards the reflector (RFC 3550). */
-  forwardJitterMs: number | undefined;
-  /** Interarrival jitter of the way back (RFC 3550). */
-  backwardJitterMs: number | undefined;
-  /**
-   * Offset of the reflector's clock, positive if it is ahead, from the reply with
-   * the smallest RTT, and the largest error of that.
-   */
-  clockOffsetMs: { estimate: number; error: number } | undefined;
-  /**
-   * Drift of the reflector's clock against this one, in millionths, and the largest
-   * error of that while the path stays the same; undefined if it does not, or with
-   * fewer than two replies.
-   */
-  clockDriftPpm: DriftBound | undefined;
-  /** The last report of the reflector, with `extensions`. */
-  told: Told | undefined;
-  /**
-   * Whether the reflector returns the SSID; one that does not know RFC 8972 returns
-   * zeros. Undefined if none was sent, or nothing was received.
-   */
-  returnsSsid: boolean | undefined;
-  /**
-   * One-way delay towards the reflector, within `oneWayErrorMs`; undefined unless
-   * both ends reported their clocks as synchronized in every packet.
-   */
-  forwardDelayMs: Summary | undefined;
-  /** One-way delay of the way back; undefined as `forwardDelayMs`. */
-  backwardDelayMs: Summary | undefined;
-  /** Largest error of the one-way delays, by both clocks' own estimates. */
-  oneWayErrorMs: number | undefined;
-  /** Replies timed by the kernel at both ends. */
-  kernelTimed: number;
-  /** Delays of sends after they were due. */
-  sendErrorMs: Summary | undefined;
-}
-
-/** Keeps account of a session. */
+/** The state and the figures of a session. */
 export class SenderSession {
   readonly #slots: Slots;
   readonly #capacity: number;
@@ -177,10 +47,10 @@ export class SenderSession {
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
-  /** The RTT again, for what it is above the least. */
+  /** The RTT again, relative to the least. */
   readonly #pdv = new Distribution(undefined, true);
-  readonly #ways = new Ways();
-  // With what the clocks are apart.
+  readonly #oneWay = new OneWayVariation();
+  // Both with the offset of the clocks.
   readonly #forwardDelay = new Distribution(undefined, true);
   readonly #backwardDelay = new Distribution(undefined, true);
   readonly #sendError = new Distribution();
@@ -192,13 +62,13 @@ export class SenderSession {
   #oldest = 0;
   #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  /** Whether both clocks are said to be right, and how wrong each may be. */
+  /** Whether both clocks are reported as synchronized, and the largest error of each. */
   #clocksAgree = true;
   #ownErrorMs = 0;
   #theirErrorMs = 0;
   readonly #ssid: number;
   readonly #question: Question | undefined;
-  #told: Told | undefined;
+  #reported: Reported | undefined;
   #returnsSsid: boolean | undefined;
 
   /**
@@ -206,10 +76,9 @@ export class SenderSession {
    *
    * @param timeOrigin The Unix time, in milliseconds, at which the clock of the
    * other methods was 0.
-   * @param capacity How many of the latest requests are remembered; more than
-   * are ever unanswered.
-   * @param asked The SSID of the session, 0 for none; and what the reflector is
-   * asked besides.
+   * @param capacity The number of latest requests that are remembered; more than are
+   * ever unanswered.
+   * @param asked The SSID of the session, 0 for none, and the requested extensions.
    */
   constructor(
     readonly timeOrigin: number,
@@ -226,12 +95,12 @@ export class SenderSession {
     this.#reflections = new Reflections(capacity);
   }
 
-  /** How many requests have been sent. */
+  /** The number of requests sent. */
   get sent(): number {
     return this.#counts.sent;
   }
 
-  /** How many requests are neither answered nor lost. */
+  /** The number of requests neither answered nor lost. */
   get pending(): number {
     const { sent, received, lost } = this.#counts;
     return sent - received - lost;
@@ -252,18 +121,18 @@ export class SenderSession {
     return this.#returnsSsid;
   }
 
-  /** The distribution of the RTT, for a picture of it. */
+  /** The distribution of the RTT. */
   get rtts(): Distribution {
     return this.#rtt;
   }
 
-  /** Takes down what is known of the own clock. */
+  /** Adds an error estimate of this machine's clock. */
   onClock(estimate: ErrorEstimate): void {
     if (!estimate.synchronized) this.#clocksAgree = false;
     this.#ownErrorMs = Math.max(this.#ownErrorMs, errorMsOf(estimate));
   }
 
-  /** Takes down the next request. Requests are numbered from 0. */
+  /** Adds the next request. Requests are numbered from 0. */
   onSent(request: Uint8Array, dueAt: number, sentAt: number): void {
     const seq = this.#counts.sent++;
     const at = seq % this.#capacity;
@@ -278,7 +147,7 @@ export class SenderSession {
     this.#sendError.add(sentAt - dueAt);
   }
 
-  /** Takes down that a request could not be sent: it is lost. */
+  /** Adds the failed send of a request, which is lost. */
   onSendError(seq: number): void {
     this.#counts.errors++;
     if (!this.#isRemembered(seq)) return;
@@ -289,23 +158,24 @@ export class SenderSession {
     this.#reflections.onLost(seq);
   }
 
-  /** Takes down when the kernel sent a request. */
+  /** Adds the time at which the kernel sent a request. */
   onStamp(seq: number, at: number): void {
     if (!this.#isRemembered(seq)) return;
     const sentAt = this.#slots.sentAt[seq % this.#capacity]!;
-    // Of another send, or after the clock was set, it is none.
+    // Else it is that of another send, or the clock was set.
     if (at >= sentAt - STAMP_SLACK_MS && at - sentAt < MAX_STAMP_MS) {
       this.#slots.stampedAt[seq % this.#capacity] = at;
     }
   }
 
   /**
-   * Judges a datagram that came from the reflector's address.
+   * Adds a datagram from the reflector's address.
    *
    * @param data Its payload.
    * @param receivedAt When it was read.
-   * @param arrivedAt When the kernel received it, if that is known.
-   * @param trafficClass The traffic class that it came with, if that is known.
+   * @param arrivedAt When the kernel received it, if known.
+   * @param trafficClass Its traffic class as received, if known.
+   * @returns Its kind.
    */
   onReceived(
     data: Uint8Array,
@@ -339,7 +209,7 @@ export class SenderSession {
     const sentAt = this.#slots.sentAt[at]!;
     const stampedAt = this.#slots.stampedAt[at]!;
     const seenMs = receivedAt - sentAt;
-    // By one clock at both ends, or by the other.
+    // Both ends of the round trip are timed by the same clock.
     const isKernel = arrivedAt !== undefined && !Number.isNaN(stampedAt) &&
       arrivedAt >= stampedAt && arrivedAt <= receivedAt + STAMP_SLACK_MS;
     const [from, to] = isKernel ? [stampedAt, arrivedAt] : [sentAt, receivedAt];
@@ -361,7 +231,7 @@ export class SenderSession {
       sendErrorMs: this.#slots.sendError[at]!,
     };
     if (this.#question !== undefined) {
-      sample.told = this.#listen(data, packet, trafficClass);
+      sample.reported = this.#readReport(data, packet, trafficClass);
     }
     this.#slots.rtt[at] = sample.rttMs;
     const { errorEstimate } = packet;
@@ -380,32 +250,32 @@ export class SenderSession {
     return true;
   }
 
-  /** Takes down what a reply tells besides. */
-  #listen(
+  /** Reads the report of a reply. */
+  #readReport(
     data: Uint8Array,
     { errorEstimate }: ReflectorPacket,
     trafficClass: number | undefined,
-  ): Told {
+  ): Reported {
     const { ptp } = errorEstimate;
-    const told = readTold(
+    const reported = readReported(
       data,
       STAMP_BYTES,
       this.#question!,
       ptp,
       trafficClass,
     );
-    return this.#told = told;
+    return this.#reported = reported;
   }
 
-  /** Takes down a datagram that is no reply to what was sent. */
+  /** Adds a datagram that is no reply to a request. */
   onForeign(): Verdict {
     this.#counts.foreign++;
     return { type: "foreign" };
   }
 
   /**
-   * Takes for lost what was sent before a moment and is not answered; `lost` is
-   * called for each.
+   * Takes unanswered requests for lost that were sent before a time; `lost` is called
+   * for each.
    */
   expire(sentBefore: number, lost: (seq: number) => void): void {
     const { state, sentAt } = this.#slots;
@@ -454,13 +324,13 @@ export class SenderSession {
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
       pdvMs: pdv && aboveMinimum(pdv),
-      forwardPdvMs: this.#ways.forwardPdvMs,
-      backwardPdvMs: this.#ways.backwardPdvMs,
+      forwardPdvMs: this.#oneWay.forwardPdvMs,
+      backwardPdvMs: this.#oneWay.backwardPdvMs,
       forwardJitterMs: this.#forwardJitter.value,
       backwardJitterMs: this.#backwardJitter.value,
       clockOffsetMs: this.#clockOffsetMs,
-      clockDriftPpm: this.#ways.drift,
-      told: this.#told,
+      clockDriftPpm: this.#oneWay.drift,
+      reported: this.#reported,
       returnsSsid: this.#returnsSsid,
       forwardDelayMs: isOneWay ? forwardDelay : undefined,
       backwardDelayMs: isOneWay ? backwardDelay : undefined,
@@ -478,14 +348,14 @@ export class SenderSession {
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
-    this.#ways.add(sentAt, forwardMs, backwardMs);
+    this.#oneWay.add(sentAt, forwardMs, backwardMs);
     if (this.#clocksAgree) {
       this.#forwardDelay.add(forwardMs);
       this.#backwardDelay.add(backwardMs);
     }
     this.#forwardJitter.add(forwardMs);
     this.#backwardJitter.add(backwardMs);
-    // Of neighbours in the order of sending, in whatever order they come.
+    // Of neighbours in the order of sending, whatever the order of their replies.
     const before = this.#rttOf(seq - 1);
     const after = this.#rttOf(seq + 1);
     if (!Number.isNaN(before)) this.#ipdv.add(rttMs - before);
@@ -510,19 +380,19 @@ export class SenderSession {
     return seq >= 0 && seq < sent && seq >= sent - this.#capacity;
   }
 
-  /** Whether a closing probe could tell where something was lost. */
+  /** Whether a closing probe could attribute loss. */
   get wantsClosing(): boolean {
     const { lost, late, received } = this.#counts;
     return lost > late && received > 0 && this.#reflections.wantsProbe;
   }
 
-  /** Takes down a closing probe; all of them have the count for a sequence. */
+  /** Adds a closing probe; the sequence of all is the number of requests. */
   onClosingSent(request: Uint8Array): void {
     const view = new DataView(request.buffer, request.byteOffset);
     this.#reflections.onProbeSent(view.getBigUint64(TIMESTAMP_AT));
   }
 
-  /** Whether a datagram is the reply to a closing probe, which it takes down. */
+  /** Adds a datagram if it is the reply to a closing probe; returns whether it is. */
   onClosing(data: Uint8Array, trafficClass?: number | undefined): boolean {
     const packet = decodeReflector(data);
     const { sent } = this.#counts;
@@ -533,8 +403,8 @@ export class SenderSession {
     const isWhole = this.#reflections.onProbe(packet.sequence, sent, bits);
     if (isWhole === undefined) return false;
     if (this.#question !== undefined && isWhole) {
-      const told = this.#listen(data, packet, trafficClass);
-      const counts = told.directMeasurement;
+      const reported = this.#readReport(data, packet, trafficClass);
+      const counts = reported.directMeasurement;
       if (counts) this.#reflections.onCounts(counts.sent, counts.received);
     }
     return true;
@@ -545,11 +415,11 @@ export class SenderSession {
 interface Slots {
   state: Uint8Array;
   sentAt: Float64Array;
-  /** The same by the kernel; NaN if it does not say. */
+  /** When the kernel sent each; NaN if not known. */
   stampedAt: Float64Array;
   sendError: Float64Array;
   rtt: Float64Array;
-  /** As sent, to be returned bit by bit. */
+  /** The bits of the timestamp as sent. */
   timestamp: BigUint64Array;
 }
 
@@ -568,9 +438,9 @@ function timestampBits(reply: Uint8Array): bigint {
   return new DataView(reply.buffer, reply.byteOffset).getBigUint64(28);
 }
 
-/** What two clocks that are read one after the other differ by, and more. */
+/** More than the error of reading two clocks one after the other. */
 const STAMP_SLACK_MS = 0.05;
-/** Longer than a datagram waits to leave. */
+/** Longer than a datagram waits in a send queue. */
 const MAX_STAMP_MS = 10_000;
 const PENDING = 1;
 const ANSWERED = 2;

@@ -1,17 +1,17 @@
 /**
- * How the extensions of STAMP are laid out (RFC 8972, section 4): what asks and what
- * answers has this in common. Pure.
+ * The layout of STAMP's extensions (RFC 8972, section 4), for senders and reflectors.
+ * Pure.
  *
  * @module
  */
-/** Where a TLV begins, what it is, and how long its value is. */
+/** A TLV: its offset, its type, and the length of its value. */
 export interface Tlv {
   at: number;
   type: number;
   length: number;
 }
 
-/** All TLVs; the last one is cut off if it ends beyond the packet. */
+/** Finds all TLVs; the last one is cut off if it ends beyond the packet. */
 export function parseTlvs(
   bytes: Uint8Array,
   at: number,
@@ -26,14 +26,14 @@ export function parseTlvs(
 }
 
 export const TLV_HEADER_BYTES = 4;
-/** Not known to the reflector; a sender sets it, and who knows it clears it. */
+/** Unrecognized: set by the sender, cleared by a reflector that knows the type. */
 export const FLAG_U = 0x80;
-/** Of a wrong length. */
+/** Malformed: of a wrong length. */
 export const FLAG_M = 0x40;
-/** Their HMAC is wrong. */
+/** Integrity: the HMAC of the TLVs is wrong. */
 export const FLAG_I = 0x20;
 
-/** By their numbers at IANA. */
+/** Types of TLVs, by their numbers at IANA. */
 export const EXTRA_PADDING = 1;
 export const LOCATION = 2;
 export const TIMESTAMP_INFO = 3;
@@ -45,10 +45,11 @@ export const HMAC = 8;
 export const HMAC_BYTES = 16;
 
 /**
- * What a reflector can be asked for in each request: `location`, whom it saw asking
- * and where; `timestamp-info`, how good its clock is; `direct-measurement`, how many
- * requests it has received and answered; `follow-up`, when the reply before really
- * left; `class-of-service`, which traffic class the request came with.
+ * A report that a reflector adds to each reply: `location`, source and destination of
+ * the request as received; `timestamp-info`, the time source of its clock;
+ * `direct-measurement`, the numbers of requests received and answered; `follow-up`,
+ * when the reply before left; `class-of-service`, the traffic class of the request as
+ * received.
  */
 export type Extension =
   | "location"
@@ -57,7 +58,7 @@ export type Extension =
   | "follow-up"
   | "class-of-service";
 
-/** What can be asked for, with its number at IANA. */
+/** The types of the extensions, by their numbers at IANA. */
 export const EXTENSIONS: Readonly<Record<Extension, number>> = {
   location: LOCATION,
   "timestamp-info": TIMESTAMP_INFO,
@@ -66,10 +67,10 @@ export const EXTENSIONS: Readonly<Record<Extension, number>> = {
   "class-of-service": CLASS_OF_SERVICE,
 };
 
-/** The names of all that can be asked for. */
+/** The names of all extensions. */
 export const EXTENSION_NAMES = Object.keys(EXTENSIONS) as readonly Extension[];
 
-/** What is in a location, by its number at IANA; an IP address has one of two. */
+/** Sub-TLVs of a location, by their numbers at IANA; IP addresses have two each. */
 export const SOURCE_MAC = 1;
 export const SOURCE_EUI_64 = 3;
 export const DESTINATION_IP = 4;
@@ -81,7 +82,7 @@ export const SOURCE_IPV6 = 9;
 export const MAC_BYTES = 8;
 export const IP_BYTES = 16;
 
-/** What a value must have, where there is one size. */
+/** Sizes of values in bytes, of types that have one size. */
 export const TLV_SIZES: Record<number, number> = {
   [TIMESTAMP_INFO]: 4,
   [CLASS_OF_SERVICE]: 4,
@@ -91,7 +92,7 @@ export const TLV_SIZES: Record<number, number> = {
   [HMAC]: HMAC_BYTES,
 };
 
-/** What keeps a clock right. */
+/** Time sources of a clock, by their numbers at IANA. */
 export const SYNC_NTP = 1;
 export const SYNC_FREE_RUNNING = 5;
 /** A timestamp taken by software on this machine. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Lead, WallClock } from "../../lib/base/wall_clock.ts";
+import { ClockOffset, WallClock } from "../../lib/base/wall_clock.ts";
 
 Deno.test("the wall clock stays as it is, until it is set", () => {
   let [now, set] = [0, 0];
@@ -27,17 +27,17 @@ Deno.test("the wall clock is read now and then only", () => {
   assertEquals(reads, 9);
 });
 
-Deno.test("the lead of a clock is the least that was read, until it is set", () => {
+Deno.test("ClockOffset: the least one that was read, until the clock is set", () => {
   let [now, ahead] = [0, 1000];
   /** What passes between both reads, each time. */
   let pauses: number[] = [];
-  const lead = new Lead(() => now, () => {
+  const offset = new ClockOffset(() => now, () => {
     now += pauses.shift() ?? 0.001;
     return now + ahead;
   });
   const read = (...given: number[]) => {
     pauses = given;
-    return Math.round(1e6 * lead.ms) / 1e6;
+    return Math.round(1e6 * offset.ms) / 1e6;
   };
   assertEquals(read(0.004), 1000.004);
   assertEquals(read(0.001), 1000.001);

@@ -394,7 +394,7 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
   assertMatch(head!, / {2}\(quantiles to 0\.1 %\)$/);
   const json = objectOf(STAMP_COLUMNS, result);
   assertEquals(json.clockOffsetMs, { estimate: -2.5, error: 0.125 });
-  assertEquals([json.lostUp, json.lostUnattributed, json.told], [
+  assertEquals([json.lostUp, json.lostUnattributed, json.reported], [
     2,
     null,
     null,
@@ -434,7 +434,7 @@ Deno.test("stampView: closing lines have the reports of the reflector", () => {
   assertEquals(lines({ kernelTimed: 2, received: 3 }), [
     "rtt by the kernel's clock (2 of 3)",
   ]);
-  const told: NonNullable<typeof nothing.told> = {
+  const reported: NonNullable<typeof nothing.reported> = {
     location: { remoteAddr: PEER, localAddr: TARGET },
     timestampInfo: {
       synchronizedBy: "PTP",
@@ -455,7 +455,7 @@ Deno.test("stampView: closing lines have the reports of the reflector", () => {
     lines({
       clockDriftPpm: { estimate: -12.5, error: 0.25 },
       returnsSsid: false,
-      told,
+      reported,
     }),
     [
       "the reflector's clock gains -12.500 ppm, within 0.250 ppm; pdv forward and backward are corrected for it",
@@ -468,18 +468,21 @@ Deno.test("stampView: closing lines have the reports of the reflector", () => {
     ],
   );
   assertEquals(
-    lines({ told: { unsupported: ["location"], discarded: ["follow-up"] } }),
+    lines({
+      reported: { unsupported: ["location"], discarded: ["follow-up"] },
+    }),
     [
       "not supported by the reflector: location",
       "discarded, as not intact: follow-up",
     ],
   );
-  const shown = objectOf(STAMP_COLUMNS, { target: "", ...nothing, told }).told;
+  const shown =
+    objectOf(STAMP_COLUMNS, { target: "", ...nothing, reported }).reported;
   assertEquals(shown, {
-    ...told,
+    ...reported,
     location: { remoteAddr: "127.0.0.1:51696", localAddr: "[::1]:20001" },
     followUp: {
-      ...told.followUp,
+      ...reported.followUp,
       timestamp: "2023-11-14T22:13:20.000005000Z",
     },
   });

@@ -76,7 +76,7 @@ programTest(
       "clockOffsetMs",
       "clockDriftPpm",
       "returnsSsid",
-      "told",
+      "reported",
     ]);
     assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
     const streamed = (await client([...args, "--json-stream"])).stdout.trim()

@@ -59,7 +59,7 @@ function make(
   return { network, reflector, ask, tail };
 }
 
-Deno.test("padding is returned as it is, and Extra Padding is known", () => {
+Deno.test("answerTlvs(): padding is returned unchanged, Extra Padding with U cleared", () => {
   const { tail } = make();
   assertEquals(tail("80010002aabb"), "00010002aabb");
   assertEquals(tail("80010000 80010001ff"), shown("00010000 00010001ff"));
@@ -70,14 +70,14 @@ Deno.test("padding is returned as it is, and Extra Padding is known", () => {
   }
 });
 
-Deno.test("what is not known keeps its U flag, also RFC 9503 and a class that no one sees", () => {
+Deno.test("answerTlvs(): unknown types keep their U flag, also those of RFC 9503 and a class that is not received", () => {
   const { tail } = make();
   const unknown = "800400041a000000 8009000401020304 80fe0000";
   assertEquals(tail(unknown), shown(unknown));
   assertEquals(tail(`${unknown} 80010000`), shown(`${unknown} 00010000`));
 });
 
-Deno.test("a wrong length is malformed, and nothing after it is read", () => {
+Deno.test("answerTlvs(): a wrong length sets M, and nothing after it is read", () => {
   const { tail } = make();
   // Cut off by the end of the packet.
   assertEquals(
@@ -97,7 +97,7 @@ Deno.test("a wrong length is malformed, and nothing after it is read", () => {
   );
 });
 
-Deno.test("a location is the ports and addresses of the request", () => {
+Deno.test("answerTlvs(): a location has the ports and addresses of the request", () => {
   const asked = "80020028 00000000" +
     "80010008 0000000000000000 80040010 00000000000000000000000000000000" +
     "80030000";
@@ -132,7 +132,7 @@ Deno.test("a location is the ports and addresses of the request", () => {
   assertEquals(tail("80020003 000000"), shown("40020003 000000"));
 });
 
-Deno.test("the clock, the counts and the reply before are told where they are asked for", () => {
+Deno.test("answerTlvs(): clock, counts and the reply before are reported on request", () => {
   const { network, tail } = make();
   // NTP, stamped by software, in and out.
   assertEquals(tail("80030004 00000000", 0), shown("00030004 01020102"));
@@ -152,7 +152,19 @@ Deno.test("the clock, the counts and the reply before are told where they are as
   assertEquals(stateless.tail(asked, 1), shown(asked.replace("80", "00")));
 });
 
-Deno.test("an access report is returned if it is of a network that there is", () => {
+Deno.test("answerTlvs(): counts of a session that was resumed are unsupported", () => {
+  const { network, tail } = make({ sessionTimeoutMs: 1000 });
+  const counts = "8005000c 00000005 00000000 00000000";
+  assertEquals(tail(counts, 0), shown("0005000c 00000005 00000001 00000001"));
+  network.now = 1001;
+  assertEquals(tail(counts, 4), shown(counts));
+  // A session that begins anew is counted from its first packet.
+  assertEquals(tail(counts, 5), shown(counts));
+  network.now = 5000;
+  assertEquals(tail(counts, 0), shown("0005000c 00000005 00000001 00000001"));
+});
+
+Deno.test("answerTlvs(): an access report is returned if its Access ID is valid", () => {
   const { tail } = make();
   for (const [id, flag] of [["10", "00"], ["20", "00"], ["30", "80"]]) {
     const rest = `060004 ${id}010000`;
@@ -160,7 +172,7 @@ Deno.test("an access report is returned if it is of a network that there is", ()
   }
 });
 
-Deno.test("TLVs of authenticated packets are under an HMAC of their own", () => {
+Deno.test("answerTlvs(): TLVs of authenticated packets have an HMAC of their own", () => {
   const { reflector, ask, tail } = make({ key: KEY });
   // Both digests were made by another program.
   const counts = "8005000c 00000007 00000000 00000000";
@@ -197,7 +209,7 @@ Deno.test("TLVs of authenticated packets are under an HMAC of their own", () => 
   assertEquals(tail(cut, 21, KEY).slice(0, 2), "a0");
 });
 
-Deno.test("a class of service is told as it came, and given if it may be", () => {
+Deno.test("answerTlvs(): a class of service is reported as received, and given if permitted", () => {
   // DSCP 10 with ECN 1, by which DSCP 46 and 48 are asked for.
   const { reflector, tail } = make({}, "192.0.2.7", 0b001010_01);
   const leavesWith = () => traitsOf(reflector).departure!.last().trafficClass;
@@ -213,14 +225,14 @@ Deno.test("a class of service is told as it came, and given if it may be", () =>
   assertEquals(other.tail("80040004 b8000000", 8), shown("00040004 b8010000"));
 });
 
-Deno.test("a reflector may keep to itself where requests come from", () => {
+Deno.test("answerTlvs(): without tellsLocation a location is zeros", () => {
   const asked = `80020018 00000000 80070010 ${"00".repeat(16)}`;
   const { tail } = make({ tellsLocation: false });
   const hidden = `00020018 00000000 00080010 ${"00".repeat(16)}`;
   assertEquals(tail(asked), shown(hidden));
 });
 
-Deno.test("T3 is written again when the reply leaves, under the same key", () => {
+Deno.test("stampReflector(): T3 is written again when the reply leaves, with the same key", () => {
   for (const key of [undefined, KEY]) {
     const { network, reflector, ask } = make({ key });
     ask("", 1, key);

@@ -3,7 +3,7 @@ import {
   encodeQuestion,
   type Question,
   questionBytes,
-  readTold,
+  readReported,
 } from "../../lib/stamp/ask.ts";
 import { EXTENSION_NAMES as EXTENSIONS } from "../../lib/stamp/tlv.ts";
 import { hmacOf, seal, unseal } from "../../lib/stamp/auth.ts";
@@ -61,10 +61,10 @@ function ask(asked: Question, hostname: string, key?: Uint8Array) {
     const answer = reflector(sent, info) as Uint8Array;
     return key === undefined ? answer : unseal(answer, key)!;
   })[1]!;
-  return { reply, told: readTold(reply, 44, asked, true, 0b101110_00) };
+  return { reply, reported: readReported(reply, 44, asked, true, 0b101110_00) };
 }
 
-Deno.test("a question is as RFC 8972 has it", () => {
+Deno.test("encodeQuestion(): TLVs have the layout of RFC 8972", () => {
   const zeros = (bytes: number) => "00".repeat(bytes);
   assertEquals(
     encodeQuestion(question(), 6, 7).toHex(),
@@ -89,7 +89,7 @@ for (const [mode, key] of [["plain", undefined], ["sealed", KEY]] as const) {
   Deno.test(`a reflector tells all that it is asked for, ${mode}`, () => {
     for (const hostname of ["192.0.2.7", "2001:db8::7"]) {
       const isIPv4 = hostname === "192.0.2.7";
-      assertEquals(ask(question(EXTENSIONS, key), hostname, key).told, {
+      assertEquals(ask(question(EXTENSIONS, key), hostname, key).reported, {
         location: {
           remoteAddr: { hostname, port: 40_000 },
           localAddr: {
@@ -116,14 +116,14 @@ for (const [mode, key] of [["plain", undefined], ["sealed", KEY]] as const) {
   });
 }
 
-Deno.test("flags are obeyed: U is skipped, M ends it, I discards all", () => {
+Deno.test("readReported(): U is skipped, M ends the TLVs, I discards all", () => {
   const [first, second] = ["timestamp-info", "direct-measurement"] as const;
   const asked = question([first, second]);
   const { reply } = ask(asked, "192.0.2.7");
-  const told = (change: (bytes: Uint8Array) => void) => {
+  const reported = (change: (bytes: Uint8Array) => void) => {
     const bytes = reply.slice();
     change(bytes);
-    const { unsupported, discarded, ...values } = readTold(
+    const { unsupported, discarded, ...values } = readReported(
       bytes,
       44,
       asked,
@@ -133,23 +133,23 @@ Deno.test("flags are obeyed: U is skipped, M ends it, I discards all", () => {
     return [Object.keys(values), unsupported, discarded];
   };
   const both = ["timestampInfo", "directMeasurement"];
-  assertEquals(told(() => {}), [both, [], []]);
-  assertEquals(told((b) => b[44] = 0x80), [[both[1]], [first], []]);
-  assertEquals(told((b) => b[44] = 0x40), [[], [], [first, second]]);
-  assertEquals(told((b) => b[52] = 0x40), [[both[0]], [], [second]]);
-  assertEquals(told((b) => b[52] = 0x20), [[], [], [first, second]]);
+  assertEquals(reported(() => {}), [both, [], []]);
+  assertEquals(reported((b) => b[44] = 0x80), [[both[1]], [first], []]);
+  assertEquals(reported((b) => b[44] = 0x40), [[], [], [first, second]]);
+  assertEquals(reported((b) => b[52] = 0x40), [[both[0]], [], [second]]);
+  assertEquals(reported((b) => b[52] = 0x20), [[], [], [first, second]]);
   // A length that is not the one it must have, or that leads out of the packet.
-  assertEquals(told((b) => b[47] = 5), [[], [], [first, second]]);
-  assertEquals(told((b) => b[54] = 1), [[both[0]], [], [second]]);
+  assertEquals(reported((b) => b[47] = 5), [[], [], [first, second]]);
+  assertEquals(reported((b) => b[54] = 1), [[both[0]], [], [second]]);
 });
 
-Deno.test("what a reflector without the key says of TLVs is not believed", () => {
+Deno.test("readReported(): TLVs of a reflector without the key are discarded", () => {
   const asked = question(["direct-measurement"], KEY);
-  const { reply, told } = ask(asked, "192.0.2.7", KEY);
-  assertEquals(told.directMeasurement?.received, 2);
+  const { reply, reported } = ask(asked, "192.0.2.7", KEY);
+  assertEquals(reported.directMeasurement?.received, 2);
   const forged = reply.slice();
   forged[55]! ^= 1;
-  const { directMeasurement, discarded } = readTold(
+  const { directMeasurement, discarded } = readReported(
     forged,
     44,
     asked,
@@ -162,39 +162,42 @@ Deno.test("what a reflector without the key says of TLVs is not believed", () =>
   ]);
 });
 
-Deno.test("a reflector that knows nothing of it leaves all unsupported", () => {
+Deno.test("readReported(): a reflector without RFC 8972 leaves all unsupported", () => {
   const asked = question();
   const echoed = new Uint8Array(44 + questionBytes(asked));
   echoed.set(encodeQuestion(asked, 0, 1), 44);
-  assertEquals(readTold(echoed, 44, asked, false, undefined), {
+  assertEquals(readReported(echoed, 44, asked, false, undefined), {
     unsupported: [...EXTENSIONS],
     discarded: [],
   });
   // One that cuts replies to what the base has.
-  assertEquals(readTold(echoed.subarray(0, 44), 44, asked, false, undefined), {
-    unsupported: [],
-    discarded: [...EXTENSIONS],
-  });
+  assertEquals(
+    readReported(echoed.subarray(0, 44), 44, asked, false, undefined),
+    {
+      unsupported: [],
+      discarded: [...EXTENSIONS],
+    },
+  );
 });
 
-Deno.test("a location is told only if both of its addresses are whole", () => {
+Deno.test("readReported(): a location needs both addresses whole", () => {
   const asked = question(["location"]);
   const { reply } = ask(asked, "192.0.2.7");
-  const told = (change: (bytes: Uint8Array) => void) => {
+  const reported = (change: (bytes: Uint8Array) => void) => {
     const bytes = reply.slice();
     change(bytes);
-    return readTold(bytes, 44, asked, true, undefined).location;
+    return readReported(bytes, 44, asked, true, undefined).location;
   };
-  assertEquals(told(() => {})?.remoteAddr.hostname, "192.0.2.7");
+  assertEquals(reported(() => {})?.remoteAddr.hostname, "192.0.2.7");
   // The two sub-TLVs begin behind the TLV's header and the two ports.
   const [first, second] = [44 + 8, 44 + 8 + 20];
   for (const at of [first, second]) {
     // Not understood, malformed, of another kind, and of another length.
-    assertEquals(told((b) => b[at]! |= 0x80), undefined);
-    assertEquals(told((b) => b[at]! |= 0x40), undefined);
-    assertEquals(told((b) => b[at + 1] = 77), undefined);
-    assertEquals(told((b) => b[at + 3]! -= 4), undefined);
+    assertEquals(reported((b) => b[at]! |= 0x80), undefined);
+    assertEquals(reported((b) => b[at]! |= 0x40), undefined);
+    assertEquals(reported((b) => b[at + 1] = 77), undefined);
+    assertEquals(reported((b) => b[at + 3]! -= 4), undefined);
   }
   // The second one is said to be longer than what is left.
-  assertEquals(told((b) => b[second + 3]! += 4), undefined);
+  assertEquals(reported((b) => b[second + 3]! += 4), undefined);
 });

@@ -34,7 +34,7 @@ const REFLECTOR = hex(`
   e000000180000000 1602 000000000000 3d 000000000000000000000000000000
   b7e99e6d0912af91c485e583c9c7f1a2`);
 
-Deno.test("authenticated packets are those of RFC 8762, byte by byte", () => {
+Deno.test("seal(): authenticated packets are those of RFC 8762, byte by byte", () => {
   const request = encodeSender(PLAIN);
   assertEquals(seal(request, KEY), SENDER);
   const reply = encodeReflector({
@@ -54,7 +54,7 @@ Deno.test("authenticated packets are those of RFC 8762, byte by byte", () => {
   assertEquals(statedSsid(SENDER), 9);
 });
 
-Deno.test("a packet of which one bit differs is not authentic", () => {
+Deno.test("unseal(): a packet with one changed bit is not authentic", () => {
   for (let bit = 0; bit < 8 * SENDER.length; bit++) {
     const wrong = SENDER.slice();
     wrong[bit >> 3]! ^= 1 << (bit & 7);
@@ -96,7 +96,7 @@ async function measured(
   return { received, lost, foreign, sizes, stats: reflector.stats() };
 }
 
-Deno.test("a sender and a reflector with one key measure, others get no answer", async () => {
+Deno.test("stampReflector(): only senders with its key are answered", async () => {
   const right = await measured({ key: KEY }, { key: KEY });
   assertEquals([right.received, right.stats.reflected], [5, 5]);
   assertEquals([...right.sizes], [112]);
@@ -117,7 +117,7 @@ Deno.test("a sender and a reflector with one key measure, others get no answer",
   }
 });
 
-Deno.test("a reflector may have a key for each sender", async () => {
+Deno.test("stampReflector(): a function gives the key of each sender", async () => {
   // Of two bytes that differ.
   const keys = new Map([[0x0302, KEY]]);
   const asked: string[] = [];
@@ -133,7 +133,7 @@ Deno.test("a reflector may have a key for each sender", async () => {
   assertEquals((await measured({ key }, { key: KEY, ssid: 4 })).received, 0);
 });
 
-Deno.test("keys are 16 to 1,024 bytes, and packets have room for the HMAC", () => {
+Deno.test("measure(): keys are 16 to 1,024 bytes, and packets have room for the HMAC", () => {
   for (const length of [0, 15, 1025]) {
     const key = new Uint8Array(length);
     assertThrows(() => measure(SERVER, { key }), RangeError, "'key'");

@@ -18,7 +18,7 @@ function follow(
   return drift;
 }
 
-Deno.test("a drift is found, with a bound that holds, whatever the delays are like", () => {
+Deno.test("ClockDrift: the bound holds, whatever the distribution of the delays", () => {
   const kinds: Array<(random: number) => number> = [
     () => 1,
     (random) => 1 + random,
@@ -47,7 +47,7 @@ Deno.test("a drift is found, with a bound that holds, whatever the delays are li
   }
 });
 
-Deno.test("a path that changes on one way is no drift", () => {
+Deno.test("ClockDrift: a path that changes in one direction is no drift", () => {
   const random = seededRandom(4);
   const drift = follow(0, 2000, 10, (way, at) => {
     const changed = way === "there" && at > 10_000 ? 5 : 0;
@@ -57,7 +57,7 @@ Deno.test("a path that changes on one way is no drift", () => {
   assert(Math.abs(estimate) <= error, `${estimate} +- ${error}`);
 });
 
-Deno.test("two replies are needed, and ten at a second's interval tell something", () => {
+Deno.test("ClockDrift: two replies are needed, and ten at 1 s bound the drift", () => {
   const drift = new ClockDrift();
   assertEquals(drift.bound(), undefined);
   drift.add(0, 1, 1);
@@ -67,14 +67,14 @@ Deno.test("two replies are needed, and ten at a second's interval tell something
   assert(few.error < 3, `${few.error}`);
 });
 
-Deno.test("a drift is one if it is more than twice what it may be wrong by", () => {
+Deno.test("isDrift(): a drift is more than twice its error", () => {
   assertEquals(isDrift({ estimate: 5, error: 2 }), true);
   assertEquals(isDrift({ estimate: -5, error: 2 }), true);
   assertEquals(isDrift({ estimate: 4, error: 2 }), false);
   assertEquals(isDrift(undefined), false);
 });
 
-Deno.test("replies to requests of one moment say nothing of a drift", () => {
+Deno.test("ClockDrift: replies to requests of one time do not bound the drift", () => {
   const drift = new ClockDrift();
   for (let i = 0; i < 300; i++) drift.add(7, 1 + i % 3, 1);
   assertEquals(drift.bound(), { estimate: 0, error: 1000 });

@@ -42,17 +42,17 @@ const REPLY_BYTES = hex(`
   00000007 e8fe6f81 40000000 0001 abcd
   e8fe6f81 00000000 01020304 e8fe6f80 80000000 9602 0000 40 000000`);
 
-Deno.test("a request is its 44 golden bytes, in both directions", () => {
+Deno.test("encodeSender(), decodeSender(): a request has its 44 golden bytes", () => {
   assertEquals(encodeSender(REQUEST), REQUEST_BYTES);
   assertEquals(decodeSender(REQUEST_BYTES), REQUEST);
 });
 
-Deno.test("a reply is its 44 golden bytes, in both directions", () => {
+Deno.test("encodeReflector(), decodeReflector(): a reply has its 44 golden bytes", () => {
   assertEquals(encodeReflector(REPLY, REQUEST_BYTES), REPLY_BYTES);
   assertEquals(decodeReflector(REPLY_BYTES), REPLY);
 });
 
-Deno.test("the Z flag of each side says how its timestamps are written", () => {
+Deno.test("decodeReflector(): the Z flag of each side gives the format of its timestamps", () => {
   const ptp = { ...REPLY.errorEstimate, ptp: true };
   const reply = encodeReflector(
     { ...REPLY, errorEstimate: ptp },
@@ -73,7 +73,7 @@ Deno.test("the Z flag of each side says how its timestamps are written", () => {
   assertEquals(encodeSender(request).subarray(4, 12), hex("6553f100 1dcd6500"));
 });
 
-Deno.test("a larger request has an Extra Padding TLV, or zeros without room for one", () => {
+Deno.test("encodeSender(): a larger request has an Extra Padding TLV, or zeros without room for one", () => {
   assertEquals(encodeSender(REQUEST, 47).subarray(44), hex("000000"));
   assertEquals(encodeSender(REQUEST, 48).subarray(44), hex("80010000"));
   const large = encodeSender(REQUEST, 1400);
@@ -82,7 +82,7 @@ Deno.test("a larger request has an Extra Padding TLV, or zeros without room for 
   assertEquals(large.length, 1400);
 });
 
-Deno.test("a reply is as long as its request, 44 bytes at least, and copies what is beyond", () => {
+Deno.test("encodeReflector(): a reply is as long as its request, 44 bytes at least, and copies the bytes after them", () => {
   for (const size of [14, 43, 44, 45, 60, 1400, 65_507]) {
     const request = new Uint8Array(size).fill(0xee);
     const reply = encodeReflector(REPLY, request);
@@ -92,7 +92,7 @@ Deno.test("a reply is as long as its request, 44 bytes at least, and copies what
   }
 });
 
-Deno.test("14 bytes are a request, 38 bytes a reply, and less is neither", () => {
+Deno.test("decodeSender(), decodeReflector(): 14 bytes are a request, 38 bytes a reply, fewer are neither", () => {
   for (let size = 0; size < 44; size++) {
     const request = decodeSender(REQUEST_BYTES.subarray(0, size));
     assertEquals(request?.sequence, size < 14 ? undefined : REQUEST.sequence);
@@ -106,7 +106,7 @@ Deno.test("14 bytes are a request, 38 bytes a reply, and less is neither", () =>
   }
 });
 
-Deno.test("a multiplier of 0 makes a packet corrupt", () => {
+Deno.test("decodeSender(): a multiplier of 0 makes a packet corrupt", () => {
   const request = REQUEST_BYTES.slice();
   request[13] = 0;
   assertEquals(decodeSender(request), undefined);
@@ -117,7 +117,7 @@ Deno.test("a multiplier of 0 makes a packet corrupt", () => {
   }
 });
 
-Deno.test("what is no packet decodes to something or nothing, and never throws", () => {
+Deno.test("decodeSender(), decodeReflector(): no bytes throw", () => {
   const random = seededRandom(4);
   for (let i = 0; i < 2000; i++) {
     const bytes = Uint8Array.from(
@@ -134,7 +134,7 @@ Deno.test("what is no packet decodes to something or nothing, and never throws",
   assertEquals(decodeSender(encode("too short")), undefined);
 });
 
-Deno.test("NTP's seconds go on after 2036", () => {
+Deno.test("decodeSender(): NTP's seconds continue after 2036", () => {
   const later = { seconds: 2_085_978_496 + 100, nanoseconds: 0 };
   const bytes = encodeSender({ ...REQUEST, timestamp: later });
   assertEquals(bytes.subarray(4, 12), hex("00000064 00000000"));
@@ -146,7 +146,7 @@ Deno.test("NTP's seconds go on after 2036", () => {
   assertEquals(decodeSender(early)?.timestamp, first);
 });
 
-Deno.test("timestampOf() and elapsedMs() keep microseconds of today's times", () => {
+Deno.test("timestampOf(), elapsedMs(): microseconds of today's times are kept", () => {
   const from = timestampOf(1_795_418_946_093.25);
   assertEquals(from, { seconds: 1_795_418_946, nanoseconds: 93_250_000 });
   const to = timestampOf(1_795_418_947_093.5);

@@ -18,7 +18,7 @@ function make(numbers: Array<number | undefined>, capacity = 100) {
   return { reflections, where, sent: numbers.length };
 }
 
-Deno.test("gaps in the numbers are replies that were lost, the others never came", () => {
+Deno.test("Reflections: gaps in the numbers are lost replies, other requests were lost up", () => {
   assertEquals(make([0, 1, 2]).where(), [0, 0, 0]);
   assertEquals(make([0, undefined, 1, undefined, 3]).where(), [1, 1, 0]);
   assertEquals(make([undefined, 0, 1]).where(), [1, 0, 0]);
@@ -29,7 +29,7 @@ Deno.test("gaps in the numbers are replies that were lost, the others never came
   assertEquals(make(many, 8).where(), [0, 9, 1]);
 });
 
-Deno.test("a number that came back before a request was sent is one of another run", () => {
+Deno.test("Reflections: a number received before a request was sent is one of another run", () => {
   // The reply to the request that began anew was lost, and so was its number.
   assertEquals(
     make([1, 2, undefined, 4, 5, undefined, 0, 1, undefined, 3]).where(),
@@ -37,7 +37,7 @@ Deno.test("a number that came back before a request was sent is one of another r
   );
 });
 
-Deno.test("what a reflector says that it received tells loss apart, unless it cannot be", () => {
+Deno.test("Reflections: reported counts attribute loss, unless they are impossible", () => {
   const { reflections, where, sent } = make([0, undefined, 2, undefined, 4]);
   assertEquals([where(), reflections.wantsProbe], [undefined, true]);
   reflections.onProbeSent(7n);
@@ -54,7 +54,7 @@ Deno.test("what a reflector says that it received tells loss apart, unless it ca
   assertEquals([where(true), reflections.wantsProbe], [undefined, false]);
 });
 
-Deno.test("a probe that follows lost ones tells only what is all on one way", () => {
+Deno.test("Reflections: a probe after lost ones attributes loss that is all in one direction", () => {
   const tail = (second: number) => {
     const { reflections, where, sent } = make([1, 2, undefined, 4, undefined]);
     for (const timestamp of [7n, 8n]) reflections.onProbeSent(timestamp);

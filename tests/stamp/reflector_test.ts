@@ -50,7 +50,7 @@ function make(options: ReflectorOptions = {}) {
   return { network, reflector, request, reflect };
 }
 
-Deno.test("stampReflector() returns what the sender sent, and when it came", () => {
+Deno.test("stampReflector(): a reply has the sender's fields and the time of receipt", () => {
   const { network, request, reflect } = make();
   network.now = 250;
   const now = timestampOf(TIME_ORIGIN + 250);
@@ -73,7 +73,7 @@ Deno.test("stampReflector() returns what the sender sent, and when it came", () 
   assertEquals(reflect(request(5, { ssid: 77 })), expected);
 });
 
-Deno.test("stampReflector() counts for each session, by address, port and SSID", () => {
+Deno.test("stampReflector(): sessions are counted by address, port and SSID", () => {
   const { reflector, request, reflect } = make();
   const other = infoOf({ ...PEER.remoteAddr, port: 863 });
   const numbers = [
@@ -96,7 +96,7 @@ Deno.test("stampReflector() counts for each session, by address, port and SSID",
   });
 });
 
-Deno.test("stampReflector() begins anew when its sender does, or was long silent", () => {
+Deno.test("stampReflector(): numbers restart with the sender, or after a long silence", () => {
   const { network, request, reflect } = make({ sessionTimeoutMs: 1000 });
   const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
   assertEquals(number(request(0, { at: 1 })), 0);
@@ -116,7 +116,7 @@ Deno.test("stampReflector() begins anew when its sender does, or was long silent
   assertEquals(number(request(4)), resumed + 2);
 });
 
-Deno.test("stampReflector() takes no padding for an SSID", () => {
+Deno.test("stampReflector(): padding is not taken for an SSID", () => {
   const { reflector, request, reflect } = make({ maxSessions: 2 });
   const number = (data: Uint8Array<ArrayBuffer>) => reflect(data)?.sequence;
   assertEquals(number(request(0)), 0);
@@ -129,7 +129,7 @@ Deno.test("stampReflector() takes no padding for an SSID", () => {
   assertEquals(reflector.stats().sessions, 1);
 });
 
-Deno.test("stampReflector() answers in the format of the request, and says what it knows of its clock", () => {
+Deno.test("stampReflector(): a reply has the format of the request and the estimate of the clock", () => {
   let state: ReturnType<NonNullable<Runtime["clockState"]>>;
   const { network, request } = make();
   const runtime: Runtime = { ...network.runtime, clockState: () => state };
@@ -160,20 +160,20 @@ Deno.test("stampReflector() answers in the format of the request, and says what 
   assertEquals([most.scale, most.multiplier], [63, 255]);
 });
 
-Deno.test("stampReflector() returns the TTL that it is told", () => {
+Deno.test("stampReflector(): the TTL as received is returned", () => {
   const { reflector, request } = make();
   const reply = reflector(request(0), { ...PEER, ttl: 61 }) as Uint8Array;
   assertEquals(decodeReflector(reply)!.senderTtl, 61);
 });
 
-Deno.test("stampReflector() without state returns the sender's sequence", () => {
+Deno.test("stampReflector(): without state the sender's sequence is returned", () => {
   const { request, reflect } = make({ stateless: true });
   for (const sequence of [0, 3, 2 ** 32 - 1]) {
     assertEquals(reflect(request(sequence))?.sequence, sequence);
   }
 });
 
-Deno.test("stampReflector() counts what is malformed, and never answers it", () => {
+Deno.test("stampReflector(): malformed packets are counted, and never answered", () => {
   const { reflector, request, reflect } = make();
   const corrupt = request(0);
   corrupt[13] = 0;
@@ -186,7 +186,7 @@ Deno.test("stampReflector() counts what is malformed, and never answers it", () 
   assert(reflect(request(0).slice(0, 14)) !== undefined, "TWAMP-Light");
 });
 
-Deno.test("stampReflector() does not answer a reflector, its own replies or another's", () => {
+Deno.test("stampReflector(): replies are not answered, neither its own nor another's", () => {
   const { reflector, request } = make();
   const another = stampReflector();
   const reply = reflector(request(3), PEER) as Uint8Array<ArrayBuffer>;
@@ -207,7 +207,7 @@ Deno.test("stampReflector() does not answer a reflector, its own replies or anot
   }
 });
 
-Deno.test("stampReflector() does not go on answering one packet that comes over and over", () => {
+Deno.test("stampReflector(): one packet is not answered over and over", () => {
   const { reflector, request } = make();
   const same = request(3);
   const answered = Array.from({ length: 20 }, () => reflector(same, PEER))
@@ -224,7 +224,7 @@ Deno.test("stampReflector() does not go on answering one packet that comes over 
   }
 });
 
-Deno.test("stampReflector() remembers a bounded number of sessions", () => {
+Deno.test("stampReflector(): the number of sessions is bounded", () => {
   const { reflector, request, reflect } = make({ maxSessions: 100 });
   for (let port = 1; port <= 5000; port++) {
     reflect(request(0), infoOf({ hostname: "192.0.2.7", port }));
@@ -233,7 +233,7 @@ Deno.test("stampReflector() remembers a bounded number of sessions", () => {
   assert(sessions >= 50 && sessions <= 100, `${sessions}`);
 });
 
-Deno.test("stampReflector() checks its options", () => {
+Deno.test("stampReflector(): options are checked", () => {
   assertThrows(
     () => stampReflector({ maxSessions: 1 }),
     RangeError,
@@ -246,7 +246,7 @@ Deno.test("stampReflector() checks its options", () => {
   );
 });
 
-Deno.test("stampReflector() answers the sessions that there are, if it is told which", () => {
+Deno.test("stampReflector(): only provisioned sessions are answered", () => {
   const { reflector, request, reflect } = make({ ssids: [7, 9] });
   const answered = [0, 7, 8, 9].map((ssid) =>
     reflect(request(0, { ssid }))?.ssid

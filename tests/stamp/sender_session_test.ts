@@ -70,7 +70,7 @@ function make(sent: number, capacity = 1000) {
   return { session, requests, send, reply, replyTo, receive };
 }
 
-Deno.test("IPDV and PDV are those of the example in RFC 5481, section 4.4", () => {
+Deno.test("SenderSession: IPDV and PDV are those of the example in RFC 5481, section 4.4", () => {
   const delays = [20, 10, 20, 25, 20];
   const { session, receive } = make(5);
   delays.forEach((delayMs, seq) => receive(seq, delayMs));
@@ -81,7 +81,7 @@ Deno.test("IPDV and PDV are those of the example in RFC 5481, section 4.4", () =
   assertEquals(pdvMs, summarize([10, 0, 10, 15, 10]));
 });
 
-Deno.test("IPDV is of neighbours in the order of sending, and undefined beside a loss", () => {
+Deno.test("SenderSession: IPDV is of neighbours in the order of sending, and undefined beside a loss", () => {
   const { session, receive } = make(5);
   // 2 is lost; 1 comes before 0.
   for (const [seq, delayMs] of [[1, 30], [0, 150], [3, 10], [4, 40]]) {
@@ -90,7 +90,7 @@ Deno.test("IPDV is of neighbours in the order of sending, and undefined beside a
   assertEquals(session.result().ipdvMs, summarize([-120, 30]));
 });
 
-Deno.test("a session takes the reflector's time out of the RTT, if it can be", () => {
+Deno.test("SenderSession: the RTT is without the reflector's time, if that is possible", () => {
   const { session, receive } = make(3);
   const took = [5, -1, 1e6].map((tookMs, seq) => {
     const verdict = receive(seq, 20, { tookMs });
@@ -106,7 +106,7 @@ Deno.test("a session takes the reflector's time out of the RTT, if it can be", (
   assertEquals(session.result().reflectorMs, summarize([5, 1e6]));
 });
 
-Deno.test("a session distinguishes loss up and loss down by the reflector's numbers", () => {
+Deno.test("SenderSession: loss is attributed by the reflector's numbers", () => {
   const { session, receive, send } = make(7);
   const figures = () => {
     session.expire(10_000, () => {});
@@ -125,7 +125,7 @@ Deno.test("a session distinguishes loss up and loss down by the reflector's numb
   assertEquals(figures(), [6, 2, 2, 2]);
 });
 
-Deno.test("a session says nothing of directions if the reflector may not count", () => {
+Deno.test("SenderSession: loss is not attributed if the reflector may not count", () => {
   const { session, receive } = make(4);
   receive(0, 10);
   receive(2, 10);
@@ -140,7 +140,7 @@ Deno.test("a session says nothing of directions if the reflector may not count",
   ]);
 });
 
-Deno.test("one-way delays are told only if both clocks say that they are right", () => {
+Deno.test("SenderSession: one-way delays need both clocks synchronized", () => {
   const right = { ...errorEstimate, synchronized: true, scale: 22 };
   for (
     const [own, theirs, isTold] of [
@@ -167,7 +167,7 @@ Deno.test("one-way delays are told only if both clocks say that they are right",
   }
 });
 
-Deno.test("a session counts copies, late replies, and what is foreign", () => {
+Deno.test("SenderSession: copies, late replies and foreign datagrams are counted", () => {
   const { session, reply, receive } = make(4);
   const lost: number[] = [];
   assertEquals(receive(0, 10).type, "reply");
@@ -197,7 +197,7 @@ Deno.test("a session counts copies, late replies, and what is foreign", () => {
   assertEquals([received, duplicates, late, foreign, pending], [2, 2, 1, 9, 1]);
 });
 
-Deno.test("a session takes a send that failed for lost", () => {
+Deno.test("SenderSession: a failed send is lost", () => {
   const { session } = make(2);
   session.onSendError(1);
   session.onSendError(1);
@@ -205,7 +205,7 @@ Deno.test("a session takes a send that failed for lost", () => {
   assertEquals([lost, errors, pending], [1, 2, 1]);
 });
 
-Deno.test("a session knows how far the clocks may be apart", () => {
+Deno.test("SenderSession: the offset of the clocks has an error", () => {
   const { session, receive } = make(2);
   // The reflector takes T2 half way; the clocks agree.
   receive(0, 30);
@@ -214,7 +214,7 @@ Deno.test("a session knows how far the clocks may be apart", () => {
   assertEquals(session.result().clockOffsetMs, { estimate: 0, error: 5 });
 });
 
-Deno.test("a session that has measured nothing claims nothing", () => {
+Deno.test("SenderSession: without replies there are no figures", () => {
   const result = new SenderSession(0, 10).result();
   for (const [key, value] of Object.entries(result)) {
     const counts = typeof value === "number" && value === 0;
@@ -225,7 +225,7 @@ Deno.test("a session that has measured nothing claims nothing", () => {
   }
 });
 
-Deno.test("a session of a million samples needs no more memory than its capacity", () => {
+Deno.test("SenderSession: a million samples need no more memory than its capacity", () => {
   const session = new SenderSession(TIME_ORIGIN, 4096);
   for (let sequence = 0; sequence < 1_000_000; sequence++) {
     const timestamp = timestampOf(TIME_ORIGIN + sequence);
@@ -256,7 +256,7 @@ Deno.test("a session of a million samples needs no more memory than its capacity
   assert(Math.abs(rttMs!.median - 5) < 0.02);
 });
 
-Deno.test("a session's figures of loss, jitter and lateness are those of the sample", () => {
+Deno.test("SenderSession: loss, jitter and lateness are those of the samples", () => {
   const { session, receive } = make(5);
   const times = [10, 30, 20];
   times.forEach((delayMs, seq) => receive(seq, delayMs));
@@ -276,7 +276,7 @@ Deno.test("a session's figures of loss, jitter and lateness are those of the sam
   assertEquals(late.result().sendErrorMs?.max, 3.5);
 });
 
-Deno.test("a reflector may have taken as long as all took, and no longer", () => {
+Deno.test("SenderSession: the reflector's time is at most the round trip", () => {
   const { session, reply } = make(1);
   const { data } = reply(0, 10, { tookMs: 20 });
   const verdict = session.onReceived(data, 20);
@@ -284,7 +284,7 @@ Deno.test("a reflector may have taken as long as all took, and no longer", () =>
   assertEquals([verdict.sample.reflectorMs, verdict.sample.rttMs], [20, 0]);
 });
 
-Deno.test("stamps of the kernel count where they can be of this request", () => {
+Deno.test("SenderSession: timestamps of the kernel count if they can be of this request", () => {
   const cases: Array<[stampedAt: number, arrivedAt: number, isTaken: boolean]> =
     [
       [100.5, 109, true],
@@ -312,7 +312,7 @@ Deno.test("stamps of the kernel count where they can be of this request", () => 
   }
 });
 
-Deno.test("a stamp is of this request from just before its send until ten seconds after", () => {
+Deno.test("SenderSession: a timestamp of the kernel is valid from just before the send until 10 s after", () => {
   const stampedRtt = (at: number) => {
     const { session, reply } = make(1);
     session.onStamp(0, at);
@@ -326,7 +326,7 @@ Deno.test("a stamp is of this request from just before its send until ten second
   ]);
 });
 
-Deno.test("only a closing probe that was sent is answered by one", () => {
+Deno.test("SenderSession: only the reply to a closing probe that was sent is one", () => {
   const { session, requests, replyTo } = make(1);
   const probe = encodeSender({
     sequence: 1,

@@ -5,7 +5,7 @@
  */
 import { formatAddress } from "../../address.ts";
 import type { Bin } from "../../stats/distribution.ts";
-import type { Told } from "../../stamp/ask.ts";
+import type { Reported } from "../../stamp/ask.ts";
 import { isDrift } from "../../stamp/drift.ts";
 import type { MeasureEvent, MeasureResult } from "../../stamp/measure.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
@@ -33,8 +33,8 @@ import type { View } from "./reporter.ts";
 /** A measurement and its target. */
 export type StampResult = MeasureResult & { target: string };
 
-const TOLD: Column<Told | undefined> = {
-  json: (told) => told && toldJson(told),
+const REPORTED: Column<Reported | undefined> = {
+  json: (reported) => reported && reportedJson(reported),
 };
 
 /** The columns of a measurement. */
@@ -66,7 +66,7 @@ export const STAMP_COLUMNS: Columns<StampResult> = {
   sendErrorMs: { label: "send error" },
   ...only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
   ...only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
-  told: TOLD,
+  reported: REPORTED,
 };
 
 /** The columns of a measurement's events. */
@@ -75,7 +75,7 @@ export const STAMP_EVENTS: EventColumns = {
     seq: SEQ,
     ...only("rttMs", "clock", "seenMs", "reflectorMs"),
     ...only("forwardMs", "backwardMs", "sendErrorMs", "reordered"),
-    told: { ...TOLD, optional: true },
+    reported: { ...REPORTED, optional: true },
   },
   lost: { seq: SEQ },
   ...EVENTS,
@@ -120,7 +120,7 @@ function resultLines(result: StampResult): string {
     ...directions,
     ...table(result),
     ...clockLines(result),
-    ...toldLines(result),
+    ...reportedLines(result),
   ].join("\n");
 }
 
@@ -135,7 +135,7 @@ function histogramLines(bins: Bin[]): string[] {
 }
 
 /** The reflector's report, with addresses and timestamps as text. */
-function toldJson({ location, followUp, ...others }: Told): object {
+function reportedJson({ location, followUp, ...others }: Reported): object {
   return {
     ...location && {
       location: {
@@ -198,10 +198,10 @@ function clockLines(result: StampResult): string[] {
 }
 
 /** The reflector's last report, and the extensions that are missing in it. */
-function toldLines({ told, returnsSsid }: StampResult): string[] {
-  const { location, timestampInfo, directMeasurement, classOfService } = told ??
-    {};
-  const { followUp, unsupported = [], discarded = [] } = told ?? {};
+function reportedLines({ reported, returnsSsid }: StampResult): string[] {
+  const report: Partial<Reported> = reported ?? {};
+  const { location, timestampInfo, directMeasurement, classOfService } = report;
+  const { followUp, unsupported = [], discarded = [] } = report;
   return present([
     returnsSsid === false &&
     "the reflector does not return the SSID: it does not know RFC 8972",

@@ -5,7 +5,7 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import type { Lead } from "../../base/wall_clock.ts";
+import type { ClockOffset } from "../../base/wall_clock.ts";
 import type { Receiver } from "../contract.ts";
 import type { Memory } from "./libc.ts";
 import { BatchDatagram, type ReceiveBatch } from "./receive_batch.ts";
@@ -31,7 +31,7 @@ export class Delivery {
   readonly #batch: ReceiveBatch;
   readonly #source: Source;
   readonly #turns: Turns;
-  readonly #lead: Lead;
+  readonly #clockOffset: ClockOffset;
   readonly #now: () => number;
   /** The object for all datagrams that are handed back within the call. */
   #reusable = new BatchDatagram();
@@ -54,20 +54,20 @@ export class Delivery {
    * @param batch The batch that the socket receives into.
    * @param source The socket.
    * @param turns The turns of all else in the process.
-   * @param lead The lead of the wall clock, by which the kernel stamps.
+   * @param clockOffset The offset of the wall clock, by which the kernel stamps.
    * @param now A clock.
    */
   constructor(
     batch: ReceiveBatch,
     source: Source,
     turns: Turns,
-    lead: Lead,
+    clockOffset: ClockOffset,
     now: () => number,
   ) {
     this.#batch = batch;
     this.#source = source;
     this.#turns = turns;
-    this.#lead = lead;
+    this.#clockOffset = clockOffset;
     this.#now = now;
     this.#memory = batch.buffer(0);
   }
@@ -134,7 +134,7 @@ export class Delivery {
     datagram.localAddr = batch.localAddr(datagram, addr.port) ?? addr;
     datagram.receivedAt = this.receivedAt;
     if (datagram.stampMs !== undefined) {
-      datagram.arrivedAt = datagram.stampMs - this.#lead.ms;
+      datagram.arrivedAt = datagram.stampMs - this.#clockOffset.ms;
     }
   }
 

@@ -48,7 +48,7 @@ import {
   TIMESPEC_BYTES,
 } from "./layout.ts";
 import { BATCH, type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
-import { Lead } from "../../base/wall_clock.ts";
+import { ClockOffset } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 import { SendQueue } from "./send_queue.ts";
@@ -70,7 +70,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly #delivery: Delivery;
   readonly #queue: SendQueue;
   /** The lead of the wall clock, by which the kernel stamps, over ours. */
-  readonly #lead: Lead;
+  readonly #clockOffset: ClockOffset;
   readonly #turns: Turns;
   readonly #pollfd: Memory;
   readonly #wait: Memory;
@@ -111,7 +111,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#libc = libc;
     this.#poller = poller;
     this.#now = now;
-    this.#lead = new Lead(now, () => libc.realtimeMs());
+    this.#clockOffset = new ClockOffset(now, () => libc.realtimeMs());
     this.#bound = bound;
     const { fd, family } = bound;
     this.isConnected = peer !== undefined;
@@ -146,7 +146,7 @@ export class LinuxSocket implements DatagramSocket {
       this.#in,
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
       this.#turns,
-      this.#lead,
+      this.#clockOffset,
       now,
     );
     this.stampsSends = stampSends === true && keepStamps(libc, bound);
@@ -343,7 +343,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   #takeStamps(): void {
-    const aheadMs = this.#lead.ms;
+    const aheadMs = this.#clockOffset.ms;
     for (const { index, stampMs } of takeStamps(this.#libc, this.#bound.fd)) {
       this.#receiver.onSent?.(index, stampMs - aheadMs);
     }

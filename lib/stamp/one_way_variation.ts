@@ -11,7 +11,7 @@ import { aboveMinimum, summarize, type Summary } from "../stats/statistics.ts";
 import { ClockDrift, type DriftBound, isDrift } from "./drift.ts";
 
 /** The delays of either way, and the drift in them. */
-export class Ways {
+export class OneWayVariation {
   readonly #drift = new ClockDrift();
   readonly #forward = new Distribution(0, true);
   readonly #backward = new Distribution(0, true);
