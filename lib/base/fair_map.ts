@@ -56,6 +56,10 @@ export class FairMap<V> {
       return evicted.value;
     }
     known.value = value;
+    if (known.segment === this.#protected) {
+      this.#protected.touch(known);
+      return undefined;
+    }
     known.segment!.delete(known);
     this.#protected.add(known);
     if (this.#protected.size > PROTECTED_SHARE * this.#maxSize) {
@@ -88,6 +92,8 @@ class Link {
 
 class Entry<V> extends Link {
   segment: Segment<V> | undefined;
+  /** The ring of its group in the segment. */
+  ring: Link = this;
 
   constructor(
     readonly key: string,
@@ -116,9 +122,15 @@ class Segment<V> {
       this.#groups.set(entry.group, group = new Group());
     }
     entry.segment = this;
-    entry.join(group.entries);
+    entry.ring = group.entries;
+    entry.join(entry.ring);
     this.size++;
     this.#resize(group, 1);
+  }
+
+  /** Makes an entry the most recently used of its group. */
+  touch(entry: Entry<V>): void {
+    entry.join(entry.ring);
   }
 
   delete(entry: Entry<V>): void {
