@@ -11,17 +11,17 @@ export class DatagramFacts {
    * The sender's address, frozen. An IPv4-mapped peer is shown as IPv4. Datagrams
    * of one peer that follow each other have the same object.
    */
-  remoteAddr: UdpAddress;
+  remoteAddr!: UdpAddress;
   /**
    * The destination address; the bound address, `0.0.0.0` and `::` included, on
    * the deno engine, which does not see it.
    */
-  localAddr: UdpAddress;
+  localAddr!: UdpAddress;
   /**
    * When the program read it, in milliseconds, by the clock of
    * `performance.now()`.
    */
-  receivedAt: number;
+  receivedAt!: number;
   /**
    * When it arrived at the kernel, by the same clock; with `packetInfo` on the
    * linux engine.
@@ -40,13 +40,21 @@ export class DatagramFacts {
 
   /** Copies the facts of a datagram, whose object the socket uses again. */
   constructor(datagram: Readonly<DatagramFacts>) {
-    this.remoteAddr = datagram.remoteAddr;
-    this.localAddr = datagram.localAddr;
-    this.receivedAt = datagram.receivedAt;
-    this.arrivedAt = datagram.arrivedAt;
-    this.ttl = datagram.ttl;
-    this.trafficClass = datagram.trafficClass;
+    copyFacts(datagram, this);
   }
+}
+
+/** Copies the facts of a datagram into another object. */
+export function copyFacts(
+  datagram: Readonly<DatagramFacts>,
+  to: DatagramFacts,
+): void {
+  to.remoteAddr = datagram.remoteAddr;
+  to.localAddr = datagram.localAddr;
+  to.receivedAt = datagram.receivedAt;
+  to.arrivedAt = datagram.arrivedAt;
+  to.ttl = datagram.ttl;
+  to.trafficClass = datagram.trafficClass;
 }
 
 /** A received datagram. */

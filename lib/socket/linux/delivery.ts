@@ -116,11 +116,11 @@ export class Delivery {
 
   /** Makes the next message ready. */
   #open(): void {
+    this.#memory = this.#batch.buffer(this.#message);
     if (this.#source.packetInfo) this.#reusable = new BatchDatagram();
     this.#describe(this.#reusable);
     const { segmentBytes } = this.#reusable;
     const segment = segmentBytes || this.#batch.length(this.#message);
-    this.#memory = this.#batch.buffer(this.#message);
     this.#views = this.#batch.views(this.#message, segment);
   }
 
@@ -128,6 +128,7 @@ export class Delivery {
   #describe(datagram: BatchDatagram): void {
     const batch = this.#batch;
     const message = datagram.message = this.#message;
+    datagram.memory = this.#memory;
     batch.readControl(message, datagram);
     const { addr } = this.#source;
     datagram.remoteAddr = batch.address(message);
@@ -155,7 +156,6 @@ export class Delivery {
     datagram.data = size === segment && size > 0
       ? this.#views[at / segment] ??= view(whole, at, size)
       : view(whole, at, size);
-    datagram.memory = this.#memory;
     datagram.at = at;
     datagram.isHandedOut = true;
     this.current = datagram;
