@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { isMulticast, type UdpAddress } from "../address.ts";
 import { equalBytes } from "../encoding.ts";
 import { type Links, mayBeGroup } from "../socket/multicast.ts";
 import type { Guard, Refusal } from "./guard.ts";
@@ -25,8 +24,6 @@ export interface GateOptions {
   loops: LoopProbe | undefined;
   /** The traits of the handler that makes the answers. */
   traits: HandlerTraits;
-  /** The address of the server. */
-  addr: UdpAddress;
   /** Whether answers to a group wait for a random time. */
   holdsGroups: boolean;
 }
@@ -48,7 +45,7 @@ export class Gates {
 
   /** Judges an answer; one that may leave is counted. */
   judge(incoming: Incoming, payload: Uint8Array): Verdict {
-    const { guard, loops, traits, addr, holdsGroups } = this.#options;
+    const { guard, loops, traits, holdsGroups } = this.#options;
     const { remoteAddr, localAddr, receivedAt, data, spent } = incoming;
     const refusal = this.#judgePeer(incoming) ??
       guard?.permit(remoteAddr, data, payload, spent);
@@ -57,8 +54,7 @@ export class Gates {
       return "ownReply";
     }
     if (loops && !traits.isNoLoop?.(data)) {
-      const local = isMulticast(localAddr.hostname) ? addr : localAddr;
-      loops.onAnswer(remoteAddr, local, receivedAt, payload);
+      loops.onAnswer(remoteAddr, localAddr, receivedAt, payload);
     }
     const isHeld = holdsGroups && !this.#isDraining && mayBeGroup(localAddr);
     return isHeld ? "hold" : "send";

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../address.ts";
+import { formatAddress, isMulticast, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -14,6 +14,7 @@ import { LoopWatch } from "./loop_watch.ts";
 /** Sends the probes of one server. */
 export class LoopProbe {
   readonly #watch = new LoopWatch();
+  readonly #addr: UdpAddress;
   readonly #runtime: Runtime;
   readonly #onImpossible: (error: Error) => void;
   /** Open probes, and how each is closed. */
@@ -25,10 +26,16 @@ export class LoopProbe {
   /**
    * Prepares to probe; opens nothing yet.
    *
+   * @param addr The address of the server.
    * @param runtime Its sockets and its clock.
    * @param onImpossible Called the first time that a probe cannot be sent.
    */
-  constructor(runtime: Runtime, onImpossible: (error: Error) => void) {
+  constructor(
+    addr: UdpAddress,
+    runtime: Runtime,
+    onImpossible: (error: Error) => void,
+  ) {
+    this.#addr = addr;
     this.#runtime = runtime;
     this.#onImpossible = onImpossible;
   }
@@ -42,7 +49,7 @@ export class LoopProbe {
    * Counts an answer that is sent, and probes the peer if that is due.
    *
    * @param remote The peer.
-   * @param local The address that the peer has sent to.
+   * @param local The address that the peer has sent to, or a group.
    * @param now When its datagram was received, in milliseconds.
    * @param payload The answer.
    */
@@ -54,14 +61,14 @@ export class LoopProbe {
   ): void {
     if (!this.#watch.isProbeDue(remote, now, payload) || this.#isClosed) return;
     // A later answer makes up for a probe that there is no room for now.
-    const at = this.#runtime.now();
-    if (this.#open.size >= MAX_OPEN || at - this.#probedAt < INTERVAL_MS) {
+    if (this.#open.size >= MAX_OPEN || now < this.#probedAt + INTERVAL_MS) {
       return;
     }
-    this.#probedAt = at;
+    this.#probedAt = now;
     this.#watch.probed(remote);
+    const { hostname } = isMulticast(local.hostname) ? this.#addr : local;
     try {
-      this.#probe(remote, local.hostname, new Uint8Array(payload));
+      this.#probe(remote, hostname, new Uint8Array(payload));
     } catch (cause) {
       if (this.#isReported) return;
       this.#isReported = true;

@@ -89,10 +89,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       guard: options.guard,
       links: options.links,
       loops: options.loops
-        ? new LoopProbe(runtime, (error) => this.onNotice(error))
+        ? new LoopProbe(socket.addr, runtime, (error) => this.onNotice(error))
         : undefined,
       traits: this.#traits,
-      addr: socket.addr,
       holdsGroups: options.groupDelayMs > 0,
     });
     this.addr = socket.addr;
