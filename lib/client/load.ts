@@ -203,10 +203,10 @@ class Loader implements Receiver, SendErrorListener {
   /** When each of the latest datagrams was sent, or due, and what became of it. */
   readonly #times = new Float64Array(RING);
   readonly #states = new Uint8Array(RING);
-  readonly #rtts = new Distribution(0);
-  readonly #sendErrors = new Distribution(0);
+  readonly #rtts = new Distribution();
+  readonly #sendErrors = new Distribution();
   /** The RTTs since the last interval was told. */
-  #part = new Distribution(0);
+  #part = new Distribution();
   #socket: DatagramSocket | undefined;
   #hasBegun = false;
   #isSending = false;
@@ -489,7 +489,7 @@ class Loader implements Receiver, SendErrorListener {
       rttMs: this.#part.tail(),
     });
     this.#partAt = { ms, counts };
-    this.#part = new Distribution(0);
+    this.#part = new Distribution();
   }
 
   #readings(): Count[] {

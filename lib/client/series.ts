@@ -103,8 +103,8 @@ export interface SeriesSummary {
   /** Since the first send, in milliseconds. */
   durationMs: number;
   /**
-   * Of replies without a retransmission; undefined when there are none. From
-   * 100,000 on quantiles have three significant digits.
+   * Of replies without a retransmission; undefined when there are none. Of more
+   * than 1,000 quantiles are right to 0.1 %.
    */
   rttMs: Summary | undefined;
 }
