@@ -25,15 +25,14 @@
  * @module
  */
 export { formatAddress, parseAddress, type UdpAddress } from "./address.ts";
-export {
-  type ClientRequestOptions,
-  type ClientStats,
-  connect,
-  type ConnectOptions,
-  type Key,
-  type UdpClient,
-  type Unclaimed,
-} from "./client/connect.ts";
+export type {
+  ClientRequestOptions,
+  ClientStats,
+  Key,
+  UdpClient,
+  Unclaimed,
+} from "./client/udp_client.ts";
+export { connect, type ConnectOptions } from "./client/connect.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./base/errors.ts";
 export type {
   Payload,

@@ -185,7 +185,5 @@ readTest("the programs are short", async () => {
 
 /** Files over 500 lines that are to be divided. */
 const KNOWN_LONG: readonly string[] = [
-  "lib/client/connect.ts",
-  "lib/client/load.ts",
   "lib/server/server.ts",
 ];

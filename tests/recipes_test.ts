@@ -1,6 +1,7 @@
 /** The programs of docs/recipes.md, run as they stand there. */
 import { assert, assertEquals } from "@std/assert";
-import { connect, type UdpClient } from "../lib/client/connect.ts";
+import { connect } from "../lib/client/connect.ts";
+import type { UdpClient } from "../lib/client/udp_client.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";

@@ -1,10 +1,10 @@
 /**
- * Events on their way from callbacks to an iteration.
+ * A queue of events from callbacks to an iteration.
  *
  * @module
  */
 
-/** What is pushed is iterated, in order, until the end or a failure. */
+/** Iterates pushed events in order until the end or a failure. */
 export class EventQueue<T> {
   #events: T[] = [];
   #wake = () => {};
@@ -12,24 +12,24 @@ export class EventQueue<T> {
   #ended = false;
   readonly #end = Promise.withResolvers<void>();
 
-  /** Whether nothing more will be taken. */
+  /** Whether further events are refused. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** Resolves when nothing more will be taken. */
+  /** Resolves when further events are refused. */
   get whenEnded(): Promise<void> {
     return this.#end.promise;
   }
 
-  /** Adds an event, unless the end has come. */
+  /** Adds an event, unless the queue has ended. */
   push(event: T): void {
     if (this.#ended) return;
     this.#events.push(event);
     this.#wake();
   }
 
-  /** Ends the iteration after what is queued, with an error if one is given. */
+  /** Ends the iteration after the queued events, with an error if given. */
   end(failure?: { error: unknown }): void {
     this.#failure ??= failure;
     this.#ended = true;

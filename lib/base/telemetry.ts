@@ -1,10 +1,10 @@
 /**
- * What leaves by OpenTelemetry where Deno runs with it (`OTEL_DENO=true`): counts,
- * RTTs, and spans. Where it does not, nothing happens.
+ * OpenTelemetry, where Deno runs with it (`OTEL_DENO=true`): counts, RTTs and
+ * spans. Elsewhere nothing happens.
  *
  * Counts are read each second, and once more at the end. Observable instruments,
- * which are read when an export asks, would be simpler; but Deno does not read them
- * once more when a process ends, so that their last counts would be lost.
+ * read by each export, would be simpler; but Deno does not read them when a
+ * process ends, so that their last counts would be lost.
  *
  * @module
  */
@@ -12,27 +12,27 @@
 /** Attributes of a metric or a span. */
 export type Attributes = Record<string, string | number>;
 
-/** A number that only grows, as it stands. */
+/** The current value of a number that only grows. */
 export interface Count {
   name: keyof typeof COUNTERS;
   attributes?: Attributes;
   value: number | undefined;
 }
 
-/** A number that goes up and down, as it stands. */
+/** The current value of a number that goes up and down. */
 export interface Level {
   name: keyof typeof GAUGES;
   attributes?: Attributes;
   value: number | undefined;
 }
 
-/** What is read now and then. */
+/** The values of one reading. */
 export interface Readings {
   counts: Count[];
   levels?: Level[];
 }
 
-/** The part of the API of OpenTelemetry that is used here. */
+/** The part of OpenTelemetry's API that is used here. */
 interface Meter {
   createCounter(name: string, options: object): Counter;
   createHistogram(name: string, options: object): Histogram;
@@ -56,11 +56,11 @@ interface Tracer {
   startSpan(name: string, options: object): Span;
 }
 
-/** Numbers that only grow: their units, and what they are. */
+/** Numbers that only grow: units and descriptions. */
 export const COUNTERS = {
   "roundtrip.server.datagrams": [
     "{datagram}",
-    "Datagrams by what came of them",
+    "Datagrams by outcome",
   ],
   "roundtrip.server.io": ["By", "Payload bytes received and replied"],
   "roundtrip.server.pushed": ["{datagram}", "Datagrams sent beside replies"],
@@ -73,13 +73,13 @@ export const COUNTERS = {
   "roundtrip.client.sent": ["{datagram}", "Datagrams sent"],
   "roundtrip.client.datagrams": [
     "{datagram}",
-    "Datagrams by what became of them",
+    "Datagrams by outcome",
   ],
 } as const;
 
-/** Numbers that go up and down. */
+/** Numbers that go up and down: units and descriptions. */
 export const GAUGES = {
-  "roundtrip.server.in_flight": ["{datagram}", "Datagrams that are worked on"],
+  "roundtrip.server.in_flight": ["{datagram}", "Datagrams in handlers"],
   "roundtrip.reflector.sessions": ["{session}", "Sessions of STAMP senders"],
   "roundtrip.stamp.lost": ["{packet}", "Packets lost, by direction"],
   "roundtrip.stamp.jitter": ["s", "Interarrival jitter, by direction"],
@@ -89,7 +89,7 @@ export const GAUGES = {
   ],
 } as const;
 
-/** All instruments, made when they are first needed. */
+/** All instruments, made at their first use. */
 class Instruments {
   readonly rtts: Histogram;
   readonly #counters: Map<string, Counter>;
@@ -129,12 +129,12 @@ class Instruments {
   }
 }
 
-/** Something whose counts are followed. */
+/** A source of counts. */
 class Source {
   readonly #instruments: Instruments;
   readonly #attributes: Attributes;
   readonly #readings: () => Readings | Promise<Readings>;
-  readonly #told = new Map<string, number>();
+  readonly #reported = new Map<string, number>();
 
   constructor(
     instruments: Instruments,
@@ -146,10 +146,10 @@ class Source {
     this.#readings = readings;
   }
 
-  /** Adds what was counted since the last time. */
+  /** Adds the growth since the last reading. */
   read(): void {
     const readings = this.#readings();
-    // Who counts cannot do anything about a worker that fails to say it.
+    // A worker that fails to report its counts is left out.
     if (readings instanceof Promise) {
       readings.then((all) => this.#add(all), () => {});
     } else this.#add(readings);
@@ -160,10 +160,10 @@ class Source {
       if (value === undefined) continue;
       const all = { ...this.#attributes, ...attributes };
       const key = `${name} ${JSON.stringify(all)}`;
-      const more = value - (this.#told.get(key) ?? 0);
-      // One that is taken back is not counted again.
+      const more = value - (this.#reported.get(key) ?? 0);
+      // A count that falls is not added again.
       if (more <= 0) continue;
-      this.#told.set(key, value);
+      this.#reported.set(key, value);
       this.#instruments.add({ name, attributes: all, value }, more);
     }
     for (const level of levels) {
@@ -178,7 +178,7 @@ let instruments: Instruments | null | undefined;
 function instrumentsIfOn(): Instruments | null {
   if (instruments !== undefined) return instruments;
   try {
-    // It throws where OpenTelemetry is off.
+    // Throws where OpenTelemetry is off.
     const meter = Deno.telemetry.meterProvider.getMeter(SCOPE) as Meter;
     instruments = new Instruments(meter);
   } catch {
@@ -188,11 +188,11 @@ function instrumentsIfOn(): Instruments | null {
 }
 
 /**
- * Follows counts until the function that it returns is called, which reads them
- * a last time.
+ * Reads counts each second.
  *
- * @param attributes What tells them from others.
- * @param readings Gives the counts as they stand.
+ * @param attributes Attributes of all of them.
+ * @param readings Gives their current values.
+ * @returns Ends it after a last reading.
  */
 export function follow(
   attributes: Attributes,
@@ -224,33 +224,7 @@ export function recordRtt(rttMs: number): void {
   instrumentsIfOn()?.rtts.record(rttMs / 1000);
 }
 
-/** The counts of a client, under their names. */
-export function clientCounts(
-  { sent, received, lost, late, duplicates, foreign, errors }: {
-    [Name in ClientCount]?: number | undefined;
-  },
-): Count[] {
-  const outcomes = { received, lost, late, duplicates, foreign, errors };
-  return [
-    { name: "roundtrip.client.sent", value: sent },
-    ...Object.entries(outcomes).map(([outcome, value]) => ({
-      name: "roundtrip.client.datagrams" as const,
-      attributes: { "roundtrip.outcome": outcome },
-      value,
-    })),
-  ];
-}
-
-type ClientCount =
-  | "sent"
-  | "received"
-  | "lost"
-  | "late"
-  | "duplicates"
-  | "foreign"
-  | "errors";
-
-/** A span that has begun; all does nothing where OpenTelemetry is off. */
+/** A span that has begun; does nothing where OpenTelemetry is off. */
 export interface RunningSpan {
   set(name: string, value: string | number): void;
   /** Ends it, as failed if there is an error. */
@@ -259,7 +233,7 @@ export interface RunningSpan {
 
 let tracer: Tracer | null | undefined;
 
-/** Begins a span, of a client or of a server. */
+/** Begins a span of a client or a server. */
 export function beginSpan(
   name: string,
   kind: "client" | "server",
@@ -286,11 +260,11 @@ export function beginSpan(
   };
 }
 
-/** What all metrics have. */
+/** Attributes of all metrics. */
 export const UDP: Attributes = { "network.transport": "udp" };
 
 /** Does nothing. */
-export const NO_SPAN: RunningSpan = { set() {}, end() {} };
+const NO_SPAN: RunningSpan = { set() {}, end() {} };
 const SCOPE = "roundtrip";
 const READ_MS = 1000;
 /** As OpenTelemetry numbers them. */

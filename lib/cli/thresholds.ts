@@ -27,7 +27,7 @@ export interface Judged {
 }
 
 /** The figures of a run that decide the exit code. */
-export interface Outcome extends Judged {
+export interface RunOutcome extends Judged {
   received: number;
   /** Replies that fail an expectation. */
   unexpected?: number;

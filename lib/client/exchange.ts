@@ -1,6 +1,5 @@
 /**
- * One request on a socket of its own: its options, its retransmissions, and
- * what comes back.
+ * One request on a socket of its own: options, retransmissions and replies.
  *
  * @module
  */
@@ -28,12 +27,11 @@ import {
   type OriginOptions,
   requireFit,
 } from "./target.ts";
-import { recordRtt } from "../base/telemetry.ts";
 
 /**
- * What a request sends: bytes, text as UTF-8, or a function that makes them for
- * each datagram, so that ids and times in them are right. It is called just
- * before each send with its number: 1, and with `retries` 2 and so on.
+ * The payload of a request: bytes, text as UTF-8, or a function that makes them
+ * for each datagram, so that ids and times in them are right. It is called just
+ * before each send with the number of the attempt, from 1.
  */
 export type Payload =
   | Uint8Array
@@ -46,31 +44,30 @@ export type ReplyInfo = Readonly<DatagramFacts>;
 /** Options of {@linkcode request}. */
 export interface RequestOptions<Decoded = unknown> extends OriginOptions {
   /**
-   * How long to wait for the reply before the first retransmission, in
-   * milliseconds, from 1 to 86,400,000 (a day). The wait doubles with each
-   * retransmission (RFC 8085, section 3.1.1), up to a minute or this value, the
+   * The wait for the reply before the first retransmission, in milliseconds, 1
+   * to 86,400,000 (a day). It doubles with each retransmission (RFC 8085, section 3.1.1), up to a minute or this value, the
    * larger.
    *
    * @default {1000}
    */
   timeoutMs?: number | undefined;
   /**
-   * How often to send again when no reply comes, 0 to 100. In a series of more
+   * The number of retransmissions without a reply, 0 to 100. In a series of more
    * than one datagram the default is 0, so that its loss is the path's.
    *
    * @default {2}
    */
   retries?: number | undefined;
   /**
-   * Longer datagrams are ignored, never cut. 1 to 65,527 bytes.
+   * Longer datagrams are ignored, never truncated. 1 to 65,527 bytes.
    *
    * @default {65527}
    */
   maxDatagramBytes?: number | undefined;
   /**
-   * Says whether a datagram is the reply, by `true` or by what it decodes to,
-   * which the reply then has as its `value`. What gives `false`, `null` or
-   * `undefined` is ignored.
+   * Decides whether a datagram is the reply: by `true`, or by the decoded value,
+   * which becomes the reply's `value`. With `false`, `null` or `undefined` the
+   * datagram is ignored.
    */
   match?:
     | ((
@@ -78,7 +75,7 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
       info: ReplyInfo,
     ) => Decoded | boolean | null | undefined)
     | undefined;
-  /** Gives up when aborted; the promise rejects with its reason. */
+  /** Ends the request when aborted; the promise rejects with its reason. */
   signal?: AbortSignal | undefined;
 }
 
@@ -103,19 +100,19 @@ export interface UdpReply<Decoded = unknown> extends Datagram {
   readonly remoteAddr: UdpAddress;
   /**
    * The round-trip time in milliseconds, from just before the send until the
-   * reply was read. Undefined after a retransmission, since nobody can say
+   * reply was read. Undefined after a retransmission, since it is not known
    * which of the datagrams was answered (Karn's algorithm, RFC 8085, section
    * 3.1.1).
    */
   rttMs: number | undefined;
-  /** How many times the datagram was sent. */
+  /** The number of times the datagram was sent. */
   attempts: number;
   /**
-   * When the datagram was sent last, by the clock of `performance.now()`, in
+   * The time of the last send, by the clock of `performance.now()`, in
    * milliseconds.
    */
   sentAt: number;
-  /** What `match` returned, unless that was `true`. */
+  /** The value returned by `match`, unless it was `true`. */
   value: Decoded | undefined;
   /**
    * The payload as text.
@@ -153,7 +150,7 @@ export function planRequest(
 ): RequestPlan {
   const { timeoutMs, retries, maxDatagramBytes, match = anything } = options;
   const made = typeof payload === "function" ? undefined : encode(payload);
-  // The size of what is made later is checked when it is made.
+  // The size of a payload that is made later is checked when it is made.
   const ends = checkEnds(address, options, made?.length ?? 0);
   return {
     ends,
@@ -168,17 +165,17 @@ export function planRequest(
   };
 }
 
-/** Who is called as an {@linkcode Exchange} goes on. */
+/** The callbacks of an {@linkcode Exchange}. */
 export interface ExchangeListener {
-  /** A reply came in time; returns whether it waits for another one. */
+  /** A reply arrived in time; returns whether to wait for another one. */
   onReply(reply: UdpReply): boolean | void;
-  /** No reply came in time. */
+  /** No reply arrived in time. */
   onTimeout(error: TimeoutError): void;
   /** The system failed to send or receive; the exchange is over. */
   onError(error: unknown): void;
-  /** The first reply came after the time-out. */
+  /** The first reply arrived after the time-out. */
   onLate?(): void;
-  /** There are more replies than datagrams that were sent. */
+  /** A reply arrived beyond one per datagram sent. */
   onDuplicate?(): void;
 }
 
@@ -191,17 +188,17 @@ export class Exchange implements Receiver {
   #socket: DatagramSocket | undefined;
   #finished = Promise.resolve();
   #cancelTimer = () => {};
-  /** Answered, given up or failed: nothing is waited for any more. */
+  /** Answered, timed out or failed. */
   #isOver = false;
   #sentAt = 0;
   #replies = 0;
-  /** What the system or the network says of a datagram of ours. */
+  /** The last report of the system or the network about a sent datagram. */
   #report: unknown;
-  /** Where the first datagram came from that is no reply. */
+  /** The sender of the first foreign datagram. */
   #foreignFrom: UdpAddress | undefined;
-  /** How many times the datagram was sent. */
+  /** The number of times the datagram was sent. */
   attempts = 0;
-  /** Datagrams that are no reply: from elsewhere, or `match` says so. */
+  /** Datagrams that are no reply: from elsewhere, or refused by `match`. */
   foreign = 0;
 
   constructor(
@@ -216,7 +213,7 @@ export class Exchange implements Receiver {
     this.#seq = seq;
   }
 
-  /** How many of the datagrams were answered, late or not. */
+  /** The number of datagrams answered, late or not. */
   get answered(): number {
     return Math.min(this.#replies, this.attempts);
   }
@@ -235,7 +232,7 @@ export class Exchange implements Receiver {
     this.#send(socket);
   }
 
-  /** Ends it, whatever its state; resolves when its socket is closed. */
+  /** Ends the exchange in any state; resolves when its socket is closed. */
   close(): Promise<void> {
     this.#end();
     this.#socket?.close();
@@ -260,9 +257,6 @@ export class Exchange implements Receiver {
       }
       this.#replies++;
       if (!this.#isOver) {
-        if (reply.rttMs !== undefined && this.#ends.telemetry) {
-          recordRtt(reply.rttMs);
-        }
         this.#end();
         if (this.#listener.onReply(reply)) this.#waitForMore();
       } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
@@ -278,8 +272,8 @@ export class Exchange implements Receiver {
     const { isConnected } = this.#socket!;
     if (this.#isOver || !(isConnected || isPortClosed(error))) return;
     this.#report = error;
-    // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2):
-    // the wait goes on. A connected one only hears of this very peer.
+    // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2): the
+    // wait continues. A connected socket gets reports about its peer only.
     if (isConnected) this.#timeOut();
   }
 
@@ -291,24 +285,24 @@ export class Exchange implements Receiver {
       payload = encode(this.#plan.payload(this.attempts, this.#seq));
       requireFit(payload.length, this.#ends.target.hostname);
     } catch (error) {
-      // Not within the call that started it, as no other error comes there.
+      // Later, as all other errors: not within the call of `start()`.
       return queueMicrotask(() => this.#fail(error));
     }
     const { timeoutMs, retries } = this.#plan;
-    const waitMs = waitMsOf(timeoutMs, retries, this.attempts);
+    const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
     this.#cancelTimer = runtime.after(waitMs, () => {
       if (this.attempts <= this.#plan.retries) this.#send(socket);
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
     socket.send(payload, this.#ends.target).catch((error) => {
-      // The answer to an earlier datagram, which comes with the next send.
+      // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) this.onReceiveError(error);
       else this.#fail(error);
     });
   }
 
-  /** Once a reply has come, the others are not asked for again. */
+  /** After the first reply nothing is retransmitted for the others. */
   #waitForMore(): void {
     this.#isOver = false;
     const { runtime, timeoutMs } = this.#plan;
@@ -336,24 +330,25 @@ export class Exchange implements Receiver {
   }
 }
 
-/** How long to wait for an answer to a datagram that is sent for the nth time. */
+/** The wait for a reply to the nth attempt, in milliseconds. */
 export function waitMsOf(
   timeoutMs: number,
   retries: number,
   attempts: number,
+  runtime: Pick<Runtime, "random">,
 ): number {
-  // Most are answered the first time, and a power takes long.
+  // Most first attempts are answered, and a power is slow.
   const waitMs = attempts === 1 ? timeoutMs : Math.min(
     timeoutMs * 2 ** (attempts - 1),
     Math.max(timeoutMs, MAX_BACKOFF_MS),
   );
   // Jitter keeps clients that lost together from resending together; the wait
   // after the last datagram needs none.
-  const jitter = attempts <= retries ? Math.random() * MAX_JITTER : 0;
+  const jitter = attempts <= retries ? runtime.random() * MAX_JITTER : 0;
   return Math.min(waitMs * (1 + jitter), option.MAX_MS);
 }
 
-/** The error of a request that was not answered, with all that is known. */
+/** The error of an unanswered request, with all known causes. */
 export function timeoutError(
   target: UdpAddress,
   attempts: number,
@@ -381,25 +376,29 @@ export function timeoutError(
 }
 
 /**
- * The reply that a datagram is, as `match` has it; undefined if it is none.
+ * Makes a reply of a datagram that `match` accepts; else gives undefined.
  *
- * @throws {TypeError} If `match` returns a promise; what else `match` throws.
+ * @throws {TypeError} If `match` returns a promise. Errors of `match` pass.
  */
 export function replyOf(
   datagram: Datagram,
   match: RequestPlan["match"],
   request: Pick<UdpReply, "remoteAddr" | "attempts" | "sentAt">,
 ): UdpReply | undefined {
-  // The socket's own bytes, as most of what is refused need not be copied.
+  // The socket's own bytes: refused datagrams are not copied.
   const value = match === anything ||
     match(datagram.data, new DatagramFacts(datagram));
   if (value === false || value === null || value === undefined) return;
   if (value !== true) requireNoPromise(value);
-  return new Reply(datagram, request, value === true ? undefined : value);
+  return new ReceivedReply(
+    datagram,
+    request,
+    value === true ? undefined : value,
+  );
 }
 
-/** A reply whose `text` is made when it is asked for, and stands alone then. */
-class Reply extends OwnedDatagram implements UdpReply {
+/** A reply; its `text` is bound to it, so that it can be passed on alone. */
+class ReceivedReply extends OwnedDatagram implements UdpReply {
   readonly rttMs: number | undefined;
   readonly attempts: number;
   readonly sentAt: number;
@@ -421,12 +420,12 @@ class Reply extends OwnedDatagram implements UdpReply {
   }
 }
 
-/** What takes every datagram for a reply. */
+/** Accepts every datagram as a reply. */
 function anything(): boolean {
   return true;
 }
 
-/** A promise, of an async function, would always count as a reply. */
+/** Refuses the promise of an async `match`, which would accept everything. */
 function requireNoPromise(value: unknown): void {
   if (typeof (value as PromiseLike<unknown> | undefined)?.then !== "function") {
     return;

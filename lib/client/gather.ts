@@ -1,6 +1,6 @@
 /**
- * The client that asks many at once: one datagram to a group, a broadcast
- * address or a list, and every reply that comes in time.
+ * One datagram to a group, a broadcast address or a list, and every reply that
+ * arrives in time.
  *
  * @module
  */
@@ -14,7 +14,6 @@ import {
 import { encode } from "../encoding.ts";
 import { isPortClosed } from "../base/errors.ts";
 import * as option from "../base/options.ts";
-import { EventQueue } from "../base/event_queue.ts";
 import {
   type Payload,
   planRequest,
@@ -32,41 +31,42 @@ import {
   type GroupSendOptions,
   type Receiver,
 } from "../socket/contract.ts";
-import { comesFrom, requireFit, resolveEnds } from "./target.ts";
+import { Run, type Workload } from "./run.ts";
+import { comesFrom, type Ends, requireFit, resolveEnds } from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
   extends RequestOptions<Decoded>, GroupSendOptions {
   /**
-   * How long to gather replies, in milliseconds, from 1 to 86,400,000 (a day),
-   * from the first send on.
+   * The time to gather replies, in milliseconds, 1 to 86,400,000 (a day), from
+   * the first send.
    *
    * @default {1000}
    */
   timeoutMs?: number | undefined;
   /**
-   * How often to send again, 0 to 100, spread evenly over `timeoutMs`; of a
-   * list only to those that have not answered.
+   * The number of retransmissions, 0 to 100, spread evenly over `timeoutMs`; of
+   * a list only to the servers that have not answered.
    *
    * @default {0}
    */
   retries?: number | undefined;
   /**
-   * Ends after so many replies, 1 to 1,000,000.
+   * The number of replies after which to end, 1 to 1,000,000.
    *
    * @default {no limit}
    */
   maxReplies?: number | undefined;
   /**
-   * Whether to give every reply of a responder. Else its first one counts, and
-   * the others are `duplicates`.
+   * Whether to give every reply of a responder. Otherwise its first one counts,
+   * and the others are `duplicates`.
    *
    * @default {false}
    */
   every?: boolean | undefined;
   /**
-   * By which interface groups and broadcast addresses are asked: one of its IP
-   * addresses, or its name, for which Deno wants `--allow-sys=networkInterfaces`.
+   * The interface to send by to groups and broadcast addresses: one of its IP
+   * addresses, or its name, which needs `--allow-sys=networkInterfaces`.
    *
    * @default {the system's choice}
    */
@@ -83,50 +83,50 @@ export const GATHER = {
   interface: option.text(),
 } satisfies option.Table<GatherOptions>;
 
-/** What has been gathered so far, in numbers. */
+/** The counts of a gathering so far. */
 export interface GatherSummary {
-  /** Datagrams sent, to each address and again. */
+  /** Datagrams sent to all addresses, retransmissions included. */
   sent: number;
   /** Replies given. */
   received: number;
-  /** Further replies of those that had answered. */
+  /** Further replies of responders that had answered. */
   duplicates: number;
-  /** Datagrams from who was not asked, or that `match` refused. */
+  /** Datagrams from other addresses, or refused by `match`. */
   foreign: number;
   /** Datagrams that could not be sent. */
   errors: number;
 }
 
 /**
- * Replies that are being gathered: iterate them as they come, or await them all
- * as an array. It begins with the one or the other, which can be done once.
+ * The replies: iterated as they arrive, or awaited as an array. Either begins
+ * the gathering, and can be done once.
  */
 export interface Gathering<Decoded = unknown>
   extends AsyncIterable<UdpReply<Decoded>>, PromiseLike<UdpReply<Decoded>[]> {
   /** The counts so far. */
   summary(): GatherSummary;
-  /** Ends it; the replies so far remain. */
+  /** Ends the gathering; the replies so far remain. */
   stop(): void;
 }
 
 /**
  * Sends a datagram to a multicast group, a broadcast address or a list of
- * addresses, and gives every reply until `timeoutMs` is over, or all of a list
+ * addresses, and gives every reply until `timeoutMs` is over or all of a list
  * have answered.
  *
- * From a group or a broadcast address (one that ends in `.255` is taken for one)
- * anyone may answer; of a list only who is on it. A multicast datagram leaves by
+ * From a group or a broadcast address (any that ends in `.255`) every peer may
+ * answer; of a list only its members. A multicast datagram leaves by
  * `interface`, for IPv6 also by the zone of the group (`ff02::1%eth0`). It stays
  * on the link unless `multicastTtl` is more than 1 (RFC 1112), and this machine's
- * members hear it too unless `loopback` is false.
+ * members receive it too unless `loopback` is false.
  *
  * @param to A group, a broadcast address, or one or many addresses, each as for
  * `request`.
- * @param payload What to send, as for `request`.
- * @param options How long, how many, how often again; `match` and all else as
+ * @param payload The payload, as for `request`.
+ * @param options Duration, limits and retransmissions; `match` and all others as
  * for `request`.
- * @returns The replies. The iteration throws what resolving, binding and sending
- * throw if nobody could be sent to, and `signal.reason` when aborted.
+ * @returns The replies. The iteration throws errors of resolving and binding,
+ * that of sending if it failed for all addresses, and `signal.reason`.
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
@@ -159,20 +159,17 @@ export function gather<Decoded = unknown>(
   const plans = addresses.map((address) =>
     planRequest(address, payload, values)
   );
-  const run = new Gatherer(plans, values);
-  return {
-    summary: () => ({ ...run.counts }),
-    stop: () => run.end(),
-    [Symbol.asyncIterator]: () =>
-      run.iterate() as AsyncGenerator<UdpReply<Decoded>>,
-    then: (onReplies, onError) =>
-      Array.fromAsync(run.iterate() as AsyncGenerator<UdpReply<Decoded>>)
-        .then(onReplies, onError),
-  };
+  const gatherer = new Gatherer(plans, values);
+  const run = gatherer.run as Run<UdpReply<Decoded>>;
+  return run.handle<Pick<Gathering<Decoded>, "summary" | "then">>({
+    summary: () => gatherer.summary(),
+    then: (onReplies, onError) => Array.fromAsync(run).then(onReplies, onError),
+  });
 }
 
-/** The socket, the replies and the counts. */
-class Gatherer implements Receiver {
+/** The targets, the replies and the counts. */
+class Gatherer implements Workload, Receiver {
+  readonly run: Run<UdpReply>;
   readonly counts: GatherSummary = {
     sent: 0,
     received: 0,
@@ -180,79 +177,60 @@ class Gatherer implements Receiver {
     foreign: 0,
     errors: 0,
   };
-  readonly #plans: RequestPlan[];
-  readonly #plan: RequestPlan;
-  readonly #limits: option.Values<typeof GATHER>;
-  readonly #queue = new EventQueue<UdpReply>();
+  readonly #requests: RequestPlan[];
+  readonly #request: RequestPlan;
+  readonly #options: option.Values<typeof GATHER>;
   readonly #answered = new Set<string>();
   #targets: UdpAddress[] = [];
   #isOpenToAll = false;
-  #hasBegun = false;
   #socket: DatagramSocket | undefined;
   #attempts = 0;
   #sentAt = 0;
-  #cancelNext = () => {};
+  #cancelEnd = () => {};
 
-  constructor(plans: RequestPlan[], limits: option.Values<typeof GATHER>) {
-    this.#plans = plans;
-    this.#plan = plans[0]!;
-    this.#limits = limits;
+  constructor(
+    requests: RequestPlan[],
+    options: option.Values<typeof GATHER>,
+  ) {
+    this.#requests = requests;
+    this.#request = requests[0]!;
+    this.#options = options;
+    const { timeoutMs, retries, signal } = options;
+    const count = retries + 1;
+    const { ends, runtime } = this.#request;
+    this.run = new Run(
+      { count, intervalMs: timeoutMs / count, signal },
+      ends,
+      runtime,
+      this,
+    );
   }
 
-  end(failure?: { error: unknown }): void {
-    this.#queue.end(failure);
+  get sent(): number {
+    return this.counts.sent;
   }
 
-  async *iterate(): AsyncGenerator<UdpReply> {
-    if (this.#hasBegun) {
-      throw new TypeError("Cannot gather a second time: start another one");
-    }
-    this.#hasBegun = true;
-    const { signal } = this.#limits;
-    const { runtime, timeoutMs } = this.#plan;
-    signal?.throwIfAborted();
-    const abort = () => this.end({ error: signal!.reason });
-    signal?.addEventListener("abort", abort);
-    let finished: Promise<void> | undefined;
-    let cancelEnd = () => {};
-    try {
-      // Looking up names cannot be cancelled, but it need not be waited for.
-      const hostname = await Promise.race([
-        this.#resolve(),
-        this.#queue.whenEnded,
-      ]);
-      if (!this.#queue.ended) {
-        const { ends, maxDatagramBytes } = this.#plan;
-        const { multicastTtl, loopback } = this.#limits;
-        this.#socket = runtime.open({
-          ...ends.sendOptions,
-          hostname: hostname!,
-          port: ends.localPort,
-          maxDatagramBytes,
-          multicastTtl,
-          loopback,
-        });
-        finished = this.#socket.start(this)
-          .catch((error) => this.end({ error }));
-        cancelEnd = runtime.after(timeoutMs, () => this.end());
-        this.#send();
-      }
-      yield* this.#queue;
-    } finally {
-      this.end();
-      signal?.removeEventListener("abort", abort);
-      cancelEnd();
-      this.#cancelNext();
-      this.#socket?.close();
-      await finished;
-    }
+  summary(): GatherSummary {
+    return { ...this.counts };
   }
 
-  /** Resolves all names; gives the address to bind, of the version of all. */
-  async #resolve(): Promise<string> {
-    const { runtime } = this.#plan;
+  open(): void {
+    const { maxDatagramBytes, timeoutMs, runtime } = this.#request;
+    const { multicastTtl, loopback } = this.#options;
+    const options = { maxDatagramBytes, multicastTtl, loopback };
+    this.#socket = this.run.open(options, this);
+    this.#cancelEnd = runtime.after(timeoutMs, () => this.run.end());
+  }
+
+  close(): void {
+    this.#cancelEnd();
+  }
+
+  /** Resolves all names, and the address of their version to bind. */
+  async resolve(): Promise<Ends> {
+    const { runtime } = this.#request;
     const all = await Promise.all(
-      this.#plans.map(({ ends }) => resolveEnds(ends, runtime)),
+      this.#requests.map(({ ends }) => resolveEnds(ends, runtime)),
     );
     const distinct = new Map(
       all.map(({ target }) => [formatAddress(target), target]),
@@ -262,18 +240,20 @@ class Gatherer implements Receiver {
       mayBeMany(hostname)
     );
     const locals = new Set(all.map(({ local }) => local.hostname));
-    if (this.#limits.interface !== undefined) this.#leaveBy(locals);
+    if (this.#options.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
-    return locals.size === 1 ? [...locals][0]! : "::";
+    const hostname = locals.size === 1 ? [...locals][0]! : "::";
+    const { target, local } = all[0]!;
+    return { target, local: { ...local, hostname } };
   }
 
   /**
-   * Has IPv4 leave by an interface by binding its address, and IPv6 by the zone
-   * of the group.
+   * Chooses the interface to send by: for IPv4 by binding its address, for IPv6
+   * by the zone of the group.
    */
   #leaveBy(locals: Set<string>): void {
-    const named = this.#limits.interface!;
-    const { runtime } = this.#plan;
+    const named = this.#options.interface!;
+    const { runtime } = this.#request;
     if (locals.size > 1) {
       throw new TypeError(
         "'interface' goes with addresses of IPv4 or of IPv6, not with both",
@@ -295,14 +275,12 @@ class Gatherer implements Receiver {
     });
   }
 
-  #send(): void {
-    const { runtime, timeoutMs, retries } = this.#plan;
+  send(): void {
     this.#attempts++;
-    if (this.#attempts <= retries) {
-      const waitMs = timeoutMs / (retries + 1);
-      this.#cancelNext = runtime.after(waitMs, () => this.#send());
+    if (this.#attempts < this.run.schedule.count) {
+      this.run.sendNext(this.#attempts, "after");
     }
-    this.#sentAt = runtime.now();
+    this.#sentAt = this.run.runtime.now();
     let failed = 0;
     for (const target of this.#targets) {
       if (!this.#isOpenToAll && this.#answered.has(formatAddress(target))) {
@@ -310,31 +288,31 @@ class Gatherer implements Receiver {
       }
       this.counts.sent++;
       this.#sendTo(target).catch((error) => {
-        // About an earlier datagram, to whomever it was.
+        // The report is about an earlier datagram, to any of the targets.
         if (isPortClosed(error)) return;
         this.counts.errors++;
         const isHopeless = ++failed === this.#targets.length &&
           this.counts.received === 0;
-        if (isHopeless) this.end({ error });
+        if (isHopeless) this.run.end({ error });
       });
     }
   }
 
   async #sendTo(target: UdpAddress): Promise<void> {
-    const payload = encode(this.#plan.payload(this.#attempts, 0));
+    const payload = encode(this.#request.payload(this.#attempts, 0));
     requireFit(payload.length, target.hostname);
     await this.#socket!.send(payload, target);
   }
 
   onDatagram(datagram: Datagram): void {
     const { counts } = this;
-    const { maxReplies, every } = this.#limits;
+    const { maxReplies, every } = this.#options;
     try {
       const { remoteAddr } = datagram;
       const isAsked = this.#isOpenToAll ||
         this.#targets.some((target) => comesFrom(remoteAddr, target));
       const reply = isAsked
-        ? replyOf(datagram, this.#plan.match, {
+        ? replyOf(datagram, this.#request.match, {
           remoteAddr,
           attempts: this.#attempts,
           sentAt: this.#sentAt,
@@ -350,21 +328,22 @@ class Gatherer implements Receiver {
         return;
       }
       this.#answered.add(responder);
-      if (this.#queue.ended) return;
+      if (this.run.ended) return;
       counts.received++;
-      this.#queue.push(reply);
+      if (reply.rttMs !== undefined) this.run.measured(reply.rttMs);
+      this.run.push(reply);
       const isComplete = !this.#isOpenToAll && !every &&
         this.#answered.size >= this.#targets.length;
-      if (counts.received >= maxReplies || isComplete) this.end();
+      if (counts.received >= maxReplies || isComplete) this.run.end();
     } catch (error) {
-      this.end({ error });
+      this.run.end({ error });
     } finally {
       this.#socket!.release(datagram);
     }
   }
 }
 
-/** Whether more than one host may have an address: groups and broadcast. */
+/** Whether an address may be of several hosts: a group's, or broadcast. */
 function mayBeMany(hostname: string): boolean {
   return isMulticast(hostname) || hostname.endsWith(".255");
 }

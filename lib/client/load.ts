@@ -1,14 +1,13 @@
 /**
- * The client under load: numbered datagrams to an echo, at a rate that nothing
- * slows down (open loop), or so many in flight (closed loop).
+ * Load: numbered datagrams to an echo, at a rate that nothing slows down (open
+ * loop), or with a constant number in flight (closed loop).
  *
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { Distribution, type TailSummary } from "../stats/distribution.ts";
 import { isPortClosed } from "../base/errors.ts";
 import * as option from "../base/options.ts";
-import { EventQueue } from "../base/event_queue.ts";
+import { Distribution, type TailSummary } from "../stats/distribution.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   type Datagram,
@@ -18,25 +17,10 @@ import {
   type SendErrorListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
-import { checkEnds, comesFrom, type NamedEnds, resolveEnds } from "./target.ts";
-import {
-  clientCounts,
-  type Count,
-  follow,
-  recordRtt,
-  UDP,
-} from "../base/telemetry.ts";
+import { Run, type Workload } from "./run.ts";
+import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
 export type { LoadOptions } from "./load_options.ts";
-
-/** The defaults of {@linkcode LoadOptions}. */
-export const LOAD_DEFAULTS = {
-  durationMs: 10_000,
-  size: 64,
-  timeoutMs: 1000,
-  reportMs: 1000,
-  mayBlock: false,
-} as const;
 
 /** The counts of a part of a run; those of all parts add up to the result. */
 export interface LoadInterval {
@@ -175,56 +159,40 @@ export function load(
   const usualMs = count === Infinity ? LOAD.durationMs.default : Infinity;
   const durationMs = values.durationMs ?? usualMs;
   const ends = checkEnds(address, values, size);
-  const run = new Loader(ends, runtimeOf(values), { ...values, durationMs });
-  return {
-    get target() {
-      return run.target;
-    },
-    get sent() {
-      return run.sent;
-    },
-    result: () => run.result(),
-    stop: () => run.end(),
-    [Symbol.asyncIterator]: () => run.iterate(),
-  };
+  const loader = new Loader(ends, { ...values, durationMs });
+  return loader.run.handle({ result: () => loader.summary() });
 }
 
-type Plan = option.Values<typeof LOAD> & { durationMs: number };
+type LoadPlan = option.Values<typeof LOAD> & { durationMs: number };
 
-class Loader implements Receiver, SendErrorListener {
-  target: UdpAddress | undefined;
-  readonly #ends: NamedEnds;
+/** The datagrams in flight, and the counts of a load. */
+class Loader implements Workload, Receiver, SendErrorListener {
+  readonly run: Run<LoadInterval>;
   readonly #runtime: Runtime;
-  readonly #plan: Plan;
-  readonly #queue = new EventQueue<LoadInterval>();
-  /** Tells the echoes of this run from what else there is. */
-  readonly #cookie = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  readonly #plan: LoadPlan;
+  /** The number of datagrams to send. */
+  readonly #count: number;
+  /** Distinguishes the echoes of this run from other datagrams. */
+  readonly #cookie: number;
   readonly #payload: Uint8Array<ArrayBuffer>;
-  /** When each of the latest datagrams was sent, or due, and what became of it. */
+  /** The due time or send time of the latest datagrams, and their states. */
   readonly #times = new Float64Array(RING);
   readonly #states = new Uint8Array(RING);
-  readonly #rtts = new Distribution(0);
-  readonly #sendErrors = new Distribution(0);
-  /** The RTTs since the last interval was told. */
-  #part = new Distribution(0);
+  readonly #rtts = new Distribution();
+  readonly #sendErrors = new Distribution();
+  /** The RTTs of the current interval. */
+  #part = new Distribution();
   #socket: DatagramSocket | undefined;
-  #hasBegun = false;
-  #isSending = false;
-  #willGoOn = false;
-  #startedAt = 0;
+  #isSending = true;
+  #willContinue = false;
   #lastSentAt = 0;
-  /** How many were sent, the number of the next one; and the oldest in flight. */
+  /** The number of the next datagram, and of the oldest in flight. */
   #next = 0;
   #oldest = 0;
   #received = 0;
-  /** When something was received last, or sent to break a silence. */
-  #heardAt = 0;
-  #brokenAt = 0;
-  /** The shortest RTT. */
-  #leastMs = Infinity;
-  /** Of these, those that came before the last send. */
+  /** Echoes received before the last send. */
   #receivedInTime = 0;
-  #givenUp = 0;
+  #timedOut = 0;
   #duplicates = 0;
   #late = 0;
   #foreign = 0;
@@ -232,53 +200,45 @@ class Loader implements Receiver, SendErrorListener {
   #portClosed = 0;
   #receiveErrors = 0;
   #partAt = { ms: 0, counts: this.#counts() };
-  /** Once the socket is about to be closed. */
-  #cancelTick = () => {};
   #cancelLook = () => {};
 
-  constructor(ends: NamedEnds, runtime: Runtime, plan: Plan) {
-    this.#ends = ends;
-    this.#runtime = runtime;
+  constructor(ends: NamedEnds, plan: LoadPlan) {
+    const runtime = this.#runtime = runtimeOf(plan);
     this.#plan = plan;
+    const { rate = Infinity, count, durationMs, mayBlock, signal } = plan;
+    // A rate counts from due times, so that a stalled client hides nothing.
+    const pace = { intervalMs: 1000, perInterval: plan.rate, catchesUp: true };
+    const schedule = { ...pace, count, mayBlock, signal };
+    this.run = new Run(schedule, ends, runtime, this);
+    this.#count = Math.min(count, Math.ceil(durationMs * rate / 1000));
+    this.#cookie = Math.floor(runtime.random() * 2 ** 32);
     this.#payload = this.#newPayload();
-  }
-
-  end(failure?: { error: unknown }): void {
-    this.#isSending = false;
-    this.#cancelTick();
-    this.#cancelLook();
-    this.#queue.end(failure);
   }
 
   get sent(): number {
     return this.#next - this.#errors;
   }
 
-  result(): LoadResult {
-    const { sent } = this;
-    const lost = Math.max(0, this.#givenUp - this.#errors);
-    const judged = this.#received + lost;
-    const durationMs = this.#lastSentAt - this.#startedAt;
+  summary(): LoadResult {
+    const counts = this.#counts();
+    const { sent, received, lost } = counts;
+    const judged = received + lost;
+    const durationMs = this.#lastSentAt - this.run.startedAt;
     const perSecond = (count: number) =>
       durationMs > 0 ? count / durationMs * 1000 : undefined;
-    // Between the first and the last there is one less than there are of them.
+    // N datagrams have N - 1 intervals between the first and the last.
     const sentPerSecond = perSecond(Math.max(0, sent - 1));
     const receivedPerSecond = perSecond(this.#receivedInTime);
     const bits = (each: number | undefined) =>
       each === undefined ? undefined : each * this.#plan.size * 8;
     return {
-      sent,
-      received: this.#received,
-      lost,
+      ...counts,
       pending: sent - judged,
       lossPercent: judged === 0 ? undefined : 100 * lost / judged,
-      duplicates: this.#duplicates,
-      late: this.#late,
       foreign: this.#foreign,
-      errors: this.#errors,
       portClosed: this.#portClosed,
       receiveErrors: this.#receiveErrors,
-      kernelDrops: this.#socket?.kernelDrops(),
+      kernelDrops: this.run.kernelDrops,
       durationMs,
       sentPerSecond,
       receivedPerSecond,
@@ -289,120 +249,70 @@ class Loader implements Receiver, SendErrorListener {
     };
   }
 
-  async *iterate(): AsyncGenerator<LoadInterval> {
-    if (this.#hasBegun) {
-      throw new TypeError("Cannot run a load a second time: start another one");
-    }
-    this.#hasBegun = true;
-    const { signal } = this.#plan;
-    signal?.throwIfAborted();
-    const abort = () => this.end({ error: signal!.reason });
-    signal?.addEventListener("abort", abort);
-    let finished: Promise<void> | undefined;
-    let unfollow = () => {};
-    try {
-      const ends = await Promise.race([
-        resolveEnds(this.#ends, this.#runtime),
-        this.#queue.whenEnded,
-      ]);
-      if (ends !== undefined && !this.#queue.ended) {
-        this.target = ends.target;
-        this.#socket = this.#runtime.open({
-          ...ends.local,
-          maxDatagramBytes: MAX_PAYLOAD,
-          peer: ends.target,
-          isBusy: true,
-        });
-        finished = this.#socket.start(this)
-          .catch((error) => this.end({ error }));
-        if (ends.telemetry) {
-          unfollow = follow(UDP, () => ({ counts: this.#readings() }));
-        }
-        this.#begin();
-      }
-      yield* this.#queue;
-    } finally {
-      this.end();
-      signal?.removeEventListener("abort", abort);
-      unfollow();
-      this.#socket?.close();
-      await finished;
-    }
+  open(): void {
+    const { target: peer } = this.run.ends;
+    const options = { maxDatagramBytes: MAX_PAYLOAD, peer, isBusy: true };
+    this.#socket = this.run.open(options, this);
+    this.#lookSoon();
   }
 
-  #begin(): void {
-    this.#isSending = true;
-    this.#startedAt = this.#lastSentAt = this.#runtime.now();
-    this.#look();
-    this.#send();
+  close(): void {
+    this.#cancelLook();
   }
 
-  /** Sends what is due, or what there is room for in the window. */
-  #send(): void {
-    if (!this.#isSending) return;
-    const { rate, count, durationMs } = this.#plan;
+  /** Sends the datagrams that are due, or that the window has room for. */
+  send(): void {
+    if (!this.#isSending || this.run.ended) return;
     const now = this.#runtime.now();
-    if (now - this.#startedAt >= durationMs) return this.#stopSending();
-    if (rate === undefined) this.#fillWindow(now);
-    else {
-      const due = Math.floor((now - this.#startedAt) * rate / 1000) + 1;
-      const upTo = Math.min(due, count, this.#next + MAX_BURST);
-      while (this.#next < upTo) {
-        const dueAt = this.#dueAt(this.#next);
-        this.#sendErrors.add(Math.max(0, now - dueAt));
-        this.#sendOne(dueAt, now);
-      }
-      this.#sendNextAt(Math.min(
-        this.#dueAt(this.#next),
-        this.#startedAt + durationMs,
-      ));
+    const { rate, durationMs } = this.#plan;
+    if (now - this.run.startedAt < durationMs) {
+      if (rate === undefined) this.#fillWindow(now);
+      else this.#sendDue(now);
+      if (this.#next < this.#count) return;
     }
-    if (this.#next >= count) this.#stopSending();
+    this.#isSending = false;
+    this.#endIfDone();
   }
 
-  #dueAt(seq: number): number {
-    return this.#startedAt + seq * 1000 / this.#plan.rate!;
-  }
-
-  #sendNextAt(at: number): void {
-    this.#cancelTick();
-    const waitMs = at - this.#runtime.now();
-    const send = () => this.#send();
-    const socket = this.#socket!;
-    if (waitMs > 0) {
-      const pause = this.#plan.mayBlock && socket.sleep !== undefined
-        ? (leftMs: number) => socket.sleep!(leftMs)
-        : undefined;
-      this.#cancelTick = this.#runtime.afterExactly(waitMs, send, pause);
-    } else if (socket.sleep === undefined) {
-      // Whoever is behind lets in what has come before the next burst.
-      this.#cancelTick = this.#runtime.after(0, send);
-    } else {
-      socket.sleep(0);
-      this.#cancelTick = this.#runtime.afterExactly(0, send);
+  #sendDue(now: number): void {
+    const upTo = Math.min(this.#count, this.#next + MAX_BURST);
+    while (this.#next < upTo) {
+      const dueAt = this.run.dueAt(this.#next);
+      if (dueAt > now) break;
+      this.#sendErrors.add(now - dueAt);
+      this.#sendOne(dueAt, now);
     }
+    if (this.#next === this.#count) return;
+    // Datagrams that have arrived are read before the next burst.
+    const { sleep } = this.#socket!;
+    const isLate = this.run.dueAt(this.#next) <= this.#runtime.now();
+    if (isLate) this.#socket!.sleep?.(0);
+    this.run.sendNext(
+      this.#next,
+      "afterExactly",
+      sleep === undefined ? "after" : "afterExactly",
+    );
   }
 
   #fillWindow(now: number): void {
-    const { window, count } = this.#plan;
-    const open = this.#next - this.#received - this.#givenUp;
-    const upTo = Math.min(this.#next + window! - open, count);
+    const open = this.#next - this.#received - this.#timedOut;
+    const upTo = Math.min(this.#next + this.#plan.window! - open, this.#count);
     while (this.#next < upTo) this.#sendOne(now, now);
   }
 
   #sendOne(since: number, now: number): void {
     const seq = this.#next++;
-    if (seq - this.#oldest >= RING) this.#giveUp(this.#oldest++);
+    if (seq - this.#oldest >= RING) this.#timeOut(this.#oldest++);
     const slot = seq % RING;
     this.#times[slot] = since;
     this.#states[slot] = IN_FLIGHT;
     this.#lastSentAt = now;
-    // What the socket does not copy must not change while it is on its way.
+    // A payload that the socket does not copy must not change in flight.
     const payload = this.#socket!.copiesReplies
       ? this.#payload
       : this.#newPayload();
     if (payload.length >= HEADER_BYTES) writeWord(payload, 4, seq);
-    this.#socket!.post(payload, this.target!, this);
+    this.#socket!.post(payload, this.run.ends.target, this);
   }
 
   #newPayload(): Uint8Array<ArrayBuffer> {
@@ -411,72 +321,53 @@ class Loader implements Receiver, SendErrorListener {
     return payload;
   }
 
-  #stopSending(): void {
-    this.#isSending = false;
-    this.#cancelTick();
-    this.#endIfDone();
-  }
-
   #endIfDone(): void {
     if (this.#isSending) return;
-    if (this.#received + this.#givenUp < this.#next) return;
-    this.#tellInterval();
-    this.end();
+    if (this.#received + this.#timedOut < this.#next) return;
+    this.#endInterval();
+    this.run.end();
   }
 
-  /** Now and then: gives up what is late, and tells of the last second. */
+  #lookSoon(): void {
+    this.#cancelLook = this.#runtime.after(LOOK_MS, () => this.#look());
+  }
+
+  /** Times out datagrams, and ends an interval that is over. */
   #look(): void {
+    if (this.run.ended) return;
     const now = this.#runtime.now();
     const { timeoutMs, window } = this.#plan;
     while (this.#oldest < this.#next) {
       const slot = this.#oldest % RING;
       if (this.#states[slot] === IN_FLIGHT) {
         if (this.#times[slot]! + timeoutMs > now) break;
-        this.#giveUp(this.#oldest);
+        this.#timeOut(this.#oldest);
       }
       this.#oldest++;
     }
-    if (now - this.#startedAt - this.#partAt.ms >= this.#plan.reportMs) {
-      this.#tellInterval();
+    if (now - this.run.startedAt - this.#partAt.ms >= this.#plan.reportMs) {
+      this.#endInterval();
     }
-    if (window !== undefined) {
-      this.#send();
-      this.#breakSilence(now);
-    }
+    if (window !== undefined) this.send();
     this.#endIfDone();
-    if (this.#queue.ended) return;
-    this.#cancelLook = this.#runtime.after(LOOK_MS, () => this.#look());
+    if (!this.run.ended) this.#lookSoon();
   }
 
-  /**
-   * A server may keep its answers for a moment to see whether we send without
-   * them, as a loop of two servers would not (ours does): one more shows it.
-   */
-  #breakSilence(now: number): void {
-    if (
-      !this.#isSending || this.#received === 0 ||
-      this.#next >= this.#plan.count || now - this.#brokenAt < SILENCE_MS ||
-      now - this.#heardAt < Math.max(SILENCE_MS, 3 * this.#leastMs)
-    ) return;
-    this.#brokenAt = now;
-    this.#sendOne(now, now);
-  }
-
-  #giveUp(seq: number): void {
+  #timeOut(seq: number): void {
     const slot = seq % RING;
     if (this.#states[slot] !== IN_FLIGHT) return;
-    this.#states[slot] = GIVEN_UP;
-    this.#givenUp++;
-    this.#tellSample(seq, undefined);
+    this.#states[slot] = TIMED_OUT;
+    this.#timedOut++;
+    this.#report(seq, undefined);
   }
 
-  #tellInterval(): void {
+  #endInterval(): void {
     const before = this.#partAt;
-    const ms = this.#runtime.now() - this.#startedAt;
+    const ms = this.#runtime.now() - this.run.startedAt;
     const counts = this.#counts();
     const since = (name: keyof typeof counts) =>
       counts[name] - before.counts[name];
-    this.#queue.push({
+    this.run.push({
       type: "interval",
       fromMs: before.ms,
       toMs: ms,
@@ -489,18 +380,14 @@ class Loader implements Receiver, SendErrorListener {
       rttMs: this.#part.tail(),
     });
     this.#partAt = { ms, counts };
-    this.#part = new Distribution(0);
-  }
-
-  #readings(): Count[] {
-    return clientCounts({ ...this.#counts(), foreign: this.#foreign });
+    this.#part = new Distribution();
   }
 
   #counts() {
     return {
-      sent: this.#next - this.#errors,
+      sent: this.sent,
       received: this.#received,
-      lost: Math.max(0, this.#givenUp - this.#errors),
+      lost: Math.max(0, this.#timedOut - this.#errors),
       duplicates: this.#duplicates,
       late: this.#late,
       errors: this.#errors,
@@ -509,7 +396,7 @@ class Loader implements Receiver, SendErrorListener {
 
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
-    const isOurs = comesFrom(remoteAddr, this.target!) &&
+    const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
       data.length === this.#plan.size &&
       (data.length < HEADER_BYTES || readWord(data, 0) === this.#cookie);
     const seq = !isOurs
@@ -520,47 +407,45 @@ class Loader implements Receiver, SendErrorListener {
     this.#socket!.release(datagram);
     if (seq < 0 || seq >= this.#next) this.#foreign++;
     else this.#answered(seq, receivedAt);
-    this.#goOnSoon();
+    this.#continueSoon();
   }
 
-  /** Once for all datagrams that come together. */
-  #goOnSoon(): void {
-    if (this.#willGoOn) return;
-    this.#willGoOn = true;
+  /** Once for all datagrams that are received together. */
+  #continueSoon(): void {
+    if (this.#willContinue) return;
+    this.#willContinue = true;
     queueMicrotask(() => {
-      this.#willGoOn = false;
-      this.#send();
+      this.#willContinue = false;
+      this.send();
       this.#endIfDone();
     });
   }
 
   #answered(seq: number, receivedAt: number): void {
     const slot = seq % RING;
-    // Older ones are not remembered, but were given up when they were forgotten.
-    const state = seq <= this.#next - RING - 1 ? GIVEN_UP : this.#states[slot];
+    // Older ones are forgotten, and timed out before.
+    const state = seq <= this.#next - RING - 1 ? TIMED_OUT : this.#states[slot];
     if (state === ANSWERED) this.#duplicates++;
-    else if (state === GIVEN_UP) this.#late++;
+    else if (state === TIMED_OUT) this.#late++;
     else {
       this.#states[slot] = ANSWERED;
       this.#received++;
-      this.#heardAt = receivedAt;
-      if (this.#isSending) this.#receivedInTime++;
+      if (this.#isSending && !this.run.ended) this.#receivedInTime++;
       if (this.#plan.size < HEADER_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
-      this.#tellSample(seq, rttMs);
-      if (this.#ends.telemetry) recordRtt(rttMs);
-      if (rttMs < this.#leastMs) this.#leastMs = rttMs;
+      this.#report(seq, rttMs);
+      this.run.measured(rttMs);
       this.#rtts.add(rttMs);
       this.#part.add(rttMs);
     }
   }
 
-  #tellSample(seq: number, rttMs: number | undefined): void {
+  #report(seq: number, rttMs: number | undefined): void {
     const { onSample } = this.#plan;
-    onSample?.(seq, this.#times[seq % RING]! - this.#startedAt, rttMs);
+    onSample?.(seq, this.#times[seq % RING]! - this.run.startedAt, rttMs);
   }
 
-  /** Which one an echo without a number is taken for; -1 for none. */
+  /** The datagram that an echo without a number counts for; -1 for none. */
   #firstInFlight(): number {
     while (
       this.#oldest < this.#next &&
@@ -575,7 +460,7 @@ class Loader implements Receiver, SendErrorListener {
   }
 
   onSendError(error: unknown): void {
-    // About an earlier datagram, and this one is on its way.
+    // The report is about an earlier datagram; this one is in flight.
     if (isPortClosed(error)) this.#portClosed++;
     else this.#errors++;
   }
@@ -593,15 +478,14 @@ function readWord(bytes: Uint8Array, at: number): number {
     bytes[at + 3]!) >>> 0;
 }
 
-/** What became of a datagram. */
+/** The states of a datagram. */
 const IN_FLIGHT = 1;
 const ANSWERED = 2;
-const GIVEN_UP = 3;
-/** A number that tells the run, and one that tells the datagram. */
+const TIMED_OUT = 3;
+/** The number of the run, and that of the datagram. */
 const HEADER_BYTES = 8;
-/** How many datagrams are remembered. */
+/** The number of datagrams remembered. */
 const RING = 1 << 20;
-/** How many are sent before what has come is looked at. */
+/** The number sent before received datagrams are read. */
 const MAX_BURST = 256;
 const LOOK_MS = 20;
-const SILENCE_MS = 100;

@@ -1,5 +1,5 @@
 /**
- * The client: one datagram, and its reply.
+ * One request: a datagram, and its reply or replies.
  *
  * @module
  */
@@ -16,21 +16,14 @@ import {
   type UdpReply,
 } from "./exchange.ts";
 import { resolveEnds } from "./target.ts";
-import {
-  beginSpan,
-  clientCounts,
-  type Count,
-  count,
-  NO_SPAN,
-} from "../base/telemetry.ts";
+import { observeRequest } from "./telemetry.ts";
 
-/** The option of a {@linkcode request} whose answer has several datagrams. */
+/** The option of a {@linkcode request} with several replies. */
 export interface RepliesOptions<Decoded = unknown> {
   /**
-   * How many datagrams the answer has, 1 to 65,536, or a function that is given
-   * each reply as it comes and returns whether it is the last one. Once the
-   * first has come nothing is sent again, and each of the others may take
-   * `timeoutMs`.
+   * The number of replies, 1 to 65,536, or a function that gets each reply as it
+   * arrives and returns whether it is the last one. After the first reply nothing
+   * is retransmitted, and each further one may take `timeoutMs`.
    */
   replies: number | ((reply: UdpReply<Decoded>) => boolean);
 }
@@ -51,19 +44,19 @@ export const REPLIES = {
 /**
  * Sends a datagram and gives the reply.
  *
- * Each request has a socket and port of its own, and only what comes from the
- * address that it asked is a reply.
+ * Each request has a socket and port of its own, and accepts only datagrams from
+ * the server's address.
  *
- * @param address Whom to ask: an address, or `"HOST:PORT"`. A name is resolved
+ * @param address The server: an address, or `"HOST:PORT"`. A name is resolved
  * once; of its addresses, IPv4 is preferred unless `localHostname` is IPv6.
  * @param payload 0 to 65,507 bytes (IPv6: 65,527); text is sent as UTF-8. Bytes
- * must not change until the promise settles, since they may be sent again; a
- * function makes them anew for each send.
- * @param options How long to wait, how often to send again.
+ * must not change until the promise settles, since they may be retransmitted; a
+ * function makes them for each send.
+ * @param options Time-out, retransmissions, the local end.
  * @returns The reply.
- * @throws {TimeoutError} If no reply comes. A closed port looks like loss,
- * except on the linux engine: there the error comes at once, and its `cause`
- * says so.
+ * @throws {TimeoutError} If no reply arrives. A closed port looks like loss,
+ * except on the linux engine: it rejects at once there, with the report as
+ * `cause`.
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
@@ -89,14 +82,13 @@ export function request<Decoded = unknown>(
   options?: RequestOptions<Decoded>,
 ): Promise<UdpReply<Decoded>>;
 /**
- * Sends a datagram and gives all datagrams of the answer, in the order in which
- * they came; `match` and `replies` may sort and count them.
+ * Sends a datagram and gives several replies, in the order of their arrival.
  *
- * @param address Whom to ask.
- * @param payload What to send.
- * @param options What makes the answer whole, beside all else.
+ * @param address The server.
+ * @param payload The payload.
+ * @param options The number of replies or their end, beside all others.
  * @returns The replies.
- * @throws {TimeoutError} If not all come.
+ * @throws {TimeoutError} If not all arrive.
  *
  * @example
  * ```ts
@@ -129,21 +121,20 @@ export async function request<Decoded = unknown>(
   const plan = planRequest(address, payload, values);
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
-  aborted.catch(() => {}); // It may come when nobody waits any more.
+  aborted.catch(() => {}); // An abort may follow the last wait.
   const onAbort = () => abort(signal!.reason);
   signal?.addEventListener("abort", onAbort);
   let exchange: Exchange | undefined;
   let failure: { error: unknown } | undefined;
-  const { telemetry } = plan.ends;
-  const span = telemetry ? beginSpan("roundtrip request", "client") : NO_SPAN;
+  const replies: UdpReply<Decoded>[] = [];
+  const observe = observeRequest(plan.ends.telemetry);
   try {
-    // Looking up a name cannot be cancelled, but it need not be waited for.
+    // A look-up cannot be cancelled, but the end does not wait for it.
     const ends = await Promise.race([
       resolveEnds(plan.ends, plan.runtime),
       aborted,
     ]);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const replies: UdpReply<Decoded>[] = [];
     exchange = new Exchange(plan, ends, {
       onReply: (reply) => {
         replies.push(reply as UdpReply<Decoded>);
@@ -170,27 +161,13 @@ export async function request<Decoded = unknown>(
     throw error;
   } finally {
     const { attempts = 0, foreign = 0 } = exchange ?? {};
-    span.set("roundtrip.attempts", attempts);
-    span.end(failure);
-    if (telemetry) count(...countsOf(attempts, foreign, failure?.error));
+    observe({ attempts, foreign, replies, failure });
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();
   }
 }
 
-/** What one request adds to the counts of the process. */
-function countsOf(sent: number, foreign: number, error: unknown): Count[] {
-  const isLost = error instanceof TimeoutError;
-  return clientCounts({
-    sent,
-    foreign,
-    received: error === undefined ? 1 : 0,
-    lost: isLost ? 1 : 0,
-    errors: error !== undefined && !isLost ? 1 : 0,
-  });
-}
-
-/** Whether the last reply makes an answer whole. */
+/** Whether the last reply completes the answer. */
 function isWhole<Decoded>(
   replies: UdpReply<Decoded>[],
   wanted: RepliesOptions<Decoded>["replies"] = 1,
@@ -204,7 +181,7 @@ function isWhole<Decoded>(
   );
 }
 
-/** What a time-out says when a part of the answer has come. */
+/** The error of a time-out after a part of the replies. */
 function incomplete(
   { attempts, foreign, cause }: TimeoutError,
   count: number,

@@ -1,135 +1,206 @@
 /**
- * What a series of requests and a measurement have in common: they run while
- * they are iterated, send on a schedule, and end at a deadline, by an abort,
- * when they are stopped, or when nothing is left to wait for.
+ * The life of a run: names are resolved, a workload sends on a schedule, and
+ * the run ends by its count, a deadline, an abort or `stop()`. Series, load,
+ * gather and measurement are workloads.
  *
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { TimeoutError } from "../base/errors.ts";
 import { EventQueue } from "../base/event_queue.ts";
+import type {
+  DatagramSocket,
+  OpenOptions,
+  Receiver,
+} from "../socket/contract.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
-import { follow, type Readings, UDP } from "../base/telemetry.ts";
+import { type ClientFigures, NO_OBSERVER, observeClient } from "./telemetry.ts";
 
-/** How many, how often, until when. */
+/** The number of datagrams, their times, and the end. */
 export interface Schedule {
   count: number;
   intervalMs: number;
-  deadlineMs: number | undefined;
+  /** Datagrams per interval; 1 if undefined. */
+  perInterval?: number | undefined;
+  /** Whether all that became due in a long stall is sent after it. */
+  catchesUp?: boolean | undefined;
+  deadlineMs?: number | undefined;
+  /** Whether the thread may sleep in the socket until a datagram is due. */
+  mayBlock?: boolean | undefined;
   signal: AbortSignal | undefined;
 }
 
-/** The part of a run that knows what is sent, and what became of it. */
-export interface Sender {
-  /** How many datagrams it has sent. */
+/** Sends the datagrams of a run, and keeps their outcomes. */
+export interface Workload {
+  /** The number of datagrams sent. */
   readonly sent: number;
-  /** Sends the next datagram, which is due. */
+  /** Resolves the names, where a run has more than one target. */
+  resolve?(): Promise<Ends>;
+  /** Opens what the first send needs. */
+  open?(): void;
+  /** Sends what is due, and asks the run for the next call. */
   send(): void;
-  /** The deadline has come. */
-  giveUp(): void;
-  /** Closes its sockets and cancels its timers. */
-  close(): Promise<void>;
-  /** What it has counted, for OpenTelemetry. */
-  readings(): Readings;
+  /** Settles what is unanswered at the deadline. */
+  giveUp?(): void;
+  /** Cancels its timers, and closes sockets that the run does not own. */
+  close(): Promise<void> | void;
+  /** The public figures so far. */
+  summary(): ClientFigures;
 }
 
-/** A run, which begins when it is iterated. */
-export class Run<E, S extends Sender> implements AsyncIterable<E> {
+type Timer = "after" | "afterExactly";
+
+/** A run; it begins when it is iterated, which can be done once. */
+export class Run<E> implements AsyncIterable<E> {
   readonly schedule: Schedule;
-  readonly #runtime: Runtime;
+  readonly runtime: Runtime;
   readonly #named: NamedEnds;
-  readonly #start: (ends: Ends) => S;
+  readonly #workload: Workload;
   readonly #pacer: Pacer;
   readonly #queue = new EventQueue<E>();
   #hasBegun = false;
   #ends: Ends | undefined;
-  #sender: S | undefined;
+  #socket: DatagramSocket | undefined;
+  #socketClosed: Promise<void> | undefined;
   #startedAt: number | undefined;
   #endedAt: number | undefined;
   #isLingering = false;
+  #observer = NO_OBSERVER;
   #cancelNext = () => {};
 
   /**
-   * Prepares a run.
+   * Prepares a run; opens nothing.
    *
-   * @param schedule When to send, and when to end.
+   * @param schedule The times of sends, and the end.
    * @param named Both ends; their names are resolved when the run begins.
-   * @param runtime Sockets, names and time.
-   * @param start Opens what the run sends with.
+   * @param runtime Sockets, names, time and chance.
+   * @param workload Sends and receives.
    */
   constructor(
     schedule: Schedule,
     named: NamedEnds,
     runtime: Runtime,
-    start: (ends: Ends) => S,
+    workload: Workload,
   ) {
     this.schedule = schedule;
+    this.runtime = runtime;
     this.#named = named;
-    this.#runtime = runtime;
-    this.#start = start;
-    this.#pacer = new Pacer(schedule.intervalMs);
+    this.#workload = workload;
+    this.#pacer = new Pacer(
+      schedule.intervalMs,
+      schedule.perInterval,
+      schedule.catchesUp ? Infinity : undefined,
+    );
   }
 
-  /** Whom it asks; undefined until the names are resolved. */
+  /** The resolved target; undefined before. */
   get target(): UdpAddress | undefined {
     return this.#ends?.target;
   }
 
-  /** What it sends with; undefined until the names are resolved. */
-  get sender(): S | undefined {
-    return this.#sender;
+  /** Both ends; only once the names are resolved. */
+  get ends(): Ends {
+    return this.#ends!;
   }
 
-  /** Since the first send, without the wait for copies at the end. */
+  /** Whether events and sends are over. */
+  get ended(): boolean {
+    return this.#queue.ended;
+  }
+
+  /** The time of the first send; 0 before. */
+  get startedAt(): number {
+    return this.#startedAt ?? 0;
+  }
+
+  /** From the first send to the last outcome, without the wait for copies. */
   get durationMs(): number {
-    const now = this.#runtime.now();
+    const now = this.runtime.now();
     return (this.#endedAt ?? now) - (this.#startedAt ?? this.#endedAt ?? now);
   }
 
-  /** When the datagram is due that comes after `count` others. */
-  dueAt(count: number): number {
-    return this.#startedAt! + this.#pacer.dueMs(count);
+  /** The drops of the system for want of buffer; undefined where unknown. */
+  get kernelDrops(): number | undefined {
+    return this.#socket?.kernelDrops();
   }
 
-  /** Hands an event to the iteration. */
+  /** The members that all runs show their callers, and those of one kind. */
+  handle<Own extends object>(own: Own): RunHandle<E> & Own {
+    const [target, workload] = [() => this.target, this.#workload];
+    return Object.assign({
+      get target() {
+        return target();
+      },
+      get sent() {
+        return workload.sent;
+      },
+      stop: () => this.end(),
+      [Symbol.asyncIterator]: () => this[Symbol.asyncIterator](),
+    }, own);
+  }
+
+  /** Opens the socket of the run, which closes with it. */
+  open(
+    options: Omit<OpenOptions, "hostname" | "port">,
+    receiver: Receiver,
+  ): DatagramSocket {
+    const socket = this.runtime.open({ ...this.#ends!.local, ...options });
+    this.#socketClosed = socket.start(receiver)
+      .catch((error) => this.end({ error }));
+    return this.#socket = socket;
+  }
+
+  /** The time at which a datagram is due. */
+  dueAt(seq: number): number {
+    return this.startedAt + this.#pacer.dueMs(seq);
+  }
+
+  /** Passes an event to the iteration. */
   push(event: E): void {
     this.#queue.push(event);
   }
 
-  /** Ends the iteration after the events that wait, with an error if given. */
+  /** Reports an RTT to the observer. */
+  measured(rttMs: number): void {
+    this.#observer.rtt(rttMs);
+  }
+
+  /** Ends the iteration after the queued events, with an error if given. */
   end(failure?: { error: unknown }): void {
-    this.#endedAt ??= this.#runtime.now();
+    this.conclude();
     this.#queue.end(failure);
   }
 
   /**
-   * Has the next datagram sent when it is due, by one of the timers.
+   * Calls the workload when a datagram is due.
    *
-   * @param timer Which one.
-   * @param pause What the exact one does instead of keeping a processor busy.
+   * @param seq The number of the datagram.
+   * @param timer The timer for the wait.
+   * @param late The timer for a datagram that is due already. A system timer
+   * adds a millisecond or two; without it short intervals are kept in the mean.
    */
-  sendNext(
-    timer: "after" | "afterExactly",
-    pause?: (leftMs: number) => void,
-  ): void {
-    const elapsedMs = this.#runtime.now() - this.#startedAt!;
-    const waitMs = this.#pacer.waitMs(elapsedMs, this.#sender!.sent);
-    // A timer is late by a millisecond or two: what is due already does not wait
-    // for another one, so that short intervals are kept in the mean.
-    const next = waitMs === 0 ? "afterExactly" : timer;
-    this.#cancelNext = this.#runtime[next](waitMs, () => this.#send(), pause);
+  sendNext(seq: number, timer: Timer, late: Timer = "afterExactly"): void {
+    this.#cancelNext();
+    const elapsedMs = this.runtime.now() - this.startedAt;
+    const waitMs = this.#pacer.waitMs(elapsedMs, seq);
+    const socket = this.#socket;
+    const pause = this.schedule.mayBlock && socket?.sleep !== undefined
+      ? (leftMs: number) => socket.sleep!(leftMs)
+      : undefined;
+    const next = waitMs === 0 ? late : timer;
+    this.#cancelNext = this.runtime[next](waitMs, () => this.#send(), pause);
   }
 
-  /** All is answered or given up: what comes now is no part of the duration. */
+  /** All is settled: later events are not part of the duration. */
   conclude(): void {
-    this.#endedAt ??= this.#runtime.now();
+    this.#endedAt ??= this.runtime.now();
   }
 
   /**
-   * All is answered or given up. Listens on for copies, then ends.
+   * All is settled: receives copies for a while, then ends.
    *
-   * @param longestMs The longest round trip; 0 if there is no point in waiting.
+   * @param longestMs The longest round trip; 0 for no wait.
    * @param maxMs The longest wait.
    */
   linger(longestMs: number, maxMs: number): void {
@@ -137,7 +208,7 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     this.#isLingering = true;
     this.conclude();
     const waitMs = lingerMs(longestMs, maxMs);
-    this.#cancelNext = this.#runtime.after(waitMs, () => this.end());
+    this.#cancelNext = this.runtime.after(waitMs, () => this.end());
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<E> {
@@ -151,20 +222,21 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
     signal?.addEventListener("abort", abort);
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
-      : this.#runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
-    let unfollow = () => {};
+      : this.runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
+    const workload = this.#workload;
     try {
-      // Looking up a name cannot be cancelled, but it need not be waited for.
+      // A look-up cannot be cancelled, but the end does not wait for it.
       this.#ends = await Promise.race([
-        resolveEnds(this.#named, this.#runtime),
+        workload.resolve?.() ?? resolveEnds(this.#named, this.runtime),
         this.#queue.whenEnded,
       ]) ?? undefined;
-      if (this.#ends !== undefined && !this.#queue.ended) {
-        const sender = this.#sender = this.#start(this.#ends);
-        if (this.#named.telemetry) {
-          unfollow = follow(UDP, () => sender.readings());
-        }
-        this.#startedAt = this.#runtime.now();
+      if (this.#ends !== undefined && !this.ended) {
+        workload.open?.();
+        this.#observer = observeClient(
+          this.#named.telemetry,
+          () => workload.summary(),
+        );
+        this.#startedAt = this.runtime.now();
         this.#send();
       }
       yield* this.#queue;
@@ -173,62 +245,85 @@ export class Run<E, S extends Sender> implements AsyncIterable<E> {
       signal?.removeEventListener("abort", abort);
       cancelDeadline();
       this.#cancelNext();
-      unfollow();
-      await this.#sender?.close();
+      this.#observer.end();
+      await workload.close();
+      this.#socket?.close();
+      await this.#socketClosed;
     }
   }
 
   #send(): void {
-    if (!this.#queue.ended) this.#sender!.send();
+    if (!this.ended) this.#workload.send();
   }
 
   #meetDeadline(deadlineMs: number): void {
-    this.#sender?.giveUp();
-    this.end(
-      this.#sender === undefined
-        ? {
-          error: new TimeoutError(
-            `Cannot ask ${
-              formatAddress(this.#named.target)
-            }: its name was not resolved within ${deadlineMs} ms`,
-            { attempts: 0, foreign: 0 },
-          ),
-        }
-        : undefined,
+    if (this.#ends !== undefined) {
+      this.#workload.giveUp?.();
+      return this.end();
+    }
+    const target = formatAddress(this.#named.target);
+    const error = new TimeoutError(
+      `Cannot ask ${target}: its name was not resolved within ${deadlineMs} ms`,
+      { attempts: 0, foreign: 0 },
     );
+    this.end({ error });
   }
 }
 
-/** When to send: each datagram at a multiple of the interval. Pure. */
+/** The members that all runs show their callers. */
+export interface RunHandle<E> extends AsyncIterable<E> {
+  readonly target: UdpAddress | undefined;
+  readonly sent: number;
+  stop(): void;
+}
+
+/**
+ * A schedule by number: each datagram is due at a multiple of the interval, so
+ * that lateness does not add up. Pure.
+ */
 export class Pacer {
   readonly #intervalMs: number;
+  readonly #perInterval: number;
+  readonly #maxCatchUpMs: number;
   #skippedMs = 0;
 
-  constructor(intervalMs: number) {
+  /**
+   * Makes a schedule.
+   *
+   * @param intervalMs The length of an interval.
+   * @param perInterval Datagrams per interval.
+   * @param maxCatchUpMs The longest lateness that is caught up with; a longer
+   * one, as when the machine slept, is skipped instead of sent in a burst.
+   */
+  constructor(
+    intervalMs: number,
+    perInterval = 1,
+    maxCatchUpMs: number = MAX_CATCH_UP_MS,
+  ) {
     this.#intervalMs = intervalMs;
+    this.#perInterval = perInterval;
+    this.#maxCatchUpMs = maxCatchUpMs;
   }
 
-  /** How long after the first the datagram is due that follows `count` others. */
-  dueMs(count: number): number {
-    return count * this.#intervalMs + this.#skippedMs;
+  /** The time from the first datagram until this one is due. */
+  dueMs(seq: number): number {
+    return seq * this.#intervalMs / this.#perInterval + this.#skippedMs;
   }
 
   /**
-   * How long to wait before the next datagram. Lateness does not add up; but
-   * what was missed for long, as when the machine slept, is skipped, so that it
-   * is not sent in a burst.
+   * The time to wait before a datagram.
    *
    * @param elapsedMs Since the first datagram was due.
-   * @param count How many have been sent.
+   * @param seq The number of the datagram.
    */
-  waitMs(elapsedMs: number, count: number): number {
-    const behindMs = elapsedMs - this.dueMs(count);
-    if (behindMs > MAX_CATCH_UP_MS) this.#skippedMs += behindMs;
+  waitMs(elapsedMs: number, seq: number): number {
+    const behindMs = elapsedMs - this.dueMs(seq);
+    if (behindMs > this.#maxCatchUpMs) this.#skippedMs += behindMs;
     return Math.max(0, -behindMs);
   }
 }
 
-/** How long to listen for copies: three round trips, at least 20 ms. Pure. */
+/** The wait for copies: three round trips, at least 20 ms. Pure. */
 export function lingerMs(longestMs: number, maxMs: number): number {
   return longestMs === 0
     ? 0

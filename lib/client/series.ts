@@ -1,5 +1,5 @@
 /**
- * The client, again and again: a series of requests and what became of each.
+ * A series of requests, and the outcome of each.
  *
  * @module
  */
@@ -16,32 +16,29 @@ import {
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
-import { Run, type Sender } from "./run.ts";
+import { Run, type Schedule, type Workload } from "./run.ts";
 import type { Summary } from "../stats/statistics.ts";
-import type { Ends } from "./target.ts";
-import { clientCounts, type Readings } from "../base/telemetry.ts";
 
 /** Options of {@linkcode requestMany}. */
 export interface RequestManyOptions extends RequestOptions {
   /**
-   * How many datagrams to send, 1 to 1,000,000,000, or Infinity for a series that
-   * only `stop()`, a deadline or a signal ends. Retransmissions come on top.
+   * The number of datagrams, 1 to 1,000,000,000, or Infinity for a series that
+   * only `stop()`, a deadline or a signal ends. Retransmissions are extra.
    *
    * @default {1}
    */
   count?: number | undefined;
   /**
    * From one datagram to the next, in milliseconds, 0 to 86,400,000 (a day),
-   * whether or not a reply has arrived. With 0, each goes out when the one before is answered
-   * or given up.
+   * answered or not. With 0, each is sent when the one before is answered or
+   * timed out.
    *
    * @default {1000}
    */
   intervalMs?: number | undefined;
   /**
-   * The whole series ends after so many milliseconds, from 1 to 86,400,000 (a
-   * day), the time to resolve names included; what is not answered by then is
-   * lost.
+   * The duration after which the series ends, in milliseconds, 1 to 86,400,000
+   * (a day), the time to resolve names included; unanswered datagrams are lost.
    *
    * @default {no deadline}
    */
@@ -60,7 +57,7 @@ export const SERIES = {
 /** The defaults of {@linkcode RequestManyOptions}. */
 export const SERIES_DEFAULTS = option.defaultsOf(SERIES);
 
-/** What became of one datagram of a series; `seq` counts them from 0. */
+/** The outcome of one datagram of a series; `seq` counts them from 0. */
 export type SeriesEvent =
   | { type: "reply"; seq: number; reply: UdpReply }
   | { type: "lost"; seq: number; error: TimeoutError }
@@ -68,43 +65,43 @@ export type SeriesEvent =
   | { type: "duplicate"; seq: number }
   | { type: "error"; seq: number; error: unknown };
 
-/** A series so far, or at its end. `sent` is `received + lost + pending`. */
+/** The figures of a series so far. `sent` is `received + lost + pending`. */
 export interface SeriesSummary {
   /** Datagrams sent, retransmissions not counted. */
   sent: number;
   /** Datagrams answered in time. */
   received: number;
-  /** Datagrams given up, or not sent for an error; late ones are among them. */
+  /** Datagrams timed out, or not sent for an error; late ones are among them. */
   lost: number;
   /** Datagrams that may still be answered. */
   pending: number;
   /** `lost` in percent of `received + lost`; undefined if that is 0. */
   lossPercent: number | undefined;
   /**
-   * With `retries`: of all datagrams of those answered or lost, sent again ones
-   * included, how many had no reply at all. `lossPercent` is then of exchanges.
+   * The share of settled datagrams, retransmissions included, without a reply.
+   * With `retries`, `lossPercent` is of exchanges instead.
    */
   datagramLossPercent: number | undefined;
   /** Replies beyond one for each datagram that was sent for a `seq`. */
   duplicates: number;
-  /** Datagrams whose reply came after they were given up. */
+  /** Datagrams whose reply arrived after they had timed out. */
   late: number;
-  /** Datagrams sent again since no reply came. */
+  /** Datagrams sent again for want of a reply. */
   retransmissions: number;
-  /** Datagrams that came in and are no replies. */
+  /** Datagrams received that are no replies. */
   foreign: number;
   /** Datagrams that the system failed to send or to receive for. */
   errors: number;
   /**
-   * Datagrams that were sent later than due, since 256 were unanswered: then
+   * Datagrams that were sent later than due, as 256 were unanswered: then
    * `intervalMs` was not kept.
    */
   heldBack: number;
   /** Since the first send, in milliseconds. */
   durationMs: number;
   /**
-   * Of replies without a retransmission; undefined when there are none. From
-   * 100,000 on quantiles have three significant digits.
+   * Round-trip times of replies without a retransmission; undefined when there
+   * are none. Quantiles of more than 1,000 are right to 0.1 %.
    */
   rttMs: Summary | undefined;
 }
@@ -114,9 +111,9 @@ export interface SeriesSummary {
  * and closes its sockets when the iteration ends, is left, or throws.
  */
 export interface Series extends AsyncIterable<SeriesEvent> {
-  /** Whom it asks; undefined until the iteration has resolved the name. */
+  /** The server; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
-  /** How many datagrams were sent so far, retransmissions not counted. */
+  /** Datagrams sent so far, retransmissions not counted. */
   readonly sent: number;
   /** The counts and times so far. */
   summary(): SeriesSummary;
@@ -125,23 +122,23 @@ export interface Series extends AsyncIterable<SeriesEvent> {
 }
 
 /**
- * Sends a series of datagrams and gives what became of each.
+ * Sends a series of datagrams and gives the outcome of each.
  *
  * Each datagram has a socket and port of its own for as long as the series
  * runs (the last 256 at least), so that a late reply is never taken for the
  * answer to a later datagram, even where all replies are alike. At most 256 are
- * unanswered at a time; beyond that the next one waits. When all is answered or
- * given up, a series of more than one listens on for duplicates: three times the
- * longest RTT, 20 ms at least and `timeoutMs` at most.
+ * unanswered at a time; beyond that the next one waits. When all are settled, a
+ * series of more than one still receives duplicates: for three times the longest
+ * RTT, at least 20 ms and at most `timeoutMs`.
  *
  * Events wait until they are iterated, in memory that grows with them: a slow
  * consumer does not slow the series down.
  *
- * @param address Whom to ask, as for {@linkcode request}.
- * @param payload What to send each time; bytes must not change while it runs. A
- * function makes them for each datagram, by its `seq`, and by how often it was
- * sent so far and is now, 1 at first.
- * @param options How many, how often, and those of {@linkcode request}.
+ * @param address The server, as for {@linkcode request}.
+ * @param payload The payload; bytes must not change while the series runs. A
+ * function makes them for each datagram from its `seq` and the number of the
+ * attempt, 1 at first.
+ * @param options Count, interval, and those of {@linkcode request}.
  * @returns The series; iterate it to run it. The iteration throws what
  * resolving, binding and opening sockets throw, `signal.reason` when aborted,
  * and a TypeError when it is begun a second time. A {@linkcode TimeoutError}
@@ -188,70 +185,34 @@ export function requestMany(
       : payload,
     { ...values, retries },
   );
-  const run: Run<SeriesEvent, SeriesSender> = new Run(
-    values,
-    plan.ends,
-    plan.runtime,
-    (ends) => new SeriesSender(plan, ends, run),
-  );
-  return {
-    get target() {
-      return run.target;
-    },
-    get sent() {
-      return run.sender?.sent ?? 0;
-    },
-    summary: () => ({
-      ...run.sender?.summary() ?? structuredClone(NOTHING_YET),
-      durationMs: run.durationMs,
-    }),
-    stop: () => run.end(),
-    [Symbol.asyncIterator]: () => run[Symbol.asyncIterator](),
-  };
+  const series = new SeriesWorkload(plan, values);
+  return series.run.handle({ summary: () => series.summary() });
 }
 
-/** The sockets and the counts of a series that runs. */
-class SeriesSender implements Sender {
+/** The exchanges and the counts of a series. */
+class SeriesWorkload implements Workload {
+  readonly run: Run<SeriesEvent>;
   readonly #plan: RequestPlan;
-  readonly #ends: Ends;
-  readonly #run: Run<SeriesEvent, SeriesSender>;
-  readonly #counts = structuredClone(NOTHING_YET);
+  readonly #counts = structuredClone(NO_COUNTS);
   readonly #rttsMs = new Distribution();
-  /** Those of exchanges whose sockets are closed. */
+  /** Datagrams of exchanges whose sockets are closed. */
   readonly #datagrams = { sent: 0, answered: 0 };
   readonly #unanswered = new Map<number, Exchange>();
-  /** Answered or given up, oldest first, and open for late replies and copies. */
+  /** Settled exchanges, oldest first, open for late replies and copies. */
   readonly #over = new Set<Exchange>();
-  /** The next send waits until an unanswered datagram is answered or given up. */
+  /** The next send waits until an unanswered datagram is settled. */
   #held = false;
 
-  constructor(
-    plan: RequestPlan,
-    ends: Ends,
-    run: Run<SeriesEvent, SeriesSender>,
-  ) {
+  constructor(plan: RequestPlan, schedule: Schedule) {
     this.#plan = plan;
-    this.#ends = ends;
-    this.#run = run;
+    this.run = new Run(schedule, plan.ends, plan.runtime, this);
   }
 
   get sent(): number {
     return this.#counts.sent;
   }
 
-  readings(): Readings {
-    const { retransmissions, ...counts } = this.#counted();
-    const sent = counts.sent + retransmissions;
-    return { counts: clientCounts({ ...counts, sent }) };
-  }
-
-  #counted(): SeriesSummary {
-    const counts = { ...this.#counts };
-    for (const exchange of this.#exchanges()) addCounts(counts, exchange);
-    return counts;
-  }
-
-  /** In percent of the datagrams of exchanges that are over. */
+  /** In percent of the datagrams of settled exchanges. */
   #datagramLoss(): number | undefined {
     let { sent, answered } = this.#datagrams;
     for (const exchange of this.#over) {
@@ -262,13 +223,15 @@ class SeriesSender implements Sender {
   }
 
   summary(): SeriesSummary {
-    const counts = this.#counted();
+    const counts = { ...this.#counts };
+    for (const exchange of this.#exchanges()) addCounts(counts, exchange);
     const judged = counts.received + counts.lost;
     return {
       ...counts,
       pending: counts.sent - judged,
       lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
       datagramLossPercent: this.#datagramLoss(),
+      durationMs: this.run.durationMs,
       rttMs: this.#rttsMs.summary(),
     };
   }
@@ -282,7 +245,7 @@ class SeriesSender implements Sender {
     const seq = this.#counts.sent++;
     const exchange = new Exchange(
       this.#plan,
-      this.#ends,
+      this.run.ends,
       this.#listenerOf(seq),
       seq,
     );
@@ -291,23 +254,23 @@ class SeriesSender implements Sender {
     try {
       this.#start(exchange);
     } catch (error) {
-      return this.#run.end({ error });
+      return this.run.end({ error });
     }
-    const { count, intervalMs } = this.#run.schedule;
+    const { count, intervalMs } = this.run.schedule;
     if (this.#counts.sent === count) return;
     if (intervalMs === 0) this.#held = true;
-    else this.#run.sendNext("after");
+    else this.run.sendNext(this.sent, "after");
   }
 
   giveUp(): void {
-    const target = formatAddress(this.#ends.target);
+    const target = formatAddress(this.run.ends.target);
     for (const [seq, { attempts, foreign }] of this.#unanswered) {
       this.#counts.lost++;
       const error = new TimeoutError(
         `No reply from ${target} by the deadline`,
         { attempts, foreign },
       );
-      this.#run.push({ type: "lost", seq, error });
+      this.run.push({ type: "lost", seq, error });
     }
   }
 
@@ -319,7 +282,7 @@ class SeriesSender implements Sender {
     try {
       exchange.start();
     } catch (error) {
-      // Perhaps there is no room for one more socket: these are not needed.
+      // Too many sockets may be open: those of settled exchanges can go.
       if (this.#over.size === 0) throw error;
       while (this.#over.size > 0) this.#closeOne();
       exchange.start();
@@ -330,7 +293,10 @@ class SeriesSender implements Sender {
     return {
       onReply: (reply: UdpReply) => {
         this.#counts.received++;
-        if (reply.rttMs !== undefined) this.#rttsMs.add(reply.rttMs);
+        if (reply.rttMs !== undefined) {
+          this.#rttsMs.add(reply.rttMs);
+          this.run.measured(reply.rttMs);
+        }
         this.#conclude({ type: "reply", seq, reply });
       },
       onTimeout: (error: TimeoutError) => {
@@ -344,36 +310,36 @@ class SeriesSender implements Sender {
       },
       onLate: () => {
         this.#counts.late++;
-        this.#run.push({ type: "late", seq });
+        this.run.push({ type: "late", seq });
       },
       onDuplicate: () => {
         this.#counts.duplicates++;
-        this.#run.push({ type: "duplicate", seq });
+        this.run.push({ type: "duplicate", seq });
       },
     };
   }
 
-  /** A datagram is answered or given up: the next one may have waited for it. */
+  /** A datagram is settled: the next one may have waited for it. */
   #conclude(event: SeriesEvent): void {
-    this.#run.push(event);
+    this.run.push(event);
     const exchange = this.#unanswered.get(event.seq)!;
     this.#unanswered.delete(event.seq);
     this.#over.add(exchange);
-    const { count } = this.#run.schedule;
+    const { count } = this.run.schedule;
     if (this.#held) return this.send();
     if (this.#counts.sent < count || this.#unanswered.size > 0) return;
     const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
-    this.#run.linger(longestMs, this.#plan.timeoutMs);
+    this.run.linger(longestMs, this.#plan.timeoutMs);
   }
 
-  /** Keeps the sockets bounded, by those that have nothing to wait for. */
+  /** Bounds the number of sockets, by those of settled exchanges. */
   #closeOldest(): void {
     if (this.#unanswered.size + this.#over.size > MAX_OPEN) {
       this.#closeOne();
     }
   }
 
-  /** Closes the oldest that is over, and keeps what it counted. */
+  /** Closes the oldest settled exchange, and keeps its counts. */
   #closeOne(): void {
     const [oldest] = this.#over;
     this.#over.delete(oldest!);
@@ -395,7 +361,7 @@ function addCounts(counts: SeriesSummary, exchange: Exchange): void {
 }
 
 const MAX_OPEN = 256;
-const NOTHING_YET: SeriesSummary = {
+const NO_COUNTS: SeriesSummary = {
   sent: 0,
   received: 0,
   lost: 0,

@@ -1,6 +1,6 @@
 /**
- * Whom a client asks, and from where: checked when the caller names them,
- * resolved to IP addresses when the run begins.
+ * Both ends of a client: checked at the call, resolved to IP addresses when the
+ * run begins.
  *
  * @module
  */
@@ -29,7 +29,7 @@ import {
   sendOptionsOf,
 } from "../socket/contract.ts";
 
-/** From where a client asks, and how its datagrams leave. */
+/** The local end of a client, and the fields of its datagrams' headers. */
 export interface OriginOptions extends SendOptions, RuntimeOptions {
   /**
    * The local IP address or host name to send from.
@@ -45,8 +45,8 @@ export interface OriginOptions extends SendOptions, RuntimeOptions {
    */
   localPort?: number | undefined;
   /**
-   * Whether OpenTelemetry is given counts and RTTs, and of `request` a span, where
-   * Deno runs with it (`OTEL_DENO=true`).
+   * Whether counts and RTTs are exported by OpenTelemetry, and of `request` a
+   * span, where Deno runs with it (`OTEL_DENO=true`).
    *
    * @default {true}
    */
@@ -71,20 +71,19 @@ export interface NamedEnds {
   localPort: number;
   sendOptions: SendOptions;
   telemetry: boolean;
-  /** How many bytes a datagram will carry. */
+  /** The size of the payload, in bytes. */
   payloadBytes: number;
 }
 
 /** Both ends as IP addresses of one version. */
 export interface Ends {
   target: UdpAddress;
-  /** What to bind, and how to send. */
+  /** The address to bind, and the fields of the header. */
   local: UdpAddress & SendOptions;
-  telemetry: boolean;
 }
 
 /**
- * Checks all that can be known before a name is resolved.
+ * Checks both ends as far as possible before a name is resolved.
  *
  * @throws {SyntaxError} If the address does not parse.
  * @throws {RangeError} If the port is 0, or the payload too large for UDP.
@@ -119,8 +118,8 @@ export function checkEnds(
 }
 
 /**
- * Resolves both names, once. Whichever end is an IP address decides for the
- * other; between two names, IPv4 is preferred.
+ * Resolves both names, once. An end that is an IP address decides the version of
+ * the other; between two names, IPv4 is preferred.
  *
  * @throws {Deno.errors.NotFound} If a name does not resolve.
  * @throws {TypeError} If the address cannot be asked.
@@ -130,7 +129,7 @@ export async function resolveEnds(
   named: NamedEnds,
   runtime: Runtime,
 ): Promise<Ends> {
-  const { target, localHostname, localPort, payloadBytes, telemetry } = named;
+  const { target, localHostname, localPort, payloadBytes } = named;
   const targetVersion = ipVersion(target.hostname);
   let local = localHostname === undefined
     ? undefined
@@ -148,13 +147,12 @@ export async function resolveEnds(
   return {
     target: resolved,
     local: { ...named.sendOptions, hostname: local, port: localPort },
-    telemetry,
   };
 }
 
-/** Whether a datagram comes from the address that was asked. */
+/** Whether a datagram is from the target. */
 export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
-  // The zone says by which interface to send; not every reply carries it.
+  // The zone is the interface to send by; not every reply carries it.
   return remote.port === target.port &&
     (remote.hostname === target.hostname ||
       withoutZone(remote.hostname) === withoutZone(target.hostname));
@@ -183,7 +181,7 @@ function requireReachable(target: UdpAddress, local: string | undefined): void {
   }
 }
 
-/** How many bytes a datagram to this address carries at most. */
+/** The largest payload of a datagram to an address, in bytes. */
 export function maxPayload(hostname: string): number {
   return ipVersion(hostname) === 4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
 }

@@ -389,7 +389,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   /** Holds an answer for a random time, so that not all of a group answer at once. */
   #hold(send: () => void): void {
     const { runtime, groupDelayMs } = this.#options;
-    const cancel = runtime.after(Math.random() * groupDelayMs, () => {
+    const cancel = runtime.after(runtime.random() * groupDelayMs, () => {
       this.#held.delete(send);
       send();
     });

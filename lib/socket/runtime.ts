@@ -35,7 +35,7 @@ export const ENGINES: readonly Engine[] = ["deno", "linux", "auto"];
 /** The engine that is used where the caller names none. */
 export const DEFAULT_ENGINE: Engine = "deno";
 
-/** Sockets, names and time. */
+/** Sockets, names, time and chance. */
 export interface Runtime {
   /** Binds a socket; throws the system's error. */
   open(options: OpenOptions): DatagramSocket;
@@ -73,6 +73,11 @@ export interface Runtime {
     callback: () => void,
     pause?: (leftMs: number) => void,
   ): () => void;
+  /**
+   * A number from 0 up to, but not including, 1: for spreading and jitter, never
+   * for what a peer must not guess.
+   */
+  random(): number;
   /** Warns the developer or operator, in lines on stderr. */
   warn(text: string): void;
 }
@@ -97,6 +102,7 @@ export const denoRuntime: Runtime = {
   after,
   afterUnref,
   afterExactly,
+  random: Math.random,
   warn,
 };
 
@@ -130,7 +136,7 @@ export interface RuntimeOptions {
    */
   engine?: Engine | undefined;
   /**
-   * Sockets, names and time; for tests.
+   * Sockets, names, time and chance; for tests.
    *
    * @default {runtimeFor(engine)}
    */

@@ -1,14 +1,13 @@
 /**
- * What a measurement runs on: the Session-Sender's socket and timers, around what it
- * knows of its session.
+ * The Session-Sender's socket and timers, around its session.
  *
  * @module
  */
-import type { UdpAddress } from "../address.ts";
 import type * as option from "../base/options.ts";
 import type { MEASURE } from "./measure_options.ts";
 import { isPortClosed } from "../base/errors.ts";
-import { lingerMs, type Run, type Sender } from "../client/run.ts";
+import { lingerMs, Run, type Schedule, type Workload } from "../client/run.ts";
+import { comesFrom, type NamedEnds } from "../client/target.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
   type Datagram,
@@ -16,13 +15,6 @@ import {
   MAX_PAYLOAD,
   type Receiver,
 } from "../socket/contract.ts";
-import { comesFrom, type Ends } from "../client/target.ts";
-import {
-  clientCounts,
-  type Level,
-  type Readings,
-  recordRtt,
-} from "../base/telemetry.ts";
 import { encodeQuestion, type Question } from "./ask.ts";
 import { AUTHENTICATED_BYTES, seal, unseal } from "./auth.ts";
 import {
@@ -33,15 +25,29 @@ import {
   timestampOf,
 } from "./packet.ts";
 import { SenderSession } from "./sender_session.ts";
-import type { Sample } from "./session_result.ts";
+import type { Sample, SessionResult } from "./session_result.ts";
 
-/** What became of one request; `seq` counts them from 0. */
+/** The outcome of one request; `seq` counts them from 0. */
 export type MeasureEvent =
   | { type: "reply"; seq: number; sample: Sample }
   | { type: "lost"; seq: number }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
   | { type: "error"; seq: number; error: unknown };
+
+/** The figures of a measurement. */
+export interface MeasureResult extends SessionResult {
+  /** Since the first send, in milliseconds, without the wait at the end. */
+  durationMs: number;
+  /** Reports of a closed port by the system, on the linux engine only. */
+  portClosed: number;
+  /**
+   * Replies that this machine dropped, since its receive buffer was full: they are
+   * among `lost` and `lostDown`, but not lost on the path. Undefined where that is
+   * not known.
+   */
+  kernelDrops: number | undefined;
+}
 
 /** The checked options that a sender needs. */
 export interface SenderPlan extends option.Values<typeof MEASURE> {
@@ -50,138 +56,95 @@ export interface SenderPlan extends option.Values<typeof MEASURE> {
   question: Question;
 }
 
-/** The socket, the timers and the session of a measurement that runs. */
-export class StampSender implements Sender, Receiver {
+/** The socket, the timers and the session of a measurement. */
+export class StampSender implements Workload, Receiver {
+  readonly run: Run<MeasureEvent>;
   readonly session: SenderSession;
   readonly #plan: SenderPlan;
-  readonly #target: UdpAddress;
-  readonly #isCounted: boolean;
-  readonly #run: Run<MeasureEvent, StampSender>;
-  readonly #socket: DatagramSocket;
-  readonly #closed: Promise<void>;
-  /** What is done until a request is due, by sockets that can sleep. */
-  readonly #pause: ((leftMs: number) => void) | undefined;
-  readonly #timeOrigin: number;
+  #socket: DatagramSocket | undefined;
   #cancelExpiry: (() => void) | undefined;
-  /** What is known of the clock, asked now and then. */
+  /** The state of the own clock, read now and then. */
   #clock = ERROR_ESTIMATE;
-  #clockAskedAt = -Infinity;
-  /** What the system had dropped when the socket was closed. */
+  #clockReadAt = -Infinity;
   /** Whether some request could not be sent. */
   #hasFailed = false;
-  /** How many closing probes were sent. */
+  /** The number of closing probes sent. */
   #closing = 0;
   #cancelClosing: (() => void) | undefined;
-  /** How often the system reported a closed port. */
-  portClosed = 0;
+  #portClosed = 0;
 
-  constructor(
-    plan: SenderPlan,
-    { target, local, telemetry }: Ends,
-    run: Run<MeasureEvent, StampSender>,
-  ) {
-    const { runtime, timeoutMs, clock, question, ssid } = plan;
+  constructor(schedule: Schedule, ends: NamedEnds, plan: SenderPlan) {
+    const { runtime, timeoutMs, question, ssid } = plan;
     this.#plan = plan;
-    this.#target = target;
-    this.#isCounted = telemetry;
-    this.#run = run;
+    this.run = new Run(schedule, ends, runtime, this);
     // Room for what is unanswered, and as much again for copies and late ones.
-    const pending = Math.ceil(timeoutMs / run.schedule.intervalMs);
-    // Not followed if the clock is set: what is measured are differences.
-    this.#timeOrigin = runtime.timeOrigin;
+    const pending = Math.ceil(timeoutMs / schedule.intervalMs);
     this.session = new SenderSession(
-      this.#timeOrigin,
+      runtime.timeOrigin,
       Math.max(MIN_REMEMBERED, 2 * pending),
       {
         ssid,
         question: question.extensions.length > 0 ? question : undefined,
       },
     );
-    this.#socket = runtime.open({
-      ...local,
-      maxDatagramBytes: MAX_PAYLOAD,
-      peer: target,
-      isBusy: true,
-      packetInfo: true,
-      stampSends: clock !== "program",
-    });
-    if (clock === "kernel" && !this.#socket.stampsSends) {
-      this.#socket.close();
-      throw new Deno.errors.NotSupported(
-        "Cannot measure by the kernel's clock: it stamps nothing here, which it does on engine 'linux'",
-      );
-    }
-    if (plan.mayBlock && this.#socket.sleep !== undefined) {
-      this.#pause = (leftMs) => this.#socket.sleep!(leftMs);
-    }
-    this.#closed = this.#socket.start(this)
-      .catch((error) => run.end({ error }));
   }
 
   get sent(): number {
     return this.session.sent;
   }
 
-  get kernelDrops(): number | undefined {
-    return this.#socket.kernelDrops();
+  summary(): MeasureResult {
+    return {
+      ...this.session.result(),
+      durationMs: this.run.durationMs,
+      portClosed: this.#portClosed,
+      kernelDrops: this.run.kernelDrops,
+    };
+  }
+
+  open(): void {
+    const { clock, runtime } = this.#plan;
+    // Not followed while it runs: the figures are of differences.
+    this.session.timeOrigin = runtime.timeOrigin;
+    this.#socket = this.run.open({
+      maxDatagramBytes: MAX_PAYLOAD,
+      peer: this.run.ends.target,
+      isBusy: true,
+      packetInfo: true,
+      stampSends: clock !== "program",
+    }, this);
+    if (clock === "kernel" && !this.#socket.stampsSends) {
+      throw new Deno.errors.NotSupported(
+        "Cannot measure by the kernel's clock: it stamps nothing here, which it does on engine 'linux'",
+      );
+    }
   }
 
   send(): void {
     const { runtime } = this.#plan;
     if (this.session.hasRoom) {
       const seq = this.session.sent;
-      const dueAt = this.#run.dueAt(seq);
+      const dueAt = this.run.dueAt(seq);
       const sentAt = runtime.now();
       const request = this.#request(seq, sentAt, seq + 1);
       this.session.onSent(request, dueAt, sentAt);
       this.#send(request).catch((error) => {
         this.#hasFailed = true;
         this.session.onSendError(seq);
-        this.#run.push({ type: "error", seq, error });
+        this.run.push({ type: "error", seq, error });
         this.#lingerIfDone();
       });
       this.#watch();
     }
-    if (this.session.sent < this.#run.schedule.count) {
-      this.#run.sendNext("afterExactly", this.#pause);
+    if (this.session.sent < this.run.schedule.count) {
+      this.run.sendNext(this.session.sent, "afterExactly");
     }
-  }
-
-  readings(): Readings {
-    const { lostUp, lostDown, lostUnattributed, ...result } = this.session
-      .result();
-    const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = result;
-    const level = (
-      name: Level["name"],
-      value: number | undefined,
-      direction?: string,
-    ): Level => ({
-      name,
-      value,
-      ...direction && { attributes: { "roundtrip.direction": direction } },
-    });
-    const seconds = (ms: number | undefined) =>
-      ms === undefined ? undefined : ms / 1000;
-    return {
-      counts: clientCounts(result),
-      levels: [
-        level("roundtrip.stamp.lost", lostUp, "up"),
-        level("roundtrip.stamp.lost", lostDown, "down"),
-        level("roundtrip.stamp.lost", lostUnattributed, "unattributed"),
-        level("roundtrip.stamp.jitter", seconds(forwardJitterMs), "forward"),
-        level("roundtrip.stamp.jitter", seconds(backwardJitterMs), "backward"),
-        level(
-          "roundtrip.stamp.clock_offset",
-          seconds(clockOffsetMs?.estimate),
-        ),
-      ],
-    };
   }
 
   #send(request: Uint8Array): Promise<void> {
     const { key } = this.#plan;
     const packet = key === undefined ? request : seal(request, key);
-    return this.#socket.send(packet, this.#target);
+    return this.#socket!.send(packet, this.run.ends.target);
   }
 
   #request(
@@ -193,15 +156,15 @@ export class StampSender implements Sender, Receiver {
     const plainBytes = key === undefined
       ? size
       : size - AUTHENTICATED_BYTES + STAMP_BYTES;
-    if (sentAt - this.#clockAskedAt > CLOCK_MS) {
-      this.#clockAskedAt = sentAt;
+    if (sentAt - this.#clockReadAt > CLOCK_MS) {
+      this.#clockReadAt = sentAt;
       this.#clock = errorEstimateOf(runtime.clockState?.(), ptp);
       this.session.onClock(this.#clock);
     }
     return encodeSender(
       {
         sequence,
-        timestamp: timestampOf(this.#timeOrigin + sentAt),
+        timestamp: timestampOf(this.session.timeOrigin + sentAt),
         errorEstimate: this.#clock,
         ssid,
       },
@@ -214,11 +177,9 @@ export class StampSender implements Sender, Receiver {
     this.#expire(this.#plan.runtime.now() - this.#plan.timeoutMs);
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#cancelExpiry?.();
     this.#cancelClosing?.();
-    this.#socket.close();
-    await this.#closed;
   }
 
   onDatagram(datagram: Datagram): void {
@@ -228,9 +189,9 @@ export class StampSender implements Sender, Receiver {
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
-    const isFromTarget = comesFrom(remoteAddr, this.#target);
+    const isFromTarget = comesFrom(remoteAddr, this.run.ends.target);
     if (isFromTarget && this.session.onClosing(data, trafficClass)) {
-      return this.#socket.release(datagram);
+      return this.#socket!.release(datagram);
     }
     const verdict = isFromTarget
       ? this.session.onReceived(
@@ -240,9 +201,9 @@ export class StampSender implements Sender, Receiver {
         trafficClass,
       )
       : this.session.onForeign();
-    this.#socket.release(datagram);
+    this.#socket!.release(datagram);
     if (needsSsid && this.session.returnsSsid === false) {
-      return this.#run.end({
+      return this.run.end({
         error: new Error(
           "The reflector does not return the SSID: it does not know RFC 8972",
         ),
@@ -251,14 +212,14 @@ export class StampSender implements Sender, Receiver {
     if (verdict.type === "foreign") return;
     if (verdict.type === "reply") {
       const { sample } = verdict;
-      if (this.#isCounted) recordRtt(sample.rttMs);
-      this.#run.push({ type: "reply", seq: sample.seq, sample });
+      this.run.measured(sample.rttMs);
+      this.run.push({ type: "reply", seq: sample.seq, sample });
       this.#lingerIfDone();
-    } else this.#run.push(verdict);
+    } else this.run.push(verdict);
   }
 
   onSent(index: number, at: number): void {
-    // The kernel counts what it was given; after an error nobody knows how.
+    // The kernel numbers its sends; after an error the numbers are not known.
     if (!this.#hasFailed) this.session.onStamp(index, at);
   }
 
@@ -267,10 +228,10 @@ export class StampSender implements Sender, Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    if (isPortClosed(error)) this.portClosed++;
+    if (isPortClosed(error)) this.#portClosed++;
   }
 
-  /** One timer looks after all that is unanswered. */
+  /** One timer serves all unanswered requests. */
   #watch(): void {
     if (this.#cancelExpiry !== undefined) return;
     const oldest = this.session.oldestSentAt();
@@ -279,7 +240,7 @@ export class StampSender implements Sender, Receiver {
     const waitMs = Math.max(0, dueAt - this.#plan.runtime.now());
     this.#cancelExpiry = this.#plan.runtime.after(waitMs, () => {
       this.#cancelExpiry = undefined;
-      // The oldest is due now, even if a sum of fractions comes out below it.
+      // The oldest is due now, even if a sum of fractions is below it.
       const sentBefore = this.#plan.runtime.now() - this.#plan.timeoutMs;
       this.#expire(Math.max(sentBefore, oldest));
       this.#watch();
@@ -288,18 +249,18 @@ export class StampSender implements Sender, Receiver {
   }
 
   /**
-   * Asks once more, and again after a while, what the reflector has counted: so
-   * loss at the end is told apart, and one that counts from one that does not.
+   * Sends a closing probe for the reflector's count, and repeats it: it locates
+   * loss at the end, and shows whether the reflector counts at all.
    */
   #close(): void {
     if (this.#cancelClosing !== undefined) return;
     this.#closing++;
-    this.#run.conclude();
+    this.run.conclude();
     const { runtime, timeoutMs } = this.#plan;
     const { sent } = this.session;
     const request = this.#request(sent, runtime.now(), sent + this.#closing);
     this.session.onClosingSent(request);
-    // Only a help: without it less is known.
+    // Without the probe only less is known.
     this.#send(request).catch(() => {});
     const waitMs = lingerMs(this.session.longestMs, timeoutMs);
     this.#cancelClosing = runtime.after(waitMs, () => {
@@ -311,23 +272,23 @@ export class StampSender implements Sender, Receiver {
   #expire(sentBefore: number): void {
     this.session.expire(
       sentBefore,
-      (seq) => this.#run.push({ type: "lost", seq }),
+      (seq) => this.run.push({ type: "lost", seq }),
     );
   }
 
   #lingerIfDone(): void {
     const { sent, pending, longestMs } = this.session;
-    if (sent < this.#run.schedule.count || pending > 0) return;
+    if (sent < this.run.schedule.count || pending > 0) return;
     if (this.session.wantsClosing && this.#closing < MAX_CLOSING) {
       return this.#close();
     }
-    this.#run.linger(longestMs, this.#plan.timeoutMs);
+    this.run.linger(longestMs, this.#plan.timeoutMs);
   }
 }
 
-/** No packet at all. */
+/** An empty packet. */
 const NOTHING = new Uint8Array(0);
 const CLOCK_MS = 1000;
-/** At a loss of half on each way one of them comes back, nine times in ten. */
+/** With half of all lost each way, one of 8 is answered nine times in ten. */
 const MAX_CLOSING = 8;
 const MIN_REMEMBERED = 1 << 16;

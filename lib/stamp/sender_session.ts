@@ -48,11 +48,11 @@ export class SenderSession {
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
   /** The RTT again, relative to the least. */
-  readonly #pdv = new Distribution(undefined, true);
+  readonly #pdv = new Distribution({ isRelative: true });
   readonly #oneWay = new OneWayVariation();
   // Both with the offset of the clocks.
-  readonly #forwardDelay = new Distribution(undefined, true);
-  readonly #backwardDelay = new Distribution(undefined, true);
+  readonly #forwardDelay = new Distribution({ isRelative: true });
+  readonly #backwardDelay = new Distribution({ isRelative: true });
   readonly #sendError = new Distribution();
   readonly #forwardJitter = new Jitter();
   readonly #backwardJitter = new Jitter();
@@ -81,7 +81,7 @@ export class SenderSession {
    * @param asked The SSID of the session, 0 for none, and the requested extensions.
    */
   constructor(
-    readonly timeOrigin: number,
+    public timeOrigin: number,
     capacity: number,
     { ssid = 0, question }: {
       ssid?: number;

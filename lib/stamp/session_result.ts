@@ -80,7 +80,7 @@ export interface SessionResult {
   foreign: number;
   /** Requests that the system failed to send. */
   errors: number;
-  /** Whether all quantiles are exact; else from a histogram, to 0.1 %. */
+  /** Whether all quantiles are exact; of more than 1,000 RTTs, to 0.1 %. */
   exact: boolean;
   /** Round-trip delay without the reflector's time (RFC 2681). */
   rttMs: Summary | undefined;

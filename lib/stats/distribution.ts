@@ -1,9 +1,8 @@
 /**
- * A sample that may go on for ever: exact at first, then in bounded memory.
+ * A sample of any size in bounded memory, with a stated error.
  *
  * @module
  */
-import { Growing } from "../base/growing.ts";
 import { Histogram } from "./histogram.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
@@ -13,7 +12,7 @@ export interface Bin {
   from: number;
   /** The upper bound, in milliseconds; the last bin includes it. */
   to: number;
-  /** How many. */
+  /** The number of values. */
   count: number;
 }
 
@@ -24,44 +23,39 @@ export type TailSummary = Summary & {
 };
 
 /**
- * Collects values in milliseconds. The first of them are kept, and all figures
- * are exact; beyond that the quantiles come from histograms and are right to
- * 0.1 %, and the others stay exact. The histograms begin long before that, so that
- * no value takes longer than the others.
+ * Collects values in milliseconds. Up to {@linkcode MAX_EXACT} of them are kept,
+ * and all figures are exact. Of more, quantiles come from a histogram and are
+ * right to 0.1 %; count, minimum, maximum, mean and deviation stay exact.
  */
 export class Distribution {
-  #kept: Growing | undefined;
-  readonly #maxExact: number;
+  /** The values while all are kept. */
+  #kept: number[] | undefined = [];
   readonly #isRelative: boolean;
-  /** What the histograms take for 0, once they have begun. */
-  #base: number | undefined;
-  /** Of what is below that, without its sign; and of all else. */
+  /** The zero of the histograms. */
+  #base = 0;
+  /** Distances of the values below the base, and of all others. */
   readonly #below = new Histogram();
   readonly #above = new Histogram();
   #count = 0;
   #min = Infinity;
   #max = -Infinity;
-  /** The mean of what values are above the first. */
+  /** The mean of the values' distances from the first value. */
   #first = 0;
   #mean = 0;
   #squares = 0;
 
   /**
-   * Makes an empty one.
+   * Makes an empty distribution.
    *
-   * @param maxExact How many values are kept; with 0 each costs the same from
-   * the first on.
-   * @param isRelative Whether quantiles are to be right to 0.1 % of how far they
-   * are from about the least value, instead of from 0: for values that have an
-   * offset in common, however large.
+   * @param options `isRelative`: whether the error of quantiles is 0.1 % of
+   * their distance from about the smallest value, instead of from 0: for values
+   * that share an offset, however large.
    */
-  constructor(maxExact = MAX_EXACT, isRelative = false) {
-    this.#maxExact = maxExact;
+  constructor({ isRelative = false }: { isRelative?: boolean } = {}) {
     this.#isRelative = isRelative;
-    this.#kept = maxExact === 0 ? undefined : new Growing(maxExact);
   }
 
-  /** How many values there are. */
+  /** The number of values. */
   get count(): number {
     return this.#count;
   }
@@ -71,13 +65,14 @@ export class Distribution {
     return this.#count === 0 ? undefined : this.#max;
   }
 
-  /** Whether the quantiles are exact. */
+  /** Whether quantiles are exact. */
   get isExact(): boolean {
     return this.#kept !== undefined;
   }
 
   /** Adds a value. */
   add(value: number): void {
+    if (this.#count === MAX_EXACT) this.#beginHistograms();
     this.#count++;
     this.#min = Math.min(this.#min, value);
     this.#max = Math.max(this.#max, value);
@@ -87,22 +82,13 @@ export class Distribution {
     const difference = above - this.#mean;
     this.#mean += difference / this.#count;
     this.#squares += difference * (above - this.#mean);
-    if (this.#base !== undefined) this.#record(value, this.#base);
-    this.#kept?.push(value);
-    if (this.#count === Math.min(BASE_AFTER, this.#maxExact || 1)) {
-      const base = this.#base = this.#isRelative ? this.#min : 0;
-      for (const one of this.#kept?.slice() ?? [value]) {
-        this.#record(one, base);
-      }
-    }
-    if (this.#count >= this.#maxExact) this.#kept = undefined;
+    if (this.#kept !== undefined) this.#kept.push(value);
+    else this.#record(value);
   }
 
   /** The figures; undefined if there is no value. */
   summary(): Summary | undefined {
-    const values = this.#kept?.slice();
-    if (values !== undefined) return summarize(values);
-    if (this.#count === 0) return undefined;
+    if (this.#kept !== undefined) return summarize(this.#kept);
     return {
       min: this.#min,
       mean: this.#first + this.#mean,
@@ -122,7 +108,7 @@ export class Distribution {
     return { ...others, p999: this.#quantile(0.999), max, stddev };
   }
 
-  /** How many values are in each of so many equal steps from min to max. */
+  /** The number of values in each of `steps` equal steps from min to max. */
   bins(steps: number): Bin[] {
     if (this.#count === 0) return [];
     const width = (this.#max - this.#min) / steps || 1;
@@ -139,37 +125,47 @@ export class Distribution {
   }
 
   #countBelow(edge: number): number {
-    const values = this.#kept?.slice();
-    if (values !== undefined) {
-      return values.filter((value) => value < edge).length;
+    if (this.#kept !== undefined) {
+      return this.#kept.filter((value) => value < edge).length;
     }
     let [low, high] = [0, this.#count];
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if (this.#quantile(middle / this.#count) < edge) low = middle;
+      if (this.#atRank(middle) < edge) low = middle;
       else high = middle - 1;
     }
     return low;
   }
 
   #quantile(share: number): number {
-    const rank = Math.max(1, Math.ceil(share * this.#count));
-    const values = this.#kept?.slice();
-    if (values !== undefined) return values.sort()[rank - 1]!;
+    return this.#atRank(Math.max(1, Math.ceil(share * this.#count)));
+  }
+
+  /** The nth value, counted from 1 for the smallest. */
+  #atRank(rank: number): number {
+    if (this.#kept !== undefined) {
+      return Float64Array.from(this.#kept).sort()[rank - 1]!;
+    }
     const below = this.#below.count;
     const value = rank <= below
       ? -this.#below.atRank(below - rank + 1)
       : this.#above.atRank(rank - below);
-    return Math.min(Math.max(this.#base! + value, this.#min), this.#max);
+    return Math.min(Math.max(this.#base + value, this.#min), this.#max);
   }
 
-  #record(value: number, base: number): void {
-    if (value < base) this.#below.add(base - value);
-    else this.#above.add(value - base);
+  /** Moves the values that were kept into the histograms. */
+  #beginHistograms(): void {
+    if (this.#isRelative) this.#base = this.#min;
+    for (const value of this.#kept!) this.#record(value);
+    this.#kept = undefined;
+  }
+
+  #record(value: number): void {
+    const distance = value - this.#base;
+    if (distance < 0) this.#below.add(-distance);
+    else this.#above.add(distance);
   }
 }
 
-/** How many values are waited for, to know about the least one. */
-const BASE_AFTER = 100;
-
-const MAX_EXACT = 100_000;
+/** The largest sample whose quantiles are exact. */
+export const MAX_EXACT = 1000;

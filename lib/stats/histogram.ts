@@ -1,19 +1,20 @@
 /**
- * A sample of any size in memory that never grows, at a price per value that
- * never changes.
+ * Counts of values by size, in memory that never grows, at a constant cost per
+ * value.
  *
  * @module
  */
+
 /**
  * Counts values in milliseconds, from 0 to 52 days, in steps of at most a
  * thousandth of the value, and of a nanosecond at least (as HDR histograms do).
  */
 export class Histogram {
-  /** Made for the first value. */
+  /** Allocated for the first value. */
   #counts = NONE;
   #count = 0;
 
-  /** How many values there are. */
+  /** The number of values. */
   get count(): number {
     return this.#count;
   }
@@ -27,7 +28,7 @@ export class Histogram {
     this.#counts[stepOf(value * NS_PER_MS)]!++;
   }
 
-  /** About the nth value, counted from 1 for the least one. */
+  /** The nth value to within its step, counted from 1 for the smallest. */
   atRank(rank: number): number {
     const counts = this.#counts;
     let step = -1;
@@ -36,7 +37,7 @@ export class Histogram {
   }
 }
 
-/** Which step a number of nanoseconds is in. */
+/** The step of a number of nanoseconds. */
 function stepOf(ns: number): number {
   if (ns < STEPS) return ns | 0;
   if (ns >= MAX_NS) ns = MAX_NS - 1;
@@ -56,7 +57,7 @@ function middleOf(step: number): number {
 
 const NONE = new Uint32Array(0);
 const NS_PER_MS = 1e6;
-/** Each octave but the lowest has half as many steps. */
+/** The lowest octave has 1,024 steps, each other one half of them. */
 const STEP_BITS = 10;
 const STEPS = 1 << STEP_BITS;
 const OCTAVES = 42;

@@ -1,5 +1,5 @@
 /**
- * Numbers out of samples. Pure.
+ * Summaries of samples, jitter and reordering. Pure.
  *
  * @module
  */
@@ -10,7 +10,7 @@ export interface Summary {
   min: number;
   /** The arithmetic mean. */
   mean: number;
-  /** The middle one, or the mean of the two in the middle. */
+  /** The middle value, or the mean of the two in the middle. */
   median: number;
   /** The smallest value that at least 90 % of the sample do not exceed. */
   p90: number;
@@ -26,7 +26,7 @@ export interface Summary {
  * Sums up a sample, exactly.
  *
  * @param sample The values, in any order.
- * @returns The figures, or undefined if nothing was measured.
+ * @returns The figures; undefined for an empty sample.
  *
  * @example
  * ```ts
@@ -78,11 +78,11 @@ export class Jitter {
   }
 }
 
-/** Which packets are reordered (RFC 4737, section 3.3). */
+/** Reordering of packets (RFC 4737, section 3.3). */
 export class Reordering {
   #nextExpected = 0;
 
-  /** Whether the packet with this sequence is, in order of arrival. */
+  /** Whether a packet is reordered; called in order of arrival. */
   isReordered(sequence: number): boolean {
     if (sequence < this.#nextExpected) return true;
     this.#nextExpected = sequence + 1;

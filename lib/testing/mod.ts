@@ -61,6 +61,8 @@ export type Plan = (passing: Passing) => number[];
 export const LATENCY_MS = 5;
 /** The Unix time at which the clock of a network is 0: some day in 2023. */
 export const TIME_ORIGIN = 1_700_000_000_000;
+/** The seed of a network that is given none. */
+export const DEFAULT_SEED = 1;
 /** The address that a socket on `0.0.0.0` sends from. */
 export const CLIENT_HOST = "192.0.2.1";
 
@@ -91,9 +93,14 @@ export class SimulatedNetwork {
   /**
    * Makes a network without sockets.
    *
-   * @param plan The plan for each datagram.
+   * @param plan The outcome of each datagram.
+   * @param options The seed of the runtime's `random()`, any integer: the same
+   * plan and seed give the same run, to the byte and the microsecond.
    */
-  constructor(plan: Plan = () => [LATENCY_MS]) {
+  constructor(
+    plan: Plan = () => [LATENCY_MS],
+    { seed = DEFAULT_SEED }: { seed?: number | undefined } = {},
+  ) {
     this.plan = plan;
     this.runtime = {
       open: (options) => this.#open(options),
@@ -111,6 +118,7 @@ export class SimulatedNetwork {
       after: (ms, callback) => this.#after(ms, callback),
       afterUnref: (ms, callback) => this.#after(ms, callback),
       afterExactly: (ms, callback) => this.#after(ms, callback),
+      random: seededRandom(seed),
       warn: (text) => this.warnings.push(text),
     };
   }

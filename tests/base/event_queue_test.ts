@@ -14,7 +14,7 @@ async function taken<T>(
   return all;
 }
 
-Deno.test("EventQueue gives what was pushed, in order, until the end", async () => {
+Deno.test("EventQueue: events are given in order until the end", async () => {
   const queue = new EventQueue<number>();
   for (const event of [1, 2, 3]) queue.push(event);
   queue.end();
@@ -24,7 +24,7 @@ Deno.test("EventQueue gives what was pushed, in order, until the end", async () 
   await queue.whenEnded;
 });
 
-Deno.test("EventQueue gives what is pushed while others are taken, and waits", async () => {
+Deno.test("EventQueue: events pushed during the iteration are given, and it waits", async () => {
   const queue = new EventQueue<number>();
   queue.push(1);
   const all = taken(queue, (event) => {
@@ -40,7 +40,7 @@ Deno.test("EventQueue gives what is pushed while others are taken, and waits", a
   assertEquals(await all, [1, 2, 3]);
 });
 
-Deno.test("EventQueue throws the first failure, after the events before it", async () => {
+Deno.test("EventQueue: it throws the first failure, after the events before it", async () => {
   const queue = new EventQueue<number>();
   queue.push(1);
   queue.end({ error: new Error("first") });

@@ -12,7 +12,8 @@ import {
   type Option,
   readAll,
 } from "../../lib/base/options.ts";
-import { CLIENT_REQUEST, CONNECT, connect } from "../../lib/client/connect.ts";
+import { CONNECT, connect } from "../../lib/client/connect.ts";
+import { CLIENT_REQUEST } from "../../lib/client/udp_client.ts";
 import { GATHER, gather } from "../../lib/client/gather.ts";
 import { load, type LoadOptions } from "../../lib/client/load.ts";
 import { LOAD } from "../../lib/client/load_options.ts";

@@ -100,7 +100,7 @@ const GRANTS = ENGINE === "linux"
   : ["--allow-net"];
 const CHOICE = ["--engine", ENGINE];
 
-programTest("OpenTelemetry counts what the programs count", async () => {
+programTest("OpenTelemetry: the programs' counts are exported", async () => {
   await using otlp = receiver();
   const start = (program: string, ...args: string[]) =>
     otlp.run(["run", ...GRANTS, program, ...CHOICE, ...args]);
@@ -138,7 +138,7 @@ programTest("OpenTelemetry counts what the programs count", async () => {
 });
 
 programTest(
-  "OpenTelemetry has a span for each request, with its attempts",
+  "OpenTelemetry: each request is a span, with its attempts",
   async () => {
     await using otlp = receiver();
     const code = `import { request, serve } from "./lib/mod.ts";
@@ -168,7 +168,7 @@ programTest(
 );
 
 programTest(
-  "OpenTelemetry tells handlers that fail from those that do not",
+  "OpenTelemetry: handlers that fail are distinguished",
   async () => {
     await using otlp = receiver();
     const code = `import { request, serve } from "./lib/mod.ts";
@@ -195,14 +195,14 @@ programTest(
 );
 
 programTest(
-  "OpenTelemetry counts what a client with many requests counts",
+  "OpenTelemetry: the counts of connect() are exported",
   async () => {
     await using otlp = receiver();
     const code = `import { connect, serve } from "./lib/mod.ts";
     const engine = "${ENGINE}";
     const server = serve({ engine }, (d) => d[0] === 48 ? null : d);
     const key = (data) => data[0];
-    const once = { timeoutMs: 20, retries: 0 };
+    const once = { timeoutMs: 20, retries: 1 };
     for (const telemetry of [true, false]) {
       await using client = await connect(server.addr, { key, engine, telemetry, ...once });
       const asked = ["0", "1", "2"].map((text) => client.request(text));
@@ -213,7 +213,8 @@ programTest(
     await using program = otlp.run(["eval", "--unstable-net", code]);
     assertEquals((await program.ended()).stderr, "");
     const datagrams = "roundtrip.client.datagrams";
-    assertEquals(otlp.total("roundtrip.client.sent"), 4);
+    // One of four requests is sent again.
+    assertEquals(otlp.total("roundtrip.client.sent"), 5);
     assertEquals(otlp.total("roundtrip.client.rtt"), 2);
     for (
       const [outcome, count] of [["received", 2], ["lost", 1], ["errors", 1]]
@@ -229,7 +230,45 @@ programTest(
 );
 
 programTest(
-  "OpenTelemetry has the figures of a measurement, and of its reflector",
+  "requestMany(): OpenTelemetry counts retransmissions as sent",
+  async () => {
+    await using otlp = receiver();
+    const code = `import { requestMany, serve } from "./lib/mod.ts";
+    const engine = "${ENGINE}";
+    const server = serve({ engine }, () => null);
+    const options = { engine, timeoutMs: 20, retries: 1 };
+    for await (const _ of requestMany(server.addr, "x", options));
+    await server.shutdown();`;
+    await using program = otlp.run(["eval", "--unstable-net", code]);
+    assertEquals((await program.ended()).stderr, "");
+    assertEquals(otlp.total("roundtrip.client.sent"), 2);
+    assertEquals(otlp.total("roundtrip.client.datagrams", "lost"), 1);
+  },
+);
+
+programTest(
+  "gather(): OpenTelemetry has its figures, unless `telemetry` is false",
+  async () => {
+    await using otlp = receiver();
+    const code = `import { gather, serve } from "./lib/mod.ts";
+    const engine = "${ENGINE}";
+    const servers = [0, 1].map(() => serve({ engine }, (data) => data));
+    const list = servers.map(({ addr }) => addr);
+    for (const telemetry of [true, false]) {
+      await gather(list, "who?", { engine, telemetry });
+    }
+    for (const server of servers) await server.shutdown();`;
+    await using program = otlp.run(["eval", "--unstable-net", code]);
+    assertEquals((await program.ended()).stderr, "");
+    assertEquals(otlp.total("roundtrip.client.sent"), 2);
+    assertEquals(otlp.total("roundtrip.client.datagrams", "received"), 2);
+    assertEquals(otlp.total("roundtrip.client.datagrams"), 2);
+    assertEquals(otlp.total("roundtrip.client.rtt"), 2);
+  },
+);
+
+programTest(
+  "OpenTelemetry: it has the figures of a measurement, and of its reflector",
   async () => {
     await using otlp = receiver();
     const code = `import { serve } from "./lib/mod.ts";
@@ -253,7 +292,7 @@ programTest(
   },
 );
 
-linuxTest("OpenTelemetry has the sum of all --workers", async () => {
+linuxTest("OpenTelemetry: it has the sum of all --workers", async () => {
   await using otlp = receiver();
   await using s = otlp.run([
     ...["run", ...GRANTS, "server.ts", "--engine", "linux", "-p", "0"],

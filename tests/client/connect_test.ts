@@ -35,7 +35,7 @@ async function start(
 
 const isRequest = ({ to }: { to: UdpAddress }) => to.port === SERVER.port;
 
-Deno.test("connect() has many requests in flight on one port, each with its reply", async () => {
+Deno.test("connect(): it has many requests in flight on one port, each with its reply", async () => {
   const delays = [30, 10, 20];
   const { network, client, run } = await start(
     undefined,
@@ -56,7 +56,7 @@ Deno.test("connect() has many requests in flight on one port, each with its repl
   await client.close();
 });
 
-Deno.test("without a key requests go one after another, in order", async () => {
+Deno.test("connect(): without a key one request is in flight at a time, in order", async () => {
   const { network, client, run } = await start(undefined, {});
   const texts = await run(Promise.all(["a", "b", "c"].map(async (text) => {
     const reply = await client.request(text);
@@ -66,7 +66,7 @@ Deno.test("without a key requests go one after another, in order", async () => {
   await client.close();
 });
 
-Deno.test("no more than maxInFlight are in flight", async () => {
+Deno.test("connect(): no more than maxInFlight are in flight", async () => {
   const { network, client, run } = await start(undefined, {
     key,
     maxInFlight: 2,
@@ -76,7 +76,7 @@ Deno.test("no more than maxInFlight are in flight", async () => {
   await client.close();
 });
 
-Deno.test("a request is sent again, by a timer that all share, and then given up", async () => {
+Deno.test("connect(): a request is retransmitted by a shared timer, then times out", async () => {
   const { network, client, run } = await start(
     (data) => decode(data)!.startsWith("lost") ? undefined : data,
   );
@@ -103,7 +103,7 @@ Deno.test("a request is sent again, by a timer that all share, and then given up
   await client.close();
 });
 
-Deno.test("late, doubled, foreign and unasked datagrams are told apart", async () => {
+Deno.test("connect(): late, duplicate, foreign and unmatched datagrams are counted", async () => {
   const { network, client, socket, run } = await start(
     undefined,
     { key },
@@ -129,7 +129,7 @@ Deno.test("late, doubled, foreign and unasked datagrams are told apart", async (
   await client.close();
 });
 
-Deno.test("what nobody iterates is bounded, and counted", async () => {
+Deno.test("connect(): datagrams that are not iterated are bounded and counted", async () => {
   const { client, socket } = await start();
   for (let i = 0; i < 1030; i++) socket.arrive(encode(`${i}:`), SERVER);
   const { unmatched, dropped } = client.stats();
@@ -140,7 +140,31 @@ Deno.test("what nobody iterates is bounded, and counted", async () => {
   assertEquals(taken, 1024);
 });
 
-Deno.test("match refuses or decodes, and what it throws is the request's", async () => {
+Deno.test("connect().stats(): each request is answered, lost or an error", async () => {
+  const { client, run } = await start(
+    undefined,
+    { key, timeoutMs: 50, retries: 0 },
+    (passing) =>
+      isRequest(passing) && decode(passing.data) === "lost:" ? [] : [1],
+  );
+  const signal = AbortSignal.abort();
+  const requests = [
+    client.request("answered:"),
+    client.request("lost:"),
+    client.request("error:", {
+      match: () => {
+        throw new Error("refused");
+      },
+    }),
+    client.request("never made:", { signal }),
+  ];
+  await run(Promise.allSettled(requests));
+  const { requests: made, answered, lost, errors } = client.stats();
+  assertEquals([made, answered, lost, errors], [3, 1, 1, 1]);
+  await client.close();
+});
+
+Deno.test("connect(): match refuses or decodes, and its error rejects the request", async () => {
   const { client, run } = await start();
   const matched = client.request("a:5", {
     match: (data) => Number(decode(data)!.split(":")[1]),
@@ -164,7 +188,7 @@ Deno.test("match refuses or decodes, and what it throws is the request's", async
   await client.close();
 });
 
-Deno.test("what is aborted before its turn is never sent, nor is what fits no datagram", async () => {
+Deno.test("connect(): requests aborted while waiting, or too large, are never sent", async () => {
   const { network, client, run } = await start(undefined, {});
   const controller = new AbortController();
   const { signal } = controller;
@@ -184,7 +208,7 @@ Deno.test("what is aborted before its turn is never sent, nor is what fits no da
   await client.close();
 });
 
-Deno.test("a key that is taken, or missing, fails its request alone", async () => {
+Deno.test("connect(): a key that is in use or missing rejects its request alone", async () => {
   const { client, run } = await start(undefined, {
     key: (data) => data.length === 0 ? undefined : key(data),
   });
@@ -207,7 +231,7 @@ Deno.test("a key that is taken, or missing, fails its request alone", async () =
   await client.close();
 });
 
-Deno.test("a signal ends its request, and the next one takes its turn", async () => {
+Deno.test("connect(): a signal ends its request, and the next one is sent", async () => {
   const { client, run } = await start(
     (data) => decode(data) === "stuck" ? undefined : data,
     {},
@@ -228,7 +252,7 @@ Deno.test("a signal ends its request, and the next one takes its turn", async ()
   await client.close();
 });
 
-Deno.test("close() rejects all that is outstanding, and what comes after", async () => {
+Deno.test("connect(): close() rejects all requests, pending and later ones", async () => {
   const { network, client, run } = await start(() => {}, {});
   const all = [client.request("a"), client.request("b")];
   const closed = client.close();
@@ -240,7 +264,7 @@ Deno.test("close() rejects all that is outstanding, and what comes after", async
   for await (const _ of client) assert(false);
 });
 
-Deno.test("a socket that fails for good rejects all with its error", async () => {
+Deno.test("connect(): a socket that fails for good rejects all requests with its error", async () => {
   const { client, socket } = await start(() => {}, {});
   const request = client.request("a");
   const gone = new Error("interface gone");
@@ -249,7 +273,7 @@ Deno.test("a socket that fails for good rejects all with its error", async () =>
   assert(gone === await assertRejects(() => client.request("b"), Error));
 });
 
-Deno.test("replies find their requests on a network that loses, doubles and overtakes", async () => {
+Deno.test("connect(): replies reach their requests despite loss, copies and reordering", async () => {
   const random = seededRandom(7);
   const { client, run } = await start(
     undefined,
@@ -275,28 +299,31 @@ Deno.test("replies find their requests on a network that loses, doubles and over
   await client.close();
 });
 
-netTest("a thousand requests on one socket, 64 at a time", async () => {
-  await using server = serve({ engine: ENGINE }, (data) => data);
-  const first = (data: Uint8Array) => data[0]! << 8 | data[1]!;
-  await using client = await connect(server.addr, {
-    engine: ENGINE,
-    key: first,
-    maxInFlight: 64,
-  });
-  const replies = await Promise.all(
-    Array.from(
-      { length: 1000 },
-      (_, i) => client.request(new Uint8Array([i >> 8, i & 255, 1])),
-    ),
-  );
-  assertEquals(
-    replies.map(({ data }) => first(data)),
-    replies.map((_, i) => i),
-  );
-});
+netTest(
+  "connect(): a thousand requests on one socket, 64 at a time",
+  async () => {
+    await using server = serve({ engine: ENGINE }, (data) => data);
+    const first = (data: Uint8Array) => data[0]! << 8 | data[1]!;
+    await using client = await connect(server.addr, {
+      engine: ENGINE,
+      key: first,
+      maxInFlight: 64,
+    });
+    const replies = await Promise.all(
+      Array.from(
+        { length: 1000 },
+        (_, i) => client.request(new Uint8Array([i >> 8, i & 255, 1])),
+      ),
+    );
+    assertEquals(
+      replies.map(({ data }) => first(data)),
+      replies.map((_, i) => i),
+    );
+  },
+);
 
 linuxTest(
-  "a closed port fails all in flight at once, and the client goes on",
+  "connect(): a closed port rejects all in flight at once, and the client continues",
   async () => {
     const reserved = serve(() => {});
     await reserved.shutdown();
@@ -311,7 +338,7 @@ linuxTest(
   },
 );
 
-Deno.test("the reply to a request that was aborted is late", async () => {
+Deno.test("connect(): the reply to a request that was aborted is late", async () => {
   const { network, client } = await start();
   const controller = new AbortController();
   const { signal } = controller;
@@ -324,7 +351,7 @@ Deno.test("the reply to a request that was aborted is late", async () => {
   await client.close();
 });
 
-Deno.test("what the system says of an earlier datagram ends no request of an unconnected socket", async () => {
+Deno.test("connect(): a report about an earlier datagram ends no request of an unconnected socket", async () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
   const { client, socket, run } = await start(
     undefined,
@@ -342,7 +369,7 @@ Deno.test("what the system says of an earlier datagram ends no request of an unc
   await client.close();
 });
 
-Deno.test("what cannot be sent ends its request alone, with the system's error", async () => {
+Deno.test("connect(): a failed send rejects its request alone, with the system's error", async () => {
   const { client, run } = await start(undefined, { key }, ({ data }) => {
     if (decode(data) === "b:") throw new Error("no route");
     return [1];
@@ -353,7 +380,7 @@ Deno.test("what cannot be sent ends its request alone, with the system's error",
   await client.close();
 });
 
-Deno.test("a client that has ended keeps the reason of its end", async () => {
+Deno.test("connect(): a client that has ended keeps the reason of its end", async () => {
   const controller = new AbortController();
   const { client, run } = await start(undefined, {
     key,

@@ -41,7 +41,7 @@ function networkWith(handler: Handler = echo()) {
 const all = async (gathering: PromiseLike<{ remoteAddr: UdpAddress }[]>) =>
   (await gathering).map(({ remoteAddr }) => remoteAddr.hostname);
 
-Deno.test("gather() gives every reply of a group until its time is over", async () => {
+Deno.test("gather(): it gives every reply of a group until its time is over", async () => {
   const { network, start } = networkWith();
   const gathering = start(GROUP, { timeoutMs: 300 });
   assertEquals(await network.run(all(gathering)), HOSTS);
@@ -56,7 +56,7 @@ Deno.test("gather() gives every reply of a group until its time is over", async 
   assertEquals(network.sockets.size, 3, "its own socket is closed");
 });
 
-Deno.test("gather() gives replies as they come", async () => {
+Deno.test("gather(): replies are given as they arrive", async () => {
   const { network, start } = networkWith();
   const seen: unknown[] = [];
   await network.run((async () => {
@@ -72,7 +72,7 @@ Deno.test("gather() gives replies as they come", async () => {
   );
 });
 
-Deno.test("gather() ends after maxReplies", async () => {
+Deno.test("gather(): it ends after maxReplies", async () => {
   const { network, start } = networkWith();
   assertEquals(await network.run(all(start(GROUP, { maxReplies: 2 }))), [
     HOSTS[0],
@@ -81,7 +81,7 @@ Deno.test("gather() ends after maxReplies", async () => {
   assertEquals(network.now, 2 * LATENCY_MS);
 });
 
-Deno.test("gather() counts each responder once, unless every reply is wanted", async () => {
+Deno.test("gather(): it counts each responder once, unless every reply is wanted", async () => {
   const twice: Handler = (data, { reply }) => {
     reply(data);
     return data;
@@ -98,7 +98,7 @@ Deno.test("gather() counts each responder once, unless every reply is wanted", a
   assertEquals(replies.length, 6);
 });
 
-Deno.test("gather() asks a list, again only who has not answered, and takes no other", async () => {
+Deno.test("gather(): of a list only silent members get a retransmission, and only members count", async () => {
   const { network, start } = networkWith((data, { localAddr }) =>
     localAddr.hostname === HOSTS[1] ? undefined : data
   );
@@ -122,7 +122,7 @@ Deno.test("gather() asks a list, again only who has not answered, and takes no o
   assertEquals(gathering.summary().foreign, 1);
 });
 
-Deno.test("gather() decodes, and ignores what match refuses", async () => {
+Deno.test("gather(): it decodes, and ignores what match refuses", async () => {
   const { network, start } = networkWith((_, { localAddr }) =>
     localAddr.hostname
   );
@@ -137,7 +137,7 @@ Deno.test("gather() decodes, and ignores what match refuses", async () => {
   assertEquals(gathering.summary().foreign, 1);
 });
 
-Deno.test("gather() ends with the reason of its signal, or by stop()", async () => {
+Deno.test("gather(): it ends with the reason of its signal, or by stop()", async () => {
   const { network, start } = networkWith();
   const reason = new Error("enough");
   const controller = new AbortController();
@@ -151,7 +151,7 @@ Deno.test("gather() ends with the reason of its signal, or by stop()", async () 
   assertEquals(network.sockets.size, 3);
 });
 
-Deno.test("gather() goes on where one cannot be sent to, and throws where none can", async () => {
+Deno.test("gather(): it continues if one target cannot be sent to, and throws if none can", async () => {
   const { network, start } = networkWith();
   const { plan } = network;
   network.plan = (passing) => {
@@ -165,7 +165,7 @@ Deno.test("gather() goes on where one cannot be sent to, and throws where none c
   await assertRejects(() => network.run(none), Error, "unreachable");
 });
 
-Deno.test("gather() checks its options and addresses at the call", () => {
+Deno.test("gather(): it checks its options and addresses at the call", () => {
   const { network, start } = networkWith();
   const wrong: Array<[() => unknown, ErrorConstructor, string]> = [
     [() => start([]), TypeError, "no address"],
@@ -184,14 +184,14 @@ Deno.test("gather() checks its options and addresses at the call", () => {
   assertEquals(network.sockets.size, 3);
 });
 
-Deno.test("gather() gathers once", async () => {
+Deno.test("gather(): it gathers once", async () => {
   const { network, start } = networkWith();
   const gathering = start(GROUP);
   await network.run(all(gathering));
   await assertRejects(() => all(gathering), TypeError, "a second time");
 });
 
-Deno.test("gather() ends when all of a list have answered, each asked once", async () => {
+Deno.test("gather(): it ends when all of a list have answered, each asked once", async () => {
   const { network, start } = networkWith();
   const list = [...HOSTS, HOSTS[0]!].map(at);
   const gathering = start(list);
@@ -199,7 +199,7 @@ Deno.test("gather() ends when all of a list have answered, each asked once", asy
   assertEquals([network.now, gathering.summary().sent], [2 * LATENCY_MS, 3]);
 });
 
-Deno.test("gather() counts nothing that comes with its last reply, and holds nothing", async () => {
+Deno.test("gather(): datagrams received with its last reply are not counted and not held", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   const gathering = gather(GROUP, "who?", { runtime, maxReplies: 1 });
@@ -216,7 +216,7 @@ Deno.test("gather() counts nothing that comes with its last reply, and holds not
   assertEquals([received, duplicates], [1, 0]);
 });
 
-Deno.test("by an interface IPv4 leaves from its address, and IPv6 by the group's zone", async () => {
+Deno.test("gather(): by an interface IPv4 leaves from its address, and IPv6 by the group's zone", async () => {
   const interfaceOf = (
     family: "IPv4" | "IPv6",
     address: string,
@@ -268,7 +268,7 @@ Deno.test("by an interface IPv4 leaves from its address, and IPv6 by the group's
   );
 });
 
-Deno.test("a gathering that ends early leaves no timer for what it would send again", async () => {
+Deno.test("gather(): an early end leaves no timer of a retransmission", async () => {
   const { network, start } = networkWith();
   const gathering = start(GROUP, { timeoutMs: 300, retries: 2, maxReplies: 1 });
   assertEquals((await network.run(all(gathering))).length, 1);

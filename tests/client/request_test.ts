@@ -53,7 +53,7 @@ const NOT_SEEN = {
   trafficClass: undefined,
 };
 
-Deno.test("request() gives the reply, its sender, its RTT and the attempts", async () => {
+Deno.test("request(): it gives the reply, its sender, its RTT and the attempts", async () => {
   const network = networkWith((data) => `re: ${decode(data)}`);
   await network.runFor(7);
   const { text, ...reply } = await ask(network);
@@ -73,7 +73,7 @@ Deno.test("request() gives the reply, its sender, its RTT and the attempts", asy
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() uses a fresh port each time", async () => {
+Deno.test("request(): it uses a fresh port each time", async () => {
   const network = networkWith(echo());
   await ask(network);
   await ask(network);
@@ -83,12 +83,12 @@ Deno.test("request() uses a fresh port each time", async () => {
   assertEquals(new Set(ports).size, 2);
 });
 
-Deno.test("request() carries empty payloads both ways", async () => {
+Deno.test("request(): it carries empty payloads both ways", async () => {
   const network = networkWith(echo());
   assertEquals((await ask(network, {}, "")).data, new Uint8Array(0));
 });
 
-Deno.test("request() sends again after a loss, and claims no RTT then", async () => {
+Deno.test("request(): it retransmits after a loss, and has no RTT then", async () => {
   const network = networkWith(fixedReply("pong"));
   network.plan = ({ index }) => index === 0 ? [] : [LATENCY_MS];
   const { rttMs, attempts } = await ask(network, { timeoutMs: 100 });
@@ -96,7 +96,7 @@ Deno.test("request() sends again after a loss, and claims no RTT then", async ()
   assertEquals(network.sent[0]!.data, network.sent[1]!.data);
 });
 
-Deno.test("request() doubles its wait each time, with jitter but for the last", async () => {
+Deno.test("request(): it doubles its wait each time, with jitter but for the last", async () => {
   const network = makeNetwork();
   const times: number[] = [];
   network.plan = () => {
@@ -115,7 +115,7 @@ Deno.test("request() doubles its wait each time, with jitter but for the last", 
   assertEquals(Math.round(waits[3]!), 8000);
 });
 
-Deno.test("request() waits no longer than a minute for any one try", async () => {
+Deno.test("request(): it waits no longer than a minute for any one try", async () => {
   const network = makeNetwork(() => []);
   await assertRejects(
     () => ask(network, { timeoutMs: 40_000, retries: 2 }),
@@ -126,7 +126,7 @@ Deno.test("request() waits no longer than a minute for any one try", async () =>
   );
 });
 
-Deno.test("request() without retries fails exactly after the timeout", async () => {
+Deno.test("request(): without retries it fails exactly after the timeout", async () => {
   const network = makeNetwork(() => []);
   const error = await assertRejects(
     () => ask(network, { timeoutMs: 250, retries: 0 }),
@@ -137,7 +137,7 @@ Deno.test("request() without retries fails exactly after the timeout", async () 
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() takes a reply to its first try also after the second", async () => {
+Deno.test("request(): a reply to the first attempt counts after the second", async () => {
   const network = networkWith(fixedReply("pong"));
   network.plan = ({ index, to }) => {
     if (to.port !== SERVER.port) return [150];
@@ -151,7 +151,7 @@ Deno.test("request() takes a reply to its first try also after the second", asyn
   ]);
 });
 
-Deno.test("request() ignores what comes from elsewhere, and counts it", async () => {
+Deno.test("request(): datagrams from other addresses are ignored and counted", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   const elsewhere = [
@@ -171,7 +171,7 @@ Deno.test("request() ignores what comes from elsewhere, and counts it", async ()
   assertEquals(error.foreign, 2);
 });
 
-Deno.test("request() ignores what match refuses, and waits on", async () => {
+Deno.test("request(): datagrams that match refuses are ignored", async () => {
   let count = 0;
   const network = networkWith(() => `${count++}`);
   const reply = await ask(network, {
@@ -181,7 +181,7 @@ Deno.test("request() ignores what match refuses, and waits on", async () => {
   assertEquals(decode(reply.data), "1");
 });
 
-Deno.test("request() rejects with what match throws", async () => {
+Deno.test("request(): it rejects with the error of match", async () => {
   const network = networkWith(echo());
   const match = () => {
     throw new Error("match");
@@ -190,7 +190,7 @@ Deno.test("request() rejects with what match throws", async () => {
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() ignores replies over maxDatagramBytes", async () => {
+Deno.test("request(): it ignores replies over maxDatagramBytes", async () => {
   const network = networkWith(fixedReply("four"));
   const options = { retries: 0, maxDatagramBytes: 3 };
   await assertRejects(() => ask(network, options), TimeoutError);
@@ -198,7 +198,7 @@ Deno.test("request() ignores replies over maxDatagramBytes", async () => {
   assertEquals(decode(fits.data), "four");
 });
 
-Deno.test("request() rejects with the error of a send that fails", async () => {
+Deno.test("request(): it rejects with the error of a send that fails", async () => {
   const unreachable = new Error("Network is unreachable");
   const network = makeNetwork(() => {
     throw unreachable;
@@ -207,7 +207,7 @@ Deno.test("request() rejects with the error of a send that fails", async () => {
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() rejects if receiving fails for good", async () => {
+Deno.test("request(): it rejects if receiving fails for good", async () => {
   const network = makeNetwork();
   const gone = new Error("interface gone");
   network.plan = () => {
@@ -217,7 +217,7 @@ Deno.test("request() rejects if receiving fails for good", async () => {
   assert(gone === await assertRejects(() => ask(network), Error));
 });
 
-Deno.test("request() takes a refusal for a hint, and keeps it as the cause", async () => {
+Deno.test("request(): a report of a closed port is a hint, and kept as the cause", async () => {
   const network = makeNetwork();
   const refused = new Deno.errors.ConnectionRefused("refused");
   network.plan = () => {
@@ -233,7 +233,7 @@ Deno.test("request() takes a refusal for a hint, and keeps it as the cause", asy
   assertEquals(error.attempts, 2);
 });
 
-Deno.test("request() goes on after a send that only tells of an earlier datagram", async () => {
+Deno.test("request(): it continues after a send that reports an earlier datagram", async () => {
   const network = networkWith(echo());
   const refused = new Deno.errors.ConnectionRefused("refused");
   network.plan = ({ index }) => {
@@ -248,7 +248,7 @@ Deno.test("request() goes on after a send that only tells of an earlier datagram
   assertEquals([error.cause, error.attempts], [refused, 3]);
 });
 
-Deno.test("request() makes nothing of other errors of an unconnected socket", async () => {
+Deno.test("request(): other errors of an unconnected socket are ignored", async () => {
   const network = makeNetwork();
   network.plan = () => {
     clients(network)[0]!.failOnce(new Error("no buffer space"));
@@ -262,7 +262,7 @@ Deno.test("request() makes nothing of other errors of an unconnected socket", as
   assertEquals(error.cause, undefined);
 });
 
-Deno.test("request() resolves a name once and takes replies from its address", async () => {
+Deno.test("request(): it resolves a name once and takes replies from its address", async () => {
   const network = networkWith(echo());
   network.names.set("server.example", ["2001:db8::9", SERVER.hostname]);
   const { runtime } = network;
@@ -272,7 +272,7 @@ Deno.test("request() resolves a name once and takes replies from its address", a
   assertEquals(reply.remoteAddr, SERVER);
 });
 
-Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async () => {
+Deno.test("request(): it prefers a name's IPv6 address when sent from IPv6", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   network.names.set("server.example", [SERVER.hostname, "2001:db8:0::9"]);
@@ -282,7 +282,7 @@ Deno.test("request() prefers a name's IPv6 address when sent from IPv6", async (
   assertEquals(reply.remoteAddr, { hostname: "2001:db8::9", port: 1 });
 });
 
-Deno.test("request() checks the payload and the ends again once a name is resolved", async () => {
+Deno.test("request(): it checks the payload and the ends again once a name is resolved", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   network.names.set("four.example", ["192.0.2.1"]);
@@ -307,7 +307,7 @@ Deno.test("request() checks the payload and the ends again once a name is resolv
   assertEquals(network.sent, []);
 });
 
-Deno.test("request() takes an IPv4-mapped target for the IPv4 address", async () => {
+Deno.test("request(): it takes an IPv4-mapped target for the IPv4 address", async () => {
   const network = networkWith(echo());
   const { runtime } = network;
   const target = { ...SERVER, hostname: `::ffff:${SERVER.hostname}` };
@@ -315,7 +315,7 @@ Deno.test("request() takes an IPv4-mapped target for the IPv4 address", async ()
   assertEquals(reply.remoteAddr, SERVER);
 });
 
-Deno.test("request() throws the reason of a signal that is already aborted", async () => {
+Deno.test("request(): it throws the reason of a signal that is already aborted", async () => {
   const network = makeNetwork();
   const reason = new Error("enough");
   const signal = AbortSignal.abort(reason);
@@ -323,7 +323,7 @@ Deno.test("request() throws the reason of a signal that is already aborted", asy
   assertEquals(network.sent, []);
 });
 
-Deno.test("request() ends with the reason of an abort while it waits", async () => {
+Deno.test("request(): it ends with the reason of an abort while it waits", async () => {
   const network = makeNetwork(() => []);
   const controller = new AbortController();
   const reason = new Error("enough");
@@ -333,7 +333,7 @@ Deno.test("request() ends with the reason of an abort while it waits", async () 
   assertEquals([network.now, clients(network).length], [30, 0]);
 });
 
-Deno.test("request() ends with the reason of an abort while it resolves", async () => {
+Deno.test("request(): it ends with the reason of an abort while it resolves", async () => {
   const network = makeNetwork();
   const runtime = {
     ...network.runtime,
@@ -348,7 +348,7 @@ Deno.test("request() ends with the reason of an abort while it resolves", async 
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("request() does not mind an abort after its reply", async () => {
+Deno.test("request(): an abort after the reply has no effect", async () => {
   const network = networkWith(echo());
   const controller = new AbortController();
   const { data } = await ask(network, { signal: controller.signal });
@@ -356,7 +356,7 @@ Deno.test("request() does not mind an abort after its reply", async () => {
   assertEquals(decode(data), "ping");
 });
 
-Deno.test("request() checks what it is asked before it opens a socket", async () => {
+Deno.test("request(): options are checked before a socket opens", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   type Case = [
@@ -397,14 +397,14 @@ Deno.test("request() checks what it is asked before it opens a socket", async ()
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("request() refuses a match() that returns a promise", async () => {
+Deno.test("request(): it refuses a match() that returns a promise", async () => {
   const network = networkWith(echo());
   const match = () => Promise.resolve(false);
   const asked = () => ask(network, { match });
   await assertRejects(asked, TypeError, "'match()' must not return a promise");
 });
 
-Deno.test("a reply has what match made of it", async () => {
+Deno.test("request(): the reply's value is that of match", async () => {
   const network = networkWith((data) => data);
   const seen: ReplyInfo[] = [];
   const { runtime } = network;
@@ -429,7 +429,7 @@ Deno.test("a reply has what match made of it", async () => {
   assertEquals(zero.value, 0, "only false, null and undefined are no answer");
 });
 
-Deno.test("null and undefined of match are no reply", async () => {
+Deno.test("request(): null and undefined of match are no reply", async () => {
   const network = networkWith(echo());
   for (const no of [null, undefined, false]) {
     const asked = ask(network, { retries: 0, match: () => no });
@@ -438,7 +438,7 @@ Deno.test("null and undefined of match are no reply", async () => {
   }
 });
 
-Deno.test("a function makes the payload of each attempt", async () => {
+Deno.test("request(): a function makes the payload of each attempt", async () => {
   const network = networkWith((data) => decode(data) === "try 3" ? data : null);
   const reply = await ask(network, {}, (attempt) => `try ${attempt}`);
   assertEquals([reply.text(), reply.attempts], ["try 3", 3]);
@@ -450,19 +450,19 @@ Deno.test("a function makes the payload of each attempt", async () => {
   await assertRejects(() => large, RangeError, "at most 65507");
 });
 
-Deno.test("text() of a reply that is no text throws", async () => {
+Deno.test("request(): text() of a reply that is no text throws", async () => {
   const network = networkWith(() => new Uint8Array([0xff]));
   const reply = await ask(network);
   assertThrows(() => reply.text(), TypeError);
 });
 
-Deno.test("request() sends from the local port that is asked for", async () => {
+Deno.test("request(): it sends from the given local port", async () => {
   const network = networkWith(echo());
   await ask(network, { localPort: 4242 });
   assertEquals(network.sent[0]!.from.port, 4242);
 });
 
-Deno.test("what a reply says of its sender can be changed without effect", async () => {
+Deno.test("request(): changes of a reply's address have no effect", async () => {
   const network = networkWith(echo());
   const first = await ask(network);
   first.remoteAddr.port = 1;
@@ -492,7 +492,7 @@ function networkOfFour(): SimulatedNetwork {
   return network;
 }
 
-Deno.test("request() gives as many replies as the answer has", async () => {
+Deno.test("request(): it gives as many replies as the answer has", async () => {
   const network = networkOfFour();
   const texts = async (...args: Parameters<typeof askAll>) =>
     (await askAll(...args)).map((reply) => reply.text()).sort();
@@ -503,7 +503,7 @@ Deno.test("request() gives as many replies as the answer has", async () => {
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() asks for no part of an answer again, and says how much came", async () => {
+Deno.test("request(): a partial answer is not retransmitted for, and its error has the count", async () => {
   const network = networkOfFour();
   const error = await assertRejects(
     () => askAll(network, 5, { timeoutMs: 100 }),
@@ -520,7 +520,7 @@ Deno.test("request() asks for no part of an answer again, and says how much came
   );
 });
 
-Deno.test("request() rejects with what `replies` throws, and checks it", async () => {
+Deno.test("request(): it rejects with the error of `replies`, which is checked", async () => {
   const network = networkOfFour();
   const failing = () => {
     throw new Error("from replies");
@@ -539,7 +539,7 @@ Deno.test("request() rejects with what `replies` throws, and checks it", async (
   assertEquals(clients(network), []);
 });
 
-Deno.test("request() takes 65,536 replies at most", async () => {
+Deno.test("request(): it takes 65,536 replies at most", async () => {
   const network = makeNetwork();
   let asked = 0;
   const answered = askAll(network, () => ++asked < 0);

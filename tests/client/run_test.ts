@@ -1,15 +1,19 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { UdpAddress } from "../../lib/address.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
+import { gather, type Gathering } from "../../lib/client/gather.ts";
+import { load } from "../../lib/client/load.ts";
 import {
   requestMany,
   type RequestManyOptions,
+  type Series,
 } from "../../lib/client/series.ts";
 import { lingerMs, Pacer } from "../../lib/client/run.ts";
 import type { Runtime } from "../../lib/socket/runtime.ts";
 import { measure } from "../../lib/stamp/measure.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 
-Deno.test("Pacer has each datagram due at a multiple of the interval", () => {
+Deno.test("Pacer: each datagram is due at a multiple of the interval", () => {
   // Elapsed time and how many were sent; the wait, and when the next was due.
   const table: Array<[number, number, number, number]> = [
     [0, 1, 10, 10],
@@ -30,7 +34,7 @@ Deno.test("Pacer has each datagram due at a multiple of the interval", () => {
   }
 });
 
-Deno.test("Pacer does not drift with an interval that binary fractions miss", () => {
+Deno.test("Pacer: an interval that binary fractions miss does not drift", () => {
   const pacer = new Pacer(0.1);
   for (let count = 1; count <= 100_000; count++) {
     pacer.waitMs(count / 10, count);
@@ -38,7 +42,14 @@ Deno.test("Pacer does not drift with an interval that binary fractions miss", ()
   assertEquals(pacer.dueMs(1_000_000), 100_000);
 });
 
-Deno.test("lingerMs() is three round trips, within bounds", () => {
+Deno.test("Pacer: N datagrams an interval, and none is skipped without a limit", () => {
+  const pacer = new Pacer(1000, 3, Infinity);
+  assertEquals([3, 6, 3000].map((seq) => pacer.dueMs(seq)), [1000, 2000, 1e6]);
+  assertEquals(pacer.waitMs(1e6, 3), 0);
+  assertEquals(pacer.dueMs(3), 1000);
+});
+
+Deno.test("lingerMs(): three round trips, within bounds", () => {
   const table: Array<[number, number, number]> = [
     [0, 1000, 0],
     [1, 1000, 20],
@@ -51,45 +62,58 @@ Deno.test("lingerMs() is three round trips, within bounds", () => {
   }
 });
 
-/** A series and a measurement of a name that never resolves. */
+/** The runs that may have a deadline, and all others. */
+function start(
+  address: UdpAddress | string,
+  { reportMs, ...options }: RequestManyOptions & { reportMs?: number },
+) {
+  const some = [requestMany(address, "x", options), measure(address, options)];
+  const { deadlineMs: _, count, intervalMs: __, ...others } = options;
+  return {
+    some,
+    all: [
+      ...some,
+      load(address, { ...others, count, reportMs, window: 1 }),
+      gather(address, "x", others) as Gathering & Series,
+    ],
+  };
+}
+
+/** Runs to a name that never resolves. */
 function unresolved(options: RequestManyOptions) {
   const network = new SimulatedNetwork();
   const runtime: Runtime = {
     ...network.runtime,
     resolve: () => new Promise(() => {}),
   };
-  const runs = [
-    requestMany("name.invalid:1", "x", { ...options, runtime }),
-    measure("name.invalid:1", { ...options, runtime }),
-  ];
-  return { network, runs };
+  return { network, ...start("name.invalid:1", { ...options, runtime }) };
 }
 
 async function drained(run: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of run);
 }
 
-Deno.test("an abort ends a run that waits for a name", async () => {
+Deno.test("Run: an abort ends the wait for a name", async () => {
   const reason = new Error("enough");
   const controller = new AbortController();
-  const { network, runs } = unresolved({ signal: controller.signal });
+  const { network, all } = unresolved({ signal: controller.signal });
   network.runtime.after(10, () => controller.abort(reason));
   const ended = await Promise.all(
-    runs.map((run) => assertRejects(() => network.run(drained(run)), Error)),
+    all.map((run) => assertRejects(() => network.run(drained(run)), Error)),
   );
   assert(ended.every((error) => error === reason));
 });
 
-Deno.test("stop() ends a run that waits for a name", async () => {
-  const { network, runs } = unresolved({});
-  network.runtime.after(10, () => runs.forEach((run) => run.stop()));
-  for (const run of runs) await network.run(drained(run));
+Deno.test("Run: stop() ends the wait for a name", async () => {
+  const { network, all } = unresolved({});
+  network.runtime.after(10, () => all.forEach((run) => run.stop()));
+  for (const run of all) await network.run(drained(run));
   assertEquals(network.now, 10);
 });
 
-Deno.test("a deadline ends a run that waits for a name, and says so", async () => {
-  const { network, runs } = unresolved({ deadlineMs: 10 });
-  for (const run of runs) {
+Deno.test("Run: a deadline ends the wait for a name, with an error", async () => {
+  const { network, some } = unresolved({ deadlineMs: 10 });
+  for (const run of some) {
     await assertRejects(
       () => network.run(drained(run)),
       TimeoutError,
@@ -98,15 +122,68 @@ Deno.test("a deadline ends a run that waits for a name, and says so", async () =
   }
 });
 
-Deno.test("a run can be iterated once", async () => {
-  const network = new SimulatedNetwork();
+Deno.test("Run: it is iterated once, and closes its sockets and timers", async () => {
+  const network = new SimulatedNetwork(() => []);
   const { runtime } = network;
   const address = { hostname: "198.51.100.1", port: 1 };
-  const options = { runtime, count: 1, timeoutMs: 1 };
-  for (
-    const run of [requestMany(address, "x", options), measure(address, options)]
-  ) {
+  const { all } = start(address, { runtime, count: 1, timeoutMs: 1 });
+  for (const run of all) {
     await network.run(drained(run));
+    assertEquals([network.sockets.size, network.timers], [0, 0]);
     await assertRejects(() => drained(run), TypeError, "a second time");
   }
+});
+
+Deno.test("Run: an error of receiving ends it and is thrown", async () => {
+  for (let i = 1; i < 4; i++) {
+    const network = new SimulatedNetwork(() => []);
+    const { runtime } = network;
+    const address = { hostname: "198.51.100.1", port: 1 };
+    const run = start(address, { runtime, count: 5 }).all[i]!;
+    runtime.after(10, () => {
+      const [socket] = network.sockets.values();
+      socket!.fail(new Error("no more memory"));
+    });
+    const ended = () => network.run(drained(run));
+    await assertRejects(ended, Error, "no more memory");
+    assertEquals([network.sockets.size, network.timers], [0, 0]);
+  }
+});
+
+Deno.test("Run: nothing is sent after stop(), and the duration stands still", async () => {
+  const address = { hostname: "198.51.100.1", port: 1 };
+  const timing = { count: 9, intervalMs: 50, timeoutMs: 20, reportMs: 20 };
+  for (let i = 0; i < 3; i++) {
+    const network = new SimulatedNetwork(() => []);
+    const { runtime } = network;
+    const run = start(address, { runtime, ...timing }).all[i]!;
+    const iterator = run[Symbol.asyncIterator]();
+    await network.run<unknown>(iterator.next());
+    await network.runFor(100);
+    run.stop();
+    const durationMs = () => i === 0 && (run as Series).summary().durationMs;
+    const before = [network.sent.length, durationMs()];
+    // Nobody iterates meanwhile: only that would close the run.
+    await network.runFor(500);
+    assertEquals([network.sent.length, durationMs()], before);
+    await network.run<unknown>(iterator.return!());
+    assertEquals([network.sockets.size, network.timers], [0, 0]);
+  }
+});
+
+Deno.test("Run: late timers do not lengthen short intervals in the mean", async () => {
+  const network = new SimulatedNetwork(() => []);
+  const runtime: Runtime = {
+    ...network.runtime,
+    after: (ms, callback) => network.runtime.after(ms + 15, callback),
+  };
+  const address = { hostname: "198.51.100.1", port: 1 };
+  const options = { runtime, count: 20, intervalMs: 10, timeoutMs: 1 };
+  const sentAt: number[] = [];
+  network.plan = () => {
+    sentAt.push(network.now);
+    return [];
+  };
+  await network.run(drained(requestMany(address, "x", options)));
+  assert(sentAt.at(-1)! <= 19 * 10 + 15, `${sentAt}`);
 });

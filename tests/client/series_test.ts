@@ -55,7 +55,7 @@ function brief(events: SeriesEvent[]): string[] {
   return events.map(({ type, seq }) => `${type} ${seq}`);
 }
 
-Deno.test("requestMany() sends count datagrams, an interval apart, from ports of their own", async () => {
+Deno.test("requestMany(): it sends count datagrams, an interval apart, from ports of their own", async () => {
   const network = networkWith();
   const sentAt: number[] = [];
   network.plan = (passing) => {
@@ -97,7 +97,7 @@ Deno.test("requestMany() sends count datagrams, an interval apart, from ports of
   assertEquals(network.sockets.size, 1);
 });
 
-Deno.test("requestMany() sends on schedule while earlier ones are unanswered", async () => {
+Deno.test("requestMany(): it sends on schedule while earlier ones are unanswered", async () => {
   const network = networkWith((passing) => isRequest(passing) ? [500] : [500]);
   const series = start(network, { count: 3, intervalMs: 100, timeoutMs: 2000 });
   const events = await run(network, series);
@@ -105,7 +105,7 @@ Deno.test("requestMany() sends on schedule while earlier ones are unanswered", a
   assertEquals(series.summary().durationMs, 1200);
 });
 
-Deno.test("requestMany() with an interval of 0 sends when the one before is settled", async () => {
+Deno.test("requestMany(): with an interval of 0 it sends when the one before is settled", async () => {
   const network = networkWith(({ index }) => index === 2 ? [] : [LATENCY_MS]);
   const sentAt: number[] = [];
   const { plan } = network;
@@ -127,7 +127,7 @@ Deno.test("requestMany() with an interval of 0 sends when the one before is sett
   assertEquals(sentAt, [0, 10, 110]);
 });
 
-Deno.test("a late reply is not the answer to a later datagram, though all are alike", async () => {
+Deno.test("requestMany(): a late reply does not count for a later datagram, even if all are alike", async () => {
   // Each reply comes when the next datagram is under way, and just before that
   // one's own would be due.
   const network = networkWith((passing) => isRequest(passing) ? [1] : [148]);
@@ -155,7 +155,7 @@ Deno.test("a late reply is not the answer to a later datagram, though all are al
   });
 });
 
-Deno.test("requestMany() counts duplicates, those of the last datagram too", async () => {
+Deno.test("requestMany(): it counts duplicates, those of the last datagram too", async () => {
   const network = networkWith((passing) =>
     isRequest(passing) ? [LATENCY_MS] : [LATENCY_MS, LATENCY_MS + 1]
   );
@@ -173,7 +173,7 @@ Deno.test("requestMany() counts duplicates, those of the last datagram too", asy
   assertEquals([received, lost, duplicates, lossPercent], [3, 0, 3, 0]);
 });
 
-Deno.test("requestMany() with retries tells the loss of exchanges and of datagrams", async () => {
+Deno.test("requestMany(): with retries the loss of exchanges and of datagrams is reported", async () => {
   // Every third datagram is lost on its way there, and one answer is late.
   let [sent, answered] = [0, 0];
   const network = networkWith((passing) => {
@@ -190,7 +190,7 @@ Deno.test("requestMany() with retries tells the loss of exchanges and of datagra
   assertEquals(datagramLossPercent, 100 * Math.ceil(sent / 3) / sent);
 });
 
-Deno.test("requestMany() listens on for three times the longest RTT", async () => {
+Deno.test("requestMany(): it receives copies for three times the longest RTT", async () => {
   const network = networkWith((passing) =>
     isRequest(passing) ? [20] : [20, 20 + 119, 20 + 121]
   );
@@ -199,7 +199,7 @@ Deno.test("requestMany() listens on for three times the longest RTT", async () =
   assertEquals(series.summary().duplicates, 3);
 });
 
-Deno.test("a reply to each of two tries is no duplicate", async () => {
+Deno.test("requestMany(): a reply to each of two attempts is no duplicate", async () => {
   const network = networkWith((passing) => isRequest(passing) ? [60] : [60]);
   const series = start(network, {
     count: 2,
@@ -213,7 +213,7 @@ Deno.test("a reply to each of two tries is no duplicate", async () => {
   assertEquals([duplicates, retransmissions, rttMs], [0, 2, undefined]);
 });
 
-Deno.test("requestMany() goes on while the server is stopped and started", async () => {
+Deno.test("requestMany(): it continues while the server is stopped and started", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   const up = () => serve({ ...SERVER, runtime }, fixedReply("alike"));
@@ -236,7 +236,7 @@ Deno.test("requestMany() goes on while the server is stopped and started", async
   ]);
 });
 
-Deno.test("requestMany() reports a send that fails, and goes on", async () => {
+Deno.test("requestMany(): a failed send is reported, and it continues", async () => {
   const unreachable = new Error("Network is unreachable");
   const network = networkWith(({ index }) => {
     if (index === 0) throw unreachable;
@@ -251,7 +251,7 @@ Deno.test("requestMany() reports a send that fails, and goes on", async () => {
   assertEquals([sent, received, lost, errors], [2, 1, 1, 1]);
 });
 
-Deno.test("requestMany() ends at its deadline, and what is unanswered is lost", async () => {
+Deno.test("requestMany(): it ends at its deadline, and unanswered datagrams are lost", async () => {
   const network = networkWith(() => []);
   const series = start(network, {
     count: 100,
@@ -268,7 +268,7 @@ Deno.test("requestMany() ends at its deadline, and what is unanswered is lost", 
   assertEquals([network.now, network.sockets.size], [250, 1]);
 });
 
-Deno.test("stop() ends the series, and what is unanswered stays pending", async () => {
+Deno.test("requestMany(): stop() ends it, and unanswered datagrams stay pending", async () => {
   const network = networkWith(({ index }) => index < 2 ? [LATENCY_MS] : []);
   const series = start(network, { count: 100, intervalMs: 100 });
   network.runtime.after(150, () => series.stop());
@@ -279,7 +279,7 @@ Deno.test("stop() ends the series, and what is unanswered stays pending", async 
   assertEquals([network.now, network.sockets.size], [150, 1]);
 });
 
-Deno.test("stop() before the start leaves nothing to do", async () => {
+Deno.test("requestMany(): stop() before the start leaves nothing to do", async () => {
   const network = networkWith();
   const series = start(network, { count: 3 });
   series.stop();
@@ -288,7 +288,7 @@ Deno.test("stop() before the start leaves nothing to do", async () => {
   assertEquals([sent, lossPercent, rttMs], [0, undefined, undefined]);
 });
 
-Deno.test("leaving the iteration closes every socket and stops the clock", async () => {
+Deno.test("requestMany(): leaving the iteration closes every socket and stops the clock", async () => {
   const network = networkWith();
   const series = start(network, { count: 3, intervalMs: 100 });
   await network.run((async () => {
@@ -298,7 +298,7 @@ Deno.test("leaving the iteration closes every socket and stops the clock", async
   assertEquals(series.summary().sent, 1);
 });
 
-Deno.test("requestMany() throws the reason of an abort, before and during", async () => {
+Deno.test("requestMany(): it throws the reason of an abort, before and during", async () => {
   const reason = new Error("enough");
   const network = networkWith();
   const before = start(network, { signal: AbortSignal.abort(reason) });
@@ -312,7 +312,7 @@ Deno.test("requestMany() throws the reason of an abort, before and during", asyn
   assertEquals(network.sockets.size, 1);
 });
 
-Deno.test("requestMany() throws if no socket can be opened", async () => {
+Deno.test("requestMany(): it throws if no socket can be opened", async () => {
   const network = networkWith();
   const runtime = {
     ...network.runtime,
@@ -324,7 +324,7 @@ Deno.test("requestMany() throws if no socket can be opened", async () => {
   await assertRejects(() => run(network, series), Deno.errors.AddrNotAvailable);
 });
 
-Deno.test("requestMany() bounds what is unanswered, and loses none of it", async () => {
+Deno.test("requestMany(): it bounds what is unanswered, and loses none of it", async () => {
   const network = networkWith((passing) => isRequest(passing) ? [] : [1]);
   let most = 0;
   const { plan } = network;
@@ -345,7 +345,7 @@ Deno.test("requestMany() bounds what is unanswered, and loses none of it", async
   assert(durationMs > 2000, "the third batch had to wait for the second");
 });
 
-Deno.test("an unanswered datagram outlives many that are answered", async () => {
+Deno.test("requestMany(): an unanswered datagram outlives many that are answered", async () => {
   const network = networkWith(({ index }) => index === 0 ? [] : [1]);
   const series = start(network, {
     count: 400,
@@ -359,7 +359,7 @@ Deno.test("an unanswered datagram outlives many that are answered", async () => 
   assertEquals(brief(events).at(-1), "lost 0");
 });
 
-Deno.test("requestMany() reports what a seeded network did, exactly", async () => {
+Deno.test("requestMany(): it reports what a seeded network did, exactly", async () => {
   for (const seed of [1, 2, 3]) {
     const random = seededRandom(seed);
     const timeoutMs = 100;
@@ -400,7 +400,7 @@ Deno.test("requestMany() reports what a seeded network did, exactly", async () =
   }
 });
 
-Deno.test("what is lost stays lost: without retries nothing is sent twice", async () => {
+Deno.test("requestMany(): without retries nothing is sent twice", async () => {
   const network = networkWith(({ index }) => index === 0 ? [] : [LATENCY_MS]);
   const series = start(network, { count: 3, intervalMs: 50, retries: 0 });
   const events = await run(network, series);
@@ -408,7 +408,7 @@ Deno.test("what is lost stays lost: without retries nothing is sent twice", asyn
   assertEquals(network.sent.filter(isRequest).length, 3);
 });
 
-Deno.test("requestMany() checks everything at the call, before it is iterated", () => {
+Deno.test("requestMany(): it checks everything at the call, before it is iterated", () => {
   const wrong: Array<[unknown, unknown, string]> = [
     [SERVER, { count: 0 }, "'count'"],
     [SERVER, { count: 1.5 }, "'count'"],
@@ -448,7 +448,7 @@ Deno.test("requestMany() checks everything at the call, before it is iterated", 
   assertThrows(() => requestMany(SERVER, long), RangeError, "at most 65507");
 });
 
-Deno.test("a series of more than one is not sent again unless asked", async () => {
+Deno.test("requestMany(): more than one datagram is not retransmitted by default", async () => {
   for (
     const [options, sent] of [[{ count: 2 }, 2], [{ count: 1 }, 3]] as const
   ) {
@@ -458,7 +458,7 @@ Deno.test("a series of more than one is not sent again unless asked", async () =
   }
 });
 
-Deno.test("requestMany() closes what is answered when there is no room for a socket", async () => {
+Deno.test("requestMany(): answered sockets are closed when no other can be opened", async () => {
   const network = networkWith();
   const { open } = network.runtime;
   const runtime = {
@@ -473,7 +473,7 @@ Deno.test("requestMany() closes what is answered when there is no room for a soc
   assertEquals(series.summary().received, 50);
 });
 
-Deno.test("a function makes the payload of each datagram of a series", async () => {
+Deno.test("requestMany(): a function makes the payload of each datagram of a series", async () => {
   const network = networkWith();
   const { runtime } = network;
   const series = requestMany(
@@ -492,7 +492,7 @@ Deno.test("a function makes the payload of each datagram of a series", async () 
   ]);
 });
 
-Deno.test("a series goes on after a payload that cannot be made", async () => {
+Deno.test("requestMany(): it continues after a payload that cannot be made", async () => {
   const network = networkWith();
   const { runtime } = network;
   for (const intervalMs of [0, 10]) {
@@ -505,7 +505,7 @@ Deno.test("a series goes on after a payload that cannot be made", async () => {
   }
 });
 
-Deno.test("a series refuses a local port of its own", () => {
+Deno.test("requestMany(): a series refuses a local port of its own", () => {
   const options = { count: 2, localPort: 4242 };
   assertThrows(
     () => requestMany(SERVER, "x", options),
@@ -514,7 +514,7 @@ Deno.test("a series refuses a local port of its own", () => {
   );
 });
 
-Deno.test("a series without an end goes on until it is stopped", async () => {
+Deno.test("requestMany(): without an end it runs until it is stopped", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   const server = serve({ ...SERVER, runtime, guard: false }, fixedReply("x"));
@@ -533,7 +533,7 @@ Deno.test("a series without an end goes on until it is stopped", async () => {
   await network.run(server.shutdown());
 });
 
-Deno.test("a series that ends before its deadline leaves no timer", async () => {
+Deno.test("requestMany(): a series that ends before its deadline leaves no timer", async () => {
   const network = networkWith(() => [LATENCY_MS]);
   const series = start(network, { count: 2, intervalMs: 1, deadlineMs: 5000 });
   assertEquals((await run(network, series)).length, 2);

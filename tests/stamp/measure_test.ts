@@ -58,7 +58,7 @@ const isUp = ({ to }: Passing) => to.port === SERVER.port;
 const brief = (events: MeasureEvent[]) =>
   events.map(({ type, seq }) => `${type} ${seq}`);
 
-Deno.test("measure() sends on an absolute schedule and reports each reply", async () => {
+Deno.test("measure(): it sends on an absolute schedule and reports each reply", async () => {
   const network = networkWith((passing) => isUp(passing) ? [3] : [4]);
   const sentAt: number[] = [];
   const { plan } = network;
@@ -91,7 +91,7 @@ Deno.test("measure() sends on an absolute schedule and reports each reply", asyn
   assertEquals(network.sockets.size, 1);
 });
 
-Deno.test("measure() sends all requests from one port, of the size asked for", async () => {
+Deno.test("measure(): all requests are sent from one port, with the given size", async () => {
   const network = networkWith();
   await run(network, start(network, { count: 3, intervalMs: 10, size: 1400 }));
   const up = network.sent.filter(isUp);
@@ -102,7 +102,7 @@ Deno.test("measure() sends all requests from one port, of the size asked for", a
   );
 });
 
-Deno.test("measure() reports what a seeded network did, exactly, in both directions", async () => {
+Deno.test("measure(): it reports what a seeded network did, exactly, in both directions", async () => {
   for (const seed of [1, 2, 3]) {
     const random = seededRandom(seed);
     const truth = { up: 0, down: 0, copies: 0 };
@@ -152,7 +152,7 @@ Deno.test("measure() reports what a seeded network did, exactly, in both directi
   }
 });
 
-Deno.test("measure() loses what is due, whatever fractions its time has", async () => {
+Deno.test("measure(): requests time out, whatever fractions their times have", async () => {
   const network = networkWith(() => []);
   // A time at which 1 ms more and then 1 ms less is another time.
   network.now = 7.297093493279694;
@@ -161,7 +161,7 @@ Deno.test("measure() loses what is due, whatever fractions its time has", async 
   assertEquals(measurement.result().lost, 1);
 });
 
-Deno.test("measure() counts a reply after the loss threshold as lost, and late", async () => {
+Deno.test("measure(): it counts a reply after the loss threshold as lost, and late", async () => {
   const network = networkWith(({ index }) => index === 1 ? [80] : [5]);
   const measurement = start(network, {
     count: 3,
@@ -178,7 +178,7 @@ Deno.test("measure() counts a reply after the loss threshold as lost, and late",
   assertEquals([lost, late, lostUp, lostDown], [1, 1, 0, 0]);
 });
 
-Deno.test("measure() against a stateless reflector knows loss, but not where", async () => {
+Deno.test("measure(): against a stateless reflector it knows loss, but not where", async () => {
   const network = networkWith(({ index }) => index === 2 ? [] : [5], {
     stateless: true,
   });
@@ -192,7 +192,7 @@ Deno.test("measure() against a stateless reflector knows loss, but not where", a
   assertEquals([lost, lostUp, lostDown], [1, undefined, undefined]);
 });
 
-Deno.test("measure() counts as foreign what no reflector would send", async () => {
+Deno.test("measure(): datagrams that no reflector would send are foreign", async () => {
   const network = networkWith();
   const elsewhere = { ...SERVER, port: 863 };
   network.plan = (passing) => {
@@ -210,7 +210,7 @@ Deno.test("measure() counts as foreign what no reflector would send", async () =
   assertEquals([received, foreign], [2, 10]);
 });
 
-Deno.test("measure() ends at its deadline; what was not waited for long enough is no loss", async () => {
+Deno.test("measure(): it ends at its deadline; requests within their time-out are pending", async () => {
   const network = networkWith(() => []);
   const options = { count: Infinity, intervalMs: 10, timeoutMs: 50 };
   const measurement = start(network, { ...options, deadlineMs: 95 });
@@ -220,7 +220,7 @@ Deno.test("measure() ends at its deadline; what was not waited for long enough i
   assertEquals([network.now, network.sockets.size], [95, 1]);
 });
 
-Deno.test("closing probes are no part of the duration, and do not wait for what is answered", async () => {
+Deno.test("measure(): closing probes are no part of the duration, and end when all is known", async () => {
   // The third of four is lost on its way there, and all closing probes.
   const network = networkWith((passing) => {
     const seq = new DataView(passing.data.buffer).getUint32(0);
@@ -236,7 +236,7 @@ Deno.test("closing probes are no part of the duration, and do not wait for what 
   assert(network.now > 302 && network.now < 302 + 10 * 20, `${network.now}`);
 });
 
-Deno.test("stop() ends a measurement, and what is unanswered stays pending", async () => {
+Deno.test("measure(): stop() ends it, and unanswered requests stay pending", async () => {
   const network = networkWith((passing) => isUp(passing) ? [50] : [50]);
   const measurement = start(network, { count: Infinity, intervalMs: 40 });
   network.runtime.after(130, () => measurement.stop());
@@ -246,7 +246,7 @@ Deno.test("stop() ends a measurement, and what is unanswered stays pending", asy
   assertEquals(network.sockets.size, 1);
 });
 
-Deno.test("stop() before the start opens no socket", async () => {
+Deno.test("measure(): stop() before the start opens no socket", async () => {
   const network = networkWith();
   const measurement = start(network, {});
   assertEquals([measurement.sent, measurement.target], [0, undefined]);
@@ -255,7 +255,7 @@ Deno.test("stop() before the start opens no socket", async () => {
   assertEquals([network.sockets.size, measurement.result().sent], [1, 0]);
 });
 
-Deno.test("measure() throws the reason of an abort, before and during", async () => {
+Deno.test("measure(): it throws the reason of an abort, before and during", async () => {
   const reason = new Error("enough");
   const network = networkWith();
   const before = start(network, { signal: AbortSignal.abort(reason) });
@@ -267,7 +267,7 @@ Deno.test("measure() throws the reason of an abort, before and during", async ()
   assertEquals([during.result().sent, network.sockets.size], [3, 1]);
 });
 
-Deno.test("measure() reports a send that fails, and goes on", async () => {
+Deno.test("measure(): a failed send is reported, and it continues", async () => {
   const network = networkWith(({ index, from }) => {
     if (index === 0 && from.hostname === CLIENT_HOST) {
       throw new Error("no route");
@@ -280,7 +280,7 @@ Deno.test("measure() reports a send that fails, and goes on", async () => {
   assertEquals([sent, lost, errors], [2, 1, 1]);
 });
 
-Deno.test("measure() does not catch up in a burst with what it slept through", async () => {
+Deno.test("measure(): it does not catch up with a long sleep in a burst", async () => {
   const network = networkWith();
   const sentAt: number[] = [];
   network.plan = (passing) => {
@@ -302,7 +302,7 @@ Deno.test("measure() does not catch up in a burst with what it slept through", a
   assertEquals(sentAt, [0, 10, 20, 20, 30]);
 });
 
-Deno.test("measure() checks its options at once", () => {
+Deno.test("measure(): it checks its options at once", () => {
   const wrong: Array<[MeasureOptions, string]> = [
     [{ count: 0 }, "'count'"],
     [{ count: 2 ** 32 }, "'count'"],
@@ -383,7 +383,7 @@ const MIXES: Array<{
   },
 ];
 
-Deno.test("measure() tells no more of directions than is so, in any mix", async () => {
+Deno.test("measure(): loss by direction is never overstated, in any mix", async () => {
   for (const mix of MIXES) {
     const { name, up, down, restartAt, base = 0, isWhole, laterMs = 0 } = mix;
     for (const seed of [1, 2, 3]) {
@@ -456,7 +456,7 @@ Deno.test("measure() tells no more of directions than is so, in any mix", async 
 });
 
 netTest(
-  "measure() reports what a relay over real sockets did, exactly",
+  "measure(): it reports what a relay over real sockets did, exactly",
   async () => {
     await using server = serve({ engine: ENGINE }, stampReflector());
     const random = seededRandom(11);
@@ -488,7 +488,7 @@ netTest(
   },
 );
 
-Deno.test("what the guard withholds is not reported as lost on the way down", async () => {
+Deno.test("measure(): answers that the guard refuses are not reported as lost on the way down", async () => {
   const network = new SimulatedNetwork();
   const { runtime } = network;
   const reflector = stampReflector({ runtime });
@@ -511,7 +511,7 @@ Deno.test("what the guard withholds is not reported as lost on the way down", as
 });
 
 linuxTest(
-  "measure() times by the kernel's clock, which the program's share is not in",
+  "measure(): the kernel's clock leaves out the program's share",
   async () => {
     const reflector = stampReflector({ engine: ENGINE });
     const options = { engine: ENGINE, packetInfo: true };
@@ -543,7 +543,7 @@ linuxTest(
   },
 );
 
-Deno.test("measure() learns where loss was from counts that a stateless reflector tells", async () => {
+Deno.test("measure(): counts of a stateless reflector locate the loss", async () => {
   for (const isTail of [true, false]) {
     const network = networkWith(undefined, { stateless: true });
     network.plan = (passing) => {
@@ -573,7 +573,7 @@ Deno.test("measure() learns where loss was from counts that a stateless reflecto
   }
 });
 
-Deno.test("measure() asks for what it is reported to, in packets that are larger by it", async () => {
+Deno.test("measure(): extensions are requested, in packets that are larger by them", async () => {
   const network = networkWith();
   const options = { count: 2, intervalMs: 10, replyDscp: 10, size: 60 };
   const measurement = start(network, {
@@ -602,7 +602,7 @@ Deno.test("measure() asks for what it is reported to, in packets that are larger
   );
 });
 
-Deno.test("measure() takes no reply of another session, and may insist on its SSID", async () => {
+Deno.test("measure(): replies of another session are refused, and the SSID may be required", async () => {
   const network = new SimulatedNetwork();
   const { runtime } = network;
   const reflector = stampReflector({ runtime });
@@ -633,7 +633,7 @@ Deno.test("measure() takes no reply of another session, and may insist on its SS
 });
 
 netTest(
-  "measure() by the kernel's clock is refused where it tells nothing",
+  "measure(): the kernel's clock is refused where it stamps nothing",
   async () => {
     await using server = serve(stampReflector());
     const options = { engine: "deno", clock: "kernel", count: 1 } as const;
@@ -646,7 +646,7 @@ netTest(
 );
 
 linuxTest(
-  "replies have the DSCP that is asked for, and the clock is the one chosen",
+  "measure(): replies have the requested DSCP, and the clock is the chosen one",
   async () => {
     for (const hostname of ["127.0.0.1", "::1"]) {
       const options = { hostname, engine: ENGINE, packetInfo: true };
@@ -689,7 +689,7 @@ linuxTest(
 );
 
 linuxTest(
-  "a reflector that another handler calls gives no class, and says so",
+  "measure(): a reflector behind another handler reports that it gives no class",
   async () => {
     const reflector = stampReflector({ engine: ENGINE });
     const options = { engine: ENGINE, packetInfo: true };
@@ -703,7 +703,7 @@ linuxTest(
   },
 );
 
-Deno.test("measure() sleeps between requests only if it may", async () => {
+Deno.test("measure(): it sleeps between requests only if it may", async () => {
   for (const mayBlock of [true, false]) {
     const network = networkWith();
     const { runtime } = network;

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Histogram } from "../../lib/stats/histogram.ts";
 import { seededRandom } from "../../lib/testing/mod.ts";
 
-Deno.test("a histogram finds each value by its rank, to a thousandth, over nine decades", () => {
+Deno.test("Histogram: values are found by rank, to a thousandth, over nine decades", () => {
   const random = seededRandom(7);
   for (const size of [1, 2, 3, 10, 999, 20_000]) {
     const histogram = new Histogram();
@@ -17,7 +17,7 @@ Deno.test("a histogram finds each value by its rank, to a thousandth, over nine 
   }
 });
 
-Deno.test("a histogram takes 0, and what is too much as the most it knows", () => {
+Deno.test("Histogram: 0 counts, and a larger value counts as the largest", () => {
   const histogram = new Histogram();
   for (const value of [0, 0, 1e12]) histogram.add(value);
   assertEquals([histogram.atRank(1), histogram.atRank(2)], [0, 0]);

@@ -6,7 +6,7 @@ import {
   summarize,
 } from "../../lib/stats/statistics.ts";
 
-Deno.test("summarize() gives exact figures, whatever the order", () => {
+Deno.test("summarize(): it gives exact figures, whatever the order", () => {
   assertEquals(summarize([4, 2, 4, 4, 5, 5, 7, 9]), {
     min: 2,
     mean: 5,
@@ -19,7 +19,7 @@ Deno.test("summarize() gives exact figures, whatever the order", () => {
   assertEquals(summarize([3, 1, 2])?.median, 2);
 });
 
-Deno.test("summarize() of one value is that value", () => {
+Deno.test("summarize(): of one value is that value", () => {
   assertEquals(summarize([0.5]), {
     min: 0.5,
     mean: 0.5,
@@ -31,16 +31,16 @@ Deno.test("summarize() of one value is that value", () => {
   });
 });
 
-Deno.test("summarize() takes the nearest rank for p99", () => {
+Deno.test("summarize(): it takes the nearest rank for p99", () => {
   const sample = Array.from({ length: 200 }, (_, i) => i + 1);
   assertEquals(summarize(sample)?.p99, 198);
 });
 
-Deno.test("summarize() of nothing is undefined, not 0 and not NaN", () => {
+Deno.test("summarize(): of nothing is undefined, not 0 and not NaN", () => {
   assertEquals(summarize([]), undefined);
 });
 
-Deno.test("Reordering is that of RFC 4737, section 3.3", () => {
+Deno.test("Reordering: as in RFC 4737, section 3.3", () => {
   const reordered = (arrivals: number[]) => {
     const reordering = new Reordering();
     return arrivals.filter((seq) => reordering.isReordered(seq));
@@ -60,7 +60,7 @@ Deno.test("Reordering is that of RFC 4737, section 3.3", () => {
   assertEquals(reordered([0, 1, 3, 4]), []);
 });
 
-Deno.test("Jitter is that of RFC 3550, appendix A.8", () => {
+Deno.test("Jitter: as in RFC 3550, appendix A.8", () => {
   const jitter = new Jitter();
   assertEquals(jitter.value, undefined);
   jitter.add(10);
@@ -71,7 +71,7 @@ Deno.test("Jitter is that of RFC 3550, appendix A.8", () => {
   assertEquals(jitter.value, 1 - 1 / 16);
 });
 
-Deno.test("what is above the minimum is so in every figure but the deviation", () => {
+Deno.test("aboveMinimum(): the minimum is subtracted from every figure but the deviation", () => {
   const summary = {
     min: 2,
     mean: 5,

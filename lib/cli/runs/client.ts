@@ -11,7 +11,7 @@ import { readPayload } from "../input.ts";
 import type { Answer, Ask } from "./many.ts";
 import { resolveOrigin } from "../origin.ts";
 import type { LineWriter } from "../output.ts";
-import type { Outcome } from "../thresholds.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** Runs a plan. */
 export async function runClient(
@@ -20,7 +20,7 @@ export async function runClient(
 ): Promise<Answer[]> {
   const { targets, sizes, report, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
-  const alone = (outcome: Outcome) => [{ label: undefined, outcome }];
+  const alone = (outcome: RunOutcome) => [{ label: undefined, outcome }];
   if (plan.mode === "gather") return alone(await gather(plan, out));
   const ask = await askOf(plan, out);
   const record = plot === undefined && csv === undefined
@@ -42,7 +42,7 @@ export async function runClient(
 async function gather(
   plan: PlanOf<"gather">,
   out: LineWriter,
-): Promise<Outcome> {
+): Promise<RunOutcome> {
   const { runGather } = await import("./gather.ts");
   const { targets, sizes, expected, report } = plan;
   const payload = sized(await readPayload(plan), sizes[0]);

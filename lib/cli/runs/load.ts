@@ -6,8 +6,8 @@
 import type { UdpAddress } from "../../address.ts";
 import { load, type LoadOptions, type LoadResult } from "../../client/load.ts";
 import { echo } from "../../server/responders.ts";
-import { serve } from "../../server/serve.ts";
 import { complain, type LineWriter } from "../output.ts";
+import { warmUp } from "./warm_up.ts";
 import { LOAD_VIEW, loadWarnings } from "../show/load.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 
@@ -26,8 +26,9 @@ export async function runLoad(
     mayBlock: true,
     onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
   });
-  await warmUp(options);
-  const { rate, window, size } = options;
+  const { engine, rate, window, size } = options;
+  const server = { engine, guard: false, quiet: true } as const;
+  await warmUp(() => prepareWarmUp(options), server);
   const result = (target: string) => {
     return { target, rate, window, size, ...run.result() };
   };
@@ -36,29 +37,18 @@ export async function runLoad(
   return ended;
 }
 
-/** The first datagrams of a process wait for its compiler: these are for that. */
-async function warmUp({ engine }: LoadOptions): Promise<void> {
-  try {
-    await using server = serve({
-      engine,
-      guard: false,
-      quiet: true,
-      telemetry: false,
-    }, echo());
-    const kinds = [{ window: 64, count: 20_000 }, {
-      rate: 20_000,
-      count: 2000,
-    }];
-    for (const kind of kinds) {
-      const run = load(server.addr, {
-        ...kind,
-        engine,
-        timeoutMs: 100,
-        telemetry: false,
-      });
-      for await (const _ of run);
-    }
-  } catch {
-    // Without a loopback to use, the first times are what they are.
-  }
+function prepareWarmUp({ engine }: LoadOptions) {
+  const kinds = [
+    { window: 64, count: 20_000 },
+    { rate: 20_000, count: 2000 },
+  ];
+  const options = { engine, timeoutMs: 100, telemetry: false };
+  return Promise.resolve({
+    handler: echo(),
+    async run(server: UdpAddress) {
+      for (const kind of kinds) {
+        await Array.fromAsync(load(server, { ...kind, ...options }));
+      }
+    },
+  });
 }

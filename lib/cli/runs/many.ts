@@ -11,13 +11,13 @@ import { json, lossText, milliseconds } from "../show/format.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { Samples } from "../show/samples.ts";
-import type { Outcome } from "../thresholds.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** The outcome of a target; undefined if its run failed. */
 export interface Answer {
   /** Its name where there are several. */
   label: string | undefined;
-  outcome: Outcome | undefined;
+  outcome: RunOutcome | undefined;
 }
 
 /** Runs one target with one size. */
@@ -25,7 +25,7 @@ export type Ask = (
   target: UdpAddress,
   size: number | undefined,
   report: ReportOptions,
-) => Promise<Outcome>;
+) => Promise<RunOutcome>;
 
 /** One line of the table. */
 export interface Row {
@@ -136,7 +136,7 @@ export function sorted(rows: Row[]): Row[] {
   });
 }
 
-function rowOf(outcome: Outcome & Partial<Row>): Omit<Row, "label"> {
+function rowOf(outcome: RunOutcome & Partial<Row>): Omit<Row, "label"> {
   const { sent = 0, received, lossPercent, rttMs } = outcome;
   return { sent, received, lossPercent, rttMs };
 }

@@ -12,7 +12,7 @@ import { json } from "../show/format.ts";
 import { onStop } from "../main.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
-import type { Outcome } from "../thresholds.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** The outcome of a size. */
 export interface Probe {
@@ -60,7 +60,7 @@ export async function runMtu(
   options: RequestOptions,
   report: ReportOptions,
   out: LineWriter,
-): Promise<Outcome & { sent: number }> {
+): Promise<RunOutcome & { sent: number }> {
   const stopping = new AbortController();
   const forget = onStop(out, () => stopping.abort());
   const probes: Probe[] = [];

@@ -12,6 +12,7 @@ import {
 import { milliseconds } from "../show/format.ts";
 import type { Expectation } from "../expect.ts";
 import { complain, type LineWriter } from "../output.ts";
+import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
 
@@ -27,7 +28,7 @@ export async function runSeries(
   const series = requestMany(target, payload, options);
   // One of several runs is shown as a series is, however short.
   const isSeries = report.isSeries || report.label !== undefined;
-  if (isSeries) await (warmedUp ??= warmUp());
+  if (isSeries) await warmUp(prepareWarmUp);
   let unexpected = 0;
   const run = {
     get target() {
@@ -69,30 +70,16 @@ export async function runSeries(
   return ended;
 }
 
-/** Once for all runs of the process. */
-let warmedUp: Promise<void> | undefined;
-
-/**
- * The first exchanges of a process take milliseconds that are the compiler's,
- * not the network's: these three, with ourselves, are not measured.
- */
-async function warmUp(): Promise<void> {
-  try {
-    // Loaded here, so that a lone request does not wait for it.
-    const [{ request }, { echo }, { serve }] = await Promise.all([
-      import("../../client/request.ts"),
-      import("../../server/responders.ts"),
-      import("../../server/serve.ts"),
-    ]);
-    await using server = serve({ telemetry: false }, echo());
-    for (let i = 0; i < 3; i++) {
-      await request(server.addr, "", {
-        timeoutMs: 100,
-        retries: 0,
-        telemetry: false,
-      });
-    }
-  } catch {
-    // Without a loopback to use, the first times are what they are.
-  }
+async function prepareWarmUp() {
+  const [{ request }, { echo }] = await Promise.all([
+    import("../../client/request.ts"),
+    import("../../server/responders.ts"),
+  ]);
+  const options = { timeoutMs: 100, retries: 0, telemetry: false };
+  return {
+    handler: echo(),
+    async run(server: UdpAddress) {
+      for (let i = 0; i < 3; i++) await request(server, "", options);
+    },
+  };
 }

@@ -4,7 +4,6 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import { serve } from "../../server/serve.ts";
 import {
   measure,
   type MeasureOptions,
@@ -12,6 +11,7 @@ import {
 } from "../../stamp/measure.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
 import type { LineWriter } from "../output.ts";
+import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
 
@@ -23,30 +23,24 @@ export async function runStamp(
   out: LineWriter,
 ): Promise<MeasureResult> {
   const measurement = measure(target, options);
-  await (warmedUp ??= warmUp());
+  await warmUp(prepareWarmUp);
   const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
   const view = stampView(bins);
   const result = (target: string) => ({ target, ...measurement.result() });
   return await follow(measurement, target, result, view, report, out);
 }
 
-/** Once for all runs of the process. */
-let warmedUp: Promise<void> | undefined;
-
-/** The first packets of a process wait for its compiler: these are for that. */
-async function warmUp(): Promise<void> {
-  try {
-    await using server = serve({ telemetry: false }, stampReflector());
-    const options = {
-      count: 20,
-      intervalMs: 0.5,
-      timeoutMs: 100,
-      telemetry: false,
-    };
-    for await (const _ of measure(server.addr, options));
-  } catch {
-    // Without a loopback to use, the first times are what they are.
-  }
+function prepareWarmUp() {
+  const options = {
+    count: 20,
+    intervalMs: 0.5,
+    timeoutMs: 100,
+    telemetry: false,
+  };
+  return Promise.resolve({
+    handler: stampReflector(),
+    run: (server: UdpAddress) => Array.fromAsync(measure(server, options)),
+  });
 }
 
 const HISTOGRAM_ROWS = 12;

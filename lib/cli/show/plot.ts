@@ -144,7 +144,7 @@ type Column = Picture["columns"][number];
 
 /** All that is drawn, in a number of columns and of bars. */
 function pictureOf(samples: Samples, columnCount: number, barCount: number) {
-  const distribution = new Distribution(0);
+  const distribution = new Distribution();
   let [fromMs, toMs] = samples.length === 0 ? [0, 0] : [Infinity, -Infinity];
   for (const { atMs, rttMs } of samples) {
     fromMs = Math.min(fromMs, atMs);

@@ -5,7 +5,7 @@
  */
 
 /** The outcome of one datagram. */
-export interface Sample {
+export interface SamplePoint {
   seq: number;
   /** When it was sent, since the run began, in milliseconds. */
   atMs: number;
@@ -14,7 +14,7 @@ export interface Sample {
 }
 
 /** The samples of a run, in the order in which they became known. */
-export class Samples implements Iterable<Sample> {
+export class Samples implements Iterable<SamplePoint> {
   /** Three numbers for each. */
   #values = new Float64Array(3 * 1024);
   #length = 0;
@@ -70,7 +70,7 @@ export class Samples implements Iterable<Sample> {
     }
   }
 
-  *[Symbol.iterator](): Generator<Sample> {
+  *[Symbol.iterator](): Generator<SamplePoint> {
     for (let i = 0; i < this.#length; i++) {
       const [seq, atMs, rttMs] = this.#values.subarray(3 * i, 3 * i + 3);
       yield { seq: seq!, atMs: atMs!, rttMs: rttMs! };
@@ -83,7 +83,7 @@ export class Samples implements Iterable<Sample> {
  * have no RTT.
  */
 export function* csvOf(
-  runs: Iterable<{ label: string; samples: Iterable<Sample> }>,
+  runs: Iterable<{ label: string; samples: Iterable<SamplePoint> }>,
 ): Generator<string> {
   let part = "run,seq,at_ms,rtt_ms\n";
   for (const { label, samples } of runs) {

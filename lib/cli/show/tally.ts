@@ -18,7 +18,7 @@ export class Tally {
     errors: 0,
   };
   // Without exact values, so that a summary sorts nothing.
-  readonly #rtts = new Distribution(0);
+  readonly #rtts = new Distribution();
 
   /**
    * Begins a part.

@@ -210,7 +210,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [], unsent: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -235,7 +235,7 @@ export class SendQueue {
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, failures, unsent, report, notice }: Outcome): void {
+  #report({ sent, failures, unsent, report, notice }: FlushOutcome): void {
     if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
@@ -266,9 +266,9 @@ export class SendQueue {
   }
 
   /** Sends the queue, as far as there is room in the send buffer. */
-  #transmit(): Outcome {
+  #transmit(): FlushOutcome {
     const out = this.#out;
-    const outcome: Outcome = { sent: 0, failures: [], unsent: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [], unsent: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -306,7 +306,7 @@ export class SendQueue {
   }
 
   /** Sends a message that the kernel refused again, by less demanding means. */
-  #recover(message: number, code: number, outcome: Outcome): void {
+  #recover(message: number, code: number, outcome: FlushOutcome): void {
     const out = this.#out;
     const count = out.datagramsOf(message);
     if (count === 1) {
@@ -356,13 +356,13 @@ export class SendQueue {
     }
   }
 
-  #taken(message: number, outcome: Outcome): void {
+  #taken(message: number, outcome: FlushOutcome): void {
     const listener = this.#out.listenerOf(message, 0);
     if (listener !== undefined) listener.onSent?.();
     else outcome.sent += this.#out.datagramsOf(message);
   }
 
-  #failed(message: number, error: Error, outcome: Outcome): void {
+  #failed(message: number, error: Error, outcome: FlushOutcome): void {
     const out = this.#out;
     const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
     if (out.listenerOf(message, 0) === undefined) {
@@ -396,7 +396,7 @@ export class SendQueue {
 }
 
 /** The outcomes of the datagrams of a batch. */
-interface Outcome {
+interface FlushOutcome {
   sent: number;
   failures: Array<{ error: Error; to: UdpAddress; count: number }>;
   /** Datagrams that are no replies, and are unsent. */

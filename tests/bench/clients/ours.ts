@@ -22,7 +22,7 @@ const [port, window, seconds, kind, engine] = Deno.args as [
 ];
 const server = { hostname: "127.0.0.1", port: Number(port) };
 const durationMs = 1000 * Number(seconds);
-const rtts = new Distribution(0);
+const rtts = new Distribution();
 let replies = 0;
 let wrong = 0;
 let lost = 0;

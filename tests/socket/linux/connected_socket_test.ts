@@ -1,10 +1,7 @@
 /** A client with many requests on the linux engine, on a C library that the test owns. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import {
-  connect,
-  type ConnectOptions,
-  type UdpClient,
-} from "../../../lib/client/connect.ts";
+import { connect, type ConnectOptions } from "../../../lib/client/connect.ts";
+import type { UdpClient } from "../../../lib/client/udp_client.ts";
 import { FakeLibc, idle } from "./fake_libc.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90, ENETUNREACH = 101;

@@ -1,0 +1,126 @@
+/**
+ * The observer of clients for OpenTelemetry: reads their public figures each
+ * second and at their end, and takes their RTTs.
+ *
+ * @module
+ */
+import { TimeoutError } from "../base/errors.ts";
+import {
+  beginSpan,
+  count,
+  follow,
+  type Level,
+  type Readings,
+  recordRtt,
+  UDP,
+} from "../base/telemetry.ts";
+
+/** The public figures of a client that are exported. */
+export interface ClientFigures {
+  sent?: number;
+  /** Retransmissions, where `sent` does not have them. */
+  retransmissions?: number;
+  received?: number;
+  lost?: number;
+  late?: number;
+  duplicates?: number;
+  foreign?: number;
+  errors?: number;
+  lostUp?: number | undefined;
+  lostDown?: number | undefined;
+  lostUnattributed?: number | undefined;
+  forwardJitterMs?: number | undefined;
+  backwardJitterMs?: number | undefined;
+  clockOffsetMs?: { estimate: number } | undefined;
+}
+
+/** The observer of one client. */
+export interface ClientObserver {
+  /** Takes an RTT. */
+  rtt(rttMs: number): void;
+  /** Reads the figures a last time. */
+  end(): void;
+}
+
+/** Observes nothing. */
+export const NO_OBSERVER: ClientObserver = { rtt() {}, end() {} };
+
+/** Observes a client, if it is switched on. */
+export function observeClient(
+  isOn: boolean,
+  figures: () => ClientFigures,
+): ClientObserver {
+  if (!isOn) return NO_OBSERVER;
+  return { rtt: recordRtt, end: follow(UDP, () => readingsOf(figures())) };
+}
+
+/** The outcome of one request. */
+interface RequestOutcome {
+  attempts: number;
+  foreign: number;
+  replies: readonly { rttMs: number | undefined }[];
+  failure: { error: unknown } | undefined;
+}
+
+/** Begins the span of a request; the function that it returns takes the outcome. */
+export function observeRequest(isOn: boolean): (_: RequestOutcome) => void {
+  if (!isOn) return () => {};
+  const span = beginSpan("roundtrip request", "client");
+  return ({ attempts, foreign, replies, failure }) => {
+    span.set("roundtrip.attempts", attempts);
+    span.end(failure);
+    for (const { rttMs } of replies) {
+      if (rttMs !== undefined) recordRtt(rttMs);
+    }
+    const outcome = failure === undefined
+      ? "received"
+      : failure.error instanceof TimeoutError
+      ? "lost"
+      : "errors";
+    const figures = { sent: attempts, foreign, [outcome]: 1 };
+    count(...readingsOf(figures).counts);
+  };
+}
+
+function readingsOf(figures: ClientFigures): Readings {
+  const { sent = 0, retransmissions = 0 } = figures;
+  const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = figures;
+  const level = (
+    name: Level["name"],
+    value: number | undefined,
+    direction?: string,
+  ): Level => ({
+    name,
+    value,
+    ...direction && { attributes: { "roundtrip.direction": direction } },
+  });
+  const seconds = (ms: number | undefined) =>
+    ms === undefined ? undefined : ms / 1000;
+  return {
+    counts: [
+      { name: "roundtrip.client.sent", value: sent + retransmissions },
+      ...OUTCOMES.map((outcome) => ({
+        name: "roundtrip.client.datagrams" as const,
+        attributes: { "roundtrip.outcome": outcome },
+        value: figures[outcome],
+      })),
+    ],
+    levels: [
+      level("roundtrip.stamp.lost", figures.lostUp, "up"),
+      level("roundtrip.stamp.lost", figures.lostDown, "down"),
+      level("roundtrip.stamp.lost", figures.lostUnattributed, "unattributed"),
+      level("roundtrip.stamp.jitter", seconds(forwardJitterMs), "forward"),
+      level("roundtrip.stamp.jitter", seconds(backwardJitterMs), "backward"),
+      level("roundtrip.stamp.clock_offset", seconds(clockOffsetMs?.estimate)),
+    ],
+  };
+}
+
+const OUTCOMES = [
+  "received",
+  "lost",
+  "late",
+  "duplicates",
+  "foreign",
+  "errors",
+] as const;
