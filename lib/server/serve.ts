@@ -12,7 +12,7 @@ import { type Handler, traitsOf } from "./handler.ts";
 import { Server } from "./server.ts";
 import type { Hooks, UdpServer } from "./udp_server.ts";
 import type { DatagramSocket } from "../socket/contract.ts";
-import { followServer, serverReadings, traced } from "./telemetry.ts";
+import { observeServer, serverReadings, traced } from "./telemetry.ts";
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions extends BindOptions, Hooks {
@@ -189,6 +189,7 @@ export function serve(
     socket.close();
     throw error;
   }
+  let endTelemetry = () => {};
   const server = new Server(socket, {
     ...values,
     handler: trace ? traced(handler) : handler,
@@ -196,12 +197,12 @@ export function serve(
     runtime,
     guard: guard ? new Guard(guard, socket.addr, runtime) : undefined,
     loops: guard && guard.loops,
+    onClosed: () => endTelemetry(),
   });
   if (telemetry) {
     const { readings } = traitsOf(handler);
-    followServer(
+    endTelemetry = observeServer(
       server.addr,
-      server.finished,
       () => serverReadings(server.stats(), readings?.()),
     );
   }

@@ -49,6 +49,7 @@ export interface ServerOptions extends Hooks {
   links: Links | undefined;
   runtime: Runtime;
   signal: AbortSignal | undefined;
+  onClosed(): void;
 }
 
 /** {@linkcode UdpServer}, on an open socket. */
@@ -105,6 +106,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#gates.drain();
       this.#sendHeld();
       options.signal?.removeEventListener("abort", close);
+      options.onClosed();
     });
     // `onListen` may have aborted it, before the listener was added.
     if (options.signal?.aborted) close();

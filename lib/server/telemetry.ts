@@ -67,19 +67,21 @@ export function serverReadings(
   };
 }
 
-/** Exports the counts of a server to OpenTelemetry, while it runs. */
-export function followServer(
+/**
+ * Exports the counts of the server at an address, read each second.
+ *
+ * @returns Reads them a last time.
+ */
+export function observeServer(
   { hostname, port }: UdpAddress,
-  finished: Promise<void>,
   readings: Parameters<typeof follow>[1],
-): void {
+): () => void {
   const attributes = {
     ...UDP,
     "server.address": hostname,
     "server.port": port,
   };
-  const end = follow(attributes, readings);
-  finished.then(end, end);
+  return follow(attributes, readings);
 }
 
 /** A handler whose calls are spans. */

@@ -314,3 +314,19 @@ Deno.test("shutdown() waits for all that is made and all that is sent, whatever 
   assertEquals(replies(), ["first", "second"]);
   assertEquals(server.stats().dropped.closing, 0);
 });
+
+Deno.test("serve(): a server that ends by an error is an unhandled rejection, with telemetry too", async () => {
+  const reasons: string[] = [];
+  const onRejection = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    reasons.push(event.reason.message);
+  };
+  addEventListener("unhandledrejection", onRejection);
+  for (const telemetry of [true, false]) {
+    const { socket, settle } = start(echo(), { telemetry });
+    socket.fail(new Error("no more"));
+    await settle();
+  }
+  removeEventListener("unhandledrejection", onRejection);
+  assertEquals(reasons, ["no more", "no more"]);
+});

@@ -9,7 +9,7 @@ import { bindError } from "../../base/errors.ts";
 import { guardLimits, LOOPBACK_NETWORKS } from "../../server/guard.ts";
 import { denoRuntime } from "../../socket/runtime.ts";
 import { noStats } from "../../server/udp_server.ts";
-import { followServer, serverReadings } from "../../server/telemetry.ts";
+import { observeServer, serverReadings } from "../../server/telemetry.ts";
 import { readingsOf } from "../../stamp/reflector.ts";
 import type { ServerCounts } from "../show/server.ts";
 import type { RunningServer, ServerOutput, ServerPlan } from "./server.ts";
@@ -68,10 +68,12 @@ export async function startWorkers(
     const all = await Promise.all(workers.map((worker) => worker.counts()));
     return all.reduce(sum);
   };
-  followServer({ hostname, port }, finished, async () => {
+  const endTelemetry = observeServer({ hostname, port }, async () => {
     const { server, reflector } = await counts();
     return serverReadings(server, reflector && readingsOf(reflector));
   });
+  // The caller hears of a failure by `finished`.
+  finished.then(endTelemetry, endTelemetry);
   return { finished, counts };
 }
 
