@@ -11,7 +11,7 @@ import {
   parsePort,
 } from "../lib/address.ts";
 
-Deno.test("parseAddress() reads every form of HOST and PORT", () => {
+Deno.test("parseAddress(): reads every form of HOST and PORT", () => {
   const cases: Array<[string, string, number]> = [
     ["127.0.0.1:20001", "127.0.0.1", 20001],
     ["127.0.0.1", "127.0.0.1", 7],
@@ -29,7 +29,7 @@ Deno.test("parseAddress() reads every form of HOST and PORT", () => {
   }
 });
 
-Deno.test("parseAddress() says what is wrong with the rest", () => {
+Deno.test("parseAddress(): an error names the fault", () => {
   const cases: Array<[string, string]> = [
     ["", "no host"],
     [":1", "no host"],
@@ -55,20 +55,20 @@ Deno.test("parseAddress() says what is wrong with the rest", () => {
   assertThrows(() => parseAddress("host"), SyntaxError, "no port");
 });
 
-Deno.test("parsePort() takes 0 to 65535 in digits and nothing else", () => {
+Deno.test("parsePort(): accepts only 0 to 65535 in digits", () => {
   assertEquals(["0", "1", "65535"].map(parsePort), [0, 1, 65535]);
   for (const text of ["", " 1", "1 ", "+1", "-0", "1.0", "65536", "999999"]) {
     assertThrows(() => parsePort(text), SyntaxError, "0 to 65535", text);
   }
 });
 
-Deno.test("formatAddress() is what parseAddress() reads", () => {
+Deno.test("formatAddress(): parseAddress() reads the result", () => {
   for (const text of ["127.0.0.1:1", "[::1]:20001", "localhost:53"]) {
     assertEquals(formatAddress(parseAddress(text)), text);
   }
 });
 
-Deno.test("canonicalHostname() gives one spelling to one address", () => {
+Deno.test("canonicalHostname(): returns one spelling for each address", () => {
   const cases: Array<[string, string]> = [
     ["::FFFF:127.0.0.1", "127.0.0.1"],
     ["::ffff:7f00:1", "127.0.0.1"],
@@ -84,7 +84,7 @@ Deno.test("canonicalHostname() gives one spelling to one address", () => {
   }
 });
 
-Deno.test("ipVersion() distinguishes addresses and names", () => {
+Deno.test("ipVersion(): distinguishes addresses and names", () => {
   for (const text of ["0.0.0.0", "127.0.0.1", "255.255.255.255"]) {
     assertEquals(ipVersion(text), 4, text);
   }
@@ -116,7 +116,7 @@ Deno.test("ipVersion() distinguishes addresses and names", () => {
   }
 });
 
-Deno.test("isLoopback() and isWildcard() know their addresses", () => {
+Deno.test("isLoopback(), isWildcard(): recognise their addresses", () => {
   for (const host of ["127.0.0.1", "127.255.0.9", "::1"]) {
     assertEquals([isLoopback(host), isWildcard(host)], [true, false], host);
   }
@@ -128,7 +128,7 @@ Deno.test("isLoopback() and isWildcard() know their addresses", () => {
   }
 });
 
-Deno.test("parseAddress() refuses numbers that only look like a host", () => {
+Deno.test("parseAddress(): refuses numbers that only look like a host", () => {
   for (
     const host of ["20001", "1.2.3", "256.0.0.1", "1.2.3.4.5", "a.7", "a.7."]
   ) {
@@ -139,12 +139,12 @@ Deno.test("parseAddress() refuses numbers that only look like a host", () => {
   }
 });
 
-Deno.test("a name in other letters is written as the domain name system has it", () => {
+Deno.test("canonicalHostname(): a name in other letters becomes an ASCII domain name", () => {
   assertEquals(canonicalHostname("BÜCHER.example"), "xn--bcher-kva.example");
   assertEquals(canonicalHostname("[ü"), "[ü");
 });
 
-Deno.test("isInNetwork() compares as many bits as the network has", () => {
+Deno.test("isInNetwork(): compares the bits of the network's prefix", () => {
   const cases: Array<[string, string, boolean]> = [
     ["10.0.0.0/8", "10.255.0.1", true],
     ["10.0.0.0/8", "11.0.0.1", false],
@@ -170,7 +170,7 @@ Deno.test("isInNetwork() compares as many bits as the network has", () => {
   }
 });
 
-Deno.test("parseNetwork() says what a network looks like", () => {
+Deno.test("parseNetwork(): an error shows the form of a network", () => {
   const wrong = [
     "",
     "/8",

@@ -69,7 +69,7 @@ function floorOf(path: string): number {
 
 const folderOf = (path: string) => /^lib\/(\w+)\//.exec(path)?.[1];
 
-readTest("folders import downwards only", async () => {
+readTest("lib/: folders import downwards only", async () => {
   let seen = 0;
   for (const [path, source] of await sources()) {
     for (const imported of importsOf(path, codeOf(source))) {
@@ -85,7 +85,7 @@ readTest("folders import downwards only", async () => {
   assert(seen > 100, `${seen} imports found`);
 });
 
-readTest("imports form no circle", async () => {
+readTest("lib/: imports form no circle", async () => {
   const found = await sources();
   const done = new Set<string>();
   const visit = (path: string, from: string[]) => {
@@ -104,25 +104,28 @@ readTest("imports form no circle", async () => {
   assert(done.size > 80, `${done.size} files visited`);
 });
 
-readTest("a folder has at most 17 files, and a long one says why", async () => {
-  const found = await sources();
-  const count = new Map<string, number>();
-  for (const [path, source] of found) {
-    const folder = path.slice(0, path.lastIndexOf("/"));
-    count.set(folder, (count.get(folder) ?? 0) + 1);
-    const lines = source.split("\n").length;
-    const reason = /^ \* Longer than 500 lines/m;
-    assert(
-      lines <= 500 || KNOWN_LONG.includes(path) || reason.test(source),
-      `${path} has ${lines} lines, and no reason for it at its top`,
-    );
-  }
-  for (const [folder, files] of count) {
-    assert(files <= 17, `${folder} has ${files} files`);
-  }
-});
+readTest(
+  "lib/: a folder has at most 17 files, and a long file gives a reason",
+  async () => {
+    const found = await sources();
+    const count = new Map<string, number>();
+    for (const [path, source] of found) {
+      const folder = path.slice(0, path.lastIndexOf("/"));
+      count.set(folder, (count.get(folder) ?? 0) + 1);
+      const lines = source.split("\n").length;
+      const reason = /^ \* Longer than 500 lines/m;
+      assert(
+        lines <= 500 || KNOWN_LONG.includes(path) || reason.test(source),
+        `${path} has ${lines} lines, and no reason for it at its top`,
+      );
+    }
+    for (const [folder, files] of count) {
+      assert(files <= 17, `${folder} has ${files} files`);
+    }
+  },
+);
 
-readTest("docs/architecture.md has every folder", async () => {
+readTest("docs/architecture.md: lists every folder", async () => {
   const page = await Deno.readTextFile(new URL("docs/architecture.md", ROOT));
   const named = [...page.matchAll(/^\| `lib\/([\w/]+)\/` +\|/gm)].map(
     ([, name]) => name!,
@@ -162,7 +165,7 @@ const FENCES: Array<[RegExp, (path: string) => boolean]> = [
   [/Deno\.(writeTextFile|Command)/, () => false],
 ];
 
-readTest("only the files meant for it touch the system", async () => {
+readTest("lib/: only the intended files use the system", async () => {
   const used = new Set<RegExp>();
   for (const [path, source] of await sources()) {
     const code = codeOf(source);
@@ -176,7 +179,7 @@ readTest("only the files meant for it touch the system", async () => {
   assertEquals(used.size, 5);
 });
 
-readTest("the programs are short", async () => {
+readTest("server.ts, client.ts: at most 120 lines each", async () => {
   for (const path of ["server.ts", "client.ts"]) {
     const lines = (await sources()).get(path)!.split("\n").length;
     assert(lines <= 120, `${path} has ${lines} lines`);

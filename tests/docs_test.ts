@@ -52,7 +52,7 @@ import {
 
 const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
 
-programTest("the README lists the flags as --help does", async () => {
+programTest("README.md: lists the flags as --help does", async () => {
   const readme = await read("README.md");
   await using asked = server(["--help"]);
   const helps = {
@@ -66,12 +66,15 @@ programTest("the README lists the flags as --help does", async () => {
   }
 });
 
-programTest("--help fits the screen of a newcomer", async () => {
-  await using asked = server(["--help"]);
-  for (
-    const { stdout } of [await asked.ended(), await client(["--help"])]
-  ) assert(stdout.split("\n").length <= 24, stdout);
-});
+programTest(
+  "server --help, client --help: fit a screen of 24 lines",
+  async () => {
+    await using asked = server(["--help"]);
+    for (
+      const { stdout } of [await asked.ended(), await client(["--help"])]
+    ) assert(stdout.split("\n").length <= 24, stdout);
+  },
+);
 
 /** The objects of a stream, without what one of them is instead of another. */
 function parsed(stdout: string): Array<Record<string, unknown>> {
@@ -91,62 +94,65 @@ const keysIn = (columns: object) =>
     .filter(([, { optional }]) => !optional).map(([key]) => key);
 
 programTest(
-  "docs/json.md has the tables that `deno task tables` writes",
+  "docs/json.md: has the tables that `deno task tables` writes",
   async () => {
     const page = await read("docs/json.md");
     assertEquals(page, await withTables(page), "run: deno task tables");
   },
 );
 
-signalTest("client and server print the keys of their columns", async () => {
-  await using s = server(["-p", "0", "--stamp", "--json"]);
-  await using plain = server(["-p", "0", "--echo", "--json"]);
-  const targets = await Promise.all(
-    [plain, s].map(async (program) =>
-      `127.0.0.1:${JSON.parse(await program.line()).port}`
-    ),
-  );
-  const runs = [
-    [["--hex", "ff", "-i", "0"], "replies", SERIES_COLUMNS, SERIES_EVENTS],
-    [["--stamp", "-i", "5ms"], "samples", STAMP_COLUMNS, STAMP_EVENTS],
-    [["--rate", "100"], "intervals", LOAD_COLUMNS, EVENTS],
-    [["--all"], "replies", GATHER_COLUMNS, GATHER_EVENTS],
-  ] as const;
-  for (const [args, list, result, events] of runs) {
-    const target = targets[list === "samples" ? 1 : 0]!;
-    const count = args[0] === "--all" ? [] : ["-c", "2"];
-    const common = [target, "-W", "100ms", ...count, ...args];
-    const { stdout } = await client([...common, "--json"]);
-    const document = JSON.parse(stdout);
-    assertEquals(Object.keys(document), [list, ...keysIn(result)]);
-    const streamed = await client([...common, "--json-stream"]);
-    const [event, ...rest] = parsed(streamed.stdout);
-    const type = list === "intervals" ? "interval" : "reply";
-    assertEquals(event!.type, type);
-    const columns = (events as EventColumns)[type]!;
-    assertEquals(without(keysOf(event!), "text", "hex"), [
-      "type",
-      ...keysIn(columns),
-    ]);
-    assertEquals(keysOf(rest.at(-1)!), ["type", ...keysIn(result)]);
-  }
-  const silent = ["127.0.0.1:9", "-W", "10ms", "--retries", "0"];
-  const [lost] = parsed((await client([...silent, "--json-stream"])).stdout);
-  assertEquals(keysOf(lost!), ["type", ...keysIn(SERIES_EVENTS.lost!)]);
-  s.kill("SIGTERM");
-  const { stdout } = await s.ended();
-  const objects = parsed(stdout);
-  for (const type of ["listening", "request", "summary"]) {
-    const object = objects.find((object) => object.type === type)!;
-    assertEquals(without(keysOf(object), "hex", "text", "stamp"), [
-      "type",
-      ...keysIn(SERVER_EVENTS[type]!),
-    ]);
-  }
-});
+signalTest(
+  "client --json, server --json: print the keys of their columns",
+  async () => {
+    await using s = server(["-p", "0", "--stamp", "--json"]);
+    await using plain = server(["-p", "0", "--echo", "--json"]);
+    const targets = await Promise.all(
+      [plain, s].map(async (program) =>
+        `127.0.0.1:${JSON.parse(await program.line()).port}`
+      ),
+    );
+    const runs = [
+      [["--hex", "ff", "-i", "0"], "replies", SERIES_COLUMNS, SERIES_EVENTS],
+      [["--stamp", "-i", "5ms"], "samples", STAMP_COLUMNS, STAMP_EVENTS],
+      [["--rate", "100"], "intervals", LOAD_COLUMNS, EVENTS],
+      [["--all"], "replies", GATHER_COLUMNS, GATHER_EVENTS],
+    ] as const;
+    for (const [args, list, result, events] of runs) {
+      const target = targets[list === "samples" ? 1 : 0]!;
+      const count = args[0] === "--all" ? [] : ["-c", "2"];
+      const common = [target, "-W", "100ms", ...count, ...args];
+      const { stdout } = await client([...common, "--json"]);
+      const document = JSON.parse(stdout);
+      assertEquals(Object.keys(document), [list, ...keysIn(result)]);
+      const streamed = await client([...common, "--json-stream"]);
+      const [event, ...rest] = parsed(streamed.stdout);
+      const type = list === "intervals" ? "interval" : "reply";
+      assertEquals(event!.type, type);
+      const columns = (events as EventColumns)[type]!;
+      assertEquals(without(keysOf(event!), "text", "hex"), [
+        "type",
+        ...keysIn(columns),
+      ]);
+      assertEquals(keysOf(rest.at(-1)!), ["type", ...keysIn(result)]);
+    }
+    const silent = ["127.0.0.1:9", "-W", "10ms", "--retries", "0"];
+    const [lost] = parsed((await client([...silent, "--json-stream"])).stdout);
+    assertEquals(keysOf(lost!), ["type", ...keysIn(SERIES_EVENTS.lost!)]);
+    s.kill("SIGTERM");
+    const { stdout } = await s.ended();
+    const objects = parsed(stdout);
+    for (const type of ["listening", "request", "summary"]) {
+      const object = objects.find((object) => object.type === type)!;
+      assertEquals(without(keysOf(object), "hex", "text", "stamp"), [
+        "type",
+        ...keysIn(SERVER_EVENTS[type]!),
+      ]);
+    }
+  },
+);
 
 readTest(
-  "every count of a server is in its closing line, in JSON and in docs/json.md",
+  "server: every count is in the closing line, in JSON and in docs/json.md",
   async () => {
     const page = await read("docs/json.md");
     const { pushed: _, ...stats } = { ...noStats(), kernelDrops: 0 };
@@ -186,7 +192,7 @@ readTest(
 );
 
 readTest(
-  "docs/operations.md names every outcome of a reflector's packets",
+  "docs/operations.md: names every outcome of a reflector's packets",
   async () => {
     const page = await read("docs/operations.md");
     const row = /^\| `roundtrip\.reflector\.packets`.*$/m.exec(page)![0];
@@ -199,7 +205,7 @@ readTest(
 );
 
 programTest(
-  "every function that the docs name is exported, or is a method of what is",
+  "docs: every named function is exported, or a method of an exported type",
   async () => {
     const types = await exported();
     const known = new Set(types.keys());
@@ -233,7 +239,7 @@ programTest(
   },
 );
 
-readTest("docs/operations.md explains every reason to refuse", async () => {
+readTest("docs/operations.md: explains every reason to refuse", async () => {
   const page = await read("docs/operations.md");
   const section = page.split("## Why a datagram is refused\n")[1]!
     .split("\n## ")[0]!;
@@ -263,7 +269,7 @@ const TABLES: Array<[string, string, AnyTable]> = [
 ];
 
 readTest(
-  "the docs of the options have the ranges and defaults of their tables",
+  "docstrings: options have the ranges and defaults of their tables",
   async () => {
     const seen = { options: 0, ranges: 0, defaults: 0 };
     for (const [path, name, table] of TABLES) {
@@ -302,7 +308,7 @@ readTest(
 );
 
 readTest(
-  "docs/operations.md lists every metric, and the dashboard shows no others",
+  "docs/operations.md: lists every metric, and the dashboard shows no others",
   async () => {
     const page = await read("docs/operations.md");
     const rows = [

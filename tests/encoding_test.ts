@@ -8,13 +8,13 @@ import {
   textOrHex,
 } from "../lib/encoding.ts";
 
-Deno.test("encode() makes UTF-8 of text and leaves bytes alone", () => {
+Deno.test("encode(): converts text to UTF-8 and returns bytes unchanged", () => {
   assertEquals(encode("é\0"), new Uint8Array([0xc3, 0xa9, 0]));
   const bytes = new Uint8Array([1]);
   assert(encode(bytes) === bytes);
 });
 
-Deno.test("decode() gives back what encode() took, and nothing else", () => {
+Deno.test("decode(): inverts encode(), and refuses other bytes", () => {
   for (const text of ["", "Hello", "é\0\n", "\uFEFFwith a mark", "🙂"]) {
     assertEquals(decode(encode(text)), text);
   }
@@ -23,12 +23,12 @@ Deno.test("decode() gives back what encode() took, and nothing else", () => {
   }
 });
 
-Deno.test("textOrHex() gives exactly one of the two", () => {
+Deno.test("textOrHex(): returns either text or hex", () => {
   assertEquals(textOrHex(encode("")), { text: "" });
   assertEquals(textOrHex(new Uint8Array([0, 0xff])), { hex: "00ff" });
 });
 
-Deno.test("parseHex() reads pairs of digits, however they are set", () => {
+Deno.test("parseHex(): reads pairs of digits with any separators", () => {
   for (
     const text of ["48656C", "0x48656c", "48 65 6c", "48:65:6c", " 4865 6c\n"]
   ) {
@@ -40,14 +40,14 @@ Deno.test("parseHex() reads pairs of digits, however they are set", () => {
   }
 });
 
-Deno.test("repeatTo() repeats, cuts, and fills with zeros for want of bytes", () => {
+Deno.test("repeatTo(): repeats or truncates bytes, and fills with zeros if there are none", () => {
   assertEquals(repeatTo(encode("abc"), 7), encode("abcabca"));
   assertEquals(repeatTo(encode("abc"), 2), encode("ab"));
   assertEquals(repeatTo(encode("abc"), 0), encode(""));
   assertEquals(repeatTo(encode(""), 2), new Uint8Array(2));
 });
 
-Deno.test("bytesLiteral() shows each byte as Python does, in double quotes", () => {
+Deno.test("bytesLiteral(): writes each byte as Python does, in double quotes", () => {
   assertEquals(bytesLiteral(encode("")), 'b""');
   assertEquals(bytesLiteral(encode("it's")), `b"it's"`);
   assertEquals(bytesLiteral(encode('a\\b"c')), 'b"a\\\\b\\"c"');

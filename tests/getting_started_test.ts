@@ -13,7 +13,7 @@ async function shell(script: string): Promise<string> {
 }
 
 signalTest(
-  "the packed library works in a project of its own, without a warning",
+  "deno task pack: the package works in another project, without a warning",
   async () => {
     const lines = await shell(`
     folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
@@ -38,7 +38,7 @@ END
   ["npm"],
 );
 
-signalTest("the installed programs run from any folder", async () => {
+signalTest("deno task install: the programs run from any folder", async () => {
   const tasks = JSON.parse(
     await Deno.readTextFile(new URL("deno.json", ROOT)),
   ).tasks;

@@ -28,7 +28,7 @@ const at = async (program: Program) => ({
   port: Number(await program.line()),
 });
 
-readTest("a recipe has at most 60 lines", async () => {
+readTest("docs/recipes.md: a recipe has at most 60 lines", async () => {
   const all = [...await recipes()];
   assertEquals(all.length, 10);
   for (const [name, code] of all) {
@@ -36,7 +36,7 @@ readTest("a recipe has at most 60 lines", async () => {
   }
 });
 
-programTest("the recipe of a name server answers dig", async () => {
+programTest("name_server.ts: answers dig", async () => {
   await using server = await start("name_server.ts");
   const { port } = await at(server);
   const dig = (...args: string[]) =>
@@ -50,7 +50,7 @@ programTest("the recipe of a name server answers dig", async () => {
 }, ["dig"]);
 
 programTest(
-  "the recipe that asks a name server understands ours, and dnsmasq",
+  "ask_name_server.ts: reads answers of name_server.ts and dnsmasq",
   async () => {
     // Its own name server has to do where there is no other.
     await using ours = await start("name_server.ts");
@@ -74,7 +74,7 @@ programTest(
 );
 
 programTest(
-  "the recipe of StatsD counts all that is sent, and refuses none",
+  "statsd.ts: counts all datagrams, and refuses none",
   async () => {
     await using statsd = await start("statsd.ts");
     const addr = await at(statsd);
@@ -89,7 +89,7 @@ programTest(
 );
 
 programTest(
-  "the recipe of a game pushes its state to all who joined",
+  "game.ts: pushes its state to all players",
   async () => {
     await using game = await start("game.ts");
     const addr = await at(game);
@@ -129,7 +129,7 @@ async function chronyd(...args: string[]) {
 }
 
 programTest(
-  "the recipe that tells the time is believed by chronyd, and by ours",
+  "time_server.ts: chronyd and ask_time.ts accept its time",
   async () => {
     await using server = await start("time_server.ts");
     const { port } = await at(server);
@@ -147,7 +147,7 @@ programTest(
   ["chronyd"],
 );
 
-programTest("the recipe that asks the time understands chronyd", async () => {
+programTest("ask_time.ts: reads the time of chronyd", async () => {
   // A port that is free, as chronyd takes none by itself.
   const free = serve(() => {});
   const { port } = free.addr;
@@ -168,7 +168,7 @@ programTest("the recipe that asks the time understands chronyd", async () => {
 }, ["chronyd"]);
 
 programTest(
-  "the recipe of a proxy keeps its clients apart, and passes all on",
+  "proxy.ts: separates its clients, and forwards every datagram",
   async () => {
     await using server = serve((data, { remoteAddr }) =>
       `${decode(data)} ${remoteAddr.port}`
@@ -187,7 +187,7 @@ programTest(
   },
 );
 
-programTest("the recipe of who is there lists all who answer", async () => {
+programTest("who_is_there.ts: lists all responders", async () => {
   await using one = serve(() => "printer");
   await using two = serve(() => "camera");
   const names = [one, two].map(({ addr }) => `127.0.0.1:${addr.port}`);
@@ -198,19 +198,22 @@ programTest("the recipe of who is there lists all who answer", async () => {
   );
 });
 
-programTest("the plain pair speaks, and each with ours", async () => {
-  await using server = await start("plain_server.ts");
-  const addr = await at(server);
-  await using client = await start(
-    "plain_client.ts",
-    "127.0.0.1",
-    `${addr.port}`,
-  );
-  assertEquals((await client.ended()).stdout, "Hello UDP Client\n");
-  assertEquals((await request(addr, "x")).text(), "Hello UDP Client");
-  await using ours = serve((data) => data);
-  await using asking = await start(
-    ...["plain_client.ts", "127.0.0.1", `${ours.addr.port}`] as const,
-  );
-  assertEquals((await asking.ended()).stdout, "Hello UDP Server\n");
-});
+programTest(
+  "plain_server.ts, plain_client.ts: work together, and with server.ts and client.ts",
+  async () => {
+    await using server = await start("plain_server.ts");
+    const addr = await at(server);
+    await using client = await start(
+      "plain_client.ts",
+      "127.0.0.1",
+      `${addr.port}`,
+    );
+    assertEquals((await client.ended()).stdout, "Hello UDP Client\n");
+    assertEquals((await request(addr, "x")).text(), "Hello UDP Client");
+    await using ours = serve((data) => data);
+    await using asking = await start(
+      ...["plain_client.ts", "127.0.0.1", `${ours.addr.port}`] as const,
+    );
+    assertEquals((await asking.ended()).stdout, "Hello UDP Server\n");
+  },
+);

@@ -31,7 +31,7 @@ const requestMany = (
   options: RequestManyOptions,
 ) => requestManyOn(address, payload, { engine: ENGINE, ...options });
 
-netTest("a server on an ephemeral port answers a request", async () => {
+netTest("serve(): answers a request on an ephemeral port", async () => {
   await using server = serve({}, fixedReply("Hello UDP Client"));
   assert(server.addr.port > 0);
   const { data, remoteAddr, rttMs, attempts } = await request(
@@ -43,16 +43,19 @@ netTest("a server on an ephemeral port answers a request", async () => {
   assert(attempts > 1 || rttMs! > 0);
 });
 
-netTest("any legal payload passes uncut, from 0 to 65,507 bytes", async () => {
-  await using server = serve({}, echo());
-  for (const size of [0, 1, 2, 1024, 1472, 1473, 9000, 65_506, 65_507]) {
-    const payload = Uint8Array.from({ length: size }, (_, i) => i * 31);
-    const { data } = await request(server.addr, payload);
-    assertEquals(data, payload, `${size} bytes`);
-  }
-});
+netTest(
+  "request(): any legal payload arrives whole, from 0 to 65,507 bytes",
+  async () => {
+    await using server = serve({}, echo());
+    for (const size of [0, 1, 2, 1024, 1472, 1473, 9000, 65_506, 65_507]) {
+      const payload = Uint8Array.from({ length: size }, (_, i) => i * 31);
+      const { data } = await request(server.addr, payload);
+      assertEquals(data, payload, `${size} bytes`);
+    }
+  },
+);
 
-netTest("IPv6 carries up to 65,527 bytes", async () => {
+netTest("request(): IPv6 carries up to 65,527 bytes", async () => {
   await using server = serve({ hostname: "::1" }, echo());
   assertEquals(server.addr.hostname, "::1");
   for (const size of [0, 65_527]) {
@@ -62,7 +65,7 @@ netTest("IPv6 carries up to 65,527 bytes", async () => {
 });
 
 netTest(
-  "a dual-stack server shows and answers IPv4 peers as IPv4",
+  "serve(): a dual-stack server shows and answers IPv4 peers as IPv4",
   async () => {
     const peers: string[] = [];
     await using server = serve({ hostname: "::" }, (data, { remoteAddr }) => {
@@ -78,14 +81,14 @@ netTest(
   },
 );
 
-netTest("a client on :: takes an IPv4 reply for what it is", async () => {
+netTest("request(): a client on :: recognises an IPv4 reply", async () => {
   await using server = serve({}, echo());
   const options = { localHostname: "::" };
   const { data, remoteAddr } = await request(server.addr, "x", options);
   assertEquals([decode(data), remoteAddr], ["x", server.addr]);
 });
 
-netTest("a name is as good as an address", async () => {
+netTest("serve(), request(): accept a name for an address", async () => {
   await using server = serve({ hostname: "localhost" }, echo());
   const { hostname, port } = server.addr;
   const options = hostname === "::1" ? { localHostname: "::" } : {};
@@ -94,7 +97,7 @@ netTest("a name is as good as an address", async () => {
 });
 
 netTest(
-  "n datagrams in are n datagrams out, with their boundaries kept",
+  "serve(): answers each of N datagrams by one, with its boundaries",
   async () => {
     const texts = ["", "a", "ab", "abc", "abcd", "a", "", "xyz"];
     const got: string[] = [];
@@ -126,7 +129,7 @@ netTest(
 );
 
 netTest(
-  "a datagram over maxDatagramBytes is dropped whole, and counted",
+  "serve(): drops a datagram over maxDatagramBytes whole, and counts it",
   async () => {
     const sizes: number[] = [];
     await using server = serve(
@@ -148,7 +151,7 @@ netTest(
 );
 
 netTest(
-  "a restarted server serves the same client, without reconnection",
+  "serve(): a restarted server serves the same client, without reconnection",
   async () => {
     const socket = runtimeFor(ENGINE).open({
       hostname: "127.0.0.1",
@@ -176,7 +179,7 @@ netTest(
 );
 
 netTest(
-  "what is sent while no server runs is lost, and stays lost",
+  "request(): a datagram sent while no server runs stays lost",
   async () => {
     const server = serve({}, echo());
     const { addr } = server;
@@ -201,7 +204,7 @@ netTest(
   },
 );
 
-netTest("held requests are answered when the server shuts down", async () => {
+netTest("serve(): shutdown() answers held requests", async () => {
   const gate = Promise.withResolvers<void>();
   const all = Promise.withResolvers<void>();
   let held = 0;
@@ -229,7 +232,7 @@ netTest("held requests are answered when the server shuts down", async () => {
 });
 
 netTest(
-  "a server shuts down during a flood, and every datagram is accounted for",
+  "serve(): shuts down during a flood with every datagram counted",
   async () => {
     const server = serve({}, async (data) => {
       await Promise.resolve();
@@ -261,7 +264,7 @@ netTest(
   },
 );
 
-netTest("a series against a real server loses nothing", async () => {
+netTest("requestMany(): loses nothing against a real server", async () => {
   await using server = serve({}, fixedReply("alike"));
   const series = requestMany(server.addr, "x", { count: 50, intervalMs: 0 });
   for await (const event of series) assertEquals(event.type, "reply");
@@ -270,7 +273,7 @@ netTest("a series against a real server loses nothing", async () => {
   assert(rttMs!.min > 0 && rttMs!.min <= rttMs!.median);
 });
 
-netTest("binding says what is wrong with the address", () => {
+netTest("serve(): an error names the fault of the address", () => {
   const first = serve({}, echo());
   assertThrows(
     () => serve(first.addr, echo()),
@@ -290,7 +293,7 @@ netTest("binding says what is wrong with the address", () => {
   return first.shutdown();
 });
 
-netTest("a name that does not resolve is named", async () => {
+netTest("request(): an error has the name that does not resolve", async () => {
   await assertRejects(
     () => request("no.such.invalid:1", "x"),
     Deno.errors.NotFound,
@@ -299,7 +302,7 @@ netTest("a name that does not resolve is named", async () => {
 });
 
 netTest(
-  "a server on the deno engine goes on when its handler transfers the data",
+  "serve(): continues on the deno engine when the handler transfers the data",
   async () => {
     await using server = serveOn({ engine: "deno" }, (data) => {
       if (data[0] === 0x74) data.buffer.transfer();
@@ -315,21 +318,24 @@ netTest(
   },
 );
 
-netTest("a handler cannot change where other replies go", async () => {
-  await using server = serve({}, (data, { remoteAddr }) => {
-    assertThrows(() => remoteAddr.port = 1, TypeError);
-    return data;
-  });
-  assertEquals(decode((await request(server.addr, "x")).data), "x");
-});
+netTest(
+  "serve(): a handler cannot change the destination of other replies",
+  async () => {
+    await using server = serve({}, (data, { remoteAddr }) => {
+      assertThrows(() => remoteAddr.port = 1, TypeError);
+      return data;
+    });
+    assertEquals(decode((await request(server.addr, "x")).data), "x");
+  },
+);
 
-netTest("serve() takes a handler alone", async () => {
+netTest("serve(): accepts a handler without options", async () => {
   await using server = serveOn((data) => data);
   assertEquals(server.addr.hostname, "127.0.0.1");
   assertEquals(decode((await request(server.addr, "x")).data), "x");
 });
 
-netTest("serve() says NotFound of a name that does not resolve", () => {
+netTest("serve(): throws NotFound for a name that does not resolve", () => {
   const hostname = "no.such.invalid";
   assertThrows(
     () => serve({ hostname }, echo()),
@@ -338,7 +344,7 @@ netTest("serve() says NotFound of a name that does not resolve", () => {
   );
 });
 
-netTest("the deno engine says that it cannot share a port", () => {
+netTest("serve(): the deno engine reports that it cannot share a port", () => {
   assertThrows(
     () => serveOn({ engine: "deno", reusePort: true }, echo()),
     Deno.errors.NotSupported,
@@ -346,7 +352,7 @@ netTest("the deno engine says that it cannot share a port", () => {
   );
 });
 
-netTest("a server on localhost is where a client looks for it", async () => {
+netTest("serve(), request(): use the same address of localhost", async () => {
   for (const hostname of ["localhost", "localhost.", "LOCALHOST"]) {
     await using server = serve({ hostname }, echo());
     assertEquals(server.addr.hostname, "127.0.0.1");
@@ -356,7 +362,7 @@ netTest("a server on localhost is where a client looks for it", async () => {
 });
 
 netTest(
-  "a handler answers more than once, and the server speaks unasked",
+  "serve(): a handler answers several times, and send() needs no request",
   async () => {
     for (const hostname of ["127.0.0.1", "::1", "0.0.0.0", "::"]) {
       await using server = serve({ hostname }, (data, info) => {
@@ -390,7 +396,7 @@ netTest(
 );
 
 linuxTest(
-  "a handler is told which of the machine's addresses was asked",
+  "serve(): info.localAddr is the address of the request",
   async () => {
     for (const [hostname, host] of [["0.0.0.0", "127.0.0.7"], ["::", "::1"]]) {
       const seen: string[] = [];
@@ -410,7 +416,7 @@ linuxTest(
   },
 );
 
-netTest("sendMany() reaches a thousand sockets, each once", async () => {
+netTest("sendMany(): reaches a thousand sockets, each once", async () => {
   const heard = new Map<number, number>();
   const { promise, resolve } = Promise.withResolvers<void>();
   const peers = Array.from(

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { client, portOf, Program, programTest, server } from "./helpers.ts";
 
-programTest("the client asks the seed's server", async () => {
+programTest("client: gets the reply of the seed's server", async () => {
   await using python = new Program("python3", [
     "tests/peers/seed_server.py",
     "Hello UDP Client",
@@ -16,7 +16,7 @@ programTest("the client asks the seed's server", async () => {
   assertEquals(await python.line(), "Message from Client:b'Hello UDP Server'");
 }, ["python3"]);
 
-programTest("the server answers the seed's client", async () => {
+programTest("server: answers the seed's client", async () => {
   await using ours = server(["-p", "0", "-c", "1"]);
   const port = await portOf(ours);
   await using python = new Program("python3", [

@@ -376,7 +376,7 @@ Deno.test("options: the tables have the defaults that are documented", () => {
   assertEquals([LOAD.durationMs.default, MEASURE.count.default], [10_000, 10]);
 });
 
-Deno.test("serve, openSocket: a function is wanted, and nothing else", () => {
+Deno.test("serve(), openSocket(): accept a function only", () => {
   for (const wrong of [undefined, null, {}, "echo"] as never[]) {
     assertThrows(
       () => serve({ runtime }, wrong),
@@ -391,7 +391,7 @@ Deno.test("serve, openSocket: a function is wanted, and nothing else", () => {
   }
 });
 
-Deno.test("request, requestMany: what is no address is a TypeError", async () => {
+Deno.test("request(), requestMany(): an invalid address is a TypeError", async () => {
   for (const target of [null, {}, { port: 7 }, 7] as never[]) {
     assertThrows(() => requestMany(target, "x"), TypeError);
     await assertRejects(() => request(target, "x"), TypeError);
@@ -403,7 +403,7 @@ Deno.test("request, requestMany: what is no address is a TypeError", async () =>
   assert(requestMany({ hostname: "192.0.2.1", port: 65_535 }, "x"));
 });
 
-Deno.test("readAll: a property that a program adds to all objects is no option", () => {
+Deno.test("readAll(): a property added to all objects is no option", () => {
   const everywhere = Object.prototype as Record<string, unknown>;
   everywhere.polluted = 1;
   try {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { ClockOffset, WallClock } from "../../lib/base/wall_clock.ts";
 
-Deno.test("the wall clock stays as it is, until it is set", () => {
+Deno.test("WallClock: keeps its origin until the system's clock is set", () => {
   let [now, set] = [0, 0];
   const clock = new WallClock(
     1000.25,
@@ -17,7 +17,7 @@ Deno.test("the wall clock stays as it is, until it is set", () => {
   }
 });
 
-Deno.test("the wall clock is read now and then only", () => {
+Deno.test("WallClock: reads the system's clock rarely", () => {
   let [now, reads] = [0, 0];
   const clock = new WallClock(0, () => now, () => {
     reads++;

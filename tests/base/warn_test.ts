@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { describeError, Throttle, warn } from "../../lib/base/warn.ts";
 import { Program, programTest } from "../helpers.ts";
 
-Deno.test("describeError() shows whatever was thrown, and commands no terminal", () => {
+Deno.test("describeError(): describes any thrown value, without control characters", () => {
   const unshowable = {
     toString() {
       throw new Error("no");
@@ -18,7 +18,7 @@ Deno.test("describeError() shows whatever was thrown, and commands no terminal",
   );
 });
 
-Deno.test("warnings that nobody reads wait, up to a number, and hold up nothing", async () => {
+Deno.test("warn(): unread warnings wait, up to a limit, and block nothing", async () => {
   const { write } = Deno.stderr;
   const reader = Promise.withResolvers<void>();
   let text = "";
@@ -52,7 +52,7 @@ Deno.test("warnings that nobody reads wait, up to a number, and hold up nothing"
   }
 });
 
-Deno.test("Throttle says each kind once a second, with how many more there were", () => {
+Deno.test("Throttle: prints each kind once a second, with the number of the others", () => {
   let now = 0;
   const said: string[] = [];
   const throttle = new Throttle(
@@ -81,7 +81,7 @@ Deno.test("Throttle says each kind once a second, with how many more there were"
 });
 
 programTest(
-  "a handler that throws is seen on stderr, with where it threw",
+  "serve(): prints a handler's error on stderr, with its place",
   async () => {
     const code = `import { request, serve } from "./lib/mod.ts";
     await using server = serve(function mine() { throw new Error("oops"); });

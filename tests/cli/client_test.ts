@@ -4,7 +4,7 @@ import { closedPort, peer, started, WALL_TIME_REGEXP } from "./peers.ts";
 import { client, ENGINE, programTest } from "../helpers.ts";
 
 programTest(
-  "client --count shows each reply and sums up as ping does",
+  "client --count: shows each reply and a summary like that of ping",
   async () => {
     await using s = await started(["-q"]);
     // Each waits for the answer before: only so is the order certain.
@@ -34,7 +34,7 @@ programTest(
   },
 );
 
-programTest("client --json has all facts in one document", async () => {
+programTest("client --json: prints all facts in one document", async () => {
   await using s = await started(["-q"]);
   const asked = await client([s.target, "-c", "2", "-i", "0", "--json"]);
   assertEquals([asked.code, asked.stderr], [0, ""]);
@@ -78,32 +78,35 @@ programTest("client --json has all facts in one document", async () => {
   assertEquals(replies.length, 2);
 });
 
-programTest("client --json-stream has an object for each event", async () => {
-  // Two replies to the first datagram, none to the second.
-  await using p = peer((seq) => seq === 0 ? ["a", "a"] : []);
-  const args = ["-c", "2", "-i", "50ms", "-W", "0.1", "--retries", "0"];
-  const asked = await client([p.target, ...args, "--json-stream"]);
-  const events = asked.stdout.trim().split("\n").map((line) =>
-    JSON.parse(line)
-  );
-  assertEquals(events.map(({ type, seq }) => [type, seq]), [
-    ["reply", 0],
-    ["duplicate", 0],
-    ["lost", 1],
-    ["summary", undefined],
-  ]);
-  const { sent, received, lost, lossPercent, duplicates } = events[3];
-  assertEquals([sent, received, lost, lossPercent, duplicates], [
-    2,
-    1,
-    1,
-    50,
-    1,
-  ]);
-  assertEquals(asked.code, 0);
-});
+programTest(
+  "client --json-stream: prints an object for each event",
+  async () => {
+    // Two replies to the first datagram, none to the second.
+    await using p = peer((seq) => seq === 0 ? ["a", "a"] : []);
+    const args = ["-c", "2", "-i", "50ms", "-W", "0.1", "--retries", "0"];
+    const asked = await client([p.target, ...args, "--json-stream"]);
+    const events = asked.stdout.trim().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    assertEquals(events.map(({ type, seq }) => [type, seq]), [
+      ["reply", 0],
+      ["duplicate", 0],
+      ["lost", 1],
+      ["summary", undefined],
+    ]);
+    const { sent, received, lost, lossPercent, duplicates } = events[3];
+    assertEquals([sent, received, lost, lossPercent, duplicates], [
+      2,
+      1,
+      1,
+      50,
+      1,
+    ]);
+    assertEquals(asked.code, 0);
+  },
+);
 
-programTest("client without an answer says so and exits with 1", async () => {
+programTest("client: reports a missing answer and exits with 1", async () => {
   const target = await closedPort();
   const args = [target, "-W", "20ms", "--retries", "1"];
   assertEquals(await client([...args, "-q"]), {
@@ -121,7 +124,7 @@ programTest("client without an answer says so and exits with 1", async () => {
 });
 
 programTest(
-  "client takes a reply after a retry, and claims no time for it",
+  "client: accepts a reply after a retry, without an RTT",
   async () => {
     await using p = peer((seq) => seq === 0 ? [] : ["again"]);
     const asked = await client([p.target, "-W", "50ms", "--json"]);
@@ -133,7 +136,7 @@ programTest(
   },
 );
 
-programTest("client --max-loss and --expect decide the exit code", async () => {
+programTest("client --max-loss, --expect: decide the exit code", async () => {
   await using p = peer((seq) => seq % 4 === 3 ? [] : ["a"]);
   const args = [
     p.target,
@@ -164,7 +167,7 @@ programTest("client --max-loss and --expect decide the exit code", async () => {
 });
 
 programTest(
-  "client --message - sends stdin to its end and waits for the reply",
+  "client --message -: sends stdin to its end and waits for the reply",
   async () => {
     await using s = await started(["--echo", "-q"]);
     const options = { stdin: "from stdin\n" };
@@ -187,7 +190,7 @@ programTest(
   },
 );
 
-programTest("client --size repeats or cuts what is sent", async () => {
+programTest("client --size: repeats or truncates the payload", async () => {
   await using s = await started(["--echo", "-q"]);
   const sized = (size: string) => client([s.target, "-m", "abc", "-s", size]);
   assertEquals((await sized("7")).stdout, 'Message from Server b"abcabca"\n');
@@ -196,7 +199,7 @@ programTest("client --size repeats or cuts what is sent", async () => {
 });
 
 programTest(
-  "client --deadline ends the run, whatever is unanswered",
+  "client --deadline: ends the run, with datagrams in flight",
   async () => {
     const target = await closedPort();
     const args = [target, "-c", "1000", "-i", "10ms", "-w", "100ms", "--json"];
@@ -207,7 +210,7 @@ programTest(
   },
 );
 
-programTest("client takes a host and a port as nc does", async () => {
+programTest("client: accepts a host and a port as nc does", async () => {
   await using one = await started();
   const { code, stdout } = await client(["127.0.0.1", `${one.port}`]);
   assertEquals([code, stdout], [
@@ -216,7 +219,7 @@ programTest("client takes a host and a port as nc does", async () => {
   ]);
 });
 
-programTest("what is piped in and not sent is said", async () => {
+programTest("client: warns about stdin that is not sent", async () => {
   await using s = await started(["-q"]);
   const note = "client: stdin is not sent: -m - sends it\n";
   const piped = await client([s.target], { stdin: "hello" });
@@ -227,7 +230,7 @@ programTest("what is piped in and not sent is said", async () => {
   }
 });
 
-programTest("client -c 1 shows a series of one, with its time", async () => {
+programTest("client -c 1: shows a series of one, with its RTT", async () => {
   await using s = await started(["-q"]);
   const asked = await client([s.target, "-c", "1"]);
   const lines = asked.stdout.trim().split("\n");

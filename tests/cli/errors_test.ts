@@ -154,46 +154,56 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
   [["-B", "192.0.2.1"], /Cannot bind 192\.0\.2\.1:0: it is not an address/],
 ];
-programTest("bad input gets one line and exit code 2", async () => {
-  const check = (
-    program: string,
-    args: string[],
-    { code, stdout, stderr }: { code: number; stdout: string; stderr: string },
-    message: RegExp,
-  ) => {
-    const shown = `${program} ${args.join(" ")}: ${stderr}`;
-    assertEquals([code, stdout], [2, ""], shown);
-    assertMatch(stderr, message, shown);
-    assertMatch(stderr, new RegExp(`^${program}: [^\n]+\n$`), shown);
-  };
-  const checks = [
-    ...BAD_SERVER.map(([args, message]) => async () => {
-      await using s = server(args);
-      check("server", args, await s.ended(), message);
-    }),
-    ...BAD_CLIENT.map(([args, message]) => async () => {
-      check("client", args, await client(args), message);
-    }),
-  ];
-  // Four at a time, as each is a process that has little to do.
-  for (let i = 0; i < checks.length; i += 4) {
-    await Promise.all(checks.slice(i, i + 4).map((run) => run()));
-  }
-});
-
-programTest("a port in use is named with its address", async () => {
-  await using first = await started(["-q"]);
-  await using second = server(["-p", `${first.port}`]);
-  const { code, stdout, stderr } = await second.ended();
-  assertEquals([code, stdout], [2, ""]);
-  assertMatch(
-    stderr,
-    /^server: Cannot bind 127\.0\.0\.1:\d+: the port is in use: [^\n]+\n$/,
-  );
-});
+programTest(
+  "server, client: bad input is one line on stderr and exit code 2",
+  async () => {
+    const check = (
+      program: string,
+      args: string[],
+      { code, stdout, stderr }: {
+        code: number;
+        stdout: string;
+        stderr: string;
+      },
+      message: RegExp,
+    ) => {
+      const shown = `${program} ${args.join(" ")}: ${stderr}`;
+      assertEquals([code, stdout], [2, ""], shown);
+      assertMatch(stderr, message, shown);
+      assertMatch(stderr, new RegExp(`^${program}: [^\n]+\n$`), shown);
+    };
+    const checks = [
+      ...BAD_SERVER.map(([args, message]) => async () => {
+        await using s = server(args);
+        check("server", args, await s.ended(), message);
+      }),
+      ...BAD_CLIENT.map(([args, message]) => async () => {
+        check("client", args, await client(args), message);
+      }),
+    ];
+    // Four at a time, as each is a process that has little to do.
+    for (let i = 0; i < checks.length; i += 4) {
+      await Promise.all(checks.slice(i, i + 4).map((run) => run()));
+    }
+  },
+);
 
 programTest(
-  "without the permission to use the network both say which",
+  "server: an error names a port in use, with its address",
+  async () => {
+    await using first = await started(["-q"]);
+    await using second = server(["-p", `${first.port}`]);
+    const { code, stdout, stderr } = await second.ended();
+    assertEquals([code, stdout], [2, ""]);
+    assertMatch(
+      stderr,
+      /^server: Cannot bind 127\.0\.0\.1:\d+: the port is in use: [^\n]+\n$/,
+    );
+  },
+);
+
+programTest(
+  "server, client: name the missing permission for the network",
   async () => {
     const permissions = ["--no-prompt"];
     const args = ["--engine", "deno"];
@@ -208,7 +218,7 @@ programTest(
 );
 
 programTest(
-  "without Deno's unstable net API both say how to get it",
+  "server, client: name the flag of Deno's unstable net API",
   async () => {
     // Without deno.json nothing asks for the API; an import map takes over what
     // else that file says, be it the stand-ins or the real packages.
@@ -238,7 +248,7 @@ programTest(
 );
 
 programTest(
-  "the linux engine says what it is missing, and auto does without",
+  "--engine: linux reports the missing permission, auto continues on deno",
   async () => {
     const permissions = ["--allow-net", "--no-prompt"];
     await using s = server(["-p", "0", "--engine", "linux"], permissions);
@@ -258,14 +268,14 @@ programTest(
   },
 );
 
-Deno.test("requireDeno() refuses what is too old", () => {
+Deno.test("requireDeno(): refuses old versions", () => {
   for (const version of ["2.9.0", "2.10.1", "3.0.0"]) requireDeno(version);
   for (const version of ["1.46.3", "2.8.9"]) {
     assertThrows(() => requireDeno(version), Error, "needs Deno 2.9 or newer");
   }
 });
 
-signalTest("Ctrl-C makes the client sum up, and leave", async () => {
+signalTest("client: Ctrl-C prints the summary, and ends it", async () => {
   await using p = peer(() => ["a"]);
   await using c = new Program(Deno.execPath(), [
     "run",
@@ -286,7 +296,7 @@ signalTest("Ctrl-C makes the client sum up, and leave", async () => {
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   signalTest(
-    `${signal} makes the server print its counts, and leave`,
+    `server: ${signal} prints the counts, and ends it`,
     async () => {
       await using s = await started(["-q"]);
       await client([s.target]);
@@ -297,7 +307,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   );
 }
 signalTest(
-  "a second Ctrl-C ends a program that waits for its reader",
+  "client: a second Ctrl-C ends a wait for stdout's reader",
   async () => {
     await using s = await started(["--echo"]);
     // More than a pipe holds, and nobody reads it.
@@ -317,7 +327,7 @@ signalTest(
 );
 
 programTest(
-  "a client whose reader goes away exits by what it measured",
+  "client: exits by its results after a broken pipe",
   async () => {
     for (const [answers, code] of [[["a"], 0], [[], 1]] as const) {
       await using p = peer(() => [...answers]);
@@ -335,26 +345,29 @@ programTest(
   },
 );
 
-programTest("a reader that goes away ends the program quietly", async () => {
-  await using s = await started();
-  await s.program.closeStdout();
-  await client([
-    s.target,
-    "-c",
-    "2",
-    "-i",
-    "50ms",
-    "-W",
-    "0.1",
-    "--retries",
-    "0",
-  ]);
-  const { code, stderr } = await s.program.ended();
-  assertEquals([code, stderr], [0, ""]);
-});
+programTest(
+  "server, client: a broken pipe ends the program quietly",
+  async () => {
+    await using s = await started();
+    await s.program.closeStdout();
+    await client([
+      s.target,
+      "-c",
+      "2",
+      "-i",
+      "50ms",
+      "-W",
+      "0.1",
+      "--retries",
+      "0",
+    ]);
+    const { code, stderr } = await s.program.ended();
+    assertEquals([code, stderr], [0, ""]);
+  },
+);
 
 signalTest(
-  "SIGUSR2 and SIGUSR1 show how things stand, and nothing ends",
+  "server, client: SIGUSR2 and SIGUSR1 print the status, and end nothing",
   async () => {
     await using p = peer(() => ["a"]);
     const args = ["run", "--allow-net", "client.ts", p.target, "-c", "0"];

@@ -135,7 +135,7 @@ Deno.test("duration(): seconds unless there is a unit", () => {
   assertThrows(() => duration(1).parse("0.5ms"), SyntaxError, "from 1ms");
 });
 
-Deno.test("HOST: a host without a port", () => {
+Deno.test("client HOST: a host without a port", () => {
   assertEquals(["[::1]", "::1", "localhost"].map(HOST.parse), [
     "::1",
     "::1",
@@ -370,7 +370,7 @@ for (
 
 const planOf = (...args: string[]) => planClient(args) as ClientPlan;
 
-Deno.test("planClient(): flags that do not go together are named", () => {
+Deno.test("planClient(): an error names flags that exclude each other", () => {
   const cases: Array<[string[], string]> = [
     [
       ["--find-mtu", "--engine", "linux", "-m", "hello"],
@@ -437,7 +437,7 @@ Deno.test("planClient(): flags that do not go together are named", () => {
   }
 });
 
-Deno.test("planClient(): flags that go together", () => {
+Deno.test("planClient(): accepts flags that combine", () => {
   const cases = [
     ["--all", "--expect-replies", "2", "-s", "9"],
     ["--stamp", "--rate", "100", "--duration", "1"],
@@ -595,7 +595,7 @@ Deno.test("planServer(): a plan, or the reason for none", () => {
   plan("--workers", "1", "-c", "1", "--engine", "deno");
 });
 
-Deno.test("--dscp: a number, or a name of the RFCs", () => {
+Deno.test("client --dscp: a number, or a name of the RFCs", () => {
   const dscp = (text: string) =>
     parseFlags(CLIENT_FLAGS, ["--dscp", text]).given.dscp;
   const known: Array<[string, number]> = [
@@ -616,7 +616,7 @@ Deno.test("--dscp: a number, or a name of the RFCs", () => {
   }
 });
 
-Deno.test("--extensions: all, or some by name", () => {
+Deno.test("client --extensions: all, or some by name", () => {
   const extensions = (text: string) =>
     parseFlags(CLIENT_FLAGS, ["--extensions", text]).given.extensions;
   assertEquals(extensions("all")?.length, 5);

@@ -20,7 +20,7 @@ function row(label: string, lossPercent: number, median?: number): Row {
   return { label, sent: 4, received: 2, lossPercent, rttMs };
 }
 
-Deno.test("a table has the least loss first, then the shortest RTT", () => {
+Deno.test("client HOST...: a table is sorted by loss, then by RTT", () => {
   const unknown = { ...row("unknown", 0), error: "no such name" };
   const rows = [
     unknown,
@@ -61,7 +61,7 @@ function path(limit: number, hintOf: (size: number) => number | undefined) {
   return { tried, probe };
 }
 
-Deno.test("the largest payload is found, whatever the path says of it", async () => {
+Deno.test("client --find-mtu: finds the largest payload, with or without ICMP", async () => {
   for (const limit of [1, 2, 571, 572, 1472, 65_506, 65_507]) {
     const silent = path(limit, () => undefined);
     assertEquals(await largestAnswered(65_507, silent.probe), limit);
@@ -120,7 +120,7 @@ async function manyWritten(
   return { text, labels, answers };
 }
 
-Deno.test("many targets, or many sizes, are asked, and shown together", async () => {
+Deno.test("client HOST..., --size A..B: measures all targets or sizes, and compares them", async () => {
   const [a, b] = [{ hostname: "192.0.2.1", port: 7 }, {
     hostname: "192.0.2.2",
     port: 7,
@@ -198,7 +198,7 @@ async function mtuWritten(
   };
 }
 
-Deno.test("--find-mtu tries each size three times at most, and says what is not cut", async () => {
+Deno.test("client --find-mtu: tries each size three times at most", async () => {
   const quiet = { format: "text", quiet: true } as const;
   const echoed = await mtuWritten(quiet, 1472, (data) => data);
   assertEquals(

@@ -16,7 +16,7 @@ function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {
   };
 }
 
-Deno.test("Throttle writes each kind once a second, and counts the rest", () => {
+Deno.test("Throttle: writes each kind once a second, and counts the rest", () => {
   const written: string[] = [];
   let now = 0;
   const log = new Throttle((message) => written.push(message), () => now);
@@ -34,7 +34,7 @@ Deno.test("Throttle writes each kind once a second, and counts the rest", () => 
   ]);
 });
 
-Deno.test("LineWriter writes all lines in order, through partial writes", async () => {
+Deno.test("LineWriter: writes all lines in order, through partial writes", async () => {
   let written = "";
   const out = new LineWriter({
     write(bytes: Uint8Array) {
@@ -51,7 +51,7 @@ Deno.test("LineWriter writes all lines in order, through partial writes", async 
   assertEquals(written, "first\nsecond\nand third\nlast\n");
 });
 
-Deno.test("LineWriter keeps a status line below the others, on a terminal", async () => {
+Deno.test("LineWriter: keeps a status line below the others, on a terminal", async () => {
   const written = async (isTerminal: boolean) => {
     let all = "";
     const out = new LineWriter({
@@ -79,7 +79,7 @@ Deno.test("LineWriter keeps a status line below the others, on a terminal", asyn
   assertEquals(await written(false), "line a\nline b\n");
 });
 
-Deno.test("LineWriter goes on after a status line that was empty", async () => {
+Deno.test("LineWriter: continues after an empty status line", async () => {
   const to = sink({ isTerminal: true });
   const out = new LineWriter(to);
   out.status("");
@@ -89,7 +89,7 @@ Deno.test("LineWriter goes on after a status line that was empty", async () => {
   assertEquals(to.text, "result\n");
 });
 
-Deno.test("LineWriter leaves passing lines out rather than wait without end, but no result", async () => {
+Deno.test("LineWriter: drops event lines instead of waiting for ever, but no result", async () => {
   const { promise: ready, resolve } = Promise.withResolvers<void>();
   const to = sink({ ready });
   const out = new LineWriter(to);
@@ -105,7 +105,7 @@ Deno.test("LineWriter leaves passing lines out rather than wait without end, but
   await flushNotes();
 });
 
-Deno.test("LineWriter tries again where a non-blocking sink is full", async () => {
+Deno.test("LineWriter: retries writes to a full non-blocking sink", async () => {
   const to = sink();
   let fails = 2;
   const out = new LineWriter({
@@ -119,7 +119,7 @@ Deno.test("LineWriter tries again where a non-blocking sink is full", async () =
   assertEquals([to.text, fails], ["line\n", -1]);
 });
 
-Deno.test("LineWriter says once that its reader went away, and is silent then", async () => {
+Deno.test("LineWriter: reports a broken pipe once, and writes nothing more", async () => {
   const errors: unknown[] = [];
   const closed = new Deno.errors.BrokenPipe("closed");
   const out = new LineWriter({ write: () => Promise.reject(closed) });
@@ -131,7 +131,7 @@ Deno.test("LineWriter says once that its reader went away, and is silent then", 
   assertEquals(errors, [closed]);
 });
 
-Deno.test("LineWriter rejects where results cannot be written", async () => {
+Deno.test("LineWriter: rejects if results cannot be written", async () => {
   const full = new Error("No space left on device");
   const out = new LineWriter({ write: () => Promise.reject(full) });
   out.writeResult("result");
@@ -142,7 +142,7 @@ Deno.test("LineWriter rejects where results cannot be written", async () => {
   );
 });
 
-Deno.test("a line that comes as the last one has just gone out is written too", async () => {
+Deno.test("LineWriter: writes a line that is added at the end of the last write", async () => {
   // Whichever moment between two microtasks that is.
   for (let moment = 0; moment < 30; moment++) {
     let text = "";

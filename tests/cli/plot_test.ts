@@ -89,7 +89,7 @@ function countIn(svg: string, pattern: RegExp): number {
   return [...svg.matchAll(pattern)].length;
 }
 
-readTest("plotSvg(): byte by byte the picture that was reviewed", async () => {
+readTest("plotSvg(): equals the reviewed picture byte by byte", async () => {
   const samples = new Samples(1000);
   const random = seededRandom(1);
   // Few at first, then many: both ways to draw a column.
@@ -103,7 +103,7 @@ readTest("plotSvg(): byte by byte the picture that was reviewed", async () => {
   assertEquals(svg, await Deno.readTextFile(file));
 });
 
-Deno.test("plotSvg(): all samples, however many, in bounded size", () => {
+Deno.test("plotSvg(): draws any number of samples in bounded size", () => {
   const few = plotSvg("a<b>", samplesOf([1, 2, undefined, 3]), NOW);
   assertMatch(few, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
   assertMatch(few, /RTT of a&#60;b&#62;</);

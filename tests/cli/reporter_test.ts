@@ -72,7 +72,7 @@ async function reported(report: ReportOptions): Promise<string> {
   return await shown();
 }
 
-Deno.test("follow: a report has its events, unless it is quiet, and always its end", async () => {
+Deno.test("follow(): a report has its events, unless it is quiet, and always its end", async () => {
   const cases = [
     ["text", "line reply\nline lost\n", "the end\n"],
     ["json", '{"replies":[\n{"a":1}\n],"received":1}\n', '{"received":1}\n'],
@@ -118,7 +118,7 @@ async function looked(
   return (await shown()).replace(/0\.\d s: /, "0.x s: ");
 }
 
-Deno.test("follow: text has a status line on a terminal, for one run of several datagrams", async () => {
+Deno.test("follow(): text has a status line on a terminal, for one run of several datagrams", async () => {
   const reply = { type: "reply", seq: 0, sample: { rttMs: 2 } };
   const erase = "\r\x1b[K";
   const status =
@@ -140,7 +140,7 @@ Deno.test("follow: text has a status line on a terminal, for one run of several 
   );
 });
 
-Deno.test("follow: throws the error that kept everything from being sent", async () => {
+Deno.test("follow(): throws the error if no datagram could be sent", async () => {
   const error = new Error("no route");
   const run = (received: number) =>
     follow(
@@ -191,7 +191,7 @@ Deno.test("REPORTERS: intervals have the format of the report, and are not among
   );
 });
 
-Deno.test("follow: the last interval is shown if anything happened in it", async () => {
+Deno.test("follow(): the last interval is shown if anything happened in it", async () => {
   const report = { format: "text", quiet: true, reportMs: 60_000 } as const;
   assertMatch(
     await reported(report),
@@ -233,7 +233,7 @@ async function notesOn(received: number[]): Promise<string[]> {
   return text.split("\n").filter((line) => line !== "");
 }
 
-Deno.test("follow: a load is silent if an interval has no reply", async () => {
+Deno.test("follow(): a load is silent if an interval has no reply", async () => {
   assertEquals(await notesOn([5, 5]), []);
   assertEquals(await notesOn([5, 0, 0, 5]), [
     "client: no reply for 10 s",
@@ -241,7 +241,7 @@ Deno.test("follow: a load is silent if an interval has no reply", async () => {
   ]);
 });
 
-Deno.test("follow: one of several runs has its label, and no document of its own", async () => {
+Deno.test("follow(): one of several runs has its label, and no document of its own", async () => {
   const documents: unknown[] = [];
   const label = {
     text: "run 1",
@@ -263,7 +263,7 @@ Deno.test("follow: one of several runs has its label, and no document of its own
   assertEquals(Object.keys(document), ["run", "replies", "received"]);
 });
 
-Deno.test("follow: a document that has begun is ended, whatever ends the run", async () => {
+Deno.test("follow(): a begun document is completed at every end of the run", async () => {
   for (const type of ["reply", "lost"]) {
     const { out, shown } = written();
     const run = runOf([{ type }], new Error("broken"));
@@ -292,7 +292,7 @@ Deno.test("REPORTERS: an interim result is shown, but not within a document", as
   }
 });
 
-Deno.test("follow: samples are kept of a quiet run, too", async () => {
+Deno.test("follow(): samples are kept of a quiet run, too", async () => {
   const samples = new Samples(10);
   const run = runOf([
     { type: "reply", seq: 0, reply: { rttMs: undefined } },

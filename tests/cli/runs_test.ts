@@ -10,7 +10,7 @@ import {
 } from "../helpers.ts";
 
 programTest(
-  "client --all shows every answer, and says how many are missing",
+  "client --all: shows every reply, and the number of missing ones",
   async () => {
     await using one = await started(["-q", "-r", "one"]);
     await using two = await started(["-q", "-r", "two"]);
@@ -64,7 +64,7 @@ programTest(
 );
 
 programTest(
-  "client --rate and --window load an echo, and say what came back",
+  "client --rate, --window: load an echo server, and report the received echoes",
   async () => {
     await using one = await started(["--echo", "--quiet"]);
     const rate = ["--rate", "500", "--count", "100", "--size", "100"];
@@ -101,81 +101,87 @@ programTest(
   },
 );
 
-programTest("client --rate and --window exit by what came back", async () => {
-  await using fixed = await started(["--quiet"]);
-  const load = ["--rate", "200", "--count", "10", "-W", "0.1"];
-  const foreign = await client([fixed.target, ...load]);
-  assertEquals(foreign.code, 1);
-  assertMatch(foreign.stderr, /^client: what came back is no echo/m);
-  await using lost = peer((seq) => seq % 2 === 0 ? ["x"] : []);
-  const half = [lost.target, ...load, "--size", "1"];
-  assertEquals((await client(half)).code, 0);
-  assertEquals((await client([...half, "--max-loss", "10"])).code, 1);
-  for (
-    const [args, message] of [
-      [["--rate", "0"], "--rate: '0' is not a number from 0.001"],
-      [["--rate", "1", "--window", "1"], "--window and --rate exclude"],
-      [["--duration", "1"], "--duration means nothing with plain requests"],
-      [["--window", "1", "-m", "x"], "--message means nothing with --window"],
-      [["--window", "1", "--stamp"], "--window means nothing with --stamp"],
-      [["--rate", "1", "--all"], "--rate means nothing with --all"],
-    ] as Array<[string[], string]>
-  ) {
-    const { code, stderr } = await client(args);
-    assertEquals([code, stderr.includes(message)], [2, true], stderr);
-  }
-});
+programTest(
+  "client --rate, --window: exit by the received echoes",
+  async () => {
+    await using fixed = await started(["--quiet"]);
+    const load = ["--rate", "200", "--count", "10", "-W", "0.1"];
+    const foreign = await client([fixed.target, ...load]);
+    assertEquals(foreign.code, 1);
+    assertMatch(foreign.stderr, /^client: what came back is no echo/m);
+    await using lost = peer((seq) => seq % 2 === 0 ? ["x"] : []);
+    const half = [lost.target, ...load, "--size", "1"];
+    assertEquals((await client(half)).code, 0);
+    assertEquals((await client([...half, "--max-loss", "10"])).code, 1);
+    for (
+      const [args, message] of [
+        [["--rate", "0"], "--rate: '0' is not a number from 0.001"],
+        [["--rate", "1", "--window", "1"], "--window and --rate exclude"],
+        [["--duration", "1"], "--duration means nothing with plain requests"],
+        [["--window", "1", "-m", "x"], "--message means nothing with --window"],
+        [["--window", "1", "--stamp"], "--window means nothing with --stamp"],
+        [["--rate", "1", "--all"], "--rate means nothing with --all"],
+      ] as Array<[string[], string]>
+    ) {
+      const { code, stderr } = await client(args);
+      assertEquals([code, stderr.includes(message)], [2, true], stderr);
+    }
+  },
+);
 
-programTest("client asks many at once, and compares them", async () => {
-  await using one = await started(["--reply", "one"]);
-  await using p = peer((seq) => seq % 2 === 0 ? ["two"] : []);
-  const silent = await closedPort();
-  const args = ["-c", "2", "-i", "10ms", "-W", "300ms"];
-  const targets = [silent, p.target, one.target];
-  const asked = await client([...targets, "no.such.invalid", ...args]);
-  assertEquals(asked.code, 1);
-  assertMatch(
-    asked.stderr,
-    /^client: no\.such\.invalid:20001: Cannot resolve 'no\.such\.invalid'/,
-  );
-  const lines = asked.stdout.trim().split("\n");
-  const replies = lines.filter((line) => line.includes("Message from"))
-    .map((line) => line.replace(/ time=.*/, "")).sort();
-  assertEquals(
-    replies,
-    [
-      `${one.target}: Message from Server b"one" seq=0`,
-      `${one.target}: Message from Server b"one" seq=1`,
-      `${p.target}: Message from Server b"two" seq=0`,
-    ].sort(),
-  );
-  const table = lines.slice(-5);
-  assertMatch(table[0]!, /^ +sent +received +loss +min +median/);
-  assertEquals(table.slice(1).map((row) => row.split(/ +/).slice(0, 4)), [
-    [one.target, "2", "2", "0%"],
-    [p.target, "2", "1", "50%"],
-    [silent, "2", "0", "100%"],
-    ["no.such.invalid:20001", "Cannot", "resolve", "'no.such.invalid':"],
-  ]);
-  assertEquals(lines.filter((line) => line.startsWith("---")).length, 3);
-  const { runs } = JSON.parse(
-    (await client([...targets, ...args, "--json"])).stdout,
-  );
-  assertEquals(
-    runs.map(({ target, received }: Record<string, unknown>) => [
-      target,
-      received,
-    ]),
-    [[silent, 0], [p.target, 1], [one.target, 2]],
-  );
-  const streamed = await client([one.target, one.target, "--json-stream"]);
-  for (const line of streamed.stdout.trim().split("\n")) {
-    assertEquals(JSON.parse(line).target, one.target);
-  }
-  assertEquals(streamed.code, 0);
-});
+programTest(
+  "client HOST...: measures several targets at once, and compares them",
+  async () => {
+    await using one = await started(["--reply", "one"]);
+    await using p = peer((seq) => seq % 2 === 0 ? ["two"] : []);
+    const silent = await closedPort();
+    const args = ["-c", "2", "-i", "10ms", "-W", "300ms"];
+    const targets = [silent, p.target, one.target];
+    const asked = await client([...targets, "no.such.invalid", ...args]);
+    assertEquals(asked.code, 1);
+    assertMatch(
+      asked.stderr,
+      /^client: no\.such\.invalid:20001: Cannot resolve 'no\.such\.invalid'/,
+    );
+    const lines = asked.stdout.trim().split("\n");
+    const replies = lines.filter((line) => line.includes("Message from"))
+      .map((line) => line.replace(/ time=.*/, "")).sort();
+    assertEquals(
+      replies,
+      [
+        `${one.target}: Message from Server b"one" seq=0`,
+        `${one.target}: Message from Server b"one" seq=1`,
+        `${p.target}: Message from Server b"two" seq=0`,
+      ].sort(),
+    );
+    const table = lines.slice(-5);
+    assertMatch(table[0]!, /^ +sent +received +loss +min +median/);
+    assertEquals(table.slice(1).map((row) => row.split(/ +/).slice(0, 4)), [
+      [one.target, "2", "2", "0%"],
+      [p.target, "2", "1", "50%"],
+      [silent, "2", "0", "100%"],
+      ["no.such.invalid:20001", "Cannot", "resolve", "'no.such.invalid':"],
+    ]);
+    assertEquals(lines.filter((line) => line.startsWith("---")).length, 3);
+    const { runs } = JSON.parse(
+      (await client([...targets, ...args, "--json"])).stdout,
+    );
+    assertEquals(
+      runs.map(({ target, received }: Record<string, unknown>) => [
+        target,
+        received,
+      ]),
+      [[silent, 0], [p.target, 1], [one.target, 2]],
+    );
+    const streamed = await client([one.target, one.target, "--json-stream"]);
+    for (const line of streamed.stdout.trim().split("\n")) {
+      assertEquals(JSON.parse(line).target, one.target);
+    }
+    assertEquals(streamed.code, 0);
+  },
+);
 
-programTest("client --size sweeps sizes, and judges each", async () => {
+programTest("client --size A..B: sweeps sizes, and judges each", async () => {
   await using s = await started(["--echo", "-q"]);
   const args = [s.target, "--size", "100..300:100", "-c", "2", "-i", "0"];
   const { code, stdout } = await client([...args, "-q"]);
@@ -196,36 +202,39 @@ programTest("client --size sweeps sizes, and judges each", async () => {
   assertMatch(missed.stderr, /^client: 100 bytes: --max-rtt min=0ms: it is/);
 });
 
-programTest("--expect has its kinds, and shows what came instead", async () => {
-  await using s = await started(["--reply", "version 12", "-q"]);
-  const runs: Array<[string[], string]> = [
-    [["--expect-part", "on 1"], ""],
-    [["--expect-part", "on 2"], '--expect-part b"on 2": the reply is b"vers'],
-    [["--expect-pattern", "^version \\d+$"], ""],
-    [["--expect-pattern", "^\\d"], "--expect-pattern ^\\d: the reply is b"],
-    [["--expect-hex", "76657273696f6e203132"], ""],
-    [["--expect-hex", "ff"], "--expect-hex ff: the reply is 76657273696f6e"],
-  ];
-  for (const [args, complaint] of runs) {
-    const { code, stderr } = await client([s.target, ...args]);
-    assertEquals(code, complaint === "" ? 0 : 1, args.join(" "));
-    assert(stderr.includes(complaint), stderr);
-    assertEquals(stderr === "", complaint === "");
-  }
-  const json = ["--expect-hex", "76657273696f6e203132", "--json"];
-  const { replies } = JSON.parse((await client([s.target, ...json])).stdout);
-  assertEquals(
-    [replies[0].hex, replies[0].text],
-    ["76657273696f6e203132", "version 12"],
-  );
-  const shown = await client([s.target, "--show-hex"]);
-  assertEquals(
-    shown.stdout,
-    "Message from Server hex 76657273696f6e203132\n",
-  );
-});
+programTest(
+  "client --expect: has its kinds, and shows the received text",
+  async () => {
+    await using s = await started(["--reply", "version 12", "-q"]);
+    const runs: Array<[string[], string]> = [
+      [["--expect-part", "on 1"], ""],
+      [["--expect-part", "on 2"], '--expect-part b"on 2": the reply is b"vers'],
+      [["--expect-pattern", "^version \\d+$"], ""],
+      [["--expect-pattern", "^\\d"], "--expect-pattern ^\\d: the reply is b"],
+      [["--expect-hex", "76657273696f6e203132"], ""],
+      [["--expect-hex", "ff"], "--expect-hex ff: the reply is 76657273696f6e"],
+    ];
+    for (const [args, complaint] of runs) {
+      const { code, stderr } = await client([s.target, ...args]);
+      assertEquals(code, complaint === "" ? 0 : 1, args.join(" "));
+      assert(stderr.includes(complaint), stderr);
+      assertEquals(stderr === "", complaint === "");
+    }
+    const json = ["--expect-hex", "76657273696f6e203132", "--json"];
+    const { replies } = JSON.parse((await client([s.target, ...json])).stdout);
+    assertEquals(
+      [replies[0].hex, replies[0].text],
+      ["76657273696f6e203132", "version 12"],
+    );
+    const shown = await client([s.target, "--show-hex"]);
+    assertEquals(
+      shown.stdout,
+      "Message from Server hex 76657273696f6e203132\n",
+    );
+  },
+);
 
-programTest("--timestamps begins each line with the time", async () => {
+programTest("client --timestamps: begins each line with the time", async () => {
   await using s = await started(["--timestamps", "-c", "2"]);
   const asked = await client([s.target, "-D", "-c", "2", "-i", "0"]);
   const times = [...asked.stdout.matchAll(/^\[(\d+\.\d{3})\] Message/gm)]
@@ -237,7 +246,7 @@ programTest("--timestamps begins each line with the time", async () => {
 });
 
 signalTest(
-  "--report tells intervals, which add up to the summary",
+  "client --report: prints intervals that add up to the summary",
   async () => {
     await using s = await started(["-q", "--report", "100ms"]);
     await using j = server(["-p", "0", "-q", "--json", "--report", "100ms"]);
@@ -280,7 +289,7 @@ signalTest(
   },
 );
 
-programTest("--csv - and --plot - show each datagram", async () => {
+programTest("client --csv -, --plot -: show each datagram", async () => {
   await using p = peer((seq) => seq % 4 === 1 ? [] : ["a"]);
   const args = [p.target, "-c", "4", "-i", "5ms", "-W", "100ms", "-q"];
   const rows = (csv: string) =>
@@ -298,19 +307,22 @@ programTest("--csv - and --plot - show each datagram", async () => {
   assertMatch(drawn.stdout, /^ +lost  *x/m);
 });
 
-programTest("an interval that cannot be kept is told", async () => {
-  await using p = peer(() => []);
-  const args = [p.target, "-c", "300", "-i", "1ms", "-W", "400ms", "-q"];
-  const { code, stderr } = await client(args);
-  assertEquals(code, 1);
-  assertMatch(
-    stderr,
-    /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d\.\d+ ms in the mean/m,
-  );
-});
+programTest(
+  "client --interval: warns about an interval that cannot be kept",
+  async () => {
+    await using p = peer(() => []);
+    const args = [p.target, "-c", "300", "-i", "1ms", "-W", "400ms", "-q"];
+    const { code, stderr } = await client(args);
+    assertEquals(code, 1);
+    assertMatch(
+      stderr,
+      /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d\.\d+ ms in the mean/m,
+    );
+  },
+);
 
 programTest(
-  "--plot and --csv write files, which are opened before anything is sent",
+  "client --plot, --csv: write files, opened before the first send",
   async () => {
     await using s = await started(["--echo", "-q"]);
     await using folder = await tempFolder();

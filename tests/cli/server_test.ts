@@ -5,7 +5,7 @@ import { started, WALL_TIME_REGEXP } from "./peers.ts";
 import { client, ENGINE, programTest, server } from "../helpers.ts";
 
 programTest(
-  "server and client print the lines of the seed, and nothing else",
+  "server, client: print the lines of the seed, and nothing else",
   async () => {
     await using s = await started(["-c", "1"]);
     assertEquals(await client([s.target]), {
@@ -22,97 +22,112 @@ programTest(
   },
 );
 
-programTest("the server answers with --reply, or with --echo", async () => {
-  await using fixed = await started(["-r", "-"]);
-  const asked = await client([fixed.target, "-m", ""]);
-  assertEquals(asked.stdout, 'Message from Server b"-"\n');
-  await using silent = await started(["--reply="]);
-  assertEquals(
-    (await client([silent.target])).stdout,
-    'Message from Server b""\n',
-  );
-  await using echoing = await started(["--echo"]);
-  const echoed = await client([echoing.target, "--hex", "00 ff 22"]);
-  assertEquals(echoed.stdout, 'Message from Server b"\\x00\\xff\\""\n');
-});
-
-programTest("the server binds IPv6 and writes its address so", async () => {
-  await using s = server(["--host", "::1", "-p", "0", "-q"]);
-  const line = await s.line();
-  const [, target] = /listening on (\[::1\]:\d+)( \(linux engine\))?$/.exec(
-    line,
-  )!;
-  assertEquals((await client([target!])).code, 0);
-});
-
-programTest("server --json has an object a line, the counts last", async () => {
-  await using s = server(["-p", "0", "--json", "-c", "2"]);
-  const { port, time, ...listening } = JSON.parse(await s.line());
-  assertMatch(time, WALL_TIME_REGEXP);
-  assertEquals(listening, {
-    type: "listening",
-    hostname: "127.0.0.1",
-    maxAmplification: 0,
-    rateLimit: 0,
-    engine: ENGINE,
-  });
-  await client([`127.0.0.1:${port}`, "-c", "2", "-i", "0", "--hex", "ff"]);
-  const { code, stdout, stderr } = await s.ended();
-  const [, first, second, summary] = stdout.trim().split("\n").map((line) =>
-    JSON.parse(line)
-  );
-  const { port: _port, time: _time, ...request } = first;
-  assertEquals(request, {
-    type: "request",
-    hostname: "127.0.0.1",
-    size: 1,
-    hex: "ff",
-  });
-  assertEquals(second.type, "request");
-  assertMatch(first.time, WALL_TIME_REGEXP);
-  assertEquals({ ...summary, time: undefined }, {
-    time: undefined,
-    type: "summary",
-    received: 2,
-    replied: 2,
-    unanswered: 0,
-    dropped: { tooLong: 0, overload: 0, closing: 0 },
-    kernelDrops: ENGINE === "linux" ? 0 : null,
-    refused: {
-      amplification: 0,
-      rate: 0,
-      self: 0,
-      port: 0,
-      source: 0,
-      ownReply: 0,
-      offLink: 0,
-      loop: 0,
-    },
-    bytes: { received: 2, replied: 32 },
-    inFlight: 0,
-    errors: { handler: 0, send: 0, receive: 0 },
-  });
-  assertEquals([code, stderr], [0, ""]);
-});
-
-programTest("both programs show their flags and their version", async () => {
-  await using s = server(["--help"]);
-  const { code, stdout, stderr } = await s.ended();
-  assertEquals([code, stderr], [0, ""]);
-  assertMatch(stdout, /--max|--host HOST .*127\.0\.0\.1/);
-  const help = await client(["-h"]);
-  assertEquals([help.code, help.stderr], [0, ""]);
-  assertMatch(help.stdout, /-W, --timeout TIME/);
-  await using version = server(["-V"]);
-  assertEquals((await version.ended()).stdout, `roundtrip ${config.version}\n`);
-  assertEquals(
-    (await client(["--version"])).stdout,
-    `roundtrip ${config.version}\n`,
-  );
-});
+programTest(
+  "server --reply, --echo: answer with the text, or the payload",
+  async () => {
+    await using fixed = await started(["-r", "-"]);
+    const asked = await client([fixed.target, "-m", ""]);
+    assertEquals(asked.stdout, 'Message from Server b"-"\n');
+    await using silent = await started(["--reply="]);
+    assertEquals(
+      (await client([silent.target])).stdout,
+      'Message from Server b""\n',
+    );
+    await using echoing = await started(["--echo"]);
+    const echoed = await client([echoing.target, "--hex", "00 ff 22"]);
+    assertEquals(echoed.stdout, 'Message from Server b"\\x00\\xff\\""\n');
+  },
+);
 
 programTest(
-  "the server refuses to amplify, and says so once a second",
+  "server --host: binds IPv6, and prints the address in brackets",
+  async () => {
+    await using s = server(["--host", "::1", "-p", "0", "-q"]);
+    const line = await s.line();
+    const [, target] = /listening on (\[::1\]:\d+)( \(linux engine\))?$/.exec(
+      line,
+    )!;
+    assertEquals((await client([target!])).code, 0);
+  },
+);
+
+programTest(
+  "server --json: prints an object a line, the counts last",
+  async () => {
+    await using s = server(["-p", "0", "--json", "-c", "2"]);
+    const { port, time, ...listening } = JSON.parse(await s.line());
+    assertMatch(time, WALL_TIME_REGEXP);
+    assertEquals(listening, {
+      type: "listening",
+      hostname: "127.0.0.1",
+      maxAmplification: 0,
+      rateLimit: 0,
+      engine: ENGINE,
+    });
+    await client([`127.0.0.1:${port}`, "-c", "2", "-i", "0", "--hex", "ff"]);
+    const { code, stdout, stderr } = await s.ended();
+    const [, first, second, summary] = stdout.trim().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    const { port: _port, time: _time, ...request } = first;
+    assertEquals(request, {
+      type: "request",
+      hostname: "127.0.0.1",
+      size: 1,
+      hex: "ff",
+    });
+    assertEquals(second.type, "request");
+    assertMatch(first.time, WALL_TIME_REGEXP);
+    assertEquals({ ...summary, time: undefined }, {
+      time: undefined,
+      type: "summary",
+      received: 2,
+      replied: 2,
+      unanswered: 0,
+      dropped: { tooLong: 0, overload: 0, closing: 0 },
+      kernelDrops: ENGINE === "linux" ? 0 : null,
+      refused: {
+        amplification: 0,
+        rate: 0,
+        self: 0,
+        port: 0,
+        source: 0,
+        ownReply: 0,
+        offLink: 0,
+        loop: 0,
+      },
+      bytes: { received: 2, replied: 32 },
+      inFlight: 0,
+      errors: { handler: 0, send: 0, receive: 0 },
+    });
+    assertEquals([code, stderr], [0, ""]);
+  },
+);
+
+programTest(
+  "server, client: --help shows the flags, --version the version",
+  async () => {
+    await using s = server(["--help"]);
+    const { code, stdout, stderr } = await s.ended();
+    assertEquals([code, stderr], [0, ""]);
+    assertMatch(stdout, /--max|--host HOST .*127\.0\.0\.1/);
+    const help = await client(["-h"]);
+    assertEquals([help.code, help.stderr], [0, ""]);
+    assertMatch(help.stdout, /-W, --timeout TIME/);
+    await using version = server(["-V"]);
+    assertEquals(
+      (await version.ended()).stdout,
+      `roundtrip ${config.version}\n`,
+    );
+    assertEquals(
+      (await client(["--version"])).stdout,
+      `roundtrip ${config.version}\n`,
+    );
+  },
+);
+
+programTest(
+  "server --max-amplification: refuses larger answers, reported once a second",
   async () => {
     const limited = ["--max-amplification", "3", "-r", "x".repeat(1400)];
     await using s = await started(["-q", ...limited]);
@@ -135,7 +150,7 @@ programTest(
 );
 
 programTest(
-  "the server limits answers a second, and says so at the start",
+  "server --rate-limit: limits answers a second, reported at the start",
   async () => {
     await using open = server(["--host", "0.0.0.0", "-p", "0", "-q"]);
     assertMatch(

@@ -43,7 +43,7 @@ const USES: Record<string, (given: Given) => unknown> = {
 };
 
 for (const [name, use] of Object.entries(USES)) {
-  Deno.test(`${name} leaves nothing on its signal`, async () => {
+  Deno.test(`${name}: leaves nothing behind on its signal`, async () => {
     const network = new SimulatedNetwork(() => [1]);
     const { runtime } = network;
     const servers = [

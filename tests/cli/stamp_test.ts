@@ -3,7 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { closedPort, started } from "./peers.ts";
 import { client, ENGINE, programTest, server, signalTest } from "../helpers.ts";
 
-programTest("client --stamp measures, and sums up", async () => {
+programTest("client --stamp: measures, and prints a summary", async () => {
   await using s = await started(["--stamp", "-q"]);
   const args = ["--stamp", s.target, "-c", "5", "-i", "5ms"];
   const asked = await client([...args, "--histogram"]);
@@ -33,7 +33,7 @@ programTest("client --stamp measures, and sums up", async () => {
 });
 
 programTest(
-  "client --stamp --json has every figure, and --json-stream each sample",
+  "client --stamp --json: prints every figure, --json-stream each sample",
   async () => {
     await using s = await started(["--stamp", "-q"]);
     const args = ["--stamp", s.target, "-c", "3", "-i", "5ms"];
@@ -95,7 +95,7 @@ programTest(
 );
 
 programTest(
-  "client --stamp without a reflector exits with 1, and claims nothing",
+  "client --stamp: exits with 1 without a reflector, and reports no figures",
   async () => {
     const target = await closedPort();
     const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
@@ -120,7 +120,7 @@ programTest(
 );
 
 signalTest(
-  "a reflector answers its sessions, and tells what it is asked",
+  "server --stamp: answers its sessions, with the requested extensions",
   async () => {
     await using s = server(["-p", "0", "--stamp", "--json", "--ssid", "7,9"]);
     const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
@@ -143,7 +143,7 @@ signalTest(
   },
 );
 
-signalTest("the server counts what is malformed", async () => {
+signalTest("server --stamp: counts malformed packets", async () => {
   await using s = server(["-p", "0", "--stamp", "--json"]);
   const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
   await client([target, "-m", "short", "-W", "20ms", "--retries", "0"]);

@@ -44,7 +44,7 @@ Deno.test("Tally: a part has what happened in it alone", () => {
   );
 });
 
-Deno.test("Silence: reported once, as is its end", () => {
+Deno.test("Silence: is reported once, and so is its end", () => {
   const silence = new Silence(1000);
   assertEquals(silence.heard(1500), undefined);
   assertEquals(silence.look(11_499), undefined);

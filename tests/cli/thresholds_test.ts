@@ -27,7 +27,7 @@ Deno.test("MAX_RTT: a bound for the largest RTT, or for a named figure", () => {
   }
 });
 
-Deno.test("missedBounds() says which bound was missed, and by how much", () => {
+Deno.test("missedBounds(): names the missed bound, and the difference", () => {
   const judged = { lossPercent: 10.5, rttMs: RTTS };
   assertEquals(missedBounds(undefined, undefined, judged), []);
   assertEquals(missedBounds(10.5, { figure: "max", ms: 5 }, judged), []);
@@ -51,7 +51,7 @@ Deno.test("missedBounds() says which bound was missed, and by how much", () => {
   }
 });
 
-Deno.test("what is not known is no loss, but keeps no bound on the RTT", () => {
+Deno.test("missedBounds(): unknown loss meets its bound, an unknown RTT does not", () => {
   assertEquals(missedBounds(0, undefined, { lossPercent: undefined }), []);
   const bound = { figure: "p99.9", ms: 1 } as const;
   const { p999: _, ...withoutTail } = RTTS;

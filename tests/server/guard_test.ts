@@ -26,7 +26,7 @@ function make(options: GuardOptions = { rateLimit: 0 }, local = LOCAL) {
   return { clock, guard, own, asked: () => asked };
 }
 
-Deno.test("guardLimits() limits nothing on loopback, unless asked to", () => {
+Deno.test("guardLimits(): has no limits on loopback by default", () => {
   const limit = (hostname: string, options: GuardOptions = {}) =>
     guardLimits(options, { hostname, port: 1 });
   assertEquals(limit("127.0.0.1"), { maxAmplification: 0, rateLimit: 0 });
@@ -40,7 +40,7 @@ Deno.test("guardLimits() limits nothing on loopback, unless asked to", () => {
   });
 });
 
-Deno.test("permit() keeps answers within 3 times the request, on the wire", () => {
+Deno.test("Guard.permit(): bounds amplification by 3 times the request, on the wire", () => {
   const { guard } = make();
   const answered = (remote: UdpAddress, request: number, answer: number) =>
     guard.permit(remote, new Uint8Array(request), new Uint8Array(answer));
@@ -56,7 +56,7 @@ Deno.test("permit() keeps answers within 3 times the request, on the wire", () =
   assertEquals(answered(PEER, 1, 1400), "amplification");
 });
 
-Deno.test("permit() takes another factor, and 0 for none", () => {
+Deno.test("Guard.permit(): accepts another factor, and 0 for none", () => {
   const permit = (maxAmplification: number, request: number, answer: number) =>
     make({ maxAmplification, rateLimit: 0 }).guard.permit(
       PEER,
@@ -70,7 +70,7 @@ Deno.test("permit() takes another factor, and 0 for none", () => {
   assertEquals(permit(0, 0, 65_507), undefined);
 });
 
-Deno.test("permit() gives a network so many answers a second, and a burst", () => {
+Deno.test("Guard.permit(): allows a network N answers a second, and a burst", () => {
   const { guard, clock } = make({ rateLimit: 10 });
   const ask = (hostname: string) =>
     guard.permit(
@@ -91,7 +91,7 @@ Deno.test("permit() gives a network so many answers a second, and a burst", () =
   assertEquals(answered("192.0.2.1", 20), 10);
 });
 
-Deno.test("permit() neither gives nor takes when the clock steps", () => {
+Deno.test("Guard.permit(): changes no allowance when the clock steps", () => {
   const { guard, clock } = make({ rateLimit: 10 });
   const ask = () => guard.permit(PEER, new Uint8Array(1), new Uint8Array(1));
   for (let i = 0; i < 10; i++) assertEquals(ask(), undefined);
@@ -102,7 +102,7 @@ Deno.test("permit() neither gives nor takes when the clock steps", () => {
   assertEquals(ask(), "rate");
 });
 
-Deno.test("networkOf() is the /24 of IPv4 and the /56 of IPv6", () => {
+Deno.test("networkOf(): is the /24 of IPv4 and the /56 of IPv6", () => {
   const same: Array<[string, string]> = [
     ["192.0.2.1", "192.0.2.255"],
     ["2001:db8:1:200::1", "2001:db8:1:2ff:1:2:3:4"],
@@ -127,7 +127,7 @@ Deno.test("networkOf() is the /24 of IPv4 and the /56 of IPv6", () => {
   }
 });
 
-Deno.test("admit() refuses the ports of services that answer anything", () => {
+Deno.test("Guard.admit(): refuses the ports of services that answer any datagram", () => {
   const { guard } = make();
   for (const port of [0, 7, 13, 17, 19, 37]) {
     assertEquals(guard.admit({ ...PEER, port }), "port");
@@ -137,7 +137,7 @@ Deno.test("admit() refuses the ports of services that answer anything", () => {
   }
 });
 
-Deno.test("admit() refuses sources that no host can have", () => {
+Deno.test("Guard.admit(): refuses sources that no host can have", () => {
   const { guard } = make();
   const ask = (hostname: string) => guard.admit({ hostname, port: 1024 });
   for (
@@ -165,7 +165,7 @@ Deno.test("admit() refuses sources that no host can have", () => {
   ) assertEquals(ask(hostname), undefined, hostname);
 });
 
-Deno.test("admit() refuses the server's own address and port", () => {
+Deno.test("Guard.admit(): refuses the server's own address and port", () => {
   const { guard } = make();
   assertEquals(guard.admit(LOCAL), "self");
   assertEquals(guard.admit({ ...LOCAL, port: 20002 }), undefined);
@@ -177,7 +177,7 @@ Deno.test("admit() refuses the server's own address and port", () => {
   assertEquals(wildcard.admit(LOCAL), undefined);
 });
 
-Deno.test("admit() knows the machine's own addresses where it listens on all", () => {
+Deno.test("Guard.admit(): knows the machine's addresses on a wildcard server", () => {
   for (const hostname of ["0.0.0.0", "::"]) {
     const { guard, own, clock, asked } = make({}, { hostname, port: 20001 });
     own.add("192.0.2.7");
@@ -198,7 +198,7 @@ Deno.test("admit() knows the machine's own addresses where it listens on all", (
   }
 });
 
-Deno.test("whether a peer is the server itself is asked until it is known", () => {
+Deno.test("Guard.admit(): looks up the machine's addresses until they are known", () => {
   const { guard, own, clock } = make({}, { hostname: "0.0.0.0", port: 20001 });
   own.add("192.0.2.7");
   guard.admit({ hostname: "203.0.113.1", port: 20001 });
@@ -209,7 +209,7 @@ Deno.test("whether a peer is the server itself is asked until it is known", () =
   assertEquals(guard.admit(peer), "self");
 });
 
-Deno.test("permit() with a factor below 1 refuses small answers too", () => {
+Deno.test("Guard.permit(): a factor below 1 refuses small answers too", () => {
   const { guard } = make({ maxAmplification: 0.5 });
   const small = new Uint8Array(1);
   assertEquals(guard.permit(PEER, small, small), "amplification");
@@ -234,7 +234,7 @@ function flood(guard: Guard, networks: number, from = 0): void {
   }
 }
 
-Deno.test("permit(): a flood of forged networks gives nobody a new burst", () => {
+Deno.test("Guard.permit(): a flood of forged networks renews no burst", () => {
   const { guard } = make({ rateLimit: 100 });
   assertEquals(taken(guard, "192.0.2.1", 200), 100);
   assertEquals(taken(guard, "192.0.3.1", 1), 1);
@@ -243,7 +243,7 @@ Deno.test("permit(): a flood of forged networks gives nobody a new burst", () =>
   assertEquals(taken(guard, "192.0.3.1", 200), 5, "a twentieth, in a crowd");
 });
 
-Deno.test("permit(): a network that was there before a flood loses no answer", () => {
+Deno.test("Guard.permit(): a network known before a flood loses no answer", () => {
   const { guard, clock } = make({ rateLimit: 1000 });
   let answered = 0;
   assertEquals(taken(guard, "192.0.2.1", 2), 2);
@@ -257,7 +257,7 @@ Deno.test("permit(): a network that was there before a flood loses no answer", (
   assertEquals(answered, 200);
 });
 
-Deno.test("a guard's memory is bounded, however many sources there are", () => {
+Deno.test("Guard: memory is bounded for any number of sources", () => {
   const { guard, clock } = make({ rateLimit: 10 });
   const random = seededRandom(1);
   const byte = () => Math.floor(random() * 256);
@@ -271,7 +271,7 @@ Deno.test("a guard's memory is bounded, however many sources there are", () => {
   assert(guard.size > 5000 && guard.size <= 20_000, `${guard.size}`);
 });
 
-Deno.test("trusted networks are answered in full, and loops end there too", () => {
+Deno.test("Guard: trusted networks have no limits, and loops end there too", () => {
   const sizes = (options: GuardOptions, hostname: string) => {
     const { guard } = make(options, { hostname: "0.0.0.0", port: 20001 });
     const remote = { hostname, port: 40000 };
@@ -304,7 +304,7 @@ Deno.test("trusted networks are answered in full, and loops end there too", () =
   assertEquals(guard.admit({ hostname: "10.0.0.1", port: 20001 }), "self");
 });
 
-Deno.test("maxReplyBytes() is what permit() allows, after other answers too", () => {
+Deno.test("Guard.maxReplyBytes(): is the limit of permit(), after other answers too", () => {
   for (const hostname of ["192.0.2.7", "2001:db8::7"]) {
     const remote = { hostname, port: 40000 };
     for (const maxAmplification of [0.5, 1, 1.5, 3]) {

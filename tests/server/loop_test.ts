@@ -93,7 +93,7 @@ const options = { guard: { rateLimit: 0 }, quiet: true };
 
 for (const [nameA, a] of Object.entries(MODES)) {
   for (const [nameB, b] of Object.entries(MODES)) {
-    Deno.test(`a pair comes to rest: ${nameA} against ${nameB}`, async () => {
+    Deno.test(`serve(): a loop ends: ${nameA} against ${nameB}`, async () => {
       for (const [rttMs, forged] of [[5, 1], [40, 2], [1000, 7]] as const) {
         const collision = { rttMs, forged, options };
         const { lastAt, sent } = await collide(a(), b(), collision);
@@ -106,7 +106,7 @@ for (const [nameA, a] of Object.entries(MODES)) {
 
 for (const rttMs of [0.1, 0.4, 1, 60, 200, 5000]) {
   for (const forged of [1, 10, 50, 200]) {
-    Deno.test(`what circulates in ${rttMs} ms comes to rest, ${forged} at once`, async () => {
+    Deno.test(`serve(): a loop of ${rttMs} ms ends, with ${forged} datagrams at once`, async () => {
       const circulating: Collision = { rttMs, forged, options };
       const { lastAt } = await collide(echo(), counting(), circulating);
       assert(lastAt < limitMs(circulating), `still going after ${lastAt} ms`);
@@ -114,7 +114,7 @@ for (const rttMs of [0.1, 0.4, 1, 60, 200, 5000]) {
   }
 }
 
-Deno.test("a loop that begins within its verdict's minute ends at once", async () => {
+Deno.test("serve(): a loop that begins within its verdict's minute ends at once", async () => {
   const network = makeNetwork(() => [1]);
   const { runtime } = network;
   const one = serve({ ...A, runtime, ...options }, echo());
@@ -180,7 +180,7 @@ async function steady(
 
 for (const hertz of [1, 10, 60, 1000, 10_000, 100_000]) {
   const count = Math.min(100_000, Math.max(2000, hertz));
-  Deno.test(`a client at ${hertz} Hz is answered each time, and at once`, async () => {
+  Deno.test(`serve(): a client at ${hertz} Hz gets every answer, at once`, async () => {
     for (const port of [862, 40_000]) {
       const { answered, latest, refused } = await steady(1000 / hertz, count, {
         port,
@@ -191,14 +191,14 @@ for (const hertz of [1, 10, 60, 1000, 10_000, 100_000]) {
   });
 }
 
-Deno.test("a client is probed once in 1,000, 4,000 and 16,000 answers that repeat", async () => {
+Deno.test("LoopProbe: probes a client after 1,000, 4,000 and 16,000 repeated answers", async () => {
   const { answered, probes } = await steady(10, 20_000, {
     payload: () => "ping",
   });
   assertEquals([answered, probes], [20_000, 3]);
 });
 
-Deno.test("a port that one client after another uses is answered at once", async () => {
+Deno.test("serve(): successive clients on one port are answered at once", async () => {
   for (const seed of [1, 2, 3, 4]) {
     const random = seededRandom(seed);
     const { answered, latest, refused } = await steady(
@@ -239,7 +239,7 @@ async function closedLoop(window: number, guard: ServeOptions["guard"]) {
   return answered;
 }
 
-Deno.test("a client that waits for its answers gets as many as without the guard", async () => {
+Deno.test("serve(): a client that waits for its answers gets as many as without the guard", async () => {
   for (const window of [1, 8, 32]) {
     const [on, off] = await Promise.all([
       closedLoop(window, { rateLimit: 0 }),
@@ -249,7 +249,7 @@ Deno.test("a client that waits for its answers gets as many as without the guard
   }
 });
 
-Deno.test("guard.loops: false leaves a loop alone, and the other limits in place", async () => {
+Deno.test("guard.loops: false ignores a loop, and keeps the other limits", async () => {
   const guard = { loops: false, rateLimit: 0 };
   const { lastAt } = await collide(echo(), echo(), {
     rttMs: 5,
@@ -269,7 +269,7 @@ Deno.test("guard.loops: false leaves a loop alone, and the other limits in place
   assertEquals(server.stats().refused.amplification, 1);
 });
 
-Deno.test("a probe is not sent without permission, which is said once", async () => {
+Deno.test("LoopProbe: reports a missing permission once, and does not probe", async () => {
   const network = makeNetwork(() => [1]);
   const runtime = Object.assign(Object.create(network.runtime), {
     isPermitted: () => false,
@@ -292,7 +292,7 @@ Deno.test("a probe is not sent without permission, which is said once", async ()
   await server.shutdown();
 });
 
-Deno.test("a probe ends after 6 s, and with its server", async () => {
+Deno.test("LoopProbe: a probe ends after 6 s, and with its server", async () => {
   for (const withServer of [false, true]) {
     const network = makeNetwork(() => [1]);
     const { runtime } = network;
@@ -313,7 +313,7 @@ Deno.test("a probe ends after 6 s, and with its server", async () => {
   }
 });
 
-Deno.test("at most 64 probes wait at once; a later answer makes up for the others", async () => {
+Deno.test("LoopProbe: at most 64 probes wait at once; a later answer repeats the others", async () => {
   const network = makeNetwork(({ to }) => to.port === A.port ? [1] : []);
   const { runtime } = network;
   const server = serve({ ...A, runtime, guard: { rateLimit: 0 } }, echo());
@@ -334,7 +334,7 @@ Deno.test("at most 64 probes wait at once; a later answer makes up for the other
   await server.shutdown();
 });
 
-Deno.test("only the peer's own address and port end in a verdict", async () => {
+Deno.test("LoopProbe: only a reply from the peer's address and port is a verdict", async () => {
   const network = makeNetwork(() => [1]);
   const { runtime } = network;
   const server = serve({ ...A, runtime }, echo());
@@ -355,20 +355,20 @@ Deno.test("only the peer's own address and port end in a verdict", async () => {
   await server.shutdown();
 });
 
-Deno.test("two servers with the default reply stop at its first return", async () => {
+Deno.test("serve(): a loop of two servers with the default reply ends at its first return", async () => {
   const reply = MODES["the default reply"]!;
   const collision = { rttMs: 5, forged: 1, options };
   const { sent } = await collide(reply(), reply(), collision);
   assertEquals(sent, 2);
 });
 
-Deno.test("without the guard a pair never comes to rest", async () => {
+Deno.test("serve(): a loop never ends without the guard", async () => {
   const collision = { rttMs: 5, forged: 1, options: { guard: false } } as const;
   const { lastAt } = await collide(echo(), echo(), collision);
   assert(lastAt > 1999);
 });
 
-Deno.test("a server does not answer itself", async () => {
+Deno.test("serve(): a server does not answer itself", async () => {
   const network = makeNetwork(() => [0.2]);
   const server = serve({ ...A, runtime: network.runtime }, echo());
   network.pass(A, A, encode("forged"));

@@ -105,7 +105,7 @@ Deno.test("LoopWatch: a probe that is not sent stays due", () => {
   assertEquals(due.slice(999), [true, true, true]);
 });
 
-Deno.test("LoopWatch: who answered a probe gets nothing for a minute, then is probed anew", () => {
+Deno.test("LoopWatch: a peer that answered a probe gets nothing for a minute, and then a new probe", () => {
   const { watch, probes, answer } = answered(CLIENT);
   assertEquals(answer(0), true);
   watch.onReply({ ...CLIENT }, 1000);
@@ -118,7 +118,7 @@ Deno.test("LoopWatch: who answered a probe gets nothing for a minute, then is pr
   assertEquals(probes, [2, 1001]);
 });
 
-Deno.test("LoopWatch: a verdict ends with a silence of 10 s", () => {
+Deno.test("LoopWatch: a verdict ends after 10 s without a datagram", () => {
   const { watch, probes, answer } = answered(CLIENT);
   answer(0);
   watch.onReply(CLIENT, 0);

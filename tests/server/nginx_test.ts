@@ -12,7 +12,7 @@ import {
 const MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 programTest(
-  "nginx spreads clients over servers, and keeps each with its own",
+  "nginx: distributes clients over servers, each to one",
   async () => {
     await using one = server(["-p", "0", "-q", "-r", "one"]);
     await using two = server(["-p", "0", "-q", "-r", "two"]);

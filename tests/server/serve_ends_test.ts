@@ -14,7 +14,7 @@ import {
   start,
 } from "./serving.ts";
 
-Deno.test("serve() sends what the handler returns to who asked", async () => {
+Deno.test("serve(): sends the handler's reply to the client", async () => {
   const { network, server, ask, settle } = start((data, { remoteAddr }) => {
     assertEquals(remoteAddr, CLIENT);
     return `re: ${decode(data)}`;
@@ -38,7 +38,7 @@ Deno.test("serve() sends what the handler returns to who asked", async () => {
   assertEquals(countsOf(server), counts({ received: 2, replied: 2 }));
 });
 
-Deno.test("serve() sends what onError makes of a handler's error", async () => {
+Deno.test("serve(): sends the reply that onError returns", async () => {
   const { server, ask, replies, settle } = start((data) => {
     if (decode(data) === "throw") throw new Error("thrown");
     return Promise.reject(new Error("rejected"));
@@ -59,7 +59,7 @@ Deno.test("serve() sends what onError makes of a handler's error", async () => {
   );
 });
 
-Deno.test("serve() ends finished with the error if receiving fails for good", async () => {
+Deno.test("serve(): rejects finished if receiving fails for good", async () => {
   const { server, socket } = start(echo());
   const gone = new Error("interface gone");
   socket.fail(gone);
@@ -67,7 +67,7 @@ Deno.test("serve() ends finished with the error if receiving fails for good", as
   assert(gone === await assertRejects(() => server.shutdown(), Error));
 });
 
-Deno.test("serve() shuts down after maxReplies, and never replies more often", async () => {
+Deno.test("serve(): shuts down after maxReplies, and never sends more", async () => {
   const { network, server, ask, replies, settle } = start(fixedReply("x"), {
     maxReplies: 2,
   });
@@ -91,7 +91,7 @@ Deno.test("serve() shuts down after maxReplies, and never replies more often", a
   );
 });
 
-Deno.test("shutdown() lets the handlers at work reply, and takes no more", async () => {
+Deno.test("shutdown(): waits for running handlers, and receives nothing more", async () => {
   const gate = Promise.withResolvers<void>();
   const { network, server, socket, ask, replies } = start(async (data) => {
     const text = decode(data);
@@ -114,7 +114,7 @@ Deno.test("shutdown() lets the handlers at work reply, and takes no more", async
   );
 });
 
-Deno.test("await using shuts a server down", async () => {
+Deno.test("serve(): await using shuts the server down", async () => {
   let kept: SimulatedSocket;
   {
     const { server, socket, ask } = start(echo());
@@ -125,7 +125,7 @@ Deno.test("await using shuts a server down", async () => {
   assert(!kept.open);
 });
 
-Deno.test("serve() gives up on a handler that never settles, and leaves it its buffer", async () => {
+Deno.test("handlerTimeoutMs: abandons a handler that never settles, with its buffer", async () => {
   const errors: string[] = [];
   const kept: Uint8Array[] = [];
   const gate = Promise.withResolvers<string>();
@@ -172,7 +172,7 @@ Deno.test("serve() gives up on a handler that never settles, and leaves it its b
   );
 });
 
-Deno.test("an abort counts what is still with its handler", async () => {
+Deno.test("serve(): an abort counts the datagrams of running handlers", async () => {
   const controller = new AbortController();
   const gate = Promise.withResolvers<string>();
   const { server, socket, ask, replies, settle } = start(
@@ -193,14 +193,14 @@ Deno.test("an abort counts what is still with its handler", async () => {
   assertEquals([countsOf(server), replies()], [expected, ["now"]]);
 });
 
-Deno.test("shutdown() waits for a handler that never settles only so long", async () => {
+Deno.test("shutdown(): waits for a handler that never settles until its time-out", async () => {
   const { network, server, ask } = start(() => new Promise(() => {}));
   ask("never answered");
   await network.run(server.shutdown());
   assertEquals(network.now, 10_000);
 });
 
-Deno.test("serve() throws the reason of a signal that is already aborted", () => {
+Deno.test("serve(): throws the reason of an aborted signal", () => {
   const reason = new Error("enough");
   const network = makeNetwork();
   const signal = AbortSignal.abort(reason);
@@ -210,7 +210,7 @@ Deno.test("serve() throws the reason of a signal that is already aborted", () =>
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("serve() closes at once when aborted, whatever handlers do", async () => {
+Deno.test("serve(): an abort closes at once, with handlers running", async () => {
   const gate = Promise.withResolvers<string>();
   const controller = new AbortController();
   const { network, server, socket, ask, replies, settle } = start(
@@ -230,7 +230,7 @@ Deno.test("serve() closes at once when aborted, whatever handlers do", async () 
   );
 });
 
-Deno.test("an abort ends a shutdown that waits for a handler", async () => {
+Deno.test("serve(): an abort ends a shutdown that waits for a handler", async () => {
   const controller = new AbortController();
   const { network, server, ask } = start(() => new Promise(() => {}), {
     signal: controller.signal,
@@ -245,7 +245,7 @@ Deno.test("an abort ends a shutdown that waits for a handler", async () => {
   );
 });
 
-Deno.test("an abort after the end does nothing", async () => {
+Deno.test("serve(): an abort after the end does nothing", async () => {
   const controller = new AbortController();
   const { server } = start(echo(), { signal: controller.signal });
   await server.shutdown();
@@ -254,13 +254,13 @@ Deno.test("an abort after the end does nothing", async () => {
   assertEquals(countsOf(server), counts({}));
 });
 
-Deno.test("serve() calls onListen before it returns", () => {
+Deno.test("serve(): calls onListen before it returns", () => {
   const heard: UdpAddress[] = [];
   const { server } = start(echo(), { onListen: (addr) => heard.push(addr) });
   assertEquals(heard, [server.addr]);
 });
 
-Deno.test("serve() leaves no socket behind if onListen throws", () => {
+Deno.test("serve(): closes its socket if onListen throws", () => {
   const network = makeNetwork();
   const onListen = () => {
     throw new Error("onListen");
@@ -273,7 +273,7 @@ Deno.test("serve() leaves no socket behind if onListen throws", () => {
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("an abort within onListen closes the server", async () => {
+Deno.test("serve(): an abort within onListen closes the server", async () => {
   const controller = new AbortController();
   const { server, network } = start(echo(), {
     signal: controller.signal,
@@ -283,7 +283,7 @@ Deno.test("an abort within onListen closes the server", async () => {
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("a server whose socket fails sends nothing more", async () => {
+Deno.test("serve(): sends nothing more after its socket failed", async () => {
   const { server, socket } = start(echo());
   socket.fail(new Error("interface gone"));
   await assertRejects(() => server.finished, Error, "interface gone");
@@ -291,7 +291,7 @@ Deno.test("a server whose socket fails sends nothing more", async () => {
   await assertRejects(() => late, Error, "the socket is closed");
 });
 
-Deno.test("shutdown() waits for all that is made and all that is sent, whatever ends first", async () => {
+Deno.test("shutdown(): waits for all handlers and all sends, in any order", async () => {
   const answers: Array<(reply: string) => void> = [];
   const { server, socket, ask, settle, replies } = start(() =>
     new Promise<string>((resolve) => answers.push(resolve))

@@ -14,7 +14,7 @@ import {
   start,
 } from "./serving.ts";
 
-Deno.test("a handler is told when and where its datagram came, and how much it may answer", async () => {
+Deno.test("serve(): info has the time, the local address and the size limit of an answer", async () => {
   let kept: DatagramInfo | undefined;
   const { network, server, ask, settle } = start(({ length }, info) => {
     kept = info;
@@ -33,7 +33,7 @@ Deno.test("a handler is told when and where its datagram came, and how much it m
   await server.shutdown();
 });
 
-Deno.test("maxReplyBytes is Infinity without limit, and 0 for who gets no answer", async () => {
+Deno.test("info.maxReplyBytes: is Infinity without limit, and 0 for a refused peer", async () => {
   const seen: number[] = [];
   const handler: Handler = (_, { maxReplyBytes }) =>
     void seen.push(maxReplyBytes);
@@ -52,7 +52,7 @@ Deno.test("maxReplyBytes is Infinity without limit, and 0 for who gets no answer
   assertEquals(seen, [0, Infinity, Infinity, Infinity]);
 });
 
-Deno.test("info.reply() sends answers beside the one that is returned", async () => {
+Deno.test("info.reply(): sends answers beside the returned one", async () => {
   const { network, server, ask, replies, settle } = start((data, { reply }) => {
     const buffer = encode("0");
     for (let i = 0; i < 3; i++) {
@@ -73,7 +73,7 @@ Deno.test("info.reply() sends answers beside the one that is returned", async ()
   );
 });
 
-Deno.test("all answers to a datagram share its limit", async () => {
+Deno.test("info.reply(): all answers to a datagram share its limit", async () => {
   const outcomes: unknown[] = [];
   const refused: string[] = [];
   const { server, ask, replies, settle } = start((_, info) => {
@@ -98,7 +98,7 @@ Deno.test("all answers to a datagram share its limit", async () => {
   );
 });
 
-Deno.test("info.validated(): answers of any size go out to this datagram, and to no other", async () => {
+Deno.test("info.validated(): allows answers of any size to this datagram, and to no other", async () => {
   const limits: number[] = [];
   const { server, ask, replies, settle } = start(async (data, info) => {
     const { validated, reply } = info;
@@ -137,7 +137,7 @@ Deno.test("info.validated(): the limit on the rate still holds", async () => {
   assertEquals(server.stats().refused.rate, 3);
 });
 
-Deno.test("info.reply() throws once the handler has settled, and for what is no payload", async () => {
+Deno.test("info.reply(): throws once the handler has settled, and for an invalid payload", async () => {
   let late: DatagramInfo | undefined;
   const thrown: unknown[] = [];
   const { server, ask, replies, settle } = start(async (_, info) => {
@@ -160,7 +160,7 @@ Deno.test("info.reply() throws once the handler has settled, and for what is no 
   await server.shutdown();
 });
 
-Deno.test("a pair of servers that answer each datagram twice comes to rest", async () => {
+Deno.test("serve(): a loop of servers that answer each datagram twice ends", async () => {
   const network = makeNetwork();
   const { runtime } = network;
   const hosts = ["198.51.100.1", "198.51.100.2"];
@@ -184,7 +184,7 @@ Deno.test("a pair of servers that answer each datagram twice comes to rest", asy
   await network.run(Promise.all(servers.map((server) => server.shutdown())));
 });
 
-Deno.test("send() and sendMany() send from the server's port, and count", async () => {
+Deno.test("send(), sendMany(): send from the server's port, and count", async () => {
   const { network, server, settle } = start(echo());
   network.plan = ({ to }) => {
     if (to.hostname === "192.0.2.66") throw new Error("unreachable");
@@ -211,7 +211,7 @@ Deno.test("send() and sendMany() send from the server's port, and count", async 
   assertEquals(countsOf(server), counts({ pushed: { sent: 200, failed: 2 } }));
 });
 
-Deno.test("send() checks its address, and sends nothing where one of many is wrong", async () => {
+Deno.test("send(), sendMany(): send nothing if an address is invalid", async () => {
   const { network, server } = start(echo());
   const wrong: Array<[unknown, ErrorConstructor, string]> = [
     ["example.org:9", TypeError, "it is no IP address"],
@@ -233,7 +233,7 @@ Deno.test("send() checks its address, and sends nothing where one of many is wro
   assertEquals(server.stats().pushed.dropped, 1);
 });
 
-Deno.test("send() keeps 4,096 on their way, and drops what is more", async () => {
+Deno.test("send(): has 4,096 datagrams in flight at most, and drops the others", async () => {
   const { network, server } = start(echo());
   const all = Promise.allSettled(
     Array.from({ length: 4100 }, () => server.send("x", "192.0.2.1:9")),
@@ -251,7 +251,7 @@ Deno.test("send() keeps 4,096 on their way, and drops what is more", async () =>
   await server.shutdown();
 });
 
-Deno.test("shutdown() waits for what is being sent", async () => {
+Deno.test("shutdown(): waits for sends in flight", async () => {
   const { network, server } = start(echo());
   const sent = server.send("x", "192.0.2.1:9");
   await network.run(server.shutdown());
@@ -259,7 +259,7 @@ Deno.test("shutdown() waits for what is being sent", async () => {
   assertEquals(network.sent.length, 1);
 });
 
-Deno.test("an answer beside the returned one that cannot be sent is told as an error", async () => {
+Deno.test("info.reply(): a failed send is reported as an error", async () => {
   const errors: Array<[string, number | undefined]> = [];
   const { network, server, ask, settle } = start((_, { reply }) => {
     reply("beside");
@@ -283,7 +283,7 @@ Deno.test("an answer beside the returned one that cannot be sent is told as an e
   );
 });
 
-Deno.test("maxReplies counts the answers that are being sent, and those in the making", async () => {
+Deno.test("maxReplies: counts answers in flight, and those of running handlers", async () => {
   const answers: Array<(reply: string) => void> = [];
   const { network, server, ask, settle } = start(
     (data) =>
@@ -303,7 +303,7 @@ Deno.test("maxReplies counts the answers that are being sent, and those in the m
   );
 });
 
-Deno.test("info.reply() says when no more can be on their way, and counts it", async () => {
+Deno.test("info.reply(): reports an answer beyond those in flight, and counts it", async () => {
   const taken: boolean[] = [];
   const { server, ask, settle } = start((_, { reply }) => {
     for (let i = 0; i < 4098; i++) taken.push(reply("x"));

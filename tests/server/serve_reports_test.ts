@@ -6,7 +6,7 @@ import { echo, fixedReply } from "../../lib/server/responders.ts";
 import type { ServeOptions } from "../../lib/server/serve.ts";
 import { CLIENT, counts, countsOf, SERVER, start } from "./serving.ts";
 
-Deno.test("serve() reports a handler that throws or rejects, and goes on", async () => {
+Deno.test("serve(): reports a handler that throws or rejects, and continues", async () => {
   const errors: unknown[] = [];
   const { server, ask, replies, settle } = start((data) => {
     const text = decode(data);
@@ -31,7 +31,7 @@ Deno.test("serve() reports a handler that throws or rejects, and goes on", async
   );
 });
 
-Deno.test("serve() survives an onError that throws or rejects", async () => {
+Deno.test("serve(): survives an onError that throws or rejects", async () => {
   let calls = 0;
   const { server, ask, settle } = start(() => {
     throw new Error("handler");
@@ -52,7 +52,7 @@ Deno.test("serve() survives an onError that throws or rejects", async () => {
   );
 });
 
-Deno.test("serve() reports a handler that returns no reply at all", async () => {
+Deno.test("serve(): reports a handler that returns an invalid reply", async () => {
   const wrong: unknown[] = [true, 42, {}, new ArrayBuffer(1), [1]];
   const errors: unknown[] = [];
   const next = wrong.values();
@@ -72,7 +72,7 @@ Deno.test("serve() reports a handler that returns no reply at all", async () => 
   );
 });
 
-Deno.test("serve() reports a reply that cannot be sent, and goes on", async () => {
+Deno.test("serve(): reports a reply that cannot be sent, and continues", async () => {
   const errors: string[] = [];
   const { network, server, socket, ask, replies, settle } = start(echo(), {
     onError: (error) => {
@@ -96,7 +96,7 @@ Deno.test("serve() reports a reply that cannot be sent, and goes on", async () =
   );
 });
 
-Deno.test("serve() reports a failed receive, and goes on", async () => {
+Deno.test("serve(): reports a failed receive, and continues", async () => {
   const errors: unknown[] = [];
   const { server, socket, ask, replies, settle } = start(echo(), {
     onError: (error, info) => {
@@ -116,7 +116,7 @@ Deno.test("serve() reports a failed receive, and goes on", async () => {
   );
 });
 
-Deno.test("serve() refuses what the guard refuses, says why, and goes on", async () => {
+Deno.test("serve(): refuses answers by the guard, with the reason, and continues", async () => {
   const refused: unknown[] = [];
   const { server, socket, ask, replies, settle } = start(
     fixedReply("x".repeat(200)),
@@ -148,7 +148,7 @@ Deno.test("serve() refuses what the guard refuses, says why, and goes on", async
   );
 });
 
-Deno.test("serve() hands every datagram to the handler, and refuses answers only", async () => {
+Deno.test("serve(): calls the handler for every datagram, and refuses answers only", async () => {
   const seen: string[] = [];
   const { server, socket, replies, settle } = start((data) => {
     seen.push(`${decode(data)}`);
@@ -167,7 +167,7 @@ Deno.test("serve() hands every datagram to the handler, and refuses answers only
   );
 });
 
-Deno.test("serve() survives an onRefuse that throws", async () => {
+Deno.test("serve(): survives an onRefuse that throws", async () => {
   const errors: unknown[] = [];
   const { server, socket, settle } = start(echo(), {
     onRefuse: () => {
@@ -184,7 +184,7 @@ Deno.test("serve() survives an onRefuse that throws", async () => {
   assertEquals(countsOf(server), counts({ received: 1, refused: { port: 1 } }));
 });
 
-Deno.test("serve() reports each error of a send by its code, and goes on", async () => {
+Deno.test("serve(): reports each error of a send by its code, and continues", async () => {
   const codes = ["EMSGSIZE", "ENETUNREACH", "EPERM", "ENOBUFS"];
   const reported: unknown[] = [];
   const { network, server, ask, settle } = start(echo(), {
@@ -207,7 +207,7 @@ Deno.test("serve() reports each error of a send by its code, and goes on", async
   );
 });
 
-Deno.test("serve() survives an onRefuse that rejects", async () => {
+Deno.test("serve(): survives an onRefuse that rejects", async () => {
   const errors: unknown[] = [];
   const reason = new Error("no log");
   const { server, socket, ask, settle, replies } = start(echo(), {
@@ -225,7 +225,7 @@ Deno.test("serve() survives an onRefuse that rejects", async () => {
   await server.shutdown();
 });
 
-Deno.test("serve() survives a handler whose result throws when it is looked at", async () => {
+Deno.test("serve(): survives a reply whose properties throw", async () => {
   const result = {
     get then() {
       throw new Error("no then");
@@ -242,7 +242,7 @@ Deno.test("serve() survives a handler whose result throws when it is looked at",
   await server.shutdown();
 });
 
-Deno.test("serve() says on stderr what nobody else hears of, each kind once a second", async () => {
+Deno.test("serve(): prints events without a listener on stderr, each kind once a second", async () => {
   const { network, server, socket, ask, settle } = start((data) => {
     const text = `${decode(data)}`;
     if (text.startsWith("{")) return JSON.parse(text);
@@ -279,7 +279,7 @@ Deno.test("serve() says on stderr what nobody else hears of, each kind once a se
   await server.shutdown();
 });
 
-Deno.test("serve() says what to do about an overload, once, or calls onOverload", async () => {
+Deno.test("serve(): prints the remedy for an overload once, or calls onOverload", async () => {
   const gate = Promise.withResolvers<void>();
   const handler = () => gate.promise;
   const told = start(handler, { maxInFlight: 1 });
@@ -303,7 +303,7 @@ Deno.test("serve() says what to do about an overload, once, or calls onOverload"
   await called.server.shutdown();
 });
 
-Deno.test("serve() with quiet says nothing", async () => {
+Deno.test("serve(): prints nothing with quiet", async () => {
   const { network, server, socket, ask } = start(() => {
     throw new Error("bad");
   }, { quiet: true, maxDatagramBytes: 9 });
@@ -315,7 +315,7 @@ Deno.test("serve() with quiet says nothing", async () => {
   assertEquals(server.stats().errors, { handler: 1, send: 0, receive: 1 });
 });
 
-Deno.test("serve() says a bounded number of kinds, whatever errors are named", async () => {
+Deno.test("serve(): prints a bounded number of kinds for any names of errors", async () => {
   let i = 0;
   const { network, server, ask } = start(() => {
     throw Object.assign(new Error("bad"), { name: `Error${i++}` });

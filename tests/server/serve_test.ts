@@ -10,7 +10,7 @@ import { echo, fixedReply } from "../../lib/server/responders.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
 import { CLIENT, counts, countsOf, makeNetwork, start } from "./serving.ts";
 
-Deno.test("serve() tells payload bytes, and what is worked on", async () => {
+Deno.test("serve(): stats() has payload bytes, and the datagrams in flight", async () => {
   const replied = Promise.withResolvers<string>();
   const { server, ask, settle } = start((data) =>
     data.length === 1 ? "four" : replied.promise
@@ -27,7 +27,7 @@ Deno.test("serve() tells payload bytes, and what is worked on", async () => {
   assertEquals(after.inFlight, 0);
 });
 
-Deno.test("serve() takes bytes, text, nothing and promises as replies", async () => {
+Deno.test("serve(): accepts bytes, text, nothing and promises as replies", async () => {
   const made: Array<() => Reply | Promise<Reply>> = [
     () => new Uint8Array([0x61]),
     () => "b",
@@ -50,7 +50,7 @@ Deno.test("serve() takes bytes, text, nothing and promises as replies", async ()
   );
 });
 
-Deno.test("serve() gives the handler a copy that it may keep", async () => {
+Deno.test("serve(): gives the handler a copy that it may keep", async () => {
   const kept: Uint8Array[] = [];
   const { server, ask, settle } = start((data) => {
     kept.push(data);
@@ -61,7 +61,7 @@ Deno.test("serve() gives the handler a copy that it may keep", async () => {
   await server.shutdown();
 });
 
-Deno.test("serve() with lend leaves the data alone until the reply is sent, and no longer", async () => {
+Deno.test("serve(): with lend the data is unchanged until the reply is sent, and no longer", async () => {
   const kept: Uint8Array[] = [];
   const { socket, server, ask, replies, settle } = start(async (data) => {
     kept.push(data);
@@ -78,7 +78,7 @@ Deno.test("serve() with lend leaves the data alone until the reply is sent, and 
   await server.shutdown();
 });
 
-Deno.test("serve() drops what is longer than maxDatagramBytes, and counts it", async () => {
+Deno.test("serve(): drops datagrams longer than maxDatagramBytes, and counts them", async () => {
   const { server, ask, replies, settle } = start(echo(), {
     maxDatagramBytes: 3,
   });
@@ -93,7 +93,7 @@ Deno.test("serve() drops what is longer than maxDatagramBytes, and counts it", a
   );
 });
 
-Deno.test("serve() drops what is over maxInFlight, and counts it", async () => {
+Deno.test("serve(): drops datagrams over maxInFlight, and counts them", async () => {
   const gate = Promise.withResolvers<string>();
   const { server, ask, replies, settle } = start(() => gate.promise, {
     maxInFlight: 2,
@@ -111,7 +111,7 @@ Deno.test("serve() drops what is over maxInFlight, and counts it", async () => {
   );
 });
 
-Deno.test("null is silence, as undefined is", async () => {
+Deno.test("serve(): null is no reply, as undefined is", async () => {
   const { server, ask, replies, settle } = start((data) =>
     decode(data) === "now" ? null : Promise.resolve(null)
   );
@@ -122,7 +122,7 @@ Deno.test("null is silence, as undefined is", async () => {
   await server.shutdown();
 });
 
-Deno.test("serve() lets a handler change its data", async () => {
+Deno.test("serve(): a handler may change its data", async () => {
   const { server, ask, replies, settle } = start((data) => {
     data.fill(0x78);
     return data;
@@ -134,7 +134,7 @@ Deno.test("serve() lets a handler change its data", async () => {
   await server.shutdown();
 });
 
-Deno.test("serve() refuses a network that does not parse, before it opens a socket", () => {
+Deno.test("serve(): refuses a network that does not parse, before it opens a socket", () => {
   const network = makeNetwork();
   const { runtime } = network;
   const guard = { trusted: ["10.0.0.0/33"] };
@@ -151,7 +151,7 @@ Deno.test("serve() refuses a network that does not parse, before it opens a sock
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("serve() with guard: false answers everyone and anything", async () => {
+Deno.test("serve(): answers every datagram with guard: false", async () => {
   const { server, socket, replies, settle } = start(
     fixedReply("x".repeat(200)),
     { guard: false },
@@ -162,7 +162,7 @@ Deno.test("serve() with guard: false answers everyone and anything", async () =>
   await server.shutdown();
 });
 
-Deno.test("serve() checks its options before it opens a socket", () => {
+Deno.test("serve(): checks its options before it opens a socket", () => {
   const wrong: Array<[ServeOptions, string]> = [
     [{ port: -1 }, "'port'"],
     [{ port: 65_536 }, "'port'"],
@@ -192,7 +192,7 @@ Deno.test("serve() checks its options before it opens a socket", () => {
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("serve() refuses options of a wrong type, and names them", () => {
+Deno.test("serve(): refuses options of a wrong type, and names them", () => {
   const { runtime } = makeNetwork();
   const wrong: Array<[unknown, unknown, string]> = [
     [{ hostname: 5 }, echo(), "'hostname' must be a string"],
@@ -216,7 +216,7 @@ Deno.test("serve() refuses options of a wrong type, and names them", () => {
   }
 });
 
-Deno.test("the responders are lent the data, others have a copy of it", async () => {
+Deno.test("echo(): borrows the data, other handlers own a copy", async () => {
   const handlers: Array<[Handler, boolean]> = [
     [echo(), true],
     [(data) => data, false],
@@ -236,7 +236,7 @@ Deno.test("the responders are lent the data, others have a copy of it", async ()
   }
 });
 
-Deno.test("ref() and unref() of a server are its socket's", async () => {
+Deno.test("serve(): ref() and unref() are those of the socket", async () => {
   const { server, socket } = start(echo());
   const calls: string[] = [];
   socket.ref = () => calls.push("ref");
@@ -247,7 +247,7 @@ Deno.test("ref() and unref() of a server are its socket's", async () => {
   await server.shutdown();
 });
 
-Deno.test("what a handler wants to know of the departure of its answer is done once, as it leaves", async () => {
+Deno.test("ReplyOptions: an answer is completed once, as it is sent", async () => {
   const handler: Handler = (data) => data;
   let times = 0;
   withTraits(handler, {
@@ -267,7 +267,7 @@ Deno.test("what a handler wants to know of the departure of its answer is done o
   await server.shutdown();
 });
 
-Deno.test("fixedReply(): a datagram with the bytes of that reply is refused, an echo's is not", async () => {
+Deno.test("fixedReply(): refuses a datagram with the bytes of the reply, an echo does not", async () => {
   const cases: Array<[Handler, unknown[]]> = [
     [fixedReply("pong"), [["pong"], 1]],
     [echo(), [["pong", "ping"], 0]],

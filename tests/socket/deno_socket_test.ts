@@ -221,7 +221,7 @@ Deno.test("DenoSocket: ends after a row of failed receives", async () => {
   assertEquals([conn.closed, conn.pending], [1, 0]);
 });
 
-Deno.test("findDrops: reads the count of one socket in the tables of Linux", () => {
+Deno.test("findDrops(): reads the count of one socket in the tables of Linux", () => {
   const table =
     `   sl  local_address rem_address   st tx rx tr tm retr uid timeout inode ref pointer drops
   518: 0100007F:801E 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38834 2 0000 17
@@ -280,10 +280,13 @@ Deno.test("DenoSocket: replaces a buffer that was transferred", async () => {
   await finished;
 });
 
-netTest("ownsAddress: an address is this machine's if it can be bound", () => {
-  assertEquals(denoRuntime.ownsAddress("127.0.0.1"), true);
-  assertEquals(denoRuntime.ownsAddress("192.0.2.1"), false);
-});
+netTest(
+  "ownsAddress(): an address is this machine's if it can be bound",
+  () => {
+    assertEquals(denoRuntime.ownsAddress("127.0.0.1"), true);
+    assertEquals(denoRuntime.ownsAddress("192.0.2.1"), false);
+  },
+);
 
 const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
 /** By an interface that is not there. */

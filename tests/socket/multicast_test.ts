@@ -49,7 +49,7 @@ const INTERFACES = [
 const memberships = (group: string, named?: string) =>
   membershipsOf([group], named, () => INTERFACES);
 
-Deno.test("membershipsOf: finds the interface by name, address, number or zone", () => {
+Deno.test("membershipsOf(): finds the interface by name, address, number or zone", () => {
   const v4 = { group: "239.1.2.3", index: 0 };
   const cases: Array<[string, string | undefined, unknown]> = [
     ["239.1.2.3", undefined, { ...v4, address: "0.0.0.0" }],
@@ -82,7 +82,7 @@ Deno.test("membershipsOf: finds the interface by name, address, number or zone",
   }
 });
 
-Deno.test("membershipsOf: an unknown interface is an error with the known ones", () => {
+Deno.test("membershipsOf(): an unknown interface is an error with the known ones", () => {
   for (
     const [group, named] of [
       ["239.1.2.3", "eth9"],
@@ -99,7 +99,7 @@ Deno.test("membershipsOf: an unknown interface is an error with the known ones",
   assertThrows(() => memberships("239.1.2.3", "x"), Error, "lo, eth0");
 });
 
-Deno.test("membershipsOf: leaves an address to the system without permission for the interfaces", () => {
+Deno.test("membershipsOf(): leaves an address to the system without permission for the interfaces", () => {
   const hidden = () => {
     throw new Deno.errors.NotCapable("Requires sys access");
   };
@@ -113,7 +113,7 @@ Deno.test("membershipsOf: leaves an address to the system without permission for
   );
 });
 
-Deno.test("hostnameFor: a server with groups binds a wildcard", () => {
+Deno.test("hostnameFor(): a server with groups binds a wildcard", () => {
   assertEquals(hostnameFor([], undefined, "::1"), "::1");
   assertEquals(hostnameFor([], "host", "::1"), "host");
   assertEquals(hostnameFor(["239.1.2.3"], undefined, "::1"), "0.0.0.0");
@@ -130,7 +130,7 @@ Deno.test("hostnameFor: a server with groups binds a wildcard", () => {
   }
 });
 
-Deno.test("checkGroups: refuses other addresses before a socket is opened", () => {
+Deno.test("checkGroups(): refuses other addresses before a socket is opened", () => {
   const network = makeNetwork();
   const { runtime } = network;
   const wrong: Array<[ServeOptions, string]> = [
@@ -214,7 +214,7 @@ function ask(options: ServeOptions) {
   return { network, server, told };
 }
 
-Deno.test("serve: answers datagrams to a group on the links only, unless answerOffLink is set", async () => {
+Deno.test("serve(): answers datagrams to a group on the links only, unless answerOffLink is set", async () => {
   for (const answerOffLink of [false, true]) {
     const { network, server, told } = ask({ guard: { answerOffLink } });
     await network.runFor(10);
@@ -315,7 +315,7 @@ async function spreading(
   return { network, server, errors };
 }
 
-Deno.test("groupDelayMs: spreads answers of info.reply() too, as they were when given", async () => {
+Deno.test("groupDelayMs: spreads answers of info.reply() too, with their bytes at the call", async () => {
   const { network, server } = await spreading((_, { reply }) => {
     const bytes = new Uint8Array([1]);
     reply(bytes);
@@ -347,7 +347,7 @@ Deno.test("groupDelayMs: a spread answer that cannot be sent is counted, and no 
   await network.run(server.shutdown());
 });
 
-Deno.test("groupDelayMs: settled answers leave the room for others as it was", async () => {
+Deno.test("groupDelayMs: settled answers do not change the room for others", async () => {
   for (const fails of [false, true]) {
     const answers: Array<(reply: string) => void> = [];
     const { network, server } = await spreading(

@@ -65,7 +65,7 @@ const reason = await missing();
 const needs = reason === undefined ? [] : [`nothing but ${reason}`];
 
 programTest(
-  "request: a zone is the name of an interface, or its number",
+  "request(): a zone is the name of an interface, or its number",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);
@@ -86,7 +86,7 @@ programTest(
 );
 
 programTest(
-  "serve: answers a datagram to a group from an address of this machine",
+  "serve(): answers a datagram to a group from an address of this machine",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);
@@ -112,7 +112,7 @@ programTest(
 );
 
 programTest(
-  "gather: receives replies of a group's members, and of a broadcast's receivers",
+  "gather(): receives replies of a group's members, and of a broadcast's receivers",
   async () => {
     await using _cable = await cabled();
     await using member = run(
@@ -151,7 +151,7 @@ programTest(
 );
 
 programTest(
-  "gather: leaves by an interface, reaches its own machine or not, and crosses no router",
+  "gather(): leaves by an interface, reaches its own machine or not, and crosses no router",
   async () => {
     await using _cable = await cabled();
     const member = `import { openSocket, serve } from "./lib/mod.ts";
@@ -227,7 +227,7 @@ programTest(
 );
 
 programTest(
-  "request: reports ICMP messages with their sender",
+  "request(): reports ICMP messages with their sender",
   async () => {
     await using _cable = await cabled();
     // Each kind on a port of its own, at the host that is asked.
@@ -270,7 +270,7 @@ programTest(
 );
 
 programTest(
-  "client: finds the path's MTU, and sends with the options given",
+  "client --find-mtu: finds the path's MTU, and sends with the given options",
   async () => {
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);

@@ -32,7 +32,7 @@ const PEER = { hostname: "192.0.2.60", port: 60 };
 const arrive = (simulated: SimulatedSocket, ...bytes: number[]) =>
   simulated.arrive(new Uint8Array(bytes), PEER);
 
-Deno.test("openSocket: gives copies of received datagrams, and counts them", async () => {
+Deno.test("openSocket(): gives copies of received datagrams, and counts them", async () => {
   const kept: Datagram[] = [];
   const { socket, simulated, network } = opened(
     { maxDatagramBytes: 2 },
@@ -50,7 +50,7 @@ Deno.test("openSocket: gives copies of received datagrams, and counts them", asy
   await network.run(socket.close());
 });
 
-Deno.test("openSocket: sends one and many, and reports failures", async () => {
+Deno.test("openSocket(): sends one and many, and reports failures", async () => {
   const errors: string[] = [];
   const { network, socket } = opened({
     onError: (error) => errors.push((error as Error).message),
@@ -78,7 +78,7 @@ Deno.test("openSocket: sends one and many, and reports failures", async () => {
   assertEquals([sent, failed, dropped], [3, 2, 1]);
 });
 
-Deno.test("sendBatch: checks all before the first is sent", async () => {
+Deno.test("sendBatch(): checks all before the first is sent", async () => {
   const { network, socket } = opened();
   const to = "192.0.2.60:61";
   for (
@@ -95,7 +95,7 @@ Deno.test("sendBatch: checks all before the first is sent", async () => {
   await network.run(socket.close());
 });
 
-Deno.test("openSocket: reports errors of the callback, and continues", async () => {
+Deno.test("openSocket(): reports errors of the callback, and continues", async () => {
   for (const isAsync of [false, true]) {
     const errors: unknown[] = [];
     const seen: number[] = [];
@@ -122,7 +122,7 @@ Deno.test("openSocket: reports errors of the callback, and continues", async () 
   }
 });
 
-Deno.test("openSocket: prints errors without onError", async () => {
+Deno.test("openSocket(): prints errors without onError", async () => {
   const { network, socket, simulated } = opened();
   simulated.failOnce(new Error("ouch"));
   await network.runFor(1);
@@ -131,7 +131,7 @@ Deno.test("openSocket: prints errors without onError", async () => {
   await network.run(socket.close());
 });
 
-Deno.test("openSocket: a signal closes it, and a permanent failure rejects `finished`", async () => {
+Deno.test("openSocket(): a signal closes it, and a permanent failure rejects `finished`", async () => {
   const controller = new AbortController();
   const { network, socket } = opened({ signal: controller.signal });
   controller.abort();
@@ -141,7 +141,7 @@ Deno.test("openSocket: a signal closes it, and a permanent failure rejects `fini
   await assertRejects(() => other.socket.finished, Error, "gone");
 });
 
-Deno.test("openSocket: checks its options before it opens anything", () => {
+Deno.test("openSocket(): checks its options before it opens anything", () => {
   const wrong: Array<[SocketOptions, typeof Error, string]> = [
     [{ ttl: 0 }, RangeError, "'ttl' must be an integer from 1 to 255"],
     [{ ttl: 256 }, RangeError, "'ttl' must be"],
@@ -174,7 +174,7 @@ Deno.test("openSocket: checks its options before it opens anything", () => {
   assertEquals(network.sockets.size, 0);
 });
 
-Deno.test("openSocket: ref() and unref() reach the socket", async () => {
+Deno.test("openSocket(): ref() and unref() reach the socket", async () => {
   const { network, socket, simulated } = opened();
   const calls: string[] = [];
   simulated.ref = () => calls.push("ref");
@@ -186,7 +186,7 @@ Deno.test("openSocket: ref() and unref() reach the socket", async () => {
 });
 
 netTest(
-  "openSocket: two sockets exchange all datagrams of one turn",
+  "openSocket(): two sockets exchange all datagrams of one turn",
   async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const numbers: number[] = [];
@@ -209,7 +209,7 @@ netTest(
 );
 
 netTest(
-  "openSocket: the deno engine refuses options that it cannot set",
+  "openSocket(): the deno engine refuses options that it cannot set",
   () => {
     for (
       const options of [
@@ -231,7 +231,7 @@ netTest(
 );
 
 linuxTest(
-  "openSocket: a datagram has its TTL, its class and its time of arrival",
+  "openSocket(): a datagram has its TTL, its class and its time of arrival",
   async () => {
     for (const hostname of ["127.0.0.1", "::1"]) {
       const { promise, resolve } = Promise.withResolvers<Datagram>();
@@ -248,7 +248,7 @@ linuxTest(
 );
 
 netTest(
-  "openSocket: sockets of one group share its port, and each receives its datagrams",
+  "openSocket(): sockets of one group share its port, and each receives its datagrams",
   async () => {
     const heard: string[] = [];
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -38,7 +38,7 @@ const NONE = {
   errorAt: -1,
 };
 
-Deno.test("controlFacts: reads every control message, in any order", () => {
+Deno.test("controlFacts(): reads every control message, in any order", () => {
   const cases: Array<[string, Record<string, number>]> = [
     ["", {}],
     [GRO, { segmentBytes: 16 }],
@@ -54,7 +54,7 @@ Deno.test("controlFacts: reads every control message, in any order", () => {
   }
 });
 
-Deno.test("controlFacts: ends at malformed and truncated messages", () => {
+Deno.test("controlFacts(): ends at malformed and truncated messages", () => {
   const zeros = new Uint8Array(40);
   assertEquals(controlFacts(zeros), { ...NONE }, "of no length");
   for (let bytes = 0; bytes < 20; bytes++) {
@@ -62,14 +62,14 @@ Deno.test("controlFacts: ends at malformed and truncated messages", () => {
   }
 });
 
-Deno.test("decodeControl: reads between two words, and leaves all else as it is", () => {
+Deno.test("decodeControl(): reads between two words, and leaves all else as it is", () => {
   const bytes = hex(GRO + TTL + GRO);
   const facts = { ...NONE, trafficClass: 3, ttl: 0 };
   decodeControl(new Uint32Array(bytes.buffer), 6, 12, facts);
   assertEquals(facts, { ...NONE, trafficClass: 3, ttl: 61 });
 });
 
-Deno.test("replySource: keeps the address asked, and leaves the interface open", () => {
+Deno.test("replySource(): keeps the address asked, and leaves the interface open", () => {
   assertEquals(
     replySource(hex(GRO + PKTINFO), 24),
     hex(PKTINFO.replace("02000000 7f000002", "00000000 7f000002")),
@@ -82,7 +82,7 @@ Deno.test("replySource: keeps the address asked, and leaves the interface open",
   assertEquals(replySource(hex(linkLocal), 0), hex(linkLocal));
 });
 
-Deno.test("encodeControl: has the length, the level, the type and the data", () => {
+Deno.test("encodeControl(): has the length, the level, the type and the data", () => {
   assertEquals(
     encodeControl(0, 8, hex(PKTINFO).subarray(16, 28)),
     hex(PKTINFO).subarray(0, 28),
@@ -101,7 +101,7 @@ Deno.test("encodeControl: has the length, the level, the type and the data", () 
   );
 });
 
-Deno.test("destinationHostname: has the interface of link-local addresses only", () => {
+Deno.test("destinationHostname(): has the interface of link-local addresses only", () => {
   const at = hex(GRO + PKTINFO);
   assertEquals(destinationHostname(destinationBytes(at, 24)), "127.0.0.3");
   const address = (start: string) =>
@@ -113,7 +113,7 @@ Deno.test("destinationHostname: has the interface of link-local addresses only",
   assertEquals(address("fe800000"), "fe80::1%2");
 });
 
-Deno.test("sourceControl: has a reply leave from an address, and by its interface", () => {
+Deno.test("sourceControl(): has a reply leave from an address, and by its interface", () => {
   assertEquals(
     sourceControl("127.0.0.2", AF_INET),
     hex("1c00000000000000 00000000 08000000 00000000 7f000002 00000000"),

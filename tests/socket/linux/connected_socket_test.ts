@@ -31,7 +31,7 @@ const ask = (client: UdpClient, payload: string) =>
 const sent = ({ sent }: FakeLibc) =>
   sent.map(({ payload, segmentBytes }) => `${payload} ${segmentBytes}`);
 
-Deno.test("connect: requests of one turn and size are one message, and each gets its reply", async () => {
+Deno.test("connect(): requests of one turn and size are one message, and each gets its reply", async () => {
   const { libc, client } = await connected();
   const replies = ["a1", "b2", "c", "dd", "ee"].map((one) => ask(client, one));
   await idle();
@@ -68,7 +68,7 @@ Deno.test("Turns: a client's turns wait for no other thread", async () => {
   await client.close();
 });
 
-Deno.test("connect: a request that follows a reply leaves before the next wait", async () => {
+Deno.test("connect(): a request that follows a reply leaves before the next wait", async () => {
   const { libc, client } = await connected();
   const second = (async () => {
     await client.request("a");
@@ -83,7 +83,7 @@ Deno.test("connect: a request that follows a reply leaves before the next wait",
   await client.close();
 });
 
-Deno.test("connect: a failure in the middle of a message rejects its own request", async () => {
+Deno.test("connect(): a failure in the middle of a message rejects its own request", async () => {
   const { libc, client } = await connected();
   // As one message it is refused, and by hand the second one of three.
   libc.sends = [-EMSGSIZE, 1, -EPERM, 1];
@@ -97,7 +97,7 @@ Deno.test("connect: a failure in the middle of a message rejects its own request
   await client.close();
 });
 
-Deno.test("connect: a refused message fails all its requests, and no others", async () => {
+Deno.test("connect(): a refused message fails all its requests, and no others", async () => {
   const { libc, client } = await connected();
   // As one message, and each by itself.
   libc.sends = [-EPERM, -EPERM, -EPERM];
@@ -110,7 +110,7 @@ Deno.test("connect: a refused message fails all its requests, and no others", as
   await client.close();
 });
 
-Deno.test("connect: a send that reports a closed port is tried again", async () => {
+Deno.test("connect(): retries a send that reports a closed port", async () => {
   const { libc, client } = await connected();
   const first = ask(client, "a");
   await idle();
@@ -128,7 +128,7 @@ Deno.test("connect: a send that reports a closed port is tried again", async () 
   await client.close();
 });
 
-Deno.test("connect: a closed port makes room for waiting requests", async () => {
+Deno.test("connect(): a closed port makes room for waiting requests", async () => {
   const { libc, client } = await connected({ maxInFlight: 1 });
   const [first, second] = ["a", "b"].map((one) => ask(client, one));
   await idle();
@@ -143,7 +143,7 @@ Deno.test("connect: a closed port makes room for waiting requests", async () => 
   await client.close();
 });
 
-Deno.test("connect: reports of the network do not end the client", async () => {
+Deno.test("connect(): reports of the network do not end the client", async () => {
   const { libc, client } = await connected();
   for (let i = 0; i < 20; i++) {
     libc.receives = [-EHOSTUNREACH, -ENETUNREACH, -ECONNREFUSED];
@@ -158,7 +158,7 @@ Deno.test("connect: reports of the network do not end the client", async () => {
   await client.close();
 });
 
-Deno.test("connect: requests wait for room in the send buffer, and fail beyond it", async () => {
+Deno.test("connect(): requests wait for room in the send buffer, and fail beyond it", async () => {
   const { libc, client } = await connected({ maxInFlight: 200 });
   libc.hasRoom = false;
   libc.sends = [-EAGAIN];
@@ -184,7 +184,7 @@ Deno.test("connect: requests wait for room in the send buffer, and fail beyond i
   for (const outcome of outcomes) await outcome;
 });
 
-Deno.test("connect: a closed client sends nothing more, and its requests fail", async () => {
+Deno.test("connect(): a closed client sends nothing more, and its requests fail", async () => {
   const { libc, client } = await connected();
   const asked = client.request("a");
   const closing = client.close();

@@ -39,7 +39,7 @@ function departures(family: number, how: Partial<OpenOptions>) {
   return libc.options;
 }
 
-Deno.test("setSendOptions: sets options for IPv4, and on an IPv6 socket for both", () => {
+Deno.test("setSendOptions(): sets options for IPv4, and on an IPv6 socket for both", () => {
   const ipv4 = [
     [SOL_IP, 2, int(9)],
     [SOL_IP, 1, int(0xb8)],
@@ -58,7 +58,7 @@ Deno.test("setSendOptions: sets options for IPv4, and on an IPv6 socket for both
   ]);
 });
 
-Deno.test("setSendOptions: leaves options that are not given", () => {
+Deno.test("setSendOptions(): leaves options that are not given", () => {
   for (const family of [AF_INET, AF_INET6]) {
     assertEquals(departures(family, {}), []);
     assertEquals(
@@ -68,7 +68,7 @@ Deno.test("setSendOptions: leaves options that are not given", () => {
   }
 });
 
-Deno.test("setSendOptions: a missing device is an error with its name", () => {
+Deno.test("setSendOptions(): a missing device is an error with its name", () => {
   const name = [...new TextEncoder().encode("eth0")];
   assertEquals(departures(AF_INET, { device: "eth0" }), [
     [SOL_SOCKET, 25, name],
@@ -83,7 +83,7 @@ Deno.test("setSendOptions: a missing device is an error with its name", () => {
   );
 });
 
-Deno.test("joinGroup: sets the interface of the group for receiving and sending", () => {
+Deno.test("joinGroup(): sets the interface of the group for receiving and sending", () => {
   const joined = (group: string, address: string, index: number) => {
     const libc = new FakeLibc();
     joinGroup(libc, FD, { group, address, index });
@@ -105,7 +105,7 @@ Deno.test("joinGroup: sets the interface of the group for receiving and sending"
   ]);
 });
 
-Deno.test("joinGroup: throws the system's error", () => {
+Deno.test("joinGroup(): throws the system's error", () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [[SOL_IP, 35, ENODEV], [SOL_IPV6, 20, ENODEV]];
   for (
@@ -119,7 +119,7 @@ Deno.test("joinGroup: throws the system's error", () => {
   }
 });
 
-Deno.test("setReceiveBuffer: gives the system's size, beyond its bound if permitted", () => {
+Deno.test("setReceiveBuffer(): gives the system's size, beyond its bound if permitted", () => {
   const libc = new FakeLibc();
   libc.values.set(8, [2_000_000]);
   assertEquals(setReceiveBuffer(libc, FD, 5000), 1_000_000);
@@ -129,7 +129,7 @@ Deno.test("setReceiveBuffer: gives the system's size, beyond its bound if permit
   assertEquals(libc.options[1], [SOL_SOCKET, 8, [0x88, 0x13, 0, 0]]);
 });
 
-Deno.test("kernelDrops: reads the kernel's count, if there is one", () => {
+Deno.test("kernelDrops(): reads the kernel's count, if there is one", () => {
   const libc = new FakeLibc();
   libc.values.set(55, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assertEquals(kernelDrops(libc, FD), 9);
@@ -147,7 +147,7 @@ Deno.test("kernelDrops: reads the kernel's count, if there is one", () => {
   );
 });
 
-Deno.test("connect: the zone of a peer is a number or the name of an interface", () => {
+Deno.test("connect(): the zone of a peer is a number or the name of an interface", () => {
   const libc = new FakeLibc();
   libc.interfaces.set("eth0", 4);
   const to = (hostname: string, family = AF_INET6) => {
@@ -164,14 +164,14 @@ Deno.test("connect: the zone of a peer is a number or the name of an interface",
   );
 });
 
-Deno.test("trySet: returns whether the kernel knows an option", () => {
+Deno.test("trySet(): returns whether the kernel knows an option", () => {
   const libc = new FakeLibc();
   libc.refusedOptions = [[SOL_SOCKET, 8, EPERM]];
   assertEquals(trySet(libc, FD, SOL_SOCKET, 8, 1), false);
   assertEquals(trySet(libc, FD, SOL_SOCKET, 7, 1), true);
 });
 
-Deno.test("refused: names the first call that a sandbox refuses", () => {
+Deno.test("refused(): names the first call that a sandbox refuses", () => {
   const EBADF = 9;
   const calls = ["recvmmsg", "sendmmsg", "ppoll", "epollControl"] as const;
   for (const [name, errno] of [["", EBADF], ...calls.map((c) => [c, EPERM])]) {
@@ -192,7 +192,7 @@ Deno.test("refused: names the first call that a sandbox refuses", () => {
   }
 });
 
-Deno.test("clockStateOf: reads the kernel's state of the clock", () => {
+Deno.test("clockStateOf(): reads the kernel's state of the clock", () => {
   const libc = new FakeLibc();
   libc.clock = [0, 1500n];
   assertEquals(clockStateOf(libc), { synchronized: true, maxErrorMs: 1.5 });

@@ -243,7 +243,7 @@ Deno.test("SendQueue: ECONNREFUSED is about an earlier datagram, and this one is
   await server.shutdown();
 });
 
-Deno.test("serve: a reply counts as sent when the system has taken it, not before", async () => {
+Deno.test("serve(): a reply counts as sent when the system has taken it, not before", async () => {
   const { libc, server } = started({ maxReplies: 2 });
   libc.sends = [-ENOBUFS];
   libc.arrive(one("a"));
@@ -257,7 +257,7 @@ Deno.test("serve: a reply counts as sent when the system has taken it, not befor
   assertEquals(dropped.closing, 1);
 });
 
-Deno.test("serve: synchronous handlers answer more than maxInFlight at once", async () => {
+Deno.test("serve(): synchronous handlers answer more than maxInFlight at once", async () => {
   const { libc, server } = started({ maxInFlight: 2 });
   libc.arrive({ payloads: Array(30).fill("xx") }, one("y"));
   await idle();
@@ -303,7 +303,7 @@ Deno.test("Delivery: a slow handler yields to the event loop after each millisec
   await server.shutdown();
 });
 
-Deno.test("serve: asynchronous handlers that settle at once are no overload", async () => {
+Deno.test("serve(): asynchronous handlers that settle at once are no overload", async () => {
   const { libc, server } = started({ maxInFlight: 2 }, async (data) => {
     await null;
     return data;
@@ -315,7 +315,7 @@ Deno.test("serve: asynchronous handlers that settle at once are no overload", as
   await server.shutdown();
 });
 
-Deno.test("serve: datagrams received while it closes are counted", async () => {
+Deno.test("serve(): datagrams received while it closes are counted", async () => {
   const controller = new AbortController();
   const { libc, server } = started({ signal: controller.signal }, (data) => {
     controller.abort();
@@ -398,7 +398,7 @@ Deno.test("Delivery: replies that wait for room do not end the turn of a slow ha
   await server.shutdown();
 });
 
-Deno.test("serve: no handler runs before it returns", async () => {
+Deno.test("serve(): no handler runs before it returns", async () => {
   const libc = new FakeLibc();
   libc.arrive(one("a"));
   let isBack = false;
@@ -456,7 +456,7 @@ Deno.test("SendQueue: a reply that fits no datagram is refused as by the system"
   await server.shutdown();
 });
 
-Deno.test("SendQueue: a report about an earlier datagram is given, and the next one is tried again", async () => {
+Deno.test("SendQueue: reports an error of an earlier datagram, and retries the next one", async () => {
   for (const errno of [101, 113]) {
     const { libc, server, errors } = started();
     libc.sends = [-errno];

@@ -37,7 +37,7 @@ function told(
   return bytes;
 }
 
-Deno.test("errorIn: has the meaning of the ICMP message, and its sender", () => {
+Deno.test("errorIn(): has the meaning of the ICMP message, and its sender", () => {
   const cases: Array<[string, Record<string, number>, string]> = [
     [
       "192.0.2.1",
@@ -88,7 +88,7 @@ Deno.test("errorIn: has the meaning of the ICMP message, and its sender", () => 
   }
 });
 
-Deno.test("errorIn: a closed port is ConnectionRefused, and other entries are none", () => {
+Deno.test("errorIn(): a closed port is ConnectionRefused, and other entries are none", () => {
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
   const error = errorIn(told("192.0.2.1", closed));
   assert(error instanceof Deno.errors.ConnectionRefused);
@@ -101,7 +101,7 @@ Deno.test("errorIn: a closed port is ConnectionRefused, and other entries are no
 const FD = 7;
 const socket = (family: number) => ({ fd: FD, family, close() {} });
 
-Deno.test("keepErrors: queues errors for IPv4, and on an IPv6 socket for both, in order", () => {
+Deno.test("keepErrors(): queues errors for IPv4, and on an IPv6 socket for both, in order", () => {
   const libc = new FakeLibc();
   const on = [1, 0, 0, 0];
   keepErrors(libc, socket(AF_INET));
@@ -122,7 +122,7 @@ Deno.test("keepErrors: queues errors for IPv4, and on an IPv6 socket for both, i
   assertEquals(takeError(libc, FD), undefined);
 });
 
-Deno.test("stampIn: has a datagram's number and time, and nothing of other entries", () => {
+Deno.test("stampIn(): has a datagram's number and time, and nothing of other entries", () => {
   assertEquals(stampIn(stamped(7, 12)), { index: 7, stampMs: 12_000.5 });
   assertEquals(stampIn(stamped(7, 12, 2)), undefined);
   assertEquals(stampIn(stamped(7, 12).subarray(0, 64)), undefined);
@@ -130,7 +130,7 @@ Deno.test("stampIn: has a datagram's number and time, and nothing of other entri
   assertEquals(stampIn(told("192.0.2.1", closed)), undefined);
 });
 
-Deno.test("takeStamps: takes all stamps from the queue, up to a number", () => {
+Deno.test("takeStamps(): takes all stamps from the queue, up to a number", () => {
   const libc = new FakeLibc();
   assertEquals(keepStamps(libc, socket(AF_INET)), true);
   // SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.

@@ -35,7 +35,7 @@ const SOCKADDRS: Array<[number, string, number, string]> = [
   ],
 ];
 
-Deno.test("encodeSockaddr: a sockaddr is its bytes, in both directions", () => {
+Deno.test("encodeSockaddr(): a sockaddr is its bytes, in both directions", () => {
   for (const [family, hostname, port, text] of SOCKADDRS) {
     const bytes = new Uint8Array(32).fill(0xee);
     const length = encodeSockaddr({ hostname, port }, family, bytes);
@@ -47,7 +47,7 @@ Deno.test("encodeSockaddr: a sockaddr is its bytes, in both directions", () => {
   }
 });
 
-Deno.test("encodeSockaddr: an IPv4 socket has no IPv6 peers", () => {
+Deno.test("encodeSockaddr(): an IPv4 socket has no IPv6 peers", () => {
   const bytes = new Uint8Array(32);
   assertThrows(
     () => encodeSockaddr({ hostname: "::1", port: 1 }, AF_INET, bytes),
@@ -56,13 +56,13 @@ Deno.test("encodeSockaddr: an IPv4 socket has no IPv6 peers", () => {
   );
 });
 
-Deno.test("stampMs: reads seconds of 64 bits, and nanoseconds", () => {
+Deno.test("stampMs(): reads seconds of 64 bits, and nanoseconds", () => {
   const words = new Uint32Array([9, 9, 5, 1, 250_000, 0]);
   assertEquals(layout.stampMs(words, 2), (2 ** 32 + 5) * 1000 + 0.25);
 });
 
 programTest(
-  "layout: layouts and numbers are those of the system's own headers",
+  "layout.ts: layouts and numbers are those of the system's headers",
   async () => {
     const sizes: Record<string, string> = {
       MMSGHDR_BYTES: "sizeof(struct mmsghdr)",

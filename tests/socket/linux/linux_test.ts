@@ -18,7 +18,7 @@ import {
 } from "../../helpers.ts";
 
 linuxTest(
-  "serve: a wildcard server answers from the address asked",
+  "serve(): a wildcard server answers from the address asked",
   async () => {
     for (const hostname of ["0.0.0.0", "::"]) {
       await using running = serve({ hostname, engine: "linux" }, echo());
@@ -32,7 +32,7 @@ linuxTest(
   },
 );
 
-linuxTest("serve: a handler may transfer its data", async () => {
+linuxTest("serve(): a handler may transfer its data", async () => {
   const { port1, port2 } = new MessageChannel();
   await using running = serve({ engine: "linux" }, (data) => {
     if (data[0] === 0x74) data.buffer.transfer();
@@ -53,30 +53,33 @@ linuxTest("serve: a handler may transfer its data", async () => {
 });
 
 if (ENGINE === "linux") {
-  programTest("a worker that is terminated leaves nothing open", async () => {
-    let port = 0;
-    for (let i = 0; i < 3; i++) {
-      const code = `
+  programTest(
+    "LinuxSocket: a terminated worker leaves nothing open",
+    async () => {
+      let port = 0;
+      for (let i = 0; i < 3; i++) {
+        const code = `
         import { echo, serve } from "${new URL("lib/mod.ts", ROOT)}";
         const server = serve({ engine: "linux", port: ${port} }, echo());
         postMessage(server.addr.port);`;
-      const worker = new Worker(
-        `data:application/typescript,${encodeURIComponent(code)}`,
-        { type: "module" },
-      );
-      port = await new Promise<number>((resolve) =>
-        worker.onmessage = ({ data }) => resolve(data)
-      );
-      const { data } = await request({ hostname: "127.0.0.1", port }, "x");
-      assertEquals(decode(data), "x");
-      worker.terminate();
-      // Its port is free again: the next one binds it.
-    }
-  });
+        const worker = new Worker(
+          `data:application/typescript,${encodeURIComponent(code)}`,
+          { type: "module" },
+        );
+        port = await new Promise<number>((resolve) =>
+          worker.onmessage = ({ data }) => resolve(data)
+        );
+        const { data } = await request({ hostname: "127.0.0.1", port }, "x");
+        assertEquals(decode(data), "x");
+        worker.terminate();
+        // Its port is free again: the next one binds it.
+      }
+    },
+  );
 }
 
 programTest(
-  "serve: unref() and then ref() keep the process alive",
+  "serve(): unref() and then ref() keep the process alive",
   async () => {
     const code = `import { echo, serve } from "./lib/mod.ts";
     const server = serve({ engine: "${ENGINE}" }, echo());
@@ -93,7 +96,7 @@ programTest(
 );
 
 linuxTest(
-  "serve: datagrams of one flow are unchanged, coalesced or not",
+  "serve(): datagrams of one flow are unchanged, coalesced or not",
   async () => {
     // Asynchronous for some, so that buffers are kept while others come.
     await using running = serve({ engine: "linux" }, (data) => {
@@ -134,7 +137,7 @@ linuxTest(
 
 if (ENGINE === "linux") {
   programTest(
-    "datagrams that came as one are handed out as they were sent",
+    "Delivery: splits coalesced datagrams as they were sent",
     async () => {
       // Every third is kept while others come, every third answered later.
       const gate = Promise.withResolvers<void>();
@@ -159,7 +162,7 @@ if (ENGINE === "linux") {
 }
 
 linuxTest(
-  "serve: timers, asynchronous handlers and aborts run beside a busy server",
+  "serve(): timers, asynchronous handlers and aborts run beside a busy server",
   async () => {
     const controller = new AbortController();
     const running = serve(
@@ -192,7 +195,7 @@ linuxTest(
 );
 
 programTest(
-  "serve: unref() lets the process end while a server is running",
+  "serve(): unref() lets the process end while a server is running",
   async () => {
     const code = `import { echo, serve } from "./lib/mod.ts";
     const server = serve({ engine: "${ENGINE}" }, echo());
@@ -204,7 +207,7 @@ programTest(
 );
 
 netTest(
-  "serve: answers whether or not it keeps the process alive",
+  "serve(): answers whether or not it keeps the process alive",
   async () => {
     await using running = serve({ engine: ENGINE }, echo());
     for (const change of ["unref", "ref"] as const) {
@@ -216,7 +219,7 @@ netTest(
 );
 
 linuxTest(
-  "--workers: answer on one port, and add up their counts",
+  "server --workers: answer on one port, and add up their counts",
   async () => {
     await using s = server(["-p", "0", "--workers", "2", "--json"]);
     const target = `127.0.0.1:${JSON.parse(await s.line()).port}`;
@@ -231,7 +234,7 @@ linuxTest(
   },
 );
 
-linuxTest("--workers: names the flags that exclude it", async () => {
+linuxTest("server --workers: names the flags that exclude it", async () => {
   const cases: Array<[string[], string]> = [
     [["--engine", "deno"], "--workers needs --engine linux"],
     [["--count", "1"], "--workers and --count exclude each other"],
@@ -245,20 +248,23 @@ linuxTest("--workers: names the flags that exclude it", async () => {
   }
 });
 
-linuxTest("--workers: reports that it must read its own code", async () => {
-  const flags = ["run", "--allow-net", "--allow-ffi", "server.ts"];
-  await using s = new Program(Deno.execPath(), [
-    ...flags,
-    ...["-p", "0", "--workers", "2"],
-  ]);
-  const { code, stderr } = await s.ended();
-  assertEquals([code, stderr], [
-    2,
-    "server: Cannot start workers: run with --allow-read\n",
-  ]);
-});
+linuxTest(
+  "server --workers: reports that it must read its own code",
+  async () => {
+    const flags = ["run", "--allow-net", "--allow-ffi", "server.ts"];
+    await using s = new Program(Deno.execPath(), [
+      ...flags,
+      ...["-p", "0", "--workers", "2"],
+    ]);
+    const { code, stderr } = await s.ended();
+    assertEquals([code, stderr], [
+      2,
+      "server: Cannot start workers: run with --allow-read\n",
+    ]);
+  },
+);
 
-linuxTest("--workers: report their counts while they run", async () => {
+linuxTest("server --workers: report their counts while they run", async () => {
   const args = ["-p", "0", "--workers", "2", "--json", "-q"];
   await using s = server([...args, "--report", "100ms"]);
   const { port } = JSON.parse(await s.line());
@@ -279,7 +285,7 @@ linuxTest("--workers: report their counts while they run", async () => {
 });
 
 linuxTest(
-  "--workers: can be stopped as soon as they report that they listen",
+  "server --workers: can be stopped as soon as they report that they listen",
   async () => {
     for (let i = 0; i < 5; i++) {
       await using s = server(["-p", "0", "--workers", "3", "-q"]);
@@ -291,7 +297,7 @@ linuxTest(
   },
 );
 
-linuxTest("--workers: have no rate limit on localhost", async () => {
+linuxTest("server --workers: have no rate limit on localhost", async () => {
   const args = ["-p", "0", "--workers", "2", "--json", "-q"];
   await using s = server([...args, "--host", "localhost"]);
   const address = JSON.parse(await s.line());
@@ -315,7 +321,7 @@ linuxTest("--workers: have no rate limit on localhost", async () => {
 });
 
 linuxTest(
-  "--engine: names the engine, and the reason where it is not linux",
+  "server --engine: names the engine, and the reason where it is not linux",
   async () => {
     await using named = server(["-p", "0", "-q"]);
     assert((await named.line()).endsWith(" (linux engine)"));
@@ -369,7 +375,7 @@ linuxTest(
 );
 
 linuxTest(
-  "--workers: keep their counts when nobody reads their lines",
+  "server --workers: keep their counts if stdout is not read",
   async () => {
     await using s = server(["-p", "0", "--workers", "2", "--json"]);
     const address = JSON.parse(await s.line());
@@ -405,7 +411,7 @@ linuxTest(
 );
 
 linuxTest(
-  "LinuxSocket: a send that fails leaves nothing behind for the next one",
+  "LinuxSocket: a failed send does not affect the next one",
   async () => {
     const heard: string[] = [];
     const all = Promise.withResolvers<void>();
@@ -461,7 +467,7 @@ linuxTest(
 );
 
 linuxTest(
-  "LinuxSocket: closes while another socket is at work and waits for it",
+  "LinuxSocket: closes while another socket is busy and waits for it",
   async () => {
     const closing = serve({ engine: "linux" }, () => {});
     let closed: Promise<void> | undefined;

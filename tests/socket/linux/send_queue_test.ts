@@ -352,7 +352,7 @@ Deno.test("info.reply: leaves from the address asked", async () => {
 });
 
 Deno.test({
-  name: "FFI sends to nobody whom Deno does not allow, but for those who asked",
+  name: "LinuxSocket: sends only to peers that Deno permits, and to clients",
   permissions: { net: false },
   async fn() {
     const { libc, socket, closed, failures, post } = posting();

@@ -4,7 +4,7 @@ import { openSocket } from "../../../lib/socket/open_socket.ts";
 import { serve } from "../../../lib/server/serve.ts";
 import { BUSY, FakeLibc, idle, one, stamped, started } from "./fake_libc.ts";
 
-Deno.test("sleep: ends by a datagram, or shortly before the time", async () => {
+Deno.test("sleep(): ends by a datagram, or shortly before the time", async () => {
   const libc = new FakeLibc();
   libc.isThreadAway = true;
   const socket = libc.runtime.open(BUSY);
@@ -102,7 +102,7 @@ Deno.test("LinuxSocket: settled handlers do not prevent waits in the thread", as
   await server.shutdown();
 });
 
-Deno.test("Turns: others have a turn after a millisecond, as long as they use it, or one more", async () => {
+Deno.test("Turns: yields after a millisecond, repeatedly while others use it, or once", async () => {
   for (
     const [workMs, others, looks] of [
       [1, [], 0],
@@ -243,7 +243,7 @@ Deno.test("LinuxSocket: a wildcard socket asks for destinations, by its version"
   ]);
 });
 
-Deno.test("openSocket: packetInfo has the time of arrival, by the program's clock", async () => {
+Deno.test("openSocket(): packetInfo has the time of arrival, by the program's clock", async () => {
   const libc = new FakeLibc();
   const seen: unknown[] = [];
   const socket = openSocket(
@@ -257,7 +257,7 @@ Deno.test("openSocket: packetInfo has the time of arrival, by the program's cloc
   await socket.close();
 });
 
-Deno.test("Delivery: a pause in the middle of a message leaves nothing to the next one", async () => {
+Deno.test("Delivery: a pause in the middle of a message does not affect the next one", async () => {
   const libc = new FakeLibc();
   const socket = libc.runtime.open(BUSY);
   const seen: string[] = [];
