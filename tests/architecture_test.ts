@@ -1,4 +1,6 @@
-/** The house holds: which folder imports which, and who touches the system. */
+/**
+ * Rules of the source tree: imports between folders, and access to the system.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { readTest, ROOT } from "./helpers.ts";
 
@@ -143,7 +145,7 @@ readTest("docs/architecture.md: lists every folder", async () => {
   );
 });
 
-/** What only some may use. */
+/** Fenced identifiers, and the files that may use them. */
 const FENCES: Array<[RegExp, (path: string) => boolean]> = [
   [
     /Deno\.(dlopen|Unsafe\w+|Pointer\w+)/,
@@ -175,7 +177,7 @@ readTest("lib/: only the intended files use the system", async () => {
       assert(isAllowed(path), `${path} uses ${fenced.exec(code)![0]}`);
     }
   }
-  // The fences that have a gate are not fences around nothing.
+  // Each fence with an exception has a use.
   assertEquals(used.size, 5);
 });
 
@@ -186,7 +188,7 @@ readTest("server.ts, client.ts: at most 120 lines each", async () => {
   }
 });
 
-/** Files over 500 lines that are to be divided. */
+/** Files over 500 lines without a reason yet. */
 const KNOWN_LONG: readonly string[] = [
   "lib/server/server.ts",
 ];

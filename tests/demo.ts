@@ -1,6 +1,6 @@
 /**
- * `deno task demo`: starts the server, asks it with the client, and shows what
- * both print.
+ * `deno task demo`: starts the server, runs the client against it, and shows
+ * the output of both.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { TextLineStream } from "./cli/text_lines.ts";
@@ -11,7 +11,7 @@ let client: Deno.ChildProcess | undefined;
 for await (const line of lines) {
   console.log(`server | ${line}`);
   if (client !== undefined) continue;
-  // The first line ends with the address that the server got.
+  // The first line ends with the server's address.
   client = start("client.ts", [line.split(" ").at(-1)!]);
 }
 for await (

@@ -1,4 +1,4 @@
-/** What the documentation says of flags, keys and defaults is what there is. */
+/** The documentation has the flags, keys and defaults of the code. */
 import { assert, assertEquals } from "@std/assert";
 import type { AnyTable } from "../lib/base/options.ts";
 import { COUNTERS, GAUGES } from "../lib/base/telemetry.ts";
@@ -76,7 +76,7 @@ programTest(
   },
 );
 
-/** The objects of a stream, without what one of them is instead of another. */
+/** The objects of a stream. */
 function parsed(stdout: string): Array<Record<string, unknown>> {
   return stdout.trim().split("\n").map((line) => JSON.parse(line));
 }
@@ -84,11 +84,11 @@ function parsed(stdout: string): Array<Record<string, unknown>> {
 const without = (keys: string[], ...left: string[]) =>
   keys.filter((key) => !left.includes(key));
 
-/** The keys of an object besides the time, which all have. */
+/** The keys of an object, except `time`. */
 const keysOf = (object: Record<string, unknown>) =>
   without(Object.keys(object), "time");
 
-/** The keys that objects of these columns always have. */
+/** The keys of columns without a condition. */
 const keysIn = (columns: object) =>
   Object.entries(columns as Record<string, Column>)
     .filter(([, { optional }]) => !optional).map(([key]) => key);
@@ -160,7 +160,7 @@ readTest(
       server: stats,
       reflector: stampReflector().stats(),
     } as unknown as ServerCounts;
-    // Each count has a value of its own, by which it is found.
+    // Each count has a unique value, by which it is found.
     let next = 1000;
     const names: Array<[string, number]> = [];
     const number = (object: object, prefix: string) => {
@@ -247,7 +247,7 @@ readTest("docs/operations.md: explains every reason to refuse", async () => {
   assertEquals(listed, [...REFUSALS]);
 });
 
-/** Each interface of options, where it is, and its table. */
+/** Each interface of options: its file, its name and its table. */
 const TABLES: Array<[string, string, AnyTable]> = [
   ["lib/socket/runtime.ts", "RuntimeOptions", RUNTIME],
   ["lib/socket/contract.ts", "SendOptions", SEND_OPTIONS],
@@ -333,7 +333,7 @@ readTest(
         ["roundtrip.client.rtt", "histogram s"],
       ]),
     );
-    // As Prometheus calls them: with their unit, and what they are.
+    // Names in Prometheus end with the unit and the kind.
     const known = new Set(rows.map(([name, kind, unit]) =>
       [
         name.replaceAll(".", "_"),

@@ -1,8 +1,7 @@
 /**
  * `deno task fuzz`: random, truncated and mutated input for every decoder and
- * for a live server on loopback, which must go on answering a good client.
- *
- * A failure prints the seed that brings it back.
+ * for a live server on loopback, which must still answer valid requests. A
+ * failure prints the seed that repeats it.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { assert, assertEquals } from "@std/assert";
@@ -48,19 +47,19 @@ import { infoOf, seededRandom } from "../lib/testing/mod.ts";
 
 export interface FuzzOptions {
   seed: number;
-  /** How many inputs each decoder, and the server, gets at most. */
+  /** The largest number of inputs for each decoder, and for the server. */
   count: number;
-  /** Ends after so long in any case. */
+  /** The longest duration, in milliseconds. */
   ms: number;
   engine?: Engine;
 }
 
-/** Runs all targets; throws at the first input that one of them fails on. */
+/** Runs all targets; throws at the first input that fails. */
 export async function fuzz(
   { seed, count, ms, engine = "deno" }: FuzzOptions,
 ): Promise<string> {
   const random = new Random(seed);
-  // Half of the time each for the decoders and for the server.
+  // Half of the time is for the decoders, half for the server.
   const start = performance.now();
   const half = start + ms / 2;
   const end = start + ms;
@@ -81,7 +80,7 @@ export async function fuzz(
     `decoders, ${served} datagrams for the server, seed ${seed}`;
 }
 
-/** Sends what no client would, and asks as a good client does in between. */
+/** Sends invalid datagrams, and valid requests in between. */
 async function fuzzServer(
   random: Random,
   count: number,
@@ -119,7 +118,7 @@ async function fuzzServer(
   const done = socket.start({ onDatagram: (reply) => socket.release(reply) });
   let sent = 0;
   while (sent < count && performance.now() < end) {
-    // No more than a receive buffer holds: what the kernel drops is no test.
+    // No more than fits a receive buffer: dropped datagrams test nothing.
     for (let i = 0; i < 20; i++, sent++) {
       const size = random.integer(10) === 0 ? random.integer(5000) : 64;
       await socket.send(random.bytes(random.integer(size + 1)), server.addr);
@@ -144,7 +143,7 @@ async function fuzzServer(
   return sent;
 }
 
-/** What each decoder must do with any input. */
+/** The invariant of each decoder for any input. */
 const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
   parseAddress: (input) =>
     orSyntaxError(() => {
@@ -175,7 +174,7 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
     if (decoded !== undefined) assertEquals(encode(decoded), input);
   },
   bytesLiteral(input) {
-    // JSON writes \xNN as \u00NN, and knows the other escapes.
+    // JSON writes \xNN as \u00NN, and has the other escapes.
     const json = bytesLiteral(input).slice(1).replaceAll(
       /\\(x|.)/g,
       (escape, char) => char === "x" ? "\\u00" : escape,
@@ -260,7 +259,7 @@ const PACKET = encodeSender({
   ssid: 1,
 });
 
-/** What is worth mutating. */
+/** The corpus to mutate. */
 const CORPUS = [
   "127.0.0.1:20001",
   "[2001:db8::1%eth0]:53",
@@ -281,7 +280,7 @@ class Random {
     this.#next = seededRandom(seed);
   }
 
-  /** From 0 to `below` - 1. */
+  /** An integer from 0 to `below` - 1. */
   integer(below: number): number {
     return Math.floor(this.#next() * below);
   }
@@ -290,7 +289,7 @@ class Random {
     return Uint8Array.from({ length }, () => this.integer(256));
   }
 
-  /** A piece of the corpus, cut, spliced, changed; or noise. */
+  /** A piece of the corpus, truncated, spliced or changed; or noise. */
   mutation(corpus: Uint8Array[]): Uint8Array {
     if (this.integer(5) === 0) return this.bytes(this.integer(60));
     let bytes = [...corpus[this.integer(corpus.length)]!];

@@ -1,4 +1,4 @@
-/** A short run of each of the two programs. */
+/** A short run of `deno task fuzz` and of `deno task soak`. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { fuzz } from "./fuzz.ts";
 import { ENGINE, netTest } from "./helpers.ts";

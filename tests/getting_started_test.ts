@@ -1,8 +1,8 @@
-/** The ways out of the checkout: the packed library, the installed programs. */
+/** The packed library and the installed programs, outside the checkout. */
 import { assertEquals } from "@std/assert";
 import { Program, ROOT, signalTest } from "./helpers.ts";
 
-/** What a shell script prints; it may write where the tests may not. */
+/** The output of a shell script, which may write files as the tests may not. */
 async function shell(script: string): Promise<string> {
   await using program = new Program("sh", ["-ec", script], {
     env: { NO_COLOR: "1", DENO: Deno.execPath() },

@@ -1,4 +1,4 @@
-/** What the tests share that use real sockets and real programs. */
+/** Helpers of tests with real sockets and real programs. */
 import type { Engine } from "../lib/socket/runtime.ts";
 import { libcMissing } from "../lib/socket/linux/libc.ts";
 import { type Plan, SimulatedNetwork } from "../lib/testing/mod.ts";
@@ -11,7 +11,7 @@ const [net, run, read] = await Promise.all(
   ),
 );
 
-/** Why tests are ignored, if some are. */
+/** The reason for ignored tests, if there are any. */
 export const IGNORED_NOTE = net && run && read ? undefined : "Ignored: " +
   "tests that need the network or run programs; `deno task test` runs them.";
 
@@ -19,7 +19,7 @@ export const IGNORED_NOTE = net && run && read ? undefined : "Ignored: " +
 export const ENGINE: Engine =
   Deno.args[0] === "--engine" && Deno.args[1] === "linux" ? "linux" : "deno";
 
-// The C library stays loaded: done here, it is no leak of the first test.
+// The C library stays loaded: loaded here, it is no leak of the first test.
 if (ENGINE === "linux") libcMissing();
 
 type TestFn = (t: Deno.TestContext) => void | Promise<void>;
@@ -34,12 +34,12 @@ export function readTest(name: string, fn: TestFn): void {
   Deno.test({ name, ignore: !read, fn });
 }
 
-/** A test of what only the linux engine can do, run where it is chosen. */
+/** A test of the linux engine alone, ignored on the other engine. */
 export function linuxTest(name: string, fn: TestFn): void {
   Deno.test({ name: `${name} (linux engine)`, ignore: ENGINE !== "linux", fn });
 }
 
-/** A test that runs programs; ignored where one of `needs` is missing. */
+/** A test that runs programs; ignored if one of `needs` is missing. */
 export function programTest(
   name: string,
   fn: TestFn,
@@ -63,11 +63,11 @@ export const signalTest: typeof programTest = Deno.build.os === "windows"
   ? (name, fn) => Deno.test({ name, ignore: true, fn })
   : programTest;
 
-/** Whether a program can be run, or a file is there. */
+/** Whether a program can be run, or a file exists. */
 function isThere(program: string): boolean {
   try {
     if (program.startsWith("/")) return Deno.statSync(program).isFile;
-    // Any exit code: not all programs know this flag.
+    // Any exit code will do: not all programs have this flag.
     new Deno.Command(program, {
       args: ["--version"],
       stdout: "null",
@@ -79,7 +79,7 @@ function isThere(program: string): boolean {
   }
 }
 
-/** A folder for a test alone, which goes with it. */
+/** A temporary folder, removed at disposal. */
 export async function tempFolder(): Promise<
   AsyncDisposable & { path: string }
 > {
@@ -102,7 +102,7 @@ export interface Ended {
   stderr: string;
 }
 
-/** A program at work; its output is read as it comes. */
+/** A running program; its output is read as it is written. */
 export class Program implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
@@ -146,7 +146,7 @@ export class Program implements AsyncDisposable {
     this.#process.kill(signal);
   }
 
-  /** Stops reading stdout, as `head` does when it has enough. */
+  /** Stops reading stdout, as `head` does after its lines. */
   async closeStdout(): Promise<void> {
     await this.#lines.cancel();
   }
@@ -165,7 +165,7 @@ export class Program implements AsyncDisposable {
     try {
       this.#process.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // The process has already ended.
     }
     await this.#lines.cancel();
     await this.#stderr;
@@ -209,7 +209,7 @@ export async function client(
   }).spawn();
   if (stdin !== undefined) {
     const writer = process.stdin.getWriter();
-    // A client that refuses its input may be gone before it is all written.
+    // A client that refuses its input may end before all of stdin is written.
     await writer.write(new TextEncoder().encode(stdin)).catch(() => {});
     await writer.close().catch(() => {});
   }

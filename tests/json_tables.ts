@@ -18,7 +18,10 @@ import {
 import { SERVER_EVENTS } from "../lib/cli/show/server.ts";
 import { STAMP_COLUMNS, STAMP_EVENTS } from "../lib/cli/show/stamp.ts";
 
-/** A symbol, a property or a type, as far as `deno doc --json` is read here. */
+/**
+ * A symbol, a property or a type of `deno doc --json`, reduced to the keys used
+ * here.
+ */
 interface Node {
   name: string;
   jsDoc?: { doc?: string };
@@ -29,7 +32,7 @@ interface Node {
   def?: { properties?: Node[]; methods?: Node[]; tsType?: Node };
 }
 
-/** All that the library exports, by name. */
+/** All exports of the library, by name. */
 export async function exported(): Promise<Map<string, Node>> {
   const doors = ["mod", "stamp/mod", "testing/mod", "address", "encoding"]
     .map((door) => new URL(`../lib/${door}.ts`, import.meta.url).href);
@@ -53,7 +56,7 @@ export async function exported(): Promise<Map<string, Node>> {
 
 type Row = [key: string, meaning: string];
 
-/** The page with its tables made anew. */
+/** The page with regenerated tables. */
 export async function withTables(page: string): Promise<string> {
   const types = await exported();
 
@@ -114,7 +117,7 @@ export async function withTables(page: string): Promise<string> {
         names.flatMap((name) => propertiesOf(types.get(name))),
       ).map(([key, meaning]) => [`\`${key}\``, meaning]),
     );
-  /** What each type of event has, and then each key once. */
+  /** The keys of each type of event, and then each key once. */
   const events = (events: EventColumns, ...names: string[]) => {
     const { interval: _, ...others } = events;
     const keys = Object.entries(events).map(([type, columns]): Row => [

@@ -1,13 +1,14 @@
 /**
- * Changes the library in one small place at a time and runs the tests: a change
- * that no test notices is code that no test holds. Prints those that live.
+ * Changes the library in one small place at a time and runs the tests: a
+ * surviving change shows code without a test. Prints the surviving changes.
  *
- * `deno task mutate --seed 1 --count 100 --seconds 600 --only lib/server/guard.ts`
+ * `deno task mutate --seed 1 --count 100 --seconds 600 --only
+ * lib/server/guard.ts`
  */
 // deno-lint-ignore-file no-console no-sync-fn-in-async-fn -- a program that has all the time there is
 import { parseArgs } from "@std/cli/parse-args";
 
-/** A change of one place in a file. */
+/** A change at one place of a file. */
 interface Mutant {
   file: string;
   line: number;
@@ -18,7 +19,10 @@ interface Mutant {
 
 const root = new URL("../", import.meta.url);
 
-/** What is put in the place of what; each needs its spaces, so that types and arrows stay whole. */
+/**
+ * Replacements of operators; the spaces around them keep types and arrows
+ * unchanged.
+ */
 const OPERATORS: ReadonlyArray<[RegExp, (found: string) => string]> = [
   [/ (===|!==|<=|>=|<|>) /g, (op) => ` ${OPPOSITE[op.trim()]} `],
   [/ (&&|\|\|) /g, (op) => op.trim() === "&&" ? " || " : " && "],
@@ -29,7 +33,7 @@ const OPERATORS: ReadonlyArray<[RegExp, (found: string) => string]> = [
   [/(?<=[ (\[,])\d[\d_]*(?=[,;)\] ])/g, (digits) => `${digits} + 1`],
   [/\bMath\.(min|max)\b/g, (f) => f === "Math.min" ? "Math.max" : "Math.min"],
   [/(?<=\bif \()(?=[^)]*\) )/g, () => "!!0 && "],
-  // A call whose result nobody uses is left out.
+  // A call whose result is not used is deleted.
   [
     /(?<=^ +)(?!return|throw|await|yield|super|import|export)[\w.#?!]+\([^;{}]*\);$/gm,
     () => ";",
@@ -50,7 +54,9 @@ const OPPOSITE: Record<string, string> = {
   "%": "*",
 };
 
-/** The text with comments, strings and imports blanked out, as long as before. */
+/**
+ * The text with comments, strings and imports blanked out, of the same length.
+ */
 function codeOf(text: string): string {
   const blank = (found: string) => found.replace(/[^\n]/g, "_");
   return text
@@ -76,7 +82,7 @@ function* mutantsOf(file: string, text: string): Generator<Mutant> {
   }
 }
 
-/** A sequence that is the same for the same seed (mulberry32). */
+/** A random sequence, repeatable by its seed (mulberry32). */
 function random(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -86,7 +92,7 @@ function random(seed: number): () => number {
   };
 }
 
-/** What only runs on the linux engine. */
+/** Files that only the linux engine runs. */
 const LINUX_FILES_REGEXP = /^lib\/(socket\/(linux\/|runtime)|cli\/)/;
 const UNIT = ["--allow-net", "--allow-read"];
 const ALL = [...UNIT, "--allow-run"];
@@ -116,7 +122,7 @@ async function isKilled(copy: string, file: string): Promise<boolean> {
   return LINUX_FILES_REGEXP.test(file) && await failsTwice(copy, LINUX);
 }
 
-/** What fails beside so much else now and then does not count. */
+/** Failures by load alone do not count. */
 async function failsTwice(copy: string, args: string[]): Promise<boolean> {
   return await fails(copy, args) && await fails(copy, args);
 }
@@ -129,20 +135,20 @@ async function fails(copy: string, args: string[]): Promise<boolean> {
     stdin: "null",
     stdout: "null",
     stderr: "null",
-    // A process group of its own, which can be ended as a whole.
+    // A separate process group can be ended as a whole.
     detached: true,
   }).spawn();
   running.add(tests.pid);
   const timer = setTimeout(() => endGroup(tests.pid), MAX_TEST_MS);
   const { success } = await tests.status;
   clearTimeout(timer);
-  // Programs that the tests have run, and that a mutant keeps from ending.
+  // Programs of the tests that a mutant prevents from ending.
   endGroup(tests.pid);
   running.delete(tests.pid);
   return !success;
 }
 
-/** The process groups at work, which no signal to this program reaches. */
+/** The running process groups; signals to this program do not reach them. */
 const running = new Set<number>();
 let isStopped = false;
 
@@ -155,7 +161,7 @@ function endGroup(pid: number): void {
   try {
     Deno.kill(-pid, "SIGKILL");
   } catch {
-    // None of them is left.
+    // All processes of the group have ended.
   }
 }
 
@@ -166,14 +172,14 @@ const testFiles = [...walk(new URL("tests/", root))]
     text: Deno.readTextFileSync(new URL(`tests/${name}`, root)),
   }));
 
-/** The tests that import the file, which are the likeliest to fail. */
+/** The tests that import the file, the likeliest to fail. */
 function nearest(file: string): string[] {
   return testFiles
     .filter(({ text }) => text.includes(`../${file}"`))
     .map(({ name }) => name);
 }
 
-/** All files below a folder, but for hidden ones. */
+/** All files below a folder, except hidden ones. */
 function* walk(folder: URL, below = ""): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(folder)) {
     if (name.startsWith(".") || name === "node_modules") continue;
@@ -244,7 +250,7 @@ async function main(): Promise<void> {
   console.log(`${killed} of ${tried} killed (${share} %)`);
 }
 
-/** A change that makes the tests wait for ever is found by this. */
+/** The time-out detects a change that makes the tests wait for ever. */
 const MAX_TEST_MS = 300_000;
 
 if (import.meta.main) await main();

@@ -1,6 +1,6 @@
 /**
- * `deno task picture`: runs the server and the client, and draws what they
- * print as docs/terminal.svg.
+ * `deno task picture`: runs the server and the client, and draws their output
+ * as docs/terminal.svg.
  */
 import { TextLineStream } from "./cli/text_lines.ts";
 

@@ -1,4 +1,4 @@
-/** The programs of docs/recipes.md, run as they stand there. */
+/** The programs of docs/recipes.md, run unchanged. */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
@@ -16,7 +16,7 @@ async function recipes(): Promise<Map<string, string>> {
   return new Map([...found].map(([, name, code]) => [name!, code!]));
 }
 
-/** Starts one, at any free port instead of its own. */
+/** Starts a recipe, at any free port instead of its own. */
 async function start(name: string, ...args: string[]): Promise<Program> {
   const code = (await recipes()).get(name)!.replace(/port: \d+/, "port: 0");
   const deno = ["eval", "--unstable-net", code, ...args];
@@ -52,7 +52,7 @@ programTest("name_server.ts: answers dig", async () => {
 programTest(
   "ask_name_server.ts: reads answers of name_server.ts and dnsmasq",
   async () => {
-    // Its own name server has to do where there is no other.
+    // Without dnsmasq the only name server is that of the recipes.
     await using ours = await start("name_server.ts");
     const { port } = await at(ours);
     await using asking = await start("ask_name_server.ts", `127.0.0.1:${port}`);
@@ -111,9 +111,9 @@ programTest(
   },
 );
 
-/** chronyd, without a clock to set or a socket of its own to be commanded by. */
+/** chronyd, without the right to set a clock and without a command socket. */
 async function chronyd(...args: string[]) {
-  // It may remove this file in the end, whatever it is, or leave it.
+  // chronyd may remove this file at its end, or leave it.
   const folder = await tempFolder();
   const pidfile = `${folder.path}/pid`;
   const quiet = ["-x", "-U", "-t", "20", "cmdport 0", "bindcmdaddress /"];
@@ -148,7 +148,7 @@ programTest(
 );
 
 programTest("ask_time.ts: reads the time of chronyd", async () => {
-  // A port that is free, as chronyd takes none by itself.
+  // A free port, since chronyd cannot choose one.
   const free = serve(() => {});
   const { port } = free.addr;
   await free.shutdown();
@@ -156,14 +156,14 @@ programTest("ask_time.ts: reads the time of chronyd", async () => {
     ...["-d", `port ${port}`, "local stratum 7", "allow 127.0.0.1"],
     "bindaddress 127.0.0.1",
   );
-  // Until it is up it answers nobody, and the recipe fails.
+  // The recipe fails until chronyd answers.
   let stdout = "";
   for (let tries = 0; tries < 30 && stdout === ""; tries++) {
     await using asking = await start("ask_time.ts", `127.0.0.1:${port}`);
     ({ stdout } = await asking.ended());
   }
   const [, offset] = /^stratum 7\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
-  // Both have the clock of this machine.
+  // Client and server have the clock of this machine.
   assert(Math.abs(Number(offset)) < 100, stdout);
 }, ["chronyd"]);
 

@@ -188,7 +188,7 @@ netTest(
       () => request(addr, "lost", { timeoutMs: 20, retries: 1 }),
       TimeoutError,
     );
-    // The linux engine hears of the closed port at the first.
+    // The linux engine reports the closed port at the first attempt.
     const isTold = error.cause instanceof Deno.errors.ConnectionRefused;
     assertEquals(
       [error.attempts, isTold],
@@ -409,7 +409,8 @@ linuxTest(
       );
       const target = { hostname: host!, port: server.addr.port };
       const { data } = await request(target, "x");
-      // It came from the address asked, or the client would not have taken it.
+      // The reply is from the target's address, or the client would have
+      // ignored it.
       assertEquals(decode(data), "beside");
       assertEquals(seen, [formatAddress(target)]);
     }

@@ -1,4 +1,4 @@
-/** Ours against the textbook pair in Python, in both roles. */
+/** Our programs against the textbook pair in Python, in both roles. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { client, portOf, Program, programTest, server } from "./helpers.ts";
 

@@ -1,9 +1,7 @@
 /**
- * `deno task soak`: good clients and bad ones against a server, for a minute
- * unless `--minutes` says otherwise.
- *
- * Exits with 1 when memory grows, or when an answer is missing without a
- * counted reason.
+ * `deno task soak`: valid and malformed load on a server, for a minute or
+ * `--minutes`. Exits with 1 if memory grows, or if an answer is missing without
+ * a counted reason.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { formatAddress } from "../lib/address.ts";
@@ -15,14 +13,14 @@ import { serve } from "../lib/server/serve.ts";
 import type { UdpServer } from "../lib/server/udp_server.ts";
 import { type Engine, runtimeFor } from "../lib/socket/runtime.ts";
 
-/** What a soak found. */
+/** The result of a soak. */
 export interface SoakReport {
   lines: string[];
-  /** What should not have been; empty if all is well. */
+  /** The faults that were found. */
   faults: string[];
 }
 
-/** Runs mixed load for so long. */
+/** Runs mixed load for this many milliseconds. */
 export async function soak(
   ms: number,
   engine: Engine = "deno",
@@ -54,7 +52,7 @@ export async function soak(
   return report(server, good, badSent, { ms, before, after });
 }
 
-/** Answers most, and fails in every way there is. */
+/** Answers most datagrams, and fails in every possible way. */
 function answer(data: Uint8Array) {
   switch (data[0]) {
     case KIND.throw:
@@ -91,7 +89,7 @@ interface GoodCounts {
   wrong: number;
 }
 
-/** Asks, one after another, and looks at each answer. */
+/** Sends requests one after another, and checks each answer. */
 async function goodClient(
   server: UdpServer,
   id: number,
@@ -108,13 +106,13 @@ async function goodClient(
       counts.resent += attempts - 1;
       if (data.toHex() !== payload.toHex()) counts.wrong++;
     } catch {
-      // Counted as the difference of the two.
+      // Counted as the difference of both numbers.
     }
   }
   return counts;
 }
 
-/** Sends what the server should survive; returns how many datagrams. */
+/** Sends malformed datagrams; returns their number. */
 async function badClient(
   server: UdpServer,
   end: number,
@@ -136,7 +134,7 @@ async function badClient(
       await socket.send(payload, server.addr);
       sent++;
     }
-    // Waits for the server, so that the kernel has nothing to drop.
+    // Waits for the server, so that the kernel drops nothing.
     const { received } = server.stats();
     await until(performance.now() + 5);
     if (server.stats().received === received) {
@@ -169,9 +167,10 @@ function report(
   if (outcomes !== stats.received) {
     faults.push(`${stats.received} received, but ${outcomes} outcomes counted`);
   }
-  // Each good request that was sent again was in flight with too many others, its
-  // port had been used so regularly that it might have been a loop, or the system
-  // had no room for it: that is known, or follows from what has not come in.
+  // A valid request is retransmitted for one of three reasons: too many in
+  // flight, a port so regular that it resembles a loop, or no room in the
+  // receive buffer. The first two are counted, the third follows from the
+  // datagrams not received.
   const explained = stats.dropped.overload + stats.dropped.closing +
     stats.refused.loop + (stats.kernelDrops ?? sent - stats.received);
   if (sum("resent") > explained) {
@@ -196,7 +195,7 @@ function report(
   };
 }
 
-/** Resident memory in MB, after a garbage collection if one can be had. */
+/** Resident memory in MB, after a garbage collection if possible. */
 function memory(): number {
   (globalThis as { gc?: () => void }).gc?.();
   return Math.round(Deno.memoryUsage().rss / 1e6);

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { EventQueue } from "../../lib/base/event_queue.ts";
 
-/** All that an iteration gives, and what is done before each is taken. */
+/** The events of an iteration; `before` runs ahead of each. */
 async function taken<T>(
   queue: EventQueue<T>,
   onEach: (event: T) => void = () => {},

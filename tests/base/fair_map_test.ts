@@ -19,7 +19,7 @@ Deno.test("FairMap: a group that is larger than the others evicts its own oldest
   add("b", 0, 1000);
   assertEquals([map.size, has("a", 3)], [10, [0, 1, 2]]);
   assertEquals(has("b", 1000), [993, 994, 995, 996, 997, 998, 999]);
-  // A new group takes from the largest.
+  // A new group evicts from the largest group.
   add("c", 0, 2);
   assertEquals([has("a", 3).length, has("b", 1000).length], [3, 5]);
 });
@@ -30,7 +30,7 @@ Deno.test("FairMap: an entry that was set twice outlives new entries of any grou
   add("a", 0, 2);
   for (let i = 0; i < 1000; i++) map.set(`one ${i}`, `group ${i}`, i);
   assertEquals([map.size, has("a", 2)], [8, [0, 1]]);
-  // Nor is it evicted by a group whose entries are set twice as well.
+  // A group whose entries are also set twice does not evict it.
   add("b", 0, 100);
   for (let i = 100; i < 1000; i++) for (const _ of [1, 2]) add("b", i, i + 1);
   assertEquals([map.size, has("a", 2)], [8, [0, 1]]);
@@ -40,7 +40,7 @@ Deno.test("FairMap: all of its entries may have been set twice", () => {
   const { map, has, add } = make(8);
   for (let round = 0; round < 3; round++) add("a", 0, 8);
   assertEquals([map.size, has("a", 8).length], [8, 8]);
-  // The least recently set one gives way.
+  // The least recently set entry is evicted.
   for (const i of [0, 1, 3, 4, 5, 6, 7]) add("a", i, i + 1);
   assertEquals(map.set("a8", "a", 8), 2);
   assertEquals(map.get("a2"), undefined);

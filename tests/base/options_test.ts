@@ -37,12 +37,12 @@ type Options = Record<string, unknown>;
 
 interface Call {
   table: AnyTable;
-  /** Options that all calls have, for what the function needs. */
+  /** Options of every call: the required ones. */
   base: Options;
   call: (options: Options) => unknown;
 }
 
-/** All functions with options; of some only the start runs. */
+/** All functions with options; some are only started. */
 const CALLS: Record<string, Call> = {
   serve: {
     table: SERVE,
@@ -85,7 +85,7 @@ const CALLS: Record<string, Call> = {
   gather: {
     table: GATHER,
     base: { runtime },
-    // Awaited, it would send.
+    // An awaited gather sends.
     call: (options) => void gather(TARGET, "x", options),
   },
   load: {
@@ -118,7 +118,7 @@ async function refuses(
   assertEquals(error.message.split("\n").length, 1);
 }
 
-/** Checks that a call fails at nothing but the test's own signal. */
+/** Checks that a call fails at most by the test's own signal. */
 async function takes(call: () => unknown): Promise<void> {
   try {
     await call();
@@ -142,7 +142,7 @@ const MISTYPED: Record<string, unknown[]> = {
   custom: [7, true, null, [7], 7n, Symbol("x")],
 };
 
-/** Values out of range; of a name, a list and others there are none. */
+/** Values out of range; none for a name, a list and others without a range. */
 function outsideOf({ kind, min, max, words }: Option<unknown>): unknown[] {
   if (min === undefined || max === undefined) return [];
   if (kind === "bytes") return [min - 1, max + 1].map((n) => new Uint8Array(n));
@@ -155,7 +155,7 @@ function outsideOf({ kind, min, max, words }: Option<unknown>): unknown[] {
   ];
 }
 
-/** The limits of what it takes. */
+/** The limits of an option's range. */
 function insideOf({ kind, min, max, words }: Option<unknown>): unknown[] {
   if (min === undefined || max === undefined) return [undefined];
   if (kind === "bytes") return [min, max].map((n) => new Uint8Array(n));
@@ -205,7 +205,7 @@ for (const [name, { table, base, call }] of Object.entries(CALLS)) {
         key.slice(0, -1),
         `${key}s`,
         key.toUpperCase(),
-        // In a short name two letters are much.
+        // A short name with two letters exchanged is no likely misspelling.
         ...key.length > 3 ? [[second, first, ...rest].join("")] : [],
       ];
       for (const wrong of misspelled) {

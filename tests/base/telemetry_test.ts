@@ -1,4 +1,6 @@
-/** What leaves by OpenTelemetry, as a receiver of OTLP that is not Deno's sees it. */
+/**
+ * The exports of OpenTelemetry, as read by an OTLP receiver other than Deno's.
+ */
 import { assert, assertEquals } from "@std/assert";
 import {
   client,
@@ -36,7 +38,7 @@ const textOf = ({ attributes }: Pick<Point, "attributes">) =>
 const shownSpan = (span: Span) =>
   `${span.name} ${span.kind} ${span.status?.code ?? 0} ${textOf(span)}`;
 
-/** Takes what is exported, and keeps the last value of each metric. */
+/** Receives exports, and keeps the last value of each metric. */
 function receiver() {
   const metrics = new Map<string, number>();
   const spans: Span[] = [];
@@ -80,7 +82,8 @@ function receiver() {
     names: () => [...metrics.keys()],
     /** Resolves at the next export. */
     exported: () => told.promise,
-    // Deno can hang at its end while it exports: here it only does so then.
+    // Deno can hang at its exit during an export: this interval leaves one
+    // export, at the exit.
     run: (args: string[], exportMs = 60_000) =>
       new Program(Deno.execPath(), args, {
         env: {
@@ -110,7 +113,7 @@ programTest("OpenTelemetry: the programs' counts are exported", async () => {
   const loading = ["--window", "16", "-c", "2000", "-s", "32"];
   await using load = start("client.ts", target, ...loading);
   assertEquals((await load.ended()).code, 0);
-  // Without those that warm it up.
+  // Warm-up datagrams are not counted.
   assertEquals(otlp.total("roundtrip.client.sent"), 2000);
   assertEquals(otlp.total("roundtrip.client.datagrams", "received"), 2000);
   assertEquals(otlp.total("roundtrip.client.datagrams"), 2000);
@@ -129,7 +132,7 @@ programTest("OpenTelemetry: the programs' counts are exported", async () => {
   assertEquals(otlp.total(io, "direction=transmit"), stats.bytes.replied);
   const names = otlp.names().join("\n");
   assert(names.includes("roundtrip.server.in_flight{"), names);
-  // Each process has counts of its own, and the last that came is the series'.
+  // Each process has counts of its own, and the series exported last.
   assertEquals(otlp.total("roundtrip.client.datagrams", "received"), 10);
   assertEquals(otlp.total("roundtrip.client.sent"), 10);
   assertEquals(otlp.total("roundtrip.client.rtt"), 10);
@@ -152,7 +155,7 @@ programTest(
     const { code: exit, stderr } = await program.ended();
     assertEquals([exit, stderr], [0, ""]);
     const shown = otlp.spans.map(shownSpan);
-    // A kind is 2 for who answers and 3 for who asks; a status of 2 is an error.
+    // Kind 2 is a server, 3 a client; status 2 is an error.
     assertEquals(shown.sort(), [
       "roundtrip handler 2 0 network.transport=udp",
       "roundtrip handler 2 0 network.transport=udp",
@@ -302,7 +305,7 @@ linuxTest("OpenTelemetry: it has the sum of all --workers", async () => {
   for (let i = 0; i < 6; i++) {
     assertEquals((await client([`127.0.0.1:${port}`])).code, 0);
   }
-  // While it runs, too.
+  // Exports arrive while the server runs.
   while (otlp.total("roundtrip.server.datagrams", "replied") < 6) {
     await otlp.exported();
   }

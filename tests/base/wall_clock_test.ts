@@ -29,7 +29,7 @@ Deno.test("WallClock: reads the system's clock rarely", () => {
 
 Deno.test("ClockOffset: the least one that was read, until the clock is set", () => {
   let [now, ahead] = [0, 1000];
-  /** What passes between both reads, each time. */
+  /** Time between the two reads of a reading. */
   let pauses: number[] = [];
   const offset = new ClockOffset(() => now, () => {
     now += pauses.shift() ?? 0.001;
@@ -42,7 +42,7 @@ Deno.test("ClockOffset: the least one that was read, until the clock is set", ()
   assertEquals(read(0.004), 1000.004);
   assertEquals(read(0.001), 1000.001);
   assertEquals(read(0.03), 1000.001);
-  // Three times in a row something else ran in between.
+  // Three readings in a row are delayed between their two reads.
   assertEquals(read(5, 5, 5, 0.002), 1000.001);
   ahead = 1010;
   assertEquals(read(0.002), 1010.001);

@@ -22,7 +22,7 @@ Deno.test("warn(): unread warnings wait, up to a limit, and block nothing", asyn
   const { write } = Deno.stderr;
   const reader = Promise.withResolvers<void>();
   let text = "";
-  // As a pipe that takes seven bytes at a time, once somebody reads.
+  // A pipe that accepts seven bytes at a time, once it has a reader.
   Deno.stderr.write = async (bytes) => {
     await reader.promise;
     text += new TextDecoder().decode(bytes.subarray(0, 7));
@@ -43,7 +43,7 @@ Deno.test("warn(): unread warnings wait, up to a limit, and block nothing", asyn
     warn("later");
     while (!text.endsWith("\n")) await null;
     assertEquals(text, "later\n");
-    // A reader that has gone away is no error.
+    // A closed pipe is no error.
     Deno.stderr.write = () => Promise.reject(new Deno.errors.BrokenPipe());
     warn("in vain");
     for (let i = 0; i < 10; i++) await null;
@@ -73,7 +73,7 @@ Deno.test("Throttle: prints each kind once a second, with the number of the othe
     "a: at 5000",
     "b: made when it is said",
   ]);
-  // However many kinds there are, the further ones are one.
+  // All kinds beyond the limit count as one.
   said.length = 0;
   for (let i = 0; i < 70; i++) throttle.say(`kind ${i}`, "x");
   assertEquals(said.length, 63);

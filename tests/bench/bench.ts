@@ -1,16 +1,15 @@
 /**
- * `deno task bench`: the server beside its peers, all in one run.
- *
- * Every peer that is installed is started once, on the first processor; the
- * load comes from the last one. Rounds are interleaved, so that what else the
- * machine does hits all alike; ratios are of the same round. Linux only. With
- * `--clients` it is the clients that are compared, on one server in C.
+ * `deno task bench`: the server beside its peers, all in one run. Every
+ * installed peer is started once, on the first processor; the load runs on the
+ * last one. Rounds are interleaved, so that other work of the machine affects
+ * all peers alike; ratios are of the same round. Linux only. `--clients`
+ * compares clients instead, on one server in C.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { decimal, integer, parseFlags, text } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 
-/** A program to compare; `build` makes it, and is tried once. */
+/** A program to compare; `build` compiles it, in one attempt. */
 interface Peer {
   name: string;
   build?: string[];
@@ -21,7 +20,7 @@ interface Scenario {
   name: string;
   window: number;
   size: number;
-  /** As `load.c` takes it. */
+  /** The number of flows, or 0 for one segmented flow. */
   flows: number;
 }
 
@@ -70,7 +69,9 @@ const ours = (kind: string, engine: string): Peer => ({
   ],
 });
 
-/** All take a port, a window and seconds, and print what `load.c` does. */
+/**
+ * Arguments are a port, a window and seconds; the output is that of `load.c`.
+ */
 const CLIENTS: Peer[] = [
   {
     name: "C",
@@ -142,7 +143,7 @@ async function main(): Promise<number> {
     }
   } else {for (const scenario of SCENARIOS) {
       if (!scenario.name.includes(only)) continue;
-      // Anew for each: some peers do not survive a load that goes away.
+      // Started for each load: some peers do not survive a load that ends.
       const running = await startAll();
       const results = await measureAll(running, scenario, seconds, rounds);
       await Promise.all(running.map(stop));
@@ -167,7 +168,7 @@ interface Running {
   process: Deno.ChildProcess;
 }
 
-/** Starts all peers; one that is not there, or not able, is left out. */
+/** Starts all peers, except those that are missing or fail to start. */
 async function startAll(): Promise<Running[]> {
   const started = PEERS.flatMap((peer, i) => {
     const port = 21_100 + i;
@@ -188,7 +189,7 @@ async function stop({ process }: Running): Promise<void> {
   try {
     process.kill("SIGKILL");
   } catch {
-    // It has ended by itself.
+    // The process has already ended.
   }
   await process.status;
 }
@@ -203,7 +204,7 @@ async function measureAll(
   for (let round = -1; round < rounds; round++) {
     for (const { peer, port } of running) {
       const measured = await load(port, scenario, seconds);
-      // The first round is for compilers that work while a program runs.
+      // The first round warms up just-in-time compilers.
       if (round < 0) results.set(peer.name, []);
       else results.get(peer.name)!.push(measured);
     }
@@ -234,7 +235,7 @@ async function clientSide(
   const results = new Map<string, Measured[]>();
   for (let round = 0; round < rounds; round++) {
     for (const { name, command } of CLIENTS) {
-      // A series has one in flight.
+      // A series has one datagram in flight.
       if (name.startsWith("requestMany") && window > 1) continue;
       const values = { PORT: port, WINDOW: window, SECONDS: seconds };
       const args = command.map((arg) =>
@@ -285,12 +286,12 @@ function show(
   }
 }
 
-/** A peer that stopped answering has no ratio. */
+/** A peer without replies has no ratio. */
 function shown(ratio: number): string {
   return Number.isFinite(ratio) ? ratio.toFixed(2) : "n/a";
 }
 
-/** When, where and how this run was made. */
+/** Date, machine and command of this run. */
 async function describe(): Promise<Record<string, string>> {
   const model = await output("grep", "-m1", "model name", "/proc/cpuinfo");
   const { hardwareConcurrency } = navigator;

@@ -1,4 +1,7 @@
-/** `deno bench`: what runs for each datagram. A test runs each of them once. */
+/**
+ * `deno bench`: the code that runs for each datagram. A test runs each
+ * benchmark once.
+ */
 import { infoOf } from "../../lib/testing/mod.ts";
 import { bytesLiteral } from "../../lib/encoding.ts";
 import { Guard } from "../../lib/server/guard.ts";
@@ -27,7 +30,7 @@ const sample = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 10_007);
 const distribution = new Distribution();
 let next = 0;
 
-/** What is timed, by its name. */
+/** The timed functions, by name. */
 export const BENCHES: Record<string, () => void> = {
   "bytesLiteral of 16 bytes": () => void bytesLiteral(payload),
   encodeSender: () => void encodeSender(packet),

@@ -1,4 +1,4 @@
-/** The client from the outside: one datagram, or a series. */
+/** The client program: one datagram, or a series. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { closedPort, peer, started, WALL_TIME_REGEXP } from "./peers.ts";
 import { client, ENGINE, programTest } from "../helpers.ts";
@@ -7,7 +7,7 @@ programTest(
   "client --count: shows each reply and a summary like that of ping",
   async () => {
     await using s = await started(["-q"]);
-    // Each waits for the answer before: only so is the order certain.
+    // Each datagram waits for the previous answer, for a certain order.
     const asked = await client([s.target, "-c", "3", "-i", "0"]);
     assertEquals([asked.code, asked.stderr], [0, ""]);
     const lines = asked.stdout.trim().split("\n");

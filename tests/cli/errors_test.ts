@@ -1,4 +1,4 @@
-/** Both programs from the outside: bad input, what is missing, signals and readers. */
+/** Both programs: bad input, missing permissions, signals and broken pipes. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { requireDeno } from "../../lib/cli/main.ts";
 import { peer, started } from "./peers.ts";
@@ -11,7 +11,7 @@ import {
   signalTest,
 } from "../helpers.ts";
 
-/** Bad input to the server, and what its one line must say. */
+/** Bad input to the server, and a part of its one line. */
 const BAD_SERVER: Array<[string[], RegExp]> = [
   [
     ["--ssid", "7"],
@@ -48,7 +48,7 @@ const BAD_SERVER: Array<[string[], RegExp]> = [
   [["extra"], /Unexpected argument 'extra': the address goes behind --host/],
 ];
 
-/** Bad input to the client, and what its one line must say. */
+/** Bad input to the client, and a part of its one line. */
 const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--nope"], /unknown flag --nope/],
   [["-x"], /unknown flag -x/],
@@ -181,7 +181,7 @@ programTest(
         check("client", args, await client(args), message);
       }),
     ];
-    // Four at a time, as each is a process that has little to do.
+    // Four processes at a time, each with little to do.
     for (let i = 0; i < checks.length; i += 4) {
       await Promise.all(checks.slice(i, i + 4).map((run) => run()));
     }
@@ -220,8 +220,8 @@ programTest(
 programTest(
   "server, client: name the flag of Deno's unstable net API",
   async () => {
-    // Without deno.json nothing asks for the API; an import map takes over what
-    // else that file says, be it the stand-ins or the real packages.
+    // Without deno.json the API is off; an import map has the other settings of
+    // that file, for the stand-ins or the real packages.
     const imports = Object.fromEntries(
       ["@std/cli/parse-args", "@std/fmt/colors"].map((name) => [
         name,
@@ -310,7 +310,7 @@ signalTest(
   "client: a second Ctrl-C ends a wait for stdout's reader",
   async () => {
     await using s = await started(["--echo"]);
-    // More than a pipe holds, and nobody reads it.
+    // More than a pipe's capacity, without a reader.
     for (let i = 0; i < 4; i++) await client([s.target, "-s", "60000", "-q"]);
     let code: number | undefined;
     s.program.status.then((status) => code = status.code);
@@ -383,7 +383,7 @@ signalTest(
         ? /^\d+ sent, \d+ received/
         : /^\{"type":"interim",/;
       while (!isIt.test(await c.line()));
-      // It goes on.
+      // The client continues.
       await c.line();
       await c.line();
       c.kill("SIGINT");

@@ -523,7 +523,7 @@ Deno.test("planClient(): the options of each mode", () => {
   assertEquals(schedule("--rate", "50", "--duration", "2"), [20, 100]);
   assertEquals(schedule("--rate", "0.1", "--duration", "1"), [10_000, 1]);
   assertEquals(schedule("--duration", "3"), [1000, 3]);
-  // The first end counts.
+  // The first end applies.
   assertEquals(schedule("--rate", "50", "--duration", "2", "-c", "7"), [20, 7]);
   assertEquals(schedule("-i", "1", "--duration", "2", "-c", "7"), [1000, 2]);
   const shared = {

@@ -30,7 +30,7 @@ import type { SeriesEvent } from "../../lib/client/series.ts";
 const PEER = { hostname: "127.0.0.1", port: 51696 };
 const TARGET = { hostname: "::1", port: 20001 };
 
-/** An event as JSON has it. */
+/** An event as JSON. */
 function jsonOf<E extends { type: string }, R>(view: View<E, R>, event: E) {
   return objectOf<object>(view.events[event.type]!, view.facts(event));
 }

@@ -49,7 +49,7 @@ Deno.test("client HOST...: a table is sorted by loss, then by RTT", () => {
   );
 });
 
-/** A path that takes payloads up to a size, and tells it or not. */
+/** A path with a largest payload, which it reports or not. */
 function path(limit: number, hintOf: (size: number) => number | undefined) {
   const tried: number[] = [];
   const probe = (size: number): Promise<Probe> => {
@@ -71,7 +71,7 @@ Deno.test("client --find-mtu: finds the largest payload, with or without ICMP", 
     const low = path(limit, () => 1);
     assertEquals(await largestAnswered(65_507, low.probe), limit);
   }
-  // One hop says 1,472, the next one 572.
+  // One hop reports 1,472, the next hop 572.
   const honest = path(572, (size) => size > 1472 ? 1472 : 572);
   assertEquals(await largestAnswered(65_507, honest.probe), 572);
   assertEquals(honest.tried, [1, 65_507, 1472, 572, 573]);
@@ -79,7 +79,7 @@ Deno.test("client --find-mtu: finds the largest payload, with or without ICMP", 
   assertEquals(await largestAnswered(65_507, closed.probe), undefined);
 });
 
-/** What is written for targets or sizes of which the second fails. */
+/** The output for targets or sizes of which the second fails. */
 async function manyWritten(
   format: "text" | "json" | "json-stream",
   targets: UdpAddress[],
@@ -115,7 +115,7 @@ async function manyWritten(
     { format, quiet: true },
     out,
   );
-  // What is said on stderr is out before the test ends.
+  // Lines on stderr are written before the test ends.
   await flushNotes();
   return { text, labels, answers };
 }
@@ -137,7 +137,7 @@ Deno.test("client HOST..., --size A..B: measures all targets or sizes, and compa
     targets.answers.map(({ label, outcome }) => [label, outcome?.received]),
     [["192.0.2.1:7", 2], ["192.0.2.2:7", undefined]],
   );
-  // A sweep stays in the order of its sizes.
+  // A sweep keeps the order of its sizes.
   const sizes = await manyWritten("text", [a], [300, 200, 100]);
   assertEquals(sizes.labels.map(([text]) => text), [
     "300 bytes",
@@ -164,7 +164,7 @@ Deno.test("client HOST..., --size A..B: measures all targets or sizes, and compa
   assertEquals((await manyWritten("json-stream", [a, b], [100])).text, "");
 });
 
-/** What the search for the largest payload shows, on a path with an end. */
+/** The output of the search for the largest payload, on a path with a limit. */
 async function mtuWritten(
   report: ReportOptions,
   limit: number,

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
 import { Throttle } from "../../lib/base/warn.ts";
 
-/** A sink that keeps what is written, and takes it when `ready` resolves. */
+/** A sink that keeps its input, and accepts it when `ready` resolves. */
 function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {
   const decoder = new TextDecoder();
   return {
@@ -101,7 +101,7 @@ Deno.test("LineWriter: drops event lines instead of waiting for ever, but no res
   const [results, lines] = [to.text.match(/y/g)!, to.text.match(/x{999}\n/g)!];
   assertEquals(results.length, 2_000_000);
   assert(lines.length > 1000 && lines.length < 1100, `${lines.length}`);
-  // The number of lines left out is on stderr before the test ends.
+  // The number of dropped lines is on stderr before the test ends.
   await flushNotes();
 });
 
@@ -143,7 +143,7 @@ Deno.test("LineWriter: rejects if results cannot be written", async () => {
 });
 
 Deno.test("LineWriter: writes a line that is added at the end of the last write", async () => {
-  // Whichever moment between two microtasks that is.
+  // At every number of microtasks after the first line.
   for (let moment = 0; moment < 30; moment++) {
     let text = "";
     const out = new LineWriter({

@@ -1,12 +1,12 @@
-/** What the tests of both programs share: servers to ask. */
+/** Servers for the tests of both programs. */
 import { encode } from "../../lib/encoding.ts";
 import { openDenoSocket } from "../../lib/socket/deno_socket.ts";
 import { portOf, server } from "../helpers.ts";
 
-/** As JSON has it. */
+/** A parsed JSON object. */
 export const WALL_TIME_REGEXP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** A server of ours, and where to ask it. */
+/** A server of ours, and its address. */
 export async function started(args: string[] = []) {
   const program = server(["-p", "0", ...args]);
   const port = await portOf(program);
@@ -18,7 +18,7 @@ export async function started(args: string[] = []) {
   };
 }
 
-/** A server within the test, that answers as `onDatagram` does. */
+/** A server within the test, with the answers of `onDatagram`. */
 export function peer(answer: (seq: number) => string[]) {
   const socket = openDenoSocket({
     hostname: "127.0.0.1",
@@ -43,7 +43,7 @@ export function peer(answer: (seq: number) => string[]) {
   };
 }
 
-/** An address where nothing answers. */
+/** An address without a server. */
 export async function closedPort(): Promise<string> {
   await using nothing = peer(() => []);
   return nothing.target;

@@ -92,7 +92,7 @@ function countIn(svg: string, pattern: RegExp): number {
 readTest("plotSvg(): equals the reviewed picture byte by byte", async () => {
   const samples = new Samples(1000);
   const random = seededRandom(1);
-  // Few at first, then many: both ways to draw a column.
+  // Columns of few and of many RTTs are drawn differently.
   for (let i = 0; i < 30; i++) samples.add(i, 100 * i, 1 + random());
   for (let i = 30; i < 3000; i++) {
     const rttMs = random() < 0.01 ? undefined : 1 + random() ** 3;

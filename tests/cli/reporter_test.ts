@@ -18,7 +18,7 @@ interface Result {
   received: number;
 }
 
-/** A view that shows events by their type, and nothing of "late" ones. */
+/** A view that shows events by their type, except "late" ones. */
 const VIEW: View<RunEvent, Result> = {
   list: "replies",
   events: {
@@ -31,7 +31,7 @@ const VIEW: View<RunEvent, Result> = {
   lines: () => "the end",
 };
 
-/** A list of what is written, and a writer of it. */
+/** A list of the written lines, and their writer. */
 function written(isTerminal = false) {
   let text = "";
   const out = new LineWriter({
@@ -48,7 +48,7 @@ function written(isTerminal = false) {
   return { out, shown };
 }
 
-/** A run of these events, which fails at its end if there is an error. */
+/** A run of these events; with `error` it fails at its end. */
 function runOf(events: RunEvent[], error?: Error) {
   return {
     target: TARGET,
@@ -90,7 +90,9 @@ Deno.test("follow(): a report has its events, unless it is quiet, and always its
   }
 });
 
-/** The output on a terminal of a run that a timer looks at after one event. */
+/**
+ * The output on a terminal of a run whose status timer fires after one event.
+ */
 async function looked(
   list: typeof VIEW.list,
   event: RunEvent,
@@ -202,7 +204,9 @@ Deno.test("follow(): the last interval is shown if anything happened in it", asy
   assertEquals(await shown(), "the end\n");
 });
 
-/** The notes on stderr about intervals of 12 s with so many replies each. */
+/**
+ * The notes on stderr about intervals of 12 s with these numbers of replies.
+ */
 async function notesOn(received: number[]): Promise<string[]> {
   const [{ now }, { write }] = [performance, Deno.stderr];
   let [ms, text] = [0, ""];

@@ -1,4 +1,4 @@
-/** The client from the outside: many targets or sizes, loads, and how they are shown. */
+/** The client program: many targets or sizes, loads, and their output. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { closedPort, peer, started } from "./peers.ts";
 import {

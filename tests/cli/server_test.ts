@@ -1,4 +1,4 @@
-/** The server, from the outside. */
+/** The server program. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { started, WALL_TIME_REGEXP } from "./peers.ts";

@@ -1,4 +1,6 @@
-/** A signal may outlive many uses: nothing stays on it when one of them has ended. */
+/**
+ * A signal may outlive many uses: each use removes its listeners at its end.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../../lib/client/connect.ts";
 import { gather } from "../../lib/client/gather.ts";

@@ -1,4 +1,4 @@
-/** `client --stamp` and `server --stamp`, from the outside. */
+/** The programs with `--stamp`. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { closedPort, started } from "./peers.ts";
 import { client, ENGINE, programTest, server, signalTest } from "../helpers.ts";
@@ -9,7 +9,7 @@ programTest("client --stamp: measures, and prints a summary", async () => {
   const asked = await client([...args, "--histogram"]);
   assertEquals([asked.code, asked.stderr], [0, ""]);
   const lines = asked.stdout.trim().split("\n");
-  // Requests of the same moment may overtake each other.
+  // Requests of the same moment may be reordered.
   lines.splice(0, 5, ...lines.slice(0, 5).sort());
   for (const seq of [0, 1, 2, 3, 4]) {
     assertMatch(

@@ -1,4 +1,4 @@
-/** Cuts bytes into lines, without their line feeds. */
+/** Splits bytes into lines, without their line feeds. */
 export class TextLineStream extends TransformStream<Uint8Array, string> {
   constructor() {
     const decoder = new TextDecoder();

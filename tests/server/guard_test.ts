@@ -82,7 +82,7 @@ Deno.test("Guard.permit(): allows a network N answers a second, and a burst", ()
     Array.from({ length: times }, () => ask(hostname))
       .filter((refusal) => refusal === undefined).length;
   assertEquals(answered("192.0.2.1", 20), 10);
-  // The same network, whatever the host; another has a bucket of its own.
+  // All hosts of a network share a bucket; another network has its own.
   assertEquals(ask("192.0.2.200"), "rate");
   assertEquals(answered("192.0.3.1", 20), 10);
   clock.now += 500;
@@ -190,7 +190,7 @@ Deno.test("Guard.admit(): knows the machine's addresses on a wildcard server", (
       clock.now += 100;
     }
     assertEquals(asked(), 2, "each address once");
-    // Forged addresses do not make it ask without end.
+    // Forged addresses do not cause unlimited lookups.
     for (let i = 0; i < 200; i++) {
       guard.admit({ hostname: `203.0.113.${i}`, port: 20001 });
     }
@@ -202,7 +202,7 @@ Deno.test("Guard.admit(): looks up the machine's addresses until they are known"
   const { guard, own, clock } = make({}, { hostname: "0.0.0.0", port: 20001 });
   own.add("192.0.2.7");
   guard.admit({ hostname: "203.0.113.1", port: 20001 });
-  // Too soon to ask again; and the same object, as an engine gives it.
+  // Too early for another lookup; with the same object, as from an engine.
   const peer = { hostname: "192.0.2.7", port: 20001 };
   assertEquals(guard.admit(peer), undefined);
   clock.now += 10;
@@ -216,7 +216,7 @@ Deno.test("Guard.permit(): a factor below 1 refuses small answers too", () => {
   assertEquals(guard.permit(PEER, new Uint8Array(100), small), undefined);
 });
 
-/** How many answers a network gets at this moment, of so many. */
+/** The number of answers that a network gets now, of `most`. */
 function taken(guard: Guard, hostname: string, most: number): number {
   const answer = new Uint8Array(1);
   let count = 0;
@@ -227,7 +227,7 @@ function taken(guard: Guard, hostname: string, most: number): number {
   return count;
 }
 
-/** One answer each to so many other networks, as forged sources get. */
+/** One answer each to `networks` other networks, as to forged sources. */
 function flood(guard: Guard, networks: number, from = 0): void {
   for (let i = from; i < from + networks; i++) {
     taken(guard, `10.${(i >> 8) & 255}.${i & 255}.1`, 1);
@@ -292,7 +292,7 @@ Deno.test("Guard: trusted networks have no limits, and loops end there too", () 
   assertEquals(sizes({ trusted }, "fdff::1"), full);
   assertEquals(sizes({ trusted }, "11.1.2.3"), limited);
   assertEquals(sizes({ trusted }, "127.0.0.1"), limited);
-  // A limit that is given holds for loopback too, the other one does not.
+  // A limit that is set holds for loopback too, a default does not.
   assertEquals(sizes({ maxAmplification: 3 }, "127.0.0.1"), limited);
   assertEquals(sizes({ rateLimit: 2 }, "127.0.0.1"), [
     Infinity,

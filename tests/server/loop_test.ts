@@ -1,4 +1,4 @@
-/** Two servers set against each other by a datagram with a forged source. */
+/** Loops of two servers, begun by a datagram with a forged source. */
 import { assert, assertEquals } from "@std/assert";
 import { encode } from "../../lib/encoding.ts";
 import { stampReflector } from "../../lib/stamp/reflector.ts";
@@ -18,7 +18,7 @@ const makeNetwork = restfulNetworks();
 const A = { hostname: "198.51.100.1", port: 20001 };
 const B = { hostname: "198.51.100.2", port: 20002 };
 
-/** What the servers of a pair may do. */
+/** The behaviour of the servers of a pair. */
 const MODES: Record<string, () => Handler> = {
   "echo": echo,
   "the default reply": () => fixedReply("Hello UDP Client"),
@@ -43,18 +43,20 @@ function counting(): Handler {
 }
 
 interface Collision {
-  /** From one server to the other and back. */
+  /** The time from one server to the other and back. */
   rttMs: number;
-  /** How many datagrams with a forged source begin it. */
+  /** The number of datagrams with a forged source. */
   forged: number;
   options: ServeOptions;
 }
 
-/** How long a loop takes to its thousandth answer, the probe, and its end. */
+/** The time of a loop's thousandth answer, the probe, and its end. */
 const limitMs = ({ rttMs, forged }: Collision) =>
   1000 * rttMs / forged + 3 * rttMs + 10;
 
-/** Sets a pair against each other; when the last datagram was sent, of how many. */
+/**
+ * Starts a loop; returns the time of the last datagram, and the number of all.
+ */
 async function collide(a: Handler, b: Handler, collision: Collision) {
   const { rttMs, forged, options } = collision;
   let lastAt = 0;
@@ -70,7 +72,7 @@ async function collide(a: Handler, b: Handler, collision: Collision) {
     serve({ ...A, runtime, ...options }, a),
     serve({ ...B, runtime, ...options }, b),
   ];
-  // Requests to a reflector, as good as any to the others, and all different.
+  // Valid requests to a reflector, and all different.
   for (let i = 0; i < forged; i++) {
     network.pass(
       B,
@@ -88,7 +90,8 @@ async function collide(a: Handler, b: Handler, collision: Collision) {
   return { lastAt, sent };
 }
 
-// Without a limit on the rate, as on loopback: the limit would slow it down.
+// Without a limit on the rate, as on loopback: the limit would slow the loop
+// down.
 const options = { guard: { rateLimit: 0 }, quiet: true };
 
 for (const [nameA, a] of Object.entries(MODES)) {
@@ -133,7 +136,7 @@ Deno.test("serve(): a loop that begins within its verdict's minute ends at once"
   assertEquals(one.stats().refused.loop + other.stats().refused.loop, 41);
 });
 
-/** Requests that a client on one port sends, and what it observes. */
+/** Sends requests from one port; returns the observed answers. */
 async function steady(
   everyMs: number | (() => number),
   count: number,
@@ -210,7 +213,7 @@ Deno.test("serve(): successive clients on one port are answered at once", async 
   }
 });
 
-/** Clients that send when they are answered, with so many in flight. */
+/** Clients that send at each answer, with `window` requests in flight. */
 async function closedLoop(window: number, guard: ServeOptions["guard"]) {
   const network = makeNetwork(() => {
     network.sent.length = 0;

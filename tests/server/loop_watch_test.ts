@@ -5,7 +5,7 @@ import { LoopWatch } from "../../lib/server/loop_watch.ts";
 const SERVICE = { hostname: "192.0.2.1", port: 32_767 };
 const CLIENT = { hostname: "192.0.2.1", port: 32_768 };
 
-/** A peer that is answered, and the numbers of the answers at which a probe is due. */
+/** A peer, and the numbers of the answers at which a probe is due. */
 function answered(remote = CLIENT, watch = new LoopWatch()) {
   let count = 0;
   const probes: number[] = [];
@@ -15,7 +15,7 @@ function answered(remote = CLIENT, watch = new LoopWatch()) {
   ) => {
     if (watch.isLoop({ ...remote }, now)) return false;
     count++;
-    // Another object each time, as some engines have it.
+    // A new object each time, as from some engines.
     if (watch.isProbeDue({ ...remote }, now, payload)) {
       probes.push(count);
       watch.probed(remote);
@@ -70,7 +70,7 @@ Deno.test("LoopWatch: answers differ by their length and by their first 64 bytes
   }
 });
 
-/** 100 bytes, two of which count. */
+/** 100 bytes, of which two differ. */
 function pattern(at: number, count: number): Uint8Array {
   const bytes = new Uint8Array(100);
   bytes[at] = count;
@@ -113,7 +113,7 @@ Deno.test("LoopWatch: a peer that answered a probe gets nothing for a minute, an
     assertEquals(answer(now), false, `at ${now} ms`);
   }
   assertEquals([answer(61_000), probes], [true, [2]]);
-  // No answer to that probe: it counts as any other from here.
+  // Without an answer to the probe the peer counts as any other.
   for (let i = 0; i < 1000; i++) answer(61_001 + i);
   assertEquals(probes, [2, 1001]);
 });

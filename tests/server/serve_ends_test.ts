@@ -1,4 +1,4 @@
-/** How a server ends, and what becomes of what it works on. */
+/** The end of a server, and of its datagrams in flight. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import { decode } from "../../lib/encoding.ts";
@@ -153,7 +153,7 @@ Deno.test("handlerTimeoutMs: abandons a handler that never settles, with its buf
   await network.runFor(400);
   assertEquals(replies(), ["fast"]);
   assertEquals(errors, Array(2).fill("Handler has not settled within 1000 ms"));
-  // The socket has no part in them any more, whenever they settle.
+  // The closed socket is not called when they settle.
   assertEquals(socket.held, 0);
   gate.resolve("too late");
   await network.runFor(0);

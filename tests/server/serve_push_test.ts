@@ -1,4 +1,4 @@
-/** What a server sends beside the answers that handlers return. */
+/** Datagrams of a server beside the answers that handlers return. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { decode, encode } from "../../lib/encoding.ts";
 import type { DatagramInfo, Handler } from "../../lib/server/handler.ts";
@@ -168,7 +168,7 @@ Deno.test("serve(): a loop of servers that answer each datagram twice ends", asy
     serve(
       { hostname, port: 20001, runtime, quiet: true },
       (data, { reply }) => {
-        // Else it would be over before anyone looks.
+        // Otherwise the sends would end before the assertion.
         if (network.sent.length < 3000) reply(data);
         return data;
       },
@@ -292,7 +292,8 @@ Deno.test("maxReplies: counts answers in flight, and those of running handlers",
         : "at once",
     { maxReplies: 3 },
   );
-  // Two are on their way, and one is worked on, before the first has left.
+  // Two answers are in flight and one handler runs before the first send
+  // settles.
   for (const text of ["a", "b", "later", "c", "d"]) ask(text);
   await settle();
   answers[0]!("x");

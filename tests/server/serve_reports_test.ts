@@ -1,4 +1,4 @@
-/** What a server tells its owner, whatever its owner makes of it. */
+/** The reports of a server, and callbacks that throw. */
 import { assert, assertEquals } from "@std/assert";
 import { decode, encode } from "../../lib/encoding.ts";
 import type { Reply } from "../../lib/server/handler.ts";

@@ -1,4 +1,4 @@
-/** What a server hands to its handler, and what it makes of the answer. */
+/** A handler's input, and its answers. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { decode, encode } from "../../lib/encoding.ts";
 import {
@@ -73,7 +73,7 @@ Deno.test("serve(): with lend the data is unchanged until the reply is sent, and
   await settle();
   assertEquals(replies(), ["bc"]);
   assertEquals(socket.held, 0);
-  // The simulated socket overwrites what was handed back.
+  // The simulated socket overwrites returned memory.
   assertEquals(kept, [new Uint8Array([0xdb, 0xdb, 0xdb])]);
   await server.shutdown();
 });

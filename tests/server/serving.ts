@@ -1,4 +1,7 @@
-/** What the tests of servers share: a server on a network in memory, and its counts. */
+/**
+ * Helpers of the server's tests: a server on a simulated network, and its
+ * counts.
+ */
 import type { UdpAddress } from "../../lib/address.ts";
 import { decode, encode } from "../../lib/encoding.ts";
 import type { Handler } from "../../lib/server/handler.ts";
@@ -12,7 +15,7 @@ export const makeNetwork = restfulNetworks();
 export const SERVER: UdpAddress = { hostname: "198.51.100.1", port: 20001 };
 export const CLIENT: UdpAddress = { hostname: "192.0.2.7", port: 40000 };
 
-/** A server on a network of its own, and what its replies say. */
+/** A server on a network of its own, and the text of its replies. */
 export function start(handler: Handler, options: ServeOptions = {}) {
   const network = makeNetwork();
   const { runtime } = network;
@@ -24,12 +27,12 @@ export function start(handler: Handler, options: ServeOptions = {}) {
     socket: socket!,
     ask: (text: string) => socket!.arrive(encode(text), CLIENT),
     replies: () => network.sent.map(({ data }) => decode(data)),
-    /** Lets all that can happen without time passing happen. */
+    /** Runs all callbacks that are due without time passing. */
     settle: () => network.runFor(0),
   };
 }
 
-/** The counts of datagrams, without how large they are and what is on its way. */
+/** The counts of datagrams, without sizes and datagrams in flight. */
 export function countsOf(server: UdpServer) {
   const { bytes: _, inFlight: __, ...counts } = server.stats();
   return counts;

@@ -1,4 +1,7 @@
-/** The promises of every DatagramSocket: both engines, and the network in memory. */
+/**
+ * The contract of every DatagramSocket: both engines, and the simulated
+ * network.
+ */
 import { assert, assertEquals } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import type { DatagramSocket } from "../../lib/socket/contract.ts";
@@ -8,7 +11,7 @@ import { ENGINE, netTest } from "../helpers.ts";
 
 type Settle = <T>(promise: Promise<T>) => Promise<T>;
 
-/** Runs a test on the engine's sockets, and on those of a network in memory. */
+/** Runs a test on the engine's sockets, and on those of a simulated network. */
 function contractTest(
   name: string,
   fn: (runtime: Runtime, settle: Settle) => Promise<void>,
@@ -61,7 +64,7 @@ netTest(
       open(runtimeFor(ENGINE), "127.0.0.1"),
       open(runtimeFor(ENGINE), "127.0.0.1"),
     ];
-    // More than any receive buffer takes, and nobody reads them.
+    // More than any receive buffer holds, without a reader.
     const payload = new Uint8Array(1400);
     for (let i = 0; i < 40; i++) {
       await Promise.all(
@@ -72,7 +75,7 @@ netTest(
     assert(drops === undefined || drops > 0, `${drops}`);
     socket.close();
     assertEquals(socket.kernelDrops(), drops);
-    // The last look was not by the test.
+    // The first look at this count is after the close.
     const unasked = open(runtimeFor(ENGINE), "127.0.0.1");
     unasked.close();
     assertEquals(unasked.kernelDrops(), drops === undefined ? drops : 0);

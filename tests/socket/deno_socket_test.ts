@@ -12,7 +12,7 @@ import { netTest } from "../helpers.ts";
 
 type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
 
-/** A connection whose receives and sends end as the test says. */
+/** A connection whose receives and sends the test settles. */
 class FakeConn
   implements Pick<Deno.DatagramConn, "receive" | "send" | "close"> {
   readonly addr: Deno.NetAddr;
@@ -50,7 +50,7 @@ class FakeConn
     this.#next.reject(new Deno.errors.Interrupted("closed"));
   }
 
-  /** A datagram comes, cut to the buffer as Deno cuts it. */
+  /** Receives a datagram, truncated to the buffer as by Deno. */
   async arrive(
     text: string,
     hostname = "127.0.0.1",
@@ -71,12 +71,12 @@ class FakeConn
   }
 }
 
-/** Lets all promises that can settle do so. */
+/** Runs all pending callbacks of settled promises. */
 async function settled(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 }
 
-/** A socket that keeps what it reports. */
+/** A socket, and a list of its reports. */
 function start(conn: FakeConn, maxDatagramBytes = 10) {
   const socket = new DenoSocket(
     conn as unknown as Conn,
@@ -289,7 +289,7 @@ netTest(
 );
 
 const BOUND = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 10 };
-/** By an interface that is not there. */
+/** An interface that does not exist. */
 const memberships = [{ group: "239.1.2.3", address: "192.0.2.1", index: 0 }];
 
 netTest(

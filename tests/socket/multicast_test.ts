@@ -188,7 +188,7 @@ Deno.test("Links: the error without permission names its purpose", () => {
   );
 });
 
-/** What a server in a group does with what each of the hosts sends to it. */
+/** The answers of a server in a group to datagrams of each host. */
 function ask(options: ServeOptions) {
   const network = makeNetwork(() => [1]);
   network.interfaces = [...INTERFACES];
@@ -285,14 +285,17 @@ Deno.test("groupDelayMs: maxInFlight bounds the spread answers", async () => {
   }
   await network.runFor(10);
   const { received, dropped, replied } = server.stats();
-  // One may have waited for a moment only, and made room for another.
+  // One answer may have had a short delay, and made room for another.
   const waiting = received - dropped.overload - replied;
   assertEquals([received, handled], [1000, waiting + replied]);
   assert(waiting <= 10 && replied < 5, `${waiting} wait, ${replied} sent`);
   await network.run(server.shutdown());
 });
 
-/** A server in a group whose answers are spread over a minute, asked once. */
+/**
+ * A server in a group whose answers are spread over a minute, after one
+ * request.
+ */
 async function spreading(
   handler: Handler,
   plan?: Plan,
@@ -326,7 +329,7 @@ Deno.test("groupDelayMs: spreads answers of info.reply() too, with their bytes a
   const answers = network.sent.slice(1).map(({ data }) => data[0]);
   const own = answers.filter((byte) => byte === 1);
   assertEquals([own.length, answers.length], [1, 1024]);
-  // No more than so many wait.
+  // At most 1,024 answers wait.
   const { sent, dropped } = server.stats().pushed;
   assertEquals([sent, dropped], [1024, 2]);
   await network.run(server.shutdown());

@@ -1,6 +1,6 @@
 /**
- * What needs more hosts than one: two network namespaces and a cable between
- * them, where the tests may make them (root on Linux, with `ip`).
+ * Tests with several hosts: two network namespaces and a cable between them,
+ * with the permission to make them (root on Linux, with `ip`).
  */
 import { assertEquals } from "@std/assert";
 import { ENGINE, Program, programTest } from "../helpers.ts";
@@ -15,7 +15,7 @@ async function ip(...args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Why there are no namespaces to be had; undefined if there are. */
+/** The reason why namespaces cannot be made, if there is one. */
 async function missing(): Promise<string | undefined> {
   const { state } = await Deno.permissions.query({ name: "run" });
   if (ENGINE !== "linux" || state !== "granted") return "--engine linux";
@@ -230,7 +230,7 @@ programTest(
   "request(): reports ICMP messages with their sender",
   async () => {
     await using _cable = await cabled();
-    // Each kind on a port of its own, at the host that is asked.
+    // Each kind on a port of its own, at the target host.
     const kinds = ["admin-prohibited", "host-prohibited", "host-unreachable"];
     const rules = kinds.map((kind, i) =>
       `udp dport ${5000 + i} reject with icmp type ${kind}`
@@ -292,7 +292,7 @@ programTest(
       ]);
       return await program.ended();
     };
-    // Only the way there is narrow, and it is so in the system's routes.
+    // Only the forward path has a small MTU, known from the system's routes.
     await ip("-n", ASKING, "link", "set", "wire0", "mtu", "1400");
     await ip(
       ...["-n", ASKING, "route", "add", "10.0.0.2", "dev", "wire0"],

@@ -28,7 +28,7 @@ function opened(
 
 const PEER = { hostname: "192.0.2.60", port: 60 };
 
-/** A datagram comes in from the peer. */
+/** Receives a datagram from the peer. */
 const arrive = (simulated: SimulatedSocket, ...bytes: number[]) =>
   simulated.arrive(new Uint8Array(bytes), PEER);
 
@@ -202,7 +202,7 @@ netTest(
     }));
     assertEquals(await two.sendBatch(batch), 100);
     await promise;
-    // Deno keeps no order among sends that are on their way together.
+    // Deno keeps no order among sends in flight.
     assertEquals(numbers.sort((a, b) => a - b), batch.map((_, i) => i));
     assertEquals(two.stats().sent, 100);
   },

@@ -38,7 +38,8 @@ Deno.test("Distribution: without values there are no figures", () => {
 
 Deno.test("Distribution: figures of 250,000 values of either sign are within 0.2 %", () => {
   const random = seededRandom(3);
-  // Positive, as delays are, and of either sign, as their differences are.
+  // Positive values, like delays, and values of both signs, like their
+  // differences.
   for (const shift of [0.01, -2]) {
     const values = Array.from(
       { length: 250_000 },

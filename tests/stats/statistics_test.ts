@@ -45,7 +45,7 @@ Deno.test("Reordering: as in RFC 4737, section 3.3", () => {
     const reordering = new Reordering();
     return arrivals.filter((seq) => reordering.isReordered(seq));
   };
-  // Compared with what was expected next, not with the one before.
+  // Compared with the next expected number, not with the previous one.
   assertEquals(reordered([1, 4, 2, 3]), [2, 3]);
   // The examples of appendix B: 10 is early, so 5 to 9 are reordered.
   assertEquals(reordered([1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]), [

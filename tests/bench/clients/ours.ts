@@ -28,7 +28,7 @@ let wrong = 0;
 let lost = 0;
 let sequence = 0;
 
-/** A request: its number, and bytes that follow from the number. */
+/** A request: its number, and bytes derived from the number. */
 function payload(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(16).fill(sequence & 0xff, 4);
   for (let i = 0; i < 4; i++) bytes[i] = sequence >>> (24 - 8 * i);
@@ -42,7 +42,7 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return i === 16 && a.length === 16;
 }
 
-/** So many at a time, one after another, for as long as it lasts. */
+/** `window` loops of sequential requests, until the end. */
 async function inFlight(
   ask: (payload: Uint8Array) => Promise<UdpReply>,
 ): Promise<number> {

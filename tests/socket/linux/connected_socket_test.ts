@@ -1,4 +1,4 @@
-/** A client with many requests on the linux engine, on a C library that the test owns. */
+/** A client with many requests on the linux engine, on a fake C library. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, type ConnectOptions } from "../../../lib/client/connect.ts";
 import type { UdpClient } from "../../../lib/client/udp_client.ts";
@@ -21,7 +21,7 @@ async function connected(options: ConnectOptions = {}) {
   return { libc, client };
 }
 
-/** What becomes of a request: its reply, or the message of its error. */
+/** The outcome of a request: its reply, or the message of its error. */
 const ask = (client: UdpClient, payload: string) =>
   client.request(payload).then(
     (reply) => reply.text(),
@@ -35,7 +35,7 @@ Deno.test("connect(): requests of one turn and size are one message, and each ge
   const { libc, client } = await connected();
   const replies = ["a1", "b2", "c", "dd", "ee"].map((one) => ask(client, one));
   await idle();
-  // Only the last one of a message may be shorter.
+  // Only the last segment of a message may be shorter.
   assertEquals(sent(libc), ["a1b2c 2", "ddee 2"]);
   // A connected socket needs no address.
   assertEquals(libc.sent.map(({ to }) => to), [undefined, undefined]);
@@ -85,7 +85,7 @@ Deno.test("connect(): a request that follows a reply leaves before the next wait
 
 Deno.test("connect(): a failure in the middle of a message rejects its own request", async () => {
   const { libc, client } = await connected();
-  // As one message it is refused, and by hand the second one of three.
+  // The message is refused, and then the second of its three requests alone.
   libc.sends = [-EMSGSIZE, 1, -EPERM, 1];
   const outcomes = ["a1", "b2", "c3"].map((one) => ask(client, one));
   await idle();
@@ -99,7 +99,7 @@ Deno.test("connect(): a failure in the middle of a message rejects its own reque
 
 Deno.test("connect(): a refused message fails all its requests, and no others", async () => {
   const { libc, client } = await connected();
-  // As one message, and each by itself.
+  // The message is refused, and then each request alone.
   libc.sends = [-EPERM, -EPERM, -EPERM];
   const outcomes = ["a1", "b2", "cc3"].map((one) => ask(client, one));
   await idle();
@@ -119,7 +119,7 @@ Deno.test("connect(): retries a send that reports a closed port", async () => {
   await idle();
   assertEquals(sent(libc), ["a 0", "b 0"]);
   assert((await first).includes("the system reports a closed port"));
-  // The second was in flight too when the report came.
+  // The second request was also in flight at the report.
   assert((await second).includes("the system reports a closed port"));
   const third = ask(client, "c");
   await idle();
@@ -162,7 +162,7 @@ Deno.test("connect(): requests wait for room in the send buffer, and fail beyond
   const { libc, client } = await connected({ maxInFlight: 200 });
   libc.hasRoom = false;
   libc.sends = [-EAGAIN];
-  // Of 66 sizes that rise each is a message, and 64 fit.
+  // Each of 66 growing sizes is a message, and 64 messages fit.
   const outcomes = Array.from(
     { length: 66 },
     (_, i) =>
@@ -198,7 +198,7 @@ Deno.test("LinuxSocket: a client takes little memory until it needs more, and th
   const { libc, client } = await connected({ maxInFlight: 100 });
   const few = libc.allocatedBytes;
   assert(few < 100_000, `${few}`);
-  // One at a time takes no more, however many they are.
+  // Any number of requests one at a time needs no more memory.
   for (const one of ["a", "b", "c"]) {
     const reply = ask(client, one);
     await idle();
@@ -210,7 +210,7 @@ Deno.test("LinuxSocket: a client takes little memory until it needs more, and th
     { length: 90 },
     (_, i) => String.fromCharCode(33 + i),
   );
-  // Two rounds, the second with room for what the first one needed.
+  // Two rounds, the second with enough room.
   for (let round = 0; round < 2; round++) {
     const outcomes = letters.map((one) => ask(client, one.padEnd(500)));
     await idle();

@@ -1,4 +1,4 @@
-/** What the linux engine asks of the kernel for a socket, by the numbers of Linux. */
+/** The linux engine's socket options, by the numbers of Linux. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   connect,
@@ -31,7 +31,7 @@ const HOW: Omit<OpenOptions, "hostname" | "port" | "maxDatagramBytes"> = {
   loopback: false,
 };
 
-/** What is set for a socket that is to send so. */
+/** The socket options that these options set. */
 function departures(family: number, how: Partial<OpenOptions>) {
   const libc = new FakeLibc();
   const where = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 1 };
@@ -133,7 +133,7 @@ Deno.test("kernelDrops(): reads the kernel's count, if there is one", () => {
   const libc = new FakeLibc();
   libc.values.set(55, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assertEquals(kernelDrops(libc, FD), 9);
-  // An older kernel says less.
+  // An older kernel returns less.
   libc.values.set(55, [1, 2, 3, 4]);
   assertEquals(kernelDrops(libc, FD), undefined);
   libc.values.set(14, [1400]).set(24, [1380]);

@@ -1,4 +1,6 @@
-/** How the linux engine meets each error of the system, on a C library that the test owns. */
+/**
+ * The linux engine's handling of each error of the system, on a fake C library.
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../../../lib/server/responders.ts";
 import { serve } from "../../../lib/server/serve.ts";
@@ -108,7 +110,7 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
 
 Deno.test("SendQueue: answers to a group's datagrams leave one by one, from an address of ours", async () => {
   const { libc, server, errors } = started({ hostname: "0.0.0.0" });
-  // As one message, and the first one with the group's address.
+  // The message is refused, and the first answer with the group's address.
   libc.sends = [-EINVAL, -EINVAL];
   const to = "224.0.0.251";
   libc.arrive({ ...one("aa"), to }, { ...one("bb"), to }, { ...one("cc"), to });
@@ -117,7 +119,7 @@ Deno.test("SendQueue: answers to a group's datagrams leave one by one, from an a
     libc.sent.map(({ payload, source }) => [payload, source]),
     [["aa", undefined], ["bb", undefined], ["cc", undefined]],
   );
-  // The next ones are put together again.
+  // The next answers are coalesced again.
   const other = "192.0.2.1";
   libc.arrive({ ...one("dd"), to: other }, { ...one("ee"), to: other });
   await idle();
@@ -140,7 +142,7 @@ for (const [name, errno] of Object.entries({ EMSGSIZE, EINVAL })) {
     assertEquals(await lengths(1400), [1400, 1400]);
     libc.sends = [];
     assertEquals(await lengths(1400), [1400, 1400]);
-    // What is smaller is put together as before.
+    // Smaller answers are still coalesced.
     assertEquals(await lengths(1399), [2 * 1399]);
     assertEquals([server.stats().replied, errors], [6, []]);
     await server.shutdown();
@@ -167,7 +169,7 @@ Deno.test("SendQueue: EAGAIN is no error, as replies wait for room while others 
   libc.sends = [1, -EAGAIN];
   libc.arrive(one("a", 1), one("b", 2), { port: 3, payloads: ["cc", "dd"] });
   await idle();
-  // Into where those were received, if nothing has been done about it.
+  // A receive into the same memory must not change the waiting answers.
   libc.arrive(one("e", 4), one("f", 5), one("g", 6));
   await idle();
   assertEquals([payloads(libc), server.stats().received], [["a"], 7]);
@@ -200,7 +202,7 @@ Deno.test("SendQueue: a closed server counts the replies that still wait", async
   const controller = new AbortController();
   const { libc, server } = started({ signal: controller.signal });
   libc.hasRoom = false;
-  // Full, and still full when the server is closed.
+  // The buffer is full, and still full when the server is closed.
   libc.sends = [-EAGAIN, -EAGAIN];
   libc.arrive(one("a"), one("b"));
   await idle();
@@ -277,7 +279,7 @@ Deno.test("LinuxSocket: each of thousands of peers gets its own answer", async (
     },
   );
   const ports = Array.from({ length: 3000 }, (_, i) => 1024 + 7 * i);
-  // Twice, so that what is remembered of the first time is used.
+  // Twice, so that the second pass uses the cache of the first.
   for (const port of [...ports, ...ports]) libc.arrive(one(`${port}`, port));
   while (server.stats().replied < 2 * ports.length) await idle();
   assertEquals(
@@ -467,7 +469,7 @@ Deno.test("SendQueue: reports an error of an earlier datagram, and retries the n
       1,
       1,
     ]);
-    // The same again is about this one.
+    // A second report in a row is an error of this datagram.
     libc.sends = [-errno, -errno, -errno];
     libc.arrive(one("b"));
     await idle();

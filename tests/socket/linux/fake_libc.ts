@@ -50,11 +50,11 @@ export interface Sent {
   /** Undefined on a connected socket. */
   to: UdpAddress | undefined;
   payload: string;
-  /** How the kernel was asked to cut it; 0 for not at all. */
+  /** The segment size, in bytes; 0 for a message without segments. */
   segmentBytes: number;
-  /** Which address it was asked to send from, if any. */
+  /** The source address, if one was set. */
   source?: string;
-  /** The traffic class that it was asked to give it, if any. */
+  /** The traffic class, if one was set. */
   trafficClass?: number;
 }
 
@@ -62,9 +62,9 @@ interface Arriving {
   from: UdpAddress;
   payload: string;
   segmentBytes: number;
-  /** Where it was sent to, as a wildcard socket is told. */
+  /** The destination, as reported to a wildcard socket. */
   to?: string;
-  /** How it came, and at which second, as who asked for it is told. */
+  /** TTL, traffic class and the second of its arrival, if requested. */
   ttl?: number;
   trafficClass?: number;
   second?: number;
@@ -75,61 +75,61 @@ const FD = 7;
 const EPOLL_FD = 8;
 
 export class FakeLibc implements Libc {
-  /** Whether the socket is one for IPv4 or for IPv6. */
+  /** Whether the socket is for IPv4 or for IPv6. */
   family = AF_INET;
-  /** What the socket is bound to. */
+  /** The address that the socket is bound to. */
   bound: UdpAddress = { hostname: "127.0.0.1", port: 4242 };
-  /** Everything that left, message by message. */
+  /** All sent messages. */
   readonly sent: Sent[] = [];
   /** Descriptors that were closed, in order. */
   readonly closed: number[] = [];
   /**
-   * How the next calls of sendmmsg end: how many messages are taken, or a
-   * negative errno. When it is used up, all are taken.
+   * The results of the next calls of sendmmsg: the number of sent messages, or
+   * a negative errno. Later calls send all messages.
    */
   sends: number[] = [];
-  /** Negative errnos with which the next calls of recvmmsg fail. */
+  /** Negative errnos of the next calls of recvmmsg. */
   receives: number[] = [];
   /** Control messages that wait in the error queue, entry by entry. */
   readonly errorQueue: Uint8Array[] = [];
-  /** Negative errnos with which the next calls of epoll_ctl fail. */
+  /** Negative errnos of the next calls of epoll_ctl. */
   watches: number[] = [];
-  /** How long the waits in this thread may last, in milliseconds. */
+  /** The longest wait in this thread, in milliseconds. */
   readonly waits: number[] = [];
-  /** Whether the thread that waits never says that something has come. */
+  /** Whether the waiting thread never reports a datagram. */
   isThreadAway = false;
-  /** The time, in milliseconds, which only a test moves on. */
+  /** The time, in milliseconds, advanced only by tests. */
   now = 0;
   /**
-   * How much of the processor others in the process use in each of the next looks
-   * of the event loop at them, in milliseconds; and how many looks there were.
+   * The processor time of other work in each of the next rounds of the event
+   * loop, in milliseconds; and the number of rounds so far.
    */
   others: number[] = [];
   looks = 0;
   #threadMs = 0;
-  /** Whether the send buffer has room, for who waits for it. */
+  /** Whether the send buffer has room, for waits for room. */
   #hasRoom = true;
   /** Socket options that the kernel refuses: level, option and errno. */
   refusedOptions: Array<[number, number, number]> = [];
-  /** Those that were set: level, option and the bytes of the value. */
+  /** Socket options that were set: level, option and the bytes of the value. */
   readonly options: Array<[number, number, number[]]> = [];
-  /** What the kernel has as the value of an option, in words. */
+  /** The kernel's value of an option, in words. */
   readonly values = new Map<number, number[]>();
   /** The state of the clock and its largest error, in microseconds. */
   clock: [state: number, maxErrorUs: bigint] = [0, 0n];
-  /** The indices of the interfaces that there are. */
+  /** The indices of the existing interfaces. */
   readonly interfaces = new Map<string, number>();
-  /** Whom the socket is connected to. */
+  /** The peer of a connected socket. */
   peer: UdpAddress | undefined;
   readonly #memories: Memory[] = [];
   #nextAddress = 2 ** 33;
   #errno = 0;
   #inbox: Arriving[] = [];
-  /** What is waited for, and who is told. */
+  /** The awaited events, and the listener of each. */
   #armed = 0;
   #wake = () => {};
 
-  /** A runtime whose sockets are made by this library. */
+  /** A runtime whose sockets use this library. */
   get runtime(): Runtime {
     const close = (fd: number) => ({ fd, close: () => this.closed.push(fd) });
     const poller = new Poller(this, close);
@@ -142,13 +142,13 @@ export class FakeLibc implements Libc {
     };
   }
 
-  /** Whether who waits for room in the send buffer waits in vain. */
+  /** Whether waits for room in the send buffer never end. */
   set hasRoom(hasRoom: boolean) {
     this.#hasRoom = hasRoom;
     this.#wake();
   }
 
-  /** Datagrams come, as one receive; those of one message are coalesced. */
+  /** Datagrams arrive, in one receive; those of one message are coalesced. */
   arrive(
     ...messages: Array<
       & { host?: string; port?: number; payloads: string[]; to?: string }
@@ -178,7 +178,7 @@ export class FakeLibc implements Libc {
     return memory;
   }
 
-  /** How much memory was asked for. */
+  /** The size of the allocated memory, in bytes. */
   get allocatedBytes(): number {
     return this.#memories.reduce((sum, { u8 }) => sum + u8.length, 0);
   }
@@ -293,7 +293,7 @@ export class FakeLibc implements Libc {
         if (events === 0) return;
         this.#armed = 0;
         this.#wake = () => {};
-        // As by a thread, not before the event loop has a turn.
+        // A thread would report it in a later turn of the event loop.
         setImmediate(() => resolve([{ fd: FD, events }]));
       };
       this.#wake();
@@ -380,12 +380,12 @@ export class FakeLibc implements Libc {
       add(SOL_SOCKET, SO_TIMESTAMPNS, new Uint8Array(time.buffer));
     }
     if (ttl !== undefined) add(IPPROTO_IP, IP_TTL, word(ttl));
-    // The kernel tells it in a byte.
+    // The kernel reports it in a byte.
     if (trafficClass !== undefined) {
       add(IPPROTO_IP, IP_TOS, new Uint8Array([trafficClass]));
     }
     if (to !== undefined) {
-      // The interface, where to answer from, and where it was sent to.
+      // The interface, the source of replies, and the destination.
       const address = to.split(".").map(Number);
       add(0, IP_PKTINFO, new Uint8Array([1, 0, 0, 0, ...address, ...address]));
     }
@@ -431,7 +431,7 @@ export class FakeLibc implements Libc {
     return sent;
   }
 
-  /** The memory at an address, which must be some that was allocated. */
+  /** The memory at an address, which must be allocated. */
   #at(address: number): { memory: Memory; at: number } {
     const memory = this.#memories.find(({ address: start, u8 }) =>
       address >= start && address < start + u8.length
@@ -453,7 +453,7 @@ export const BUSY = {
   isBusy: true,
 };
 
-/** A server on a fake C library, an echo if nothing else is given, and its errors. */
+/** A server on a fake C library, by default an echo, and its errors. */
 export function started(options: ServeOptions = {}, handler: Handler = echo()) {
   const libc = new FakeLibc();
   const { hostname } = options;
@@ -468,9 +468,9 @@ export function started(options: ServeOptions = {}, handler: Handler = echo()) {
   return { libc, server, errors };
 }
 
-/** Lets everything happen that can happen. */
+/** Runs all pending callbacks. */
 export async function idle(): Promise<void> {
-  // A turn of the engine takes some of these.
+  // A turn of the engine takes several rounds.
   for (let i = 0; i < 500; i++) {
     await new Promise<void>((resolve) => setImmediate(() => resolve()));
   }
@@ -481,11 +481,14 @@ export const one = (payload: string, port = 9) => ({
   port,
   payloads: [payload],
 });
-/** What left, message by message. */
+/** The payloads of the sent messages. */
 export const payloads = ({ sent }: FakeLibc) =>
   sent.map(({ payload }) => payload);
 
-/** What the error queue says of a datagram that was sent, half a millisecond after a second. */
+/**
+ * The error queue's entry of a sent datagram, half a millisecond after a
+ * second.
+ */
 export function stamped(
   index: number,
   seconds: number,

@@ -88,8 +88,8 @@ programTest(
       EPOLL_EVENT_WORDS: "sizeof(struct epoll_event) / 4",
       EPOLL_DATA_WORD: "offsetof(struct epoll_event, data) / 4",
     };
-    // Ours to choose: as large as any address, the number of events at once, and
-    // room for all control messages.
+    // Free choices: the size of the largest address, the number of events at
+    // once, and room for all control messages.
     const own = ["NAME_BYTES", "MAX_EPOLL_EVENTS", "CONTROL_BYTES"];
     const numbers = { ...layout, ...cmsg };
     const names = Object.entries(numbers)

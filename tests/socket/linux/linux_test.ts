@@ -23,7 +23,7 @@ linuxTest(
     for (const hostname of ["0.0.0.0", "::"]) {
       await using running = serve({ hostname, engine: "linux" }, echo());
       const { port } = running.addr;
-      // A client only takes a reply from the address that it asked.
+      // A client only accepts a reply from the target's address.
       for (const asked of ["127.0.0.1", "127.0.0.2", "127.1.2.3"]) {
         const { data } = await request({ hostname: asked, port }, "x");
         assertEquals(decode(data), "x");
@@ -98,7 +98,8 @@ programTest(
 linuxTest(
   "serve(): datagrams of one flow are unchanged, coalesced or not",
   async () => {
-    // Asynchronous for some, so that buffers are kept while others come.
+    // Some answers are asynchronous, so that buffers are held while datagrams
+    // arrive.
     await using running = serve({ engine: "linux" }, (data) => {
       if (data.length % 3 !== 0) return data;
       return new Promise((resolve) => setTimeout(() => resolve(data), 1));
@@ -139,7 +140,8 @@ if (ENGINE === "linux") {
   programTest(
     "Delivery: splits coalesced datagrams as they were sent",
     async () => {
-      // Every third is kept while others come, every third answered later.
+      // Every third datagram is held while others arrive, every third answered
+      // later.
       const gate = Promise.withResolvers<void>();
       await using running = serve({ engine: "linux" }, (data) => {
         const seq = Number(decode(data)!.slice(0, 4));
@@ -180,7 +182,7 @@ linuxTest(
         socket.release(datagram);
       },
     });
-    // One datagram goes round and round; its payload differs for the guard.
+    // One datagram circulates; its payload changes, for the guard.
     await socket.send(encode("go"), running.addr);
     let ticks = 0;
     const timer = setInterval(() => {
@@ -276,7 +278,7 @@ linuxTest("server --workers: report their counts while they run", async () => {
     received += interval.received;
   }
   s.kill("SIGUSR2");
-  // The answer comes from both workers.
+  // Both workers answer.
   for (let i = 0; i < 3; i++) await s.line();
   s.kill("SIGTERM");
   const { stdout, stderr } = await s.ended();
@@ -309,7 +311,7 @@ linuxTest("server --workers: have no rate limit on localhost", async () => {
   // More at once than the limit elsewhere lets through.
   for (let i = 0; i < 3000; i++) {
     await socket.send(encode("x"), address);
-    // Not more than the receive buffers hold.
+    // At most the capacity of the receive buffers.
     if (i % 100 === 0) await request(address, "y", { retries: 9 });
   }
   socket.close();
@@ -457,7 +459,7 @@ linuxTest(
       );
       await using sender = serve({ engine: "linux" }, () => {});
       await sender.sendMany("x", Array(3000).fill(server.addr));
-      // Answered when all that came before it was received or dropped.
+      // Answered when all earlier datagrams were received or dropped.
       await request(server.addr, "end", { retries: 9 });
       return server.stats().kernelDrops!;
     };

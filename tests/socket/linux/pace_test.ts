@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Pace } from "../../../lib/socket/linux/pace.ts";
 
-/** One whose batches came so many milliseconds after each other. */
+/** A Pace whose batches arrived at this interval, in milliseconds. */
 function after(gapMs: number, count = 100): { pace: Pace; now: number } {
   const pace = new Pace();
   for (let i = 1; i <= count; i++) pace.onBatch(gapMs, 1);
@@ -21,7 +21,7 @@ Deno.test("Pace: allows waits in the thread only while datagrams arrive fast", (
 Deno.test("Pace: large batches are as fast as the datagrams in them", () => {
   for (const [gapMs, isFast] of [[7.9, true], [8, false]] as const) {
     const pace = new Pace();
-    // 64 datagrams on the average, and none is left of those before.
+    // 64 datagrams on average, without the earlier ones.
     for (let i = 0; i < 8; i++) pace.onBatch(100, 64);
     for (let i = 0; i < 8; i++) pace.onBatch(gapMs, i % 2 ? 128 : 0);
     assertEquals(pace.mayWait(0), isFast, `${gapMs} ms`);
@@ -42,7 +42,7 @@ Deno.test("Pace: allows no waits while others are at work in the process", () =>
   assertEquals(pace.turnMs(now), 4);
   pace.onTurn(now, false);
   assertEquals([pace.mayWait(now), pace.wasUsed], [true, false]);
-  // Once may be chance: then the next turn comes soon.
+  // Once may be chance: the next turn is due soon.
   pace.onTurn(now, true);
   assertEquals([pace.mayWait(now), pace.turnMs(now)], [true, 1]);
   assertEquals(pace.wasUsed, true);
@@ -57,7 +57,7 @@ Deno.test("Pace: allows no waits while others are at work in the process", () =>
 Deno.test("Pace: a wait that timed out begins the count of batches anew", () => {
   const { pace, now } = after(0.01, 12);
   pace.onTimeout(now);
-  // Of eight that are counted together, and of their times, none is left.
+  // The count of eight batches and their times begin anew.
   for (let i = 0; i < 7; i++) pace.onBatch(0.124, 1);
   assertEquals(pace.mayWait(now + 20), false);
   pace.onBatch(0.124, 1);

@@ -1,4 +1,4 @@
-/** How sockets wait for input and for room, on a C library that the test owns. */
+/** The waits of sockets for input and for room, on a fake C library. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Poller } from "../../../lib/socket/linux/poller.ts";
 import { FakeLibc, idle, one } from "./fake_libc.ts";

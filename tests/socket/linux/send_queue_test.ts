@@ -1,4 +1,4 @@
-/** The way out of the linux engine, on a C library that the test owns. */
+/** The send queue of the linux engine, on a fake C library. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../../lib/address.ts";
 import { type Handler, withTraits } from "../../../lib/server/handler.ts";
@@ -33,7 +33,10 @@ Deno.test("SendQueue: each reply of a wildcard server leaves from the address as
   await server.shutdown();
 });
 
-/** A handler whose replies say how often they were completed, and may have a class. */
+/**
+ * A handler whose replies contain the count of their completions, and may have
+ * a class.
+ */
 function completing(trafficClass: (text: string) => number | undefined) {
   let times = 0;
   let text = "";
@@ -63,7 +66,7 @@ Deno.test("SendQueue: replies are completed as they leave, and again if they had
   assertEquals(payloads(libc), ["0a"]);
   libc.hasRoom = true;
   await idle();
-  // What the kernel cuts is completed datagram by datagram.
+  // Segments are completed datagram by datagram.
   assertEquals(payloads(libc).slice(1), ["3b4c"]);
   assertEquals(server.stats().replied, 3);
   await server.shutdown();
@@ -181,7 +184,7 @@ netTest(
   "SendQueue: the listener of an unsent post is called, and no other",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
-    // Neither as one message, nor the first part of it by itself.
+    // Neither as one message, nor as its first part alone.
     libc.sends = [-EMSGSIZE, -EMSGSIZE];
     post("aa", 0);
     post("bb", 0);
@@ -196,7 +199,7 @@ netTest(
       "cc PermissionDenied",
       "dd PermissionDenied",
     ]);
-    // What fits no datagram is told too, though not within the call.
+    // A payload larger than any datagram is reported too, but after the call.
     socket.post(new Uint8Array(65_528), { hostname: "127.0.0.2", port: 1 }, {
       onSendError: (error) => failures.push((error as Error).message),
     });
@@ -287,7 +290,7 @@ Deno.test("SendQueue: a connected socket starts small, and grows with its posts"
   await idle();
   assertEquals(payloads(libc).join(""), texts.join(""));
   assertEquals(libc.sent[0]!.to, undefined);
-  // Not at once to what a server has, 1 MiB.
+  // Not at once to a server's size, 1 MiB.
   const grown = libc.allocatedBytes - before;
   assert(grown > 4096 && grown < 100_000, `${grown} bytes`);
   assertEquals(failures, []);
@@ -301,7 +304,7 @@ netTest(
     const { libc, socket, closed, failures, post } = posting();
     libc.hasRoom = false;
     libc.sends = [-EAGAIN];
-    // Each is of another size or peer than the last: a message of its own.
+    // Each differs in size or peer from the previous one: a message of its own.
     for (let i = 0; i < 66; i++) post("x".repeat(1 + i % 50), i % 2);
     await idle();
     assertEquals(
@@ -367,7 +370,8 @@ Deno.test({
     assertEquals([libc.sent.length, failures], [1, []]);
     socket.close();
     await closed;
-    // For the peer of a connected socket Deno was asked when it was opened.
+    // The permission for the peer of a connected socket was checked at its
+    // opening.
     const connected = posting(to);
     await connected.socket.send(payload, to);
     connected.post("x", 0);

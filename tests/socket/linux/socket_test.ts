@@ -1,4 +1,4 @@
-/** What the linux engine's sockets do besides, on a C library that the test owns. */
+/** Further behaviour of the linux engine's sockets, on a fake C library. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openSocket } from "../../../lib/socket/open_socket.ts";
 import { serve } from "../../../lib/server/serve.ts";
@@ -16,7 +16,7 @@ Deno.test("sleep(): ends by a datagram, or shortly before the time", async () =>
     },
   });
   await idle();
-  // In between nothing is to be late by what else the loop does.
+  // Other work of the event loop must not delay the sleep.
   for (const ms of [0, 0.01, 0.5, 3]) socket.sleep!(ms);
   assertEquals(libc.waits.map((ms) => Math.round(100 * ms)), [0, 0, 44, 100]);
   libc.arrive(one("a"));
@@ -108,14 +108,15 @@ Deno.test("Turns: yields after a millisecond, repeatedly while others use it, or
       [1, [], 0],
       [1.1, [], 1],
       [1.1, [0.04], 1],
-      // Who used one turn may go on in the next, which comes when nothing is
+      // Work that used one turn may continue in the next, due when nothing is
       // left to receive.
       [1.1, [0.06], 3],
       [1.1, [0.5, 0.4], 4],
       [1.1, [0.5, 0.5, 0.1], 4],
-      // Once, else it would keep others from their work for nothing.
+      // Once, since more waits would only delay other work.
       [1.1, [0.5, 0.5, 0.1, 0.5, 0.5, 0.1, 0.1], 6],
-      // Where the other thread comes late, nobody waits for it for a while.
+      // After a late return of the other thread turns do not wait for it for a
+      // while.
       [1.1, [0.6], 1],
     ] as const
   ) {
@@ -263,7 +264,7 @@ Deno.test("Delivery: a pause in the middle of a message does not affect the next
   const seen: string[] = [];
   let isFull = true;
   const closed = socket.start({
-    // The first is held for good, as by a handler that is at work.
+    // The first datagram is held for good, as by a running handler.
     onDatagram(datagram) {
       seen.push(new TextDecoder().decode(datagram.data));
       if (seen.length > 1) socket.release(datagram);

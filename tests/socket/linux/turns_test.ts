@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Turns } from "../../../lib/socket/linux/turns.ts";
 
-/** Turns whose clock and processor time are the test's; what others use in each. */
+/** Turns with the test's clock; `others` use processor time in each. */
 function make(isClient: boolean, others: number[] = []) {
   const clock = { now: 100, usedMs: 0, looks: 0 };
   const use = () => {
@@ -25,7 +25,7 @@ function make(isClient: boolean, others: number[] = []) {
   return { turns, clock, use };
 }
 
-/** How many rounds of the event loop it takes until a promise has settled. */
+/** The number of rounds of the event loop until a promise settles. */
 async function roundsOf(promise: Promise<unknown>): Promise<number> {
   let rounds = 0;
   let isOver = false;
@@ -41,7 +41,7 @@ Deno.test("Turns: a turn is due after a millisecond, of a client in a batch afte
   for (const [isClient, pressing] of [[false, 1], [true, 2]] as const) {
     const { turns } = make(isClient);
     assertEquals([turns.isDue(101), turns.isDue(101.1)], [false, true]);
-    // While nothing comes fast, a client's turns are due as often.
+    // Without fast arrivals a client's turns are due as often.
     assertEquals([turns.isPressing(101), turns.isPressing(101.1)], [
       false,
       true,
@@ -50,7 +50,7 @@ Deno.test("Turns: a turn is due after a millisecond, of a client in a batch afte
       false,
       true,
     ]);
-    // Fast, and nothing else at work.
+    // Fast arrivals, without other work.
     for (let i = 0; i < 8; i++) turns.pace.onBatch(0, 1);
     assertEquals([turns.isDue(104), turns.isDue(104.1)], [false, true]);
     assertEquals(
