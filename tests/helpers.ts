@@ -227,10 +227,10 @@ export async function portOf(program: Program): Promise<number> {
 }
 
 /**
- * Has each test of a file end with nothing left behind on its networks: no timer, and
- * no datagram that was not handed back.
+ * Networks of one file's tests: at the end of each test no timer may be left,
+ * and no datagram that was not released.
  *
- * @returns What makes a network that is looked at.
+ * @returns A function that makes a checked network.
  */
 export function restfulNetworks(): (plan?: Plan) => SimulatedNetwork {
   const networks: SimulatedNetwork[] = [];

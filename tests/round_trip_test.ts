@@ -1,5 +1,5 @@
 /** The library over real sockets, on loopback. */
-// deno-lint-ignore-file no-console -- says once what was ignored
+// deno-lint-ignore-file no-console -- prints the ignored tests once
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";

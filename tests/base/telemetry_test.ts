@@ -43,7 +43,7 @@ function receiver() {
   const metrics = new Map<string, number>();
   const spans: Span[] = [];
   const bounds: number[] = [];
-  let told = Promise.withResolvers<void>();
+  let nextExport = Promise.withResolvers<void>();
   const server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
     async (request) => {
@@ -65,8 +65,8 @@ function receiver() {
           }
         }
       }
-      told.resolve();
-      told = Promise.withResolvers();
+      nextExport.resolve();
+      nextExport = Promise.withResolvers();
       return Response.json({});
     },
   );
@@ -81,7 +81,7 @@ function receiver() {
       ).reduce((sum, [, value]) => sum + value, 0),
     names: () => [...metrics.keys()],
     /** Resolves at the next export. */
-    exported: () => told.promise,
+    exported: () => nextExport.promise,
     // Deno can hang at its exit during an export: this interval leaves one
     // export, at the exit.
     run: (args: string[], exportMs = 60_000) =>

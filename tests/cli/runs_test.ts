@@ -279,8 +279,10 @@ signalTest(
       "100ms",
     ];
     const loaded = await client([s.target, ...loading, "-q"]);
-    const told = [...loaded.stdout.matchAll(/^\d\.\d to \d\.\d s: \d+ sent/gm)];
-    assert(told.length >= 3, loaded.stdout);
+    const lines = [
+      ...loaded.stdout.matchAll(/^\d\.\d to \d\.\d s: \d+ sent/gm),
+    ];
+    assert(lines.length >= 3, loaded.stdout);
     j.kill("SIGTERM");
     const counted = (await j.ended()).stdout.trim().split("\n").slice(1)
       .map((line) => JSON.parse(line));

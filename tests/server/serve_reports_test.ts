@@ -282,9 +282,9 @@ Deno.test("serve(): prints events without a listener on stderr, each kind once a
 Deno.test("serve(): prints the remedy for an overload once, or calls onOverload", async () => {
   const gate = Promise.withResolvers<void>();
   const handler = () => gate.promise;
-  const told = start(handler, { maxInFlight: 1 });
-  for (let i = 0; i < 3; i++) told.ask("x");
-  assertEquals(told.network.warnings, [
+  const warned = start(handler, { maxInFlight: 1 });
+  for (let i = 0; i < 3; i++) warned.ask("x");
+  assertEquals(warned.network.warnings, [
     "UDP server on 198.51.100.1:20001: dropped a datagram from 192.0.2.7:40000, " +
     "as 1 are at work: answer faster, or raise maxInFlight. From now on these " +
     "are only counted.",
@@ -297,9 +297,9 @@ Deno.test("serve(): prints the remedy for an overload once, or calls onOverload"
   for (let i = 0; i < 3; i++) called.ask("x");
   assertEquals([heard, called.network.warnings], [[40000, 40000], []]);
   gate.resolve();
-  await told.settle();
+  await warned.settle();
   await called.settle();
-  await told.server.shutdown();
+  await warned.server.shutdown();
   await called.server.shutdown();
 });
 

@@ -193,7 +193,7 @@ function ask(options: ServeOptions) {
   const network = makeNetwork(() => [1]);
   network.interfaces = [...INTERFACES];
   const { runtime } = network;
-  const told: number[] = [];
+  const limits: number[] = [];
   const server = serve(
     {
       groups: [GROUP.hostname],
@@ -203,7 +203,7 @@ function ask(options: ServeOptions) {
       runtime,
     },
     (data, { maxReplyBytes }) => {
-      told.push(maxReplyBytes);
+      limits.push(maxReplyBytes);
       return data;
     },
   );
@@ -211,18 +211,18 @@ function ask(options: ServeOptions) {
     network.pass(from, GROUP, new Uint8Array(4));
     network.pass(from, server.addr, new Uint8Array(4));
   }
-  return { network, server, told };
+  return { network, server, limits };
 }
 
 Deno.test("serve(): answers datagrams to a group on the links only, unless answerOffLink is set", async () => {
   for (const answerOffLink of [false, true]) {
-    const { network, server, told } = ask({ guard: { answerOffLink } });
+    const { network, server, limits } = ask({ guard: { answerOffLink } });
     await network.runFor(10);
     const { received, replied, refused } = server.stats();
     const withheld = answerOffLink ? 0 : 1;
     assertEquals([received, replied], [6, 6 - withheld]);
     assertEquals(refused.offLink, withheld);
-    assertEquals(told.filter((bytes) => bytes === 0).length, withheld);
+    assertEquals(limits.filter((bytes) => bytes === 0).length, withheld);
     await network.run(server.shutdown());
   }
 });

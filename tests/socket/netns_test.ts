@@ -275,7 +275,7 @@ programTest(
     await using _cable = await cabled();
     await using server = run(ANSWERING, SERVER);
     const port = await server.line();
-    await using told = run(
+    await using receiver = run(
       ANSWERING,
       `import { openSocket } from "./lib/mod.ts";
       openSocket({ port: 6000, engine: "linux", packetInfo: true },
@@ -283,7 +283,7 @@ programTest(
           console.log(ttl, trafficClass, remoteAddr.hostname, remoteAddr.port));
       console.log("listening");`,
     );
-    await told.line();
+    await receiver.line();
     const client = async (...args: string[]) => {
       await using program = new Program("ip", [
         ...["netns", "exec", ASKING, Deno.execPath(), "run", "--allow-net"],
@@ -331,7 +331,7 @@ programTest(
     for (const args of leaving) {
       await client("10.0.0.2:6000", "-W", "50ms", "--retries", "0", ...args);
     }
-    assertEquals([await told.line(), await told.line()], [
+    assertEquals([await receiver.line(), await receiver.line()], [
       "9 184 10.0.0.1 7000",
       "64 0 10.0.0.1 7001",
     ]);

@@ -184,10 +184,10 @@ Deno.test("refused(): names the first call that a sandbox refuses", () => {
         return -1;
       };
     }
-    const told = name === "epollControl" ? "epoll_ctl" : name;
+    const shown = name === "epollControl" ? "epoll_ctl" : name;
     assertEquals(
       refused(libc),
-      name === "" ? "" : `the system refuses ${told} (os error 1)`,
+      name === "" ? "" : `the system refuses ${shown} (os error 1)`,
     );
   }
 });

@@ -87,10 +87,10 @@ for (const [name, errno] of Object.entries(SEND_ERRORS)) {
     assertEquals(payloads(libc), ["a", "c"]);
     const { replied, errors: { send } } = server.stats();
     assertEquals([replied, send], [2, 1]);
-    const told = errors.some((error) =>
+    const isReported = errors.some((error) =>
       error.startsWith("Replies are sent one")
     );
-    assertEquals(told, errno === EIO);
+    assertEquals(isReported, errno === EIO);
     await server.shutdown();
   });
 

@@ -18,7 +18,7 @@ import {
 import { FakeLibc, stamped } from "./fake_libc.ts";
 
 /** A control message as the kernel makes it. */
-function told(
+function rejected(
   hostname: string,
   { errno, origin, type, code, info = 0 }: Record<string, number>,
 ): Uint8Array {
@@ -84,16 +84,16 @@ Deno.test("errorIn(): has the meaning of the ICMP message, and its sender", () =
     ],
   ];
   for (const [hostname, facts, message] of cases) {
-    assertEquals(errorIn(told(hostname, facts))?.message, message);
+    assertEquals(errorIn(rejected(hostname, facts))?.message, message);
   }
 });
 
 Deno.test("errorIn(): a closed port is ConnectionRefused, and other entries are none", () => {
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
-  const error = errorIn(told("192.0.2.1", closed));
+  const error = errorIn(rejected("192.0.2.1", closed));
   assert(error instanceof Deno.errors.ConnectionRefused);
   assertEquals(errorIn(new Uint8Array(0)), undefined);
-  const other = told("192.0.2.1", closed);
+  const other = rejected("192.0.2.1", closed);
   other[12] = 1;
   assertEquals(errorIn(other), undefined);
 });
@@ -110,7 +110,10 @@ Deno.test("keepErrors(): queues errors for IPv4, and on an IPv6 socket for both,
   assertEquals(libc.options, [[0, 11, on], [41, 25, on]]);
   const filtered = { errno: 113, origin: 2, type: 3, code: 13 };
   const cut = { errno: 90, origin: 2, type: 3, code: 4, info: 1400 };
-  libc.errorQueue.push(told("192.0.2.1", filtered), told("192.0.2.2", cut));
+  libc.errorQueue.push(
+    rejected("192.0.2.1", filtered),
+    rejected("192.0.2.2", cut),
+  );
   const first = takeError(libc, FD)!;
   assert(
     first.message.startsWith("192.0.2.1 reports: a filter"),
@@ -127,7 +130,7 @@ Deno.test("stampIn(): has a datagram's number and time, and nothing of other ent
   assertEquals(stampIn(stamped(7, 12, 2)), undefined);
   assertEquals(stampIn(stamped(7, 12).subarray(0, 64)), undefined);
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
-  assertEquals(stampIn(told("192.0.2.1", closed)), undefined);
+  assertEquals(stampIn(rejected("192.0.2.1", closed)), undefined);
 });
 
 Deno.test("takeStamps(): takes all stamps from the queue, up to a number", () => {
@@ -138,7 +141,11 @@ Deno.test("takeStamps(): takes all stamps from the queue, up to a number", () =>
   const bytes = [flags & 0xff, flags >> 8, 0, 0];
   assertEquals(libc.options, [[1, 37, bytes]]);
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
-  libc.errorQueue.push(stamped(0, 1), told("192.0.2.1", closed), stamped(1, 2));
+  libc.errorQueue.push(
+    stamped(0, 1),
+    rejected("192.0.2.1", closed),
+    stamped(1, 2),
+  );
   assertEquals([...takeStamps(libc, FD)], [
     { index: 0, stampMs: 1000.5 },
     { index: 1, stampMs: 2000.5 },

@@ -1,6 +1,7 @@
 /**
- * A C library in memory: the tests say what arrives and how each system call
- * ends, and see what was sent, decoded from the headers as the kernel would.
+ * A C library in memory: tests set the arriving datagrams and the result of
+ * each system call, and read the sent ones, decoded from the headers as by the
+ * kernel.
  */
 import type { UdpAddress } from "../../../lib/address.ts";
 import { EAGAIN } from "../../../lib/socket/linux/errno.ts";
@@ -102,7 +103,7 @@ export class FakeLibc implements Libc {
   now = 0;
   /**
    * The processor time of other work in each of the next rounds of the event
-   * loop, in milliseconds; and the number of rounds so far.
+   * loop, in milliseconds; and the number of past rounds.
    */
   others: number[] = [];
   looks = 0;

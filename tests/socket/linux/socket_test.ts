@@ -75,8 +75,8 @@ Deno.test("receiveBufferBytes: a smaller buffer than asked for is reported, with
     return errors;
   };
   assertEquals(await started(receiveBufferBytes), []);
-  const [told] = await started(212_992);
-  assert(told?.startsWith("The receive buffer has 212992 bytes"), told);
+  const [warning] = await started(212_992);
+  assert(warning?.startsWith("The receive buffer has 212992 bytes"), warning);
   const errors: unknown[] = [];
   const onError = (error: unknown) => void errors.push(error);
   const socket = openSocket(
@@ -84,7 +84,7 @@ Deno.test("receiveBufferBytes: a smaller buffer than asked for is reported, with
     () => {},
   );
   await idle();
-  assertEquals(errors.map((error) => (error as Error).message), [told]);
+  assertEquals(errors.map((error) => (error as Error).message), [warning]);
   await socket.close();
 });
 
@@ -157,29 +157,29 @@ Deno.test("stampSends: stamps are reported before the replies", async () => {
   const peer = { hostname: "127.0.0.2", port: 9 };
   const socket = libc.runtime.open({ ...BUSY, stampSends: true, peer });
   assertEquals(socket.stampsSends, true);
-  const told: string[] = [];
+  const reported: string[] = [];
   const closed = socket.start({
     onDatagram(datagram) {
-      told.push(`got ${new TextDecoder().decode(datagram.data)}`);
+      reported.push(`got ${new TextDecoder().decode(datagram.data)}`);
       socket.release(datagram);
     },
-    onSent: (index, sentAt) => told.push(`sent ${index} at ${sentAt}`),
+    onSent: (index, sentAt) => reported.push(`sent ${index} at ${sentAt}`),
   });
   await idle();
   libc.errorQueue.push(stamped(0, 3), stamped(1, 4));
   libc.arrive(one("a"));
   await idle();
-  assertEquals(told, ["sent 0 at 3000.5", "sent 1 at 4000.5", "got a"]);
+  assertEquals(reported, ["sent 0 at 3000.5", "sent 1 at 4000.5", "got a"]);
   socket.close();
   await closed;
 });
 
 Deno.test("packetInfo: a datagram has its TTL, its class and its time of arrival", async () => {
-  const told: unknown[] = [];
+  const reported: unknown[] = [];
   const { libc, server } = started(
     { packetInfo: true },
     (_, { ttl, trafficClass, arrivedAt }) => {
-      told.push([ttl, trafficClass, arrivedAt]);
+      reported.push([ttl, trafficClass, arrivedAt]);
     },
   );
   // IP_RECVTTL, IP_RECVTOS and SO_TIMESTAMPNS.
@@ -193,18 +193,22 @@ Deno.test("packetInfo: a datagram has its TTL, its class and its time of arrival
   libc.arrive({ ...one("a"), ttl: 61, trafficClass: 184, second: 5 }, one("b"));
   await idle();
   // The wall clock is at 0 when ours is at 700.
-  assertEquals(told, [[61, 184, 5700.25], [undefined, undefined, undefined]]);
+  assertEquals(reported, [[61, 184, 5700.25], [
+    undefined,
+    undefined,
+    undefined,
+  ]]);
   await server.shutdown();
 });
 
 Deno.test("Delivery: a held datagram does not change the facts of the rest", async () => {
-  const told: unknown[] = [];
+  const reported: unknown[] = [];
   const { libc, server } = started(
     { packetInfo: true },
     async (_, { receivedAt, remoteAddr, localAddr, ...info }) => {
       const { ttl, trafficClass, arrivedAt } = info;
-      told.push([receivedAt, remoteAddr.port, localAddr.port]);
-      told.push([ttl, trafficClass, arrivedAt]);
+      reported.push([receivedAt, remoteAddr.port, localAddr.port]);
+      reported.push([ttl, trafficClass, arrivedAt]);
       await null;
     },
   );
@@ -214,7 +218,7 @@ Deno.test("Delivery: a held datagram does not change the facts of the rest", asy
   libc.arrive({ port: 9, payloads, ttl: 61, trafficClass: 184, second: 5 });
   await idle();
   const each = [[700, 9, 4242], [61, 184, 5700.25]];
-  assertEquals(told, [...each, ...each]);
+  assertEquals(reported, [...each, ...each]);
   await server.shutdown();
 });
 
