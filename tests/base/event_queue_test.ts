@@ -40,7 +40,7 @@ Deno.test("EventQueue: events pushed during the iteration are given, and it wait
   assertEquals(await all, [1, 2, 3]);
 });
 
-Deno.test("EventQueue: it throws the first failure, after the events before it", async () => {
+Deno.test("EventQueue: throws the first failure, after the events before it", async () => {
   const queue = new EventQueue<number>();
   queue.push(1);
   queue.end({ error: new Error("first") });

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { RecentMap } from "../../lib/base/recent_map.ts";
 
-Deno.test("RecentMap: it keeps what is used, and never more than its size", () => {
+Deno.test("RecentMap: keeps the used entries, and never more than its size", () => {
   const map = new RecentMap<number, number>(100);
   map.set(-1, -1);
   for (let i = 0; i < 10_000; i++) {
@@ -13,7 +13,7 @@ Deno.test("RecentMap: it keeps what is used, and never more than its size", () =
   assertEquals(map.get(5000), undefined);
 });
 
-Deno.test("RecentMap: it counts an entry once that is used again", () => {
+Deno.test("RecentMap: counts a reused entry once", () => {
   const map = new RecentMap<string, number>(4);
   for (const [i, key] of ["a", "b", "c"].entries()) map.set(key, i);
   assertEquals(map.size, 3);

@@ -271,7 +271,7 @@ programTest(
 );
 
 programTest(
-  "OpenTelemetry: it has the figures of a measurement, and of its reflector",
+  "OpenTelemetry: has the figures of a measurement, and of its reflector",
   async () => {
     await using otlp = receiver();
     const code = `import { serve } from "./lib/mod.ts";
@@ -295,7 +295,7 @@ programTest(
   },
 );
 
-linuxTest("OpenTelemetry: it has the sum of all --workers", async () => {
+linuxTest("OpenTelemetry: has the sum of all --workers", async () => {
   await using otlp = receiver();
   await using s = otlp.run([
     ...["run", ...GRANTS, "server.ts", "--engine", "linux", "-p", "0"],

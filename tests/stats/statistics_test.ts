@@ -6,7 +6,7 @@ import {
   summarize,
 } from "../../lib/stats/statistics.ts";
 
-Deno.test("summarize(): it gives exact figures, whatever the order", () => {
+Deno.test("summarize(): gives exact figures, whatever the order", () => {
   assertEquals(summarize([4, 2, 4, 4, 5, 5, 7, 9]), {
     min: 2,
     mean: 5,
@@ -31,7 +31,7 @@ Deno.test("summarize(): of one value is that value", () => {
   });
 });
 
-Deno.test("summarize(): it takes the nearest rank for p99", () => {
+Deno.test("summarize(): takes the nearest rank for p99", () => {
   const sample = Array.from({ length: 200 }, (_, i) => i + 1);
   assertEquals(summarize(sample)?.p99, 198);
 });
