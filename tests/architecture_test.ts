@@ -2,7 +2,7 @@
  * Rules of the source tree: imports between folders, and access to the system.
  */
 import { assert, assertEquals } from "@std/assert";
-import { readTest, ROOT } from "./helpers.ts";
+import { readTest, ROOT, textsBelow } from "./helpers.ts";
 
 /**
  * The folders from the bottom to the top. A file imports from its own folder
@@ -22,22 +22,9 @@ const FLOORS: ReadonlyArray<readonly string[]> = [
 const HELPERS = ["lib/address.ts", "lib/encoding.ts"];
 
 async function sources(): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  const visit = async (folder: string) => {
-    for await (
-      const { name, isDirectory } of Deno.readDir(new URL(folder, ROOT))
-    ) {
-      const path = folder + name;
-      if (isDirectory) await visit(`${path}/`);
-      else found.set(path, await Deno.readTextFile(new URL(path, ROOT)));
-    }
-  };
-  await visit("lib/");
+  const found = await textsBelow("lib/");
   for (const path of ["server.ts", "client.ts"]) {
     found.set(path, await Deno.readTextFile(new URL(path, ROOT)));
-  }
-  for (const path of found.keys()) {
-    if (path.startsWith("lib/std/")) found.delete(path);
   }
   return found;
 }

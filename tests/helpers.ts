@@ -96,6 +96,27 @@ export async function tempFolder(): Promise<
 
 export const ROOT = new URL("../", import.meta.url);
 
+/** The files below a folder with this ending, by path, without lib/std/. */
+export async function textsBelow(
+  folder: string,
+  ending = ".ts",
+): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  const entries = Deno.readDir(new URL(folder, ROOT));
+  for await (const { name, isDirectory } of entries) {
+    const path = folder + name;
+    if (path === "lib/std") continue;
+    if (isDirectory) {
+      for (const entry of await textsBelow(`${path}/`, ending)) {
+        found.set(...entry);
+      }
+    } else if (name.endsWith(ending)) {
+      found.set(path, await Deno.readTextFile(new URL(path, ROOT)));
+    }
+  }
+  return found;
+}
+
 export interface Ended {
   code: number;
   stdout: string;
