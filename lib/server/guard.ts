@@ -139,11 +139,11 @@ export const REFUSALS: readonly Refusal[] = [
 export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   amplification: "the answer is too large for its request",
   rate: "too many answers a second to its network",
-  self: "it comes from the server's own address and port",
-  port: "it comes from a port whose service may answer in turn",
-  source: "it comes from an address that no host can have",
+  self: "its source is the server's own address and port",
+  port: "its source port is of a service that may answer in turn",
+  source: "its source is an address that no host can have",
   ownReply: "it is this server's own reply",
-  offLink: "it came to a group, from none of this machine's links",
+  offLink: "it was sent to a group, from none of this machine's links",
   loop: "it replies to answers, as another server would",
 };
 
