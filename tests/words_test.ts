@@ -53,3 +53,19 @@ readTest("comments, pages: have few of the worst words", async () => {
     assert(rate <= limit, `${pattern}: ${found}\n${shown.join("\n")}`);
   }
 });
+
+readTest("tests: a title is a symbol, then its behaviour", async () => {
+  let count = 0;
+  for (const [path, text] of await textsBelow("tests/")) {
+    const titles = text.matchAll(
+      /(?:\.test|^\w*Test)\(\s*(?:"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/gm,
+    );
+    for (const [, plain, template] of titles) {
+      const title = (plain ?? template)!;
+      if (title.startsWith("${name} (")) continue;
+      assert(/^\S.{0,60}?: \S/.test(title), `${path}: ${title}`);
+      count++;
+    }
+  }
+  assert(count > 500, `${count} titles found`);
+});

@@ -86,7 +86,7 @@ Deno.test("encodeQuestion(): TLVs have the layout of RFC 8972", () => {
 });
 
 for (const [mode, key] of [["plain", undefined], ["sealed", KEY]] as const) {
-  Deno.test(`a reflector tells all that it is asked for, ${mode}`, () => {
+  Deno.test(`stampReflector(): reports every requested extension, ${mode}`, () => {
     for (const hostname of ["192.0.2.7", "2001:db8::7"]) {
       const isIPv4 = hostname === "192.0.2.7";
       assertEquals(ask(question(EXTENSIONS, key), hostname, key).reported, {

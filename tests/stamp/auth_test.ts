@@ -151,7 +151,7 @@ Deno.test("measure(): keys are 16 to 1,024 bytes, and packets have room for the 
   assertThrows(() => measure(SERVER, { key }), TypeError, "'key'");
 });
 
-Deno.test("a key file has keys for all, for an SSID, or for an address", () => {
+Deno.test("parseKeys(): a key is for all sessions, an SSID or an address", () => {
   const [a, b, c] = ["aa", "bb", "cc"].map((byte) => byte.repeat(16));
   const keys = keyOf(parseKeys(
     `# ours\n${a}\n\n 007  ${b} # one session\n2001:DB8::1 ${c}\n`,
@@ -173,7 +173,7 @@ Deno.test("a key file has keys for all, for an SSID, or for an address", () => {
 });
 
 programTest(
-  "--key-file authenticates both programs, and is for its owner only",
+  "client --key-file, server --key-file: authenticate, and need a file of its owner",
   async () => {
     await using folder = await tempFolder();
     const write = async (name: string, mode: string, byte: string) => {
