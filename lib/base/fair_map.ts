@@ -5,10 +5,10 @@
  */
 
 /**
- * A segmented LRU map with longest queue drop. An entry that is set again moves from
- * the probation segment to the protected one; only the least recently used entry of
+ * A segmented LRU map with longest queue drop. A proven entry moves from the
+ * probation segment to the protected one; only the least recently used entry of
  * the largest group in the probation segment is evicted. So a group can evict no
- * entries of smaller groups, and new entries none that were set twice. Every operation
+ * entries of smaller groups, and new entries none that were proven. Every operation
  * takes the same time, however many entries there are.
  */
 export class FairMap<V> {
@@ -42,9 +42,16 @@ export class FairMap<V> {
    * @param key The key.
    * @param group The group of a new entry; later it stays as it is.
    * @param value The value.
+   * @param isProven Whether a known entry has been in use for a while, so that it
+   * is no newcomer.
    * @returns The value that was evicted, if any.
    */
-  set(key: string, group: string, value: V): V | undefined {
+  set(
+    key: string,
+    group: string,
+    value: V,
+    isProven = true,
+  ): V | undefined {
     const known = this.#entries.get(key);
     if (known === undefined) {
       const entry = new Entry(key, group, value);
@@ -56,6 +63,7 @@ export class FairMap<V> {
       return evicted.value;
     }
     known.value = value;
+    if (!isProven) return undefined;
     if (known.segment === this.#protected) {
       this.#protected.touch(known);
       return undefined;
@@ -163,5 +171,10 @@ function isAlone(link: Link): boolean {
   return link.next === link;
 }
 
+/**
+ * The age from which the entry of a peer counts as proven: in a flood of forged
+ * sources new entries evict each other sooner.
+ */
+export const PROOF_MS = 1000;
 /** The rest is always left to new entries. */
 const PROTECTED_SHARE = 3 / 4;

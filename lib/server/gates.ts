@@ -44,7 +44,11 @@ export class Gates {
   }
 
   /** Judges an answer; one that may leave is counted. */
-  judge(incoming: Incoming, payload: Uint8Array): Verdict {
+  judge(
+    incoming: Incoming,
+    payload: Uint8Array,
+    isOneOfSeveral: boolean,
+  ): Verdict {
     const { guard, loops, traits, holdsGroups } = this.#options;
     const { remoteAddr, localAddr, receivedAt, data, spent } = incoming;
     const refusal = this.#judgePeer(incoming) ??
@@ -54,7 +58,13 @@ export class Gates {
       return "ownReply";
     }
     if (loops && !traits.isNoLoop?.(data)) {
-      loops.onAnswer(remoteAddr, localAddr, receivedAt, payload);
+      loops.onAnswer(
+        remoteAddr,
+        localAddr,
+        receivedAt,
+        payload,
+        isOneOfSeveral,
+      );
     }
     const isHeld = holdsGroups && !this.#isDraining && mayBeGroup(localAddr);
     return isHeld ? "hold" : "send";

@@ -16,7 +16,7 @@ import {
   withoutZone,
 } from "../address.ts";
 import * as option from "../base/options.ts";
-import { FairMap } from "../base/fair_map.ts";
+import { FairMap, PROOF_MS } from "../base/fair_map.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import type { Runtime } from "../socket/runtime.ts";
 
@@ -306,9 +306,11 @@ export class Guard {
     if (bucket === undefined) {
       // In a full table it may be an evicted one.
       const share = this.#buckets.isFull ? CROWDED_SHARE : 1;
-      bucket = { tokens: Math.max(1, share * rateLimit), at: now };
+      const tokens = Math.max(1, share * rateLimit);
+      bucket = { tokens, at: now, since: now };
     }
-    this.#buckets.set(network, "", bucket);
+    const isProven = now - bucket.since >= PROOF_MS;
+    this.#buckets.set(network, "", bucket, isProven);
     // A clock that was set back adds nothing and takes nothing.
     const elapsedMs = Math.max(0, now - bucket.at);
     bucket.tokens = Math.min(
@@ -331,6 +333,8 @@ export function headersOf({ hostname }: UdpAddress): number {
 interface Bucket {
   tokens: number;
   at: number;
+  /** When its first answer was. */
+  since: number;
 }
 
 /** The /24 of an IPv4 address, the /56 of an IPv6 address, as a key. */

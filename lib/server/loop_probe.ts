@@ -5,7 +5,12 @@
  *
  * @module
  */
-import { formatAddress, isMulticast, type UdpAddress } from "../address.ts";
+import {
+  formatAddress,
+  isMulticast,
+  type UdpAddress,
+  withoutZone,
+} from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -52,20 +57,25 @@ export class LoopProbe {
    * @param local The address that the peer has sent to, or a group.
    * @param now When its datagram was received, in milliseconds.
    * @param payload The answer.
+   * @param isOneOfSeveral Whether the datagram gets more answers.
    */
   onAnswer(
     remote: UdpAddress,
     local: UdpAddress,
     now: number,
     payload: Uint8Array,
+    isOneOfSeveral: boolean,
   ): void {
-    if (!this.#watch.isProbeDue(remote, now, payload) || this.#isClosed) return;
+    if (
+      !this.#watch.isProbeDue(remote, now, payload, isOneOfSeveral) ||
+      this.#isClosed
+    ) return;
     // A later answer makes up for a probe that there is no room for now.
     if (this.#open.size >= MAX_OPEN || now < this.#probedAt + INTERVAL_MS) {
       return;
     }
     this.#probedAt = now;
-    this.#watch.probed(remote);
+    this.#watch.probed(remote, now);
     const { hostname } = isMulticast(local.hostname) ? this.#addr : local;
     try {
       this.#probe(remote, hostname, new Uint8Array(payload));
@@ -97,6 +107,8 @@ export class LoopProbe {
         `it needs net access to "${formatAddress(address)}"`,
       );
     }
+    // Engines differ in whether an address carries its zone.
+    const peer = withoutZone(remote.hostname);
     const socket = this.#runtime.open({
       ...local,
       maxDatagramBytes: MAX_PAYLOAD,
@@ -113,7 +125,7 @@ export class LoopProbe {
       onDatagram: (datagram) => {
         const { hostname, port } = datagram.remoteAddr;
         socket.release(datagram);
-        if (port !== remote.port || hostname !== remote.hostname) return;
+        if (port !== remote.port || withoutZone(hostname) !== peer) return;
         this.#watch.onReply(remote, this.#runtime.now());
         close();
       },

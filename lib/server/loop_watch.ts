@@ -23,7 +23,7 @@ export class LoopWatch {
    * @param now When its datagram was received, in milliseconds.
    */
   isLoop(remote: UdpAddress, now: number): boolean {
-    const peer = this.#peerOf(remote);
+    const peer = this.#peerOf(remote, now);
     if (peer.loopUntil === 0) return false;
     const isOver = now >= peer.loopUntil || now - peer.at > MAX_PAUSE_MS;
     peer.at = now;
@@ -41,32 +41,45 @@ export class LoopWatch {
    * @param remote The peer.
    * @param now When its datagram was received, in milliseconds.
    * @param payload The answer.
+   * @param isOneOfSeveral Whether its datagram gets more answers.
    * @returns Whether a probe is due; it is until {@linkcode LoopWatch.probed}.
    */
-  isProbeDue(remote: UdpAddress, now: number, payload: Uint8Array): boolean {
-    const peer = this.#peerOf(remote);
+  isProbeDue(
+    remote: UdpAddress,
+    now: number,
+    payload: Uint8Array,
+    isOneOfSeveral = false,
+  ): boolean {
+    const peer = this.#peerOf(remote, now);
+    peer.getsSeveral ||= isOneOfSeveral;
     if (now - peer.at > MAX_PAUSE_MS) reset(peer);
     peer.at = now;
     peer.answers++;
     if (!peer.isSuspect) compare(peer, payload);
-    return peer.answers >= peer.probeAt &&
+    return peer.answers >= peer.probeAt && now >= peer.probeFrom &&
       (peer.isSuspect || peer.answers >= FIRST_PROBE);
   }
 
   /** The probe that was due has been sent, or cannot be. */
-  probed(remote: UdpAddress): void {
-    const peer = this.#peerOf(remote);
-    peer.probeAt = Math.max(FACTOR * peer.answers, FIRST_PROBE_OF_SUSPECT);
+  probed(remote: UdpAddress, now: number): void {
+    const peer = this.#peerOf(remote, now);
+    const { answers } = peer;
+    // A loop of several answers to a datagram grows until most are dropped, and
+    // most probes with them.
+    peer.probeAt = peer.getsSeveral
+      ? answers + FIRST_PROBE_OF_SUSPECT
+      : Math.max(FACTOR * answers, FIRST_PROBE_OF_SUSPECT);
+    peer.probeFrom = now + RETRY_MS;
   }
 
   /** The peer has replied to a probe: it is in a loop. */
   onReply(remote: UdpAddress, now: number): void {
-    const peer = this.#peerOf(remote);
+    const peer = this.#peerOf(remote, now);
     peer.at = now;
     peer.loopUntil = now + LOOP_MS;
   }
 
-  #peerOf(remote: UdpAddress): Peer {
+  #peerOf(remote: UdpAddress, now: number): Peer {
     const last = this.#lastRemote;
     if (
       remote === last ||
@@ -77,8 +90,8 @@ export class LoopWatch {
     if (known !== undefined) return this.#last = known;
     const key = `${remote.hostname} ${remote.port}`;
     const old = this.#peers.get(key);
-    const peer = old ?? newPeer(remote);
-    this.#peers.set(key, "", peer);
+    const peer = old ?? newPeer(remote, now);
+    this.#peers.set(key, "", peer, peer.answers >= PROVEN_ANSWERS);
     if (old?.remote === remote) this.#byAddress.set(remote, peer);
     // Only an engine that reuses a peer's address object gains from the lookup
     // by object; for others, each entry would cost more than the text.
@@ -97,6 +110,10 @@ interface Peer {
   answers: number;
   /** The number of answers at which a probe is due, if it is suspect. */
   probeAt: number;
+  /** No probe is due before. */
+  probeFrom: number;
+  /** Whether its datagrams get several answers. */
+  getsSeveral: boolean;
   /** Whether its port may be a service's, or its answers repeat. */
   isSuspect: boolean;
   /** The beginning of an earlier answer. */
@@ -108,8 +125,8 @@ interface Peer {
   loopUntil: number;
 }
 
-function newPeer(remote: UdpAddress): Peer {
-  const peer = { remote, at: -Infinity, loopUntil: 0 } as Peer;
+function newPeer(remote: UdpAddress, at: number): Peer {
+  const peer = { remote, at, loopUntil: 0 } as Peer;
   reset(peer);
   return peer;
 }
@@ -118,6 +135,8 @@ function newPeer(remote: UdpAddress): Peer {
 function reset(peer: Peer): void {
   peer.answers = 0;
   peer.probeAt = FIRST_PROBE_OF_SUSPECT;
+  peer.probeFrom = 0;
+  peer.getsSeveral = false;
   peer.isSuspect = peer.remote.port < FIRST_EPHEMERAL_PORT;
   peer.sample = NO_BYTES;
   peer.sampleBytes = -1;
@@ -141,8 +160,10 @@ function compare(peer: Peer, payload: Uint8Array): void {
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** Enough for the latest 6,144 peers with two answers, whatever else is sent. */
+/** Enough for the latest 6,144 peers that are no newcomers. */
 const MAX_PEERS = 8192;
+/** A peer with this number of answers is no newcomer. */
+const PROVEN_ANSWERS = 8;
 /** Twice the longest round trip that a loop is expected to have. */
 const MAX_PAUSE_MS = 10_000;
 /** How long a peer in a loop gets no answer at most. */
@@ -157,6 +178,8 @@ const FIRST_PROBE_OF_SUSPECT = 1000;
 const FIRST_PROBE = 25_000;
 /** The number of answers before each later probe, as a multiple of the last. */
 const FACTOR = 4;
+/** How far apart the probes of a peer with several answers are at least. */
+const RETRY_MS = 250;
 /** How far apart equal answers may be, and how much of one is compared. */
 const MAX_REPEAT = 200;
 const SAMPLE_BYTES = 64;

@@ -233,7 +233,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   pushReply(incoming: Incoming, payload: Uint8Array): boolean {
-    const verdict = this.#gates.judge(incoming, payload);
+    const verdict = this.#gates.judge(incoming, payload, true);
     if (verdict !== "send" && verdict !== "hold") {
       this.#stats.pushed.refused++;
       this.#reports.refused(verdict, incoming);
@@ -343,7 +343,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
-    const verdict = this.#gates.judge(incoming, payload);
+    const verdict = this.#gates.judge(incoming, payload, false);
     if (verdict === "send") {
       const options = this.#traits.departure?.last();
       return this.#leave(incoming, payload, options, datagram);

@@ -4,7 +4,7 @@
  * @module
  */
 import * as option from "../base/options.ts";
-import { FairMap } from "../base/fair_map.ts";
+import { FairMap, PROOF_MS } from "../base/fair_map.ts";
 import { RUNTIME, runtimeOf, type RuntimeOptions } from "../socket/runtime.ts";
 import { networkOf } from "../server/guard.ts";
 import { type Handler, withTraits } from "../server/handler.ts";
@@ -186,7 +186,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const { key, session } = pending;
     pending = undefined;
     counts.reflected++;
-    const evicted = sessions.set(key, session.network, session);
+    const { network, at, since } = session;
+    const isProven = at - since >= PROOF_MS;
+    const evicted = sessions.set(key, network, session, isProven);
     if (evicted !== undefined) evictedAt = Math.max(evictedAt, evicted.at);
   };
   let departure: ReplyOptions = {};
@@ -251,7 +253,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         (isOver || now - evictedAt <= sessionTimeoutMs);
       const network = before?.network ?? networkOf(hostname);
       const first = isResumed ? resumedNumber(resumed++) : 0;
-      before = newSession(packet, network, first);
+      before = newSession(packet, network, first, before?.since ?? now);
     }
     const sequence = stateless ? packet.sequence : before.next;
     const sentNow = () => timestampOf(runtime.timeOrigin + runtime.now());
@@ -327,7 +329,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
 /** The state of a session: of one address, port and SSID. */
 interface ReflectorSession {
   readonly network: string;
-  /** When its last packet arrived. */
+  /** When its first and its last packet arrived. */
+  readonly since: number;
   readonly at: number;
   /** The number of the next reply. */
   readonly next: number;
@@ -348,9 +351,11 @@ function newSession(
   { timestamp }: SenderPacket,
   network: string,
   first: number,
+  since: number,
 ): ReflectorSession {
   return {
     network,
+    since,
     at: 0,
     next: first,
     isWhole: first === 0,

@@ -235,10 +235,13 @@ function flood(guard: Guard, networks: number, from = 0): void {
 }
 
 Deno.test("Guard.permit(): a flood of forged networks renews no burst", () => {
-  const { guard } = make({ rateLimit: 100 });
+  const { guard, clock } = make({ rateLimit: 100 });
+  assertEquals(taken(guard, "192.0.2.1", 200), 100);
+  clock.now += 1000;
   assertEquals(taken(guard, "192.0.2.1", 200), 100);
   assertEquals(taken(guard, "192.0.3.1", 1), 1);
-  flood(guard, 20_001);
+  // Each twice: only time proves a network.
+  for (let i = 0; i < 20_001; i++) for (const _ of [1, 2]) flood(guard, 1, i);
   assertEquals(taken(guard, "192.0.2.1", 200), 0, "remembered");
   assertEquals(taken(guard, "192.0.3.1", 200), 5, "a twentieth, in a crowd");
 });
@@ -255,6 +258,22 @@ Deno.test("Guard.permit(): a network known before a flood loses no answer", () =
     answered += taken(guard, "192.0.2.1", 20);
   }
   assertEquals(answered, 200);
+});
+
+Deno.test("Guard.permit(): networks that send twice in a flood displace none", () => {
+  const { guard, clock } = make({ rateLimit: 1000 });
+  assertEquals(taken(guard, "192.0.2.1", 1), 1);
+  clock.now += 1000;
+  assertEquals(taken(guard, "192.0.2.1", 1), 1);
+  let answered = 0;
+  for (let second = 0; second < 10; second++) {
+    for (let i = 0; i < 13_000; i++) {
+      for (const _ of [1, 2].slice(i & 1)) flood(guard, 1, 13_000 * second + i);
+    }
+    clock.now += 1000;
+    answered += taken(guard, "192.0.2.1", 500);
+  }
+  assertEquals(answered, 5000);
 });
 
 Deno.test("Guard: memory is bounded for any number of sources", () => {

@@ -380,3 +380,52 @@ Deno.test("serve(): a server does not answer itself", async () => {
   await server.shutdown();
   assertEquals(server.stats().refused.self, 1);
 });
+
+Deno.test("guard.loops: a loop that grows until most datagrams are dropped ends too", async () => {
+  // A receive buffer of 100 datagrams on the way to each host; no probe has room
+  // for three seconds.
+  const arrivals = new Map<string, number[]>();
+  let lastAt = 0;
+  const network = makeNetwork(({ from, to }) => {
+    lastAt = network.now;
+    network.sent.length = 0;
+    if (![A.port, B.port].includes(from.port) && lastAt < 3000) return [];
+    const waiting = (arrivals.get(to.hostname) ?? [])
+      .filter((at) => at > network.now);
+    arrivals.set(to.hostname, waiting);
+    if (waiting.length >= 100) return [];
+    const last = waiting.at(-1) ?? network.now;
+    waiting.push(last + 0.05);
+    return [last + 0.05 - network.now];
+  });
+  const { runtime } = network;
+  const several: Handler = (data, { reply }) => {
+    for (let i = 0; i < 9; i++) reply(data);
+    return data;
+  };
+  const servers = [A, B].map((addr) =>
+    serve({ ...addr, runtime, ...options }, several)
+  );
+  network.pass(B, A, encode("forged"));
+  await network.runFor(6000);
+  await Promise.all(servers.map((server) => server.shutdown()));
+  assert(lastAt > 3000 && lastAt < 3500, `still going after ${lastAt} ms`);
+});
+
+Deno.test("guard.loops: a reply to a probe counts whether or not its address has a zone", async () => {
+  const network = makeNetwork(() => [1]);
+  const { runtime } = network;
+  const addr = { hostname: "fe80::1", port: 20001 };
+  const server = serve({ ...addr, runtime, quiet: true }, echo());
+  const peer = { hostname: "fe80::2%2", port: 20002 };
+  for (let i = 0; i < 1000; i++) network.pass(peer, addr, encode(`${i}`));
+  await network.runFor(100);
+  const probe = [...network.sockets.values()].find(({ addr }) =>
+    addr.port !== A.port
+  )!;
+  probe.arrive(encode("x"), { ...peer, hostname: "fe80::2" });
+  network.pass(peer, addr, encode("y"));
+  await network.runFor(10);
+  await server.shutdown();
+  assertEquals(server.stats().refused.loop, 1);
+});

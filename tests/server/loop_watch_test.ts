@@ -18,7 +18,7 @@ function answered(remote = CLIENT, watch = new LoopWatch()) {
     // A new object each time, as from some engines.
     if (watch.isProbeDue({ ...remote }, now, payload)) {
       probes.push(count);
-      watch.probed(remote);
+      watch.probed(remote, now);
     }
     return true;
   };
