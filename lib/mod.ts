@@ -1,13 +1,13 @@
 /**
  * UDP requests and replies: {@linkcode serve} answers datagrams,
- * {@linkcode request} sends one and gives the reply, {@linkcode requestMany}
- * sends a series and gives what became of each, {@linkcode gather} asks many,
- * {@linkcode connect} has many requests in flight on one socket,
- * {@linkcode load} measures an echo under load, and {@linkcode openSocket} is for
- * all else.
+ * {@linkcode request} sends one and returns the reply, {@linkcode requestMany}
+ * sends a series and reports each outcome, {@linkcode gather} collects the
+ * replies of many peers, {@linkcode connect} has many requests in flight on one
+ * socket, {@linkcode load} measures an echo under load, and
+ * {@linkcode openSocket} is for all else.
  *
- * Beside this there are `@roundtrip/udp/stamp`, which measures paths, `/address`
- * and `/encoding`, for text, and `/testing`, a network in memory.
+ * `@roundtrip/udp/stamp` measures paths, `/address` and `/encoding` convert text,
+ * and `/testing` is a network in memory.
  *
  * Needs Deno's unstable net API: `"unstable": ["net"]` in `deno.json`, or
  * `--unstable-net`; and `--allow-net`.
