@@ -12,33 +12,8 @@ import {
 } from "../address.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
-import type { Timestamp } from "./packet.ts";
-import {
-  ACCESS_REPORT,
-  CLASS_OF_SERVICE,
-  DESTINATION_IP,
-  DIRECT_MEASUREMENT,
-  EXTRA_PADDING,
-  FLAG_I,
-  FLAG_M,
-  FLAG_U,
-  FOLLOW_UP,
-  HMAC,
-  IP_BYTES,
-  LOCATION,
-  MAC_BYTES,
-  parseTlvs,
-  SOURCE_EUI_64,
-  SOURCE_IP,
-  SOURCE_MAC,
-  STAMPED_BY_SOFTWARE,
-  SYNC_FREE_RUNNING,
-  SYNC_NTP,
-  TIMESTAMP_INFO,
-  type Tlv,
-  TLV_HEADER_BYTES,
-  TLV_SIZES,
-} from "./tlv.ts";
+import { STAMP_BYTES, type Timestamp, writeTimestamp } from "./packet.ts";
+import * as tlv from "./tlv.ts";
 
 /** Facts that TLVs of a request ask for. */
 export interface TlvFacts {
@@ -64,12 +39,10 @@ export interface TlvFacts {
   transmitted: number;
   /** The reply before; undefined for the first one, and without state. */
   last: { sequence: number; timestamp: Timestamp } | undefined;
-  /** Writes a timestamp in the format of the reply. */
-  writeTimestamp: (view: DataView, at: number, timestamp: Timestamp) => void;
+  /** Whether timestamps are in PTP's format. */
+  ptp: boolean;
   /** Computes the HMAC; undefined without a key. */
   hmacOf: Signer | undefined;
-  /** Whether TLVs need an HMAC, as in authenticated mode. */
-  needsHmac: boolean;
 }
 
 /**
@@ -80,33 +53,32 @@ export interface TlvFacts {
  * wrong. Bytes that do not begin as a sender's TLV are padding, and stay unchanged.
  *
  * @param reply The reply, with the bytes after the base packet copied from the request.
- * @param at Offset of the first TLV.
- * @param asked The sequences of request and reply, as 4 bytes each.
+ * @param sequence The sequence of the request, as 4 bytes.
  * @param facts The facts to report.
  * @returns The traffic class of the reply, if one is requested.
  */
 export function answerTlvs(
   reply: Uint8Array<ArrayBuffer>,
-  at: number,
-  asked: { request: Uint8Array; reply: Uint8Array },
+  sequence: Uint8Array,
   facts: TlvFacts,
 ): number | undefined {
-  if (reply[at] !== FLAG_U || reply.length < at + TLV_HEADER_BYTES) return;
-  const { tlvs, isCut } = parseTlvs(reply, at);
-  const hmac = tlvs.find(({ type }) => type === HMAC);
-  const { hmacOf, needsHmac } = facts;
-  if (!areAuthentic(reply, at, tlvs, asked.request, hmacOf, needsHmac)) {
-    for (const tlv of tlvs) reply[tlv.at]! |= FLAG_I;
+  if (reply[STAMP_BYTES] !== tlv.FLAG_U) return;
+  const { tlvs, isCut } = tlv.parse(reply, STAMP_BYTES);
+  const hmac = tlvs.find(({ type }) => type === tlv.HMAC);
+  const { hmacOf } = facts;
+  if (!areAuthentic(reply, tlvs, sequence, hmacOf)) {
+    for (const { at } of tlvs) reply[at]! |= tlv.FLAG_I;
     return;
   }
   const departure: ReplyOptions = {};
-  for (const tlv of tlvs) {
-    if (!answer(reply, tlv, facts, departure)) break;
+  for (const one of tlvs) {
+    if (!answer(reply, one, facts, departure)) break;
   }
-  if (isCut) reply[tlvs.at(-1)!.at] = FLAG_U | FLAG_M;
+  if (isCut) reply[tlvs.at(-1)!.at] = tlv.FLAG_U | tlv.FLAG_M;
   if (hmac !== undefined && hmacOf !== undefined) {
-    const digest = hmacOfTlvs(reply, at, hmac.at, asked.reply, hmacOf);
-    reply.set(digest, hmac.at + TLV_HEADER_BYTES);
+    const before = reply.subarray(STAMP_BYTES, hmac.at);
+    const digest = hmacOfTlvs(reply.subarray(0, 4), before, hmacOf);
+    reply.set(digest, hmac.at + tlv.HEADER_BYTES);
   }
   return departure.trafficClass;
 }
@@ -114,37 +86,37 @@ export function answerTlvs(
 /** Answers one TLV; returns whether the following ones may be read. */
 function answer(
   bytes: Uint8Array<ArrayBuffer>,
-  { at, type, length }: Tlv,
+  { at, type, length }: tlv.Tlv,
   facts: TlvFacts,
   departure: ReplyOptions,
 ): boolean {
-  const [start, end] = [at + TLV_HEADER_BYTES, at + TLV_HEADER_BYTES + length];
+  const [start, end] = [at + tlv.HEADER_BYTES, at + tlv.HEADER_BYTES + length];
   if (end > bytes.length) return false;
-  const size = TLV_SIZES[type];
-  if (type === LOCATION ? length < 4 : size !== undefined && length !== size) {
-    if (type === FOLLOW_UP) bytes.fill(0, start, Math.min(end, start + 12));
-    bytes[at] = FLAG_M;
+  const size = tlv.SIZES[type] ?? length;
+  const isWrong = type === tlv.LOCATION ? length < 4 : length !== size;
+  if (isWrong) {
+    if (type === tlv.FOLLOW_UP) bytes.fill(0, start, Math.min(end, start + 12));
+    bytes[at] = tlv.FLAG_M;
     return false;
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset + start, length);
   switch (type) {
-    case EXTRA_PADDING:
-    case HMAC:
+    case tlv.EXTRA_PADDING:
+    case tlv.HMAC:
       break;
-    case LOCATION:
+    case tlv.LOCATION:
       view.setUint16(0, facts.tellsLocation ? facts.localAddr.port : 0);
       view.setUint16(2, facts.tellsLocation ? facts.remoteAddr.port : 0);
       answerPlaces(bytes.subarray(start + 4, end), facts);
       break;
-    case TIMESTAMP_INFO: {
-      const source = facts.isSynchronized ? SYNC_NTP : SYNC_FREE_RUNNING;
-      bytes.set(
-        [source, STAMPED_BY_SOFTWARE, source, STAMPED_BY_SOFTWARE],
-        start,
-      );
+    case tlv.TIMESTAMP_INFO: {
+      const { isSynchronized } = facts;
+      const source = isSynchronized ? tlv.SYNC_NTP : tlv.SYNC_FREE_RUNNING;
+      const stamp = [source, tlv.STAMPED_BY_SOFTWARE];
+      bytes.set([...stamp, ...stamp], start);
       break;
     }
-    case CLASS_OF_SERVICE: {
+    case tlv.CLASS_OF_SERVICE: {
       const { trafficClass } = facts;
       if (trafficClass === undefined) return true;
       const dscp = view.getUint8(0) >> 2;
@@ -158,23 +130,23 @@ function answer(
       departure.trafficClass = isPermitted ? dscp << 2 : trafficClass & ~3;
       break;
     }
-    case DIRECT_MEASUREMENT:
+    case tlv.DIRECT_MEASUREMENT:
       if (facts.received === undefined) return true;
       view.setUint32(4, facts.received);
       view.setUint32(8, facts.transmitted);
       break;
-    case ACCESS_REPORT: {
+    case tlv.ACCESS_REPORT: {
       // Access IDs are 1 (3GPP) and 2 (non-3GPP).
       const network = bytes[start]! >> 4;
       if (network !== 1 && network !== 2) return true;
       break;
     }
-    case FOLLOW_UP:
+    case tlv.FOLLOW_UP:
       bytes.fill(0, start, end);
       if (facts.last !== undefined) {
         view.setUint32(0, facts.last.sequence);
-        facts.writeTimestamp(view, 4, facts.last.timestamp);
-        view.setUint8(12, STAMPED_BY_SOFTWARE);
+        writeTimestamp(view, 4, facts.last.timestamp, facts.ptp);
+        view.setUint8(12, tlv.STAMPED_BY_SOFTWARE);
       }
       break;
     default:
@@ -188,26 +160,26 @@ function answer(
 /** Answers the sub-TLVs of a location. */
 function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
   const { localAddr, remoteAddr, tellsLocation } = facts;
-  const { tlvs } = parseTlvs(bytes, 0);
+  const { tlvs } = tlv.parse(bytes, 0);
   for (const { at, type, length } of tlvs) {
-    const start = at + TLV_HEADER_BYTES;
-    const isMac = type === SOURCE_MAC;
-    const addr = type === DESTINATION_IP
+    const start = at + tlv.HEADER_BYTES;
+    const isMac = type === tlv.SOURCE_MAC;
+    const addr = type === tlv.DESTINATION_IP
       ? localAddr
-      : type === SOURCE_IP
+      : type === tlv.SOURCE_IP
       ? remoteAddr
       : undefined;
     if (!isMac && addr === undefined) continue;
-    const size = isMac ? MAC_BYTES : IP_BYTES;
+    const size = isMac ? tlv.MAC_BYTES : tlv.IP_BYTES;
     if (length !== size || start + size > bytes.length) {
-      bytes[at] = FLAG_M;
+      bytes[at] = tlv.FLAG_M;
       return;
     }
     bytes.fill(0, start, start + size);
     bytes[at] = 0;
     if (addr === undefined) {
       // Unknown to a socket: reported as an EUI-64 of zeros.
-      bytes[at + 1] = SOURCE_EUI_64;
+      bytes[at + 1] = tlv.SOURCE_EUI_64;
       continue;
     }
     // The types of IPv4 and IPv6 addresses follow the requested one.

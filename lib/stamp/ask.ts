@@ -6,29 +6,9 @@
  */
 import { canonicalHostname, type UdpAddress } from "../address.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
-import { readTimestamp, type Timestamp } from "./packet.ts";
-import {
-  CLASS_OF_SERVICE,
-  DESTINATION_IP,
-  DESTINATION_IPV4,
-  DESTINATION_IPV6,
-  DIRECT_MEASUREMENT,
-  type Extension,
-  EXTENSIONS,
-  FLAG_I,
-  FLAG_M,
-  FLAG_U,
-  HMAC,
-  HMAC_BYTES,
-  IP_BYTES,
-  LOCATION,
-  parseTlvs,
-  SOURCE_IP,
-  SOURCE_IPV4,
-  SOURCE_IPV6,
-  TLV_HEADER_BYTES,
-  TLV_SIZES,
-} from "./tlv.ts";
+import { readTimestamp, STAMP_BYTES, type Timestamp } from "./packet.ts";
+import * as tlv from "./tlv.ts";
+import type { Extension } from "./tlv.ts";
 
 /** How a timestamp was taken. */
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
@@ -78,10 +58,11 @@ export interface Question {
 export function questionBytes({ extensions, hmacOf }: Question): number {
   if (extensions.length === 0) return 0;
   const sizes = extensions.map((extension) =>
-    TLV_HEADER_BYTES + (TLV_SIZES[EXTENSIONS[extension]] ?? LOCATION_BYTES)
+    tlv.HEADER_BYTES + (tlv.SIZES[tlv.EXTENSIONS[extension]] ?? LOCATION_BYTES)
   );
   const asking = sizes.reduce((sum, size) => sum + size);
-  return asking + (hmacOf === undefined ? 0 : TLV_HEADER_BYTES + HMAC_BYTES);
+  return asking +
+    (hmacOf === undefined ? 0 : tlv.HEADER_BYTES + tlv.HMAC_BYTES);
 }
 
 /**
@@ -101,29 +82,31 @@ export function encodeQuestion(
   const view = new DataView(bytes.buffer);
   let at = 0;
   const begin = (type: number, length: number) => {
-    view.setUint8(at, FLAG_U);
+    view.setUint8(at, tlv.FLAG_U);
     view.setUint8(at + 1, type);
     view.setUint16(at + 2, length);
-    at += TLV_HEADER_BYTES + length;
+    at += tlv.HEADER_BYTES + length;
     return at - length;
   };
   for (const extension of question.extensions) {
-    const type = EXTENSIONS[extension];
-    const value = begin(type, TLV_SIZES[type] ?? LOCATION_BYTES);
-    if (type === LOCATION) {
+    const type = tlv.EXTENSIONS[extension];
+    const value = begin(type, tlv.SIZES[type] ?? LOCATION_BYTES);
+    if (type === tlv.LOCATION) {
       const end = at;
       at = value + PORTS_BYTES;
-      for (const place of [DESTINATION_IP, SOURCE_IP]) begin(place, IP_BYTES);
+      for (const place of [tlv.DESTINATION_IP, tlv.SOURCE_IP]) {
+        begin(place, tlv.IP_BYTES);
+      }
       at = end;
-    } else if (type === CLASS_OF_SERVICE) {
+    } else if (type === tlv.CLASS_OF_SERVICE) {
       view.setUint8(value, question.replyDscp << 2);
-    } else if (type === DIRECT_MEASUREMENT) view.setUint32(value, sent);
+    } else if (type === tlv.DIRECT_MEASUREMENT) view.setUint32(value, sent);
   }
   if (question.hmacOf !== undefined && bytes.length > 0) {
     const end = at;
-    const value = begin(HMAC, HMAC_BYTES);
-    const number = sequenceBytes(sequence);
-    bytes.set(hmacOfTlvs(bytes, 0, end, number, question.hmacOf), value);
+    const value = begin(tlv.HMAC, tlv.HMAC_BYTES);
+    const signed = [sequenceBytes(sequence), bytes.subarray(0, end)] as const;
+    bytes.set(hmacOfTlvs(...signed, question.hmacOf), value);
   }
   return bytes;
 }
@@ -132,46 +115,38 @@ export function encodeQuestion(
  * Reads the report of a reflector.
  *
  * @param reply The reply as a plain packet.
- * @param at Offset of the first TLV.
  * @param question The requested extensions.
  * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
  * @param trafficClass The traffic class of the reply as received, if known.
  */
 export function readReported(
   reply: Uint8Array,
-  at: number,
   { extensions, hmacOf }: Question,
   reflectorPtp: boolean,
   trafficClass: number | undefined,
 ): Reported {
   const reported: Reported = { unsupported: [], discarded: [] };
-  const { tlvs, isCut } = parseTlvs(reply, at);
-  const number = reply.subarray(0, 4);
-  const isAuthentic = areAuthentic(
-    reply,
-    at,
-    tlvs,
-    number,
-    hmacOf,
-    hmacOf !== undefined,
-  );
-  const hasFailed = tlvs.some((tlv) => (reply[tlv.at]! & FLAG_I) !== 0);
+  const { tlvs, isCut } = tlv.parse(reply, STAMP_BYTES);
+  const sequence = reply.subarray(0, 4);
+  const isAuthentic = areAuthentic(reply, tlvs, sequence, hmacOf);
+  const hasFailed = tlvs.some(({ at }) => (reply[at]! & tlv.FLAG_I) !== 0);
   const missing = new Set(extensions);
   const view = new DataView(reply.buffer, reply.byteOffset, reply.length);
-  for (const tlv of isAuthentic && !hasFailed ? tlvs : []) {
-    const flags = reply[tlv.at]!;
-    const extension = extensions.find((name) => EXTENSIONS[name] === tlv.type);
-    const start = tlv.at + TLV_HEADER_BYTES;
-    const size = TLV_SIZES[tlv.type] ?? tlv.length;
-    const isWhole = tlv.length === size && start + size <= reply.length &&
-      !(isCut && tlv === tlvs.at(-1));
+  for (const one of isAuthentic && !hasFailed ? tlvs : []) {
+    const flags = reply[one.at]!;
+    const { type, length } = one;
+    const extension = extensions.find((name) => tlv.EXTENSIONS[name] === type);
+    const start = one.at + tlv.HEADER_BYTES;
+    const size = tlv.SIZES[type] ?? length;
+    const isWhole = length === size && start + size <= reply.length &&
+      !(isCut && one === tlvs.at(-1));
     // Bytes after a malformed TLV may be anything.
-    if ((flags & FLAG_M) !== 0 || !isWhole) break;
+    if ((flags & tlv.FLAG_M) !== 0 || !isWhole) break;
     if (extension === undefined) continue;
     missing.delete(extension);
-    if ((flags & FLAG_U) !== 0) reported.unsupported.push(extension);
+    if ((flags & tlv.FLAG_U) !== 0) reported.unsupported.push(extension);
     else if (extension === "location") {
-      const location = readLocation(reply, start, tlv.length);
+      const location = readLocation(reply.subarray(start, start + length));
       if (location !== undefined) reported.location = location;
       else reported.unsupported.push(extension);
     } else if (extension === "timestamp-info") {
@@ -208,25 +183,21 @@ export function readReported(
 }
 
 /** Both addresses; undefined if one is missing. */
-function readLocation(
-  bytes: Uint8Array,
-  start: number,
-  length: number,
-): Reported["location"] {
-  const value = bytes.subarray(start, start + length);
+function readLocation(value: Uint8Array): Reported["location"] {
   if (value.length < PORTS_BYTES) return undefined;
   const view = new DataView(value.buffer, value.byteOffset, value.length);
   const [localPort, remotePort] = [view.getUint16(0), view.getUint16(2)];
   const places = new Map<number, string>();
-  for (const { at, type, length } of parseTlvs(value, PORTS_BYTES).tlvs) {
-    const place = value.subarray(at + TLV_HEADER_BYTES);
-    if ((value[at]! & (FLAG_U | FLAG_M)) !== 0) continue;
-    if (length === IP_BYTES && place.length >= IP_BYTES) {
+  for (const { at, type, length } of tlv.parse(value, PORTS_BYTES).tlvs) {
+    const place = value.subarray(at + tlv.HEADER_BYTES);
+    if ((value[at]! & (tlv.FLAG_U | tlv.FLAG_M)) !== 0) continue;
+    if (length === tlv.IP_BYTES && place.length >= tlv.IP_BYTES) {
       places.set(type, hostnameOf(type, place));
     }
   }
-  const local = places.get(DESTINATION_IPV4) ?? places.get(DESTINATION_IPV6);
-  const remote = places.get(SOURCE_IPV4) ?? places.get(SOURCE_IPV6);
+  const local = places.get(tlv.DESTINATION_IPV4) ??
+    places.get(tlv.DESTINATION_IPV6);
+  const remote = places.get(tlv.SOURCE_IPV4) ?? places.get(tlv.SOURCE_IPV6);
   if (local === undefined || remote === undefined) return undefined;
   return {
     remoteAddr: { hostname: remote, port: remotePort },
@@ -235,7 +206,7 @@ function readLocation(
 }
 
 function hostnameOf(type: number, bytes: Uint8Array): string {
-  if (type === DESTINATION_IPV4 || type === SOURCE_IPV4) {
+  if (type === tlv.DESTINATION_IPV4 || type === tlv.SOURCE_IPV4) {
     return bytes.subarray(0, 4).join(".");
   }
   const groups = Array.from(
@@ -257,10 +228,10 @@ function sequenceBytes(sequence: number): Uint8Array {
 
 const PORTS_BYTES = 4;
 /** The size of two ports, and of sub-TLVs for two addresses. */
-const LOCATION_BYTES = PORTS_BYTES + 2 * (TLV_HEADER_BYTES + IP_BYTES);
+const LOCATION_BYTES = PORTS_BYTES + 2 * (tlv.HEADER_BYTES + tlv.IP_BYTES);
 
 /** Time sources and kinds of timestamps, by their numbers at IANA. */
-const SYNC_SOURCES: readonly (string | undefined)[] = [
+const SYNC_SOURCES = [
   undefined,
   "NTP",
   "PTP",
@@ -268,9 +239,4 @@ const SYNC_SOURCES: readonly (string | undefined)[] = [
   "satellites",
   "nothing",
 ];
-const STAMPING: readonly (StampedBy | undefined)[] = [
-  undefined,
-  "hardware",
-  "software",
-  "control plane",
-];
+const STAMPING = [undefined, "hardware", "software", "control plane"] as const;

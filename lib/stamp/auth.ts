@@ -8,14 +8,14 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { KEY } from "./measure_options.ts";
-import { STAMP_BYTES } from "./packet.ts";
 import {
-  EXTRA_PADDING,
-  HMAC,
-  HMAC_BYTES,
-  type Tlv,
-  TLV_HEADER_BYTES,
-} from "./tlv.ts";
+  STAMP_BYTES,
+  type Timestamp,
+  TIMESTAMP_AT,
+  viewOf,
+  writeTimestamp,
+} from "./packet.ts";
+import * as tlv from "./tlv.ts";
 
 /** The size of a packet without TLVs in authenticated mode. */
 export const AUTHENTICATED_BYTES = 112;
@@ -53,14 +53,16 @@ export function seal(
   return sealed;
 }
 
-/** Replaces the timestamp of an authenticated packet, and its HMAC. */
+/** Replaces the timestamp of a packet, and its HMAC if there is a key. */
 export function stampAgain(
-  sealed: Uint8Array,
-  key: Uint8Array,
-  write: (view: DataView, at: number) => void,
+  packet: Uint8Array,
+  timestamp: Timestamp,
+  ptp: boolean,
+  key: Uint8Array | undefined,
 ): void {
-  write(new DataView(sealed.buffer, sealed.byteOffset), TIMESTAMP_AT);
-  sealed.set(hmacOf(sealed.subarray(0, HMAC_AT), key), HMAC_AT);
+  const at = key === undefined ? TIMESTAMP_AT : SEALED_TIMESTAMP_AT;
+  writeTimestamp(viewOf(packet), at, timestamp, ptp);
+  if (key) packet.set(hmacOf(packet.subarray(0, HMAC_AT), key), HMAC_AT);
 }
 
 /** The plain packet of an authenticated one; undefined without the key's HMAC. */
@@ -80,7 +82,7 @@ export function unseal(
 export function statedSsid(sealed: Uint8Array): number {
   return sealed.length < AUTHENTICATED_BYTES
     ? 0
-    : sealed[SSID_AT]! << 8 | sealed[SSID_AT + 1]!;
+    : viewOf(sealed).getUint16(SSID_AT);
 }
 
 /** The plain packet of an authenticated one whose HMAC has not been checked. */
@@ -105,50 +107,47 @@ export function hmacOf(bytes: Uint8Array, key: Uint8Array): Uint8Array {
 /** Computes the HMAC of bytes, cut to 16 bytes, with a key. */
 export type Signer = (bytes: Uint8Array) => Uint8Array;
 
-/** The HMAC of the sequence of a packet and the TLVs before one. */
+/** The HMAC of TLVs, and of the sequence of their packet as 4 bytes. */
 export function hmacOfTlvs(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
   sequence: Uint8Array,
+  tlvs: Uint8Array,
   hmacOf: Signer,
 ): Uint8Array {
-  return hmacOf(new Uint8Array([...sequence, ...bytes.subarray(start, end)]));
+  return hmacOf(new Uint8Array([...sequence, ...tlvs]));
 }
 
 /**
- * Whether the HMAC of TLVs is right, or none is needed.
+ * Whether the HMAC of TLVs is right. Without a key there must be none; with one, TLVs
+ * other than padding need it.
  *
- * @param bytes The packet.
- * @param start Offset of the first TLV.
- * @param tlvs All TLVs.
- * @param sequence The sequence of the packet, as 4 bytes.
- * @param hmacOf The HMAC with the key, if there is a key.
- * @param isNeeded Whether TLVs other than padding need an HMAC.
+ * @param packet The plain packet.
+ * @param tlvs All TLVs in it.
+ * @param sequence The sequence of the request, as 4 bytes.
+ * @param hmacOf Computes the HMAC; undefined without a key.
  */
 export function areAuthentic(
-  bytes: Uint8Array,
-  start: number,
-  tlvs: Tlv[],
+  packet: Uint8Array,
+  tlvs: tlv.Tlv[],
   sequence: Uint8Array,
   hmacOf: Signer | undefined,
-  isNeeded: boolean,
 ): boolean {
-  const place = tlvs.findIndex(({ type }) => type === HMAC);
+  const place = tlvs.findIndex(({ type }) => type === tlv.HMAC);
   if (place < 0) {
-    return !isNeeded || tlvs.every(({ type }) => type === EXTRA_PADDING);
+    return hmacOf === undefined ||
+      tlvs.every(({ type }) => type === tlv.EXTRA_PADDING);
   }
   const { at, length } = tlvs[place]!;
   // Only padding may follow it.
   const after = tlvs.slice(place + 1);
-  const value = at + TLV_HEADER_BYTES;
+  const value = at + tlv.HEADER_BYTES;
   if (
-    hmacOf === undefined || length !== HMAC_BYTES ||
-    value + length > bytes.length ||
-    after.some(({ type }) => type !== EXTRA_PADDING)
+    hmacOf === undefined || length !== tlv.HMAC_BYTES ||
+    value + length > packet.length ||
+    after.some(({ type }) => type !== tlv.EXTRA_PADDING)
   ) return false;
-  const digest = hmacOfTlvs(bytes, start, at, sequence, hmacOf);
-  return timingSafeEqual(bytes.subarray(value, value + length), digest);
+  const before = packet.subarray(STAMP_BYTES, at);
+  const digest = hmacOfTlvs(sequence, before, hmacOf);
+  return timingSafeEqual(packet.subarray(value, value + length), digest);
 }
 
 /** Fields: offset in a plain packet, offset in an authenticated one, length. */
@@ -163,6 +162,6 @@ const FIELDS: ReadonlyArray<readonly [number, number, number]> = [
   [36, 72, 2], // Sender's error estimate
   [40, 80, 1], // Sender's TTL
 ];
-const TIMESTAMP_AT = 16;
+const SEALED_TIMESTAMP_AT = 16;
 const HMAC_AT = 96;
 const SSID_AT = 26;

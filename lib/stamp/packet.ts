@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { EXTRA_PADDING, FLAG_U, TLV_HEADER_BYTES } from "./tlv.ts";
+import * as tlv from "./tlv.ts";
 
 /** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
 export const STAMP_PORT = 862;
@@ -122,10 +122,10 @@ export function encodeSender(
   writeHead(view, packet);
   bytes.set(tlvs, STAMP_BYTES);
   const at = STAMP_BYTES + tlvs.length;
-  const padding = size - at - TLV_HEADER_BYTES;
+  const padding = size - at - tlv.HEADER_BYTES;
   if (padding >= 0) {
-    view.setUint8(at, FLAG_U);
-    view.setUint8(at + 1, EXTRA_PADDING);
+    view.setUint8(at, tlv.FLAG_U);
+    view.setUint8(at + 1, tlv.EXTRA_PADDING);
     view.setUint16(at + 2, padding);
   }
   return bytes;
@@ -394,7 +394,10 @@ function readErrorEstimate(
   };
 }
 
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+/** A view of the bytes of a packet. */
+export function viewOf(
+  { buffer, byteOffset, byteLength }: Uint8Array,
+): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
 

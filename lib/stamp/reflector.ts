@@ -32,9 +32,7 @@ import {
   type SenderPacket,
   STAMP_BYTES,
   type Timestamp,
-  TIMESTAMP_AT,
   timestampOf,
-  writeTimestamp,
 } from "./packet.ts";
 
 /** Options of {@linkcode stampReflector}. */
@@ -275,15 +273,10 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     }, data);
     let trafficClass: number | undefined;
     if (data.length > STAMP_BYTES && isPlain) {
-      const { synchronized: isSynchronized } = clock;
-      const asked = {
-        request: data.subarray(0, 4),
-        reply: reply.subarray(0, 4),
-      };
-      trafficClass = answerTlvs(reply, STAMP_BYTES, asked, {
+      trafficClass = answerTlvs(reply, data.subarray(0, 4), {
         remoteAddr,
         localAddr,
-        isSynchronized,
+        isSynchronized: clock.synchronized,
         // Not supported where replies cannot be given a class.
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
@@ -291,18 +284,13 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         received: session.isWhole ? session.received : undefined,
         transmitted: session.transmitted,
         last: stateless ? undefined : before.lastReply,
-        writeTimestamp: (view, at, timestamp) =>
-          writeTimestamp(view, at, timestamp, ptp),
+        ptp,
         hmacOf: key && ((bytes) => hmacOf(bytes, key)),
-        needsHmac: key !== undefined,
       });
     }
     const complete = (payload: Uint8Array) => {
       lastReply.timestamp = sentNow();
-      const write = (view: DataView, at: number) =>
-        writeTimestamp(view, at, lastReply.timestamp, ptp);
-      if (key !== undefined) return stampAgain(payload, key, write);
-      write(new DataView(payload.buffer, payload.byteOffset), TIMESTAMP_AT);
+      stampAgain(payload, lastReply.timestamp, ptp, key);
     };
     departure = { complete, trafficClass };
     return key === undefined ? reply : seal(reply, key);

@@ -12,7 +12,6 @@ import {
   type ErrorEstimate,
   errorMsOf,
   type ReflectorPacket,
-  STAMP_BYTES,
   TIMESTAMP_AT,
   timestampOf,
 } from "./packet.ts";
@@ -257,14 +256,8 @@ export class SenderSession {
     trafficClass: number | undefined,
   ): Reported {
     const { ptp } = errorEstimate;
-    const reported = readReported(
-      data,
-      STAMP_BYTES,
-      this.#question!,
-      ptp,
-      trafficClass,
-    );
-    return this.#reported = reported;
+    const question = this.#question!;
+    return this.#reported = readReported(data, question, ptp, trafficClass);
   }
 
   /** Adds a datagram that is no reply to a request. */

@@ -12,20 +12,20 @@ export interface Tlv {
 }
 
 /** Finds all TLVs; the last one is cut off if it ends beyond the packet. */
-export function parseTlvs(
+export function parse(
   bytes: Uint8Array,
   at: number,
 ): { tlvs: Tlv[]; isCut: boolean } {
   const tlvs: Tlv[] = [];
-  while (at + TLV_HEADER_BYTES <= bytes.length) {
+  while (at + HEADER_BYTES <= bytes.length) {
     const length = bytes[at + 2]! << 8 | bytes[at + 3]!;
     tlvs.push({ at, type: bytes[at + 1]!, length });
-    at += TLV_HEADER_BYTES + length;
+    at += HEADER_BYTES + length;
   }
   return { tlvs, isCut: at > bytes.length };
 }
 
-export const TLV_HEADER_BYTES = 4;
+export const HEADER_BYTES = 4;
 /** Unrecognized: set by the sender, cleared by a reflector that knows the type. */
 export const FLAG_U = 0x80;
 /** Malformed: of a wrong length. */
@@ -83,7 +83,7 @@ export const MAC_BYTES = 8;
 export const IP_BYTES = 16;
 
 /** Sizes of values in bytes, of types that have one size. */
-export const TLV_SIZES: Record<number, number> = {
+export const SIZES: Record<number, number> = {
   [TIMESTAMP_INFO]: 4,
   [CLASS_OF_SERVICE]: 4,
   [DIRECT_MEASUREMENT]: 12,

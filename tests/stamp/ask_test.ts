@@ -61,7 +61,7 @@ function ask(asked: Question, hostname: string, key?: Uint8Array) {
     const answer = reflector(sent, info) as Uint8Array;
     return key === undefined ? answer : unseal(answer, key)!;
   })[1]!;
-  return { reply, reported: readReported(reply, 44, asked, true, 0b101110_00) };
+  return { reply, reported: readReported(reply, asked, true, 0b101110_00) };
 }
 
 Deno.test("encodeQuestion(): TLVs have the layout of RFC 8972", () => {
@@ -125,7 +125,6 @@ Deno.test("readReported(): U is skipped, M ends the TLVs, I discards all", () =>
     change(bytes);
     const { unsupported, discarded, ...values } = readReported(
       bytes,
-      44,
       asked,
       true,
       undefined,
@@ -151,7 +150,6 @@ Deno.test("readReported(): TLVs of a reflector without the key are discarded", (
   forged[55]! ^= 1;
   const { directMeasurement, discarded } = readReported(
     forged,
-    44,
     asked,
     true,
     undefined,
@@ -166,13 +164,13 @@ Deno.test("readReported(): a reflector without RFC 8972 leaves all unsupported",
   const asked = question();
   const echoed = new Uint8Array(44 + questionBytes(asked));
   echoed.set(encodeQuestion(asked, 0, 1), 44);
-  assertEquals(readReported(echoed, 44, asked, false, undefined), {
+  assertEquals(readReported(echoed, asked, false, undefined), {
     unsupported: [...EXTENSIONS],
     discarded: [],
   });
   // One that cuts replies to what the base has.
   assertEquals(
-    readReported(echoed.subarray(0, 44), 44, asked, false, undefined),
+    readReported(echoed.subarray(0, 44), asked, false, undefined),
     {
       unsupported: [],
       discarded: [...EXTENSIONS],
@@ -186,7 +184,7 @@ Deno.test("readReported(): a location needs both addresses whole", () => {
   const reported = (change: (bytes: Uint8Array) => void) => {
     const bytes = reply.slice();
     change(bytes);
-    return readReported(bytes, 44, asked, true, undefined).location;
+    return readReported(bytes, asked, true, undefined).location;
   };
   assertEquals(reported(() => {})?.remoteAddr.hostname, "192.0.2.7");
   // The two sub-TLVs begin behind the TLV's header and the two ports.
