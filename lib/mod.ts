@@ -53,6 +53,8 @@ export {
   type LoadOptions,
   type LoadResult,
 } from "./client/load.ts";
+export type { RunHandle } from "./client/run.ts";
+export type { PartCounts, RunCounts } from "./stats/counts.ts";
 export type { TailSummary } from "./stats/distribution.ts";
 export type { GuardOptions, Refusal } from "./server/guard.ts";
 export type { Datagram, DatagramFacts } from "./socket/datagram.ts";

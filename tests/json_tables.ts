@@ -29,7 +29,12 @@ interface Node {
   tsType?: Node;
   // deno-lint-ignore no-explicit-any
   value?: any;
-  def?: { properties?: Node[]; methods?: Node[]; tsType?: Node };
+  def?: {
+    properties?: Node[];
+    methods?: Node[];
+    extends?: Node[];
+    tsType?: Node;
+  };
 }
 
 /** All exports of the library, by name. */
@@ -64,6 +69,10 @@ export async function withTables(page: string): Promise<string> {
   const propertiesOf = (type: Node | undefined): Node[] => {
     switch (type?.kind) {
       case "interface":
+        return [
+          ...type.def!.properties ?? [],
+          ...(type.def!.extends ?? []).flatMap(propertiesOf),
+        ];
       case "class":
         return type.def!.properties ?? [];
       case "typeAlias":
@@ -142,7 +151,7 @@ export async function withTables(page: string): Promise<string> {
     interval: columns(EVENTS.interval, "LoadInterval"),
     series: columns(SERIES_COLUMNS, "SeriesSummary"),
     "series events": events(SERIES_EVENTS, "UdpReply", "TimeoutError"),
-    stamp: columns(STAMP_COLUMNS, "MeasureResult", "SessionResult"),
+    stamp: columns(STAMP_COLUMNS, "MeasureResult"),
     "stamp events": events(STAMP_EVENTS, "Sample"),
     load: columns(LOAD_COLUMNS, "LoadResult"),
     gather: columns(GATHER_COLUMNS, "GatherSummary"),

@@ -8,6 +8,12 @@ import type { UdpAddress } from "../address.ts";
 import { isPortClosed } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { Distribution, type TailSummary } from "../stats/distribution.ts";
+import {
+  NO_COUNTS,
+  type PartCounts,
+  type RunCounts,
+  withLoss,
+} from "../stats/counts.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   type Datagram,
@@ -17,54 +23,28 @@ import {
   type SendErrorListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
-import { Run, type Workload } from "./run.ts";
+import { Run, type RunHandle, type Workload } from "./run.ts";
 import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
 export type { LoadOptions } from "./load_options.ts";
 
 /** The counts of a part of a run; those of all parts add up to the result. */
-export interface LoadInterval {
+export interface LoadInterval extends PartCounts {
   /** Distinguishes it from the events of other runs. */
   type: "interval";
   /** Begin of the part, since the first send, in milliseconds. */
   fromMs: number;
   /** End of the part, since the first send, in milliseconds. */
   toMs: number;
-  /** Datagrams sent. */
-  sent: number;
-  /** Datagrams answered in time. */
-  received: number;
-  /** Datagrams not answered within `timeoutMs`. */
-  lost: number;
-  /** Replies beyond one for each datagram. */
-  duplicates: number;
-  /** Lost datagrams whose reply arrived after all. */
-  late: number;
-  /** Datagrams that the system refused to send. */
+  /** Datagrams that the system refused to send; they are not among `sent`. */
   errors: number;
   /** RTTs of the replies; undefined without any. */
   rttMs: TailSummary | undefined;
 }
 
-/** The result of a load. `sent` is `received + lost + pending`. */
-export interface LoadResult {
-  /** Datagrams that the system took. */
-  sent: number;
-  /** Datagrams echoed within `timeoutMs`. */
-  received: number;
-  /** Datagrams not echoed within `timeoutMs`; late ones are among them. */
-  lost: number;
-  /** Datagrams that may still be echoed. */
-  pending: number;
-  /** `lost` in percent of `received + lost`; undefined if that is 0. */
-  lossPercent: number | undefined;
-  /** Echoes beyond one for each datagram. */
-  duplicates: number;
-  /** Lost datagrams whose echo arrived after all. */
-  late: number;
-  /** Received datagrams that are no echo of this run. */
-  foreign: number;
-  /** Datagrams that the system refused; they are not among `sent`. */
+/** The result of a load. */
+export interface LoadResult extends RunCounts {
+  /** Datagrams that the system refused to send; they are not among `sent`. */
   errors: number;
   /** Reports of a closed port. */
   portClosed: number;
@@ -98,20 +78,10 @@ export interface LoadResult {
   sendErrorMs: TailSummary | undefined;
 }
 
-/**
- * A load. It runs while it is iterated, which can be done once and gives an
- * interval each `reportMs`, and closes its socket when the iteration ends, is
- * left, or throws.
- */
-export interface Load extends AsyncIterable<LoadInterval> {
-  /** Address of the server; undefined until the iteration has resolved the name. */
-  readonly target: UdpAddress | undefined;
-  /** Number of datagrams sent so far. */
-  readonly sent: number;
-  /** The result so far. */
+/** A load; its iteration gives an interval each `reportMs`. */
+export interface Load extends RunHandle<LoadInterval> {
+  /** The current result. */
   result(): LoadResult;
-  /** Ends the run; what is unanswered stays `pending`. */
-  stop(): void;
 }
 
 /**
@@ -189,16 +159,11 @@ class Loader implements Workload, Receiver, SendErrorListener {
   /** The number of the next datagram, and of the oldest in flight. */
   #next = 0;
   #oldest = 0;
-  #received = 0;
+  /** The counts; `sent` and `lost` follow from others, see `#counts()`. */
+  readonly #own = { ...NO_COUNTS, portClosed: 0, receiveErrors: 0 };
   /** Echoes received before the last send. */
   #receivedInTime = 0;
   #timedOut = 0;
-  #duplicates = 0;
-  #late = 0;
-  #foreign = 0;
-  #errors = 0;
-  #portClosed = 0;
-  #receiveErrors = 0;
   #partAt = { ms: 0, counts: this.#counts() };
   #cancelLook = () => {};
 
@@ -216,28 +181,21 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   get sent(): number {
-    return this.#next - this.#errors;
+    return this.#next - this.#own.errors;
   }
 
   summary(): LoadResult {
     const counts = this.#counts();
-    const { sent, received, lost } = counts;
-    const judged = received + lost;
     const durationMs = this.#lastSentAt - this.run.startedAt;
     const perSecond = (count: number) =>
       durationMs > 0 ? count / durationMs * 1000 : undefined;
     // N datagrams have N - 1 intervals between the first and the last.
-    const sentPerSecond = perSecond(Math.max(0, sent - 1));
+    const sentPerSecond = perSecond(Math.max(0, counts.sent - 1));
     const receivedPerSecond = perSecond(this.#receivedInTime);
     const bits = (each: number | undefined) =>
       each === undefined ? undefined : each * this.#plan.size * 8;
     return {
-      ...counts,
-      pending: sent - judged,
-      lossPercent: judged === 0 ? undefined : 100 * lost / judged,
-      foreign: this.#foreign,
-      portClosed: this.#portClosed,
-      receiveErrors: this.#receiveErrors,
+      ...withLoss(counts),
       kernelDrops: this.run.kernelDrops,
       durationMs,
       sentPerSecond,
@@ -295,7 +253,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   #fillWindow(now: number): void {
-    const open = this.#next - this.#received - this.#timedOut;
+    const open = this.#next - this.#own.received - this.#timedOut;
     const upTo = Math.min(this.#next + this.#plan.window! - open, this.#count);
     while (this.#next < upTo) this.#sendOne(now, now);
   }
@@ -323,7 +281,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
 
   #endIfDone(): void {
     if (this.#isSending) return;
-    if (this.#received + this.#timedOut < this.#next) return;
+    if (this.#own.received + this.#timedOut < this.#next) return;
     this.#endInterval();
     this.run.end();
   }
@@ -384,14 +342,8 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   #counts() {
-    return {
-      sent: this.sent,
-      received: this.#received,
-      lost: Math.max(0, this.#timedOut - this.#errors),
-      duplicates: this.#duplicates,
-      late: this.#late,
-      errors: this.#errors,
-    };
+    const lost = Math.max(0, this.#timedOut - this.#own.errors);
+    return { ...this.#own, sent: this.sent, lost };
   }
 
   onDatagram(datagram: Datagram): void {
@@ -405,7 +357,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
       ? this.#firstInFlight()
       : readWord(data, 4);
     this.#socket!.release(datagram);
-    if (seq < 0 || seq >= this.#next) this.#foreign++;
+    if (seq < 0 || seq >= this.#next) this.#own.foreign++;
     else this.#answered(seq, receivedAt);
     this.#continueSoon();
   }
@@ -425,11 +377,11 @@ class Loader implements Workload, Receiver, SendErrorListener {
     const slot = seq % RING;
     // Older ones are forgotten, and timed out before.
     const state = seq <= this.#next - RING - 1 ? TIMED_OUT : this.#states[slot];
-    if (state === ANSWERED) this.#duplicates++;
-    else if (state === TIMED_OUT) this.#late++;
+    if (state === ANSWERED) this.#own.duplicates++;
+    else if (state === TIMED_OUT) this.#own.late++;
     else {
       this.#states[slot] = ANSWERED;
-      this.#received++;
+      this.#own.received++;
       if (this.#isSending && !this.run.ended) this.#receivedInTime++;
       if (this.#plan.size < HEADER_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
@@ -455,14 +407,14 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   onReceiveError(error: unknown): void {
-    if (isPortClosed(error)) this.#portClosed++;
-    else this.#receiveErrors++;
+    if (isPortClosed(error)) this.#own.portClosed++;
+    else this.#own.receiveErrors++;
   }
 
   onSendError(error: unknown): void {
     // The report is about an earlier datagram; this one is in flight.
-    if (isPortClosed(error)) this.#portClosed++;
-    else this.#errors++;
+    if (isPortClosed(error)) this.#own.portClosed++;
+    else this.#own.errors++;
   }
 }
 

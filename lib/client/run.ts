@@ -270,10 +270,16 @@ export class Run<E> implements AsyncIterable<E> {
   }
 }
 
-/** The members that all runs show their callers. */
-export interface RunHandle<E> extends AsyncIterable<E> {
+/**
+ * A run. It sends while it is iterated, which can be done once, and closes its
+ * sockets when the iteration ends, is left, or throws.
+ */
+export interface RunHandle<Event> extends AsyncIterable<Event> {
+  /** The server's address; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
+  /** The current number of datagrams sent, retransmissions not counted. */
   readonly sent: number;
+  /** Ends the iteration soon; unanswered datagrams stay `pending`. */
   stop(): void;
 }
 

@@ -16,7 +16,8 @@ import {
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
-import { Run, type Schedule, type Workload } from "./run.ts";
+import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
+import { NO_COUNTS, type RunCounts, withLoss } from "../stats/counts.ts";
 import type { Summary } from "../stats/statistics.ts";
 
 /** Options of {@linkcode requestMany}. */
@@ -65,32 +66,16 @@ export type SeriesEvent =
   | { type: "duplicate"; seq: number }
   | { type: "error"; seq: number; error: unknown };
 
-/** The figures of a series so far. `sent` is `received + lost + pending`. */
-export interface SeriesSummary {
-  /** Datagrams sent, retransmissions not counted. */
-  sent: number;
-  /** Datagrams answered in time. */
-  received: number;
-  /** Datagrams timed out, or not sent for an error; late ones are among them. */
-  lost: number;
-  /** Datagrams that may still be answered. */
-  pending: number;
-  /** `lost` in percent of `received + lost`; undefined if that is 0. */
-  lossPercent: number | undefined;
+/** The figures of a series. */
+export interface SeriesSummary extends RunCounts {
   /**
    * The share of settled datagrams, retransmissions included, without a reply.
    * With `retries`, `lossPercent` is of exchanges instead.
    */
   datagramLossPercent: number | undefined;
-  /** Replies beyond one for each datagram that was sent for a `seq`. */
-  duplicates: number;
-  /** Datagrams whose reply arrived after they had timed out. */
-  late: number;
   /** Datagrams sent again for want of a reply. */
   retransmissions: number;
-  /** Datagrams received that are no replies. */
-  foreign: number;
-  /** Datagrams that the system failed to send or to receive for. */
+  /** Datagrams that the system failed to send or to receive for, among `lost`. */
   errors: number;
   /**
    * Datagrams that were sent later than due, as 256 were unanswered: then
@@ -106,19 +91,10 @@ export interface SeriesSummary {
   rttMs: Summary | undefined;
 }
 
-/**
- * A series of requests. It runs while it is iterated, which can be done once,
- * and closes its sockets when the iteration ends, is left, or throws.
- */
-export interface Series extends AsyncIterable<SeriesEvent> {
-  /** The server; undefined until the iteration has resolved the name. */
-  readonly target: UdpAddress | undefined;
-  /** Datagrams sent so far, retransmissions not counted. */
-  readonly sent: number;
-  /** The counts and times so far. */
+/** A series of requests. */
+export interface Series extends RunHandle<SeriesEvent> {
+  /** The current counts and times. */
   summary(): SeriesSummary;
-  /** Ends the iteration soon; unanswered datagrams stay `pending`. */
-  stop(): void;
 }
 
 /**
@@ -193,7 +169,7 @@ export function requestMany(
 class SeriesWorkload implements Workload {
   readonly run: Run<SeriesEvent>;
   readonly #plan: RequestPlan;
-  readonly #counts = structuredClone(NO_COUNTS);
+  readonly #counts = { ...NO_COUNTS, retransmissions: 0, heldBack: 0 };
   readonly #rttsMs = new Distribution();
   /** Datagrams of exchanges whose sockets are closed. */
   readonly #datagrams = { sent: 0, answered: 0 };
@@ -225,11 +201,8 @@ class SeriesWorkload implements Workload {
   summary(): SeriesSummary {
     const counts = { ...this.#counts };
     for (const exchange of this.#exchanges()) addCounts(counts, exchange);
-    const judged = counts.received + counts.lost;
     return {
-      ...counts,
-      pending: counts.sent - judged,
-      lossPercent: judged === 0 ? undefined : 100 * counts.lost / judged,
+      ...withLoss(counts),
       datagramLossPercent: this.#datagramLoss(),
       durationMs: this.run.durationMs,
       rttMs: this.#rttsMs.summary(),
@@ -355,25 +328,12 @@ class SeriesWorkload implements Workload {
   }
 }
 
-function addCounts(counts: SeriesSummary, exchange: Exchange): void {
+function addCounts(
+  counts: { retransmissions: number; foreign: number },
+  exchange: Exchange,
+): void {
   counts.retransmissions += Math.max(0, exchange.attempts - 1);
   counts.foreign += exchange.foreign;
 }
 
 const MAX_OPEN = 256;
-const NO_COUNTS: SeriesSummary = {
-  sent: 0,
-  received: 0,
-  lost: 0,
-  pending: 0,
-  lossPercent: undefined,
-  datagramLossPercent: undefined,
-  duplicates: 0,
-  late: 0,
-  retransmissions: 0,
-  foreign: 0,
-  errors: 0,
-  heldBack: 0,
-  durationMs: 0,
-  rttMs: undefined,
-};

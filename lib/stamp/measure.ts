@@ -8,6 +8,7 @@ import type { Bin } from "../stats/distribution.ts";
 import * as option from "../base/options.ts";
 import { runtimeOf } from "../socket/runtime.ts";
 import { MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
+import type { RunHandle } from "../client/run.ts";
 import { checkEnds } from "../client/target.ts";
 import { type Question, questionBytes } from "./ask.ts";
 import { AUTHENTICATED_BYTES, hmacOf } from "./auth.ts";
@@ -22,21 +23,12 @@ import {
 export type { MeasureOptions } from "./measure_options.ts";
 export type { MeasureEvent, MeasureResult } from "./sender.ts";
 
-/**
- * A measurement. It runs while it is iterated, which can be done once, and
- * closes its socket when the iteration ends, is left, or throws.
- */
-export interface Measurement extends AsyncIterable<MeasureEvent> {
-  /** The reflector; undefined until the iteration has resolved the name. */
-  readonly target: UdpAddress | undefined;
-  /** Requests sent so far. */
-  readonly sent: number;
-  /** All figures so far. */
+/** A measurement. */
+export interface Measurement extends RunHandle<MeasureEvent> {
+  /** All current figures. */
   result(): MeasureResult;
   /** The distribution of the RTTs, in `steps` equal steps. */
   bins(steps: number): Bin[];
-  /** Ends the iteration soon; unanswered requests stay `pending`. */
-  stop(): void;
 }
 
 /**

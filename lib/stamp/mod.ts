@@ -52,4 +52,6 @@ export {
 export type { Sample, SessionResult } from "./session_result.ts";
 export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../stats/statistics.ts";
+export type { PartCounts, RunCounts } from "../stats/counts.ts";
+export type { RunHandle } from "../client/run.ts";
 export type { OriginOptions } from "../client/target.ts";

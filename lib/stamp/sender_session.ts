@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NO_COUNTS, withLoss } from "../stats/counts.ts";
 import { Distribution } from "../stats/distribution.ts";
 import { type Question, readReported, type Reported } from "./ask.ts";
 import {
@@ -31,17 +32,7 @@ export type Verdict =
 export class SenderSession {
   readonly #slots: Slots;
   readonly #capacity: number;
-  readonly #counts = {
-    sent: 0,
-    received: 0,
-    lost: 0,
-    duplicates: 0,
-    reordered: 0,
-    late: 0,
-    foreign: 0,
-    errors: 0,
-    kernelTimed: 0,
-  };
+  readonly #counts = { ...NO_COUNTS, reordered: 0, kernelTimed: 0 };
   readonly #rtt = new Distribution();
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
@@ -299,15 +290,12 @@ export class SenderSession {
       lost - late,
       duplicates > 0,
     );
-    const judged = received + lost;
     const pdv = this.#pdv.summary();
     const forwardDelay = this.#forwardDelay.summary();
     const backwardDelay = this.#backwardDelay.summary();
     const isOneWay = this.#clocksAgree && received > 0;
     return {
-      ...this.#counts,
-      pending: this.pending,
-      lossPercent: judged === 0 ? undefined : 100 * lost / judged,
+      ...withLoss(this.#counts),
       lostUp: where?.up,
       lostDown: where?.down,
       lostUnattributed: where?.unattributed,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { RunCounts } from "../stats/counts.ts";
 import type { Summary } from "../stats/statistics.ts";
 import type { Reported } from "./ask.ts";
 import type { DriftBound } from "./drift.ts";
@@ -44,17 +45,7 @@ export interface Sample {
 }
 
 /** The figures of a session. Times are in milliseconds. */
-export interface SessionResult {
-  /** Requests sent. */
-  sent: number;
-  /** Requests answered within the loss threshold. */
-  received: number;
-  /** Requests not answered in time (RFC 6673); late ones are among them. */
-  lost: number;
-  /** Requests that may still be answered. */
-  pending: number;
-  /** `lost` in percent of `received + lost`; undefined if that is 0. */
-  lossPercent: number | undefined;
+export interface SessionResult extends RunCounts {
   /**
    * Requests that never reached the reflector, by its numbers, or by the counts of
    * `extensions`. Undefined unless it is known to count requests, or nothing was
@@ -70,15 +61,9 @@ export interface SessionResult {
    * overtaken, unless a closing probe was answered; undefined as `lostUp`.
    */
   lostUnattributed: number | undefined;
-  /** Copies of replies beyond the first, in time (RFC 5560). */
-  duplicates: number;
   /** Replies that arrived after one to a later request (RFC 4737). */
   reordered: number;
-  /** Lost requests whose reply arrived after the loss threshold. */
-  late: number;
-  /** Datagrams that are no replies to what was sent. */
-  foreign: number;
-  /** Requests that the system failed to send. */
+  /** Requests that the system failed to send, among `lost`. */
   errors: number;
   /** Whether all quantiles are exact; of more than 1,000 RTTs, to 0.1 %. */
   exact: boolean;
