@@ -52,11 +52,9 @@ interface Stretch {
 /** Counts lost requests by direction, added in the order in which they were sent. */
 export class DirectionCount {
   readonly #ambiguity: Ambiguity;
-  #up = 0;
-  #down = 0;
-  #unattributed = 0;
+  /** The counts of the stretches before this one. */
+  #closed: Directions = { up: 0, down: 0, unattributed: 0 };
   #stretch: Stretch | undefined;
-  /** Whether a stretch before this one has been counted. */
   #hasClosed = false;
   /** Requests missing since the last one answered, as `late` of a stretch. */
   #missing: number[] = [];
@@ -102,7 +100,8 @@ export class DirectionCount {
   ): void {
     const stretch = this.#stretch;
     if (stretch === undefined || epoch !== this.#epoch) {
-      if (stretch !== undefined) this.#close(stretch);
+      this.#closed = this.#withStretch();
+      this.#hasClosed = stretch !== undefined;
       this.#stretch = {
         missing: 0,
         gaps: 0,
@@ -139,20 +138,16 @@ export class DirectionCount {
     }
   }
 
-  /** The counts so far; requests after the last one answered are unattributed. */
+  /** The counts; requests after the last one answered are unattributed. */
   total(): Directions {
-    const sum = this.clone();
-    if (sum.#stretch !== undefined) sum.#close(sum.#stretch);
-    const unattributed = sum.#unattributed + sum.#missing.length;
-    return { up: sum.#up, down: sum.#down, unattributed };
+    const sum = this.#withStretch();
+    return { ...sum, unattributed: sum.unattributed + this.#missing.length };
   }
 
   /** A copy that can be added to. */
   clone(): DirectionCount {
     const copy = new DirectionCount(this.#ambiguity);
-    copy.#up = this.#up;
-    copy.#down = this.#down;
-    copy.#unattributed = this.#unattributed;
+    copy.#closed = this.#closed;
     copy.#stretch = this.#stretch &&
       { ...this.#stretch, late: [...this.#stretch.late] };
     copy.#missing = [...this.#missing];
@@ -163,14 +158,17 @@ export class DirectionCount {
     return copy;
   }
 
-  #close(
-    { missing, gaps, early, before, lowest, late, settled }: Stretch,
-  ): void {
+  /** The counts, those of the current stretch included. */
+  #withStretch(): Directions {
+    const closed = this.#closed;
+    if (this.#stretch === undefined) return closed;
+    const { gaps, early, before, lowest, late, settled } = this.#stretch;
+    let { missing } = this.#stretch;
+    let { unattributed } = closed;
     const { hasCopies, isReordered, hasRestarted } = this.#ambiguity;
     // A reply numbered 0 shows that nothing was reflected before.
     if (lowest === 0 && !this.#hasClosed) missing += before;
-    else this.#unattributed += before;
-    this.#hasClosed = true;
+    else unattributed += before;
     // Each request that was reflected has a number: the others were lost up,
     let up = Math.max(0, missing - gaps);
     // except those that may have overtaken the first one answered, or been overtaken by
@@ -180,9 +178,8 @@ export class DirectionCount {
     let down = hasCopies || gaps > missing ? 0 : gaps;
     // The run of a number is then not clear.
     if (hasRestarted && (isReordered || hasCopies)) up = down = 0;
-    this.#up += up;
-    this.#down += down;
-    this.#unattributed += missing - up - down;
+    unattributed += missing - up - down;
+    return { up: closed.up + up, down: closed.down + down, unattributed };
   }
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ClockState } from "../base/wall_clock.ts";
 import * as tlv from "./tlv.ts";
 
 /** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
@@ -43,19 +44,30 @@ export const ERROR_ESTIMATE: ErrorEstimate = {
   multiplier: 2,
 };
 
+/** Reads the error estimate of this program's clock, once a second at most. */
+export function estimates(
+  clockState: () => ClockState | undefined,
+): (now: number) => ErrorEstimate {
+  let [estimate, readAt] = [ERROR_ESTIMATE, -Infinity];
+  return (now) => {
+    if (now - readAt > CLOCK_MS) {
+      readAt = now;
+      estimate = errorEstimateOf(clockState());
+    }
+    return estimate;
+  };
+}
+
 /** The error estimate of a clock of this state. */
-export function errorEstimateOf(
-  state: { synchronized: boolean; maxErrorMs: number } | undefined,
-  ptp = false,
-): ErrorEstimate {
-  if (state === undefined) return { ...ERROR_ESTIMATE, ptp };
+function errorEstimateOf(state: ClockState | undefined): ErrorEstimate {
+  if (state === undefined) return ERROR_ESTIMATE;
   // The error of setting this program's clock by the wall clock is added.
   const errorS = state.maxErrorMs / 1000 + ANCHOR_ERROR_S;
   // Rounded up to multiplier * 2^(scale - 32) seconds.
   let scale = 0;
   while (scale < 63 && errorS > 255 * 2 ** (scale - 32)) scale++;
   const multiplier = Math.min(255, Math.ceil(errorS / 2 ** (scale - 32)));
-  return { synchronized: state.synchronized, ptp, scale, multiplier };
+  return { synchronized: state.synchronized, ptp: false, scale, multiplier };
 }
 
 /** The error of an estimate, in milliseconds. */
@@ -162,26 +174,23 @@ export function decodeSender(data: Uint8Array): SenderPacket | undefined {
  *
  * @example
  * ```ts
- * import { decodeReflector, decodeSender, encodeReflector, encodeSender } from "@roundtrip/udp/stamp";
+ * import { decodeReflector, encodeReflector, encodeSender } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
  * const errorEstimate = { synchronized: false, ptp: false, scale: 22, multiplier: 1 };
  * const timestamp = { seconds: 1, nanoseconds: 0 };
  * const sent = { sequence: 7, timestamp, errorEstimate, ssid: 0 };
- * const request = encodeSender(sent, 60);
- * const reply = encodeReflector({
- *   sequence: 0,
- *   timestamp,
- *   errorEstimate,
- *   ssid: 0,
+ * const packet = {
+ *   ...sent,
  *   receiveTimestamp: timestamp,
  *   senderSequence: sent.sequence,
- *   senderTimestamp: sent.timestamp,
- *   senderErrorEstimate: sent.errorEstimate,
+ *   senderTimestamp: timestamp,
+ *   senderErrorEstimate: errorEstimate,
  *   senderTtl: 0,
- * }, request);
+ * };
+ * const reply = encodeReflector(packet, encodeSender(sent, 60));
  * assertEquals(reply.length, 60);
- * assertEquals(decodeReflector(reply)?.senderSequence, decodeSender(request)?.sequence);
+ * assertEquals(decodeReflector(reply), packet);
  * ```
  */
 export function encodeReflector(
@@ -195,7 +204,12 @@ export function encodeReflector(
   writeTimestamp(view, 16, packet.receiveTimestamp, packet.errorEstimate.ptp);
   view.setUint32(24, packet.senderSequence);
   const { senderErrorEstimate } = packet;
-  writeTimestamp(view, 28, packet.senderTimestamp, senderErrorEstimate.ptp);
+  writeTimestamp(
+    view,
+    SENDER_TIMESTAMP_AT,
+    packet.senderTimestamp,
+    senderErrorEstimate.ptp,
+  );
   view.setUint16(36, errorEstimateBits(senderErrorEstimate));
   view.setUint8(40, packet.senderTtl);
   return bytes;
@@ -228,7 +242,11 @@ export function decodeReflector(data: Uint8Array): ReflectorPacket | undefined {
     ...head,
     receiveTimestamp: readTimestamp(view, 16, head.errorEstimate.ptp),
     senderSequence: view.getUint32(24),
-    senderTimestamp: readTimestamp(view, 28, senderErrorEstimate.ptp),
+    senderTimestamp: readTimestamp(
+      view,
+      SENDER_TIMESTAMP_AT,
+      senderErrorEstimate.ptp,
+    ),
     senderErrorEstimate,
     senderTtl: data.length > 40 ? view.getUint8(40) : 0,
   };
@@ -306,13 +324,9 @@ export function timestampOf(unixMs: number): Timestamp {
 /** Writes the first 16 bytes, which are those of both roles. */
 function writeHead(view: DataView, packet: SenderPacket): void {
   view.setUint32(0, packet.sequence);
-  writeTimestamp(
-    view,
-    TIMESTAMP_AT,
-    packet.timestamp,
-    packet.errorEstimate.ptp,
-  );
-  view.setUint16(12, errorEstimateBits(packet.errorEstimate));
+  const { timestamp, errorEstimate } = packet;
+  writeTimestamp(view, TIMESTAMP_AT, timestamp, errorEstimate.ptp);
+  view.setUint16(12, errorEstimateBits(errorEstimate));
   view.setUint16(14, packet.ssid);
 }
 
@@ -329,6 +343,8 @@ function readHead(view: DataView): SenderPacket | undefined {
 
 /** Offset of the timestamp in a plain packet of either role: T1 or T3. */
 export const TIMESTAMP_AT = 4;
+/** Offset of the sender's timestamp in a plain reply: T1. */
+export const SENDER_TIMESTAMP_AT = 28;
 
 /** Writes a timestamp in the format of NTP, or of PTP. */
 export function writeTimestamp(
@@ -406,6 +422,8 @@ export const MIN_REQUEST_BYTES = 14;
 /** All fields up to the sender's error estimate. */
 const MIN_REPLY_BYTES = 38;
 
+/** The state of the clock is read once in this time. */
+const CLOCK_MS = 1000;
 /** Longer than a reflector takes, and unlikely in random padding. */
 const MAX_REFLECTION_MS = 60_000;
 

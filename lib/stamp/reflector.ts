@@ -25,7 +25,7 @@ import {
   decodeSender,
   elapsedMs,
   encodeReflector,
-  errorEstimateOf,
+  estimates,
   isPlainSender,
   isReflection,
   MIN_REQUEST_BYTES,
@@ -191,15 +191,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   };
   let departure: ReplyOptions = {};
   const departures = { isAsked: false, last: () => departure };
-
-  /** The error estimate of the clock, read once a second. */
-  let [clock, askedAt] = [errorEstimateOf(runtime.clockState?.()), -Infinity];
-  const errorEstimate = (now: number) => {
-    if (now - askedAt > CLOCK_MS) {
-      askedAt = now;
-      clock = errorEstimateOf(runtime.clockState?.());
-    }
-    return clock;
+  const estimateAt = estimates(() => runtime.clockState?.());
+  const drop = (reason: keyof typeof counts) => {
+    counts[reason]++;
   };
 
   const reflect: Handler = (sealed, info) => {
@@ -214,34 +208,22 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       : keys;
     // The HMAC is checked before any field is read.
     const data = keys === undefined ? sealed : key && unseal(sealed, key);
-    if (data === undefined) {
-      counts.unauthentic++;
-      return;
-    }
+    if (data === undefined) return drop("unauthentic");
     const packet = decodeSender(data);
     if (packet === undefined) {
-      if (data.length < MIN_REQUEST_BYTES) counts.malformed++;
-      else counts.corrupt++;
-      return;
+      return drop(data.length < MIN_REQUEST_BYTES ? "malformed" : "corrupt");
     }
     // Another reflector would reply to the reply.
-    if (isReflection(data)) {
-      counts.returned++;
-      return;
-    }
+    if (isReflection(data)) return drop("returned");
     // A TWAMP sender has padding in place of the SSID, perhaps random.
     const isPlain = isPlainSender(data);
     const ssid = isPlain ? packet.ssid : 0;
-    if (provisioned?.has(ssid) === false) {
-      counts.unprovisioned++;
-      return;
-    }
+    if (provisioned?.has(ssid) === false) return drop("unprovisioned");
     const local = `${localAddr.hostname} ${localAddr.port}`;
     const sender = `${hostname} ${port} ${local} ${ssid}`;
     const known = sessions.get(sender);
     if (known !== undefined && isRepeated(known, packet)) {
-      counts.returned++;
-      return;
+      return drop("returned");
     }
     const isOver = known !== undefined && now - known.at > sessionTimeoutMs;
     let before = known;
@@ -260,10 +242,11 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const session = reflected(before, packet, now, lastReply);
     pending = { key: sender, before, session };
     const { ptp } = packet.errorEstimate;
+    const estimate = estimateAt(now);
     const reply = encodeReflector({
       sequence,
       timestamp,
-      errorEstimate: { ...errorEstimate(now), ptp },
+      errorEstimate: { ...estimate, ptp },
       ssid: packet.ssid,
       receiveTimestamp,
       senderSequence: packet.sequence,
@@ -276,7 +259,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
       trafficClass = answerTlvs(reply, data.subarray(0, 4), {
         remoteAddr,
         localAddr,
-        isSynchronized: clock.synchronized,
+        isSynchronized: estimate.synchronized,
         // Not supported where replies cannot be given a class.
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
@@ -416,7 +399,6 @@ function isForUsers(dscp: number): boolean {
   return dscp < 48;
 }
 
-const CLOCK_MS = 1000;
 /** More copies than a network makes. */
 const MAX_REPEATS = 8;
 

@@ -19,8 +19,8 @@ import { encodeQuestion, type Question } from "./ask.ts";
 import { AUTHENTICATED_BYTES, seal, unseal } from "./auth.ts";
 import {
   encodeSender,
-  ERROR_ESTIMATE,
-  errorEstimateOf,
+  type ErrorEstimate,
+  estimates,
   STAMP_BYTES,
   timestampOf,
 } from "./packet.ts";
@@ -63,9 +63,8 @@ export class StampSender implements Workload, Receiver {
   readonly #plan: SenderPlan;
   #socket: DatagramSocket | undefined;
   #cancelExpiry: (() => void) | undefined;
-  /** The state of the own clock, read now and then. */
-  #clock = ERROR_ESTIMATE;
-  #clockReadAt = -Infinity;
+  /** The error estimate of the own clock at a time. */
+  readonly #estimateAt: (now: number) => ErrorEstimate;
   /** Whether some request could not be sent. */
   #hasFailed = false;
   /** The number of closing probes sent. */
@@ -76,6 +75,7 @@ export class StampSender implements Workload, Receiver {
   constructor(schedule: Schedule, ends: NamedEnds, plan: SenderPlan) {
     const { runtime, timeoutMs, question, ssid } = plan;
     this.#plan = plan;
+    this.#estimateAt = estimates(() => runtime.clockState?.());
     this.run = new Run(schedule, ends, runtime, this);
     // Room for what is unanswered, and as much again for copies and late ones.
     const pending = Math.ceil(timeoutMs / schedule.intervalMs);
@@ -152,20 +152,17 @@ export class StampSender implements Workload, Receiver {
     sentAt: number,
     transmitted: number,
   ): Uint8Array<ArrayBuffer> {
-    const { runtime, size, ssid, ptp, key, question } = this.#plan;
+    const { size, ssid, ptp, key, question } = this.#plan;
     const plainBytes = key === undefined
       ? size
       : size - AUTHENTICATED_BYTES + STAMP_BYTES;
-    if (sentAt - this.#clockReadAt > CLOCK_MS) {
-      this.#clockReadAt = sentAt;
-      this.#clock = errorEstimateOf(runtime.clockState?.(), ptp);
-      this.session.onClock(this.#clock);
-    }
+    const estimate = this.#estimateAt(sentAt);
+    this.session.onClock(estimate);
     return encodeSender(
       {
         sequence,
         timestamp: timestampOf(this.session.timeOrigin + sentAt),
-        errorEstimate: this.#clock,
+        errorEstimate: { ...estimate, ptp },
         ssid,
       },
       plainBytes,
@@ -189,11 +186,7 @@ export class StampSender implements Workload, Receiver {
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
-    const isFromTarget = comesFrom(remoteAddr, this.run.ends.target);
-    if (isFromTarget && this.session.onClosing(data, trafficClass)) {
-      return this.#socket!.release(datagram);
-    }
-    const verdict = isFromTarget
+    const verdict = comesFrom(remoteAddr, this.run.ends.target)
       ? this.session.onReceived(
         data,
         receivedAt,
@@ -209,13 +202,11 @@ export class StampSender implements Workload, Receiver {
         ),
       });
     }
-    if (verdict.type === "foreign") return;
-    if (verdict.type === "reply") {
-      const { sample } = verdict;
-      this.run.measured(sample.rttMs);
-      this.run.push({ type: "reply", seq: sample.seq, sample });
-      this.#lingerIfDone();
-    } else this.run.push(verdict);
+    if (verdict.type === "foreign" || verdict.type === "closing") return;
+    this.run.push(verdict);
+    if (verdict.type !== "reply") return;
+    this.run.measured(verdict.sample.rttMs);
+    this.#lingerIfDone();
   }
 
   onSent(index: number, at: number): void {
@@ -288,7 +279,6 @@ export class StampSender implements Workload, Receiver {
 
 /** An empty packet. */
 const NOTHING = new Uint8Array(0);
-const CLOCK_MS = 1000;
 /** With half of all lost each way, one of 8 is answered nine times in ten. */
 const MAX_CLOSING = 8;
 const MIN_REMEMBERED = 1 << 16;

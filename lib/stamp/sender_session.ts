@@ -13,8 +13,10 @@ import {
   type ErrorEstimate,
   errorMsOf,
   type ReflectorPacket,
+  SENDER_TIMESTAMP_AT,
   TIMESTAMP_AT,
   timestampOf,
+  viewOf,
 } from "./packet.ts";
 import { Reflections } from "./reflections.ts";
 import { aboveMinimum, Jitter, Reordering } from "../stats/statistics.ts";
@@ -23,17 +25,20 @@ import type { Sample, SessionResult } from "./session_result.ts";
 
 /** The kind of a received datagram. */
 export type Verdict =
-  | { type: "reply"; sample: Sample }
+  | { type: "reply"; seq: number; sample: Sample }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
+  | { type: "closing" }
   | { type: "foreign" };
 
 /** The state and the figures of a session. */
 export class SenderSession {
-  readonly #slots: Slots;
+  readonly rtts = new Distribution();
+  /** Whether the reflector returns the SSID; undefined for unknown. */
+  returnsSsid: boolean | undefined;
+  readonly #slots: ReturnType<typeof makeSlots>;
   readonly #capacity: number;
   readonly #counts = { ...NO_COUNTS, reordered: 0, kernelTimed: 0 };
-  readonly #rtt = new Distribution();
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
@@ -59,7 +64,6 @@ export class SenderSession {
   readonly #ssid: number;
   readonly #question: Question | undefined;
   #reported: Reported | undefined;
-  #returnsSsid: boolean | undefined;
 
   /**
    * Makes a session.
@@ -106,16 +110,6 @@ export class SenderSession {
     return this.#counts.sent - this.#oldest < this.#capacity;
   }
 
-  /** Whether the reflector returns the SSID; undefined for unknown. */
-  get returnsSsid(): boolean | undefined {
-    return this.#returnsSsid;
-  }
-
-  /** The distribution of the RTT. */
-  get rtts(): Distribution {
-    return this.#rtt;
-  }
-
   /** Adds an error estimate of this machine's clock. */
   onClock(estimate: ErrorEstimate): void {
     if (!estimate.synchronized) this.#clocksAgree = false;
@@ -127,13 +121,12 @@ export class SenderSession {
     const seq = this.#counts.sent++;
     const at = seq % this.#capacity;
     this.#reflections.onSent(seq);
-    const view = new DataView(request.buffer, request.byteOffset);
     this.#slots.state[at] = PENDING;
     this.#slots.sentAt[at] = sentAt;
     this.#slots.sendError[at] = sentAt - dueAt;
     this.#slots.rtt[at] = NaN;
     this.#slots.stampedAt[at] = NaN;
-    this.#slots.timestamp[at] = view.getBigUint64(TIMESTAMP_AT);
+    this.#slots.timestamp[at] = timestampBits(request, TIMESTAMP_AT);
     this.#sendError.add(sentAt - dueAt);
   }
 
@@ -174,11 +167,13 @@ export class SenderSession {
     trafficClass?: number | undefined,
   ): Verdict {
     const packet = decodeReflector(data);
-    const seq = packet?.senderSequence ?? -1;
+    if (packet === undefined) return this.onForeign();
+    const seq = packet.senderSequence;
     const at = seq % this.#capacity;
+    if (this.#isClosing(data, packet, trafficClass)) return { type: "closing" };
     if (
-      packet === undefined || !this.#isRemembered(seq) ||
-      timestampBits(data) !== this.#slots.timestamp[at] ||
+      !this.#isRemembered(seq) ||
+      timestampBits(data, SENDER_TIMESTAMP_AT) !== this.#slots.timestamp[at] ||
       !this.#isOfSession(packet)
     ) return this.onForeign();
 
@@ -229,14 +224,14 @@ export class SenderSession {
     const theirs = errorMsOf(errorEstimate);
     this.#theirErrorMs = Math.max(this.#theirErrorMs, theirs);
     this.#add(sample, sentAt);
-    return { type: "reply", sample };
+    return { type: "reply", seq, sample };
   }
 
   /** Whether a reply has the SSID that was sent, or none. */
   #isOfSession({ ssid }: ReflectorPacket): boolean {
     if (this.#ssid === 0) return true;
     if (ssid !== 0 && ssid !== this.#ssid) return false;
-    this.#returnsSsid = ssid !== 0;
+    this.returnsSsid = ssid !== 0;
     return true;
   }
 
@@ -299,8 +294,8 @@ export class SenderSession {
       lostUp: where?.up,
       lostDown: where?.down,
       lostUnattributed: where?.unattributed,
-      exact: this.#rtt.isExact,
-      rttMs: this.#rtt.summary(),
+      exact: this.rtts.isExact,
+      rttMs: this.rtts.summary(),
       seenMs: this.#seen.summary(),
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
@@ -312,7 +307,7 @@ export class SenderSession {
       clockOffsetMs: this.#clockOffsetMs,
       clockDriftPpm: this.#oneWay.drift,
       reported: this.#reported,
-      returnsSsid: this.#returnsSsid,
+      returnsSsid: this.returnsSsid,
       forwardDelayMs: isOneWay ? forwardDelay : undefined,
       backwardDelayMs: isOneWay ? backwardDelay : undefined,
       oneWayErrorMs: isOneWay
@@ -325,7 +320,7 @@ export class SenderSession {
   #add(sample: Sample, sentAt: number): void {
     const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
     if (sample.reordered) this.#counts.reordered++;
-    this.#rtt.add(rttMs);
+    this.rtts.add(rttMs);
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
     if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
@@ -369,18 +364,20 @@ export class SenderSession {
 
   /** Adds a closing probe; the sequence of all is the number of requests. */
   onClosingSent(request: Uint8Array): void {
-    const view = new DataView(request.buffer, request.byteOffset);
-    this.#reflections.onProbeSent(view.getBigUint64(TIMESTAMP_AT));
+    this.#reflections.onProbeSent(timestampBits(request, TIMESTAMP_AT));
   }
 
-  /** Adds a datagram if it is the reply to a closing probe; returns whether it is. */
-  onClosing(data: Uint8Array, trafficClass?: number | undefined): boolean {
-    const packet = decodeReflector(data);
+  /** Adds a packet if it is the reply to a closing probe; returns whether it is. */
+  #isClosing(
+    data: Uint8Array,
+    packet: ReflectorPacket,
+    trafficClass: number | undefined,
+  ): boolean {
     const { sent } = this.#counts;
-    if (packet?.senderSequence !== sent || !this.#isOfSession(packet)) {
+    if (packet.senderSequence !== sent || !this.#isOfSession(packet)) {
       return false;
     }
-    const bits = timestampBits(data);
+    const bits = timestampBits(data, SENDER_TIMESTAMP_AT);
     const isWhole = this.#reflections.onProbe(packet.sequence, sent, bits);
     if (isWhole === undefined) return false;
     if (this.#question !== undefined && isWhole) {
@@ -393,30 +390,21 @@ export class SenderSession {
 }
 
 /** The latest requests, by their sequence modulo the capacity. */
-interface Slots {
-  state: Uint8Array;
-  sentAt: Float64Array;
-  /** When the kernel sent each; NaN if not known. */
-  stampedAt: Float64Array;
-  sendError: Float64Array;
-  rtt: Float64Array;
-  /** The bits of the timestamp as sent. */
-  timestamp: BigUint64Array;
-}
-
-function makeSlots(capacity: number): Slots {
+function makeSlots(capacity: number) {
   return {
     state: new Uint8Array(capacity),
     sentAt: new Float64Array(capacity),
+    /** When the kernel sent each; NaN if not known. */
     stampedAt: new Float64Array(capacity),
     sendError: new Float64Array(capacity),
     rtt: new Float64Array(capacity),
+    /** The bits of the timestamp as sent. */
     timestamp: new BigUint64Array(capacity),
   };
 }
 
-function timestampBits(reply: Uint8Array): bigint {
-  return new DataView(reply.buffer, reply.byteOffset).getBigUint64(28);
+function timestampBits(packet: Uint8Array, at: number): bigint {
+  return viewOf(packet).getBigUint64(at);
 }
 
 /** More than the error of reading two clocks one after the other. */

@@ -336,11 +336,9 @@ Deno.test("SenderSession: only the reply to a closing probe that was sent is one
   });
   const { data } = replyTo(probe, 1, 500);
   // Nobody has sent it yet; and a request's reply is none.
-  assertEquals(session.onClosing(data), false);
-  assertEquals(
-    session.onClosing(replyTo(requests[0]!.request, 0, 0).data),
-    false,
-  );
+  assertEquals(session.onReceived(data, 500).type, "foreign");
+  const reply = replyTo(requests[0]!.request, 0, 0).data;
+  assertEquals(session.onReceived(reply, 500).type, "reply");
   session.onClosingSent(probe);
-  assertEquals(session.onClosing(data), true);
+  assertEquals(session.onReceived(data, 500).type, "closing");
 });
