@@ -13,8 +13,10 @@ import type { RequestOptions } from "../client/exchange.ts";
 import { type RequestManyOptions, SERIES_DEFAULTS } from "../client/series.ts";
 import type { OriginOptions } from "../client/target.ts";
 import { encode } from "../encoding.ts";
-import type { MeasureOptions } from "../stamp/measure.ts";
-import { MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
+import {
+  MEASURE_DEFAULTS,
+  type MeasureOptions,
+} from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import {
   CLIENT,

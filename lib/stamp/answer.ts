@@ -12,7 +12,12 @@ import {
 } from "../address.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
-import { STAMP_BYTES, type Timestamp, writeTimestamp } from "./packet.ts";
+import {
+  STAMP_BYTES,
+  type Timestamp,
+  viewOf,
+  writeTimestamp,
+} from "./packet.ts";
 import * as tlv from "./tlv.ts";
 
 /** Facts that TLVs of a request ask for. */
@@ -99,7 +104,7 @@ function answer(
     bytes[at] = tlv.FLAG_M;
     return false;
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset + start, length);
+  const view = viewOf(bytes.subarray(start, end));
   switch (type) {
     case tlv.EXTRA_PADDING:
     case tlv.HMAC:

@@ -6,7 +6,12 @@
  */
 import { canonicalHostname, type UdpAddress } from "../address.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
-import { readTimestamp, STAMP_BYTES, type Timestamp } from "./packet.ts";
+import {
+  readTimestamp,
+  STAMP_BYTES,
+  type Timestamp,
+  viewOf,
+} from "./packet.ts";
 import * as tlv from "./tlv.ts";
 import type { Extension } from "./tlv.ts";
 
@@ -54,17 +59,6 @@ export interface Question {
   hmacOf: Signer | undefined;
 }
 
-/** The size of the requesting TLVs, in bytes. */
-export function questionBytes({ extensions, hmacOf }: Question): number {
-  if (extensions.length === 0) return 0;
-  const sizes = extensions.map((extension) =>
-    tlv.HEADER_BYTES + (tlv.SIZES[tlv.EXTENSIONS[extension]] ?? LOCATION_BYTES)
-  );
-  const asking = sizes.reduce((sum, size) => sum + size);
-  return asking +
-    (hmacOf === undefined ? 0 : tlv.HEADER_BYTES + tlv.HMAC_BYTES);
-}
-
 /**
  * Writes requesting TLVs.
  *
@@ -74,41 +68,35 @@ export function questionBytes({ extensions, hmacOf }: Question): number {
  * @returns The TLVs, with their HMAC if there is a key.
  */
 export function encodeQuestion(
-  question: Question,
+  { extensions, replyDscp, hmacOf }: Question,
   sequence: number,
   sent: number,
 ): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(questionBytes(question));
-  const view = new DataView(bytes.buffer);
-  let at = 0;
-  const begin = (type: number, length: number) => {
-    view.setUint8(at, tlv.FLAG_U);
-    view.setUint8(at + 1, type);
-    view.setUint16(at + 2, length);
-    at += tlv.HEADER_BYTES + length;
-    return at - length;
-  };
-  for (const extension of question.extensions) {
+  const tlvs = extensions.flatMap((extension) => {
     const type = tlv.EXTENSIONS[extension];
-    const value = begin(type, tlv.SIZES[type] ?? LOCATION_BYTES);
+    const value = new Uint8Array(tlv.SIZES[type] ?? PORTS_BYTES);
     if (type === tlv.LOCATION) {
-      const end = at;
-      at = value + PORTS_BYTES;
-      for (const place of [tlv.DESTINATION_IP, tlv.SOURCE_IP]) {
-        begin(place, tlv.IP_BYTES);
-      }
-      at = end;
-    } else if (type === tlv.CLASS_OF_SERVICE) {
-      view.setUint8(value, question.replyDscp << 2);
-    } else if (type === tlv.DIRECT_MEASUREMENT) view.setUint32(value, sent);
+      const place = new Uint8Array(tlv.IP_BYTES);
+      const places = [tlv.DESTINATION_IP, tlv.SOURCE_IP]
+        .flatMap((type) => requestOf(type, place));
+      return requestOf(type, [...value, ...places]);
+    }
+    if (type === tlv.CLASS_OF_SERVICE) value[0] = replyDscp << 2;
+    if (type === tlv.DIRECT_MEASUREMENT) viewOf(value).setUint32(0, sent);
+    return requestOf(type, value);
+  });
+  if (hmacOf !== undefined && tlvs.length > 0) {
+    const number = new Uint8Array(4);
+    viewOf(number).setUint32(0, sequence);
+    tlvs.push(...requestOf(tlv.HMAC, hmacOfTlvs(number, tlvs, hmacOf)));
   }
-  if (question.hmacOf !== undefined && bytes.length > 0) {
-    const end = at;
-    const value = begin(tlv.HMAC, tlv.HMAC_BYTES);
-    const signed = [sequenceBytes(sequence), bytes.subarray(0, end)] as const;
-    bytes.set(hmacOfTlvs(...signed, question.hmacOf), value);
-  }
-  return bytes;
+  return new Uint8Array(tlvs);
+}
+
+/** The bytes of a TLV as a sender sets them. */
+function requestOf(type: number, value: ArrayLike<number>): number[] {
+  const { length } = value;
+  return [tlv.FLAG_U, type, length >> 8, length & 0xff, ...Array.from(value)];
 }
 
 /**
@@ -131,7 +119,7 @@ export function readReported(
   const isAuthentic = areAuthentic(reply, tlvs, sequence, hmacOf);
   const hasFailed = tlvs.some(({ at }) => (reply[at]! & tlv.FLAG_I) !== 0);
   const missing = new Set(extensions);
-  const view = new DataView(reply.buffer, reply.byteOffset, reply.length);
+  const view = viewOf(reply);
   for (const one of isAuthentic && !hasFailed ? tlvs : []) {
     const flags = reply[one.at]!;
     const { type, length } = one;
@@ -185,7 +173,7 @@ export function readReported(
 /** Both addresses; undefined if one is missing. */
 function readLocation(value: Uint8Array): Reported["location"] {
   if (value.length < PORTS_BYTES) return undefined;
-  const view = new DataView(value.buffer, value.byteOffset, value.length);
+  const view = viewOf(value);
   const [localPort, remotePort] = [view.getUint16(0), view.getUint16(2)];
   const places = new Map<number, string>();
   for (const { at, type, length } of tlv.parse(value, PORTS_BYTES).tlvs) {
@@ -220,16 +208,7 @@ function stampedBy(value: number): StampedBy {
   return STAMPING[value] ?? "unknown";
 }
 
-function sequenceBytes(sequence: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, sequence);
-  return bytes;
-}
-
 const PORTS_BYTES = 4;
-/** The size of two ports, and of sub-TLVs for two addresses. */
-const LOCATION_BYTES = PORTS_BYTES + 2 * (tlv.HEADER_BYTES + tlv.IP_BYTES);
-
 /** Time sources and kinds of timestamps, by their numbers at IANA. */
 const SYNC_SOURCES = [
   undefined,

@@ -110,7 +110,7 @@ export type Signer = (bytes: Uint8Array) => Uint8Array;
 /** The HMAC of TLVs, and of the sequence of their packet as 4 bytes. */
 export function hmacOfTlvs(
   sequence: Uint8Array,
-  tlvs: Uint8Array,
+  tlvs: Iterable<number>,
   hmacOf: Signer,
 ): Uint8Array {
   return hmacOf(new Uint8Array([...sequence, ...tlvs]));

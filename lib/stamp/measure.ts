@@ -10,18 +10,12 @@ import { runtimeOf } from "../socket/runtime.ts";
 import { MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
 import type { RunHandle } from "../client/run.ts";
 import { checkEnds } from "../client/target.ts";
-import { type Question, questionBytes } from "./ask.ts";
+import { encodeQuestion, type Question } from "./ask.ts";
 import { AUTHENTICATED_BYTES, hmacOf } from "./auth.ts";
 import { MAX_COUNT, MEASURE, type MeasureOptions } from "./measure_options.ts";
 import { STAMP_BYTES } from "./packet.ts";
-import {
-  type MeasureEvent,
-  type MeasureResult,
-  StampSender,
-} from "./sender.ts";
-
-export type { MeasureOptions } from "./measure_options.ts";
-export type { MeasureEvent, MeasureResult } from "./sender.ts";
+import { StampSender } from "./sender.ts";
+import type { MeasureEvent, MeasureResult } from "./session_result.ts";
 
 /** A measurement. */
 export interface Measurement extends RunHandle<MeasureEvent> {
@@ -79,7 +73,7 @@ export function measure(
     replyDscp: replyDscp ?? trafficClass >> 2,
     hmacOf: key && ((bytes) => hmacOf(bytes, key)),
   };
-  const least = questionBytes(question) +
+  const least = encodeQuestion(question, 0, 0).length +
     (key === undefined ? STAMP_BYTES : AUTHENTICATED_BYTES);
   const { size = least } = values;
   option.integer(least, MAX_PAYLOAD_IPV4).read(size, "size");

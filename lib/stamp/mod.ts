@@ -19,16 +19,10 @@
  */
 export type { Reported, StampedBy } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
-export type { Clock } from "./measure_options.ts";
+export type { Clock, MeasureOptions } from "./measure_options.ts";
 export type { Bin } from "../stats/distribution.ts";
 export type { DriftBound } from "./drift.ts";
-export {
-  measure,
-  type MeasureEvent,
-  type Measurement,
-  type MeasureOptions,
-  type MeasureResult,
-} from "./measure.ts";
+export { measure, type Measurement } from "./measure.ts";
 export {
   decodeReflector,
   decodeSender,
@@ -49,7 +43,12 @@ export {
   type StampReflector,
   stampReflector,
 } from "./reflector.ts";
-export type { Sample, SessionResult } from "./session_result.ts";
+export type {
+  MeasureEvent,
+  MeasureResult,
+  Sample,
+  SessionResult,
+} from "./session_result.ts";
 export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../stats/statistics.ts";
 export type { PartCounts, RunCounts } from "../stats/counts.ts";

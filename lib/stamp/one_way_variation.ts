@@ -80,7 +80,7 @@ export class OneWayVariation {
   #pdv(field: number, sign: number, distribution: Distribution) {
     if (this.#count > MAX_KEPT) {
       this.#move(Infinity);
-      return above(distribution.summary());
+      return aboveMinimum(distribution.summary());
     }
     const kept = this.#kept!;
     const { drift } = this;
@@ -90,12 +90,8 @@ export class OneWayVariation {
       const at = kept[FIELDS * i]! - kept[0]!;
       delays[i] = kept[FIELDS * i + field]! + slope * at;
     }
-    return above(summarize(delays));
+    return aboveMinimum(summarize(delays));
   }
-}
-
-function above(summary: Summary | undefined): Summary | undefined {
-  return summary && aboveMinimum(summary);
 }
 
 const FIELDS = 3;

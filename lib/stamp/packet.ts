@@ -257,9 +257,8 @@ export function decodeReflector(data: Uint8Array): ReflectorPacket | undefined {
  * where a Session-Reflector writes (RFC 8762, section 4.2.1).
  */
 export function isPlainSender(data: Uint8Array): boolean {
-  if (data.length < STAMP_BYTES) return false;
-  for (let i = 16; i < STAMP_BYTES; i++) if (data[i] !== 0) return false;
-  return true;
+  return data.length >= STAMP_BYTES &&
+    data.subarray(16, STAMP_BYTES).every((byte) => byte === 0);
 }
 
 /**

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { PartCounts } from "../stats/counts.ts";
 import {
   type Ambiguity,
   DirectionCount,
@@ -161,18 +162,14 @@ export class Reflections {
    * Loss by direction, from gaps in the numbers. A reflector whose numbers are always
    * the sequences of the requests may keep no state: then loss is attributed by its
    * reported counts only.
-   *
-   * @param sent The number of requests sent.
-   * @param lost The number of lost requests without a late reply.
-   * @param hasDuplicates Whether there were duplicates.
    */
   whereLost(
-    sent: number,
-    lost: number,
-    hasDuplicates: boolean,
+    counts: Pick<PartCounts, "sent" | "lost" | "late" | "duplicates">,
   ): Directions | undefined {
+    const { sent, duplicates } = counts;
+    const lost = counts.lost - counts.late;
     if (lost === 0) return { up: 0, down: 0, unattributed: 0 };
-    if (!this.#isCounting) return this.#byCounts(lost, hasDuplicates);
+    if (!this.#isCounting) return this.#byCounts(lost, duplicates > 0);
     const count = this.#settled.clone();
     const first = Math.max(0, sent - this.#capacity);
     for (let seq = first; seq < sent; seq++) this.#settle(count, seq);

@@ -264,8 +264,8 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
         tellsLocation,
-        received: session.isWhole ? session.received : undefined,
-        transmitted: session.transmitted,
+        received: session.first === 0 ? session.received : undefined,
+        transmitted: session.next - session.first,
         last: stateless ? undefined : before.lastReply,
         ptp,
         hmacOf: key && ((bytes) => hmacOf(bytes, key)),
@@ -305,11 +305,10 @@ interface ReflectorSession {
   readonly at: number;
   /** The number of the next reply. */
   readonly next: number;
-  /** Whether its numbers and counts are of all its packets. */
-  readonly isWhole: boolean;
-  /** Packets that were received, and replies to them that were sent. */
+  /** The number of its first reply; not 0 if it was resumed. */
+  readonly first: number;
+  /** The number of packets received. */
   received: number;
-  readonly transmitted: number;
   readonly lastReply: { sequence: number; timestamp: Timestamp } | undefined;
   readonly lastPacket: SenderPacket | undefined;
   /** How many times in a row the last packet was received again, unchanged. */
@@ -329,9 +328,8 @@ function newSession(
     since,
     at: 0,
     next: first,
-    isWhole: first === 0,
+    first,
     received: 0,
-    transmitted: 0,
     lastReply: undefined,
     lastPacket: undefined,
     repeats: 0,
@@ -353,7 +351,6 @@ function reflected(
     at,
     next: session.next + 1,
     received: session.received + 1,
-    transmitted: session.transmitted + 1,
     lastReply,
     lastPacket: packet,
     repeats: isLastPacket(session, packet) ? session.repeats + 1 : 0,

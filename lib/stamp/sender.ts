@@ -25,29 +25,7 @@ import {
   timestampOf,
 } from "./packet.ts";
 import { SenderSession } from "./sender_session.ts";
-import type { Sample, SessionResult } from "./session_result.ts";
-
-/** The outcome of one request; `seq` counts them from 0. */
-export type MeasureEvent =
-  | { type: "reply"; seq: number; sample: Sample }
-  | { type: "lost"; seq: number }
-  | { type: "late"; seq: number }
-  | { type: "duplicate"; seq: number }
-  | { type: "error"; seq: number; error: unknown };
-
-/** The figures of a measurement. */
-export interface MeasureResult extends SessionResult {
-  /** Since the first send, in milliseconds, without the wait at the end. */
-  durationMs: number;
-  /** Reports of a closed port by the system, on the linux engine only. */
-  portClosed: number;
-  /**
-   * Replies that this machine dropped, since its receive buffer was full: they are
-   * among `lost` and `lostDown`, but not lost on the path. Undefined where that is
-   * not known.
-   */
-  kernelDrops: number | undefined;
-}
+import type { MeasureEvent, MeasureResult } from "./session_result.ts";
 
 /** The checked options that a sender needs. */
 export interface SenderPlan extends option.Values<typeof MEASURE> {
@@ -82,10 +60,8 @@ export class StampSender implements Workload, Receiver {
     this.session = new SenderSession(
       runtime.timeOrigin,
       Math.max(MIN_REMEMBERED, 2 * pending),
-      {
-        ssid,
-        question: question.extensions.length > 0 ? question : undefined,
-      },
+      ssid,
+      question.extensions.length > 0 ? question : undefined,
     );
   }
 

@@ -21,13 +21,11 @@ import {
 import { Reflections } from "./reflections.ts";
 import { aboveMinimum, Jitter, Reordering } from "../stats/statistics.ts";
 import { OneWayVariation } from "./one_way_variation.ts";
-import type { Sample, SessionResult } from "./session_result.ts";
+import type { MeasureEvent, Sample, SessionResult } from "./session_result.ts";
 
 /** The kind of a received datagram. */
 export type Verdict =
-  | { type: "reply"; seq: number; sample: Sample }
-  | { type: "late"; seq: number }
-  | { type: "duplicate"; seq: number }
+  | Extract<MeasureEvent, { type: "reply" | "late" | "duplicate" }>
   | { type: "closing" }
   | { type: "foreign" };
 
@@ -55,12 +53,11 @@ export class SenderSession {
   readonly #reflections: Reflections;
   /** The first request that is neither answered nor lost, or the next one. */
   #oldest = 0;
-  #smallestRtt = Infinity;
   #clockOffsetMs: SessionResult["clockOffsetMs"];
-  /** Whether both clocks are reported as synchronized, and the largest error of each. */
+  /** Whether both clocks are reported as synchronized, and the largest error of each, in ms. */
   #clocksAgree = true;
-  #ownErrorMs = 0;
-  #theirErrorMs = 0;
+  #ownError = 0;
+  #theirError = 0;
   readonly #ssid: number;
   readonly #question: Question | undefined;
   #reported: Reported | undefined;
@@ -72,15 +69,14 @@ export class SenderSession {
    * other methods was 0.
    * @param capacity The number of latest requests that are remembered; more than are
    * ever unanswered.
-   * @param asked The SSID of the session, 0 for none, and the requested extensions.
+   * @param ssid The SSID of the session, 0 for none.
+   * @param question The requested extensions.
    */
   constructor(
     public timeOrigin: number,
     capacity: number,
-    { ssid = 0, question }: {
-      ssid?: number;
-      question?: Question | undefined;
-    } = {},
+    ssid = 0,
+    question?: Question | undefined,
   ) {
     this.#capacity = capacity;
     this.#ssid = ssid;
@@ -113,7 +109,7 @@ export class SenderSession {
   /** Adds an error estimate of this machine's clock. */
   onClock(estimate: ErrorEstimate): void {
     if (!estimate.synchronized) this.#clocksAgree = false;
-    this.#ownErrorMs = Math.max(this.#ownErrorMs, errorMsOf(estimate));
+    this.#ownError = Math.max(this.#ownError, errorMsOf(estimate));
   }
 
   /** Adds the next request. Requests are numbered from 0. */
@@ -222,7 +218,7 @@ export class SenderSession {
     const { errorEstimate } = packet;
     if (!errorEstimate.synchronized) this.#clocksAgree = false;
     const theirs = errorMsOf(errorEstimate);
-    this.#theirErrorMs = Math.max(this.#theirErrorMs, theirs);
+    this.#theirError = Math.max(this.#theirError, theirs);
     this.#add(sample, sentAt);
     return { type: "reply", seq, sample };
   }
@@ -279,16 +275,8 @@ export class SenderSession {
 
   /** All figures so far. */
   result(): SessionResult {
-    const { sent, received, lost, late, duplicates } = this.#counts;
-    const where = this.#reflections.whereLost(
-      sent,
-      lost - late,
-      duplicates > 0,
-    );
-    const pdv = this.#pdv.summary();
-    const forwardDelay = this.#forwardDelay.summary();
-    const backwardDelay = this.#backwardDelay.summary();
-    const isOneWay = this.#clocksAgree && received > 0;
+    const isOneWay = this.#clocksAgree && this.#counts.received > 0;
+    const where = this.#reflections.whereLost(this.#counts);
     return {
       ...withLoss(this.#counts),
       lostUp: where?.up,
@@ -299,7 +287,7 @@ export class SenderSession {
       seenMs: this.#seen.summary(),
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
-      pdvMs: pdv && aboveMinimum(pdv),
+      pdvMs: aboveMinimum(this.#pdv.summary()),
       forwardPdvMs: this.#oneWay.forwardPdvMs,
       backwardPdvMs: this.#oneWay.backwardPdvMs,
       forwardJitterMs: this.#forwardJitter.value,
@@ -308,11 +296,9 @@ export class SenderSession {
       clockDriftPpm: this.#oneWay.drift,
       reported: this.#reported,
       returnsSsid: this.returnsSsid,
-      forwardDelayMs: isOneWay ? forwardDelay : undefined,
-      backwardDelayMs: isOneWay ? backwardDelay : undefined,
-      oneWayErrorMs: isOneWay
-        ? this.#ownErrorMs + this.#theirErrorMs
-        : undefined,
+      forwardDelayMs: isOneWay ? this.#forwardDelay.summary() : undefined,
+      backwardDelayMs: isOneWay ? this.#backwardDelay.summary() : undefined,
+      oneWayErrorMs: isOneWay ? this.#ownError + this.#theirError : undefined,
       sendErrorMs: this.#sendError.summary(),
     };
   }
@@ -336,8 +322,7 @@ export class SenderSession {
     const after = this.#rttOf(seq + 1);
     if (!Number.isNaN(before)) this.#ipdv.add(rttMs - before);
     if (!Number.isNaN(after)) this.#ipdv.add(after - rttMs);
-    if (rttMs < this.#smallestRtt) {
-      this.#smallestRtt = rttMs;
+    if (rttMs / 2 < (this.#clockOffsetMs?.error ?? Infinity)) {
       this.#clockOffsetMs = {
         estimate: (forwardMs - backwardMs) / 2,
         error: rttMs / 2,

@@ -1,5 +1,5 @@
 /**
- * Types of the figures of a STAMP session: of one reply, and of all.
+ * Types of the figures of a STAMP session: of one reply, and of all; and its events.
  *
  * @module
  */
@@ -43,6 +43,14 @@ export interface Sample {
   /** The reflector's report, with `extensions`. */
   reported?: Reported;
 }
+
+/** The outcome of one request; `seq` counts them from 0. */
+export type MeasureEvent =
+  | { type: "reply"; seq: number; sample: Sample }
+  | { type: "lost"; seq: number }
+  | { type: "late"; seq: number }
+  | { type: "duplicate"; seq: number }
+  | { type: "error"; seq: number; error: unknown };
 
 /** The figures of a session. Times are in milliseconds. */
 export interface SessionResult extends RunCounts {
@@ -116,4 +124,18 @@ export interface SessionResult extends RunCounts {
   kernelTimed: number;
   /** Delays of sends after they were due. */
   sendErrorMs: Summary | undefined;
+}
+
+/** The figures of a measurement. */
+export interface MeasureResult extends SessionResult {
+  /** Since the first send, in milliseconds, without the wait at the end. */
+  durationMs: number;
+  /** Reports of a closed port by the system, on the linux engine only. */
+  portClosed: number;
+  /**
+   * Replies that this machine dropped, since its receive buffer was full: they are
+   * among `lost` and `lostDown`, but not lost on the path. Undefined where that is
+   * not known.
+   */
+  kernelDrops: number | undefined;
 }

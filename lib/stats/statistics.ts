@@ -59,22 +59,18 @@ export function summarize(sample: ArrayLike<number>): Summary | undefined {
 
 /** Interarrival jitter (RFC 3550, section 6.4.1 and appendix A.8). */
 export class Jitter {
+  /** The current jitter; undefined before the second packet. */
+  value: number | undefined;
   #transit: number | undefined;
-  #jitter: number | undefined;
 
   /** Adds a packet's transit time, in order of arrival; any clock will do. */
   add(transit: number): void {
     if (this.#transit !== undefined) {
       const difference = Math.abs(transit - this.#transit);
-      this.#jitter ??= 0;
-      this.#jitter += (difference - this.#jitter) / 16;
+      this.value ??= 0;
+      this.value += (difference - this.value) / 16;
     }
     this.#transit = transit;
-  }
-
-  /** The jitter so far; undefined before the second packet. */
-  get value(): number | undefined {
-    return this.#jitter;
   }
 }
 
@@ -91,15 +87,12 @@ export class Reordering {
 }
 
 /** Each value less the smallest: PDV, if the values are delays (RFC 5481). */
-export function aboveMinimum(summary: Summary): Summary {
-  const { min, stddev } = summary;
-  return {
-    min: 0,
-    mean: summary.mean - min,
-    median: summary.median - min,
-    p90: summary.p90 - min,
-    p99: summary.p99 - min,
-    max: summary.max - min,
-    stddev,
-  };
+export function aboveMinimum(
+  summary: Summary | undefined,
+): Summary | undefined {
+  if (summary === undefined) return undefined;
+  const above = { ...summary };
+  const shifted = ["min", "mean", "median", "p90", "p99", "max"] as const;
+  for (const name of shifted) above[name] -= summary.min;
+  return above;
 }

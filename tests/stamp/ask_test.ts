@@ -2,7 +2,6 @@ import { assertEquals } from "@std/assert";
 import {
   encodeQuestion,
   type Question,
-  questionBytes,
   readReported,
 } from "../../lib/stamp/ask.ts";
 import { EXTENSION_NAMES as EXTENSIONS } from "../../lib/stamp/tlv.ts";
@@ -54,7 +53,7 @@ function ask(asked: Question, hostname: string, key?: Uint8Array) {
         },
         ssid: 0,
       },
-      44 + questionBytes(asked) + 6,
+      44 + encodeQuestion(asked, 0, 0).length + 6,
       encodeQuestion(asked, sequence, sequence + 1),
     );
     const sent = key === undefined ? plain : seal(plain, key);
@@ -75,7 +74,7 @@ Deno.test("encodeQuestion(): TLVs have the layout of RFC 8972", () => {
     ),
   );
   assertEquals(encodeQuestion(question([]), 6, 7).length, 0);
-  assertEquals(questionBytes(question([], KEY)), 0);
+  assertEquals(encodeQuestion(question([], KEY), 6, 7).length, 0);
   // The digest was made by another program.
   assertEquals(
     encodeQuestion(question(["direct-measurement"], KEY), 7, 7).toHex(),
@@ -162,7 +161,7 @@ Deno.test("readReported(): TLVs of a reflector without the key are discarded", (
 
 Deno.test("readReported(): a reflector without RFC 8972 leaves all unsupported", () => {
   const asked = question();
-  const echoed = new Uint8Array(44 + questionBytes(asked));
+  const echoed = new Uint8Array(44 + encodeQuestion(asked, 0, 0).length);
   echoed.set(encodeQuestion(asked, 0, 1), 44);
   assertEquals(readReported(echoed, asked, false, undefined), {
     unsupported: [...EXTENSIONS],

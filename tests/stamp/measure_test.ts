@@ -1,11 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { encode } from "../../lib/encoding.ts";
-import {
-  measure,
-  type MeasureEvent,
-  type Measurement,
-  type MeasureOptions,
-} from "../../lib/stamp/measure.ts";
+import { measure, type Measurement } from "../../lib/stamp/measure.ts";
+import type { MeasureOptions } from "../../lib/stamp/measure_options.ts";
+import type { MeasureEvent } from "../../lib/stamp/session_result.ts";
 import {
   type ReflectorOptions,
   stampReflector,

@@ -12,7 +12,12 @@ function make(numbers: Array<number | undefined>, capacity = 100) {
   }
   const lost = numbers.filter((number) => number === undefined).length;
   const where = (hasDuplicates = false) => {
-    const found = reflections.whereLost(numbers.length, lost, hasDuplicates);
+    const found = reflections.whereLost({
+      sent: numbers.length,
+      lost,
+      late: 0,
+      duplicates: hasDuplicates ? 1 : 0,
+    });
     return found && [found.up, found.down, found.unattributed];
   };
   return { reflections, where, sent: numbers.length };

@@ -4,12 +4,10 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import {
-  measure,
-  type MeasureOptions,
-  type MeasureResult,
-} from "../../stamp/measure.ts";
+import { measure } from "../../stamp/measure.ts";
+import type { MeasureOptions } from "../../stamp/measure_options.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
+import type { MeasureResult } from "../../stamp/session_result.ts";
 import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";

@@ -7,7 +7,10 @@ import { formatAddress } from "../../address.ts";
 import type { Bin } from "../../stats/distribution.ts";
 import type { Reported } from "../../stamp/ask.ts";
 import { isDrift } from "../../stamp/drift.ts";
-import type { MeasureEvent, MeasureResult } from "../../stamp/measure.ts";
+import type {
+  MeasureEvent,
+  MeasureResult,
+} from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
 import {
   type Column,
