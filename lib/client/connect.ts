@@ -10,8 +10,7 @@ import { resolveEnds } from "./target.ts";
 import { Client, type Key, type UdpClient } from "./udp_client.ts";
 
 /** Options of {@linkcode connect}. */
-export interface ConnectOptions
-  extends Omit<RequestOptions, "match" | "signal"> {
+export interface ConnectOptions extends Omit<RequestOptions, "match"> {
   /**
    * Gives the key that a request shares with its reply and with no other request
    * in flight, such as the id of a DNS message. It is called with the payloads of
@@ -28,8 +27,6 @@ export interface ConnectOptions
    * @default {256}
    */
   maxInFlight?: number | undefined;
-  /** Closes the client when aborted. */
-  signal?: AbortSignal | undefined;
 }
 
 /** The table of {@linkcode ConnectOptions}. */

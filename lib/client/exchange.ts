@@ -75,8 +75,6 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
       info: ReplyInfo,
     ) => Decoded | boolean | null | undefined)
     | undefined;
-  /** Ends the request when aborted; the promise rejects with its reason. */
-  signal?: AbortSignal | undefined;
 }
 
 /** The options of every request. */
@@ -85,7 +83,6 @@ export const EXCHANGE = {
   timeoutMs: option.time(1, 1000),
   retries: option.integer(0, 100, 2),
   maxDatagramBytes: option.integer(1, MAX_PAYLOAD, MAX_PAYLOAD),
-  signal: option.SIGNAL,
 } satisfies option.Table<Omit<RequestOptions, "match">>;
 
 /** The table of {@linkcode RequestOptions}. */

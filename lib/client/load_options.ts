@@ -69,8 +69,6 @@ export interface LoadOptions extends OriginOptions {
    * @default {false}
    */
   mayBlock?: boolean | undefined;
-  /** Ends the run when aborted. */
-  signal?: AbortSignal | undefined;
 }
 
 /** The table of {@linkcode LoadOptions}. */
@@ -85,7 +83,6 @@ export const LOAD = {
   reportMs: option.time(1, 1000),
   onSample: option.callback(),
   mayBlock: option.flag(false),
-  signal: option.SIGNAL,
 } satisfies option.Table<LoadOptions>;
 
 /** The defaults of {@linkcode LoadOptions}. */

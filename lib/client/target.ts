@@ -51,6 +51,8 @@ export interface OriginOptions extends SendOptions, RuntimeOptions {
    * @default {true}
    */
   telemetry?: boolean | undefined;
+  /** Ends the client when aborted: promises and iterations fail with its reason. */
+  signal?: AbortSignal | undefined;
 }
 
 /** The table of {@linkcode OriginOptions}. */
@@ -61,6 +63,7 @@ export const ORIGIN = {
   }),
   localPort: option.integer(0, 65_535, 0),
   telemetry: option.flag(true),
+  signal: option.SIGNAL,
   ...RUNTIME,
 } satisfies option.Table<OriginOptions>;
 

@@ -140,12 +140,10 @@ function answer(
       view.setUint32(4, facts.received);
       view.setUint32(8, facts.transmitted);
       break;
-    case tlv.ACCESS_REPORT: {
+    case tlv.ACCESS_REPORT:
       // Access IDs are 1 (3GPP) and 2 (non-3GPP).
-      const network = bytes[start]! >> 4;
-      if (network !== 1 && network !== 2) return true;
+      if (![1, 2].includes(bytes[start]! >> 4)) return true;
       break;
-    }
     case tlv.FOLLOW_UP:
       bytes.fill(0, start, end);
       if (facts.last !== undefined) {

@@ -59,14 +59,7 @@ export interface Question {
   hmacOf: Signer | undefined;
 }
 
-/**
- * Writes requesting TLVs.
- *
- * @param question The extensions to request.
- * @param sequence The sequence of the request.
- * @param sent The number of requests sent, this one included.
- * @returns The TLVs, with their HMAC if there is a key.
- */
+/** The TLVs of a request, the `sent`th one, with their HMAC if there is a key. */
 export function encodeQuestion(
   { extensions, replyDscp, hmacOf }: Question,
   sequence: number,
@@ -100,12 +93,8 @@ function requestOf(type: number, value: ArrayLike<number>): number[] {
 }
 
 /**
- * Reads the report of a reflector.
- *
- * @param reply The reply as a plain packet.
- * @param question The requested extensions.
- * @param reflectorPtp Whether the reply's timestamps are in PTP's format.
- * @param trafficClass The traffic class of the reply as received, if known.
+ * The report of a reflector in a plain reply, with timestamps in PTP's format or NTP's,
+ * and the traffic class that it was received with, if known.
  */
 export function readReported(
   reply: Uint8Array,

@@ -117,13 +117,8 @@ export function hmacOfTlvs(
 }
 
 /**
- * Whether the HMAC of TLVs is right. Without a key there must be none; with one, TLVs
- * other than padding need it.
- *
- * @param packet The plain packet.
- * @param tlvs All TLVs in it.
- * @param sequence The sequence of the request, as 4 bytes.
- * @param hmacOf Computes the HMAC; undefined without a key.
+ * Whether the HMAC of all TLVs of a plain packet is right. Without a key there must be
+ * none; with one, TLVs other than padding need it.
  */
 export function areAuthentic(
   packet: Uint8Array,

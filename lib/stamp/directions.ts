@@ -3,8 +3,8 @@
  *
  * A reflector that counts gives each request that reaches it the next number, copies
  * included. So of the requests missing between two that were answered, as many were
- * lost on the way down as numbers are missing between theirs, and the others on the way
- * up. Unattributed are requests before the first answered one or after the last one,
+ * lost down as numbers are missing between theirs, and the others up.
+ * Unattributed are requests before the first answered one or after the last one,
  * those around a restart of the reflector, those where copies may have taken numbers,
  * and those that may have been reordered beyond the first or the last number.
  *
@@ -59,15 +59,11 @@ export class DirectionCount {
   /** Requests missing since the last one answered, as `late` of a stretch. */
   #missing: number[] = [];
   #early = 0;
-  /** The current run of the reflector, and its largest number so far. */
+  /** The current run of the reflector, and its largest number. */
   #epoch = -1;
   #highest = -1;
 
-  /**
-   * Makes an empty count.
-   *
-   * @param ambiguity The facts, which may change later.
-   */
+  /** Makes an empty count; the facts may change later. */
   constructor(ambiguity: Ambiguity) {
     this.#ambiguity = ambiguity;
   }

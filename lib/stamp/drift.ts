@@ -5,7 +5,7 @@
  * offset of the reflector's clock. Its error is at most half of the difference between
  * the RTT and the least forward and backward delays together, while the path stays the
  * same. So any two replies bound the drift between them, and all pairs together bound
- * it closely; of each stretch of time only the fastest reply is kept. Where the bounds
+ * it closely; of each stretch of time only the fastest reply is kept. Where bounds
  * contradict each other, the error of all replies is taken to be larger.
  *
  * @module
@@ -22,7 +22,7 @@ export interface DriftBound {
 /** Estimates the drift of a clock. */
 export class ClockDrift {
   readonly #stretches: Stretch[] = [];
-  /** The number of replies of a stretch, and that of the last one so far. */
+  /** The number of replies of a stretch, and that of the last one. */
   #each = 1;
   #inLast = 0;
   /** The error of each reply besides that of its RTT. */
@@ -33,20 +33,13 @@ export class ClockDrift {
   #slope = 0;
 
   /**
-   * Adds a reply; times are in milliseconds.
-   *
-   * @param at When its request was sent.
-   * @param forwardMs The delay to the reflector, by both clocks.
-   * @param backwardMs The delay back, by both clocks.
+   * Adds a reply: when its request was sent, in milliseconds, and the delays to the
+   * reflector and back, by both clocks.
    */
   add(at: number, forwardMs: number, backwardMs: number): void {
-    const reply = {
-      at,
-      rttMs: forwardMs + backwardMs,
-      aheadMs: (forwardMs - backwardMs) / 2,
-      forwardMs,
-      backwardMs,
-    };
+    const rttMs = forwardMs + backwardMs;
+    const aheadMs = (forwardMs - backwardMs) / 2;
+    const reply = { at, rttMs, aheadMs, forwardMs, backwardMs };
     const last = this.#stretches.at(-1);
     if (last !== undefined && this.#inLast < this.#each) {
       this.#inLast++;

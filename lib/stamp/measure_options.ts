@@ -17,8 +17,8 @@ export const CLOCKS: readonly Clock[] = ["auto", "kernel", "program"];
 /** Options of {@linkcode measure}. */
 export interface MeasureOptions extends OriginOptions {
   /**
-   * How many requests to send, 1 to 4,294,967,295 (a sequence has 32 bits);
-   * Infinity goes on until stopped, as far as the sequence reaches.
+   * The number of requests, 1 to 4,294,967,295 (a sequence has 32 bits), or Infinity
+   * for no other end than `stop()`, a deadline or a signal.
    *
    * @default {10}
    */
@@ -39,8 +39,8 @@ export interface MeasureOptions extends OriginOptions {
    */
   size?: number | undefined;
   /**
-   * Which of several sessions of one address and port it is, 0 to 65,535 (RFC
-   * 8972, section 3).
+   * The number of this session among those of one address and port, 0 to 65,535
+   * (RFC 8972, section 3).
    *
    * @default {0}
    */
@@ -53,22 +53,22 @@ export interface MeasureOptions extends OriginOptions {
    */
   needsSsid?: boolean | undefined;
   /**
-   * What the reflector is asked besides in each request (RFC 8972, section 4): see
-   * `reported` in the samples and in the result.
+   * Reports to request from the reflector (RFC 8972, section 4): see `reported` in
+   * the samples and in the result.
    *
    * @default {nothing}
    */
   extensions?: readonly Extension[] | undefined;
   /**
-   * The DSCP that replies are to have, 0 to 63, which asks for `class-of-service`
-   * (RFC 8972, section 4.4).
+   * The DSCP to request for replies, 0 to 63, by `class-of-service` (RFC 8972,
+   * section 4.4).
    *
    * @default {that of `trafficClass`}
    */
   replyDscp?: number | undefined;
   /**
-   * Which clock takes both ends of a round trip: with `auto` the kernel's where it
-   * tells, which `kernel` insists on.
+   * The clock of both ends of a round trip: `auto` is the kernel's where it takes
+   * timestamps, else the program's; `kernel` fails there.
    *
    * @default {"auto"}
    */
@@ -97,21 +97,19 @@ export interface MeasureOptions extends OriginOptions {
    */
   mayBlock?: boolean | undefined;
   /**
-   * The loss threshold, in milliseconds, 1 to 86,400,000 (a day): what is not
-   * answered by then is lost. At most 500,000 intervals.
+   * The loss threshold: the time after which a request without a reply is lost, in
+   * milliseconds, 1 to 86,400,000 (a day). At most 500,000 intervals.
    *
    * @default {1000}
    */
   timeoutMs?: number | undefined;
   /**
-   * The measurement ends after so many milliseconds, 1 to 86,400,000 (a day),
-   * the time to resolve names included; what is not lost by then is `pending`.
+   * The duration after which the measurement ends, in milliseconds, 1 to 86,400,000
+   * (a day), the time to resolve names included; requests in flight stay `pending`.
    *
    * @default {no deadline}
    */
   deadlineMs?: number | undefined;
-  /** Ends the measurement when aborted; the iteration throws its reason. */
-  signal?: AbortSignal | undefined;
 }
 
 /** The largest number of requests: a sequence has 32 bits. */
@@ -144,7 +142,6 @@ export const MEASURE = {
   mayBlock: option.flag(false),
   timeoutMs: option.time(1, 1000),
   deadlineMs: option.time(1),
-  signal: option.SIGNAL,
 } satisfies option.Table<MeasureOptions>;
 
 /** The defaults of {@linkcode MeasureOptions}. */

@@ -16,16 +16,13 @@ export class OneWayVariation {
   /** Of the first replies: when the request was sent, and both delays. */
   #kept: Float64Array | undefined = new Float64Array(FIELDS * MAX_KEPT);
   #count = 0;
-  /** How many of those are in the distributions, without drift by this line. */
+  /** The number of those that are in the distributions, without drift by this line. */
   #moved = 0;
   #gainedMs: (at: number) => number = () => 0;
 
   /**
-   * Adds a reply; times are in milliseconds.
-   *
-   * @param at When its request was sent.
-   * @param forwardMs The delay to the reflector, by both clocks.
-   * @param backwardMs The delay back.
+   * Adds a reply: when its request was sent, in milliseconds, and the delays to the
+   * reflector and back, by both clocks.
    */
   add(at: number, forwardMs: number, backwardMs: number): void {
     this.#drift.add(at, forwardMs, backwardMs);

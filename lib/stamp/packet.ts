@@ -33,10 +33,7 @@ export interface ErrorEstimate {
   multiplier: number;
 }
 
-/**
- * The estimate of this program's clock: not known to be synchronized, and set by the
- * wall clock to the millisecond, so that 2 * 2^-10 s is the bound.
- */
+/** A clock of unknown state, set by the wall clock to the millisecond: 2 * 2^-10 s. */
 export const ERROR_ESTIMATE: ErrorEstimate = {
   synchronized: false,
   ptp: false,
@@ -372,8 +369,7 @@ export function readTimestamp(
   const seconds = view.getUint32(at);
   const rest = view.getUint32(at + 4);
   if (ptp) return { seconds, nanoseconds: rest };
-  // NTP's seconds end in 2036: times before 1968 are after that (RFC 4330, section
-  // 3).
+  // NTP's seconds end in 2036: those before 1968 are later (RFC 4330, section 3).
   const era = seconds < 0x8000_0000 ? 2 ** 32 : 0;
   return {
     seconds: seconds + era - NTP_EPOCH_SECONDS,

@@ -49,11 +49,7 @@ export class Reflections {
   /** The counts that the reflector reported for a closing probe. */
   #counts: { sent: number; received: number } | undefined;
 
-  /**
-   * Makes an empty record.
-   *
-   * @param capacity The number of latest requests that are remembered.
-   */
+  /** Makes an empty record, for this number of latest requests. */
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.#number = new Float64Array(capacity);
@@ -134,12 +130,8 @@ export class Reflections {
   }
 
   /**
-   * Adds the number of a reply to a closing probe.
-   *
-   * @param number The number.
-   * @param sequence The sequence of closing probes.
-   * @param timestamp The timestamp of the probe.
-   * @returns Undefined if no probe has it; else whether all before it were answered.
+   * Adds the number of a reply to a closing probe, by the probe's sequence and timestamp.
+   * Returns whether all probes before it were answered; undefined if it was not sent.
    */
   onProbe(
     number: number,

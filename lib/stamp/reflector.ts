@@ -132,7 +132,7 @@ export interface StampReflector extends Handler {
  * are counted and never answered.
  *
  * The reply is as long as the request, and 44 bytes at least. Its timestamps are
- * in the format of the request's, NTP or PTP. Where `serve` has `packetInfo`, on the
+ * in the format of the request's, NTP or PTP. If `serve` has `packetInfo`, on the
  * linux engine, T2 is when the kernel received the request, and the TTL field is its TTL
  * as received; else T2 is when it was read, and the TTL 0. T3 is written as the reply is
  * handed to the system, with all others of its batch; where another handler calls this
@@ -147,13 +147,12 @@ export interface StampReflector extends Handler {
  * @example
  * ```ts
  * import { serve } from "@roundtrip/udp";
- * import { measure, stampReflector } from "@roundtrip/udp/stamp";
+ * import { stampReflector } from "@roundtrip/udp/stamp";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = serve({}, stampReflector());
- * const measurement = measure(server.addr, { count: 3, intervalMs: 10 });
- * for await (const event of measurement) assertEquals(event.type, "reply");
- * assertEquals(measurement.result().received, 3);
+ * const reflector = stampReflector({ sessionTimeoutMs: 60_000 });
+ * await using server = serve({ packetInfo: true }, reflector);
+ * assertEquals(reflector.stats().reflected, 0);
  * ```
  */
 export function stampReflector(options: ReflectorOptions = {}): StampReflector {
@@ -222,9 +221,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const local = `${localAddr.hostname} ${localAddr.port}`;
     const sender = `${hostname} ${port} ${local} ${ssid}`;
     const known = sessions.get(sender);
-    if (known !== undefined && isRepeated(known, packet)) {
-      return drop("returned");
-    }
+    if (known && isRepeated(known, packet)) return drop("returned");
     const isOver = known !== undefined && now - known.at > sessionTimeoutMs;
     let before = known;
     if (before === undefined || isOver || isRestarted(before, packet)) {
@@ -233,7 +230,9 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         (isOver || now - evictedAt <= sessionTimeoutMs);
       const network = before?.network ?? networkOf(hostname);
       const first = isResumed ? resumedNumber(resumed++) : 0;
-      before = newSession(packet, network, first, before?.since ?? now);
+      const { timestamp: latest } = packet;
+      const since = before?.since ?? now;
+      before = { ...NEW_SESSION, network, since, next: first, first, latest };
     }
     const sequence = stateless ? packet.sequence : before.next;
     const sentNow = () => timestampOf(runtime.timeOrigin + runtime.now());
@@ -317,25 +316,13 @@ interface ReflectorSession {
   readonly latest: Timestamp;
 }
 
-function newSession(
-  { timestamp }: SenderPacket,
-  network: string,
-  first: number,
-  since: number,
-): ReflectorSession {
-  return {
-    network,
-    since,
-    at: 0,
-    next: first,
-    first,
-    received: 0,
-    lastReply: undefined,
-    lastPacket: undefined,
-    repeats: 0,
-    latest: timestamp,
-  };
-}
+const NEW_SESSION = {
+  at: 0,
+  received: 0,
+  lastReply: undefined,
+  lastPacket: undefined,
+  repeats: 0,
+};
 
 /** The session after one more packet and its reply. */
 function reflected(
@@ -384,8 +371,8 @@ function isLastPacket(
 
 /**
  * The number of the first reply of a session that begins in its middle, as it was
- * evicted or timed out: so far from 0, and from other such numbers, that its sender
- * cannot take the numbers between for lost replies.
+ * evicted or timed out: too far from 0, and from other such numbers, for its sender to
+ * take the numbers between for lost replies.
  */
 function resumedNumber(count: number): number {
   return 2 ** 31 + (Math.imul(count + 1, 0x9e3779b1) >>> 2);

@@ -55,7 +55,7 @@ export class StampSender implements Workload, Receiver {
     this.#plan = plan;
     this.#estimateAt = estimates(() => runtime.clockState?.());
     this.run = new Run(schedule, ends, runtime, this);
-    // Room for what is unanswered, and as much again for copies and late ones.
+    // Room for unanswered requests, and as much again for copies and late replies.
     const pending = Math.ceil(timeoutMs / schedule.intervalMs);
     this.session = new SenderSession(
       runtime.timeOrigin,

@@ -65,12 +65,9 @@ export class SenderSession {
   /**
    * Makes a session.
    *
-   * @param timeOrigin The Unix time, in milliseconds, at which the clock of the
-   * other methods was 0.
+   * @param timeOrigin The Unix time at which the clock of the other methods was 0.
    * @param capacity The number of latest requests that are remembered; more than are
    * ever unanswered.
-   * @param ssid The SSID of the session, 0 for none.
-   * @param question The requested extensions.
    */
   constructor(
     public timeOrigin: number,
@@ -96,7 +93,7 @@ export class SenderSession {
     return sent - received - lost;
   }
 
-  /** The longest round trip so far; 0 before the first. */
+  /** The longest round trip; 0 before the first. */
   get longestMs(): number {
     return this.#seen.max ?? 0;
   }
@@ -150,17 +147,15 @@ export class SenderSession {
   /**
    * Adds a datagram from the reflector's address.
    *
-   * @param data Its payload.
    * @param receivedAt When it was read.
    * @param arrivedAt When the kernel received it, if known.
    * @param trafficClass Its traffic class as received, if known.
-   * @returns Its kind.
    */
   onReceived(
     data: Uint8Array,
     receivedAt: number,
-    arrivedAt?: number | undefined,
-    trafficClass?: number | undefined,
+    arrivedAt?: number,
+    trafficClass?: number,
   ): Verdict {
     const packet = decodeReflector(data);
     if (packet === undefined) return this.onForeign();
@@ -273,7 +268,7 @@ export class SenderSession {
       : undefined;
   }
 
-  /** All figures so far. */
+  /** All current figures. */
   result(): SessionResult {
     const isOneWay = this.#clocksAgree && this.#counts.received > 0;
     const where = this.#reflections.whereLost(this.#counts);
