@@ -72,10 +72,8 @@ export function unseal(
 ): Uint8Array<ArrayBuffer> | undefined {
   if (sealed.length < AUTHENTICATED_BYTES) return undefined;
   const found = sealed.subarray(HMAC_AT, AUTHENTICATED_BYTES);
-  if (!timingSafeEqual(found, hmacOf(sealed.subarray(0, HMAC_AT), key))) {
-    return undefined;
-  }
-  return opened(sealed);
+  const digest = hmacOf(sealed.subarray(0, HMAC_AT), key);
+  return timingSafeEqual(found, digest) ? opened(sealed) : undefined;
 }
 
 /** The SSID of an authenticated packet whose HMAC has not been checked. */
@@ -98,10 +96,8 @@ export function opened(sealed: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** The first 16 bytes of HMAC-SHA-256. */
 export function hmacOf(bytes: Uint8Array, key: Uint8Array): Uint8Array {
-  return createHmac("sha256", key).update(bytes).digest().subarray(
-    0,
-    AUTHENTICATED_BYTES - HMAC_AT,
-  );
+  const digest = createHmac("sha256", key).update(bytes).digest();
+  return digest.subarray(0, tlv.HMAC_BYTES);
 }
 
 /** Computes the HMAC of bytes, cut to 16 bytes, with a key. */

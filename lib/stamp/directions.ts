@@ -69,11 +69,8 @@ export class DirectionCount {
   }
 
   /**
-   * Adds a request that was lost.
-   *
-   * @param epoch The run of the last number received before it was sent; -1 without
-   * one.
-   * @param sent The number of requests sent when it was taken for lost.
+   * Adds a lost request: the run of the last number received before it was sent, -1
+   * without one, and the number of requests sent when it was taken for lost.
    */
   lost(epoch: number, sent: number): void {
     this.#missing.push(sent);
@@ -81,12 +78,8 @@ export class DirectionCount {
   }
 
   /**
-   * Adds a request that was answered.
-   *
-   * @param seq Its sequence.
-   * @param number The number of the reply.
-   * @param epoch The run of the reflector.
-   * @param isSeen Whether a reply of this run has a number.
+   * Adds an answered request: its sequence, the number of its reply, and the run of the
+   * reflector, of which `isSeen` finds received numbers.
    */
   answered(
     seq: number,

@@ -119,9 +119,8 @@ export class Reflections {
    */
   get wantsProbe(): boolean {
     if (this.#counts !== undefined) return false;
-    // Two replies with one number: the reflector keeps no state.
-    if (!this.#isCounting && this.#closing.size > 1) return false;
-    return !this.#isCounting || this.#closing.size === 0;
+    // Two replies with one number show that the reflector keeps no state.
+    return this.#closing.size < (this.#isCounting ? 1 : 2);
   }
 
   /** Adds a closing probe. */

@@ -237,10 +237,9 @@ export class StampSender implements Workload, Receiver {
   }
 
   #expire(sentBefore: number): void {
-    this.session.expire(
-      sentBefore,
-      (seq) => this.run.push({ type: "lost", seq }),
-    );
+    for (const seq of this.session.expire(sentBefore)) {
+      this.run.push({ type: "lost", seq });
+    }
   }
 
   #lingerIfDone(): void {

@@ -243,26 +243,25 @@ export class SenderSession {
     return { type: "foreign" };
   }
 
-  /**
-   * Takes unanswered requests for lost that were sent before a time; `lost` is called
-   * for each.
-   */
-  expire(sentBefore: number, lost: (seq: number) => void): void {
+  /** Takes unanswered requests for lost that were sent before a time; gives them. */
+  expire(sentBefore: number): number[] {
     const { state, sentAt } = this.#slots;
+    const lost: number[] = [];
     for (; this.#oldest < this.#counts.sent; this.#oldest++) {
       const at = this.#oldest % this.#capacity;
       if (state[at] !== PENDING) continue;
-      if (sentAt[at]! > sentBefore) return;
+      if (sentAt[at]! > sentBefore) break;
       state[at] = LOST;
       this.#counts.lost++;
       this.#reflections.onLost(this.#oldest);
-      lost(this.#oldest);
+      lost.push(this.#oldest);
     }
+    return lost;
   }
 
   /** When the oldest unanswered request was sent; undefined if there is none. */
   oldestSentAt(): number | undefined {
-    this.expire(-Infinity, () => {});
+    this.expire(-Infinity);
     return this.#oldest < this.#counts.sent
       ? this.#slots.sentAt[this.#oldest % this.#capacity]
       : undefined;
