@@ -12,82 +12,59 @@ export interface ClockState {
   maxErrorMs: number;
 }
 
-/** When a monotonic clock was 0, by a wall clock that may be set. */
-export class WallClock {
-  readonly #now: () => number;
-  readonly #wallNow: () => number;
-  #origin: number;
-  #checkedAt: number;
-
-  /**
-   * Makes a clock.
-   *
-   * @param origin The Unix time at which the monotonic clock was 0, in
-   * milliseconds.
-   * @param now The monotonic clock, in milliseconds.
-   * @param wallNow The wall clock, in whole milliseconds.
-   */
-  constructor(origin: number, now: () => number, wallNow: () => number) {
-    this.#origin = origin;
-    this.#now = now;
-    this.#wallNow = wallNow;
-    this.#checkedAt = now();
-  }
-
-  /** The Unix time at which the monotonic clock would have been 0. */
-  get origin(): number {
-    const now = this.#now();
-    if (now - this.#checkedAt < CHECK_MS) return this.#origin;
-    this.#checkedAt = now;
-    // The wall clock is read in whole milliseconds, cut off.
-    const aheadMs = this.#wallNow() - (this.#origin + now);
+/**
+ * When a monotonic clock was 0, by a wall clock that may be set: a Unix time.
+ *
+ * @param origin That time at the start, in milliseconds.
+ * @param now The monotonic clock, in milliseconds.
+ * @param wallNow The wall clock, in whole milliseconds.
+ */
+export function wallOrigin(
+  origin: number,
+  now: () => number,
+  wallNow: () => number,
+): () => number {
+  let checkedAt = now();
+  return () => {
+    const time = now();
+    if (time - checkedAt < CHECK_MS) return origin;
+    checkedAt = time;
+    // The wall clock is read in whole milliseconds, rounded down.
+    const aheadMs = wallNow() - (origin + time);
     if (aheadMs < -MAX_BEHIND_MS || aheadMs > MAX_AHEAD_MS) {
-      this.#origin += aheadMs + 0.5;
+      origin += aheadMs + 0.5;
     }
-    return this.#origin;
-  }
+    return origin;
+  };
 }
 
 /**
- * The offset of a wall clock from a monotonic one. Both can only be read one after
- * the other, and the time between the reads adds to it: so the least one counts, until
- * the clock is set.
+ * The offset of a wall clock, read to a fraction of a microsecond, from a monotonic one,
+ * in milliseconds. Both can only be read one after the other, and the time between the
+ * reads adds to it: so the least one counts, until the clock is set.
  */
-export class ClockOffset {
-  readonly #now: () => number;
-  readonly #wallNow: () => number;
-  #leastMs = Infinity;
-
-  /**
-   * Makes the offset of a clock from another, both in milliseconds.
-   *
-   * @param now The monotonic clock.
-   * @param wallNow The wall clock, to a fraction of a microsecond.
-   */
-  constructor(now: () => number, wallNow: () => number) {
-    this.#now = now;
-    this.#wallNow = wallNow;
-  }
-
-  /** The offset, in milliseconds. */
-  get ms(): number {
-    let ms = this.#read();
-    for (let i = 0; i < MAX_READS && ms > this.#leastMs + SET_MS; i++) {
-      ms = Math.min(ms, this.#read());
+export function clockOffset(
+  now: () => number,
+  wallNow: () => number,
+): () => number {
+  let leastMs = Infinity;
+  const read = () => {
+    const before = now();
+    return wallNow() - before;
+  };
+  return () => {
+    let ms = read();
+    for (let i = 0; i < MAX_READS && ms > leastMs + SET_MS; i++) {
+      ms = Math.min(ms, read());
     }
-    const wasSet = ms > this.#leastMs + SET_MS;
-    this.#leastMs = wasSet ? ms : Math.min(ms, this.#leastMs);
-    return this.#leastMs;
-  }
-
-  #read(): number {
-    const now = this.#now();
-    return this.#wallNow() - now;
-  }
+    const wasSet = ms > leastMs + SET_MS;
+    leastMs = wasSet ? ms : Math.min(ms, leastMs);
+    return leastMs;
+  };
 }
 
 const CHECK_MS = 100;
-/** Beyond what cutting off makes, and what passes between two reads. */
+/** Beyond the effect of rounding down, and the time between two reads. */
 const MAX_BEHIND_MS = 2;
 const MAX_AHEAD_MS = 1;
 /** More than passes between two reads, of which one at least is not disturbed. */

@@ -18,7 +18,7 @@ import { openDenoSocket } from "./deno_socket.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
-import { type ClockState, WallClock } from "../base/wall_clock.ts";
+import { type ClockState, wallOrigin } from "../base/wall_clock.ts";
 import { warn } from "../base/warn.ts";
 
 /**
@@ -82,7 +82,7 @@ export interface Runtime {
   warn(text: string): void;
 }
 
-const wallClock = new WallClock(
+const timeOrigin = wallOrigin(
   performance.timeOrigin,
   () => performance.now(),
   () => Date.now(),
@@ -97,7 +97,7 @@ export const denoRuntime: Runtime = {
   interfaces,
   now: () => performance.now(),
   get timeOrigin() {
-    return wallClock.origin;
+    return timeOrigin();
   },
   after,
   afterUnref,

@@ -1,43 +1,43 @@
 import { assert, assertEquals } from "@std/assert";
-import { ClockOffset, WallClock } from "../../lib/base/wall_clock.ts";
+import { clockOffset, wallOrigin } from "../../lib/base/wall_clock.ts";
 
-Deno.test("WallClock: keeps its origin until the system's clock is set", () => {
+Deno.test("wallOrigin(): keeps its origin until the system's clock is set", () => {
   let [now, set] = [0, 0];
-  const clock = new WallClock(
+  const origin = wallOrigin(
     1000.25,
     () => now,
     () => Math.floor(1000.25 + now + set),
   );
-  for (; now < 5000; now += 7.3) assertEquals(clock.origin, 1000.25);
+  for (; now < 5000; now += 7.3) assertEquals(origin(), 1000.25);
   for (const step of [-1_000_000, 3, -3, 40 * 365 * 86_400_000]) {
     set += step;
     now += 101;
-    const off = clock.origin - (1000.25 + set);
+    const off = origin() - (1000.25 + set);
     assert(Math.abs(off) <= 0.5, `${off} ms off after ${step} ms`);
   }
 });
 
-Deno.test("WallClock: reads the system's clock rarely", () => {
+Deno.test("wallOrigin(): reads the system's clock rarely", () => {
   let [now, reads] = [0, 0];
-  const clock = new WallClock(0, () => now, () => {
+  const origin = wallOrigin(0, () => now, () => {
     reads++;
     return Math.floor(now);
   });
-  for (; now < 1000; now++) clock.origin;
+  for (; now < 1000; now++) origin();
   assertEquals(reads, 9);
 });
 
-Deno.test("ClockOffset: the least one that was read, until the clock is set", () => {
+Deno.test("clockOffset(): the least one that was read, until the clock is set", () => {
   let [now, ahead] = [0, 1000];
   /** Time between the two reads of a reading. */
   let pauses: number[] = [];
-  const offset = new ClockOffset(() => now, () => {
+  const offset = clockOffset(() => now, () => {
     now += pauses.shift() ?? 0.001;
     return now + ahead;
   });
   const read = (...given: number[]) => {
     pauses = given;
-    return Math.round(1e6 * offset.ms) / 1e6;
+    return Math.round(1e6 * offset()) / 1e6;
   };
   assertEquals(read(0.004), 1000.004);
   assertEquals(read(0.001), 1000.001);

@@ -5,7 +5,6 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import type { ClockOffset } from "../../base/wall_clock.ts";
 import type { Receiver } from "../contract.ts";
 import type { Memory } from "./libc.ts";
 import { BatchDatagram, type ReceiveBatch } from "./receive_batch.ts";
@@ -31,7 +30,7 @@ export class Delivery {
   readonly #batch: ReceiveBatch;
   readonly #source: Source;
   readonly #turns: Turns;
-  readonly #clockOffset: ClockOffset;
+  readonly #clockOffset: () => number;
   readonly #now: () => number;
   /** The object for all datagrams that are handed back within the call. */
   #reusable = new BatchDatagram();
@@ -61,7 +60,7 @@ export class Delivery {
     batch: ReceiveBatch,
     source: Source,
     turns: Turns,
-    clockOffset: ClockOffset,
+    clockOffset: () => number,
     now: () => number,
   ) {
     this.#batch = batch;
@@ -135,7 +134,7 @@ export class Delivery {
     datagram.localAddr = batch.localAddr(datagram, addr.port) ?? addr;
     datagram.receivedAt = this.receivedAt;
     if (datagram.stampMs !== undefined) {
-      datagram.arrivedAt = datagram.stampMs - this.#clockOffset.ms;
+      datagram.arrivedAt = datagram.stampMs - this.#clockOffset();
     }
   }
 

@@ -48,7 +48,7 @@ import {
   TIMESPEC_BYTES,
 } from "./layout.ts";
 import { BATCH, type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
-import { ClockOffset } from "../../base/wall_clock.ts";
+import { clockOffset } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 import { SendQueue } from "./send_queue.ts";
@@ -70,7 +70,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly #delivery: Delivery;
   readonly #queue: SendQueue;
   /** The lead of the wall clock, by which the kernel stamps, over ours. */
-  readonly #clockOffset: ClockOffset;
+  readonly #clockOffset: () => number;
   readonly #turns: Turns;
   readonly #pollfd: Memory;
   readonly #wait: Memory;
@@ -111,7 +111,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#libc = libc;
     this.#poller = poller;
     this.#now = now;
-    this.#clockOffset = new ClockOffset(now, () => libc.realtimeMs());
+    this.#clockOffset = clockOffset(now, () => libc.realtimeMs());
     this.#bound = bound;
     const { fd, family } = bound;
     this.isConnected = peer !== undefined;
@@ -343,7 +343,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   #takeStamps(): void {
-    const aheadMs = this.#clockOffset.ms;
+    const aheadMs = this.#clockOffset();
     for (const { index, stampMs } of takeStamps(this.#libc, this.#bound.fd)) {
       this.#receiver.onSent?.(index, stampMs - aheadMs);
     }
