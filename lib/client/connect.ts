@@ -75,11 +75,5 @@ export async function connect(
   signal?.throwIfAborted();
   const ends = await resolveEnds(plan.ends, plan.runtime);
   signal?.throwIfAborted();
-  return new Client(
-    plan,
-    ends,
-    key,
-    key === undefined ? 1 : maxInFlight,
-    signal,
-  );
+  return new Client(plan, ends, key, key === undefined ? 1 : maxInFlight);
 }

@@ -120,13 +120,10 @@ export interface UdpReply<Decoded = unknown> extends Datagram {
 }
 
 /** A request whose options have been checked. */
-export interface RequestPlan {
+export interface RequestPlan extends option.Values<typeof EXCHANGE> {
   ends: NamedEnds;
   /** Makes the payload of a datagram. */
   payload: (attempt: number, seq: number) => Uint8Array | string;
-  timeoutMs: number;
-  retries: number;
-  maxDatagramBytes: number;
   match: NonNullable<RequestOptions["match"]>;
   runtime: Runtime;
 }
@@ -145,19 +142,16 @@ export function planRequest(
     & option.Values<typeof EXCHANGE>
     & Partial<option.Values<typeof REQUEST>>,
 ): RequestPlan {
-  const { timeoutMs, retries, maxDatagramBytes, match = anything } = options;
   const made = typeof payload === "function" ? undefined : encode(payload);
   // The size of a payload that is made later is checked when it is made.
   const ends = checkEnds(address, options, made?.length ?? 0);
   return {
+    match: anything,
+    ...options,
     ends,
     payload: made === undefined
       ? payload as RequestPlan["payload"]
       : () => made,
-    timeoutMs,
-    retries,
-    maxDatagramBytes,
-    match,
     runtime: runtimeOf(options),
   };
 }
@@ -178,10 +172,6 @@ export interface ExchangeListener {
 
 /** One request. Its socket stays open until {@linkcode Exchange.close}. */
 export class Exchange implements Receiver {
-  readonly #plan: RequestPlan;
-  readonly #ends: Ends;
-  readonly #listener: ExchangeListener;
-  readonly #seq: number;
   #socket: DatagramSocket | undefined;
   #finished = Promise.resolve();
   #cancelTimer = () => {};
@@ -199,16 +189,11 @@ export class Exchange implements Receiver {
   foreign = 0;
 
   constructor(
-    plan: RequestPlan,
-    ends: Ends,
-    listener: ExchangeListener,
-    seq = 0,
-  ) {
-    this.#plan = plan;
-    this.#ends = ends;
-    this.#listener = listener;
-    this.#seq = seq;
-  }
+    readonly plan: RequestPlan,
+    readonly ends: Ends,
+    readonly listener: ExchangeListener,
+    readonly seq = 0,
+  ) {}
 
   /** The number of datagrams answered, late or not. */
   get answered(): number {
@@ -217,8 +202,8 @@ export class Exchange implements Receiver {
 
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
-    const { runtime, maxDatagramBytes } = this.#plan;
-    const { target, local } = this.#ends;
+    const { runtime, maxDatagramBytes } = this.plan;
+    const { target, local } = this.ends;
     const socket = runtime.open({
       ...local,
       maxDatagramBytes,
@@ -237,8 +222,8 @@ export class Exchange implements Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const { match } = this.#plan;
-    const { target } = this.#ends;
+    const { match } = this.plan;
+    const { target } = this.ends;
     try {
       const reply = comesFrom(datagram.remoteAddr, target)
         ? replyOf(datagram, match, {
@@ -255,9 +240,9 @@ export class Exchange implements Receiver {
       this.#replies++;
       if (!this.#isOver) {
         this.#end();
-        if (this.#listener.onReply(reply)) this.#waitForMore();
-      } else if (this.#replies > this.attempts) this.#listener.onDuplicate?.();
-      else if (this.#replies === 1) this.#listener.onLate?.();
+        if (this.listener.onReply(reply)) this.#waitForMore();
+      } else if (this.#replies > this.attempts) this.listener.onDuplicate?.();
+      else if (this.#replies === 1) this.listener.onLate?.();
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -275,24 +260,24 @@ export class Exchange implements Receiver {
   }
 
   #send(socket: DatagramSocket): void {
-    const { runtime } = this.#plan;
+    const { runtime } = this.plan;
     this.attempts++;
     let payload: Uint8Array;
     try {
-      payload = encode(this.#plan.payload(this.attempts, this.#seq));
-      requireFit(payload.length, this.#ends.target.hostname);
+      payload = encode(this.plan.payload(this.attempts, this.seq));
+      requireFit(payload.length, this.ends.target.hostname);
     } catch (error) {
       // Later, as all other errors: not within the call of `start()`.
       return queueMicrotask(() => this.#fail(error));
     }
-    const { timeoutMs, retries } = this.#plan;
+    const { timeoutMs, retries } = this.plan;
     const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
     this.#cancelTimer = runtime.after(waitMs, () => {
-      if (this.attempts <= this.#plan.retries) this.#send(socket);
+      if (this.attempts <= this.plan.retries) this.#send(socket);
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
-    socket.send(payload, this.#ends.target).catch((error) => {
+    socket.send(payload, this.ends.target).catch((error) => {
       // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) this.onReceiveError(error);
       else this.#fail(error);
@@ -302,15 +287,15 @@ export class Exchange implements Receiver {
   /** After the first reply nothing is retransmitted for the others. */
   #waitForMore(): void {
     this.#isOver = false;
-    const { runtime, timeoutMs } = this.#plan;
+    const { runtime, timeoutMs } = this.plan;
     this.#cancelTimer = runtime.after(timeoutMs, () => this.#timeOut());
   }
 
   #timeOut(): void {
     this.#end();
-    const { target } = this.#ends;
+    const { target } = this.ends;
     const { attempts, foreign } = this;
-    this.#listener.onTimeout(
+    this.listener.onTimeout(
       timeoutError(target, attempts, foreign, this.#report, this.#foreignFrom),
     );
   }
@@ -318,7 +303,7 @@ export class Exchange implements Receiver {
   #fail(error: unknown): void {
     if (this.#isOver) return;
     this.#end();
-    this.#listener.onError(error);
+    this.listener.onError(error);
   }
 
   #end(): void {
@@ -354,22 +339,23 @@ export function timeoutError(
   foreignFrom?: UdpAddress,
 ): TimeoutError {
   const why = report === undefined
-    ? "lost on the way, a closed port, or a silent server"
+    ? "a lost datagram, a closed port, or a silent server"
     : isPortClosed(report)
     ? "the system reports a closed port"
     : errorMessage(report);
   const from = foreignFrom && formatAddress(foreignFrom);
   const ignored = foreign === 0
     ? ""
-    : foreign === 1
-    ? `; 1 other datagram came, from ${from}, and was ignored`
-    : `; ${foreign} other datagrams came, the first from ${from}, and were ignored`;
+    : `; ignored ${datagrams(foreign, "other ")}, the first from ${from}`;
   return new TimeoutError(
-    `No reply from ${formatAddress(target)} to ${
-      attempts === 1 ? "1 datagram" : `${attempts} datagrams`
-    }: ${why}${ignored}`,
+    `No reply from ${formatAddress(target)} to ${datagrams(attempts)}: ` +
+      `${why}${ignored}`,
     { attempts, foreign, cause: report },
   );
+}
+
+function datagrams(count: number, which = ""): string {
+  return `${count} ${which}${count === 1 ? "datagram" : "datagrams"}`;
 }
 
 /**
@@ -386,7 +372,9 @@ export function replyOf(
   const value = match === anything ||
     match(datagram.data, new DatagramFacts(datagram));
   if (value === false || value === null || value === undefined) return;
-  if (value !== true) requireNoPromise(value);
+  if (typeof (value as PromiseLike<unknown>).then === "function") {
+    throw new TypeError("'match()' must not return a promise");
+  }
   return new ReceivedReply(
     datagram,
     request,
@@ -420,14 +408,6 @@ class ReceivedReply extends OwnedDatagram implements UdpReply {
 /** Accepts every datagram as a reply. */
 function anything(): boolean {
   return true;
-}
-
-/** Refuses the promise of an async `match`, which would accept everything. */
-function requireNoPromise(value: unknown): void {
-  if (typeof (value as PromiseLike<unknown> | undefined)?.then !== "function") {
-    return;
-  }
-  throw new TypeError("'match()' must not return a promise");
 }
 
 const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

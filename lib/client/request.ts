@@ -149,7 +149,7 @@ export async function request<Decoded = unknown>(
         reject(
           replies.length === 0
             ? error
-            : incomplete(error, replies.length, plan),
+            : incomplete(error, replies.length, plan, wanted),
         ),
       onError: reject,
     });
@@ -177,7 +177,7 @@ function isWhole<Decoded>(
   if (wanted(replies[length - 1]!)) return true;
   if (length < COUNT.max!) return false;
   throw new Error(
-    `${length} replies came, and 'replies()' took none as the last`,
+    `${length} replies received, and 'replies()' took none as the last`,
   );
 }
 
@@ -186,12 +186,12 @@ function incomplete(
   { attempts, foreign, cause }: TimeoutError,
   count: number,
   { ends, timeoutMs }: RequestPlan,
+  wanted: unknown,
 ): TimeoutError {
-  const came = count === 1 ? "1 reply came" : `${count} replies came`;
+  const received = typeof wanted === "number" ? `${count} of ${wanted}` : count;
   return new TimeoutError(
-    `Only ${came} from ${
-      formatAddress(ends.target)
-    }, and no other within ${timeoutMs} ms`,
+    `Replies received from ${formatAddress(ends.target)}: ${received}, ` +
+      `and no other within ${timeoutMs} ms`,
     { attempts, foreign, cause },
   );
 }

@@ -115,8 +115,8 @@ export interface Series extends RunHandle<SeriesEvent> {
  * function makes them for each datagram from its `seq` and the number of the
  * attempt, 1 at first.
  * @param options Count, interval, and those of {@linkcode request}.
- * @returns The series; iterate it to run it. The iteration throws what
- * resolving, binding and opening sockets throw, `signal.reason` when aborted,
+ * @returns The series; iterate it to run it. The iteration throws errors of
+ * resolving, binding and opening sockets, `signal.reason` when aborted,
  * and a TypeError when it is begun a second time. A {@linkcode TimeoutError}
  * and errors of sending are events.
  * @throws {RangeError} If a number among the options is out of range, or the
@@ -223,7 +223,8 @@ class SeriesWorkload implements Workload {
       seq,
     );
     this.#unanswered.set(seq, exchange);
-    this.#closeOldest();
+    // Bounds the number of sockets.
+    if (this.#unanswered.size + this.#over.size > MAX_OPEN) this.#closeOne();
     try {
       this.#start(exchange);
     } catch (error) {
@@ -303,13 +304,6 @@ class SeriesWorkload implements Workload {
     if (this.#counts.sent < count || this.#unanswered.size > 0) return;
     const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
     this.run.linger(longestMs, this.#plan.timeoutMs);
-  }
-
-  /** Bounds the number of sockets, by those of settled exchanges. */
-  #closeOldest(): void {
-    if (this.#unanswered.size + this.#over.size > MAX_OPEN) {
-      this.#closeOne();
-    }
   }
 
   /** Closes the oldest settled exchange, and keeps its counts. */

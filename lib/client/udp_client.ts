@@ -48,7 +48,7 @@ export const CLIENT_REQUEST = {
 /** A datagram that no request was waiting for. */
 export type Unclaimed = Datagram;
 
-/** The counts of a client so far. */
+/** The counts of a client. */
 export interface ClientStats {
   /** Requests made. */
   requests: number;
@@ -175,8 +175,8 @@ export class Client implements UdpClient, Receiver {
     { target, local }: Ends,
     keyOf: ((data: Uint8Array) => Key | undefined) | undefined,
     maxInFlight: number,
-    signal: AbortSignal | undefined,
   ) {
+    const { signal } = plan;
     this.#plan = plan;
     this.#keyOf = keyOf;
     this.#maxInFlight = maxInFlight;

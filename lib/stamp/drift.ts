@@ -5,7 +5,7 @@
  * offset of the reflector's clock. Its error is at most half of the difference between
  * the RTT and the least forward and backward delays together, while the path stays the
  * same. So any two replies bound the drift between them, and all pairs together bound
- * it closely; of each stretch of time only the fastest reply is kept. Where bounds
+ * it closely; of each stretch of time only the fastest reply is kept. If bounds
  * contradict each other, the error of all replies is taken to be larger.
  *
  * @module
