@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Throttle } from "./lib/base/warn.ts";
+import { throttle } from "./lib/base/warn.ts";
 import { readKeys } from "./lib/cli/key_file.ts";
 import { EXIT_OK, onAsk, onStop, runMain } from "./lib/cli/main.ts";
 import { complain, type LineWriter, note } from "./lib/cli/output.ts";
@@ -28,10 +28,10 @@ import { noStats } from "./lib/server/udp_server.ts";
 async function main(plan: ServerPlan, out: LineWriter): Promise<number> {
   const { keyFile, reportMs } = plan;
   if (keyFile !== undefined) plan.keys = await readKeys(keyFile);
-  const log = new Throttle((message) => complain("server", message));
+  const log = throttle((message) => complain("server", message));
   const output: ServerOutput = {
     line: (text) => out.write(text),
-    log: (kind, message) => log.say(kind, message),
+    log,
     listening: (addr) => out.writeResult(listeningText(plan, addr)),
   };
   // Before the first line: its reader may stop the server at once.

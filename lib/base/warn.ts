@@ -1,14 +1,14 @@
 /**
- * What a server says on stderr where its owner has not asked to be told
- * otherwise. This is the one place where the library writes anything.
+ * Warnings of a server on stderr, unless its owner handles them. Nothing else in the
+ * library writes anything.
  *
  * @module
  */
 import { printable } from "../encoding.ts";
 
 /**
- * Writes lines on stderr, after all that waits there. Whoever reads slowly, or
- * not at all, holds up nothing: what does not fit is left out, and counted.
+ * Writes a line on stderr, after those in the queue. A slow reader, or none, delays
+ * nothing: lines that do not fit are left out, and counted.
  */
 export function warn(text: string): void {
   if (waiting.length >= MAX_WAITING) {
@@ -38,42 +38,32 @@ async function writeAll(): Promise<void> {
 }
 
 /**
- * Messages that may come by the thousand: each kind is written once a second at
- * most, with how many more there were in the meantime. Pure.
+ * Writes messages of each kind once a second at most, with the number of those left out
+ * in between. Pure.
  */
-export class Throttle {
-  readonly #write: (message: string, kind: string) => void;
-  readonly #now: () => number;
-  readonly #kinds = new Map<string, { at: number; more: number }>();
-
-  constructor(
-    write: (message: string, kind: string) => void,
-    now: () => number = () => performance.now(),
-  ) {
-    this.#write = write;
-    this.#now = now;
-  }
-
-  /** Writes the message, unless one of its kind was written just now. */
-  say(kind: string, message: string | (() => string)): void {
-    if (!this.#kinds.has(kind) && this.#kinds.size >= MAX_KINDS) kind = OTHERS;
-    const last = this.#kinds.get(kind);
-    const now = this.#now();
-    if (last !== undefined && now - last.at < 1000) {
+export function throttle(
+  write: (message: string, kind: string) => void,
+  now: () => number = () => performance.now(),
+): (kind: string, message: string | (() => string)) => void {
+  const kinds = new Map<string, { at: number; more: number }>();
+  return (kind, message) => {
+    if (!kinds.has(kind) && kinds.size >= MAX_KINDS) kind = OTHERS;
+    const last = kinds.get(kind);
+    const at = now();
+    if (last !== undefined && at - last.at < 1000) {
       last.more++;
       return;
     }
     const more = last?.more ?? 0;
     const text = typeof message === "string" ? message : message();
-    this.#write(more === 0 ? text : `${text} (and ${more} more)`, kind);
-    this.#kinds.set(kind, { at: now, more: 0 });
-  }
+    write(more === 0 ? text : `${text} (and ${more} more)`, kind);
+    kinds.set(kind, { at, more: 0 });
+  };
 }
 
 /**
- * An error as a developer wants to see it, with where it was thrown. Bytes of a
- * datagram that are in it must not command the terminal: what controls one is
- * escaped. Never throws, whatever was thrown.
+ * An error with its stack. Control characters, which a datagram may have put into it,
+ * are escaped. Never throws, whatever was thrown.
  */
 export function describeError(error: unknown): string {
   let text: string;

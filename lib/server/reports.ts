@@ -9,14 +9,14 @@ import { type Refusal, REFUSAL_WORDS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import type { Hooks } from "./udp_server.ts";
-import { describeError, Throttle } from "../base/warn.ts";
+import { describeError, throttle } from "../base/warn.ts";
 
 /** The callbacks of a server, and the lines in their place. */
 export class Reports {
   readonly #addr: UdpAddress;
   readonly #hooks: Hooks & { maxInFlight: number };
   readonly #runtime: Pick<Runtime, "now" | "warn">;
-  readonly #warnings: Throttle;
+  readonly #warnings: ReturnType<typeof throttle>;
   /** Kinds of events that are reported once, and have been. */
   readonly #reported = new Set<string>();
 
@@ -35,7 +35,7 @@ export class Reports {
     this.#addr = addr;
     this.#hooks = hooks;
     this.#runtime = runtime;
-    this.#warnings = new Throttle(
+    this.#warnings = throttle(
       (text) => this.#warn(text),
       () => runtime.now(),
     );
@@ -109,7 +109,7 @@ export class Reports {
     error: unknown,
     info?: Pick<DatagramInfo, "remoteAddr">,
   ): void {
-    this.#warnings.say(`${failing} ${nameOf(error)}`, () => {
+    this.#warnings(`${failing} ${nameOf(error)}`, () => {
       const peer = info === undefined
         ? ""
         : ` (${formatAddress(info.remoteAddr)})`;

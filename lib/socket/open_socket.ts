@@ -19,7 +19,7 @@ import {
   type SendOptions,
   sendOptionsOf,
 } from "./contract.ts";
-import { describeError, Throttle } from "../base/warn.ts";
+import { describeError, throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
 export interface SocketOptions
@@ -175,13 +175,13 @@ class OpenSocket implements UdpSocket, Receiver {
     this.#outbox = new Outbox(socket);
     this.addr = socket.addr;
     this.#onDatagram = onDatagram;
-    const warnings = new Throttle(
+    const warnings = throttle(
       (text) => runtime.warn(text),
       () => runtime.now(),
     );
     const print = (error: unknown) => {
       const name = error instanceof Error ? error.name : typeof error;
-      warnings.say(name, () => `UDP socket: ${describeError(error)}`);
+      warnings(name, () => `UDP socket: ${describeError(error)}`);
     };
     this.#onError = (error) => {
       try {

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { describeError, Throttle, warn } from "../../lib/base/warn.ts";
+import { describeError, throttle, warn } from "../../lib/base/warn.ts";
 import { Program, programTest } from "../helpers.ts";
 
 Deno.test("describeError(): describes any thrown value, without control characters", () => {
@@ -52,18 +52,18 @@ Deno.test("warn(): unread warnings wait, up to a limit, and block nothing", asyn
   }
 });
 
-Deno.test("Throttle: prints each kind once a second, with the number of the others", () => {
+Deno.test("throttle(): prints each kind once a second, with the number of the others", () => {
   let now = 0;
   const said: string[] = [];
-  const throttle = new Throttle(
+  const say = throttle(
     (message, kind) => said.push(`${kind}: ${message}`),
     () => now,
   );
   for (now of [0, 1, 999, 1000, 1001, 1999.5, 2000, 5000]) {
-    throttle.say("a", `at ${now}`);
+    say("a", `at ${now}`);
   }
-  throttle.say("b", () => "made when it is said");
-  throttle.say("b", () => {
+  say("b", () => "made when it is said");
+  say("b", () => {
     throw new Error("nor else");
   });
   assertEquals(said, [
@@ -75,7 +75,7 @@ Deno.test("Throttle: prints each kind once a second, with the number of the othe
   ]);
   // All kinds beyond the limit count as one.
   said.length = 0;
-  for (let i = 0; i < 70; i++) throttle.say(`kind ${i}`, "x");
+  for (let i = 0; i < 70; i++) say(`kind ${i}`, "x");
   assertEquals(said.length, 63);
   assertEquals(said.at(-1), "others: x");
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
-import { Throttle } from "../../lib/base/warn.ts";
+import { throttle } from "../../lib/base/warn.ts";
 
 /** A sink that keeps its input, and accepts it when `ready` resolves. */
 function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {
@@ -16,13 +16,13 @@ function sink({ isTerminal = false, ready = Promise.resolve() } = {}) {
   };
 }
 
-Deno.test("Throttle: writes each kind once a second, and counts the rest", () => {
+Deno.test("throttle(): writes each kind once a second, and counts the rest", () => {
   const written: string[] = [];
   let now = 0;
-  const log = new Throttle((message) => written.push(message), () => now);
+  const log = throttle((message) => written.push(message), () => now);
   for (let i = 0; i < 2500; i++) {
-    log.say("a", `a${i}`);
-    if (i % 1000 === 500) log.say("b", `b${i}`);
+    log("a", `a${i}`);
+    if (i % 1000 === 500) log("b", `b${i}`);
     now++;
   }
   assertEquals(written, [

@@ -4,7 +4,7 @@
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
-import { Throttle } from "../../base/warn.ts";
+import { throttle } from "../../base/warn.ts";
 import { LineWriter } from "../output.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
@@ -30,7 +30,7 @@ const lines = new LineWriter({
       scope.postMessage({ type: "lines", text });
     }),
 });
-const log = new Throttle((message, kind) =>
+const log = throttle((message, kind) =>
   scope.postMessage({ type: "log", kind, message })
 );
 
@@ -46,7 +46,7 @@ scope.onmessage = async ({ data }) => {
   try {
     server = startServer(data, {
       line: (text) => lines.write(text),
-      log: (kind, message) => log.say(kind, message),
+      log,
       listening: (addr) => scope.postMessage({ type: "listening", addr }),
     }, stopping.signal);
     await server.finished;
