@@ -1,23 +1,22 @@
 /**
- * What can go wrong, in words that say what would be right.
+ * Errors, in words that name the remedy.
  *
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 
-/** What is known when a request goes unanswered. */
+/** The facts about a request without a reply. */
 export interface TimeoutErrorOptions extends ErrorOptions {
-  /** How many times the datagram was sent. */
+  /** The number of times the datagram was sent. */
   attempts: number;
-  /** Datagrams that came in, were no reply, and were ignored. */
+  /** Received datagrams that were no reply, and were ignored. */
   foreign: number;
 }
 
 /**
- * No reply came in time. UDP cannot distinguish a lost request from a lost
- * reply, a closed port or a server that chose to be silent. Where the system did say
- * that the port is closed, or the network that it rejects the datagram, that error
- * is the `cause`.
+ * No reply was received in time. UDP cannot distinguish a lost request from a lost
+ * reply, a closed port or a silent server. If the system reports a closed port, or the
+ * network that it rejects the datagram, that error is the `cause`.
  *
  * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
  * of the same name, which `AbortSignal.timeout()` gives as its reason.
@@ -32,17 +31,12 @@ export interface TimeoutErrorOptions extends ErrorOptions {
  * ```
  */
 export class TimeoutError extends Error {
-  /** How many times the datagram was sent. */
+  /** The number of times the datagram was sent. */
   readonly attempts: number;
-  /** Datagrams that came in, were no reply, and were ignored. */
+  /** Received datagrams that were no reply, and were ignored. */
   readonly foreign: number;
 
-  /**
-   * Makes the error.
-   *
-   * @param message What happened.
-   * @param options What is known.
-   */
+  /** Makes the error. */
   constructor(message: string, options: TimeoutErrorOptions) {
     super(message, options);
     this.name = "TimeoutError";
@@ -54,7 +48,7 @@ export class TimeoutError extends Error {
 /**
  * The error of binding a socket, with its address and the remedy in the
  * message. The class and the `code` stay those of the system's error, so that
- * `instanceof Deno.errors.AddrInUse` goes on working, and a name that does not
+ * `instanceof Deno.errors.AddrInUse` still works, and a name that does not
  * resolve is `Deno.errors.NotFound`; the system's error is the `cause`.
  */
 export function bindError(error: unknown, address: UdpAddress): unknown {
@@ -86,7 +80,7 @@ export function joinError(error: unknown, group: string): Error {
   );
 }
 
-/** Whether the system says by this error that the peer's port is closed. */
+/** Whether an error is the system's report that the peer's port is closed. */
 export function isPortClosed(error: unknown): boolean {
   // Windows reports the ICMP message of an earlier send as a reset.
   return error instanceof Deno.errors.ConnectionRefused ||

@@ -9,22 +9,15 @@ export class EventQueue<T> {
   #events: T[] = [];
   #wake = () => {};
   #failure: { error: unknown } | undefined;
-  #ended = false;
   readonly #end = Promise.withResolvers<void>();
-
   /** Whether further events are refused. */
-  get ended(): boolean {
-    return this.#ended;
-  }
-
+  ended = false;
   /** Resolves when further events are refused. */
-  get whenEnded(): Promise<void> {
-    return this.#end.promise;
-  }
+  readonly whenEnded = this.#end.promise;
 
   /** Adds an event, unless the queue has ended. */
   push(event: T): void {
-    if (this.#ended) return;
+    if (this.ended) return;
     this.#events.push(event);
     this.#wake();
   }
@@ -32,7 +25,7 @@ export class EventQueue<T> {
   /** Ends the iteration after the queued events, with an error if given. */
   end(failure?: { error: unknown }): void {
     this.#failure ??= failure;
-    this.#ended = true;
+    this.ended = true;
     this.#end.resolve();
     this.#wake();
   }
@@ -45,7 +38,7 @@ export class EventQueue<T> {
       yield* events;
       if (this.#events.length > 0) continue;
       if (this.#failure !== undefined) throw this.#failure.error;
-      if (this.#ended) return;
+      if (this.ended) return;
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
   }

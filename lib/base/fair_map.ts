@@ -12,14 +12,11 @@
  * takes the same time, however many entries there are.
  */
 export class FairMap<V> {
-  readonly #maxSize: number;
   readonly #entries = new Map<string, Entry<V>>();
   readonly #probation = new Segment<V>();
   readonly #protected = new Segment<V>();
 
-  constructor(maxSize: number) {
-    this.#maxSize = maxSize;
-  }
+  constructor(readonly maxSize: number) {}
 
   /** The number of entries. */
   get size(): number {
@@ -28,7 +25,7 @@ export class FairMap<V> {
 
   /** Whether the next new entry evicts another one. */
   get isFull(): boolean {
-    return this.size >= this.#maxSize;
+    return this.size >= this.maxSize;
   }
 
   /** The value of a key; only {@linkcode FairMap.set} counts as use. */
@@ -57,7 +54,7 @@ export class FairMap<V> {
       const entry = new Entry(key, group, value);
       this.#entries.set(key, entry);
       this.#probation.add(entry);
-      if (this.size <= this.#maxSize) return undefined;
+      if (this.size <= this.maxSize) return undefined;
       const evicted = this.#probation.take();
       this.#entries.delete(evicted.key);
       return evicted.value;
@@ -70,7 +67,7 @@ export class FairMap<V> {
     }
     known.segment!.delete(known);
     this.#protected.add(known);
-    if (this.#protected.size > PROTECTED_SHARE * this.#maxSize) {
+    if (this.#protected.size > PROTECTED_SHARE * this.maxSize) {
       this.#probation.add(this.#protected.take());
     }
     return undefined;

@@ -35,17 +35,14 @@ export interface Readings {
 /** The part of OpenTelemetry's API that is used here. */
 interface Meter {
   createCounter(name: string, options: object): Counter;
-  createHistogram(name: string, options: object): Histogram;
-  createGauge(name: string, options: object): Gauge;
+  createHistogram(name: string, options: object): Recorder;
+  createGauge(name: string, options: object): Recorder;
 }
 interface Counter {
   add(value: number, attributes: Attributes): void;
 }
-interface Histogram {
-  record(value: number): void;
-}
-interface Gauge {
-  record(value: number, attributes: Attributes): void;
+interface Recorder {
+  record(value: number, attributes?: Attributes): void;
 }
 interface Span {
   setAttribute(name: string, value: string | number): void;
@@ -58,10 +55,7 @@ interface Tracer {
 
 /** Numbers that only grow: units and descriptions. */
 export const COUNTERS = {
-  "roundtrip.server.datagrams": [
-    "{datagram}",
-    "Datagrams by outcome",
-  ],
+  "roundtrip.server.datagrams": ["{datagram}", "Datagrams by outcome"],
   "roundtrip.server.io": ["By", "Payload bytes received and replied"],
   "roundtrip.server.pushed": ["{datagram}", "Datagrams sent beside replies"],
   "roundtrip.server.errors": ["{error}", "Errors of handlers and the system"],
@@ -71,10 +65,7 @@ export const COUNTERS = {
   ],
   "roundtrip.reflector.packets": ["{packet}", "STAMP packets"],
   "roundtrip.client.sent": ["{datagram}", "Datagrams sent"],
-  "roundtrip.client.datagrams": [
-    "{datagram}",
-    "Datagrams by outcome",
-  ],
+  "roundtrip.client.datagrams": ["{datagram}", "Datagrams by outcome"],
 } as const;
 
 /** Numbers that go up and down: units and descriptions. */
@@ -83,32 +74,19 @@ export const GAUGES = {
   "roundtrip.reflector.sessions": ["{session}", "Sessions of STAMP senders"],
   "roundtrip.stamp.lost": ["{packet}", "Packets lost, by direction"],
   "roundtrip.stamp.jitter": ["s", "Interarrival jitter, by direction"],
-  "roundtrip.stamp.clock_offset": [
-    "s",
-    "How far the reflector's clock is ahead",
-  ],
+  "roundtrip.stamp.clock_offset": ["s", "Lead of the reflector's clock"],
 } as const;
 
 /** All instruments, made at their first use. */
 class Instruments {
-  readonly rtts: Histogram;
+  readonly rtts: Recorder;
   readonly #counters: Map<string, Counter>;
-  readonly #gauges: Map<string, Gauge>;
+  readonly #gauges: Map<string, Recorder>;
   readonly sources = new Set<Source>();
 
   constructor(meter: Meter) {
-    this.#counters = new Map(
-      Object.entries(COUNTERS).map(([name, [unit, description]]) => [
-        name,
-        meter.createCounter(name, { unit, description }),
-      ]),
-    );
-    this.#gauges = new Map(
-      Object.entries(GAUGES).map(([name, [unit, description]]) => [
-        name,
-        meter.createGauge(name, { unit, description }),
-      ]),
-    );
+    this.#counters = all(COUNTERS, (...args) => meter.createCounter(...args));
+    this.#gauges = all(GAUGES, (...args) => meter.createGauge(...args));
     this.rtts = meter.createHistogram("roundtrip.client.rtt", {
       unit: "s",
       description: "Round-trip times",
@@ -129,26 +107,31 @@ class Instruments {
   }
 }
 
+/** The instruments of a table, by their names. */
+function all<Instrument>(
+  table: Readonly<Record<string, readonly [unit: string, text: string]>>,
+  create: (name: string, options: object) => Instrument,
+): Map<string, Instrument> {
+  return new Map(
+    Object.entries(table).map(([name, [unit, description]]) =>
+      [name, create(name, { unit, description })] as const
+    ),
+  );
+}
+
 /** A source of counts. */
 class Source {
-  readonly #instruments: Instruments;
-  readonly #attributes: Attributes;
-  readonly #readings: () => Readings | Promise<Readings>;
   readonly #reported = new Map<string, number>();
 
   constructor(
-    instruments: Instruments,
-    attributes: Attributes,
-    readings: () => Readings | Promise<Readings>,
-  ) {
-    this.#instruments = instruments;
-    this.#attributes = attributes;
-    this.#readings = readings;
-  }
+    readonly instruments: Instruments,
+    readonly attributes: Attributes,
+    readonly readings: () => Readings | Promise<Readings>,
+  ) {}
 
   /** Adds the growth since the last reading. */
   read(): void {
-    const readings = this.#readings();
+    const readings = this.readings();
     // A worker that fails to report its counts is left out.
     if (readings instanceof Promise) {
       readings.then((all) => this.#add(all), () => {});
@@ -158,17 +141,17 @@ class Source {
   #add({ counts, levels = [] }: Readings): void {
     for (const { name, attributes, value } of counts) {
       if (value === undefined) continue;
-      const all = { ...this.#attributes, ...attributes };
+      const all = { ...this.attributes, ...attributes };
       const key = `${name} ${JSON.stringify(all)}`;
       const more = value - (this.#reported.get(key) ?? 0);
       // A count that falls is not added again.
       if (more <= 0) continue;
       this.#reported.set(key, value);
-      this.#instruments.add({ name, attributes: all, value }, more);
+      this.instruments.add({ name, attributes: all, value }, more);
     }
     for (const level of levels) {
-      const attributes = { ...this.#attributes, ...level.attributes };
-      this.#instruments.set({ ...level, attributes });
+      const attributes = { ...this.attributes, ...level.attributes };
+      this.instruments.set({ ...level, attributes });
     }
   }
 }

@@ -127,7 +127,7 @@ export async function request<Decoded = unknown>(
   let exchange: Exchange | undefined;
   let failure: { error: unknown } | undefined;
   const replies: UdpReply<Decoded>[] = [];
-  const observe = observeRequest(plan.ends.telemetry);
+  const observe = observeRequest(plan.telemetry);
   try {
     // A look-up cannot be cancelled, but the end does not wait for it.
     const ends = await Promise.race([

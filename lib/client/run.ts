@@ -37,15 +37,15 @@ export interface Workload {
   readonly sent: number;
   /** Resolves the names, where a run has more than one target. */
   resolve?(): Promise<Ends>;
-  /** Opens what the first send needs. */
+  /** Opens the socket for the first send. */
   open?(): void;
-  /** Sends what is due, and asks the run for the next call. */
+  /** Sends all that is due, and schedules the next call. */
   send(): void;
-  /** Settles what is unanswered at the deadline. */
+  /** Settles unanswered datagrams at the deadline. */
   giveUp?(): void;
   /** Cancels its timers, and closes sockets that the run does not own. */
   close(): Promise<void> | void;
-  /** The public figures so far. */
+  /** The current public figures. */
   summary(): ClientFigures;
 }
 
@@ -53,10 +53,6 @@ type Timer = "after" | "afterExactly";
 
 /** A run; it begins when it is iterated, which can be done once. */
 export class Run<E> implements AsyncIterable<E> {
-  readonly schedule: Schedule;
-  readonly runtime: Runtime;
-  readonly #named: NamedEnds;
-  readonly #workload: Workload;
   readonly #pacer: Pacer;
   readonly #queue = new EventQueue<E>();
   #hasBegun = false;
@@ -69,24 +65,13 @@ export class Run<E> implements AsyncIterable<E> {
   #observer = NO_OBSERVER;
   #cancelNext = () => {};
 
-  /**
-   * Prepares a run; opens nothing.
-   *
-   * @param schedule The times of sends, and the end.
-   * @param named Both ends; their names are resolved when the run begins.
-   * @param runtime Sockets, names, time and chance.
-   * @param workload Sends and receives.
-   */
+  /** Prepares a run; opens nothing. */
   constructor(
-    schedule: Schedule,
-    named: NamedEnds,
-    runtime: Runtime,
-    workload: Workload,
+    readonly schedule: Schedule,
+    readonly named: NamedEnds,
+    readonly runtime: Runtime,
+    readonly workload: Workload,
   ) {
-    this.schedule = schedule;
-    this.runtime = runtime;
-    this.#named = named;
-    this.#workload = workload;
     this.#pacer = new Pacer(
       schedule.intervalMs,
       schedule.perInterval,
@@ -127,7 +112,7 @@ export class Run<E> implements AsyncIterable<E> {
 
   /** The members that all runs show their callers, and those of one kind. */
   handle<Own extends object>(own: Own): RunHandle<E> & Own {
-    const [target, workload] = [() => this.target, this.#workload];
+    const [target, workload] = [() => this.target, this.workload];
     return Object.assign({
       get target() {
         return target();
@@ -223,17 +208,17 @@ export class Run<E> implements AsyncIterable<E> {
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
       : this.runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
-    const workload = this.#workload;
+    const workload = this.workload;
     try {
       // A look-up cannot be cancelled, but the end does not wait for it.
       this.#ends = await Promise.race([
-        workload.resolve?.() ?? resolveEnds(this.#named, this.runtime),
+        workload.resolve?.() ?? resolveEnds(this.named, this.runtime),
         this.#queue.whenEnded,
       ]) ?? undefined;
       if (this.#ends !== undefined && !this.ended) {
         workload.open?.();
         this.#observer = observeClient(
-          this.#named.telemetry,
+          this.named.options.telemetry,
           () => workload.summary(),
         );
         this.#startedAt = this.runtime.now();
@@ -253,17 +238,17 @@ export class Run<E> implements AsyncIterable<E> {
   }
 
   #send(): void {
-    if (!this.ended) this.#workload.send();
+    if (!this.ended) this.workload.send();
   }
 
   #meetDeadline(deadlineMs: number): void {
     if (this.#ends !== undefined) {
-      this.#workload.giveUp?.();
+      this.workload.giveUp?.();
       return this.end();
     }
-    const target = formatAddress(this.#named.target);
+    const target = formatAddress(this.named.target);
     const error = new TimeoutError(
-      `Cannot ask ${target}: its name was not resolved within ${deadlineMs} ms`,
+      `Cannot send to ${target}: its name was not resolved within ${deadlineMs} ms`,
       { attempts: 0, foreign: 0 },
     );
     this.end({ error });
@@ -288,9 +273,6 @@ export interface RunHandle<Event> extends AsyncIterable<Event> {
  * that lateness does not add up. Pure.
  */
 export class Pacer {
-  readonly #intervalMs: number;
-  readonly #perInterval: number;
-  readonly #maxCatchUpMs: number;
   #skippedMs = 0;
 
   /**
@@ -302,29 +284,24 @@ export class Pacer {
    * one, as when the machine slept, is skipped instead of sent in a burst.
    */
   constructor(
-    intervalMs: number,
-    perInterval = 1,
-    maxCatchUpMs: number = MAX_CATCH_UP_MS,
-  ) {
-    this.#intervalMs = intervalMs;
-    this.#perInterval = perInterval;
-    this.#maxCatchUpMs = maxCatchUpMs;
-  }
+    readonly intervalMs: number,
+    readonly perInterval = 1,
+    readonly maxCatchUpMs: number = MAX_CATCH_UP_MS,
+  ) {}
 
   /** The time from the first datagram until this one is due. */
   dueMs(seq: number): number {
-    return seq * this.#intervalMs / this.#perInterval + this.#skippedMs;
+    return seq * this.intervalMs / this.perInterval + this.#skippedMs;
   }
 
   /**
    * The time to wait before a datagram.
    *
    * @param elapsedMs Since the first datagram was due.
-   * @param seq The number of the datagram.
    */
   waitMs(elapsedMs: number, seq: number): number {
     const behindMs = elapsedMs - this.dueMs(seq);
-    if (behindMs > this.#maxCatchUpMs) this.#skippedMs += behindMs;
+    if (behindMs > this.maxCatchUpMs) this.#skippedMs += behindMs;
     return Math.max(0, -behindMs);
   }
 }

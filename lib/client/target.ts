@@ -71,9 +71,7 @@ export const ORIGIN = {
 export interface NamedEnds {
   target: UdpAddress;
   localHostname: string | undefined;
-  localPort: number;
-  sendOptions: SendOptions;
-  telemetry: boolean;
+  options: option.Values<typeof ORIGIN>;
   /** The size of the payload, in bytes. */
   payloadBytes: number;
 }
@@ -97,7 +95,6 @@ export function checkEnds(
   options: option.Values<typeof ORIGIN>,
   payloadBytes: number,
 ): NamedEnds {
-  const { localPort, telemetry } = options;
   const asked = typeof address === "string" ? parseAddress(address) : address;
   const target = {
     hostname: canonicalHostname(
@@ -109,15 +106,7 @@ export function checkEnds(
     canonicalHostname(options.localHostname);
   requireReachable(target, localHostname);
   requireFit(payloadBytes, target.hostname);
-  const sendOptions = sendOptionsOf(options);
-  return {
-    target,
-    localHostname,
-    localPort,
-    sendOptions,
-    telemetry,
-    payloadBytes,
-  };
+  return { target, localHostname, options, payloadBytes };
 }
 
 /**
@@ -132,7 +121,7 @@ export async function resolveEnds(
   named: NamedEnds,
   runtime: Runtime,
 ): Promise<Ends> {
-  const { target, localHostname, localPort, payloadBytes } = named;
+  const { target, localHostname, options, payloadBytes } = named;
   const targetVersion = ipVersion(target.hostname);
   let local = localHostname === undefined
     ? undefined
@@ -147,10 +136,8 @@ export async function resolveEnds(
   requireReachable(resolved, local);
   requireFit(payloadBytes, hostname);
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
-  return {
-    target: resolved,
-    local: { ...named.sendOptions, hostname: local, port: localPort },
-  };
+  const bound = { hostname: local, port: options.localPort };
+  return { target: resolved, local: { ...sendOptionsOf(options), ...bound } };
 }
 
 /** Whether a datagram is from the target. */
@@ -165,8 +152,8 @@ function requireReachable(target: UdpAddress, local: string | undefined): void {
   const { hostname } = target;
   if (isWildcard(hostname)) {
     throw new TypeError(
-      `Cannot ask ${formatAddress(target)}: it stands for all addresses of ` +
-        `a machine; ask one of them, such as ${
+      `Cannot send to ${formatAddress(target)}: it means all addresses of a ` +
+        `machine; name one, such as ${
           hostname === "::" ? "[::1]" : "127.0.0.1"
         }`,
     );
@@ -178,7 +165,7 @@ function requireReachable(target: UdpAddress, local: string | undefined): void {
     local !== "::"
   ) {
     throw new TypeError(
-      `Cannot ask ${formatAddress(target)} from ${local}: ` +
+      `Cannot send to ${formatAddress(target)} from ${local}: ` +
         "both ends must be IPv4, or both IPv6",
     );
   }

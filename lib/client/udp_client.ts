@@ -191,7 +191,7 @@ export class Client implements UdpClient, Receiver {
     this.remoteAddr = Object.freeze({ ...target });
     const abort = () => this.#end(signal!.reason);
     signal?.addEventListener("abort", abort);
-    this.#observer = observeClient(plan.ends.telemetry, () => {
+    this.#observer = observeClient(plan.telemetry, () => {
       const stats = this.stats();
       // Its `sent` includes retransmissions.
       return { ...stats, retransmissions: 0, received: stats.answered };

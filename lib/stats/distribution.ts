@@ -6,7 +6,7 @@
 import { Histogram } from "./histogram.ts";
 import { summarize, type Summary } from "./statistics.ts";
 
-/** How many values are from one up to, but not including, another. */
+/** The number of values from one up to, but not including, another. */
 export interface Bin {
   /** The lower bound, in milliseconds. */
   from: number;
@@ -24,7 +24,7 @@ export type TailSummary = Summary & {
 
 /**
  * Collects values in milliseconds. Up to {@linkcode MAX_EXACT} of them are kept,
- * and all figures are exact. Of more, quantiles come from a histogram and are
+ * and all figures are exact. Of more, quantiles are those of a histogram,
  * right to 0.1 %; count, minimum, maximum, mean and deviation stay exact.
  */
 export class Distribution {
@@ -36,7 +36,8 @@ export class Distribution {
   /** Distances of the values below the base, and of all others. */
   readonly #below = new Histogram();
   readonly #above = new Histogram();
-  #count = 0;
+  /** The number of values. */
+  count = 0;
   #min = Infinity;
   #max = -Infinity;
   /** The mean of the values' distances from the first value. */
@@ -55,14 +56,9 @@ export class Distribution {
     this.#isRelative = isRelative;
   }
 
-  /** The number of values. */
-  get count(): number {
-    return this.#count;
-  }
-
   /** The largest value; undefined if there is none. */
   get max(): number | undefined {
-    return this.#count === 0 ? undefined : this.#max;
+    return this.count === 0 ? undefined : this.#max;
   }
 
   /** Whether quantiles are exact. */
@@ -72,15 +68,15 @@ export class Distribution {
 
   /** Adds a value. */
   add(value: number): void {
-    if (this.#count === MAX_EXACT) this.#beginHistograms();
-    this.#count++;
+    if (this.count === MAX_EXACT) this.#beginHistograms();
+    this.count++;
     this.#min = Math.min(this.#min, value);
     this.#max = Math.max(this.#max, value);
     // Welford's algorithm, for a sum of squares that loses no digits.
-    if (this.#count === 1) this.#first = value;
+    if (this.count === 1) this.#first = value;
     const above = value - this.#first;
     const difference = above - this.#mean;
-    this.#mean += difference / this.#count;
+    this.#mean += difference / this.count;
     this.#squares += difference * (above - this.#mean);
     if (this.#kept !== undefined) this.#kept.push(value);
     else this.#record(value);
@@ -96,7 +92,7 @@ export class Distribution {
       p90: this.#quantile(0.9),
       p99: this.#quantile(0.99),
       max: this.#max,
-      stddev: Math.sqrt(this.#squares / this.#count),
+      stddev: Math.sqrt(this.#squares / this.count),
     };
   }
 
@@ -110,17 +106,14 @@ export class Distribution {
 
   /** The number of values in each of `steps` equal steps from min to max. */
   bins(steps: number): Bin[] {
-    if (this.#count === 0) return [];
+    if (this.count === 0) return [];
     const width = (this.#max - this.#min) / steps || 1;
-    const edges = Array.from(
-      { length: steps },
-      (_, i) => this.#min + i * width,
-    );
+    const edges = [...Array(steps).keys()].map((i) => this.#min + i * width);
     const below = edges.map((edge) => this.#countBelow(edge));
     return edges.map((from, i) => ({
       from,
       to: from + width,
-      count: (below[i + 1] ?? this.#count) - below[i]!,
+      count: (below[i + 1] ?? this.count) - below[i]!,
     }));
   }
 
@@ -128,7 +121,7 @@ export class Distribution {
     if (this.#kept !== undefined) {
       return this.#kept.filter((value) => value < edge).length;
     }
-    let [low, high] = [0, this.#count];
+    let [low, high] = [0, this.count];
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (this.#atRank(middle) < edge) low = middle;
@@ -138,7 +131,7 @@ export class Distribution {
   }
 
   #quantile(share: number): number {
-    return this.#atRank(Math.max(1, Math.ceil(share * this.#count)));
+    return this.#atRank(Math.max(1, Math.ceil(share * this.count)));
   }
 
   /** The nth value, counted from 1 for the smallest. */

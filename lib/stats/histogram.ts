@@ -12,19 +12,15 @@
 export class Histogram {
   /** Allocated for the first value. */
   #counts = NONE;
-  #count = 0;
-
   /** The number of values. */
-  get count(): number {
-    return this.#count;
-  }
+  count = 0;
 
   /** Adds a value of 0 or more. */
   add(value: number): void {
     if (this.#counts === NONE) {
       this.#counts = new Uint32Array(STEPS + OCTAVES * STEPS / 2);
     }
-    this.#count++;
+    this.count++;
     this.#counts[stepOf(value * NS_PER_MS)]!++;
   }
 

@@ -149,9 +149,12 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   [["--csv", "x.csv"], /--csv x\.csv: Deno may not write it/],
   [["a", "70000"], /HOST PORT: .*70000/],
   [["a", "5", "-p", "6"], /HOST PORT: '5' has another port than --port 6/],
-  [["0.0.0.0"], /Cannot ask 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
+  [["0.0.0.0"], /Cannot send to 0\.0\.0\.0:20001: .*127\.0\.0\.1/],
   [["no.such.invalid"], /Cannot resolve 'no\.such\.invalid'/],
-  [["[::1]", "-B", "127.0.0.1"], /Cannot ask \[::1\]:20001 from 127\.0\.0\.1/],
+  [
+    ["[::1]", "-B", "127.0.0.1"],
+    /Cannot send to \[::1\]:20001 from 127\.0\.0\.1/,
+  ],
   [["-B", "192.0.2.1"], /Cannot bind 192\.0\.2\.1:0: it is not an address/],
 ];
 programTest(

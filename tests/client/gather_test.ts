@@ -170,7 +170,7 @@ Deno.test("gather(): it checks its options and addresses at the call", () => {
   const wrong: Array<[() => unknown, ErrorConstructor, string]> = [
     [() => start([]), TypeError, "no address"],
     [() => start(["192.0.2.1:5000", "nowhere"]), SyntaxError, "no port"],
-    [() => start("0.0.0.0:5000"), TypeError, "Cannot ask"],
+    [() => start("0.0.0.0:5000"), TypeError, "Cannot send to"],
     [() => start(GROUP, { maxReplies: 0 }), RangeError, "'maxReplies'"],
     [() => start(GROUP, { timeoutMs: 0 }), RangeError, "'timeoutMs'"],
     [() => start(GROUP, { every: 1 as never }), TypeError, "'every'"],

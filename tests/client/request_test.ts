@@ -297,7 +297,7 @@ Deno.test("request(): it checks the payload and the ends again once a name is re
   await assertRejects(
     () => asked("none.example", 1),
     TypeError,
-    "Cannot ask 0.0.0.0:7",
+    "Cannot send to 0.0.0.0:7",
   );
   await assertRejects(
     () => asked("four.example", 1, "::1"),

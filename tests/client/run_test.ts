@@ -117,7 +117,7 @@ Deno.test("Run: a deadline ends the wait for a name, with an error", async () =>
     await assertRejects(
       () => network.run(drained(run)),
       TimeoutError,
-      "Cannot ask name.invalid:1: its name was not resolved within 10 ms",
+      "Cannot send to name.invalid:1: its name was not resolved within 10 ms",
     );
   }
 });

@@ -435,8 +435,8 @@ Deno.test("requestMany(): it checks everything at the call, before it is iterate
       "'localHostname' must be an address or a name",
     ],
     [{ port: 7 }, {}, "'hostname' must be a string"],
-    ["0.0.0.0:7", {}, "Cannot ask 0.0.0.0:7"],
-    ["[::1]:7", { localHostname: "127.0.0.1" }, "Cannot ask [::1]:7 from"],
+    ["0.0.0.0:7", {}, "Cannot send to 0.0.0.0:7"],
+    ["[::1]:7", { localHostname: "127.0.0.1" }, "Cannot send to [::1]:7 from"],
   ];
   for (const [address, options, message] of mistyped) {
     const call = () =>

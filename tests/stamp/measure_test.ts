@@ -316,7 +316,7 @@ Deno.test("measure(): it checks its options at once", () => {
   }
   measure(SERVER, { timeoutMs: 500_000, intervalMs: 1 });
   assertThrows(() => measure("nowhere"), SyntaxError, "no port");
-  assertThrows(() => measure("0.0.0.0:862"), TypeError, "Cannot ask");
+  assertThrows(() => measure("0.0.0.0:862"), TypeError, "Cannot send to");
   const mistyped = { intervalMs: "1" } as unknown as MeasureOptions;
   assertThrows(() => measure(SERVER, mistyped), TypeError, "'intervalMs'");
 });
