@@ -21,8 +21,7 @@ export interface UdpAddress {
  * @param defaultPort The port when `text` names none; without it, a port is
  * required.
  * @returns The address, its host name in canonical form.
- * @throws {SyntaxError} If the text is not of one of these forms; the message
- * says what is wrong.
+ * @throws {SyntaxError} If the text has another form; the message names the fault.
  *
  * @example
  * ```ts
@@ -181,7 +180,7 @@ export function isLoopback(hostname: string): boolean {
 
 /**
  * Whether an IP address is the wildcard, 0.0.0.0 or ::, on which a server
- * listens and which nobody can be asked at.
+ * listens, and to which nothing can be sent.
  *
  * @param hostname An IP address in canonical form.
  * @returns True for the wildcard.
@@ -198,7 +197,7 @@ export function isWildcard(hostname: string): boolean {
   return hostname === "0.0.0.0" || hostname === "::";
 }
 
-/** Whether a host is the name of this machine to itself (RFC 6761). */
+/** Whether a host is a name of the loopback address (RFC 6761). */
 export function isLocalhost(hostname: string): boolean {
   return /^localhost\.?$/i.test(hostname);
 }
@@ -216,7 +215,7 @@ export function ipv6Groups(hostname: string): number[] {
 export interface Network {
   /** The parts of an address: four of 8 bits, or eight of 16. */
   groups: number[];
-  /** How many bits from the left are the network's. */
+  /** The number of the network's bits, from the left. */
   bits: number;
 }
 
@@ -300,7 +299,7 @@ function splitHostPort(text: string): { host: string; port?: string } {
 
 const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
-/** What `URL` may be asked: no `@`, `#` or the like, which it takes apart. */
+/** Text that may be passed to `URL`: no `@`, `#` or the like, which it takes apart. */
 const IPV6_CHARS_REGEXP = /^[\da-f:.]*:[\da-f:.]*$/i;
 
 /** The first six groups of an IPv4-mapped address, in decimal. */

@@ -5,7 +5,7 @@
  */
 
 /**
- * The bytes of a payload: text becomes UTF-8, bytes stay what they are.
+ * The bytes of a payload: text as UTF-8, bytes unchanged.
  *
  * @param payload Text or bytes.
  * @returns The bytes; the array itself if it was one.
@@ -19,7 +19,7 @@
  * ```
  */
 export function encode(payload: string): Uint8Array<ArrayBuffer>;
-/** Text becomes UTF-8, bytes stay what they are. */
+/** Text as UTF-8, bytes unchanged. */
 export function encode(payload: string | Uint8Array): Uint8Array;
 export function encode(payload: string | Uint8Array): Uint8Array {
   return typeof payload === "string" ? ENCODER.encode(payload) : payload;
@@ -78,9 +78,9 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /**
- * Escapes what would command a terminal or change how text is read: control
- * characters but for the line feed, line separators, and the marks that change
- * the direction of text.
+ * Escapes characters that command a terminal or change the way text is read: control
+ * characters but for the line feed, line separators, and the marks of the direction of
+ * text.
  *
  * @param text Any text.
  * @returns The same, with such a character as `\u` and its four hex digits.
@@ -187,7 +187,7 @@ const ESCAPES: Record<string, string> = {
   "\r": "\\r",
 };
 
-/** How each of the 256 bytes is written within a literal. */
+/** The 256 bytes as they are written within a literal. */
 const LITERALS: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const char = String.fromCharCode(byte);
   if (char in ESCAPES) return ESCAPES[char]!;

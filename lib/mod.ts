@@ -50,9 +50,9 @@ export {
   type Load,
   load,
   type LoadInterval,
-  type LoadOptions,
   type LoadResult,
 } from "./client/load.ts";
+export type { LoadOptions } from "./client/load_options.ts";
 export type { RunHandle } from "./client/run.ts";
 export type { PartCounts, RunCounts } from "./stats/counts.ts";
 export type { TailSummary } from "./stats/distribution.ts";

@@ -34,14 +34,9 @@ export class FairMap<V> {
   }
 
   /**
-   * Adds an entry, or replaces its value.
-   *
-   * @param key The key.
-   * @param group The group of a new entry; later it stays as it is.
-   * @param value The value.
-   * @param isProven Whether a known entry has been in use for a while, so that it
-   * is no newcomer.
-   * @returns The value that was evicted, if any.
+   * Adds an entry, or replaces its value; an entry stays in its first group. A known one
+   * is protected only if it `isProven`: in use for a while, and no newcomer. Returns the
+   * value that was evicted, if any.
    */
   set(
     key: string,

@@ -56,13 +56,10 @@ export type Values<Table> = {
 };
 
 /**
- * Checks options by their table, and fills in defaults. Each is read once;
- * undefined is the default.
+ * Checks a caller's options by their table, and fills in defaults. Each is read once;
+ * undefined is the default. Errors name the function that takes them, and `name`, the
+ * object itself.
  *
- * @param owner The function or option that takes them, for messages.
- * @param table Its options.
- * @param options The caller's options.
- * @param name The name of the object itself, for messages.
  * @throws {TypeError} If they are no object, one is unknown or of a wrong type.
  * @throws {RangeError} If a number is out of range.
  */
@@ -105,12 +102,7 @@ export function dependent<Value, Default>(
   return { ...option, unset: undefined };
 }
 
-/**
- * An option of any kind.
- *
- * @param words The correct values, see {@linkcode Option}.
- * @param judge The class of the error for a wrong value.
- */
+/** An option of any kind; for `words` and `judge` see {@linkcode Option}. */
 export function custom<Value, Default extends Value | undefined = undefined>(
   words: string,
   judge: (value: unknown) => ErrorConstructor | undefined,

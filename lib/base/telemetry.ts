@@ -170,13 +170,7 @@ function instrumentsIfOn(): Instruments | null {
   return instruments;
 }
 
-/**
- * Reads counts each second.
- *
- * @param attributes Attributes of all of them.
- * @param readings Gives their current values.
- * @returns Ends it after a last reading.
- */
+/** Reads counts each second; the function that it returns reads them a last time. */
 export function follow(
   attributes: Attributes,
   readings: () => Readings | Promise<Readings>,

@@ -7,8 +7,7 @@
 import { parsePort, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { GatherOptions } from "../client/gather.ts";
-import type { LoadOptions } from "../client/load.ts";
-import { LOAD_DEFAULTS } from "../client/load_options.ts";
+import { LOAD_DEFAULTS, type LoadOptions } from "../client/load_options.ts";
 import type { RequestOptions } from "../client/exchange.ts";
 import { type RequestManyOptions, SERIES_DEFAULTS } from "../client/series.ts";
 import type { OriginOptions } from "../client/target.ts";

@@ -22,6 +22,7 @@ import {
   checkEnds,
   comesFrom,
   type Ends,
+  maxPayload,
   type NamedEnds,
   ORIGIN,
   type OriginOptions,
@@ -128,13 +129,7 @@ export interface RequestPlan extends option.Values<typeof EXCHANGE> {
   runtime: Runtime;
 }
 
-/**
- * The plan of a request with checked options; opens nothing.
- *
- * @throws {RangeError} If the payload is too large.
- * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If the address cannot be asked.
- */
+/** The plan of a request with checked options, by {@linkcode checkEnds}. */
 export function planRequest(
   address: UdpAddress | string,
   payload: Uint8Array | string | RequestPlan["payload"],
@@ -265,7 +260,7 @@ export class Exchange implements Receiver {
     let payload: Uint8Array;
     try {
       payload = encode(this.plan.payload(this.attempts, this.seq));
-      requireFit(payload.length, this.ends.target.hostname);
+      requireFit(payload.length, maxPayload(this.ends.target.hostname));
     } catch (error) {
       // Later, as all other errors: not within the call of `start()`.
       return queueMicrotask(() => this.#fail(error));
@@ -359,9 +354,8 @@ function datagrams(count: number, which = ""): string {
 }
 
 /**
- * Makes a reply of a datagram that `match` accepts; else gives undefined.
- *
- * @throws {TypeError} If `match` returns a promise. Errors of `match` pass.
+ * Makes a reply of a datagram that `match` accepts; else gives undefined. Throws the
+ * errors of `match`, and a TypeError if it returns a promise.
  */
 export function replyOf(
   datagram: Datagram,

@@ -32,7 +32,13 @@ import {
   type Receiver,
 } from "../socket/contract.ts";
 import { Run, type Workload } from "./run.ts";
-import { comesFrom, type Ends, requireFit, resolveEnds } from "./target.ts";
+import {
+  comesFrom,
+  type Ends,
+  maxPayload,
+  requireFit,
+  resolveEnds,
+} from "./target.ts";
 
 /** Options of {@linkcode gather}. */
 export interface GatherOptions<Decoded = unknown>
@@ -83,7 +89,7 @@ export const GATHER = {
   interface: option.text(),
 } satisfies option.Table<GatherOptions>;
 
-/** The counts of a gathering so far. */
+/** The counts of a gathering. */
 export interface GatherSummary {
   /** Datagrams sent to all addresses, retransmissions included. */
   sent: number;
@@ -103,9 +109,9 @@ export interface GatherSummary {
  */
 export interface Gathering<Decoded = unknown>
   extends AsyncIterable<UdpReply<Decoded>>, PromiseLike<UdpReply<Decoded>[]> {
-  /** The counts so far. */
+  /** The current counts. */
   summary(): GatherSummary;
-  /** Ends the gathering; the replies so far remain. */
+  /** Ends the gathering; earlier replies remain. */
   stop(): void;
 }
 
@@ -155,7 +161,9 @@ export function gather<Decoded = unknown>(
   }
   const isList = typeof to === "object" && to !== null && Symbol.iterator in to;
   const addresses = isList ? [...to] : [to];
-  if (addresses.length === 0) throw new TypeError("There is no address to ask");
+  if (addresses.length === 0) {
+    throw new TypeError("There is no address to send to");
+  }
   const plans = addresses.map((address) =>
     planRequest(address, payload, values)
   );
@@ -177,9 +185,7 @@ class Gatherer implements Workload, Receiver {
     foreign: 0,
     errors: 0,
   };
-  readonly #requests: RequestPlan[];
   readonly #request: RequestPlan;
-  readonly #options: option.Values<typeof GATHER>;
   readonly #answered = new Set<string>();
   #targets: UdpAddress[] = [];
   #isOpenToAll = false;
@@ -189,21 +195,14 @@ class Gatherer implements Workload, Receiver {
   #cancelEnd = () => {};
 
   constructor(
-    requests: RequestPlan[],
-    options: option.Values<typeof GATHER>,
+    readonly requests: RequestPlan[],
+    readonly options: option.Values<typeof GATHER>,
   ) {
-    this.#requests = requests;
-    this.#request = requests[0]!;
-    this.#options = options;
     const { timeoutMs, retries, signal } = options;
     const count = retries + 1;
-    const { ends, runtime } = this.#request;
-    this.run = new Run(
-      { count, intervalMs: timeoutMs / count, signal },
-      ends,
-      runtime,
-      this,
-    );
+    const schedule = { count, intervalMs: timeoutMs / count, signal };
+    const { ends, runtime } = this.#request = requests[0]!;
+    this.run = new Run(schedule, ends, runtime, this);
   }
 
   get sent(): number {
@@ -216,7 +215,7 @@ class Gatherer implements Workload, Receiver {
 
   open(): void {
     const { maxDatagramBytes, timeoutMs, runtime } = this.#request;
-    const { multicastTtl, loopback } = this.#options;
+    const { multicastTtl, loopback } = this.options;
     const options = { maxDatagramBytes, multicastTtl, loopback };
     this.#socket = this.run.open(options, this);
     this.#cancelEnd = runtime.after(timeoutMs, () => this.run.end());
@@ -230,7 +229,7 @@ class Gatherer implements Workload, Receiver {
   async resolve(): Promise<Ends> {
     const { runtime } = this.#request;
     const all = await Promise.all(
-      this.#requests.map(({ ends }) => resolveEnds(ends, runtime)),
+      this.requests.map(({ ends }) => resolveEnds(ends, runtime)),
     );
     const distinct = new Map(
       all.map(({ target }) => [formatAddress(target), target]),
@@ -240,7 +239,7 @@ class Gatherer implements Workload, Receiver {
       mayBeMany(hostname)
     );
     const locals = new Set(all.map(({ local }) => local.hostname));
-    if (this.#options.interface !== undefined) this.#leaveBy(locals);
+    if (this.options.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
     const hostname = locals.size === 1 ? [...locals][0]! : "::";
     const { target, local } = all[0]!;
@@ -252,7 +251,7 @@ class Gatherer implements Workload, Receiver {
    * by the zone of the group.
    */
   #leaveBy(locals: Set<string>): void {
-    const named = this.#options.interface!;
+    const named = this.options.interface!;
     const { runtime } = this.#request;
     if (locals.size > 1) {
       throw new TypeError(
@@ -300,13 +299,13 @@ class Gatherer implements Workload, Receiver {
 
   async #sendTo(target: UdpAddress): Promise<void> {
     const payload = encode(this.#request.payload(this.#attempts, 0));
-    requireFit(payload.length, target.hostname);
+    requireFit(payload.length, maxPayload(target.hostname));
     await this.#socket!.send(payload, target);
   }
 
   onDatagram(datagram: Datagram): void {
     const { counts } = this;
-    const { maxReplies, every } = this.#options;
+    const { maxReplies, every } = this.options;
     try {
       const { remoteAddr } = datagram;
       const isAsked = this.#isOpenToAll ||

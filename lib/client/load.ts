@@ -26,8 +26,6 @@ import { LOAD, type LoadOptions } from "./load_options.ts";
 import { Run, type RunHandle, type Workload } from "./run.ts";
 import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
-export type { LoadOptions } from "./load_options.ts";
-
 /** The counts of a part of a run; those of all parts add up to the result. */
 export interface LoadInterval extends PartCounts {
   /** Distinguishes it from the events of other runs. */
@@ -139,7 +137,6 @@ type LoadPlan = option.Values<typeof LOAD> & { durationMs: number };
 class Loader implements Workload, Receiver, SendErrorListener {
   readonly run: Run<LoadInterval>;
   readonly #runtime: Runtime;
-  readonly #plan: LoadPlan;
   /** The number of datagrams to send. */
   readonly #count: number;
   /** Distinguishes the echoes of this run from other datagrams. */
@@ -167,9 +164,8 @@ class Loader implements Workload, Receiver, SendErrorListener {
   #partAt = { ms: 0, counts: this.#counts() };
   #cancelLook = () => {};
 
-  constructor(ends: NamedEnds, plan: LoadPlan) {
+  constructor(ends: NamedEnds, readonly plan: LoadPlan) {
     const runtime = this.#runtime = runtimeOf(plan);
-    this.#plan = plan;
     const { rate = Infinity, count, durationMs, mayBlock, signal } = plan;
     // A rate counts from due times, so that a stalled client hides nothing.
     const pace = { intervalMs: 1000, perInterval: plan.rate, catchesUp: true };
@@ -193,7 +189,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
     const sentPerSecond = perSecond(Math.max(0, counts.sent - 1));
     const receivedPerSecond = perSecond(this.#receivedInTime);
     const bits = (each: number | undefined) =>
-      each === undefined ? undefined : each * this.#plan.size * 8;
+      each === undefined ? undefined : each * this.plan.size * 8;
     return {
       ...withLoss(counts),
       kernelDrops: this.run.kernelDrops,
@@ -222,7 +218,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   send(): void {
     if (!this.#isSending || this.run.ended) return;
     const now = this.#runtime.now();
-    const { rate, durationMs } = this.#plan;
+    const { rate, durationMs } = this.plan;
     if (now - this.run.startedAt < durationMs) {
       if (rate === undefined) this.#fillWindow(now);
       else this.#sendDue(now);
@@ -254,7 +250,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
 
   #fillWindow(now: number): void {
     const open = this.#next - this.#own.received - this.#timedOut;
-    const upTo = Math.min(this.#next + this.#plan.window! - open, this.#count);
+    const upTo = Math.min(this.#next + this.plan.window! - open, this.#count);
     while (this.#next < upTo) this.#sendOne(now, now);
   }
 
@@ -274,7 +270,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   #newPayload(): Uint8Array<ArrayBuffer> {
-    const payload = new Uint8Array(this.#plan.size);
+    const payload = new Uint8Array(this.plan.size);
     if (payload.length >= HEADER_BYTES) writeWord(payload, 0, this.#cookie);
     return payload;
   }
@@ -294,7 +290,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   #look(): void {
     if (this.run.ended) return;
     const now = this.#runtime.now();
-    const { timeoutMs, window } = this.#plan;
+    const { timeoutMs, window } = this.plan;
     while (this.#oldest < this.#next) {
       const slot = this.#oldest % RING;
       if (this.#states[slot] === IN_FLIGHT) {
@@ -303,7 +299,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
       }
       this.#oldest++;
     }
-    if (now - this.run.startedAt - this.#partAt.ms >= this.#plan.reportMs) {
+    if (now - this.run.startedAt - this.#partAt.ms >= this.plan.reportMs) {
       this.#endInterval();
     }
     if (window !== undefined) this.send();
@@ -349,7 +345,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
-      data.length === this.#plan.size &&
+      data.length === this.plan.size &&
       (data.length < HEADER_BYTES || readWord(data, 0) === this.#cookie);
     const seq = !isOurs
       ? -1
@@ -383,7 +379,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
       this.#states[slot] = ANSWERED;
       this.#own.received++;
       if (this.#isSending && !this.run.ended) this.#receivedInTime++;
-      if (this.#plan.size < HEADER_BYTES) return;
+      if (this.plan.size < HEADER_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
       this.#report(seq, rttMs);
       this.run.measured(rttMs);
@@ -393,7 +389,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   #report(seq: number, rttMs: number | undefined): void {
-    const { onSample } = this.#plan;
+    const { onSample } = this.plan;
     onSample?.(seq, this.#times[seq % RING]! - this.run.startedAt, rttMs);
   }
 

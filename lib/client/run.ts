@@ -158,12 +158,9 @@ export class Run<E> implements AsyncIterable<E> {
   }
 
   /**
-   * Calls the workload when a datagram is due.
-   *
-   * @param seq The number of the datagram.
-   * @param timer The timer for the wait.
-   * @param late The timer for a datagram that is due already. A system timer
-   * adds a millisecond or two; without it short intervals are kept in the mean.
+   * Calls the workload when a datagram is due, by a timer; `late` is that of one which
+   * is due already. A system timer adds a millisecond or two; without it short intervals
+   * are kept in the mean.
    */
   sendNext(seq: number, timer: Timer, late: Timer = "afterExactly"): void {
     this.#cancelNext();
@@ -182,12 +179,7 @@ export class Run<E> implements AsyncIterable<E> {
     this.#endedAt ??= this.runtime.now();
   }
 
-  /**
-   * All is settled: receives copies for a while, then ends.
-   *
-   * @param longestMs The longest round trip; 0 for no wait.
-   * @param maxMs The longest wait.
-   */
+  /** All is settled: receives copies for {@linkcode lingerMs}, then ends. */
   linger(longestMs: number, maxMs: number): void {
     if (this.#isLingering) return;
     this.#isLingering = true;
@@ -276,12 +268,8 @@ export class Pacer {
   #skippedMs = 0;
 
   /**
-   * Makes a schedule.
-   *
-   * @param intervalMs The length of an interval.
-   * @param perInterval Datagrams per interval.
-   * @param maxCatchUpMs The longest lateness that is caught up with; a longer
-   * one, as when the machine slept, is skipped instead of sent in a burst.
+   * Makes a schedule of `perInterval` datagrams per interval. A lateness of more than
+   * `maxCatchUpMs`, as when the machine slept, is skipped instead of sent in a burst.
    */
   constructor(
     readonly intervalMs: number,
@@ -294,11 +282,7 @@ export class Pacer {
     return seq * this.intervalMs / this.perInterval + this.#skippedMs;
   }
 
-  /**
-   * The time to wait before a datagram.
-   *
-   * @param elapsedMs Since the first datagram was due.
-   */
+  /** The wait for a datagram, `elapsedMs` after the first one was due. */
   waitMs(elapsedMs: number, seq: number): number {
     const behindMs = elapsedMs - this.dueMs(seq);
     if (behindMs > this.maxCatchUpMs) this.#skippedMs += behindMs;
@@ -306,7 +290,7 @@ export class Pacer {
   }
 }
 
-/** The wait for copies: three round trips, at least 20 ms. Pure. */
+/** The wait for copies: three round trips, at least 20 ms; none after none. Pure. */
 export function lingerMs(longestMs: number, maxMs: number): number {
   return longestMs === 0
     ? 0

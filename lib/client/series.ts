@@ -168,7 +168,6 @@ export function requestMany(
 /** The exchanges and the counts of a series. */
 class SeriesWorkload implements Workload {
   readonly run: Run<SeriesEvent>;
-  readonly #plan: RequestPlan;
   readonly #counts = { ...NO_COUNTS, retransmissions: 0, heldBack: 0 };
   readonly #rttsMs = new Distribution();
   /** Datagrams of exchanges whose sockets are closed. */
@@ -179,8 +178,7 @@ class SeriesWorkload implements Workload {
   /** The next send waits until an unanswered datagram is settled. */
   #held = false;
 
-  constructor(plan: RequestPlan, schedule: Schedule) {
-    this.#plan = plan;
+  constructor(readonly plan: RequestPlan, schedule: Schedule) {
     this.run = new Run(schedule, plan.ends, plan.runtime, this);
   }
 
@@ -216,12 +214,8 @@ class SeriesWorkload implements Workload {
       return;
     }
     const seq = this.#counts.sent++;
-    const exchange = new Exchange(
-      this.#plan,
-      this.run.ends,
-      this.#listenerOf(seq),
-      seq,
-    );
+    const listener = this.#listenerOf(seq);
+    const exchange = new Exchange(this.plan, this.run.ends, listener, seq);
     this.#unanswered.set(seq, exchange);
     // Bounds the number of sockets.
     if (this.#unanswered.size + this.#over.size > MAX_OPEN) this.#closeOne();
@@ -303,7 +297,7 @@ class SeriesWorkload implements Workload {
     if (this.#held) return this.send();
     if (this.#counts.sent < count || this.#unanswered.size > 0) return;
     const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
-    this.run.linger(longestMs, this.#plan.timeoutMs);
+    this.run.linger(longestMs, this.plan.timeoutMs);
   }
 
   /** Closes the oldest settled exchange, and keeps its counts. */
@@ -322,10 +316,9 @@ class SeriesWorkload implements Workload {
   }
 }
 
-function addCounts(
-  counts: { retransmissions: number; foreign: number },
-  exchange: Exchange,
-): void {
+type Added = Pick<SeriesSummary, "retransmissions" | "foreign">;
+
+function addCounts(counts: Added, exchange: Exchange): void {
   counts.retransmissions += Math.max(0, exchange.attempts - 1);
   counts.foreign += exchange.foreign;
 }

@@ -84,11 +84,8 @@ export interface Ends {
 }
 
 /**
- * Checks both ends as far as possible before a name is resolved.
- *
- * @throws {SyntaxError} If the address does not parse.
- * @throws {RangeError} If the port is 0, or the payload too large for UDP.
- * @throws {TypeError} If the address cannot be asked.
+ * Checks both ends as far as possible before a name is resolved. Throws a SyntaxError,
+ * RangeError or TypeError, as documented at each client.
  */
 export function checkEnds(
   address: UdpAddress | string,
@@ -105,17 +102,13 @@ export function checkEnds(
   const localHostname = options.localHostname &&
     canonicalHostname(options.localHostname);
   requireReachable(target, localHostname);
-  requireFit(payloadBytes, target.hostname);
+  requireFit(payloadBytes, maxPayload(target.hostname));
   return { target, localHostname, options, payloadBytes };
 }
 
 /**
- * Resolves both names, once. An end that is an IP address decides the version of
- * the other; between two names, IPv4 is preferred.
- *
- * @throws {Deno.errors.NotFound} If a name does not resolve.
- * @throws {TypeError} If the address cannot be asked.
- * @throws {RangeError} If the payload is too large for IPv4.
+ * Resolves both names, once, and checks both ends again. An end that is an IP address
+ * decides the version of the other; between two names, IPv4 is preferred.
  */
 export async function resolveEnds(
   named: NamedEnds,
@@ -134,7 +127,7 @@ export async function resolveEnds(
   );
   const resolved = Object.freeze({ hostname, port: target.port });
   requireReachable(resolved, local);
-  requireFit(payloadBytes, hostname);
+  requireFit(payloadBytes, maxPayload(hostname));
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
   const bound = { hostname: local, port: options.localPort };
   return { target: resolved, local: { ...sendOptionsOf(options), ...bound } };
@@ -151,11 +144,10 @@ export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
 function requireReachable(target: UdpAddress, local: string | undefined): void {
   const { hostname } = target;
   if (isWildcard(hostname)) {
+    const one = hostname === "::" ? "[::1]" : "127.0.0.1";
     throw new TypeError(
       `Cannot send to ${formatAddress(target)}: it means all addresses of a ` +
-        `machine; name one, such as ${
-          hostname === "::" ? "[::1]" : "127.0.0.1"
-        }`,
+        `machine; name one, such as ${one}`,
     );
   }
   const versions = [ipVersion(hostname), local && ipVersion(local)];
@@ -176,18 +168,11 @@ export function maxPayload(hostname: string): number {
   return ipVersion(hostname) === 4 ? MAX_PAYLOAD_IPV4 : MAX_PAYLOAD;
 }
 
-/**
- * Checks that a payload fits a datagram.
- *
- * @throws {RangeError} If it does not.
- */
-export function requireFit(payloadBytes: number, hostname: string): void {
-  const max = maxPayload(hostname);
+/** Throws a RangeError if a payload is larger than {@linkcode maxPayload}. */
+export function requireFit(payloadBytes: number, max: number): void {
   if (payloadBytes <= max) return;
-  const isIPv4 = max === MAX_PAYLOAD_IPV4;
+  const udp = max === MAX_PAYLOAD_IPV4 ? "UDP over IPv4" : "UDP";
   throw new RangeError(
-    `Cannot send ${payloadBytes} bytes in one datagram: UDP${
-      isIPv4 ? " over IPv4" : ""
-    } takes at most ${max}`,
+    `Cannot send ${payloadBytes} bytes in one datagram: ${udp} takes at most ${max}`,
   );
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import { TimeoutError } from "../base/errors.ts";
+import { NO_COUNTS } from "../stats/counts.ts";
 import {
   beginSpan,
   count,
@@ -16,16 +17,9 @@ import {
 } from "../base/telemetry.ts";
 
 /** The public figures of a client that are exported. */
-export interface ClientFigures {
-  sent?: number;
+export interface ClientFigures extends Partial<typeof NO_COUNTS> {
   /** Retransmissions, where `sent` does not have them. */
   retransmissions?: number;
-  received?: number;
-  lost?: number;
-  late?: number;
-  duplicates?: number;
-  foreign?: number;
-  errors?: number;
   lostUp?: number | undefined;
   lostDown?: number | undefined;
   lostUnattributed?: number | undefined;
@@ -116,11 +110,5 @@ function readingsOf(figures: ClientFigures): Readings {
   };
 }
 
-const OUTCOMES = [
-  "received",
-  "lost",
-  "late",
-  "duplicates",
-  "foreign",
-  "errors",
-] as const;
+const { sent: _, ...outcomes } = NO_COUNTS;
+const OUTCOMES = Object.keys(outcomes) as Array<keyof typeof outcomes>;

@@ -113,21 +113,18 @@ class Pending implements SendErrorListener {
   sentAt = 0;
   /** The time at which it is retransmitted or times out. */
   deadline = Infinity;
-  readonly #client: Client;
 
   constructor(
-    client: Client,
+    readonly client: Client,
     /** The bytes, or the function that makes them for each attempt. */
     readonly payload: Uint8Array | ((attempt: number) => Uint8Array | string),
     readonly plan: Pick<RequestPlan, "timeoutMs" | "retries" | "match">,
     readonly resolve: (reply: UdpReply) => void,
     readonly reject: (error: unknown) => void,
-  ) {
-    this.#client = client;
-  }
+  ) {}
 
   onSendError(error: unknown): void {
-    this.#client.sendFailed(this, error);
+    this.client.sendFailed(this, error);
   }
 }
 
@@ -241,7 +238,7 @@ export class Client implements UdpClient, Receiver {
   async send(payload: Uint8Array | string): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     const bytes = encode(payload);
-    requireFit(bytes.length, this.remoteAddr.hostname);
+    requireFit(bytes.length, this.#maxBytes);
     this.#stats.sent++;
     await this.#socket.send(bytes, this.remoteAddr);
   }
@@ -369,9 +366,7 @@ export class Client implements UdpClient, Receiver {
       payload = typeof pending.payload === "function"
         ? encode(pending.payload(pending.attempts))
         : pending.payload;
-      if (payload.length > this.#maxBytes) {
-        requireFit(payload.length, this.remoteAddr.hostname);
-      }
+      requireFit(payload.length, this.#maxBytes);
       const key = this.#keyOf?.(payload);
       if (this.#keyOf !== undefined && key === undefined) {
         throw new TypeError(

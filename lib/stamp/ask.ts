@@ -15,7 +15,7 @@ import {
 import * as tlv from "./tlv.ts";
 import type { Extension } from "./tlv.ts";
 
-/** How a timestamp was taken. */
+/** The source of a timestamp. */
 export type StampedBy = "hardware" | "software" | "control plane" | "unknown";
 
 /** The report of a reflector in one reply, as far as `extensions` ask for it. */

@@ -310,7 +310,7 @@ interface ReflectorSession {
   received: number;
   readonly lastReply: { sequence: number; timestamp: Timestamp } | undefined;
   readonly lastPacket: SenderPacket | undefined;
-  /** How many times in a row the last packet was received again, unchanged. */
+  /** Unchanged copies of the last packet, received in a row. */
   readonly repeats: number;
   /** The latest timestamp of the sender. */
   readonly latest: Timestamp;

@@ -46,11 +46,8 @@ export class Distribution {
   #squares = 0;
 
   /**
-   * Makes an empty distribution.
-   *
-   * @param options `isRelative`: whether the error of quantiles is 0.1 % of
-   * their distance from about the smallest value, instead of from 0: for values
-   * that share an offset, however large.
+   * Makes an empty distribution. If `isRelative`, the error of quantiles is 0.1 % of their
+   * distance from about the smallest value instead of from 0: for values with an offset.
    */
   constructor({ isRelative = false }: { isRelative?: boolean } = {}) {
     this.#isRelative = isRelative;

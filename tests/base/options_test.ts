@@ -15,8 +15,8 @@ import {
 import { CONNECT, connect } from "../../lib/client/connect.ts";
 import { CLIENT_REQUEST } from "../../lib/client/udp_client.ts";
 import { GATHER, gather } from "../../lib/client/gather.ts";
-import { load, type LoadOptions } from "../../lib/client/load.ts";
-import { LOAD } from "../../lib/client/load_options.ts";
+import { load } from "../../lib/client/load.ts";
+import { LOAD, type LoadOptions } from "../../lib/client/load_options.ts";
 import { REPLIES, request } from "../../lib/client/request.ts";
 import { requestMany, SERIES } from "../../lib/client/series.ts";
 import { GUARD } from "../../lib/server/guard.ts";

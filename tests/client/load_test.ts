@@ -1,9 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import {
-  load,
-  type LoadInterval,
-  type LoadOptions,
-} from "../../lib/client/load.ts";
+import { load, type LoadInterval } from "../../lib/client/load.ts";
+import type { LoadOptions } from "../../lib/client/load_options.ts";
 import { echo } from "../../lib/server/responders.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { Handler } from "../../lib/server/handler.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import { load, type LoadOptions, type LoadResult } from "../../client/load.ts";
+import { load, type LoadResult } from "../../client/load.ts";
+import type { LoadOptions } from "../../client/load_options.ts";
 import { echo } from "../../server/responders.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";

@@ -3,11 +3,8 @@
  *
  * @module
  */
-import type {
-  LoadInterval,
-  LoadOptions,
-  LoadResult,
-} from "../../client/load.ts";
+import type { LoadInterval, LoadResult } from "../../client/load.ts";
+import type { LoadOptions } from "../../client/load_options.ts";
 import {
   type Columns,
   COUNT,
