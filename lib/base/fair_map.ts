@@ -38,12 +38,7 @@ export class FairMap<V> {
    * is protected only if it `isProven`: in use for a while, and no newcomer. Returns the
    * value that was evicted, if any.
    */
-  set(
-    key: string,
-    group: string,
-    value: V,
-    isProven = true,
-  ): V | undefined {
+  set(key: string, group: string, value: V, isProven = true): V | undefined {
     const known = this.#entries.get(key);
     if (known === undefined) {
       const entry = new Entry(key, group, value);
@@ -56,14 +51,13 @@ export class FairMap<V> {
     }
     known.value = value;
     if (!isProven) return undefined;
-    if (known.segment === this.#protected) {
-      this.#protected.touch(known);
-      return undefined;
-    }
-    known.segment!.delete(known);
-    this.#protected.add(known);
-    if (this.#protected.size > PROTECTED_SHARE * this.maxSize) {
-      this.#probation.add(this.#protected.take());
+    if (known.segment === this.#protected) this.#protected.touch(known);
+    else {
+      known.segment!.delete(known);
+      this.#protected.add(known);
+      if (this.#protected.size > PROTECTED_SHARE * this.maxSize) {
+        this.#probation.add(this.#protected.take());
+      }
     }
     return undefined;
   }

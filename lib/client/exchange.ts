@@ -199,11 +199,7 @@ export class Exchange implements Receiver {
   start(): void {
     const { runtime, maxDatagramBytes } = this.plan;
     const { target, local } = this.ends;
-    const socket = runtime.open({
-      ...local,
-      maxDatagramBytes,
-      peer: target,
-    });
+    const socket = runtime.open({ ...local, maxDatagramBytes, peer: target });
     this.#socket = socket;
     this.#finished = socket.start(this).catch((error) => this.#fail(error));
     this.#send(socket);

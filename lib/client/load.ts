@@ -14,7 +14,7 @@ import {
   type RunCounts,
   withLoss,
 } from "../stats/counts.ts";
-import { type Runtime, runtimeOf } from "../socket/runtime.ts";
+import { runtimeOf } from "../socket/runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -115,10 +115,7 @@ export interface Load extends RunHandle<LoadInterval> {
  * assertEquals([sent, received + lost + pending], [100, 100]);
  * ```
  */
-export function load(
-  address: UdpAddress | string,
-  options: LoadOptions,
-): Load {
+export function load(address: UdpAddress | string, options: LoadOptions): Load {
   const values = option.readAll("load", LOAD, options);
   const { rate, window, count, size } = values;
   if ((rate === undefined) === (window === undefined)) {
@@ -136,7 +133,6 @@ type LoadPlan = option.Values<typeof LOAD> & { durationMs: number };
 /** The datagrams in flight, and the counts of a load. */
 class Loader implements Workload, Receiver, SendErrorListener {
   readonly run: Run<LoadInterval>;
-  readonly #runtime: Runtime;
   /** The number of datagrams to send. */
   readonly #count: number;
   /** Distinguishes the echoes of this run from other datagrams. */
@@ -165,7 +161,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   #cancelLook = () => {};
 
   constructor(ends: NamedEnds, readonly plan: LoadPlan) {
-    const runtime = this.#runtime = runtimeOf(plan);
+    const runtime = runtimeOf(plan);
     const { rate = Infinity, count, durationMs, mayBlock, signal } = plan;
     // A rate counts from due times, so that a stalled client hides nothing.
     const pace = { intervalMs: 1000, perInterval: plan.rate, catchesUp: true };
@@ -217,7 +213,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
   /** Sends the datagrams that are due, or that the window has room for. */
   send(): void {
     if (!this.#isSending || this.run.ended) return;
-    const now = this.#runtime.now();
+    const now = this.run.runtime.now();
     const { rate, durationMs } = this.plan;
     if (now - this.run.startedAt < durationMs) {
       if (rate === undefined) this.#fillWindow(now);
@@ -239,7 +235,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
     if (this.#next === this.#count) return;
     // Datagrams that have arrived are read before the next burst.
     const { sleep } = this.#socket!;
-    const isLate = this.run.dueAt(this.#next) <= this.#runtime.now();
+    const isLate = this.run.dueAt(this.#next) <= this.run.runtime.now();
     if (isLate) this.#socket!.sleep?.(0);
     this.run.sendNext(
       this.#next,
@@ -283,13 +279,13 @@ class Loader implements Workload, Receiver, SendErrorListener {
   }
 
   #lookSoon(): void {
-    this.#cancelLook = this.#runtime.after(LOOK_MS, () => this.#look());
+    this.#cancelLook = this.run.runtime.after(LOOK_MS, () => this.#look());
   }
 
   /** Times out datagrams, and ends an interval that is over. */
   #look(): void {
     if (this.run.ended) return;
-    const now = this.#runtime.now();
+    const now = this.run.runtime.now();
     const { timeoutMs, window } = this.plan;
     while (this.#oldest < this.#next) {
       const slot = this.#oldest % RING;
@@ -317,7 +313,7 @@ class Loader implements Workload, Receiver, SendErrorListener {
 
   #endInterval(): void {
     const before = this.#partAt;
-    const ms = this.#runtime.now() - this.run.startedAt;
+    const ms = this.run.runtime.now() - this.run.startedAt;
     const counts = this.#counts();
     const since = (name: keyof typeof counts) =>
       counts[name] - before.counts[name];

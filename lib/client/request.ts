@@ -146,11 +146,7 @@ export async function request<Decoded = unknown>(
         }
       },
       onTimeout: (error) =>
-        reject(
-          replies.length === 0
-            ? error
-            : incomplete(error, replies.length, plan, wanted),
-        ),
+        reject(incomplete(error, replies.length, plan, wanted)),
       onError: reject,
     });
     exchange.start();
@@ -181,13 +177,15 @@ function isWhole<Decoded>(
   );
 }
 
-/** The error of a time-out after a part of the replies. */
+/** The error of a time-out after this many replies. */
 function incomplete(
-  { attempts, foreign, cause }: TimeoutError,
+  error: TimeoutError,
   count: number,
   { ends, timeoutMs }: RequestPlan,
   wanted: unknown,
 ): TimeoutError {
+  if (count === 0) return error;
+  const { attempts, foreign, cause } = error;
   const received = typeof wanted === "number" ? `${count} of ${wanted}` : count;
   return new TimeoutError(
     `Replies received from ${formatAddress(ends.target)}: ${received}, ` +

@@ -328,12 +328,9 @@ export class Client implements UdpClient, Receiver {
   #answer(pending: Pending, datagram: Datagram): boolean {
     let reply: UdpReply | undefined;
     try {
+      const { remoteAddr } = this;
       const { attempts, sentAt, plan } = pending;
-      reply = replyOf(datagram, plan.match, {
-        remoteAddr: this.remoteAddr,
-        attempts,
-        sentAt,
-      });
+      reply = replyOf(datagram, plan.match, { remoteAddr, attempts, sentAt });
     } catch (error) {
       this.#settle(pending, { error });
       return true;
@@ -434,9 +431,8 @@ export class Client implements UdpClient, Receiver {
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
     const { attempts } = pending;
     this.#stats.lost++;
-    const error = timeoutError(this.remoteAddr, attempts, 0, portClosed);
     this.#remove(pending);
-    pending.reject(error);
+    pending.reject(timeoutError(this.remoteAddr, attempts, 0, portClosed));
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {

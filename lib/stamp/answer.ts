@@ -128,10 +128,7 @@ function answer(
       const isPermitted = facts.permitsDscp(dscp);
       // Four fields: the requested DSCP, the received DSCP and ECN, and whether the
       // first was refused.
-      view.setUint16(
-        0,
-        dscp << 10 | trafficClass << 2 | (isPermitted ? 0 : 1),
-      );
+      view.setUint16(0, dscp << 10 | trafficClass << 2 | (isPermitted ? 0 : 1));
       departure.trafficClass = isPermitted ? dscp << 2 : trafficClass & ~3;
       break;
     }

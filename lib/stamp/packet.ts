@@ -269,8 +269,8 @@ export function isReflection(data: Uint8Array): boolean {
   }
   const packet = decodeReflector(data);
   if (packet === undefined) return false;
-  const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
-  return Math.abs(tookMs) < MAX_REFLECTION_MS;
+  const { receiveTimestamp, timestamp } = packet;
+  return Math.abs(elapsedMs(receiveTimestamp, timestamp)) < MAX_REFLECTION_MS;
 }
 
 /**

@@ -230,8 +230,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         (isOver || now - evictedAt <= sessionTimeoutMs);
       const network = before?.network ?? networkOf(hostname);
       const first = isResumed ? resumedNumber(resumed++) : 0;
-      const { timestamp: latest } = packet;
-      const since = before?.since ?? now;
+      const [since, latest] = [before?.since ?? now, packet.timestamp];
       before = { ...NEW_SESSION, network, since, next: first, first, latest };
     }
     const sequence = stateless ? packet.sequence : before.next;

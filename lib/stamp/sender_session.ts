@@ -212,8 +212,7 @@ export class SenderSession {
     this.#slots.rtt[at] = sample.rttMs;
     const { errorEstimate } = packet;
     if (!errorEstimate.synchronized) this.#clocksAgree = false;
-    const theirs = errorMsOf(errorEstimate);
-    this.#theirError = Math.max(this.#theirError, theirs);
+    this.#theirError = Math.max(this.#theirError, errorMsOf(errorEstimate));
     this.#add(sample, sentAt);
     return { type: "reply", seq, sample };
   }
