@@ -1,6 +1,5 @@
 /**
- * The batch of one recvmmsg: headers, addresses, control messages and buffers, in
- * memory that is laid out once and used again.
+ * The batch of one recvmmsg.
  *
  * @module
  */
@@ -18,23 +17,14 @@ import {
 import {
   AF_INET,
   decodeSockaddr,
-  IOVEC_BYTES,
-  IOVEC_LENGTH,
-  MMSGHDR_BYTES,
-  MMSGHDR_CONTROL,
   MMSGHDR_CONTROL_LENGTH,
-  MMSGHDR_IOVEC,
-  MMSGHDR_IOVEC_COUNT,
   MMSGHDR_LENGTH,
-  MMSGHDR_NAME,
   MMSGHDR_NAME_LENGTH,
+  MSG_DONTWAIT,
   NAME_BYTES,
-  setPointer,
 } from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
-
-/** The most messages of one call. */
-export const BATCH = 64;
+import { BATCH, Messages } from "./messages.ts";
 
 /** A datagram of a batch: its facts, and its place in the received message. */
 export class BatchDatagram extends DatagramFacts
@@ -59,63 +49,36 @@ export class BatchDatagram extends DatagramFacts
   }
 }
 
-/** Headers, addresses and buffers for one recvmmsg. */
-export class ReceiveBatch {
-  readonly headers: Memory;
-  readonly #libc: Libc;
-  readonly #names: Memory;
-  readonly #iovecs: Memory;
-  readonly #controls: Memory;
-  readonly #buffers: Memory[] = [];
-  readonly #views: Array<{ size: number; list: Uint8Array<ArrayBuffer>[] }> =
-    [];
+/** The messages of one recvmmsg, and their buffers. */
+export class ReceiveBatch extends Messages {
+  readonly #buffers: Array<{
+    memory: Memory;
+    /** Views into it, and their size. */
+    views: Uint8Array<ArrayBuffer>[];
+    viewBytes: number;
+  }> = [];
   readonly #bufferBytes: number;
   readonly #addresses: AddressCache;
-  readonly #size: number;
   /** The destination of the latest message. */
   #localBytes = new Uint8Array(0);
   #localAddr: UdpAddress | undefined;
-  /** The number of messages that the kernel has written since it was prepared. */
-  #used: number;
+  /** The number of messages whose headers the kernel has written. */
+  #used = BATCH;
 
   /**
    * Lays out a batch.
    *
    * @param libc The C library, which allocates the memory.
-   * @param size The number of messages.
    * @param bufferBytes The size of a message's buffer.
-   * @param startsSmall Whether it begins with room for one message, and grows; and
-   * has few peers.
+   * @param startsSmall Whether it begins with room for one message, and has few
+   * peers.
    */
-  constructor(
-    libc: Libc,
-    size: number,
-    bufferBytes: number,
-    startsSmall = false,
-  ) {
-    this.#libc = libc;
-    this.#size = size;
+  constructor(libc: Libc, bufferBytes: number, startsSmall: boolean) {
+    super(libc, CONTROL_BYTES);
     this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
-    this.headers = libc.allocate(size * MMSGHDR_BYTES);
-    this.#names = libc.allocate(size * NAME_BYTES);
-    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
-    this.#controls = libc.allocate(size * CONTROL_BYTES);
     this.#bufferBytes = bufferBytes;
-    this.#used = size;
-    const { u32 } = this.headers;
-    for (let i = 0; i < size; i++) {
-      const at = i * MMSGHDR_BYTES;
-      setPointer(u32, at + MMSGHDR_NAME, this.namePointer(i));
-      setPointer(
-        u32,
-        at + MMSGHDR_IOVEC,
-        this.#iovecs.address + i * IOVEC_BYTES,
-      );
-      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
-      const control = this.#controls.address + i * CONTROL_BYTES;
-      setPointer(u32, at + MMSGHDR_CONTROL, control);
-      if (i === 0 || !startsSmall) this.retire(i);
-    }
+    const room = startsSmall ? 1 : BATCH;
+    for (let i = 0; i < room; i++) this.retire(i);
   }
 
   /** The number of messages that have a buffer. */
@@ -125,74 +88,62 @@ export class ReceiveBatch {
 
   /** Doubles the room, up to the size of the batch. */
   grow(): void {
-    const room = Math.min(2 * this.room, this.#size);
+    const room = Math.min(2 * this.room, BATCH);
     for (let i = this.room; i < room; i++) this.retire(i);
   }
 
-  /** Prepares the headers; must be called before each receive. */
-  prepare(): void {
-    const words = this.headers.u32;
+  /** Receives without waiting; returns the number of messages, or a failure. */
+  receive(fd: number): number {
     // The kernel has replaced the sizes by the lengths that it used.
     for (let i = 0; i < this.#used; i++) {
-      const at = i * MMSGHDR_BYTES / 4;
-      words[at + MMSGHDR_NAME_LENGTH / 4] = NAME_BYTES;
-      words[at + MMSGHDR_CONTROL_LENGTH / 4] = CONTROL_BYTES;
+      this.setWord(i, MMSGHDR_NAME_LENGTH, NAME_BYTES);
+      this.setWord(i, MMSGHDR_CONTROL_LENGTH, CONTROL_BYTES);
     }
-    this.#used = 0;
     // A handler may have transferred its buffer at any time since.
-    for (let i = 0; i < this.#buffers.length; i++) {
-      if (this.#buffers[i]!.u8.length === 0) this.retire(i);
+    for (let i = 0; i < this.room; i++) {
+      if (this.buffer(i).u8.length === 0) this.retire(i);
     }
-  }
-
-  /** Notes the number of messages that were received. */
-  received(count: number): void {
-    this.#used = count;
+    const { headers, room } = this;
+    const count = this.libc.recvmmsg(fd, headers, room, MSG_DONTWAIT);
+    this.#used = Math.max(0, count);
+    return count;
   }
 
   /** Gives a message another buffer; the holders of its datagrams own the old one. */
   retire(message: number): void {
-    const buffer = this.#libc.allocate(this.#bufferBytes);
-    this.#buffers[message] = buffer;
-    this.#views[message] = { size: -1, list: [] };
-    const at = message * IOVEC_BYTES;
-    setPointer(this.#iovecs.u32, at, buffer.address);
-    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = this.#bufferBytes;
+    const memory = this.libc.allocate(this.#bufferBytes);
+    this.#buffers[message] = { memory, views: [], viewBytes: -1 };
+    this.setBuffer(message, memory.address, this.#bufferBytes);
   }
 
   /** The length of a message, in bytes. */
   length(message: number): number {
-    return this.#word(message, MMSGHDR_LENGTH);
+    return this.word(message, MMSGHDR_LENGTH);
   }
 
   /** The length of the sender's address, in bytes. */
   nameLength(message: number): number {
-    return this.#word(message, MMSGHDR_NAME_LENGTH);
-  }
-
-  /** The pointer to the sender's address. */
-  namePointer(message: number): number {
-    return this.#names.address + message * NAME_BYTES;
+    return this.word(message, MMSGHDR_NAME_LENGTH);
   }
 
   /** The sender's address; the same object again while it is remembered. */
   address(message: number): UdpAddress {
-    return this.#addresses.get(this.#names, message * NAME_BYTES);
+    return this.#addresses.get(this.names, message * NAME_BYTES);
   }
 
   /** The buffer of a message. */
   buffer(message: number): Memory {
-    return this.#buffers[message]!;
+    return this.#buffers[message]!.memory;
   }
 
   /** The views of one size into a message's buffer, kept to be used again. */
   views(message: number, size: number): Uint8Array<ArrayBuffer>[] {
-    const views = this.#views[message]!;
-    if (views.size !== size) {
-      views.size = size;
-      views.list = [];
+    const buffer = this.#buffers[message]!;
+    if (buffer.viewBytes !== size) {
+      buffer.viewBytes = size;
+      buffer.views = [];
     }
-    return views.list;
+    return buffer.views;
   }
 
   /** Reads the control messages of a message. */
@@ -201,8 +152,8 @@ export class ReceiveBatch {
     facts.stampMs = undefined;
     facts.destinationAt = -1;
     const start = message * CONTROL_BYTES / 4;
-    const end = start + this.#word(message, MMSGHDR_CONTROL_LENGTH) / 4;
-    if (end > start) decodeControl(this.#controls.u32, start, end, facts);
+    const end = start + this.word(message, MMSGHDR_CONTROL_LENGTH) / 4;
+    if (end > start) decodeControl(this.controls.u32, start, end, facts);
   }
 
   /**
@@ -212,7 +163,7 @@ export class ReceiveBatch {
   replySource({ destinationAt }: ControlFacts): Uint8Array | undefined {
     return destinationAt === -1
       ? undefined
-      : replySource(this.#controls.u8, 4 * destinationAt);
+      : replySource(this.controls.u8, 4 * destinationAt);
   }
 
   /**
@@ -224,17 +175,13 @@ export class ReceiveBatch {
     port: number,
   ): UdpAddress | undefined {
     if (destinationAt === -1) return undefined;
-    const bytes = destinationBytes(this.#controls.u8, 4 * destinationAt);
+    const bytes = destinationBytes(this.controls.u8, 4 * destinationAt);
     if (!equalBytes(bytes, this.#localBytes)) {
       this.#localBytes = bytes.slice();
       const hostname = destinationHostname(bytes);
       this.#localAddr = Object.freeze({ hostname, port });
     }
     return this.#localAddr;
-  }
-
-  #word(message: number, offset: number): number {
-    return this.headers.u32[(message * MMSGHDR_BYTES + offset) / 4]!;
   }
 }
 
@@ -251,11 +198,7 @@ class AddressCache {
   readonly #lastWords = new Uint32Array(SOCKADDR_IN6_WORDS);
   #lastIPv6: UdpAddress | undefined;
 
-  /**
-   * Makes a cache.
-   *
-   * @param size The number of addresses, a power of 2.
-   */
+  /** Makes a cache of a number of addresses that is a power of 2. */
   constructor(size: number) {
     this.#keys = new Uint32Array(2 * size);
     this.#mask = size - 1;

@@ -1,10 +1,10 @@
 /**
- * The batch of one sendmmsg: headers, addresses, control messages and payloads, in
- * memory that is laid out once and used again.
+ * The batch of one sendmmsg.
  *
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
+import type { ReplyOptions, SendErrorListener } from "../contract.ts";
 import {
   SEGMENT_CONTROL_BYTES,
   segmentControl,
@@ -12,27 +12,25 @@ import {
   trafficClassControl,
 } from "./cmsg.ts";
 import {
-  IOVEC_BYTES,
-  IOVEC_LENGTH,
-  MMSGHDR_BYTES,
-  MMSGHDR_CONTROL,
   MMSGHDR_CONTROL_LENGTH,
-  MMSGHDR_IOVEC,
-  MMSGHDR_IOVEC_COUNT,
   MMSGHDR_NAME,
   MMSGHDR_NAME_LENGTH,
   NAME_BYTES,
-  setPointer,
 } from "./layout.ts";
-import type { ReplyOptions, SendErrorListener } from "../contract.ts";
 import type { Libc, Memory } from "./libc.ts";
+import { BATCH, Messages } from "./messages.ts";
+import type { BatchDatagram } from "./receive_batch.ts";
 
 /**
  * The property, besides size and destination, that datagrams of one message share:
  * the received message that they are in, their source address, or that they were
  * posted.
  */
-type Origin = number | UdpAddress;
+export type Origin = number | UdpAddress;
+
+/** Origins that are no received message: of a message on its own, and of posts. */
+const ALONE = -1;
+export const POSTED = -2;
 
 /** Called with the outcome of a datagram. */
 export interface Listener extends SendErrorListener {
@@ -40,40 +38,36 @@ export interface Listener extends SendErrorListener {
   onSent?(): void;
 }
 
-/**
- * Headers for one sendmmsg, and the payloads: copies, or the memory that they were
- * received into.
- */
-export class SendBatch {
+/** A queued message: one datagram, or several of one size. */
+interface Queued {
+  to: UdpAddress;
+  datagrams: number;
+  /** The size of each datagram; the last one may be shorter. */
+  size: number;
+  /** The pointer to the payload. */
+  start: number;
+  /** The received message that the payload still is in; -1 for a copy. */
+  place: number;
+  /** The memory of such a payload, which must live until it is sent. */
+  held: Memory | undefined;
+  /** The listeners, one for each datagram; undefined for replies. */
+  listeners: Listener[] | undefined;
+}
+
+/** The messages of one sendmmsg; payloads are copied, or stay where received. */
+export class SendBatch extends Messages {
   /** The number of queued messages, those that were sent included. */
   count = 0;
   /** The first message that was not sent. */
   first = 0;
-  readonly headers: Memory;
   /** Whether the kernel can segment messages (UDP_SEGMENT). */
   segments: boolean;
-  readonly #size: number;
-  readonly #names: Memory;
-  readonly #iovecs: Memory;
-  readonly #controls: Memory;
+  /** The messages; those from `count` on are of earlier batches. */
+  readonly queued: Queued[] = [];
   #payloads: Memory;
-  readonly #libc: Libc;
   readonly #maxBytes: number;
   /** Whether there was no room for a payload since it was emptied. */
   #wasFull = false;
-  readonly #to: UdpAddress[] = [];
-  /** Of each message: the number of datagrams, their size, and their pointer. */
-  readonly #datagrams: number[] = [];
-  readonly #sizes: number[] = [];
-  readonly #starts: number[] = [];
-  /** Of each: the received message that its payload still is in; -1 for none. */
-  readonly #placed: number[] = [];
-  /** The memory of such a payload, which must live until it is sent. */
-  readonly #held: Array<Memory | undefined> = [];
-  /** Of each: the index of its first listener; -1 for a reply. */
-  readonly #firstListeners: number[] = [];
-  /** The listeners, one for each datagram that is no reply. */
-  #listeners: Listener[] = [];
   /** The options of datagrams that have any, and the datagrams' places. */
   #options: Array<{
     message: number;
@@ -82,11 +76,11 @@ export class SendBatch {
     options: ReplyOptions;
   }> = [];
   /** The latest control message for segments, and their size. */
-  #cut: Uint8Array = new Uint8Array(0);
-  #cutInto = 0;
+  #segmentControl: Uint8Array = new Uint8Array(0);
+  #segmentBytes = 0;
   #used = 0;
   /** The origin of the last message, and the size of its last datagram. */
-  #origin: Origin = NONE;
+  #origin: Origin = ALONE;
   #lastBytes = 0;
   /** The pointer to the end of the last message's payload. */
   #end = 0;
@@ -95,128 +89,49 @@ export class SendBatch {
    * Lays out a batch.
    *
    * @param libc The C library, which allocates the memory.
-   * @param size The number of messages.
    * @param payloadBytes The bytes of all payloads together.
    * @param segments Whether the kernel can segment messages.
    * @param startsSmall Whether it begins with little room for payloads, and grows.
    */
   constructor(
     libc: Libc,
-    size: number,
     payloadBytes: number,
     segments: boolean,
-    startsSmall = false,
+    startsSmall: boolean,
   ) {
+    super(libc, SEND_CONTROL_BYTES);
     this.segments = segments;
-    this.#libc = libc;
-    this.#size = size;
     this.#maxBytes = payloadBytes;
-    this.headers = libc.allocate(size * MMSGHDR_BYTES);
-    this.#names = libc.allocate(size * NAME_BYTES);
-    this.#iovecs = libc.allocate(size * IOVEC_BYTES);
-    this.#controls = libc.allocate(size * SEND_CONTROL_BYTES);
     this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
-    const { u32 } = this.headers;
-    for (let i = 0; i < size; i++) {
-      const at = i * MMSGHDR_BYTES;
-      setPointer(
-        u32,
-        at + MMSGHDR_IOVEC,
-        this.#iovecs.address + i * IOVEC_BYTES,
-      );
-      u32[(at + MMSGHDR_IOVEC_COUNT) / 4] = 1;
-      // A message without control messages has the length 0.
-      const controls = this.#controls.address + i * SEND_CONTROL_BYTES;
-      setPointer(u32, at + MMSGHDR_CONTROL, controls);
-    }
   }
 
   /** Whether there is room for another message of a size. */
   hasRoom(bytes: number): boolean {
     if (this.count === 0 && bytes > this.#payloads.u8.length) this.#grow(bytes);
-    return this.count < this.#size && this.hasBytes(bytes);
+    return this.count < BATCH && this.#hasBytes(bytes);
   }
 
   /** Whether there is room for more bytes of the last message. */
-  hasBytes(bytes: number): boolean {
+  #hasBytes(bytes: number): boolean {
     if (this.#used + bytes <= this.#payloads.u8.length) return true;
     this.#wasFull = true;
     return false;
   }
 
-  /** The place for the address of the next message. */
-  get nextName(): Uint8Array {
-    const start = this.count * NAME_BYTES;
-    return this.#names.u8.subarray(start, start + NAME_BYTES);
-  }
-
-  /** The pointer to {@linkcode SendBatch.nextName}. */
-  get nextNamePointer(): number {
-    return this.#names.address + this.count * NAME_BYTES;
-  }
-
-  /** Points a message to an address of its own, not one of a received message. */
-  ownName(message: number): Uint8Array {
+  /** The place for a message's address. */
+  name(message: number): Uint8Array {
     const start = message * NAME_BYTES;
-    const at = message * MMSGHDR_BYTES + MMSGHDR_NAME;
-    setPointer(this.headers.u32, at, this.#names.address + start);
-    return this.#names.u8.subarray(start, start + NAME_BYTES);
+    return this.names.u8.subarray(start, start + NAME_BYTES);
   }
 
-  /** The destination of a message. */
-  addressOf(message: number): UdpAddress {
-    return this.#to[message]!;
+  /** Points a message to its own place for the address, not to a received one. */
+  useOwnName(message: number): void {
+    this.setPointer(message, MMSGHDR_NAME, this.namePointer(message));
   }
 
-  /** The number of datagrams in a message. */
-  datagramsOf(message: number): number {
-    return this.#datagrams[message]!;
-  }
-
-  /** The size of each of them, in bytes; the last one may be shorter. */
-  sizeOf(message: number): number {
-    return this.#sizes[message]!;
-  }
-
-  /** Sets the listener of the last message, which is one datagram so far. */
+  /** Adds the listener of the latest datagram, as of all in its message. */
   listen(listener: Listener): void {
-    this.#firstListeners[this.count - 1] = this.#listeners.length;
-    this.#listeners.push(listener);
-  }
-
-  /**
-   * Queues a datagram of which only a failure is reported; it shares a message with
-   * others of its size to the same address.
-   *
-   * @param payload The bytes, which are copied.
-   * @param name The pointer to the address.
-   * @param nameLength The length of the address; 0 if the socket is connected.
-   * @param to The same address.
-   * @param listener The listener to a failure.
-   */
-  post(
-    payload: Uint8Array,
-    name: number,
-    nameLength: number,
-    to: UdpAddress,
-    listener: SendErrorListener,
-  ): void {
-    if (this.extend(payload, 0, POSTED, to)) this.#listeners.push(listener);
-    else {
-      this.add(payload, name, nameLength, to, POSTED);
-      this.listen(listener);
-    }
-  }
-
-  /** The listener of the nth datagram of a message; undefined for a reply. */
-  listenerOf(message: number, n: number): Listener | undefined {
-    const first = this.#firstListeners[message]!;
-    return first === -1 ? undefined : this.#listeners[first + n];
-  }
-
-  /** The received message that the payload still is in; -1 if it is a copy. */
-  placeOf(message: number): number {
-    return this.#placed[message]!;
+    (this.queued[this.count - 1]!.listeners ??= []).push(listener);
   }
 
   /**
@@ -224,7 +139,7 @@ export class SendBatch {
    *
    * @param payload The bytes.
    * @param name The pointer to the address.
-   * @param nameLength The length of the address.
+   * @param nameLength The length of the address; 0 if the socket is connected.
    * @param to The same address.
    * @param origin The property that others in this message must share.
    */
@@ -233,39 +148,21 @@ export class SendBatch {
     name: number,
     nameLength: number,
     to: UdpAddress,
-    origin: Origin = NONE,
+    origin: Origin = ALONE,
   ): void {
-    const start = this.#used;
+    const start = this.#payloads.address + this.#used;
     this.#copy(payload);
-    const address = this.#payloads.address + start;
-    this.#add(address, payload.length, name, nameLength, to, origin);
-    this.#placed[this.count - 1] = -1;
-    this.#held[this.count - 1] = undefined;
+    this.#add(start, payload.length, name, nameLength, to, origin);
   }
 
-  /**
-   * Queues a message whose payload stays in the memory that it was received into.
-   *
-   * @param memory The memory.
-   * @param at The byte at which the payload begins.
-   * @param length The length of the payload.
-   * @param name The pointer to the address.
-   * @param nameLength The length of the address.
-   * @param to The same address.
-   * @param message The received message that it answers and is in.
-   */
-  addInPlace(
-    memory: Memory,
-    at: number,
-    length: number,
-    name: number,
-    nameLength: number,
-    to: UdpAddress,
-    message: number,
-  ): void {
-    this.#add(memory.address + at, length, name, nameLength, to, message);
-    this.#placed[this.count - 1] = message;
-    this.#held[this.count - 1] = memory;
+  /** Queues an echo, which stays in the memory that it was received into. */
+  addEcho(datagram: BatchDatagram, name: number, nameLength: number): void {
+    const { memory, at, data, remoteAddr, message } = datagram;
+    const start = memory!.address + at;
+    this.#add(start, data.length, name, nameLength, remoteAddr, message);
+    const queued = this.queued[this.count - 1]!;
+    queued.place = message;
+    queued.held = memory;
   }
 
   /**
@@ -274,14 +171,14 @@ export class SendBatch {
    */
   get whole(): number {
     let message = this.first;
-    while (message < this.count && this.#held[message]?.u8.length !== 0) {
-      message++;
-    }
+    while (
+      message < this.count && this.queued[message]!.held?.u8.length !== 0
+    ) message++;
     return message - this.first;
   }
 
   #add(
-    address: number,
+    start: number,
     length: number,
     name: number,
     nameLength: number,
@@ -289,20 +186,22 @@ export class SendBatch {
     origin: Origin,
   ): void {
     const message = this.count++;
-    const at = message * MMSGHDR_BYTES;
-    const { u32 } = this.headers;
-    setPointer(u32, at + MMSGHDR_NAME, name);
-    u32[(at + MMSGHDR_NAME_LENGTH) / 4] = nameLength;
-    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = 0;
-    this.#setBytes(message, address, length);
-    this.#to[message] = to;
-    this.#datagrams[message] = 1;
-    this.#sizes[message] = length;
-    this.#starts[message] = address;
-    this.#firstListeners[message] = -1;
-    this.#origin = length === 0 ? NONE : origin;
+    this.setPointer(message, MMSGHDR_NAME, name);
+    this.setWord(message, MMSGHDR_NAME_LENGTH, nameLength);
+    this.setWord(message, MMSGHDR_CONTROL_LENGTH, 0);
+    this.setBuffer(message, start, length);
+    this.queued[message] = {
+      to,
+      datagrams: 1,
+      size: length,
+      start,
+      place: -1,
+      held: undefined,
+      listeners: undefined,
+    };
+    this.#origin = length === 0 ? ALONE : origin;
     this.#lastBytes = length;
-    this.#end = address + length;
+    this.#end = start + length;
   }
 
   /**
@@ -324,27 +223,28 @@ export class SendBatch {
     const message = this.count - 1;
     const { length } = payload;
     if (origin !== this.#origin || message < this.first) return false;
-    const size = this.#sizes[message]!;
+    const queued = this.queued[message]!;
+    const { size, start } = queued;
     if (
       !this.segments || length === 0 || length > size ||
-      this.#lastBytes !== size || this.#to[message] !== to ||
-      this.#datagrams[message]! >= MAX_SEGMENTS ||
-      this.#end - this.#starts[message]! + length > MAX_SEGMENTED_BYTES
+      this.#lastBytes !== size || queued.to !== to ||
+      queued.datagrams >= MAX_SEGMENTS ||
+      this.#end - start + length > MAX_SEGMENTED_BYTES
     ) return false;
-    if (this.#placed[message] !== -1) {
+    if (queued.place !== -1) {
       if (address !== this.#end) return false;
-    } else if (this.hasBytes(length)) {
+    } else if (this.#hasBytes(length)) {
       this.#copy(payload);
     } else return false;
     this.#end += length;
-    this.#iovecs.u32[(message * IOVEC_BYTES + IOVEC_LENGTH) / 4]! += length;
-    if (++this.#datagrams[message]! === 2) {
+    this.setBuffer(message, start, this.#end - start);
+    if (++queued.datagrams === 2) {
       // Most are of the size of the last one.
-      if (size !== this.#cutInto) {
-        this.#cutInto = size;
-        this.#cut = segmentControl(size);
+      if (size !== this.#segmentBytes) {
+        this.#segmentBytes = size;
+        this.#segmentControl = segmentControl(size);
       }
-      this.addControl(this.#cut);
+      this.addControl(this.#segmentControl);
     }
     this.#lastBytes = length;
     return true;
@@ -366,9 +266,9 @@ export class SendBatch {
     const message = this.count - 1;
     const { trafficClass } = options;
     if (trafficClass !== undefined) {
-      const { hostname } = this.#to[message]!;
+      const { hostname } = this.queued[message]!.to;
       this.addControl(trafficClassControl(trafficClass, hostname));
-      this.#origin = NONE;
+      this.#origin = ALONE;
     }
     const at = this.#used - length;
     this.#options.push({ message, at, length, options });
@@ -386,47 +286,39 @@ export class SendBatch {
   /** Sends the last message with a control message. */
   addControl(control: Uint8Array): void {
     const message = this.count - 1;
-    const at = message * MMSGHDR_BYTES;
-    const { u32 } = this.headers;
-    const used = u32[(at + MMSGHDR_CONTROL_LENGTH) / 4]!;
-    const start = message * SEND_CONTROL_BYTES;
-    this.#controls.u8.set(control, start + used);
-    u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = used +
-      Math.ceil(control.length / 8) * 8;
+    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
+    this.controls.u8.set(control, message * SEND_CONTROL_BYTES + used);
+    const bytes = used + Math.ceil(control.length / 8) * 8;
+    this.setWord(message, MMSGHDR_CONTROL_LENGTH, bytes);
   }
 
   /** Makes a segmented message each of its datagrams in turn. */
   *segmentByHand(message: number): Generator<void> {
-    const size = this.#sizes[message]!;
-    const at = message * IOVEC_BYTES;
-    const bytes = this.#iovecs.u32[(at + IOVEC_LENGTH) / 4]!;
-    const start = this.#starts[message]!;
+    const { size, start } = this.queued[message]!;
+    const bytes = this.bytes(message);
     // The control message for segments is the last one.
-    const { u32 } = this.headers;
-    const header = message * MMSGHDR_BYTES;
-    u32[(header + MMSGHDR_CONTROL_LENGTH) / 4]! -= SEGMENT_CONTROL_BYTES;
+    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
+    const others = used - SEGMENT_CONTROL_BYTES;
+    this.setWord(message, MMSGHDR_CONTROL_LENGTH, others);
     for (let done = 0; done < bytes; done += size) {
-      this.#setBytes(message, start + done, Math.min(size, bytes - done));
+      this.setBuffer(message, start + done, Math.min(size, bytes - done));
       yield;
     }
   }
 
   /** Removes a message's control messages; returns whether it had some. */
   dropControls(message: number): boolean {
-    const word = (message * MMSGHDR_BYTES + MMSGHDR_CONTROL_LENGTH) / 4;
-    const { u32 } = this.headers;
-    if (u32[word] === 0) return false;
-    u32[word] = 0;
-    return true;
+    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
+    this.setWord(message, MMSGHDR_CONTROL_LENGTH, 0);
+    return used !== 0;
   }
 
   /** Empties the batch. */
   clear(): void {
     this.count = this.first = 0;
-    if (this.#listeners.length > 0) this.#listeners = [];
     if (this.#options.length > 0) this.#options = [];
     this.#used = 0;
-    this.#origin = NONE;
+    this.#origin = ALONE;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
     this.#wasFull = false;
   }
@@ -435,20 +327,11 @@ export class SendBatch {
   #grow(bytes: number): void {
     const wanted = Math.min(bytes, this.#maxBytes);
     if (wanted > this.#payloads.u8.length) {
-      this.#payloads = this.#libc.allocate(wanted);
+      this.#payloads = this.libc.allocate(wanted);
     }
-  }
-
-  #setBytes(message: number, address: number, length: number): void {
-    const at = message * IOVEC_BYTES;
-    setPointer(this.#iovecs.u32, at, address);
-    this.#iovecs.u32[(at + IOVEC_LENGTH) / 4] = length;
   }
 }
 
-/** Origins that are no received message. */
-const NONE = -1;
-const POSTED = -2;
 const SMALL_BYTES = 32;
 const FIRST_BYTES = 4096;
 /** UDP_MAX_SEGMENTS of older kernels. */

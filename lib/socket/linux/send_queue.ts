@@ -11,12 +11,8 @@ import {
   type ReplyOptions,
   type SendErrorListener,
 } from "../contract.ts";
-import {
-  BATCH,
-  type BatchDatagram,
-  type ReceiveBatch,
-} from "./receive_batch.ts";
-import { type Listener, SendBatch } from "./send_batch.ts";
+import type { BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
+import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
@@ -65,7 +61,7 @@ export class SendQueue {
     this.#bound = bound;
     this.#in = received;
     const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
-    this.#out = new SendBatch(libc, BATCH, SEND_BYTES, segments, isConnected);
+    this.#out = new SendBatch(libc, SEND_BYTES, segments, isConnected);
     this.#isConnected = isConnected;
   }
 
@@ -75,12 +71,9 @@ export class SendQueue {
   }
 
   /**
-   * Queues the answer to the datagram that is being handed out.
-   *
-   * @param payload The answer: copied, unless it is an echo of one of several
-   * datagrams in a message, which is sent from where it was received.
-   * @param datagram The datagram.
-   * @param options How the answer leaves.
+   * Queues the answer to the datagram that is being handed out: copied, unless it
+   * is an echo of one of several datagrams in a message, which is sent from where
+   * it was received.
    */
   addNow(
     payload: Uint8Array,
@@ -99,9 +92,8 @@ export class SendQueue {
     // Copies of small datagrams are as fast.
     const isInPlace = payload === datagram.data && options === undefined &&
       datagram.segmentBytes !== 0;
-    const memory = isInPlace ? datagram.memory : undefined;
-    const address = memory === undefined ? 0 : memory.address + datagram.at;
-    const isAlone = memory !== undefined || length > this.#maxCoalesced;
+    const address = isInPlace ? datagram.memory!.address + datagram.at : 0;
+    const isAlone = isInPlace || length > this.#maxCoalesced;
     const origin = isAlone ? message : datagram.localAddr;
     // A reply with a traffic class of its own is a message of its own.
     if (
@@ -111,27 +103,15 @@ export class SendQueue {
       if (options !== undefined) out.setOptions(length, options);
       return;
     }
-    if (!this.#hasRoom(memory === undefined ? length : 0, to, length)) return;
+    if (!this.#hasRoom(to, length, isInPlace ? 0 : length)) return;
     const name = received.namePointer(message);
     const bytes = received.nameLength(message);
-    if (memory === undefined) out.add(payload, name, bytes, to, origin);
-    else {
-      const { at } = datagram;
-      out.addInPlace(memory, at, length, name, bytes, to, message);
-    }
-    const source = received.replySource(datagram);
-    if (source !== undefined) out.addControl(source);
-    if (options !== undefined) out.setOptions(length, options);
+    if (isInPlace) out.addEcho(datagram, name, bytes);
+    else out.add(payload, name, bytes, to, origin);
+    this.#depart(received.replySource(datagram), options, length);
   }
 
-  /**
-   * Queues an answer that is copied, and leaves with others of the same turn.
-   *
-   * @param payload The answer.
-   * @param to The destination.
-   * @param source The control message that sends it from the address asked.
-   * @param options How the answer leaves.
-   */
+  /** Queues an answer that is copied, and leaves with others of the same turn. */
   addLater(
     payload: Uint8Array,
     to: UdpAddress,
@@ -139,11 +119,20 @@ export class SendQueue {
     options: ReplyOptions | undefined,
   ): void {
     const { length } = payload;
-    if (!this.#hasRoom(length, to, length)) return;
+    if (!this.#hasRoom(to, length)) return;
     this.#add(payload, to);
+    this.#depart(source, options, length);
+    this.#flushSoon();
+  }
+
+  /** Sets the source of the last message, and the options of its datagram. */
+  #depart(
+    source: Uint8Array | undefined,
+    options: ReplyOptions | undefined,
+    length: number,
+  ): void {
     if (source !== undefined) this.#out.addControl(source);
     if (options !== undefined) this.#out.setOptions(length, options);
-    this.#flushSoon();
   }
 
   /**
@@ -169,7 +158,10 @@ export class SendQueue {
     });
   }
 
-  /** Queues a datagram as {@linkcode SendQueue.send} does, without a promise. */
+  /**
+   * Queues a datagram of which only a failure is reported; it shares a message with
+   * others of its size to the same address.
+   */
   post(
     payload: Uint8Array,
     to: UdpAddress,
@@ -179,9 +171,9 @@ export class SendQueue {
     if (refusal !== undefined) {
       return queueMicrotask(() => listener.onSendError(refusal));
     }
-    const out = this.#out;
-    const bytes = this.#writeName(to);
-    out.post(payload, out.nextNamePointer, bytes, to, listener);
+    const isAdded = this.#out.extend(payload, 0, POSTED, to);
+    if (!isAdded) this.#add(payload, to, POSTED);
+    this.#out.listen(listener);
     this.#flushSoon();
   }
 
@@ -222,7 +214,7 @@ export class SendQueue {
    * Whether there is room for another answer, of which `copied` bytes are copied.
    * If there is none, that is reported.
    */
-  #hasRoom(copied: number, to: UdpAddress, length: number): boolean {
+  #hasRoom(to: UdpAddress, length: number, copied = length): boolean {
     const refusal = this.#refusal(length, copied);
     if (refusal !== undefined) this.receiver.onReplyError?.(refusal, to, 1);
     return refusal === undefined;
@@ -252,13 +244,10 @@ export class SendQueue {
     for (let message = out.first; message < out.count; message++) {
       // The next receive must overwrite neither an echo's payload nor its
       // address.
-      const place = out.placeOf(message);
+      const { place, to } = out.queued[message]!;
       if (place !== -1) this.#in.retire(place);
-      encodeSockaddr(
-        out.addressOf(message),
-        this.#bound.family,
-        out.ownName(message),
-      );
+      encodeSockaddr(to, this.#bound.family, out.name(message));
+      out.useOwnName(message);
     }
     await this.#poller.writable(this.#bound.fd);
     this.#isBlocked = false;
@@ -308,8 +297,8 @@ export class SendQueue {
   /** Sends a message that the kernel refused again, by less demanding means. */
   #recover(message: number, code: number, outcome: FlushOutcome): void {
     const out = this.#out;
-    const count = out.datagramsOf(message);
-    if (count === 1) {
+    const { to, datagrams, size, listeners } = out.queued[message]!;
+    if (datagrams === 1) {
       // A group's address cannot be the source of an answer: then the kernel
       // chooses.
       if (out.dropControls(message) && this.#sendOne(message)) {
@@ -321,7 +310,7 @@ export class SendQueue {
     let isChanged = false;
     let leavesAlone = false;
     for (const _ of out.segmentByHand(message)) {
-      const listener = out.listenerOf(message, n++);
+      const listener = listeners?.[n++];
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
       else if (
@@ -336,17 +325,14 @@ export class SendQueue {
       }
       const error = errorOf(this.#libc.errno());
       if (listener !== undefined) outcome.unsent.push({ error, listener });
-      else {
-        outcome.failures.push({ error, to: out.addressOf(message), count: 1 });
-      }
+      else outcome.failures.push({ error, to, count: 1 });
     }
     if (!leavesAlone) return;
     // A path with a smaller MTU gives EMSGSIZE, or EINVAL on older kernels; a device
     // that cannot segment gives EIO or EINVAL. Any other error is about these
     // datagrams.
-    const bytes = out.sizeOf(message);
-    if (code === EMSGSIZE || (code === EINVAL && bytes > MIN_PATH_BYTES)) {
-      this.#maxCoalesced = Math.min(this.#maxCoalesced, bytes - 1);
+    if (code === EMSGSIZE || (code === EINVAL && size > MIN_PATH_BYTES)) {
+      this.#maxCoalesced = Math.min(this.#maxCoalesced, size - 1);
     } else if ((code === EIO || code === EINVAL) && out.segments) {
       out.segments = false;
       outcome.notice = new Error(
@@ -357,20 +343,16 @@ export class SendQueue {
   }
 
   #taken(message: number, outcome: FlushOutcome): void {
-    const listener = this.#out.listenerOf(message, 0);
-    if (listener !== undefined) listener.onSent?.();
-    else outcome.sent += this.#out.datagramsOf(message);
+    const { listeners, datagrams } = this.#out.queued[message]!;
+    if (listeners === undefined) outcome.sent += datagrams;
+    else listeners[0]!.onSent?.();
   }
 
   #failed(message: number, error: Error, outcome: FlushOutcome): void {
-    const out = this.#out;
-    const [to, count] = [out.addressOf(message), out.datagramsOf(message)];
-    if (out.listenerOf(message, 0) === undefined) {
-      outcome.failures.push({ error, to, count });
-      return;
-    }
-    for (let n = 0; n < count; n++) {
-      outcome.unsent.push({ error, listener: out.listenerOf(message, n)! });
+    const { listeners, to, datagrams: count } = this.#out.queued[message]!;
+    if (listeners === undefined) outcome.failures.push({ error, to, count });
+    for (const listener of listeners ?? []) {
+      outcome.unsent.push({ error, listener });
     }
   }
 
@@ -381,17 +363,15 @@ export class SendQueue {
     return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
   }
 
-  /** Queues a message whose address and payload are copied. */
-  #add(payload: Uint8Array, to: UdpAddress): void {
-    const bytes = this.#writeName(to);
-    this.#out.add(payload, this.#out.nextNamePointer, bytes, to);
-  }
-
-  /** Writes the next message's address; a connected socket needs none. */
-  #writeName(to: UdpAddress): number {
-    return this.#isConnected
+  /** Queues a message whose payload and address are copied. */
+  #add(payload: Uint8Array, to: UdpAddress, origin?: Origin): void {
+    const out = this.#out;
+    const { family } = this.#bound;
+    // A connected socket needs no address.
+    const bytes = this.#isConnected
       ? 0
-      : encodeSockaddr(to, this.#bound.family, this.#out.nextName);
+      : encodeSockaddr(to, family, out.name(out.count));
+    out.add(payload, out.namePointer(out.count), bytes, to, origin);
   }
 }
 

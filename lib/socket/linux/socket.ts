@@ -41,13 +41,12 @@ import {
   AF_INET6,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  MSG_DONTWAIT,
   POLLFD_BYTES,
   POLLIN,
   SOL_UDP,
   TIMESPEC_BYTES,
 } from "./layout.ts";
-import { BATCH, type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
+import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { clockOffset } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
 import type { Poller } from "./poller.ts";
@@ -137,7 +136,6 @@ export class LinuxSocket implements DatagramSocket {
     const coalesces = trySet(libc, fd, SOL_UDP, UDP_GRO, 1);
     this.#in = new ReceiveBatch(
       libc,
-      BATCH,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
       this.isConnected,
     );
@@ -280,17 +278,10 @@ export class LinuxSocket implements DatagramSocket {
     let hasLooked = false;
     let wasFull = false;
     while (!this.#closed) {
-      this.#in.prepare();
-      const count = this.#libc.recvmmsg(
-        this.#bound.fd,
-        this.#in.headers,
-        this.#in.room,
-        MSG_DONTWAIT,
-      );
+      const count = this.#in.receive(this.#bound.fd);
       if (count > 0) {
         failures = 0;
         hasLooked = false;
-        this.#in.received(count);
         // A client's own work on its replies does not make their arrival slow.
         const before = this.isConnected
           ? this.#workedAt
