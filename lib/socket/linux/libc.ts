@@ -166,16 +166,11 @@ function bindLibc(): Libc {
   const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
   // Safety: never freed, since a thread may write into it at any time, also
   // when the worker that asked for it is gone.
-  const events = symbols.calloc(
-    BigInt(MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS),
-    4n,
-  );
+  const bytes = 4 * MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS;
+  const events = symbols.calloc(1n, BigInt(bytes));
   if (events === null) throw new Error("out of memory");
   const found = new Uint32Array(
-    Deno.UnsafePointerView.getArrayBuffer(
-      events,
-      4 * MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS,
-    ),
+    Deno.UnsafePointerView.getArrayBuffer(events, bytes),
   );
   return {
     allocate: (bytes) => new KernelMemory(bytes),
@@ -203,19 +198,12 @@ function bindLibc(): Libc {
     epollControl: (epoll, op, fd, event) =>
       symbols.epoll_ctl(epoll, op, fd, pointer(event)),
     epollWait: async (epoll, timeoutMs) => {
-      const count = await symbols.epoll_wait(
-        epoll,
-        events,
-        MAX_EPOLL_EVENTS,
-        timeoutMs,
-      );
-      return Array.from(
-        { length: Math.max(count, 0) },
-        (_, i) => ({
-          fd: found[i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]!,
-          events: found[i * EPOLL_EVENT_WORDS]!,
-        }),
-      );
+      const most = MAX_EPOLL_EVENTS;
+      const length = await symbols.epoll_wait(epoll, events, most, timeoutMs);
+      return Array.from({ length: Math.max(length, 0) }, (_, i) => ({
+        fd: found[i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]!,
+        events: found[i * EPOLL_EVENT_WORDS]!,
+      }));
     },
     realtimeMs: () => {
       symbols.clock_gettime(CLOCK_REALTIME, time.pointer);
@@ -251,63 +239,52 @@ const CLOCK_THREAD_CPUTIME_ID = 3;
 const PR_SET_TIMERSLACK = 29;
 const O_CLOEXEC = 0o2000000;
 
+/** A function that returns an int. */
+function int<T extends readonly Deno.NativeType[]>(...parameters: T) {
+  return { parameters, result: "i32" } as const;
+}
+
 const SYMBOLS = {
   // int socket(int domain, int type, int protocol)
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  socket: int("i32", "i32", "i32"),
   // int bind(int fd, const struct sockaddr *, socklen_t)
-  bind: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  bind: int("i32", "pointer", "u32"),
   // int connect(int fd, const struct sockaddr *, socklen_t)
-  connect: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  connect: int("i32", "pointer", "u32"),
   // int getsockname(int fd, struct sockaddr *, socklen_t *)
-  getsockname: { parameters: ["i32", "pointer", "pointer"], result: "i32" },
+  getsockname: int("i32", "pointer", "pointer"),
   // int getsockopt(int fd, int level, int name, void *, socklen_t *)
-  getsockopt: {
-    parameters: ["i32", "i32", "i32", "pointer", "pointer"],
-    result: "i32",
-  },
+  getsockopt: int("i32", "i32", "i32", "pointer", "pointer"),
   // int setsockopt(int fd, int level, int name, const void *, socklen_t)
-  setsockopt: {
-    parameters: ["i32", "i32", "i32", "pointer", "u32"],
-    result: "i32",
-  },
+  setsockopt: int("i32", "i32", "i32", "pointer", "u32"),
   // int recvmmsg(int fd, struct mmsghdr *, unsigned, int, struct timespec *)
-  recvmmsg: {
-    parameters: ["i32", "pointer", "u32", "i32", "pointer"],
-    result: "i32",
-  },
+  recvmmsg: int("i32", "pointer", "u32", "i32", "pointer"),
   // int sendmmsg(int fd, struct mmsghdr *, unsigned, int)
-  sendmmsg: { parameters: ["i32", "pointer", "u32", "i32"], result: "i32" },
+  sendmmsg: int("i32", "pointer", "u32", "i32"),
   // int ppoll(struct pollfd *, nfds_t, const struct timespec *, sigset_t *)
-  ppoll: {
-    parameters: ["pointer", "u64", "pointer", "pointer"],
-    result: "i32",
-  },
+  ppoll: int("pointer", "u64", "pointer", "pointer"),
   // int epoll_create1(int)
-  epoll_create1: { parameters: ["i32"], result: "i32" },
+  epoll_create1: int("i32"),
   // int epoll_ctl(int epoll, int op, int fd, struct epoll_event *)
-  epoll_ctl: { parameters: ["i32", "i32", "i32", "pointer"], result: "i32" },
+  epoll_ctl: int("i32", "i32", "i32", "pointer"),
   // int epoll_wait(int, struct epoll_event *, int, int): on Deno's pool
-  epoll_wait: {
-    parameters: ["i32", "pointer", "i32", "i32"],
-    result: "i32",
-    nonblocking: true,
-  },
+  epoll_wait: { ...int("i32", "pointer", "i32", "i32"), nonblocking: true },
   // int clock_gettime(clockid_t, struct timespec *)
-  clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  clock_gettime: int("i32", "pointer"),
   // int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)
-  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  prctl: int("i32", "u64", "u64", "u64", "u64"),
   // int adjtimex(struct timex *)
-  adjtimex: { parameters: ["pointer"], result: "i32" },
+  adjtimex: int("pointer"),
   // void *calloc(size_t, size_t)
   calloc: { parameters: ["usize", "usize"], result: "pointer" },
   // unsigned if_nametoindex(const char *)
   if_nametoindex: { parameters: ["buffer"], result: "u32" },
   // int dup3(int from, int to, int flags)
-  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  dup3: int("i32", "i32", "i32"),
   // int sched_yield(void): on Deno's pool
-  sched_yield: { parameters: [], result: "i32", nonblocking: true },
+  sched_yield: { ...int(), nonblocking: true },
   // int close(int fd)
-  close: { parameters: ["i32"], result: "i32" },
+  close: int("i32"),
   // int *__errno_location(void)
   errnoPlace: { name: "__errno_location", parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Descriptor } from "./descriptor.ts";
+import { check, type Descriptor } from "./descriptor.ts";
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -15,7 +15,6 @@ import {
   EPOLLONESHOT,
   EPOLLOUT,
 } from "./layout.ts";
-import { errorOf } from "./errno.ts";
 import type { EpollEvent, Libc, Memory } from "./libc.ts";
 
 /**
@@ -36,12 +35,7 @@ export class Poller {
   #gap: number | undefined;
   #gapAt = 0;
 
-  /**
-   * Makes a poller; opens nothing.
-   *
-   * @param libc The C library.
-   * @param own Has Deno own the descriptor of the epoll instance.
-   */
+  /** Makes a poller of which `own` has Deno own the epoll instance, once open. */
   constructor(libc: Libc, own: (fd: number) => Descriptor) {
     this.#libc = libc;
     this.#own = own;
@@ -49,43 +43,37 @@ export class Poller {
   }
 
   /**
-   * Adds a socket. It is watched only during waits for it, since each datagram of
-   * a watched socket costs more.
-   *
-   * @param fd Its descriptor.
-   * @param keepsAlive Whether a wait for it keeps the process alive.
+   * Adds a socket, a wait for which keeps the process alive or not. It is watched
+   * only during waits, since each datagram of a watched socket costs more.
    */
   add(fd: number, keepsAlive: () => boolean): void {
-    this.#epoll ??= this.#own(this.#check(
-      this.#libc.epollCreate(EPOLL_CLOEXEC),
-    ));
+    const libc = this.#libc;
+    this.#epoll ??= this.#own(check(libc, libc.epollCreate(EPOLL_CLOEXEC)));
     this.#sockets.set(fd, {
       keepsAlive,
       isWatched: false,
       retry: undefined,
-      onReadable: undefined,
-      onWritable: undefined,
+      input: undefined,
+      room: undefined,
     });
   }
 
   /** Resolves when there is something to receive, or the wait is ended. */
-  readable(fd: number): Promise<void> {
-    return new Promise((resolve) => {
-      const socket = this.#sockets.get(fd);
-      if (socket === undefined) return resolve();
-      socket.onReadable = both(socket.onReadable, resolve);
-      this.#arm(fd, socket);
-    });
+  async readable(fd: number): Promise<void> {
+    const socket = this.#sockets.get(fd);
+    if (socket === undefined) return;
+    socket.input ??= Promise.withResolvers();
+    this.#arm(fd, socket);
+    await socket.input.promise;
   }
 
   /** Resolves when the send buffer has room, or the wait is ended. */
-  writable(fd: number): Promise<void> {
-    return new Promise((resolve) => {
-      const socket = this.#sockets.get(fd);
-      if (socket === undefined) return resolve();
-      socket.onWritable = both(socket.onWritable, resolve);
-      this.#arm(fd, socket);
-    });
+  async writable(fd: number): Promise<void> {
+    const socket = this.#sockets.get(fd);
+    if (socket === undefined) return;
+    socket.room ??= Promise.withResolvers();
+    this.#arm(fd, socket);
+    await socket.room.promise;
   }
 
   /** Ends the wait for something to receive, which is known to be there. */
@@ -128,8 +116,8 @@ export class Poller {
   }
 
   #arm(fd: number, socket: Waiter): void {
-    const { onReadable, onWritable } = socket;
-    const events = (onReadable ? EPOLLIN : 0) | (onWritable ? EPOLLOUT : 0);
+    const { input, room } = socket;
+    const events = (input ? EPOLLIN : 0) | (room ? EPOLLOUT : 0);
     if (!this.#watch(fd, socket, events)) {
       // Memory may be short for a while: then the waits end as if by an event.
       socket.retry ??= setTimeout(
@@ -187,44 +175,23 @@ export class Poller {
     const { u32 } = this.#event;
     u32[0] = events;
     u32[EPOLL_DATA_WORD] = fd;
-    return this.#libc.epollControl(
-      this.#epoll!.fd,
-      operation,
-      fd,
-      this.#event,
-    );
-  }
-
-  #check(result: number): number {
-    if (result < 0) throw errorOf(this.#libc.errno());
-    return result;
+    const { fd: epoll } = this.#epoll!;
+    return this.#libc.epollControl(epoll, operation, fd, this.#event);
   }
 }
 
-/** A socket, and the callbacks of its waits. */
+/** A socket, and its waits for something to receive and for room to send. */
 interface Waiter {
   keepsAlive: () => boolean;
   isWatched: boolean;
   /** The timer that replaces a watch that the system refused. */
   retry: number | undefined;
-  onReadable: (() => void) | undefined;
-  onWritable: (() => void) | undefined;
+  input: PromiseWithResolvers<void> | undefined;
+  room: PromiseWithResolvers<void> | undefined;
 }
 
-function isWaiting({ onReadable, onWritable }: Waiter): boolean {
-  return onReadable !== undefined || onWritable !== undefined;
-}
-
-/** Calls both, if there is a first. */
-function both(
-  first: (() => void) | undefined,
-  second: () => void,
-): () => void {
-  if (first === undefined) return second;
-  return () => {
-    first();
-    second();
-  };
+function isWaiting({ input, room }: Waiter): boolean {
+  return input !== undefined || room !== undefined;
 }
 
 /** Ends the waits for these events; an error ends all. */
@@ -232,12 +199,12 @@ function end(socket: Waiter, events: number): void {
   clearTimeout(socket.retry);
   socket.retry = undefined;
   if (events !== EPOLLOUT) {
-    socket.onReadable?.();
-    socket.onReadable = undefined;
+    socket.input?.resolve();
+    socket.input = undefined;
   }
   if (events !== EPOLLIN) {
-    socket.onWritable?.();
-    socket.onWritable = undefined;
+    socket.room?.resolve();
+    socket.room = undefined;
   }
 }
 
