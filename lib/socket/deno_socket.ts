@@ -65,11 +65,13 @@ const NEEDS_LINUX: ReadonlyArray<[keyof OpenOptions, string]> = [
   ["device", "the interface to send by"],
 ];
 
-/** Binds Deno's own UDP socket; throws as {@linkcode openDenoSocket}. */
+/**
+ * Binds Deno's own UDP socket; throws as {@linkcode openDenoSocket}; `shown` is
+ * the address in the message.
+ */
 export function bindConn(
-  { hostname, port, loopback = true, reuseAddress = false }:
-    & UdpAddress
-    & Pick<OpenOptions, "loopback" | "reuseAddress">,
+  options: UdpAddress & Pick<OpenOptions, "loopback" | "reuseAddress">,
+  shown: UdpAddress = options,
 ): Conn {
   if (Deno.listenDatagram === undefined) {
     throw new Deno.errors.NotSupported(
@@ -77,16 +79,12 @@ export function bindConn(
         `run with --unstable-net, or put "unstable": ["net"] into deno.json`,
     );
   }
+  const { hostname, port, loopback = true, reuseAddress = false } = options;
+  const address = { transport: "udp", hostname, port } as const;
   try {
-    return Deno.listenDatagram({
-      transport: "udp",
-      hostname,
-      port,
-      loopback,
-      reuseAddress,
-    }) as Conn;
+    return Deno.listenDatagram({ ...address, loopback, reuseAddress }) as Conn;
   } catch (error) {
-    throw bindError(error, { hostname, port });
+    throw bindError(error, shown);
   }
 }
 

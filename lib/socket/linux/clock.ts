@@ -5,7 +5,7 @@
  * @module
  */
 import type { ClockState } from "../../base/wall_clock.ts";
-import { TIMEX_BYTES, TIMEX_MAX_ERROR } from "./layout.ts";
+import * as sys from "./layout.ts";
 import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
 
 /** The state of the wall clock; undefined where it cannot be known. */
@@ -16,12 +16,12 @@ export function clockState(): ClockState | undefined {
 
 /** The state of the wall clock, by a C library. */
 export function clockStateOf(libc: Libc): ClockState | undefined {
-  timex ??= libc.allocate(TIMEX_BYTES);
+  timex ??= libc.allocate(sys.TIMEX_BYTES);
   timex.u8.fill(0);
   const state = libc.adjtimex(timex);
   if (state < 0) return undefined;
   const view = new DataView(timex.u8.buffer, timex.u8.byteOffset);
-  const maxErrorUs = Number(view.getBigInt64(TIMEX_MAX_ERROR, true));
+  const maxErrorUs = Number(view.getBigInt64(sys.TIMEX_MAX_ERROR, true));
   return {
     synchronized: state !== TIME_ERROR,
     maxErrorMs: maxErrorUs / 1000,

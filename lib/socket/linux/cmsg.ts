@@ -10,44 +10,15 @@
  */
 import { ipVersion } from "../../address.ts";
 import type { DatagramFacts } from "../datagram.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  decodeSockaddr,
-  encodeSockaddr,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  NAME_BYTES,
-  SOL_SOCKET,
-  SOL_UDP,
-  stampMs,
-} from "./layout.ts";
-
-export const IP_TOS = 1;
-export const IP_TTL = 2;
-export const IP_PKTINFO = 8;
-export const IP_RECVERR = 11;
-export const IP_RECVTTL = 12;
-export const IP_RECVTOS = 13;
-export const IPV6_RECVERR = 25;
-export const IPV6_RECVPKTINFO = 49;
-export const IPV6_PKTINFO = 50;
-export const IPV6_RECVHOPLIMIT = 51;
-export const IPV6_HOPLIMIT = 52;
-export const IPV6_RECVTCLASS = 66;
-export const IPV6_TCLASS = 67;
-export const SO_TIMESTAMPNS = 35;
-export const SO_TIMESTAMPING = 37;
-export const UDP_SEGMENT = 103;
-export const UDP_GRO = 104;
+import * as sys from "./layout.ts";
 
 /** Options, by level, that have the kernel add the facts of `packetInfo`. */
 export const PACKET_INFO: ReadonlyArray<[level: number, option: number]> = [
-  [SOL_SOCKET, SO_TIMESTAMPNS],
-  [IPPROTO_IP, IP_RECVTTL],
-  [IPPROTO_IP, IP_RECVTOS],
-  [IPPROTO_IPV6, IPV6_RECVHOPLIMIT],
-  [IPPROTO_IPV6, IPV6_RECVTCLASS],
+  [sys.SOL_SOCKET, sys.SO_TIMESTAMPNS],
+  [sys.IPPROTO_IP, sys.IP_RECVTTL],
+  [sys.IPPROTO_IP, sys.IP_RECVTOS],
+  [sys.IPPROTO_IPV6, sys.IPV6_RECVHOPLIMIT],
+  [sys.IPPROTO_IPV6, sys.IPV6_RECVTCLASS],
 ];
 
 /** The facts that control messages carry. */
@@ -80,22 +51,22 @@ export function decodeControl(
     const level = words[at + 2]!;
     const type = words[at + 3]!;
     const value = words[at + 4]!;
-    if (level === IPPROTO_IP) {
-      if (type === IP_TTL) facts.ttl = value;
-      else if (type === IP_TOS) facts.trafficClass = value & 0xff;
-      else if (type === IP_PKTINFO) facts.destinationAt = at;
-      else if (type === IP_RECVERR) facts.errorAt = 4 * at + 16;
-    } else if (level === SOL_UDP) {
-      if (type === UDP_GRO) facts.segmentBytes = value;
-    } else if (level === SOL_SOCKET) {
-      if (type === SO_TIMESTAMPNS || type === SO_TIMESTAMPING) {
-        facts.stampMs = stampMs(words, at + 4);
+    if (level === sys.IPPROTO_IP) {
+      if (type === sys.IP_TTL) facts.ttl = value;
+      else if (type === sys.IP_TOS) facts.trafficClass = value & 0xff;
+      else if (type === sys.IP_PKTINFO) facts.destinationAt = at;
+      else if (type === sys.IP_RECVERR) facts.errorAt = 4 * at + 16;
+    } else if (level === sys.SOL_UDP) {
+      if (type === sys.UDP_GRO) facts.segmentBytes = value;
+    } else if (level === sys.SOL_SOCKET) {
+      if (type === sys.SO_TIMESTAMPNS || type === sys.SO_TIMESTAMPING) {
+        facts.stampMs = sys.stampMs(words, at + 4);
       }
-    } else if (level === IPPROTO_IPV6) {
-      if (type === IPV6_HOPLIMIT) facts.ttl = value;
-      else if (type === IPV6_TCLASS) facts.trafficClass = value;
-      else if (type === IPV6_PKTINFO) facts.destinationAt = at;
-      else if (type === IPV6_RECVERR) facts.errorAt = 4 * at + 16;
+    } else if (level === sys.IPPROTO_IPV6) {
+      if (type === sys.IPV6_HOPLIMIT) facts.ttl = value;
+      else if (type === sys.IPV6_TCLASS) facts.trafficClass = value;
+      else if (type === sys.IPV6_PKTINFO) facts.destinationAt = at;
+      else if (type === sys.IPV6_RECVERR) facts.errorAt = 4 * at + 16;
     }
     // Each begins at a multiple of eight bytes.
     at += Math.max(4, (words[at]! + 7 >> 3) * 2);
@@ -121,7 +92,7 @@ export function controlFacts(control: Uint8Array): ControlFacts {
  * for IPv6 with the index of the interface.
  */
 export function destinationBytes(control: Uint8Array, at: number): Uint8Array {
-  return control[at + 8] === IPPROTO_IP
+  return control[at + 8] === sys.IPPROTO_IP
     ? control.subarray(at + 24, at + 28)
     : control.subarray(at + 16, at + 36);
 }
@@ -129,10 +100,10 @@ export function destinationBytes(control: Uint8Array, at: number): Uint8Array {
 /** The address of {@linkcode destinationBytes}. */
 export function destinationHostname(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");
-  const name = new Uint8Array(NAME_BYTES);
-  new DataView(name.buffer).setUint16(0, AF_INET6, true);
+  const name = new Uint8Array(sys.NAME_BYTES);
+  new DataView(name.buffer).setUint16(0, sys.AF_INET6, true);
   name.set(bytes, 8);
-  return decodeSockaddr(name).hostname;
+  return sys.decodeSockaddr(name).hostname;
 }
 
 /**
@@ -142,7 +113,7 @@ export function destinationHostname(bytes: Uint8Array): string {
  */
 export function replySource(control: Uint8Array, at: number): Uint8Array {
   const data = at + 16;
-  if (control[at + 8] === IPPROTO_IP) {
+  if (control[at + 8] === sys.IPPROTO_IP) {
     control.fill(0, data, data + 4);
     return control.subarray(at, data + 16);
   }
@@ -164,20 +135,24 @@ export function encodeControl(
 
 /** Has a datagram leave from an address. */
 export function sourceControl(hostname: string, family: number): Uint8Array {
-  const name = new Uint8Array(NAME_BYTES);
-  encodeSockaddr({ hostname, port: 0 }, family, name);
-  if (family === AF_INET) {
+  const name = new Uint8Array(sys.NAME_BYTES);
+  sys.encodeSockaddr({ hostname, port: 0 }, family, name);
+  if (family === sys.AF_INET) {
     const data = new Uint8Array(12);
     data.set(name.subarray(4, 8), 4);
-    return encodeControl(IPPROTO_IP, IP_PKTINFO, data);
+    return encodeControl(sys.IPPROTO_IP, sys.IP_PKTINFO, data);
   }
-  return encodeControl(IPPROTO_IPV6, IPV6_PKTINFO, name.subarray(8, 28));
+  return encodeControl(
+    sys.IPPROTO_IPV6,
+    sys.IPV6_PKTINFO,
+    name.subarray(8, 28),
+  );
 }
 
 /** Has the kernel segment a message into datagrams of one size. */
 export function segmentControl(bytes: number): Uint8Array {
   const data = new Uint8Array([bytes & 0xff, bytes >> 8]);
-  return encodeControl(SOL_UDP, UDP_SEGMENT, data);
+  return encodeControl(sys.SOL_UDP, sys.UDP_SEGMENT, data);
 }
 
 /** Gives a datagram to a host a traffic class. */
@@ -187,8 +162,8 @@ export function trafficClassControl(
 ): Uint8Array {
   const data = new Uint8Array([trafficClass, 0, 0, 0]);
   return ipVersion(hostname) === 4
-    ? encodeControl(IPPROTO_IP, IP_TOS, data)
-    : encodeControl(IPPROTO_IPV6, IPV6_TCLASS, data);
+    ? encodeControl(sys.IPPROTO_IP, sys.IP_TOS, data)
+    : encodeControl(sys.IPPROTO_IPV6, sys.IPV6_TCLASS, data);
 }
 
 /** Room for the control messages of a received message, and one to spare. */

@@ -10,53 +10,13 @@ import {
   ipVersion,
   isWildcard,
   type UdpAddress,
+  zoneOf,
 } from "../../address.ts";
-import { bindError } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
 import { errorOf } from "./errno.ts";
-import { IP_TOS, IP_TTL, IPV6_TCLASS } from "./cmsg.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  decodeSockaddr,
-  encodeSockaddr,
-  IP_ADD_MEMBERSHIP,
-  IP_MTU,
-  IP_MTU_DISCOVER,
-  IP_MULTICAST_IF,
-  IP_MULTICAST_LOOP,
-  IP_MULTICAST_TTL,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPV6_ADD_MEMBERSHIP,
-  IPV6_MTU,
-  IPV6_MTU_DISCOVER,
-  IPV6_MULTICAST_HOPS,
-  IPV6_MULTICAST_IF,
-  IPV6_MULTICAST_LOOP,
-  IPV6_UNICAST_HOPS,
-  MEMINFO_BYTES,
-  MEMINFO_DROPS,
-  MMSGHDR_BYTES,
-  NAME_BYTES,
-  PMTUDISC_DO,
-  SO_BINDTODEVICE,
-  SO_BROADCAST,
-  SO_ERROR,
-  SO_MEMINFO,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SO_SNDBUF,
-  SO_TYPE,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOL_SOCKET,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
 /** An open descriptor. */
@@ -82,11 +42,12 @@ export interface ConnDescriptor extends SocketDescriptor {
 export function bindDescriptor(
   libc: Libc,
   options: Parameters<typeof bindConn>[0],
+  shown?: UdpAddress,
 ): ConnDescriptor {
-  const conn = bindConn(options);
+  const conn = bindConn(options, shown);
   try {
     const { hostname, port } = conn.addr as Deno.NetAddr;
-    const family = ipVersion(hostname) === 6 ? AF_INET6 : AF_INET;
+    const family = ipVersion(hostname) === 6 ? sys.AF_INET6 : sys.AF_INET;
     const fd = find(libc, { hostname, port }, family);
     return { fd, family, conn, close: () => conn.close() };
   } catch (error) {
@@ -107,28 +68,30 @@ export function bindOwned(
   libc: Libc,
   options: BindOptions,
 ): SocketDescriptor {
-  const { port, reusePort = false, reuseAddress = false } = options;
+  const { hostname, port, reusePort, reuseAddress } = options;
   const isShared = reusePort || reuseAddress;
-  const place = placeAt(libc, options, isShared);
+  // A shared port may be taken: then any other serves for the place.
+  const at = { hostname, port: isShared ? 0 : port };
+  const place = bindDescriptor(libc, at, options);
   try {
     const { fd, family } = place;
-    const name = libc.allocate(NAME_BYTES);
+    const name = libc.allocate(sys.NAME_BYTES);
     const length = readName(libc, fd, name);
     if (isShared) name.u8.set([port >> 8, port & 0xff], 2);
     // For as long as both are bound.
-    else setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    else setOption(libc, fd, sys.SOL_SOCKET, sys.SO_REUSEPORT, 1);
+    const type = sys.SOCK_DGRAM | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
     const ours = check(libc, libc.socket(family, type, 0));
     try {
-      const sharing = reuseAddress ? SO_REUSEADDR : SO_REUSEPORT;
-      setOption(libc, ours, SOL_SOCKET, sharing, 1);
-      setOption(libc, ours, SOL_SOCKET, SO_BROADCAST, 1);
+      const sharing = reuseAddress ? sys.SO_REUSEADDR : sys.SO_REUSEPORT;
+      setOption(libc, ours, sys.SOL_SOCKET, sharing, 1);
+      setOption(libc, ours, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
       check(libc, libc.bind(ours, name, length));
       check(libc, libc.dup(ours, fd));
     } finally {
       libc.close(ours);
     }
-    if (!isShared) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 0);
+    if (!isShared) setOption(libc, fd, sys.SOL_SOCKET, sys.SO_REUSEPORT, 0);
     return place;
   } catch (error) {
     place.close();
@@ -142,20 +105,6 @@ type BindOptions = Pick<
   "hostname" | "port" | "reusePort" | "reuseAddress"
 >;
 
-/** The socket to replace, at any port if the port is shared. */
-function placeAt(
-  libc: Libc,
-  { hostname, port }: UdpAddress,
-  isShared: boolean,
-): SocketDescriptor {
-  if (!isShared) return bindDescriptor(libc, { hostname, port });
-  try {
-    return bindDescriptor(libc, { hostname, port: 0 });
-  } catch (error) {
-    throw bindError((error as Error).cause ?? error, { hostname, port });
-  }
-}
-
 /** Connects a socket, so that the system reports the peer's errors. */
 export function connect(
   libc: Libc,
@@ -163,17 +112,16 @@ export function connect(
   { hostname, port }: UdpAddress,
 ): void {
   const { name } = scratchOf(libc);
-  const [address, zone] = hostname.split("%");
+  const length = sys.encodeSockaddr({ hostname, port }, family, name.u8);
+  const zone = zoneOf(hostname);
   // The system wants the number of an interface that has a name here.
-  const index = zone === undefined || /^\d+$/.test(zone)
-    ? zone
-    : libc.interfaceIndex(zone);
-  if (index === 0) {
-    throw new Deno.errors.NotFound(`There is no interface '${zone}'`);
+  if (zone !== undefined && !/^\d+$/.test(zone)) {
+    const index = libc.interfaceIndex(zone);
+    if (index === 0) {
+      throw new Deno.errors.NotFound(`There is no interface '${zone}'`);
+    }
+    name.u32[sys.NAME_ZONE / 4] = index;
   }
-  const numbered = index === undefined ? address! : `${address}%${index}`;
-  const peer = { hostname: numbered, port };
-  const length = encodeSockaddr(peer, family, name.u8);
   check(libc, libc.connect(fd, name, length));
 }
 
@@ -187,37 +135,32 @@ export function own(
   fd: number,
   address: string,
 ): Descriptor {
-  let place: SocketDescriptor;
+  let place: SocketDescriptor | undefined;
   try {
     place = bindDescriptor(libc, { hostname: address, port: 0 });
+    check(libc, libc.dup(fd, place.fd));
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       return { fd, close: () => void libc.close(fd) };
     }
+    place?.close();
     libc.close(fd);
     throw error;
   }
-  try {
-    check(libc, libc.dup(fd, place.fd));
-    return place;
-  } catch (error) {
-    place.close();
-    throw error;
-  } finally {
-    libc.close(fd);
-  }
+  libc.close(fd);
+  return place;
 }
 
 /** The address that a socket is bound to. */
 export function addressOf(libc: Libc, fd: number): UdpAddress {
   const { name } = scratchOf(libc);
   readName(libc, fd, name);
-  return decodeSockaddr(name.u8);
+  return sys.decodeSockaddr(name.u8);
 }
 
 /** The system's report about an earlier datagram, which it gives once. */
 export function pendingError(libc: Libc, fd: number): Error | undefined {
-  const errno = readOption(libc, fd, SO_ERROR);
+  const errno = readOption(libc, fd, sys.SO_ERROR);
   return errno === 0 ? undefined : errorOf(errno);
 }
 
@@ -229,9 +172,20 @@ export function setOption(
   option: number,
   value: number,
 ): void {
+  if (!trySet(libc, fd, level, option, value)) throw errorOf(libc.errno());
+}
+
+/** Sets an option whose value is an int; returns whether the kernel takes it. */
+export function trySet(
+  libc: Libc,
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+): boolean {
   const { value: memory } = scratchOf(libc);
   memory.u32[0] = value;
-  check(libc, libc.setsockopt(fd, level, option, memory, 4));
+  return libc.setsockopt(fd, level, option, memory, 4) >= 0;
 }
 
 /** Checks the permission for an address, which FFI bypasses. */
@@ -244,26 +198,10 @@ export function requireNet(address: UdpAddress): void {
   }
 }
 
-/** Whether the kernel knows the option. */
-export function trySet(
-  libc: Libc,
-  fd: number,
-  level: number,
-  option: number,
-  value: number,
-): boolean {
-  try {
-    setOption(libc, fd, level, option, value);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Grows both buffers as far as the system grants. */
 export function growBuffers(libc: Libc, fd: number): void {
-  trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
-  trySet(libc, fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+  trySet(libc, fd, sys.SOL_SOCKET, sys.SO_RCVBUF, BUFFER_BYTES);
+  trySet(libc, fd, sys.SOL_SOCKET, sys.SO_SNDBUF, BUFFER_BYTES);
 }
 
 /** Sets the options of sends; throws the system's error. */
@@ -274,26 +212,21 @@ export function setSendOptions(
 ): void {
   const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
   if (options.device !== undefined) bindToDevice(libc, fd, options.device);
-  const [v4, v6]: Array<Array<[number, number | undefined]>> = [[
-    [IP_TTL, ttl],
-    [IP_TOS, trafficClass],
-    [IP_MTU_DISCOVER, dontFragment ? PMTUDISC_DO : undefined],
-    [IP_MULTICAST_TTL, multicastTtl],
-    [IP_MULTICAST_LOOP, loopback === false ? 0 : undefined],
-  ], [
-    [IPV6_UNICAST_HOPS, ttl],
-    [IPV6_TCLASS, trafficClass],
-    [IPV6_MTU_DISCOVER, dontFragment ? PMTUDISC_DO : undefined],
-    [IPV6_MULTICAST_HOPS, multicastTtl],
-    [IPV6_MULTICAST_LOOP, loopback === false ? 0 : undefined],
-  ]];
-  // An IPv6 socket sends to IPv4 hosts too.
-  for (const [option, value] of v4!) {
-    if (value !== undefined) setOption(libc, fd, IPPROTO_IP, option, value);
-  }
-  if (family !== AF_INET6) return;
-  for (const [option, value] of v6!) {
-    if (value !== undefined) setOption(libc, fd, IPPROTO_IPV6, option, value);
+  const discovery = dontFragment ? sys.PMTUDISC_DO : undefined;
+  const loop = loopback === false ? 0 : undefined;
+  const all: Array<[ipv4: number, ipv6: number, value: number | undefined]> = [
+    [sys.IP_TTL, sys.IPV6_UNICAST_HOPS, ttl],
+    [sys.IP_TOS, sys.IPV6_TCLASS, trafficClass],
+    [sys.IP_MTU_DISCOVER, sys.IPV6_MTU_DISCOVER, discovery],
+    [sys.IP_MULTICAST_TTL, sys.IPV6_MULTICAST_HOPS, multicastTtl],
+    [sys.IP_MULTICAST_LOOP, sys.IPV6_MULTICAST_LOOP, loop],
+  ];
+  for (const [ipv4, ipv6, value] of all) {
+    if (value === undefined) continue;
+    // An IPv6 socket sends to IPv4 hosts too.
+    setOption(libc, fd, sys.IPPROTO_IP, ipv4, value);
+    if (family !== sys.AF_INET6) continue;
+    setOption(libc, fd, sys.IPPROTO_IPV6, ipv6, value);
   }
 }
 
@@ -302,8 +235,8 @@ function bindToDevice(libc: Libc, fd: number, device: string): void {
   const { value } = scratchOf(libc);
   const name = new TextEncoder().encode(device);
   value.u8.set(name);
-  const option = SO_BINDTODEVICE;
-  const done = libc.setsockopt(fd, SOL_SOCKET, option, value, name.length);
+  const option = sys.SO_BINDTODEVICE;
+  const done = libc.setsockopt(fd, sys.SOL_SOCKET, option, value, name.length);
   if (done >= 0) return;
   const error = errorOf(libc.errno());
   error.message = `Cannot send by interface '${device}': ${error.message}`;
@@ -315,9 +248,9 @@ export function pathMtu(
   libc: Libc,
   { fd, family }: SocketDescriptor,
 ): number {
-  return family === AF_INET6
-    ? readOption(libc, fd, IPV6_MTU, IPPROTO_IPV6)
-    : readOption(libc, fd, IP_MTU, IPPROTO_IP);
+  return family === sys.AF_INET6
+    ? readOption(libc, fd, sys.IPV6_MTU, sys.IPPROTO_IPV6)
+    : readOption(libc, fd, sys.IP_MTU, sys.IPPROTO_IP);
 }
 
 /** Joins a multicast group; throws the system's error. */
@@ -332,19 +265,25 @@ export function joinGroup(
     // struct ipv6_mreq
     ipv6Groups(group).forEach((part, i) => view.setUint16(2 * i, part));
     view.setUint32(16, index, true);
-    const option = IPV6_ADD_MEMBERSHIP;
-    check(libc, libc.setsockopt(fd, IPPROTO_IPV6, option, value, 20));
+    const option = sys.IPV6_ADD_MEMBERSHIP;
+    check(libc, libc.setsockopt(fd, sys.IPPROTO_IPV6, option, value, 20));
     // Datagrams to groups leave by the same interface.
     if (index !== 0) {
-      setOption(libc, fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, index);
+      setOption(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_MULTICAST_IF, index);
     }
   } else {
     // struct ip_mreq
     value.u8.set([group, address].flatMap((ip) => ip.split(".").map(Number)));
-    check(libc, libc.setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, value, 8));
+    check(
+      libc,
+      libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_ADD_MEMBERSHIP, value, 8),
+    );
     if (isWildcard(address)) return;
     value.u8.set(address.split(".").map(Number));
-    check(libc, libc.setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, value, 4));
+    check(
+      libc,
+      libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_MULTICAST_IF, value, 4),
+    );
   }
 }
 
@@ -359,21 +298,27 @@ export function setReceiveBuffer(
   bytes: number,
 ): number {
   // Beyond the bound only with the permission to configure the network.
-  if (!trySet(libc, fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) {
-    trySet(libc, fd, SOL_SOCKET, SO_RCVBUF, bytes);
+  if (!trySet(libc, fd, sys.SOL_SOCKET, sys.SO_RCVBUFFORCE, bytes)) {
+    trySet(libc, fd, sys.SOL_SOCKET, sys.SO_RCVBUF, bytes);
   }
   // The kernel doubles it, for its own overhead of each datagram.
-  return readOption(libc, fd, SO_RCVBUF) / 2;
+  return readOption(libc, fd, sys.SO_RCVBUF) / 2;
 }
 
 /** The number of datagrams dropped since the receive buffer was full. */
 export function kernelDrops(libc: Libc, fd: number): number | undefined {
   const { value, length } = scratchOf(libc);
-  length.u32[0] = MEMINFO_BYTES;
-  const result = libc.getsockopt(fd, SOL_SOCKET, SO_MEMINFO, value, length);
-  return result < 0 || length.u32[0]! < MEMINFO_BYTES
+  length.u32[0] = sys.MEMINFO_BYTES;
+  const result = libc.getsockopt(
+    fd,
+    sys.SOL_SOCKET,
+    sys.SO_MEMINFO,
+    value,
+    length,
+  );
+  return result < 0 || length.u32[0]! < sys.MEMINFO_BYTES
     ? undefined
-    : value.u32[MEMINFO_DROPS];
+    : value.u32[sys.MEMINFO_DROPS];
 }
 
 const BUFFER_BYTES = 4 << 20;
@@ -399,10 +344,10 @@ export function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
   if (scratch === undefined) {
     scratch = {
-      name: libc.allocate(NAME_BYTES),
-      value: libc.allocate(MEMINFO_BYTES),
+      name: libc.allocate(sys.NAME_BYTES),
+      value: libc.allocate(sys.MEMINFO_BYTES),
       length: libc.allocate(4),
-      header: libc.allocate(MMSGHDR_BYTES),
+      header: libc.allocate(sys.MMSGHDR_BYTES),
       control: libc.allocate(QUEUE_BYTES),
     };
     scratches.set(libc, scratch);
@@ -420,7 +365,7 @@ function readOption(
   libc: Libc,
   fd: number,
   option: number,
-  level = SOL_SOCKET,
+  level = sys.SOL_SOCKET,
 ): number {
   const { value, length } = scratchOf(libc);
   length.u32[0] = 4;
@@ -430,7 +375,7 @@ function readOption(
 
 function readName(libc: Libc, fd: number, name: Memory): number {
   const { length } = scratchOf(libc);
-  length.u32[0] = NAME_BYTES;
+  length.u32[0] = sys.NAME_BYTES;
   check(libc, libc.getsockname(fd, name, length));
   return length.u32[0]!;
 }
@@ -438,17 +383,17 @@ function readName(libc: Libc, fd: number, name: Memory): number {
 /** The UDP socket of this process that is bound to an address. */
 function find(libc: Libc, address: UdpAddress, family: number): number {
   const { name, length } = scratchOf(libc);
-  const wanted = new Uint8Array(NAME_BYTES);
-  const bytes = encodeSockaddr(address, family, wanted);
+  const wanted = new Uint8Array(sys.NAME_BYTES);
+  const bytes = sys.encodeSockaddr(address, family, wanted);
   // Deno does not give the zone, which is last.
-  const compared = family === AF_INET6 ? bytes - 4 : bytes;
+  const compared = family === sys.AF_INET6 ? bytes - 4 : bytes;
   const isIt = (fd: number): boolean => {
-    length.u32[0] = NAME_BYTES;
+    length.u32[0] = sys.NAME_BYTES;
     if (libc.getsockname(fd, name, length) < 0) return false;
     for (let i = 0; i < compared; i++) {
       if (name.u8[i] !== wanted[i]) return false;
     }
-    return readOption(libc, fd, SO_TYPE) === SOCK_DGRAM;
+    return readOption(libc, fd, sys.SO_TYPE) === sys.SOCK_DGRAM;
   };
   // The descriptors of sockets that are opened in a row are near each other.
   for (let fd = lastFound; fd < lastFound + NEAR; fd++) {

@@ -7,36 +7,16 @@
  */
 import { scratchOf, type SocketDescriptor, trySet } from "./descriptor.ts";
 import { ECONNREFUSED, errorOf } from "./errno.ts";
-import {
-  controlFacts,
-  IP_RECVERR,
-  IPV6_RECVERR,
-  SO_TIMESTAMPING,
-} from "./cmsg.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  decodeSockaddr,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  MMSGHDR_CONTROL,
-  MMSGHDR_CONTROL_LENGTH,
-  MSG_DONTWAIT,
-  MSG_ERRQUEUE,
-  setPointer,
-  SO_EE_ORIGIN_TIMESTAMPING,
-  SOF_TIMESTAMPING_OPT_ID,
-  SOF_TIMESTAMPING_OPT_TSONLY,
-  SOF_TIMESTAMPING_SOFTWARE,
-  SOF_TIMESTAMPING_TX_SOFTWARE,
-  SOL_SOCKET,
-} from "./layout.ts";
+import { controlFacts } from "./cmsg.ts";
+import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
 
 /** Has the system queue ICMP messages for a socket. */
 export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
-  trySet(libc, fd, IPPROTO_IP, IP_RECVERR, 1);
-  if (family === AF_INET6) trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+  trySet(libc, fd, sys.IPPROTO_IP, sys.IP_RECVERR, 1);
+  if (family === sys.AF_INET6) {
+    trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVERR, 1);
+  }
 }
 
 /** Takes the oldest error from the queue; undefined if there is none. */
@@ -52,11 +32,11 @@ export function takeError(libc: Libc, fd: number): Error | undefined {
 export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
   const { header, control } = scratchOf(libc);
   header.u32.fill(0);
-  setPointer(header.u32, MMSGHDR_CONTROL, control.address);
-  header.u32[MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
-  const flags = MSG_ERRQUEUE | MSG_DONTWAIT;
+  sys.setPointer(header.u32, sys.MMSGHDR_CONTROL, control.address);
+  header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
+  const flags = sys.MSG_ERRQUEUE | sys.MSG_DONTWAIT;
   if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
-  return control.u8.subarray(0, header.u32[MMSGHDR_CONTROL_LENGTH / 4]!);
+  return control.u8.subarray(0, header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4]!);
 }
 
 /** The error in control messages; undefined if there is none. */
@@ -75,8 +55,8 @@ export function errorIn(control: Uint8Array): Error | undefined {
   if (errno === ECONNREFUSED || origin === FROM_THIS_MACHINE) return error;
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];
   const family = view.getUint16(16, true);
-  const reporter = family === AF_INET || family === AF_INET6
-    ? decodeSockaddr(control, at + 16).hostname
+  const reporter = family === sys.AF_INET || family === sys.AF_INET6
+    ? sys.decodeSockaddr(control, at + 16).hostname
     : "the network";
   const mtu = view.getUint32(8, true);
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
@@ -98,9 +78,10 @@ export interface SendStamp {
 
 /** Has the kernel stamp sends; returns whether it does. */
 export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
-  const flags = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE |
-    SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
-  return trySet(libc, fd, SOL_SOCKET, SO_TIMESTAMPING, flags);
+  const flags = sys.SOF_TIMESTAMPING_TX_SOFTWARE |
+    sys.SOF_TIMESTAMPING_SOFTWARE |
+    sys.SOF_TIMESTAMPING_OPT_ID | sys.SOF_TIMESTAMPING_OPT_TSONLY;
+  return trySet(libc, fd, sys.SOL_SOCKET, sys.SO_TIMESTAMPING, flags);
 }
 
 /** Takes all stamps from the queue; other entries are dropped. */
@@ -119,7 +100,7 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
   if (stampMs === undefined || errorAt === -1) return undefined;
   const view = new DataView(control.buffer, control.byteOffset + errorAt);
   // struct sock_extended_err: its origin, and the number in its data.
-  if (view.getUint8(4) !== SO_EE_ORIGIN_TIMESTAMPING) return undefined;
+  if (view.getUint8(4) !== sys.SO_EE_ORIGIN_TIMESTAMPING) return undefined;
   return { index: view.getUint32(12, true), stampMs };
 }
 

@@ -35,7 +35,7 @@ export function decodeSockaddr(bytes: Uint8Array, at = 0): UdpAddress {
     { length: 8 },
     (_, i) => view.getUint16(8 + 2 * i).toString(16),
   );
-  const scope = view.getUint32(24, true);
+  const scope = view.getUint32(NAME_ZONE, true);
   const hostname = canonicalHostname(groups.join(":"));
   const isLinkLocal = (view.getUint16(8) & 0xffc0) === 0xfe80;
   return {
@@ -71,7 +71,7 @@ export function encodeSockaddr(
   }
   ipv6Groups(withoutZone(hostname))
     .forEach((group, i) => view.setUint16(8 + 2 * i, group));
-  view.setUint32(24, Number(zoneOf(hostname) ?? 0), true);
+  view.setUint32(NAME_ZONE, Number(zoneOf(hostname) ?? 0), true);
   return 28;
 }
 
@@ -91,8 +91,9 @@ export const MMSGHDR_LENGTH = 56;
 /** struct iovec: a pointer, and at byte 8 a length. */
 export const IOVEC_BYTES = 16;
 export const IOVEC_LENGTH = 8;
-/** struct sockaddr_in6 is 28. */
+/** Room for a struct sockaddr_in6 of 28 bytes, and the zone in it. */
 export const NAME_BYTES = 32;
+export const NAME_ZONE = 24;
 /** struct pollfd: the descriptor, `events` and, in the upper half, `revents`. */
 export const POLLFD_BYTES = 8;
 /** struct timespec: seconds and nanoseconds, 8 bytes each. */
@@ -130,6 +131,8 @@ export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
 export const SO_BINDTODEVICE = 25;
 export const SO_RCVBUFFORCE = 33;
+export const SO_TIMESTAMPNS = 35;
+export const SO_TIMESTAMPING = 37;
 /** A software stamp of each send, with a number and without the datagram. */
 export const SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1;
 export const SOF_TIMESTAMPING_SOFTWARE = 1 << 4;
@@ -144,7 +147,13 @@ export const MEMINFO_DROPS = 8;
 export const TIMEX_BYTES = 208;
 export const TIMEX_MAX_ERROR = 24;
 export const IPPROTO_IP = 0;
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_PKTINFO = 8;
 export const IP_MTU_DISCOVER = 10;
+export const IP_RECVERR = 11;
+export const IP_RECVTTL = 12;
+export const IP_RECVTOS = 13;
 export const IP_MTU = 14;
 export const IP_MULTICAST_IF = 32;
 export const IP_MULTICAST_TTL = 33;
@@ -160,7 +169,16 @@ export const IPV6_MULTICAST_LOOP = 19;
 export const IPV6_ADD_MEMBERSHIP = 20;
 export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_MTU = 24;
+export const IPV6_RECVERR = 25;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
+export const IPV6_RECVHOPLIMIT = 51;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
 export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_ERRQUEUE = 0x2000;
 

@@ -8,12 +8,7 @@
  * @module
  */
 import { EBADF } from "./errno.ts";
-import {
-  EPOLL_DATA_WORD,
-  EPOLL_EVENT_WORDS,
-  MAX_EPOLL_EVENTS,
-  stampMs,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 
 /** Memory that the kernel reads and writes. */
 export interface Memory {
@@ -166,7 +161,7 @@ function bindLibc(): Libc {
   const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
   // Safety: never freed, since a thread may write into it at any time, also
   // when the worker that asked for it is gone.
-  const bytes = 4 * MAX_EPOLL_EVENTS * EPOLL_EVENT_WORDS;
+  const bytes = 4 * sys.MAX_EPOLL_EVENTS * sys.EPOLL_EVENT_WORDS;
   const events = symbols.calloc(1n, BigInt(bytes));
   if (events === null) throw new Error("out of memory");
   const found = new Uint32Array(
@@ -198,16 +193,16 @@ function bindLibc(): Libc {
     epollControl: (epoll, op, fd, event) =>
       symbols.epoll_ctl(epoll, op, fd, pointer(event)),
     epollWait: async (epoll, timeoutMs) => {
-      const most = MAX_EPOLL_EVENTS;
+      const most = sys.MAX_EPOLL_EVENTS;
       const length = await symbols.epoll_wait(epoll, events, most, timeoutMs);
       return Array.from({ length: Math.max(length, 0) }, (_, i) => ({
-        fd: found[i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]!,
-        events: found[i * EPOLL_EVENT_WORDS]!,
+        fd: found[i * sys.EPOLL_EVENT_WORDS + sys.EPOLL_DATA_WORD]!,
+        events: found[i * sys.EPOLL_EVENT_WORDS]!,
       }));
     },
     realtimeMs: () => {
       symbols.clock_gettime(CLOCK_REALTIME, time.pointer);
-      return stampMs(time.u32, 0);
+      return sys.stampMs(time.u32, 0);
     },
     endWaitsOnTime: () => {
       symbols.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n);

@@ -5,16 +5,7 @@
  * @module
  */
 import { check, type Descriptor } from "./descriptor.ts";
-import {
-  EPOLL_CLOEXEC,
-  EPOLL_CTL_ADD,
-  EPOLL_CTL_DEL,
-  EPOLL_CTL_MOD,
-  EPOLL_DATA_WORD,
-  EPOLLIN,
-  EPOLLONESHOT,
-  EPOLLOUT,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import type { EpollEvent, Libc, Memory } from "./libc.ts";
 
 /**
@@ -48,7 +39,7 @@ export class Poller {
    */
   add(fd: number, keepsAlive: () => boolean): void {
     const libc = this.#libc;
-    this.#epoll ??= this.#own(check(libc, libc.epollCreate(EPOLL_CLOEXEC)));
+    this.#epoll ??= this.#own(check(libc, libc.epollCreate(sys.EPOLL_CLOEXEC)));
     this.#sockets.set(fd, {
       keepsAlive,
       isWatched: false,
@@ -79,16 +70,16 @@ export class Poller {
   /** Ends the wait for something to receive, which is known to be there. */
   endReadable(fd: number): void {
     const socket = this.#sockets.get(fd);
-    if (socket !== undefined) end(socket, EPOLLIN);
+    if (socket !== undefined) end(socket, sys.EPOLLIN);
   }
 
   /** Ends the waits for a socket, and has the thread look at all sockets again. */
   wake(fd: number): void {
     const socket = this.#sockets.get(fd);
     if (socket === undefined) return;
-    end(socket, EPOLLIN | EPOLLOUT);
+    end(socket, sys.EPOLLIN | sys.EPOLLOUT);
     // There is nearly always room to send, and it is reported at once.
-    if (this.#wait !== undefined) this.#watch(fd, socket, EPOLLOUT);
+    if (this.#wait !== undefined) this.#watch(fd, socket, sys.EPOLLOUT);
   }
 
   /** Applies a change of `keepsAlive` of a socket. */
@@ -108,7 +99,7 @@ export class Poller {
     const others = [...this.#sockets.values()].some(isWaiting);
     // Not for all of its waits: other sockets may begin more meanwhile.
     if (!others) await this.#round;
-    if (socket.isWatched) this.#control(EPOLL_CTL_DEL, fd, 0);
+    if (socket.isWatched) this.#control(sys.EPOLL_CTL_DEL, fd, 0);
     this.#sockets.delete(fd);
     if (this.#sockets.size > 0) return;
     this.#epoll?.close();
@@ -117,11 +108,11 @@ export class Poller {
 
   #arm(fd: number, socket: Waiter): void {
     const { input, room } = socket;
-    const events = (input ? EPOLLIN : 0) | (room ? EPOLLOUT : 0);
+    const events = (input ? sys.EPOLLIN : 0) | (room ? sys.EPOLLOUT : 0);
     if (!this.#watch(fd, socket, events)) {
       // Memory may be short for a while: then the waits end as if by an event.
       socket.retry ??= setTimeout(
-        () => end(socket, EPOLLIN | EPOLLOUT),
+        () => end(socket, sys.EPOLLIN | sys.EPOLLOUT),
         RETRY_MS,
       ) as unknown as number;
       return;
@@ -139,7 +130,7 @@ export class Poller {
       for (const { fd, events } of await this.#round) {
         const socket = this.#sockets.get(fd);
         if (socket === undefined) continue;
-        this.#control(EPOLL_CTL_DEL, fd, 0);
+        this.#control(sys.EPOLL_CTL_DEL, fd, 0);
         socket.isWatched = false;
         end(socket, events);
         if (isWaiting(socket)) this.#arm(fd, socket);
@@ -165,8 +156,8 @@ export class Poller {
 
   /** Whether the system watches the socket from now on. */
   #watch(fd: number, socket: Waiter, events: number): boolean {
-    const operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    const result = this.#control(operation, fd, events | EPOLLONESHOT);
+    const operation = socket.isWatched ? sys.EPOLL_CTL_MOD : sys.EPOLL_CTL_ADD;
+    const result = this.#control(operation, fd, events | sys.EPOLLONESHOT);
     socket.isWatched ||= result === 0;
     return result === 0;
   }
@@ -174,7 +165,7 @@ export class Poller {
   #control(operation: number, fd: number, events: number): number {
     const { u32 } = this.#event;
     u32[0] = events;
-    u32[EPOLL_DATA_WORD] = fd;
+    u32[sys.EPOLL_DATA_WORD] = fd;
     const { fd: epoll } = this.#epoll!;
     return this.#libc.epollControl(epoll, operation, fd, this.#event);
   }
@@ -198,11 +189,11 @@ function isWaiting({ input, room }: Waiter): boolean {
 function end(socket: Waiter, events: number): void {
   clearTimeout(socket.retry);
   socket.retry = undefined;
-  if (events !== EPOLLOUT) {
+  if (events !== sys.EPOLLOUT) {
     socket.input?.resolve();
     socket.input = undefined;
   }
-  if (events !== EPOLLIN) {
+  if (events !== sys.EPOLLIN) {
     socket.room?.resolve();
     socket.room = undefined;
   }

@@ -14,15 +14,7 @@ import {
   destinationHostname,
   replySource,
 } from "./cmsg.ts";
-import {
-  AF_INET,
-  decodeSockaddr,
-  MMSGHDR_CONTROL_LENGTH,
-  MMSGHDR_LENGTH,
-  MMSGHDR_NAME_LENGTH,
-  MSG_DONTWAIT,
-  NAME_BYTES,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 import { BATCH, Messages } from "./messages.ts";
 
@@ -96,15 +88,15 @@ export class ReceiveBatch extends Messages {
   receive(fd: number): number {
     // The kernel has replaced the sizes by the lengths that it used.
     for (let i = 0; i < this.#used; i++) {
-      this.setWord(i, MMSGHDR_NAME_LENGTH, NAME_BYTES);
-      this.setWord(i, MMSGHDR_CONTROL_LENGTH, CONTROL_BYTES);
+      this.setWord(i, sys.MMSGHDR_NAME_LENGTH, sys.NAME_BYTES);
+      this.setWord(i, sys.MMSGHDR_CONTROL_LENGTH, CONTROL_BYTES);
     }
     // A handler may have transferred its buffer at any time since.
     for (let i = 0; i < this.room; i++) {
       if (this.buffer(i).u8.length === 0) this.retire(i);
     }
     const { headers, room } = this;
-    const count = this.libc.recvmmsg(fd, headers, room, MSG_DONTWAIT);
+    const count = this.libc.recvmmsg(fd, headers, room, sys.MSG_DONTWAIT);
     this.#used = Math.max(0, count);
     return count;
   }
@@ -118,17 +110,17 @@ export class ReceiveBatch extends Messages {
 
   /** The length of a message, in bytes. */
   length(message: number): number {
-    return this.word(message, MMSGHDR_LENGTH);
+    return this.word(message, sys.MMSGHDR_LENGTH);
   }
 
   /** The length of the sender's address, in bytes. */
   nameLength(message: number): number {
-    return this.word(message, MMSGHDR_NAME_LENGTH);
+    return this.word(message, sys.MMSGHDR_NAME_LENGTH);
   }
 
   /** The sender's address; the same object again while it is remembered. */
   address(message: number): UdpAddress {
-    return this.#addresses.get(this.names, message * NAME_BYTES);
+    return this.#addresses.get(this.names, message * sys.NAME_BYTES);
   }
 
   /** The buffer of a message. */
@@ -152,7 +144,7 @@ export class ReceiveBatch extends Messages {
     facts.stampMs = undefined;
     facts.destinationAt = -1;
     const start = message * CONTROL_BYTES / 4;
-    const end = start + this.word(message, MMSGHDR_CONTROL_LENGTH) / 4;
+    const end = start + this.word(message, sys.MMSGHDR_CONTROL_LENGTH) / 4;
     if (end > start) decodeControl(this.controls.u32, start, end, facts);
   }
 
@@ -208,7 +200,9 @@ class AddressCache {
     // The family and, in the order of the network, the port; then the host.
     const familyAndPort = u32[at / 4]!;
     const host = u32[at / 4 + 1]!;
-    if ((familyAndPort & 0xffff) !== AF_INET) return this.#getIPv6(u8, u32, at);
+    if ((familyAndPort & 0xffff) !== sys.AF_INET) {
+      return this.#getIPv6(u8, u32, at);
+    }
     // Spread well where hosts, ports or both of them follow each other.
     const mixed = Math.imul(host, 0x85ebca6b) ^ familyAndPort ^
       familyAndPort >>> 16;
@@ -220,7 +214,7 @@ class AddressCache {
       this.#keys[2 * index + 1] === familyAndPort
     ) return known;
     // Frozen, since one object serves many datagrams and their handlers.
-    const address = Object.freeze(decodeSockaddr(u8, at));
+    const address = Object.freeze(sys.decodeSockaddr(u8, at));
     this.#keys[2 * index] = host;
     this.#keys[2 * index + 1] = familyAndPort;
     this.#addresses[index] = address;
@@ -233,7 +227,7 @@ class AddressCache {
     while (i < SOCKADDR_IN6_WORDS && u32[at / 4 + i] === last[i]) i++;
     if (this.#lastIPv6 === undefined || i < SOCKADDR_IN6_WORDS) {
       last.set(u32.subarray(at / 4, at / 4 + SOCKADDR_IN6_WORDS));
-      this.#lastIPv6 = Object.freeze(decodeSockaddr(u8, at));
+      this.#lastIPv6 = Object.freeze(sys.decodeSockaddr(u8, at));
     }
     return this.#lastIPv6;
   }

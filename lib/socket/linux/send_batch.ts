@@ -11,12 +11,7 @@ import {
   SEND_CONTROL_BYTES,
   trafficClassControl,
 } from "./cmsg.ts";
-import {
-  MMSGHDR_CONTROL_LENGTH,
-  MMSGHDR_NAME,
-  MMSGHDR_NAME_LENGTH,
-  NAME_BYTES,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 import { BATCH, Messages } from "./messages.ts";
 import type { BatchDatagram } from "./receive_batch.ts";
@@ -120,13 +115,13 @@ export class SendBatch extends Messages {
 
   /** The place for a message's address. */
   name(message: number): Uint8Array {
-    const start = message * NAME_BYTES;
-    return this.names.u8.subarray(start, start + NAME_BYTES);
+    const start = message * sys.NAME_BYTES;
+    return this.names.u8.subarray(start, start + sys.NAME_BYTES);
   }
 
   /** Points a message to its own place for the address, not to a received one. */
   useOwnName(message: number): void {
-    this.setPointer(message, MMSGHDR_NAME, this.namePointer(message));
+    this.setPointer(message, sys.MMSGHDR_NAME, this.namePointer(message));
   }
 
   /** Adds the listener of the latest datagram, as of all in its message. */
@@ -186,9 +181,9 @@ export class SendBatch extends Messages {
     origin: Origin,
   ): void {
     const message = this.count++;
-    this.setPointer(message, MMSGHDR_NAME, name);
-    this.setWord(message, MMSGHDR_NAME_LENGTH, nameLength);
-    this.setWord(message, MMSGHDR_CONTROL_LENGTH, 0);
+    this.setPointer(message, sys.MMSGHDR_NAME, name);
+    this.setWord(message, sys.MMSGHDR_NAME_LENGTH, nameLength);
+    this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, 0);
     this.setBuffer(message, start, length);
     this.queued[message] = {
       to,
@@ -286,10 +281,10 @@ export class SendBatch extends Messages {
   /** Sends the last message with a control message. */
   addControl(control: Uint8Array): void {
     const message = this.count - 1;
-    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
+    const used = this.word(message, sys.MMSGHDR_CONTROL_LENGTH);
     this.controls.u8.set(control, message * SEND_CONTROL_BYTES + used);
     const bytes = used + Math.ceil(control.length / 8) * 8;
-    this.setWord(message, MMSGHDR_CONTROL_LENGTH, bytes);
+    this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, bytes);
   }
 
   /** Makes a segmented message each of its datagrams in turn. */
@@ -297,9 +292,9 @@ export class SendBatch extends Messages {
     const { size, start } = this.queued[message]!;
     const bytes = this.bytes(message);
     // The control message for segments is the last one.
-    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
+    const used = this.word(message, sys.MMSGHDR_CONTROL_LENGTH);
     const others = used - SEGMENT_CONTROL_BYTES;
-    this.setWord(message, MMSGHDR_CONTROL_LENGTH, others);
+    this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, others);
     for (let done = 0; done < bytes; done += size) {
       this.setBuffer(message, start + done, Math.min(size, bytes - done));
       yield;
@@ -308,8 +303,8 @@ export class SendBatch extends Messages {
 
   /** Removes a message's control messages; returns whether it had some. */
   dropControls(message: number): boolean {
-    const used = this.word(message, MMSGHDR_CONTROL_LENGTH);
-    this.setWord(message, MMSGHDR_CONTROL_LENGTH, 0);
+    const used = this.word(message, sys.MMSGHDR_CONTROL_LENGTH);
+    this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, 0);
     return used !== 0;
   }
 

@@ -23,13 +23,7 @@ import {
   errorOf,
   REPORTS,
 } from "./errno.ts";
-import { UDP_SEGMENT } from "./cmsg.ts";
-import {
-  encodeSockaddr,
-  MMSGHDR_BYTES,
-  MSG_DONTWAIT,
-  SOL_UDP,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
 import type { Poller } from "./poller.ts";
 
@@ -60,7 +54,7 @@ export class SendQueue {
     this.#poller = poller;
     this.#bound = bound;
     this.#in = received;
-    const segments = trySet(libc, bound.fd, SOL_UDP, UDP_SEGMENT, 0);
+    const segments = trySet(libc, bound.fd, sys.SOL_UDP, sys.UDP_SEGMENT, 0);
     this.#out = new SendBatch(libc, SEND_BYTES, segments, isConnected);
     this.#isConnected = isConnected;
   }
@@ -246,7 +240,7 @@ export class SendQueue {
       // address.
       const { place, to } = out.queued[message]!;
       if (place !== -1) this.#in.retire(place);
-      encodeSockaddr(to, this.#bound.family, out.name(message));
+      sys.encodeSockaddr(to, this.#bound.family, out.name(message));
       out.useOwnName(message);
     }
     await this.#poller.writable(this.#bound.fd);
@@ -269,9 +263,9 @@ export class SendQueue {
       const result = this.#libc.sendmmsg(
         this.#bound.fd,
         out.headers,
-        out.first * MMSGHDR_BYTES,
+        out.first * sys.MMSGHDR_BYTES,
         whole,
-        MSG_DONTWAIT,
+        sys.MSG_DONTWAIT,
       );
       if (result > 0) {
         const end = out.first + result;
@@ -337,7 +331,9 @@ export class SendQueue {
       out.segments = false;
       outcome.notice = new Error(
         "Replies are sent one by one from now on, which is slower: the system " +
-          `refuses to segment messages (UDP_SEGMENT, ${errorOf(code).message})`,
+          `refuses to segment messages (sys.UDP_SEGMENT, ${
+            errorOf(code).message
+          })`,
       );
     }
   }
@@ -358,9 +354,9 @@ export class SendQueue {
 
   #sendOne(message: number): boolean {
     const { headers } = this.#out;
-    const offset = message * MMSGHDR_BYTES;
+    const offset = message * sys.MMSGHDR_BYTES;
     const { fd } = this.#bound;
-    return this.#libc.sendmmsg(fd, headers, offset, 1, MSG_DONTWAIT) > 0;
+    return this.#libc.sendmmsg(fd, headers, offset, 1, sys.MSG_DONTWAIT) > 0;
   }
 
   /** Queues a message whose payload and address are copied. */
@@ -370,7 +366,7 @@ export class SendQueue {
     // A connected socket needs no address.
     const bytes = this.#isConnected
       ? 0
-      : encodeSockaddr(to, family, out.name(out.count));
+      : sys.encodeSockaddr(to, family, out.name(out.count));
     out.add(payload, out.namePointer(out.count), bytes, to, origin);
   }
 }

@@ -16,13 +16,7 @@ import type {
   ReplyOptions,
   SendErrorListener,
 } from "../contract.ts";
-import {
-  IP_PKTINFO,
-  IPV6_RECVPKTINFO,
-  PACKET_INFO,
-  sourceControl,
-  UDP_GRO,
-} from "./cmsg.ts";
+import { PACKET_INFO, sourceControl } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
 import {
   addressOf,
@@ -36,16 +30,7 @@ import {
 } from "./descriptor.ts";
 import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
-import {
-  AF_INET,
-  AF_INET6,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  POLLFD_BYTES,
-  POLLIN,
-  SOL_UDP,
-  TIMESPEC_BYTES,
-} from "./layout.ts";
+import * as sys from "./layout.ts";
 import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { clockOffset } from "../../base/wall_clock.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -130,10 +115,10 @@ export class LinuxSocket implements DatagramSocket {
     }
     // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
-      (family === AF_INET
-        ? trySet(libc, fd, IPPROTO_IP, IP_PKTINFO, 1)
-        : trySet(libc, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));
-    const coalesces = trySet(libc, fd, SOL_UDP, UDP_GRO, 1);
+      (family === sys.AF_INET
+        ? trySet(libc, fd, sys.IPPROTO_IP, sys.IP_PKTINFO, 1)
+        : trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVPKTINFO, 1));
+    const coalesces = trySet(libc, fd, sys.SOL_UDP, sys.UDP_GRO, 1);
     this.#in = new ReceiveBatch(
       libc,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
@@ -155,9 +140,9 @@ export class LinuxSocket implements DatagramSocket {
       this.#in,
       this.isConnected,
     );
-    this.#pollfd = libc.allocate(POLLFD_BYTES);
-    this.#pollfd.u32.set([fd, POLLIN]);
-    this.#wait = libc.allocate(TIMESPEC_BYTES);
+    this.#pollfd = libc.allocate(sys.POLLFD_BYTES);
+    this.#pollfd.u32.set([fd, sys.POLLIN]);
+    this.#wait = libc.allocate(sys.TIMESPEC_BYTES);
     poller.add(fd, () => this.#keepsAlive);
   }
 
@@ -410,7 +395,7 @@ function receivePacketInfo(
   { fd, family }: SocketDescriptor,
 ): void {
   for (const [level, option] of PACKET_INFO) {
-    if (level === IPPROTO_IPV6 && family !== AF_INET6) continue;
+    if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
     trySet(libc, fd, level, option, 1);
   }
 }

@@ -40,22 +40,14 @@ function departures(family: number, how: Partial<OpenOptions>) {
 }
 
 Deno.test("setSendOptions(): sets options for IPv4, and on an IPv6 socket for both", () => {
-  const ipv4 = [
-    [SOL_IP, 2, int(9)],
-    [SOL_IP, 1, int(0xb8)],
-    [SOL_IP, 10, int(2)],
-    [SOL_IP, 33, int(3)],
-    [SOL_IP, 34, int(0)],
-  ];
+  const values = [9, 0xb8, 2, 3, 0].map(int);
+  const ipv4 = [2, 1, 10, 33, 34].map((n, i) => [SOL_IP, n, values[i]]);
+  const ipv6 = [16, 67, 23, 18, 19].map((n, i) => [SOL_IPV6, n, values[i]]);
   assertEquals<unknown>(departures(AF_INET, HOW), ipv4);
-  assertEquals<unknown>(departures(AF_INET6, HOW), [
-    ...ipv4,
-    [SOL_IPV6, 16, int(9)],
-    [SOL_IPV6, 67, int(0xb8)],
-    [SOL_IPV6, 23, int(2)],
-    [SOL_IPV6, 18, int(3)],
-    [SOL_IPV6, 19, int(0)],
-  ]);
+  assertEquals<unknown>(
+    departures(AF_INET6, HOW),
+    ipv4.flatMap((one, i) => [one, ipv6[i]]),
+  );
 });
 
 Deno.test("setSendOptions(): leaves options that are not given", () => {

@@ -4,8 +4,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { echo } from "../../../lib/server/responders.ts";
 import { serve } from "../../../lib/server/serve.ts";
-import { UDP_GRO, UDP_SEGMENT } from "../../../lib/socket/linux/cmsg.ts";
-import { SOL_UDP } from "../../../lib/socket/linux/layout.ts";
+import {
+  SOL_UDP,
+  UDP_GRO,
+  UDP_SEGMENT,
+} from "../../../lib/socket/linux/layout.ts";
 import { FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
 
 const EPERM = 1, EINTR = 4, EIO = 5, EAGAIN = 11, ENOMEM = 12, EINVAL = 22;

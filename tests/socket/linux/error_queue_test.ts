@@ -7,13 +7,14 @@ import {
   takeError,
   takeStamps,
 } from "../../../lib/socket/linux/error_queue.ts";
-import { IP_RECVERR, IPV6_RECVERR } from "../../../lib/socket/linux/cmsg.ts";
 import {
   AF_INET,
   AF_INET6,
   encodeSockaddr,
+  IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
+  IPV6_RECVERR,
 } from "../../../lib/socket/linux/layout.ts";
 import { FakeLibc, stamped } from "./fake_libc.ts";
 

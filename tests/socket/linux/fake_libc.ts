@@ -5,14 +5,7 @@
  */
 import type { UdpAddress } from "../../../lib/address.ts";
 import { EAGAIN } from "../../../lib/socket/linux/errno.ts";
-import {
-  encodeControl,
-  IP_PKTINFO,
-  IP_TOS,
-  IP_TTL,
-  SO_TIMESTAMPNS,
-  UDP_GRO,
-} from "../../../lib/socket/linux/cmsg.ts";
+import { encodeControl } from "../../../lib/socket/linux/cmsg.ts";
 import {
   AF_INET,
   decodeSockaddr,
@@ -21,6 +14,9 @@ import {
   EPOLLONESHOT,
   EPOLLOUT,
   IOVEC_LENGTH,
+  IP_PKTINFO,
+  IP_TOS,
+  IP_TTL,
   IPPROTO_IP,
   MMSGHDR_BYTES,
   MMSGHDR_CONTROL,
@@ -31,8 +27,10 @@ import {
   MMSGHDR_NAME_LENGTH,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
+  SO_TIMESTAMPNS,
   SOL_SOCKET,
   SOL_UDP,
+  UDP_GRO,
 } from "../../../lib/socket/linux/layout.ts";
 import type { Handler } from "../../../lib/server/handler.ts";
 import type {

@@ -75,6 +75,7 @@ programTest(
       MMSGHDR_LENGTH: "offsetof(struct mmsghdr, msg_len)",
       IOVEC_BYTES: "sizeof(struct iovec)",
       IOVEC_LENGTH: "offsetof(struct iovec, iov_len)",
+      NAME_ZONE: "offsetof(struct sockaddr_in6, sin6_scope_id)",
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       SEND_CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "CMSG_SPACE(sizeof(uint16_t))",
