@@ -31,7 +31,6 @@ export class Delivery {
   readonly #source: Source;
   readonly #turns: Turns;
   readonly #clockOffset: () => number;
-  readonly #now: () => number;
   /** The object for all datagrams that are handed back within the call. */
   #reusable = new BatchDatagram();
   /** The number of messages in the batch. */
@@ -47,27 +46,17 @@ export class Delivery {
   #untilLook = 1;
   #lookedAt = 0;
 
-  /**
-   * Prepares the delivery.
-   *
-   * @param batch The batch that the socket receives into.
-   * @param source The socket.
-   * @param turns The turns of all else in the process.
-   * @param clockOffset The offset of the wall clock, by which the kernel stamps.
-   * @param now A clock.
-   */
+  /** Prepares the delivery; the kernel stamps by a clock of the given offset. */
   constructor(
     batch: ReceiveBatch,
     source: Source,
     turns: Turns,
     clockOffset: () => number,
-    now: () => number,
   ) {
     this.#batch = batch;
     this.#source = source;
     this.#turns = turns;
     this.#clockOffset = clockOffset;
-    this.#now = now;
     this.#memory = batch.buffer(0);
   }
 
@@ -183,7 +172,7 @@ export class Delivery {
 
   /** Looks at the clock; returns whether there is time for more. */
   #look(): boolean {
-    const now = this.#now();
+    const now = this.#turns.now();
     const eachMs = (now - this.#lookedAt) / this.#stride;
     this.#stride = Math.max(
       1,
@@ -208,4 +197,4 @@ const LOOK_MS = 0.25;
 
 const TRANSFERRED =
   "A datagram is lost: a handler transferred the buffer that it came in " +
-  "(copy with slice() what is to be transferred)";
+  "(copy with slice() before a transfer)";

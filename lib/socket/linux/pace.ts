@@ -8,17 +8,13 @@
 
 /** Decides by the latest batches, waits and turns; times in milliseconds. */
 export class Pace {
+  /** Whether others than this socket were at work in the last turn. */
+  wasUsed = false;
   #batches = 0;
   #datagrams = 0;
   #gapsMs = 0;
   #isFast = false;
   #quietUntil = 0;
-  #wasUsed = false;
-
-  /** Whether others than this socket were at work in the last turn. */
-  get wasUsed(): boolean {
-    return this.#wasUsed;
-  }
 
   /** Counts a batch of datagrams, received `gapMs` after the one before. */
   onBatch(gapMs: number, count: number): void {
@@ -37,7 +33,7 @@ export class Pace {
 
   /** The time to work before the event loop has a turn. */
   turnMs(now: number): number {
-    return this.mayWait(now) && !this.#wasUsed ? LONE_TURN_MS : TURN_MS;
+    return this.mayWait(now) && !this.wasUsed ? LONE_TURN_MS : TURN_MS;
   }
 
   /** Whether to wait in the thread itself for the next datagram. */
@@ -49,24 +45,25 @@ export class Pace {
   onTimeout(now: number): void {
     this.#isFast = false;
     this.#begin();
-    this.#quietUntil = now + PENALTY_MS;
+    this.#quietUntil = now + QUIET_MS;
   }
 
   /** The event loop had a turn, which others used or not. */
   onTurn(now: number, isUsed: boolean): void {
     // One use may be chance; others at work use the next turn too.
-    if (isUsed && this.#wasUsed) this.#quietUntil = now + BUSY_MS;
-    this.#wasUsed = isUsed;
+    if (isUsed && this.wasUsed) this.#quietUntil = now + QUIET_MS;
+    this.wasUsed = isUsed;
   }
 }
 
 /** The batches that are judged together, and the gap of 8,000 datagrams a second. */
 const STREAK = 8;
 const FAST_MS = 1 / 8;
-/** No wait after one that timed out: such waits take 1 % of the time at most. */
-const PENALTY_MS = 20;
+/**
+ * No wait for this long after one that timed out, so that such waits take 1 % of the
+ * time at most, and after turns that others used.
+ */
+const QUIET_MS = 20;
 /** A turn costs some 50 us, which is much only where nobody else needs it. */
 export const TURN_MS = 1;
 const LONE_TURN_MS = 4;
-/** No wait after turns that others used. */
-const BUSY_MS = 20;

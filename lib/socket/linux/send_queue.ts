@@ -331,9 +331,7 @@ export class SendQueue {
       out.segments = false;
       outcome.notice = new Error(
         "Replies are sent one by one from now on, which is slower: the system " +
-          `refuses to segment messages (sys.UDP_SEGMENT, ${
-            errorOf(code).message
-          })`,
+          `refuses to segment messages (UDP_SEGMENT, ${errorOf(code).message})`,
       );
     }
   }
@@ -392,5 +390,5 @@ const ETHERNET_BYTES = 1472;
 /** The payload that every path takes over IPv6 (RFC 8200, section 5). */
 const MIN_PATH_BYTES = 1232;
 const TRANSFERRED = "A reply is lost: a handler transferred its buffer " +
-  "(copy with slice() what is to be transferred)";
+  "(copy with slice() before a transfer)";
 const SEND_BUFFER_FULL = "The send buffer is full, and so is the queue to it";

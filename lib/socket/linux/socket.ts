@@ -46,7 +46,6 @@ export class LinuxSocket implements DatagramSocket {
   readonly stampsSends: boolean;
   readonly #libc: Libc;
   readonly #poller: Poller;
-  readonly #now: () => number;
   readonly #bound: SocketDescriptor;
   /** Whether the system gives the destination of each datagram. */
   readonly #knowsLocal: boolean;
@@ -72,37 +71,22 @@ export class LinuxSocket implements DatagramSocket {
 
   constructor(
     bound: SocketDescriptor,
-    {
-      maxDatagramBytes,
-      receiveBufferBytes,
-      memberships = [],
-      packetInfo,
-      stampSends,
-      peer,
-    }: Pick<
-      OpenOptions,
-      | "maxDatagramBytes"
-      | "receiveBufferBytes"
-      | "memberships"
-      | "packetInfo"
-      | "stampSends"
-      | "peer"
-    >,
+    options: OpenOptions,
     libc: Libc,
     poller: Poller,
     now: () => number = () => performance.now(),
   ) {
     this.#libc = libc;
     this.#poller = poller;
-    this.#now = now;
     this.#clockOffset = clockOffset(now, () => libc.realtimeMs());
     this.#bound = bound;
     const { fd, family } = bound;
-    this.isConnected = peer !== undefined;
+    const { maxDatagramBytes, receiveBufferBytes, packetInfo } = options;
+    this.isConnected = options.peer !== undefined;
     this.#turns = new Turns(libc, now, this.isConnected);
     this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
-    for (const membership of memberships) {
+    for (const membership of options.memberships ?? []) {
       try {
         joinGroup(libc, fd, membership);
       } catch (error) {
@@ -130,9 +114,8 @@ export class LinuxSocket implements DatagramSocket {
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
       this.#turns,
       this.#clockOffset,
-      now,
     );
-    this.stampsSends = stampSends === true && keepStamps(libc, bound);
+    this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
     this.#queue = new SendQueue(
       libc,
       poller,
@@ -153,7 +136,7 @@ export class LinuxSocket implements DatagramSocket {
       // The notice precedes the first datagram.
       await null;
       if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
-      this.#workedAt = this.#now();
+      this.#workedAt = this.#turns.now();
       this.#turns.begin(this.#workedAt);
       await this.#receive();
     } finally {
@@ -271,14 +254,14 @@ export class LinuxSocket implements DatagramSocket {
         const before = this.isConnected
           ? this.#workedAt
           : this.#delivery.receivedAt;
-        const receivedAt = this.#now();
+        const receivedAt = this.#turns.now();
         // Stamps of requests precede their replies.
         if (this.stampsSends) this.#takeStamps();
         this.#turns.pace.onBatch(receivedAt - before, count);
         this.#delivery.begin(count, receivedAt);
         while (!this.#delivery.run()) {
           this.#queue.flush();
-          await (this.#turns.isPressing(this.#now())
+          await (this.#turns.isPressing(this.#turns.now())
             ? this.#turn()
             : this.#turns.round());
         }
@@ -287,7 +270,7 @@ export class LinuxSocket implements DatagramSocket {
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
         if (this.isConnected) await this.#sendNextRequests();
-        const now = this.#now();
+        const now = this.#turns.now();
         this.#workedAt = now;
         if (this.#turns.isDue(now)) await this.#turn();
         // Timers, handlers at work, and microtasks.
@@ -338,9 +321,9 @@ export class LinuxSocket implements DatagramSocket {
   async #idle(): Promise<void> {
     // The socket may have been closed while microtasks ran.
     if (this.#closed) return;
-    const before = this.#now();
+    const before = this.#turns.now();
     await this.#poller.readable(this.#bound.fd);
-    const now = this.#now();
+    const now = this.#turns.now();
     // In a wait of this length the event loop has polled everything.
     if (now - before > PARKED_MS) this.#turns.begin(now);
     else if (this.#turns.isPressing(now)) await this.#turn();
@@ -352,9 +335,9 @@ export class LinuxSocket implements DatagramSocket {
     // Only in a wait may the process of an unreferenced socket end.
     if (!this.#keepsAlive && !this.#queue.isBlocked && !this.#closed) {
       await this.#poller.writable(this.#bound.fd);
-      this.#turns.begin(this.#now());
+      this.#turns.begin(this.#turns.now());
     }
-    this.#workedAt = this.#now();
+    this.#workedAt = this.#turns.now();
   }
 
   /** Waits in this thread, where nothing else suffers. */
@@ -363,11 +346,11 @@ export class LinuxSocket implements DatagramSocket {
     // Handlers at work need the event loop, and so do datagrams that wait for room.
     if (
       this.#delivery.held > 0 || this.#queue.isBlocked ||
-      !pace.mayWait(this.#now())
+      !pace.mayWait(this.#turns.now())
     ) return false;
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
-    const now = this.#now();
+    const now = this.#turns.now();
     if (ready === 0) pace.onTimeout(now);
     return ready > 0 && !this.#turns.isPressing(now);
   }

@@ -10,8 +10,8 @@ import { Pace, TURN_MS } from "./pace.ts";
 /** The turns of one socket; times in milliseconds. */
 export class Turns {
   readonly pace = new Pace();
+  readonly now: () => number;
   readonly #libc: Pick<Libc, "otherThread" | "threadMs">;
-  readonly #now: () => number;
   readonly #isClient: boolean;
   /** When the event loop had its last turn, and timers their last round. */
   #turnAt = 0;
@@ -20,20 +20,14 @@ export class Turns {
   #roundsUntil = 0;
   #isEnded = false;
 
-  /**
-   * Makes the turns.
-   *
-   * @param libc The C library.
-   * @param now A clock.
-   * @param isClient Whether the socket is a client's, with one peer.
-   */
+  /** Makes the turns of a socket, which may be a client's, with one peer. */
   constructor(
     libc: Pick<Libc, "otherThread" | "threadMs">,
     now: () => number,
     isClient: boolean,
   ) {
     this.#libc = libc;
-    this.#now = now;
+    this.now = now;
     this.#isClient = isClient;
   }
 
@@ -66,7 +60,7 @@ export class Turns {
   /** Lets timers and microtasks run. */
   async round(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(() => resolve()));
-    this.#roundAt = this.#now();
+    this.#roundAt = this.now();
   }
 
   /**
@@ -74,12 +68,12 @@ export class Turns {
    * this socket may work.
    */
   async take(): Promise<void> {
-    const start = this.#now();
+    const start = this.now();
     let isUsed = false;
     for (let from = this.#libc.threadMs(); !this.#isEnded;) {
       // Turns of a client are mostly used for requests on its own socket; and a
       // load at a set rate never waits, so that no other thread may run.
-      const byRounds = this.#isClient || this.#now() < this.#roundsUntil;
+      const byRounds = this.#isClient || this.now() < this.#roundsUntil;
       await (byRounds ? this.#rounds() : this.#pollRuntime());
       const to = this.#libc.threadMs();
       const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
@@ -87,7 +81,7 @@ export class Turns {
       if (!isMore || byRounds || this.#roundAt - start > TURN_MS) break;
       from = to;
     }
-    const now = this.#now();
+    const now = this.now();
     this.begin(now);
     this.pace.onTurn(now, isUsed);
   }
@@ -97,7 +91,7 @@ export class Turns {
    * another thread, and run their callbacks.
    */
   async #pollRuntime(): Promise<void> {
-    const start = this.#now();
+    const start = this.now();
     await this.#libc.otherThread();
     await this.round();
     // On one processor a loop that never waits keeps the other thread from running.
