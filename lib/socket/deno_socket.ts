@@ -42,13 +42,9 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
   const conn = bindConn(options);
   try {
-    return new DenoSocket(
-      conn,
-      options.maxDatagramBytes,
-      prepare(conn, options),
-      false,
-      options.isBusy,
-    );
+    const { maxDatagramBytes, isBusy } = options;
+    const prepared = prepare(conn, options);
+    return new DenoSocket(conn, maxDatagramBytes, prepared, false, isBusy);
   } catch (error) {
     conn.close();
     throw error;
@@ -88,11 +84,7 @@ export function bindConn(
   }
 }
 
-/**
- * Joins groups and sets the multicast TTL, which Deno does in the background.
- *
- * @returns Rejects if a group cannot be joined; undefined if nothing is to do.
- */
+/** Joins groups and sets the multicast TTL, in the background; undefined for none. */
 function prepare(
   conn: Conn,
   { memberships = [], multicastTtl }: OpenOptions,
@@ -150,10 +142,10 @@ export class DenoSocket implements DatagramSocket {
   /** Resolves when sends may begin; undefined once they may. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
-  /** The source of the last datagram, as Deno has it and in canonical form. */
+  /** The last source as Deno gave it and in canonical form, frozen. */
   #lastFrom: Deno.NetAddr = NOBODY;
   #lastRemote: UdpAddress = NOBODY;
-  /** The destination of the last send, and the same as Deno has it. */
+  /** The last destination as given, and as Deno takes it. */
   #lastTo: UdpAddress | undefined;
   #lastReachable: Deno.NetAddr = NOBODY;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
@@ -167,11 +159,9 @@ export class DenoSocket implements DatagramSocket {
    *
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
-   * @param prepared Resolves when sends may begin; rejects if a group cannot be
-   * joined.
-   * @param isConnected Deno itself connects no UDP socket; an engine may.
-   * @param keepsDrops Whether `kernelDrops()` is known when it is closed, at the
-   * price of a file that is read then.
+   * @param prepared Resolves when sends may begin; rejects if they cannot.
+   * @param isConnected Whether an engine has connected it; Deno itself cannot.
+   * @param keepsDrops Whether a close reads the file with `kernelDrops()`.
    */
   constructor(
     conn: Conn,
@@ -197,21 +187,16 @@ export class DenoSocket implements DatagramSocket {
 
   async start(receiver: Receiver): Promise<void> {
     this.#receiver = receiver;
-    try {
-      await Promise.all([this.#receive(receiver), this.#requirePrepared()]);
-    } finally {
-      this.#keepSpares();
-    }
-  }
-
-  async #requirePrepared(): Promise<void> {
-    try {
-      await this.#prepared;
-    } catch (error) {
+    const prepared = this.#prepared?.catch((error) => {
       // A membership of a socket that was closed meanwhile fails always.
       if (this.#closed) return;
       this.close();
       throw error;
+    });
+    try {
+      await Promise.all([this.#receive(receiver), prepared]);
+    } finally {
+      this.#keepSpares();
     }
   }
 
@@ -300,21 +285,18 @@ export class DenoSocket implements DatagramSocket {
   }
 
   kernelDrops(): number | undefined {
-    if (!this.#closed) this.#drops = this.#readDrops();
-    return this.#drops;
-  }
-
-  #readDrops(): number | undefined {
-    if (Deno.build.os !== "linux") return undefined;
+    if (this.#closed || Deno.build.os !== "linux") return this.#drops;
     const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
     try {
       // Deno needs all permissions for files in /proc; a prompt must not appear.
       const { state } = Deno.permissions.querySync({ name: "read", path });
-      if (state !== "granted") return undefined;
-      return findDrops(Deno.readTextFileSync(path), this.addr);
+      this.#drops = state === "granted"
+        ? findDrops(Deno.readTextFileSync(path), this.addr)
+        : undefined;
     } catch {
-      return undefined;
+      this.#drops = undefined;
     }
+    return this.#drops;
   }
 
   close(): void {
@@ -364,23 +346,17 @@ export class DenoSocket implements DatagramSocket {
     spares.set(this.#bufferBytes, kept);
   }
 
-  /** An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`. */
-  #canonical(from: Deno.NetAddr): UdpAddress {
-    return this.#isIPv6 && from.hostname.startsWith("::ffff:")
-      ? Object.freeze({
-        hostname: canonicalHostname(from.hostname),
-        port: from.port,
-      })
-      : from;
-  }
-
   /** Sets the source: the same object for datagrams of one peer in a row. */
   #setFrom(slot: Slot, from: Deno.NetAddr): void {
     const last = this.#lastFrom;
-    if (from.port !== last.port || from.hostname !== last.hostname) {
-      // Frozen, since the reply is sent to it.
-      this.#lastFrom = Object.freeze(from);
-      this.#lastRemote = this.#canonical(from);
+    const { hostname, port } = from;
+    if (port !== last.port || hostname !== last.hostname) {
+      this.#lastFrom = this.#lastRemote = Object.freeze(from);
+      // An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`.
+      if (this.#isIPv6 && hostname.startsWith("::ffff:")) {
+        const canonical = canonicalHostname(hostname);
+        this.#lastRemote = Object.freeze({ hostname: canonical, port });
+      }
     }
     slot.from = this.#lastFrom;
     slot.remoteAddr = this.#lastRemote;
@@ -388,12 +364,9 @@ export class DenoSocket implements DatagramSocket {
 
   /** Only Linux takes a plain IPv4 address on an IPv6 socket. */
   #reachable({ hostname, port }: UdpAddress): Deno.NetAddr {
-    const mapped = this.#isIPv6 && ipVersion(hostname) === 4;
-    return {
-      transport: "udp",
-      hostname: mapped ? `::ffff:${hostname}` : hostname,
-      port,
-    };
+    const isMapped = this.#isIPv6 && ipVersion(hostname) === 4;
+    if (isMapped) hostname = `::ffff:${hostname}`;
+    return { transport: "udp", hostname, port };
   }
 }
 
@@ -421,11 +394,11 @@ export function findDrops(
   }
 }
 
-/** A receive buffer, with the objects that are made once and used for each datagram. */
+/** A receive buffer, and the objects that are made once and used for its datagrams. */
 interface Slot {
   buffer: Uint8Array<ArrayBuffer>;
   data: Uint8Array<ArrayBuffer>;
-  /** The source as Deno gave it, which it also takes as the reply's destination. */
+  /** The source as Deno gave it, and takes it as the reply's destination. */
   from: Deno.NetAddr;
   remoteAddr: UdpAddress;
   readonly localAddr: UdpAddress;
@@ -434,7 +407,6 @@ interface Slot {
   readonly onSendError: (error: unknown) => void;
 }
 
-/** A datagram that was posted. */
 interface Posted {
   payload: Uint8Array;
   to: UdpAddress;

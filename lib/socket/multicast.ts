@@ -48,9 +48,8 @@ export function checkGroups(
   named: string | undefined,
 ): void {
   for (const group of GROUPS.read(groups, "groups")) {
-    if (
-      ipVersion(group) !== undefined && isMulticast(canonicalHostname(group))
-    ) continue;
+    const isAddress = ipVersion(group) !== undefined;
+    if (isAddress && isMulticast(canonicalHostname(group))) continue;
     throw new TypeError(
       `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
     );
@@ -120,9 +119,10 @@ export function membershipsOf(
     }
     const name = all.find(({ address }) => address === wanted)?.name ?? wanted;
     const family = isIPv6 ? "IPv6" : "IPv4";
-    const own = all.filter((one) => one.name === name && one.family === family);
     // Only a link-local address has the number.
-    const found = own.find(({ scopeid }) => !isIPv6 || scopeid);
+    const found = all.find((one) =>
+      one.name === name && one.family === family && (!isIPv6 || one.scopeid)
+    );
     if (found === undefined) {
       const names = [...new Set(all.map(({ name }) => name))].join(", ");
       throw new Deno.errors.NotFound(
@@ -133,29 +133,25 @@ export function membershipsOf(
   });
 }
 
-/**
- * Whether a datagram may have been sent to a group: an engine that does not see
- * the destination gives the wildcard that it is bound to.
- */
+/** Whether a local address may be a group: the wildcard, where an engine sees none. */
 export function mayBeGroup({ hostname }: UdpAddress): boolean {
   return isMulticast(hostname) || isWildcard(hostname);
 }
 
+/** A clock, and this machine's interfaces. */
+interface System {
+  now(): number;
+  interfaces(): readonly Interface[];
+}
+
 /** The networks on this machine's links. */
 export class Links {
-  readonly #system: { now(): number; interfaces(): readonly Interface[] };
+  readonly #system: System;
   #networks: Network[] = [];
   #at = -Infinity;
 
-  /**
-   * Reads the interfaces, so that a missing permission is known at once.
-   *
-   * @param system A clock, and the machine's interfaces.
-   * @throws {Deno.errors.NotCapable} Without permission to see the interfaces.
-   */
-  constructor(
-    system: { now(): number; interfaces(): readonly Interface[] },
-  ) {
+  /** Reads the interfaces, so that a missing permission is known at once. */
+  constructor(system: System) {
     this.#system = system;
     try {
       this.#look();
@@ -177,9 +173,8 @@ export class Links {
 
   #look(): void {
     this.#at = this.#system.now();
-    this.#networks = this.#system.interfaces().map(({ cidr }) =>
-      parseNetwork(cidr)
-    );
+    const all = this.#system.interfaces();
+    this.#networks = all.map(({ cidr }) => parseNetwork(cidr));
   }
 }
 

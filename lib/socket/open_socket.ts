@@ -162,7 +162,6 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly #onError: (error: unknown) => void;
   #received = 0;
   #tooLong = 0;
-  #closed = false;
 
   constructor(
     socket: DatagramSocket,
@@ -219,11 +218,8 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   close(): Promise<void> {
-    if (!this.#closed) {
-      this.#closed = true;
-      this.#outbox.close();
-      this.#socket.close();
-    }
+    this.#outbox.close();
+    this.#socket.close();
     return this.finished;
   }
 

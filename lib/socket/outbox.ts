@@ -39,12 +39,7 @@ export class Outbox {
   readonly #onSettled: () => void;
   #closed = false;
 
-  /**
-   * Sends by a socket.
-   *
-   * @param socket The socket.
-   * @param onSettled Called for each datagram that is taken or refused.
-   */
+  /** Sends by a socket; calls back for each datagram that is taken or refused. */
   constructor(socket: DatagramSocket, onSettled: () => void = () => {}) {
     this.#socket = socket;
     this.#onSettled = onSettled;
@@ -60,11 +55,7 @@ export class Outbox {
     this.#closed = true;
   }
 
-  /**
-   * Checks a datagram, and sends it.
-   *
-   * @returns Rejects with the error, also that of a check.
-   */
+  /** Checks a datagram, and sends it; rejects with the error of either. */
   async send(outgoing: Outgoing): Promise<void> {
     const { payload, to } = checked(outgoing);
     const failure = await this.trySend(payload, to);
@@ -82,9 +73,8 @@ export class Outbox {
       const why = this.#closed
         ? "the socket is closed"
         : `${MAX_PENDING} datagrams are in flight, wait for some of them`;
-      return {
-        error: new Error(`Cannot send to ${formatAddress(to)}: ${why}`),
-      };
+      const error = new Error(`Cannot send to ${formatAddress(to)}: ${why}`);
+      return { error };
     }
     this.pending++;
     try {
@@ -132,11 +122,7 @@ export class Outbox {
   }
 }
 
-/**
- * The bytes of a payload.
- *
- * @throws {TypeError} If it is neither bytes nor text.
- */
+/** The bytes of a payload; throws a TypeError if it is neither bytes nor text. */
 export function payloadOf(payload: Uint8Array | string): Uint8Array {
   if (typeof payload === "string" || payload instanceof Uint8Array) {
     return encode(payload);
@@ -150,11 +136,7 @@ export function payloadOf(payload: Uint8Array | string): Uint8Array {
 function checked(
   { payload, to }: Outgoing,
 ): { payload: Uint8Array; to: UdpAddress } {
-  return { payload: payloadOf(payload), to: destinationOf(to) };
-}
-
-/** A destination, which must be an IP address. */
-function destinationOf(to: UdpAddress | string): UdpAddress {
+  const bytes = payloadOf(payload);
   const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
   PEER.hostname.read(hostname, "hostname");
   if (ipVersion(hostname) === undefined) {
@@ -163,7 +145,10 @@ function destinationOf(to: UdpAddress | string): UdpAddress {
     );
   }
   PEER.port.read(port, "port");
-  return { hostname: canonicalHostname(hostname), port };
+  return {
+    payload: bytes,
+    to: { hostname: canonicalHostname(hostname), port },
+  };
 }
 
 /** The datagrams of `sendMany` that are in flight at once. */

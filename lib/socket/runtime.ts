@@ -158,10 +158,8 @@ export function runtimeOf(
 
 /** Never asks for the permission, as there may be another way. */
 function interfaces(): Deno.NetworkInterfaceInfo[] {
-  const { state } = Deno.permissions.querySync({
-    name: "sys",
-    kind: "networkInterfaces",
-  });
+  const needed = { name: "sys", kind: "networkInterfaces" } as const;
+  const { state } = Deno.permissions.querySync(needed);
   if (state === "granted") return Deno.networkInterfaces();
   throw new Deno.errors.NotCapable(
     'Requires sys access to "networkInterfaces", run again with the ' +
