@@ -99,13 +99,12 @@ export interface DatagramSocket {
    */
   start(receiver: Receiver): Promise<void>;
   /**
-   * Sends one datagram. `payload` must not change until the promise settles.
+   * Sends one datagram; rejects with the system's error.
    *
-   * @param payload The payload.
+   * @param payload It must not change until the promise settles.
    * @param to The destination.
    * @param from For an answer: the destination of its request, which becomes its
    * source, if the engine can choose.
-   * @returns Rejects with the system's error.
    */
   send(
     payload: Uint8Array,
@@ -114,15 +113,13 @@ export interface DatagramSocket {
   ): Promise<void>;
   /**
    * Sends one datagram as {@linkcode DatagramSocket.send} does, without a
-   * promise: for callers that send very many, and need failures only.
-   *
-   * @param payload The payload; it must not change while it is in flight.
-   * @param to The destination. The same object each time is the fastest.
-   * @param listener Called with the system's error, never within the call.
+   * promise: for callers that send very many, and need failures only, of which the
+   * listener is never called within the call. The same `to` each time is the fastest.
    */
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void;
   /**
-   * Sends `payload` to the source of `datagram`, and hands the datagram back. `payload` may be a part of `datagram.data`; it must not change until
+   * Sends `payload` to the source of `datagram`, and hands the datagram back.
+   * `payload` may be a part of `datagram.data`; it must not change until
    * {@linkcode Receiver.onReplied} or {@linkcode Receiver.onReplyError} has
    * counted it. Never throws.
    */
@@ -139,9 +136,8 @@ export interface DatagramSocket {
    */
   abandon(datagram: Datagram): void;
   /**
-   * The number of datagrams that the system has dropped, since its receive buffer
-   * was full; once a socket opened with `isBusy` is closed, the number until then.
-   * Undefined where it cannot be known.
+   * The number of datagrams that the system dropped as its receive buffer was full,
+   * of a closed socket until then, with `isBusy`; undefined where it is not known.
    */
   kernelDrops(): number | undefined;
   /**

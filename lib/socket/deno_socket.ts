@@ -148,7 +148,9 @@ export class DenoSocket implements DatagramSocket {
   /** The last destination as given, and as Deno takes it. */
   #lastTo: UdpAddress | undefined;
   #lastReachable: Deno.NetAddr = NOBODY;
-  #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
+  protected receiver: Receiver = {
+    onDatagram: (datagram) => this.release(datagram),
+  };
   #closed = false;
   /** Posts for the next turn of the event loop, and the number sent in this one. */
   readonly #posted: Posted[] = [];
@@ -186,7 +188,7 @@ export class DenoSocket implements DatagramSocket {
   }
 
   async start(receiver: Receiver): Promise<void> {
-    this.#receiver = receiver;
+    this.receiver = receiver;
     const prepared = this.#prepared?.catch((error) => {
       // A membership of a socket that was closed meanwhile fails always.
       if (this.#closed) return;
@@ -325,12 +327,12 @@ export class DenoSocket implements DatagramSocket {
       receivedAt: 0,
       onSent: () => {
         this.#free.push(slot);
-        this.#receiver.onReplied?.(1);
+        this.receiver.onReplied?.(1);
       },
       onSendError: (error) => {
         const { remoteAddr } = slot;
         this.#free.push(slot);
-        this.#receiver.onReplyError?.(error, remoteAddr, 1);
+        this.receiver.onReplyError?.(error, remoteAddr, 1);
       },
     };
     return slot;

@@ -103,9 +103,10 @@ export function membershipsOf(
     const group = withoutZone(canonicalHostname(text));
     const wanted = zoneOf(text) ?? named;
     const isIPv6 = ipVersion(group) === 6;
-    if (wanted === undefined) return { group, address: "0.0.0.0", index: 0 };
+    const any = { group, address: "0.0.0.0", index: 0 };
+    if (wanted === undefined) return any;
     if (isIPv6 && /^\d+$/.test(wanted)) {
-      return { group, address: "0.0.0.0", index: Number(wanted) };
+      return { ...any, index: Number(wanted) };
     }
     let all: readonly Interface[];
     try {
@@ -113,7 +114,7 @@ export function membershipsOf(
     } catch (error) {
       // The system itself knows an address; only a name has to be looked up.
       if (!isIPv6 && ipVersion(wanted) === 4) {
-        return { group, address: wanted, index: 0 };
+        return { ...any, address: wanted };
       }
       throw error;
     }

@@ -6,21 +6,19 @@
  */
 import type { ClockState } from "../../base/wall_clock.ts";
 import * as sys from "./layout.ts";
-import { type Libc, libcMissing, loadLibc, type Memory } from "./libc.ts";
+import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 
 /** The state of the wall clock; undefined where it cannot be known. */
 export function clockState(): ClockState | undefined {
-  if (libcMissing() !== undefined) return undefined;
-  return clockStateOf(loadLibc());
+  return libcMissing() === undefined ? clockStateOf(loadLibc()) : undefined;
 }
 
 /** The state of the wall clock, by a C library. */
 export function clockStateOf(libc: Libc): ClockState | undefined {
-  timex ??= libc.allocate(sys.TIMEX_BYTES);
-  timex.u8.fill(0);
+  const timex = libc.allocate(sys.TIMEX_BYTES);
   const state = libc.adjtimex(timex);
   if (state < 0) return undefined;
-  const view = new DataView(timex.u8.buffer, timex.u8.byteOffset);
+  const view = new DataView(timex.u8.buffer);
   const maxErrorUs = Number(view.getBigInt64(sys.TIMEX_MAX_ERROR, true));
   return {
     synchronized: state !== TIME_ERROR,
@@ -28,6 +26,5 @@ export function clockStateOf(libc: Libc): ClockState | undefined {
   };
 }
 
-let timex: Memory | undefined;
 /** The clock is not synchronized. */
 const TIME_ERROR = 5;

@@ -33,14 +33,7 @@ export interface ControlFacts extends Partial<DatagramFacts> {
   errorAt: number;
 }
 
-/**
- * Reads control messages.
- *
- * @param words The memory that they are in.
- * @param start The word at which they begin.
- * @param end The word at which they end.
- * @param facts The object that their facts are written to.
- */
+/** Reads the control messages in the words from `start` to `end` into `facts`. */
 export function decodeControl(
   words: Uint32Array,
   start: number,
@@ -99,11 +92,7 @@ export function destinationBytes(control: Uint8Array, at: number): Uint8Array {
 
 /** The address of {@linkcode destinationBytes}. */
 export function destinationHostname(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
-  const name = new Uint8Array(sys.NAME_BYTES);
-  new DataView(name.buffer).setUint16(0, sys.AF_INET6, true);
-  name.set(bytes, 8);
-  return sys.decodeSockaddr(name).hostname;
+  return bytes.length === 4 ? bytes.join(".") : sys.decodeIPv6(bytes, 0);
 }
 
 /**

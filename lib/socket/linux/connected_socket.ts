@@ -6,7 +6,6 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import type { Receiver } from "../contract.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import { type ConnDescriptor, pathMtu, pendingError } from "./descriptor.ts";
 import { keepErrors, takeError } from "./error_queue.ts";
@@ -16,7 +15,6 @@ import type { Libc } from "./libc.ts";
 export class ConnectedSocket extends DenoSocket {
   readonly #libc: Libc;
   readonly #bound: ConnDescriptor;
-  #receiver: Receiver | undefined;
   #timer: number | undefined;
   #afterMs = FIRST_LOOK_MS;
 
@@ -25,11 +23,6 @@ export class ConnectedSocket extends DenoSocket {
     this.#libc = libc;
     this.#bound = bound;
     keepErrors(libc, bound);
-  }
-
-  override start(receiver: Receiver): Promise<void> {
-    this.#receiver = receiver;
-    return super.start(receiver);
   }
 
   override send(payload: Uint8Array, to: UdpAddress): Promise<void> {
@@ -74,7 +67,7 @@ export class ConnectedSocket extends DenoSocket {
     if (error !== undefined) {
       // The queue has its details.
       const detailed = takeError(this.#libc, fd) ?? error;
-      return this.#receiver?.onReceiveError?.(detailed);
+      return this.receiver.onReceiveError?.(detailed);
     }
     this.#afterMs *= 2;
     if (this.#afterMs > LAST_LOOK_MS) return;

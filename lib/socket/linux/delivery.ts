@@ -142,8 +142,8 @@ export class Delivery {
     const datagram = this.#reusable;
     const at = this.#at;
     datagram.data = size === segment && size > 0
-      ? this.#views[at / segment] ??= view(whole, at, size)
-      : view(whole, at, size);
+      ? this.#views[at / segment] ??= new Uint8Array(whole.buffer, at, size)
+      : new Uint8Array(whole.buffer, at, size);
     datagram.at = at;
     datagram.isHandedOut = true;
     this.current = datagram;
@@ -182,14 +182,6 @@ export class Delivery {
     this.#lookedAt = now;
     return !this.#turns.isRoundDue(now);
   }
-}
-
-function view(
-  { buffer }: Uint8Array<ArrayBuffer>,
-  at: number,
-  size: number,
-): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(buffer, at, size);
 }
 
 const MAX_STRIDE = 32;

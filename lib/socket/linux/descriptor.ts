@@ -60,13 +60,10 @@ export function bindDescriptor(
  * Binds a socket that only this engine uses, as Deno's event loop would look at
  * each of its datagrams too, which costs a seventh of the speed. It replaces one
  * that Deno bound, so that Deno closes it.
- *
- * @param libc The C library.
- * @param options The address to bind, and whether the port is shared.
  */
 export function bindOwned(
   libc: Libc,
-  options: BindOptions,
+  options: OpenOptions,
 ): SocketDescriptor {
   const { hostname, port, reusePort, reuseAddress } = options;
   const isShared = reusePort || reuseAddress;
@@ -98,12 +95,6 @@ export function bindOwned(
     throw error;
   }
 }
-
-/** The address to bind, and whether the port is shared. */
-type BindOptions = Pick<
-  OpenOptions,
-  "hostname" | "port" | "reusePort" | "reuseAddress"
->;
 
 /** Connects a socket, so that the system reports the peer's errors. */
 export function connect(
@@ -287,11 +278,7 @@ export function joinGroup(
   }
 }
 
-/**
- * Sets the size of the receive buffer.
- *
- * @returns The bytes that the system gives, which it may bound.
- */
+/** Sets the size of the receive buffer; returns the bytes that the system gives. */
 export function setReceiveBuffer(
   libc: Libc,
   fd: number,
@@ -325,16 +312,22 @@ const BUFFER_BYTES = 4 << 20;
 /** An error with an IPv6 address, or three time stamps, and more. */
 const QUEUE_BYTES = 256;
 
-/**
- * Memory for the arguments of one call, used again by the next, of all sockets.
- */
-interface Scratch {
-  name: Memory;
-  value: Memory;
-  length: Memory;
+/** Memory for the arguments of one call, used again by the next, of all sockets. */
+class Scratch {
+  readonly name: Memory;
+  readonly value: Memory;
+  readonly length: Memory;
   /** A message's header, and room for the control messages of an error. */
-  header: Memory;
-  control: Memory;
+  readonly header: Memory;
+  readonly control: Memory;
+
+  constructor(libc: Libc) {
+    this.name = libc.allocate(sys.NAME_BYTES);
+    this.value = libc.allocate(sys.MEMINFO_BYTES);
+    this.length = libc.allocate(4);
+    this.header = libc.allocate(sys.MMSGHDR_BYTES);
+    this.control = libc.allocate(QUEUE_BYTES);
+  }
 }
 
 const scratches = new WeakMap<Libc, Scratch>();
@@ -342,16 +335,7 @@ const scratches = new WeakMap<Libc, Scratch>();
 /** The memory for a call of a C library. */
 export function scratchOf(libc: Libc): Scratch {
   let scratch = scratches.get(libc);
-  if (scratch === undefined) {
-    scratch = {
-      name: libc.allocate(sys.NAME_BYTES),
-      value: libc.allocate(sys.MEMINFO_BYTES),
-      length: libc.allocate(4),
-      header: libc.allocate(sys.MMSGHDR_BYTES),
-      control: libc.allocate(QUEUE_BYTES),
-    };
-    scratches.set(libc, scratch);
-  }
+  if (!scratch) scratches.set(libc, scratch = new Scratch(libc));
   return scratch;
 }
 

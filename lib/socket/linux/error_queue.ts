@@ -46,11 +46,9 @@ export function errorIn(control: Uint8Array): Error | undefined {
   // struct sock_extended_err, and the address of the reporting host.
   const view = new DataView(control.buffer, control.byteOffset + at);
   const errno = view.getUint32(0, true);
-  const [origin, type, code] = [4, 5, 6].map((i) => view.getUint8(i)) as [
-    number,
-    number,
-    number,
-  ];
+  const origin = view.getUint8(4);
+  const type = view.getUint8(5);
+  const code = view.getUint8(6);
   const error = errorOf(errno);
   if (errno === ECONNREFUSED || origin === FROM_THIS_MACHINE) return error;
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];

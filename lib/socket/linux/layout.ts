@@ -31,17 +31,19 @@ export function decodeSockaddr(bytes: Uint8Array, at = 0): UdpAddress {
   if (view.getUint16(0, true) === AF_INET) {
     return { hostname: bytes.subarray(at + 4, at + 8).join("."), port };
   }
-  const groups = Array.from(
-    { length: 8 },
-    (_, i) => view.getUint16(8 + 2 * i).toString(16),
+  return { hostname: decodeIPv6(bytes, at + 8), port };
+}
+
+/** Reads a struct in6_addr, and the number of the interface after it. */
+export function decodeIPv6(bytes: Uint8Array, at: number): string {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
+  const group = (i: number) => view.getUint16(2 * i).toString(16);
+  const hostname = canonicalHostname(
+    [0, 1, 2, 3, 4, 5, 6, 7].map(group).join(":"),
   );
-  const scope = view.getUint32(NAME_ZONE, true);
-  const hostname = canonicalHostname(groups.join(":"));
-  const isLinkLocal = (view.getUint16(8) & 0xffc0) === 0xfe80;
-  return {
-    hostname: isLinkLocal && scope !== 0 ? `${hostname}%${scope}` : hostname,
-    port,
-  };
+  const zone = view.getUint32(16, true);
+  const isLinkLocal = (view.getUint16(0) & 0xffc0) === 0xfe80;
+  return isLinkLocal && zone !== 0 ? `${hostname}%${zone}` : hostname;
 }
 
 /**

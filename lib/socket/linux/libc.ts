@@ -158,7 +158,6 @@ function bindLibc(): Libc {
   const errno = new Deno.UnsafePointerView(symbols.errnoPlace()!);
   const pointer = (memory: Memory) => (memory as KernelMemory).pointer;
   const time = new KernelMemory(16);
-  const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
   // Safety: never freed, since a thread may write into it at any time, also
   // when the worker that asked for it is gone.
   const bytes = 4 * sys.MAX_EPOLL_EVENTS * sys.EPOLL_EVENT_WORDS;
@@ -212,7 +211,8 @@ function bindLibc(): Libc {
       symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
       return time.u32[0]! * 1000 + time.u32[2]! / 1e6;
     },
-    interfaceIndex: (name) => symbols.if_nametoindex(cString(name)),
+    interfaceIndex: (name) =>
+      symbols.if_nametoindex(new TextEncoder().encode(`${name}\0`)),
     otherThread: async () => {
       await symbols.sched_yield();
     },

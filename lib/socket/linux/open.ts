@@ -20,19 +20,16 @@ import {
   own,
   requireNet,
   setSendOptions,
+  type SocketDescriptor,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
 import { LinuxSocket } from "./socket.ts";
 
 /**
- * Binds a socket, and connects it if `peer` is given.
- *
- * @throws {Deno.errors.NotSupported} Where {@linkcode libcMissing} gives a
- * reason.
- * @throws {Deno.errors.NotCapable} Without permission to use the address.
- * @throws {Deno.errors.AddrInUse} If the port is taken.
- * @throws {Deno.errors.AddrNotAvailable} If it is not this machine's address.
+ * Binds a socket, and connects it if `peer` is given; throws as `openDenoSocket`
+ * does, and {@linkcode Deno.errors.NotSupported} where {@linkcode libcMissing}
+ * gives a reason.
  */
 export function openLinuxSocket(options: OpenOptions): DatagramSocket {
   const missing = libcMissing();
@@ -50,19 +47,16 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
   // Deno checks the permission for the address that it binds, at first another.
   if (reusePort || reuseAddress) requireNet(options);
   if (peer !== undefined) requireNet(peer);
+  let bound: SocketDescriptor | undefined;
   try {
-    const bound = bindOwned(libc, options);
-    try {
-      setSendOptions(libc, bound, options);
-      if (peer !== undefined) connect(libc, bound, peer);
-      const { hostname } = addressOf(libc, bound.fd);
-      poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
-      return new LinuxSocket(bound, options, libc, poller);
-    } catch (error) {
-      bound.close();
-      throw error;
-    }
+    bound = bindOwned(libc, options);
+    setSendOptions(libc, bound, options);
+    if (peer !== undefined) connect(libc, bound, peer);
+    const { hostname } = addressOf(libc, bound.fd);
+    poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
+    return new LinuxSocket(bound, options, libc, poller);
   } catch (error) {
+    bound?.close();
     throw bindError(error, options);
   }
 }

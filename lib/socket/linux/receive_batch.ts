@@ -57,14 +57,7 @@ export class ReceiveBatch extends Messages {
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
 
-  /**
-   * Lays out a batch.
-   *
-   * @param libc The C library, which allocates the memory.
-   * @param bufferBytes The size of a message's buffer.
-   * @param startsSmall Whether it begins with room for one message, and has few
-   * peers.
-   */
+  /** Lays out a batch; one that starts small has room for one message and peer. */
   constructor(libc: Libc, bufferBytes: number, startsSmall: boolean) {
     super(libc, CONTROL_BYTES);
     this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);

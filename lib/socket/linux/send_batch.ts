@@ -80,14 +80,7 @@ export class SendBatch extends Messages {
   /** The pointer to the end of the last message's payload. */
   #end = 0;
 
-  /**
-   * Lays out a batch.
-   *
-   * @param libc The C library, which allocates the memory.
-   * @param payloadBytes The bytes of all payloads together.
-   * @param segments Whether the kernel can segment messages.
-   * @param startsSmall Whether it begins with little room for payloads, and grows.
-   */
+  /** Lays out a batch; one that starts small grows up to room for all payloads. */
   constructor(
     libc: Libc,
     payloadBytes: number,
@@ -130,13 +123,8 @@ export class SendBatch extends Messages {
   }
 
   /**
-   * Queues a message whose payload is copied.
-   *
-   * @param payload The bytes.
-   * @param name The pointer to the address.
-   * @param nameLength The length of the address; 0 if the socket is connected.
-   * @param to The same address.
-   * @param origin The property that others in this message must share.
+   * Queues a message whose payload is copied. `name` points to the address `to`,
+   * whose length is 0 if the socket is connected.
    */
   add(
     payload: Uint8Array,
@@ -205,8 +193,6 @@ export class SendBatch extends Messages {
    *
    * @param payload The bytes, which are copied if the last message's are.
    * @param address The pointer to them; 0 if they must be copied.
-   * @param origin The property that it must share with the last message.
-   * @param to The destination.
    * @returns Whether it could be added; else it needs a message of its own.
    */
   extend(
@@ -285,6 +271,13 @@ export class SendBatch extends Messages {
     this.controls.u8.set(control, message * SEND_CONTROL_BYTES + used);
     const bytes = used + Math.ceil(control.length / 8) * 8;
     this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, bytes);
+  }
+
+  /** Sends messages without waiting; the number of messages sent, or a failure. */
+  send(fd: number, message: number, count: number): number {
+    const offset = message * sys.MMSGHDR_BYTES;
+    const flags = sys.MSG_DONTWAIT;
+    return this.libc.sendmmsg(fd, this.headers, offset, count, flags);
   }
 
   /** Makes a segmented message each of its datagrams in turn. */

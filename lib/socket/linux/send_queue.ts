@@ -31,6 +31,10 @@ import type { Poller } from "./poller.ts";
 export class SendQueue {
   /** The receiver of the outcomes of replies. */
   receiver: Receiver = { onDatagram: () => {} };
+  /** Whether datagrams wait for room in the send buffer. */
+  isBlocked = false;
+  /** Whether datagrams wait for the end of the turn. */
+  isWaiting = false;
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #bound: SocketDescriptor;
@@ -39,8 +43,6 @@ export class SendQueue {
   readonly #isConnected: boolean;
   /** Larger answers to one peer are not coalesced. */
   #maxCoalesced = ETHERNET_BYTES;
-  #isBlocked = false;
-  #willFlush = false;
   #closed = false;
 
   constructor(
@@ -59,11 +61,6 @@ export class SendQueue {
     this.#isConnected = isConnected;
   }
 
-  /** Whether datagrams wait for room in the send buffer. */
-  get isBlocked(): boolean {
-    return this.#isBlocked;
-  }
-
   /**
    * Queues the answer to the datagram that is being handed out: copied, unless it
    * is an echo of one of several datagrams in a message, which is sent from where
@@ -77,7 +74,7 @@ export class SendQueue {
     const received = this.#in;
     const { remoteAddr: to, message } = datagram;
     // A reply must not wait in memory that is received into.
-    if (this.#isBlocked) {
+    if (this.isBlocked) {
       const source = received.replySource(datagram);
       return this.addLater(payload, to, source, options);
     }
@@ -130,12 +127,8 @@ export class SendQueue {
   }
 
   /**
-   * Queues a datagram that is no reply, and leaves with others of the same turn.
-   *
-   * @param payload The payload, which is copied.
-   * @param to The destination.
-   * @param control The control message with the source.
-   * @returns Resolves when the system has taken it, rejects with its error.
+   * Queues a datagram that is no reply, and leaves with others of the same turn;
+   * resolves when the system has taken it, rejects with its error.
    */
   send(
     payload: Uint8Array,
@@ -171,23 +164,18 @@ export class SendQueue {
     this.#flushSoon();
   }
 
-  /** Whether datagrams wait for the end of the turn. */
-  get isWaiting(): boolean {
-    return this.#willFlush;
-  }
-
   #flushSoon(): void {
-    if (this.#willFlush) return;
-    this.#willFlush = true;
+    if (this.isWaiting) return;
+    this.isWaiting = true;
     queueMicrotask(() => {
-      this.#willFlush = false;
+      this.isWaiting = false;
       this.flush();
     });
   }
 
   /** Sends the queue, and reports the outcomes. */
   flush(): void {
-    if (this.#out.count === 0 || this.#isBlocked) return;
+    if (this.#out.count === 0 || this.isBlocked) return;
     const outcome = this.#transmit();
     if (this.#out.count > 0) this.#waitForRoom();
     this.#report(outcome);
@@ -196,7 +184,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: FlushOutcome = { sent: 0, failures: [], unsent: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -221,19 +209,19 @@ export class SendQueue {
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, failures, unsent, report, notice }: FlushOutcome): void {
+  #report({ sent, failures, report, notice }: FlushOutcome): void {
     if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
-    for (const { error, to, count } of failures) {
-      this.receiver.onReplyError?.(error, to, count);
+    for (const { error, to, count, listener } of failures) {
+      if (listener !== undefined) listener.onSendError(error);
+      else this.receiver.onReplyError?.(error, to, count);
     }
-    for (const { error, listener } of unsent) listener.onSendError(error);
   }
 
   /** Waits until the send buffer has room; receiving continues meanwhile. */
   async #waitForRoom(): Promise<void> {
-    this.#isBlocked = true;
+    this.isBlocked = true;
     const out = this.#out;
     for (let message = out.first; message < out.count; message++) {
       // The next receive must overwrite neither an echo's payload nor its
@@ -244,14 +232,14 @@ export class SendQueue {
       out.useOwnName(message);
     }
     await this.#poller.writable(this.#bound.fd);
-    this.#isBlocked = false;
+    this.isBlocked = false;
     if (!this.#closed) this.flush();
   }
 
   /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): FlushOutcome {
     const out = this.#out;
-    const outcome: FlushOutcome = { sent: 0, failures: [], unsent: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -260,13 +248,7 @@ export class SendQueue {
         this.#failed(out.first++, new Error(TRANSFERRED), outcome);
         continue;
       }
-      const result = this.#libc.sendmmsg(
-        this.#bound.fd,
-        out.headers,
-        out.first * sys.MMSGHDR_BYTES,
-        whole,
-        sys.MSG_DONTWAIT,
-      );
+      const result = out.send(this.#bound.fd, out.first, whole);
       if (result > 0) {
         const end = out.first + result;
         while (out.first < end) this.#taken(out.first++, outcome);
@@ -318,8 +300,7 @@ export class SendQueue {
         continue;
       }
       const error = errorOf(this.#libc.errno());
-      if (listener !== undefined) outcome.unsent.push({ error, listener });
-      else outcome.failures.push({ error, to, count: 1 });
+      outcome.failures.push({ error, to, count: 1, listener });
     }
     if (!leavesAlone) return;
     // A path with a smaller MTU gives EMSGSIZE, or EINVAL on older kernels; a device
@@ -346,15 +327,12 @@ export class SendQueue {
     const { listeners, to, datagrams: count } = this.#out.queued[message]!;
     if (listeners === undefined) outcome.failures.push({ error, to, count });
     for (const listener of listeners ?? []) {
-      outcome.unsent.push({ error, listener });
+      outcome.failures.push({ error, to, count: 1, listener });
     }
   }
 
   #sendOne(message: number): boolean {
-    const { headers } = this.#out;
-    const offset = message * sys.MMSGHDR_BYTES;
-    const { fd } = this.#bound;
-    return this.#libc.sendmmsg(fd, headers, offset, 1, sys.MSG_DONTWAIT) > 0;
+    return this.#out.send(this.#bound.fd, message, 1) > 0;
   }
 
   /** Queues a message whose payload and address are copied. */
@@ -372,9 +350,13 @@ export class SendQueue {
 /** The outcomes of the datagrams of a batch. */
 interface FlushOutcome {
   sent: number;
-  failures: Array<{ error: Error; to: UdpAddress; count: number }>;
-  /** Datagrams that are no replies, and are unsent. */
-  unsent: Array<{ error: Error; listener: Listener }>;
+  /** Unsent replies, and unsent datagrams that have listeners. */
+  failures: Array<{
+    error: Error;
+    to: UdpAddress;
+    count: number;
+    listener?: Listener | undefined;
+  }>;
   /** The network's report about an earlier datagram. */
   report?: Error;
   /** A fast path was turned off. */

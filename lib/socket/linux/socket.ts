@@ -108,7 +108,10 @@ export class LinuxSocket implements DatagramSocket {
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
       this.isConnected,
     );
-    if (packetInfo) receivePacketInfo(libc, bound);
+    for (const [level, option] of packetInfo ? PACKET_INFO : []) {
+      if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
+      trySet(libc, fd, level, option, 1);
+    }
     this.#delivery = new Delivery(
       this.#in,
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
@@ -369,17 +372,6 @@ export class LinuxSocket implements DatagramSocket {
       await this.#poller.remove(this.#bound.fd);
       this.#bound.close();
     })();
-  }
-}
-
-/** Has the kernel add the facts of `packetInfo` to each datagram. */
-function receivePacketInfo(
-  libc: Libc,
-  { fd, family }: SocketDescriptor,
-): void {
-  for (const [level, option] of PACKET_INFO) {
-    if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
-    trySet(libc, fd, level, option, 1);
   }
 }
 
