@@ -69,7 +69,7 @@ export interface Libc {
   /** Ends the waits of this thread on time, not up to 50 us later. */
   endWaitsOnTime(): void;
   /** Resolves when another thread has run, which does nothing. */
-  otherThread(): Promise<void>;
+  otherThread(): Promise<unknown>;
   /** The processor time of this thread, in milliseconds. */
   threadMs(): number;
   /** The wall clock, in milliseconds since 1970, to a fraction of a microsecond. */
@@ -157,7 +157,11 @@ function bindLibc(): Libc {
   // Nothing that sets errno runs between a call and the read of it.
   const errno = new Deno.UnsafePointerView(symbols.errnoPlace()!);
   const pointer = (memory: Memory) => (memory as KernelMemory).pointer;
-  const time = new KernelMemory(16);
+  const time = new KernelMemory(sys.TIMESPEC_BYTES);
+  const clockMs = (clock: number) => {
+    symbols.clock_gettime(clock, time.pointer);
+    return sys.stampMs(time.u32, 0);
+  };
   // Safety: never freed, since a thread may write into it at any time, also
   // when the worker that asked for it is gone.
   const bytes = 4 * sys.MAX_EPOLL_EVENTS * sys.EPOLL_EVENT_WORDS;
@@ -199,23 +203,13 @@ function bindLibc(): Libc {
         events: found[i * sys.EPOLL_EVENT_WORDS]!,
       }));
     },
-    realtimeMs: () => {
-      symbols.clock_gettime(CLOCK_REALTIME, time.pointer);
-      return sys.stampMs(time.u32, 0);
-    },
-    endWaitsOnTime: () => {
-      symbols.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n);
-    },
+    realtimeMs: () => clockMs(CLOCK_REALTIME),
+    threadMs: () => clockMs(CLOCK_THREAD_CPUTIME_ID),
+    endWaitsOnTime: () => symbols.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n),
     adjtimex: (timex) => symbols.adjtimex(pointer(timex)),
-    threadMs: () => {
-      symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, time.pointer);
-      return time.u32[0]! * 1000 + time.u32[2]! / 1e6;
-    },
     interfaceIndex: (name) =>
       symbols.if_nametoindex(new TextEncoder().encode(`${name}\0`)),
-    otherThread: async () => {
-      await symbols.sched_yield();
-    },
+    otherThread: symbols.sched_yield,
     dup: (from, to) => symbols.dup3(from, to, O_CLOEXEC),
     close: symbols.close,
   };

@@ -54,12 +54,6 @@ export class Messages {
     sys.setPointer(this.headers.u32, at, address);
   }
 
-  /** The length of a message's buffer. */
-  protected bytes(message: number): number {
-    return this.#iovecs
-      .u32[(message * sys.IOVEC_BYTES + sys.IOVEC_LENGTH) / 4]!;
-  }
-
   protected setBuffer(message: number, address: number, bytes: number): void {
     const at = message * sys.IOVEC_BYTES;
     sys.setPointer(this.#iovecs.u32, at, address);

@@ -39,8 +39,9 @@ interface Queued {
   datagrams: number;
   /** The size of each datagram; the last one may be shorter. */
   size: number;
-  /** The pointer to the payload. */
+  /** The pointers to the payload and to its end. */
   start: number;
+  end: number;
   /** The received message that the payload still is in; -1 for a copy. */
   place: number;
   /** The memory of such a payload, which must live until it is sent. */
@@ -77,8 +78,6 @@ export class SendBatch extends Messages {
   /** The origin of the last message, and the size of its last datagram. */
   #origin: Origin = ALONE;
   #lastBytes = 0;
-  /** The pointer to the end of the last message's payload. */
-  #end = 0;
 
   /** Lays out a batch; one that starts small grows up to room for all payloads. */
   constructor(
@@ -106,15 +105,11 @@ export class SendBatch extends Messages {
     return false;
   }
 
-  /** The place for a message's address. */
-  name(message: number): Uint8Array {
+  /** Points a message to its own place for the address, not to a received one. */
+  ownName(message: number): Uint8Array {
+    this.setPointer(message, sys.MMSGHDR_NAME, this.namePointer(message));
     const start = message * sys.NAME_BYTES;
     return this.names.u8.subarray(start, start + sys.NAME_BYTES);
-  }
-
-  /** Points a message to its own place for the address, not to a received one. */
-  useOwnName(message: number): void {
-    this.setPointer(message, sys.MMSGHDR_NAME, this.namePointer(message));
   }
 
   /** Adds the listener of the latest datagram, as of all in its message. */
@@ -178,13 +173,13 @@ export class SendBatch extends Messages {
       datagrams: 1,
       size: length,
       start,
+      end: start + length,
       place: -1,
       held: undefined,
       listeners: undefined,
     };
     this.#origin = length === 0 ? ALONE : origin;
     this.#lastBytes = length;
-    this.#end = start + length;
   }
 
   /**
@@ -210,15 +205,15 @@ export class SendBatch extends Messages {
       !this.segments || length === 0 || length > size ||
       this.#lastBytes !== size || queued.to !== to ||
       queued.datagrams >= MAX_SEGMENTS ||
-      this.#end - start + length > MAX_SEGMENTED_BYTES
+      queued.end - start + length > MAX_SEGMENTED_BYTES
     ) return false;
     if (queued.place !== -1) {
-      if (address !== this.#end) return false;
+      if (address !== queued.end) return false;
     } else if (this.#hasBytes(length)) {
       this.#copy(payload);
     } else return false;
-    this.#end += length;
-    this.setBuffer(message, start, this.#end - start);
+    queued.end += length;
+    this.setBuffer(message, start, queued.end - start);
     if (++queued.datagrams === 2) {
       // Most are of the size of the last one.
       if (size !== this.#segmentBytes) {
@@ -282,14 +277,13 @@ export class SendBatch extends Messages {
 
   /** Makes a segmented message each of its datagrams in turn. */
   *segmentByHand(message: number): Generator<void> {
-    const { size, start } = this.queued[message]!;
-    const bytes = this.bytes(message);
+    const { size, start, end } = this.queued[message]!;
     // The control message for segments is the last one.
     const used = this.word(message, sys.MMSGHDR_CONTROL_LENGTH);
     const others = used - SEGMENT_CONTROL_BYTES;
     this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, others);
-    for (let done = 0; done < bytes; done += size) {
-      this.setBuffer(message, start + done, Math.min(size, bytes - done));
+    for (let at = start; at < end; at += size) {
+      this.setBuffer(message, at, Math.min(size, end - at));
       yield;
     }
   }

@@ -228,8 +228,7 @@ export class SendQueue {
       // address.
       const { place, to } = out.queued[message]!;
       if (place !== -1) this.#in.retire(place);
-      sys.encodeSockaddr(to, this.#bound.family, out.name(message));
-      out.useOwnName(message);
+      sys.encodeSockaddr(to, this.#bound.family, out.ownName(message));
     }
     await this.#poller.writable(this.#bound.fd);
     this.isBlocked = false;
@@ -342,7 +341,7 @@ export class SendQueue {
     // A connected socket needs no address.
     const bytes = this.#isConnected
       ? 0
-      : sys.encodeSockaddr(to, family, out.name(out.count));
+      : sys.encodeSockaddr(to, family, out.ownName(out.count));
     out.add(payload, out.namePointer(out.count), bytes, to, origin);
   }
 }

@@ -95,7 +95,11 @@ export class LinuxSocket implements DatagramSocket {
     }
     if (receiveBufferBytes !== undefined) {
       const bytes = setReceiveBuffer(libc, fd, receiveBufferBytes);
-      if (bytes < receiveBufferBytes) this.#notice = tooSmall(bytes);
+      if (bytes < receiveBufferBytes) {
+        this.#notice = new Error(
+          `The receive buffer has ${bytes} bytes, as the system gives no more: raise net.core.rmem_max`,
+        );
+      }
     }
     // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
@@ -143,9 +147,7 @@ export class LinuxSocket implements DatagramSocket {
       this.#turns.begin(this.#workedAt);
       await this.#receive();
     } finally {
-      this.kernelDrops();
-      this.#closed = true;
-      this.#turns.end();
+      this.close();
       await this.#release();
     }
   }
@@ -373,12 +375,6 @@ export class LinuxSocket implements DatagramSocket {
       this.#bound.close();
     })();
   }
-}
-
-function tooSmall(bytes: number): Error {
-  return new Error(
-    `The receive buffer has ${bytes} bytes, as the system gives no more: raise net.core.rmem_max`,
-  );
 }
 
 const MAX_COALESCED_BYTES = 65_536;
