@@ -74,8 +74,8 @@ export interface BindOptions extends RuntimeOptions {
   /**
    * The size of the system's receive buffer with its overhead, 4,096 to
    * 1,073,741,824 bytes, on the linux engine. Datagrams that do not fit are lost
-   * and counted in `stats().kernelDrops`. Where the system gives less, one
-   * message reports it.
+   * and counted in `stats().kernelDrops`. One message reports that the system gives
+   * less.
    *
    * @default {4 MiB on the linux engine, if the system gives that, else the system's}
    */

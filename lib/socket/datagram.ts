@@ -77,11 +77,10 @@ export class OwnedDatagram extends DatagramFacts implements Datagram {
 export function copyOf(
   payload: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
-  const { length } = payload;
   // For a few bytes the call of slice() takes longer than the copy.
-  if (length > FEW_BYTES) return payload.slice();
-  const copy = new Uint8Array(length);
-  for (let i = 0; i < length; i++) copy[i] = payload[i]!;
+  if (payload.length > FEW_BYTES) return payload.slice();
+  const copy = new Uint8Array(payload.length);
+  for (let i = 0; i < copy.length; i++) copy[i] = payload[i]!;
   return copy;
 }
 

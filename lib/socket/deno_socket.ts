@@ -6,6 +6,7 @@
  */
 import {
   canonicalHostname,
+  formatAddress,
   ipv6Groups,
   ipVersion,
   isWildcard,
@@ -49,6 +50,12 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
     conn.close();
     throw error;
   }
+}
+
+/** Whether an address may be used without a question to the user. */
+export function isPermitted(address: UdpAddress): boolean {
+  const host = formatAddress(address);
+  return Deno.permissions.querySync({ name: "net", host }).state === "granted";
 }
 
 /** Options that Deno has no way to set. */

@@ -49,7 +49,7 @@ export const SOCKET = {
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
-/** The counts of a socket so far. */
+/** The counts of a socket. */
 export interface SocketStats {
   /** Datagrams given to the callback. */
   received: number;

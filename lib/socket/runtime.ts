@@ -6,7 +6,6 @@
  */
 import {
   canonicalHostname,
-  formatAddress,
   ipVersion,
   isLocalhost,
   type UdpAddress,
@@ -14,7 +13,7 @@ import {
 import type { Interface } from "./multicast.ts";
 import type { DatagramSocket, OpenOptions } from "./contract.ts";
 import * as option from "../base/options.ts";
-import { openDenoSocket } from "./deno_socket.ts";
+import { isPermitted, openDenoSocket } from "./deno_socket.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
@@ -165,11 +164,6 @@ function interfaces(): Deno.NetworkInterfaceInfo[] {
     'Requires sys access to "networkInterfaces", run again with the ' +
       "--allow-sys=networkInterfaces flag",
   );
-}
-
-function isPermitted(address: UdpAddress): boolean {
-  const host = formatAddress(address);
-  return Deno.permissions.querySync({ name: "net", host }).state === "granted";
 }
 
 /** Only an address of this machine can be bound. */

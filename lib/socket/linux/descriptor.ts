@@ -14,7 +14,7 @@ import {
 } from "../../address.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
-import { bindConn, type Conn } from "../deno_socket.ts";
+import { bindConn, type Conn, isPermitted } from "../deno_socket.ts";
 import { errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -181,12 +181,11 @@ export function trySet(
 
 /** Checks the permission for an address, which FFI bypasses. */
 export function requireNet(address: UdpAddress): void {
+  if (isPermitted(address)) return;
   const host = formatAddress(address);
-  if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
-    throw new Deno.errors.NotCapable(
-      `Requires net access to "${host}", run again with the --allow-net flag`,
-    );
-  }
+  throw new Deno.errors.NotCapable(
+    `Requires net access to "${host}", run again with the --allow-net flag`,
+  );
 }
 
 /** Grows both buffers as far as the system grants. */

@@ -19,8 +19,8 @@ export interface Memory {
 }
 
 /**
- * The part of the C library that the engine uses. Calls return what C's return; a
- * negative number is a failure, whose number `errno()` gives. Tests replace it.
+ * The part of the C library that the engine uses. Calls return the values of
+ * C's; a negative one is a failure, whose number `errno()` gives. Tests replace it.
  */
 export interface Libc {
   /**

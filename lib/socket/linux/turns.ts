@@ -133,7 +133,7 @@ export class Pace {
     this.#batches = 0;
   }
 
-  /** The time to work before the event loop has a turn. */
+  /** The time to work before a turn of the event loop. */
   turnMs(now: number): number {
     return this.mayWait(now) && !this.wasUsed ? LONE_TURN_MS : TURN_MS;
   }
