@@ -79,19 +79,16 @@ export function hostnameFor(
   if (isWildcard(canonical) && !(needsIPv6 && canonical !== "::")) {
     return hostname;
   }
+  const needed = needsIPv6 ? "'::'" : "'0.0.0.0' or '::'";
   throw new TypeError(
-    `'groups' needs hostname ${
-      needsIPv6 ? "'::'" : "'0.0.0.0' or '::'"
-    }, as no group reaches '${hostname}'`,
+    `'groups' needs hostname ${needed}, as no group reaches '${hostname}'`,
   );
 }
 
 /**
- * The interfaces by which groups are joined.
+ * The interfaces by which groups are joined: the zone of an IPv6 address, else the
+ * one named by its name or one of its addresses.
  *
- * @param groups Their addresses; IPv6 may name the interface as its zone.
- * @param named The interface, by its name or one of its addresses.
- * @param interfaces Gives the interfaces of the system.
  * @throws {Deno.errors.NotFound} If there is no such interface.
  */
 export function membershipsOf(

@@ -15,7 +15,7 @@ import { errorMessage } from "../base/errors.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
 
 /** The number of datagrams that may be in flight to the system at once. */
-export const MAX_PENDING = 4096;
+const MAX_PENDING = 4096;
 
 /** A datagram to send. */
 export interface Outgoing {

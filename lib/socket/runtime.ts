@@ -149,10 +149,8 @@ export const RUNTIME = {
 } satisfies option.Table<RuntimeOptions>;
 
 /** The runtime of checked options. */
-export function runtimeOf(
-  { engine, runtime }: { engine: Engine; runtime: Runtime | undefined },
-): Runtime {
-  return runtime ?? runtimeFor(engine);
+export function runtimeOf(options: option.Values<typeof RUNTIME>): Runtime {
+  return options.runtime ?? runtimeFor(options.engine);
 }
 
 /** Never asks for the permission, as there may be another way. */

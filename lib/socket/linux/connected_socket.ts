@@ -56,9 +56,8 @@ export class ConnectedSocket extends DenoSocket {
   }
 
   /**
-   * Looks for an error, as Deno wakes a receive for datagrams only. An error
-   * arrives about as fast as a reply would, so the looks are frequent at first,
-   * then less and less.
+   * Looks for an error, as Deno wakes a receive for datagrams only: often at first,
+   * since an error arrives about as fast as a reply, then less and less.
    */
   #look = (): void => {
     this.#timer = undefined;

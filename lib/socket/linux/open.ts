@@ -1,9 +1,6 @@
 /**
- * Opens sockets of the linux engine.
- *
- * The socket of a server, or of a client with many requests, is a
- * {@linkcode LinuxSocket}. That of a single request is the default engine's,
- * connected, so that the system reports a closed port.
+ * Opens sockets of the linux engine: a {@linkcode LinuxSocket} for a server, or a
+ * client with many requests; a {@linkcode ConnectedSocket} for a single request.
  *
  * @module
  */

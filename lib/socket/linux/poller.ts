@@ -199,11 +199,8 @@ function end(socket: Waiter, events: number): void {
   }
 }
 
-/**
- * How long the thread of a worker that was terminated may survive it; it costs
- * nothing until then.
- */
+/** The longest time that the thread of a terminated worker may survive it. */
 const MAX_WAIT_MS = 1000;
 const RETRY_MS = 10;
-/** How long an unreferenced socket may delay the exit. */
+/** The longest delay of the exit by an unreferenced socket. */
 const UNREF_WAIT_MS = 250;

@@ -46,29 +46,30 @@ interface Queued {
   place: number;
   /** The memory of such a payload, which must live until it is sent. */
   held: Memory | undefined;
-  /** The listeners, one for each datagram; undefined for replies. */
-  listeners: Listener[] | undefined;
+  /** The index of the first datagram's listener; -1 for replies. */
+  listener: number;
 }
 
 /** The messages of one sendmmsg; payloads are copied, or stay where received. */
 export class SendBatch extends Messages {
-  /** The number of queued messages, those that were sent included. */
-  count = 0;
   /** The first message that was not sent. */
   first = 0;
   /** Whether the kernel can segment messages (UDP_SEGMENT). */
   segments: boolean;
+  /** The number of messages, those that were sent included. */
+  count = 0;
   /** The messages; those from `count` on are of earlier batches. */
   readonly queued: Queued[] = [];
+  /** The listeners, one for each datagram that is no reply. */
+  listeners: Listener[] = [];
   #payloads: Memory;
   readonly #maxBytes: number;
   /** Whether there was no room for a payload since it was emptied. */
   #wasFull = false;
-  /** The options of datagrams that have any, and the datagrams' places. */
-  #options: Array<{
+  /** The payloads that are completed when their messages leave. */
+  #incomplete: Array<{
     message: number;
-    at: number;
-    length: number;
+    payload: Uint8Array;
     options: ReplyOptions;
   }> = [];
   /** The latest control message for segments, and their size. */
@@ -114,7 +115,9 @@ export class SendBatch extends Messages {
 
   /** Adds the listener of the latest datagram, as of all in its message. */
   listen(listener: Listener): void {
-    (this.queued[this.count - 1]!.listeners ??= []).push(listener);
+    const queued = this.queued[this.count - 1]!;
+    if (queued.listener === -1) queued.listener = this.listeners.length;
+    this.listeners.push(listener);
   }
 
   /**
@@ -176,7 +179,7 @@ export class SendBatch extends Messages {
       end: start + length,
       place: -1,
       held: undefined,
-      listeners: undefined,
+      listener: -1,
     };
     this.#origin = length === 0 ? ALONE : origin;
     this.#lastBytes = length;
@@ -246,16 +249,14 @@ export class SendBatch extends Messages {
       this.addControl(trafficClassControl(trafficClass, hostname));
       this.#origin = ALONE;
     }
-    const at = this.#used - length;
-    this.#options.push({ message, at, length, options });
+    const payload = this.#payloads.u8.subarray(this.#used - length, this.#used);
+    this.#incomplete.push({ message, payload, options });
   }
 
   /** Completes the queued payloads that have such an option. */
   complete(): void {
-    const { u8 } = this.#payloads;
-    for (const { message, at, length, options } of this.#options) {
-      if (message < this.first) continue;
-      options.complete?.(u8.subarray(at, at + length));
+    for (const { message, payload, options } of this.#incomplete) {
+      if (message >= this.first) options.complete?.(payload);
     }
   }
 
@@ -298,7 +299,8 @@ export class SendBatch extends Messages {
   /** Empties the batch. */
   clear(): void {
     this.count = this.first = 0;
-    if (this.#options.length > 0) this.#options = [];
+    if (this.listeners.length > 0) this.listeners = [];
+    if (this.#incomplete.length > 0) this.#incomplete = [];
     this.#used = 0;
     this.#origin = ALONE;
     if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);

@@ -272,7 +272,7 @@ export class SendQueue {
   /** Sends a message that the kernel refused again, by less demanding means. */
   #recover(message: number, code: number, outcome: FlushOutcome): void {
     const out = this.#out;
-    const { to, datagrams, size, listeners } = out.queued[message]!;
+    const { to, datagrams, size, listener: first } = out.queued[message]!;
     if (datagrams === 1) {
       // A group's address cannot be the source of an answer: then the kernel
       // chooses.
@@ -285,7 +285,7 @@ export class SendQueue {
     let isChanged = false;
     let leavesAlone = false;
     for (const _ of out.segmentByHand(message)) {
-      const listener = listeners?.[n++];
+      const listener = first === -1 ? undefined : out.listeners[first + n++];
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
       else if (
@@ -317,15 +317,16 @@ export class SendQueue {
   }
 
   #taken(message: number, outcome: FlushOutcome): void {
-    const { listeners, datagrams } = this.#out.queued[message]!;
-    if (listeners === undefined) outcome.sent += datagrams;
-    else listeners[0]!.onSent?.();
+    const { listener, datagrams } = this.#out.queued[message]!;
+    if (listener === -1) outcome.sent += datagrams;
+    else this.#out.listeners[listener]!.onSent?.();
   }
 
   #failed(message: number, error: Error, outcome: FlushOutcome): void {
-    const { listeners, to, datagrams: count } = this.#out.queued[message]!;
-    if (listeners === undefined) outcome.failures.push({ error, to, count });
-    for (const listener of listeners ?? []) {
+    const { queued, listeners } = this.#out;
+    const { listener: first, to, datagrams: count } = queued[message]!;
+    if (first === -1) return void outcome.failures.push({ error, to, count });
+    for (const listener of listeners.slice(first, first + count)) {
       outcome.failures.push({ error, to, count: 1, listener });
     }
   }

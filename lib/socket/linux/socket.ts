@@ -123,13 +123,8 @@ export class LinuxSocket implements DatagramSocket {
       this.#clockOffset,
     );
     this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
-    this.#queue = new SendQueue(
-      libc,
-      poller,
-      bound,
-      this.#in,
-      this.isConnected,
-    );
+    const { isConnected } = this;
+    this.#queue = new SendQueue(libc, poller, bound, this.#in, isConnected);
     this.#pollfd = libc.allocate(sys.POLLFD_BYTES);
     this.#pollfd.u32.set([fd, sys.POLLIN]);
     this.#wait = libc.allocate(sys.TIMESPEC_BYTES);
@@ -173,7 +168,6 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    // The peer of a connected socket was checked when it was opened.
     if (!this.isConnected) requireNet(to);
     this.#queue.post(payload, to, listener);
   }
