@@ -11,20 +11,7 @@ import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { EXTENSION_NAMES } from "../stamp/tlv.ts";
 import { EXPECTATIONS } from "./expect.ts";
-import {
-  COMMON_FLAGS,
-  decimal,
-  duration,
-  ENGINE_FLAG,
-  group,
-  HOST_AND_PORT,
-  integer,
-  type Kind,
-  listOf,
-  oneOf,
-  type Program,
-  text,
-} from "./flags.ts";
+import * as flag from "./flags.ts";
 import { MAX_RTT, MAX_RTT_FIGURES } from "./thresholds.ts";
 
 /** The target and the payload where no other is given. */
@@ -51,15 +38,15 @@ const STAMP = ["stamp"];
 const NOT_MTU = [...RUNS, "gather"];
 const ANY = [...NOT_MTU, "find-mtu"];
 
-const DSCP: Kind<number> = { value: "N", parse: parseDscp };
-const HEX: Kind<Uint8Array> = { value: "HEX", parse: parseHex };
+const DSCP: flag.Kind<number> = { value: "N", parse: parseDscp };
+const HEX: flag.Kind<Uint8Array> = { value: "HEX", parse: parseHex };
 
 /** All flags. */
 export const CLIENT_FLAGS = {
-  ...group({ group: "Target" }, {
+  ...flag.group({ group: "Target" }, {
     port: {
       short: "p",
-      kind: integer(1, 65_535, "PORT"),
+      kind: flag.integer(1, 65_535, "PORT"),
       usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
       help: "port of a HOST without one",
       everyday: true,
@@ -69,24 +56,24 @@ export const CLIENT_FLAGS = {
       modes: ["gather"],
     },
   }),
-  ...group({ group: "Source and path" }, {
+  ...flag.group({ group: "Source and path" }, {
     bind: {
       short: "B",
-      kind: HOST_AND_PORT,
+      kind: flag.HOST_AND_PORT,
       help: "local address, or the interface that has it",
     },
     "source-port": {
-      kind: integer(1, 65_535, "PORT"),
+      kind: flag.integer(1, 65_535, "PORT"),
       help: "local port; a series has one for each datagram",
       oneHost: true,
     },
     interface: {
-      kind: text("NAME"),
+      kind: flag.text("NAME"),
       help: "outgoing interface (linux engine; with --all any)",
       linux: [...RUNS, "find-mtu"],
     },
     ttl: {
-      kind: integer(1, 255),
+      kind: flag.integer(1, 255),
       help: "TTL or hop limit (linux engine)",
       linux: ANY,
     },
@@ -101,10 +88,10 @@ export const CLIENT_FLAGS = {
       linux: ANY,
     },
   }),
-  ...group({ group: "Payload", modes: PAYLOADS }, {
+  ...flag.group({ group: "Payload", modes: PAYLOADS }, {
     message: {
       short: "m",
-      kind: text(),
+      kind: flag.text(),
       usual: `"${CLIENT_DEFAULTS.message}"`,
       help: "send this text; - for stdin",
       everyday: true,
@@ -133,15 +120,15 @@ export const CLIENT_FLAGS = {
       oneHost: true,
     },
   }),
-  ...group({ group: "With --stamp", modes: STAMP }, {
+  ...flag.group({ group: "With --stamp", modes: STAMP }, {
     ssid: {
-      kind: integer(0, 65_535),
+      kind: flag.integer(0, 65_535),
       default: MEASURE_DEFAULTS.ssid,
       help: "session identifier, RFC 8972",
     },
     ptp: { help: "timestamps in PTP's format" },
     "key-file": {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "authenticated packets: lines of [SSID|HOST] HEX",
     },
     extensions: {
@@ -150,7 +137,7 @@ export const CLIENT_FLAGS = {
     },
     "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
     clock: {
-      kind: oneOf(CLOCKS),
+      kind: flag.oneOf(CLOCKS),
       default: MEASURE_DEFAULTS.clock,
       help: `clock for RTTs: ${CLOCKS.join(", ")}`,
     },
@@ -159,10 +146,10 @@ export const CLIENT_FLAGS = {
       excludes: ["json", "json-stream"],
     },
   }),
-  ...group({ group: "Schedule" }, {
+  ...flag.group({ group: "Schedule" }, {
     count: {
       short: "c",
-      kind: integer(0, 1_000_000_000),
+      kind: flag.integer(0, 1_000_000_000),
       usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
       help: "number of datagrams, 0: no end",
       everyday: true,
@@ -170,53 +157,53 @@ export const CLIENT_FLAGS = {
     },
     interval: {
       short: "i",
-      kind: duration(0),
+      kind: flag.duration(0),
       default: SERIES_DEFAULTS.intervalMs,
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
       modes: ["request", "stamp"],
     },
     rate: {
-      kind: decimal(0.001, 10_000_000),
+      kind: flag.decimal(0.001, 10_000_000),
       help: "load an echo with N datagrams a second (RFC 8085)",
       modes: ["load", "stamp"],
       excludes: ["interval"],
       oneHost: true,
     },
     window: {
-      kind: integer(1, 65_536),
+      kind: flag.integer(1, 65_536),
       help: "load an echo with N datagrams in flight",
       modes: ["load"],
       excludes: ["rate"],
       oneHost: true,
     },
     duration: {
-      kind: duration(1),
-      usual: duration(1).show!(LOAD_DEFAULTS.durationMs),
+      kind: flag.duration(1),
+      usual: flag.duration(1).show!(LOAD_DEFAULTS.durationMs),
       help: "length of a load, or of a measurement",
       modes: ["load", "stamp"],
     },
     timeout: {
       short: "W",
-      kind: duration(1),
+      kind: flag.duration(1),
       default: SERIES_DEFAULTS.timeoutMs,
       help: "time-out for a reply; doubles with retries",
       everyday: true,
     },
     retries: {
-      kind: integer(0, 100),
+      kind: flag.integer(0, 100),
       usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
       help: "retransmissions if unanswered",
       modes: PAYLOADS,
     },
     deadline: {
       short: "w",
-      kind: duration(1),
+      kind: flag.duration(1),
       help: "end after this time, answered or not",
       modes: ["request", "stamp"],
     },
   }),
-  ...group({ group: "Failure", modes: PAYLOADS }, {
+  ...flag.group({ group: "Failure", modes: PAYLOADS }, {
     expect: {
       kind: { value: "TEXT", parse: EXPECTATIONS.text },
       help: "exit with 1 if a reply is not this text",
@@ -238,7 +225,7 @@ export const CLIENT_FLAGS = {
       excludes: ["expect", "expect-hex", "expect-part"],
     },
     "max-loss": {
-      kind: decimal(0, 100, "PERCENT"),
+      kind: flag.decimal(0, 100, "PERCENT"),
       help: "exit with 1 if more is lost",
       everyday: true,
       modes: RUNS,
@@ -249,13 +236,13 @@ export const CLIENT_FLAGS = {
       modes: RUNS,
     },
     "expect-replies": {
-      kind: integer(1, 1_000_000),
+      kind: flag.integer(1, 1_000_000),
       default: 1,
       help: "exit with 1 if fewer arrive, with --all",
       modes: ["gather"],
     },
   }),
-  ...group({ group: "Output" }, {
+  ...flag.group({ group: "Output" }, {
     quiet: {
       short: "q",
       help: "show no replies, only the summary of a series",
@@ -274,28 +261,28 @@ export const CLIENT_FLAGS = {
       excludes: ["json", "json-stream"],
     },
     report: {
-      kind: duration(100),
+      kind: flag.duration(100),
       help: "print the counts of each interval of this length",
       modes: RUNS,
     },
     plot: {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
       modes: RUNS,
       oneHost: true,
     },
     csv: {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "write each RTT as CSV; - writes to stdout",
       modes: RUNS,
     },
   }),
-  engine: ENGINE_FLAG,
-  ...COMMON_FLAGS,
+  engine: flag.ENGINE_FLAG,
+  ...flag.COMMON_FLAGS,
 };
 
 /** The command line of the client. */
-export const CLIENT: Program<
+export const CLIENT: flag.Program<
   typeof CLIENT_FLAGS,
   keyof typeof CLIENT_MODES
 > = {
@@ -316,7 +303,7 @@ missed threshold; 2 an error.`,
 /** Reads a size, or `FROM..TO:STEP` for many. */
 function parseSizes(text: string): number[] {
   const match = /^(\d+)\.\.(\d+)(?::(\d+))?$/.exec(text);
-  if (match === null) return [integer(0, MAX_PAYLOAD).parse(text)];
+  if (match === null) return [flag.integer(0, MAX_PAYLOAD).parse(text)];
   const [from, to, step] = match.slice(1).map((digits) => Number(digits ?? 1));
   if (from! > to! || to! > MAX_PAYLOAD || step === 0) {
     throw new SyntaxError(
@@ -353,5 +340,5 @@ const MAX_SIZES = 1000;
 /** Reads the names of STAMP's extensions, or `all`. */
 function parseExtensions(text: string) {
   if (text === "all") return [...EXTENSION_NAMES];
-  return listOf(oneOf(EXTENSION_NAMES)).parse(text);
+  return flag.listOf(flag.oneOf(EXTENSION_NAMES)).parse(text);
 }

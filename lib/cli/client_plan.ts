@@ -24,16 +24,7 @@ import {
   type CLIENT_MODES,
 } from "./client_flags.ts";
 import type { Expectation } from "./expect.ts";
-import {
-  type Command,
-  type Flags,
-  HOST,
-  HOST_AND_PORT,
-  meaningless,
-  NO_PORT,
-  parseCommand,
-  UsageError,
-} from "./flags.ts";
+import * as flag from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
 
@@ -83,12 +74,12 @@ export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
   { mode: Mode }
 >;
 
-type ClientCommand = Command<
+type ClientCommand = flag.Command<
   typeof CLIENT_FLAGS,
   keyof typeof CLIENT_MODES
 >;
 
-const FLAGS: Flags = CLIENT_FLAGS;
+const FLAGS: flag.Flags = CLIENT_FLAGS;
 
 /** The payload where the user gives none. */
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
@@ -100,7 +91,7 @@ export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
  * @throws {UsageError} If an argument is wrong, or means nothing beside others.
  */
 export function planClient(args: string[]): ClientPlan | string {
-  const command = parseCommand(CLIENT, args);
+  const command = flag.parseCommand(CLIENT, args);
   if (typeof command === "string") return command;
   refuse(command);
   const { given, mode } = command;
@@ -174,19 +165,19 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   const isSweep = (given.size?.length ?? 1) > 1;
   for (const name of names) {
     if (FLAGS[name]!.linux?.includes(mode) && given.engine === "deno") {
-      throw new UsageError(
+      throw new flag.UsageError(
         `--${name} needs --engine linux, which 'deno task client-linux' has`,
       );
     }
   }
   if (mode === "request" && names.has("interval") && !names.has("count")) {
-    throw meaningless("interval", "one datagram", ["--count", "--stamp"]);
+    throw flag.meaningless("interval", "one datagram", ["--count", "--stamp"]);
   }
   if (mode === "load" && given.timestamps && given.report === undefined) {
-    throw meaningless("timestamps", label, ["--report"]);
+    throw flag.meaningless("timestamps", label, ["--report"]);
   }
   if (mode !== "load" && given["max-rtt"]?.figure === "p99.9") {
-    throw meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
+    throw flag.meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
   }
   const rules: Array<[unknown, string]> = [
     [isSweep && all, "--all and a --size of many exclude each other"],
@@ -209,7 +200,7 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
     ],
   ];
   const broken = rules.find(([isBroken]) => isBroken);
-  if (broken !== undefined) throw new UsageError(broken[1]);
+  if (broken !== undefined) throw new flag.UsageError(broken[1]);
 }
 
 function targetsOf(command: ClientCommand): UdpAddress[] {
@@ -221,7 +212,7 @@ function targetsOf(command: ClientCommand): UdpAddress[] {
   }
   const lone = [...names].find((name) => FLAGS[name]!.oneHost);
   if (positionals.length > 1 && lone !== undefined) {
-    throw new UsageError(
+    throw new flag.UsageError(
       `Unexpected argument '${second}': with --${lone} the client takes one HOST`,
     );
   }
@@ -237,19 +228,19 @@ function targetOf(
   const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
   try {
     const { hostname, port: own } = second === undefined
-      ? HOST_AND_PORT.parse(text)
-      : { hostname: HOST.parse(text), port: parsePort(second) };
+      ? flag.HOST_AND_PORT.parse(text)
+      : { hostname: flag.HOST.parse(text), port: parsePort(second) };
     const { port = own } = given;
-    if (own !== NO_PORT && own !== port) {
+    if (own !== flag.NO_PORT && own !== port) {
       throw new SyntaxError(
         `'${second ?? text}' has another port than --port ${port}`,
       );
     }
     if (port === 0) throw new SyntaxError("no server has port 0");
-    return { hostname, port: port === NO_PORT ? usual : port };
+    return { hostname, port: port === flag.NO_PORT ? usual : port };
   } catch (error) {
     const place = second === undefined ? "HOST[:PORT]" : "HOST PORT";
-    throw new UsageError(`${place}: ${errorMessage(error)}`);
+    throw new flag.UsageError(`${place}: ${errorMessage(error)}`);
   }
 }
 
@@ -257,9 +248,9 @@ function targetOf(
 function sourcePortOf(
   { bind, "source-port": port }: ClientCommand["given"],
 ): number | undefined {
-  if (bind === undefined || bind.port === NO_PORT) return port;
+  if (bind === undefined || bind.port === flag.NO_PORT) return port;
   if (port === undefined || port === bind.port) return bind.port;
-  throw new UsageError("--bind has another port than --source-port");
+  throw new flag.UsageError("--bind has another port than --source-port");
 }
 
 function originOf({ given, mode }: ClientCommand): OriginOptions {

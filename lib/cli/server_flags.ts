@@ -10,21 +10,7 @@ import { SERVE_DEFAULTS } from "../server/serve.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { checkGroups, hostnameFor } from "../socket/multicast.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import {
-  COMMON_FLAGS,
-  decimal,
-  duration,
-  ENGINE_FLAG,
-  group,
-  HOST,
-  integer,
-  listOf,
-  meaningless,
-  parseCommand,
-  type Program,
-  text,
-  UsageError,
-} from "./flags.ts";
+import * as flag from "./flags.ts";
 import type { ServerPlan } from "./runs/server.ts";
 
 const DEFAULT_PORT = 20_001;
@@ -39,33 +25,33 @@ export const SERVER_MODES = {
 
 /** All flags. */
 export const SERVER_FLAGS = {
-  ...group({ group: "Address" }, {
+  ...flag.group({ group: "Address" }, {
     host: {
-      kind: HOST,
+      kind: flag.HOST,
       usual: SERVE_DEFAULTS.hostname,
       help: "address to bind; :: takes IPv4 and IPv6",
       everyday: true,
     },
     port: {
       short: "p",
-      kind: integer(0, 65_535, "PORT"),
+      kind: flag.integer(0, 65_535, "PORT"),
       usual: `${DEFAULT_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port to bind, 0: any free one",
       everyday: true,
     },
     group: {
-      kind: listOf(text(), "ADDR[,…]"),
+      kind: flag.listOf(flag.text(), "ADDR[,…]"),
       help: "multicast groups to join, on 0.0.0.0 or ::",
     },
     interface: {
-      kind: text("NAME"),
+      kind: flag.text("NAME"),
       help: "interface for the groups: name or address",
     },
   }),
-  ...group({ group: "Answer" }, {
+  ...flag.group({ group: "Answer" }, {
     reply: {
       short: "r",
-      kind: { ...text(), parse: parseReply },
+      kind: { ...flag.text(), parse: parseReply },
       default: "Hello UDP Client",
       help: "answer with this text",
       everyday: true,
@@ -82,26 +68,26 @@ export const SERVER_FLAGS = {
       modes: STAMP,
     },
   }),
-  ...group({ group: "With --stamp", modes: STAMP }, {
+  ...flag.group({ group: "With --stamp", modes: STAMP }, {
     stateless: { help: "return the sender's sequence" },
     "key-file": {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "authenticated packets: lines of [SSID|HOST] HEX",
     },
     ssid: {
-      kind: listOf(integer(0, 65_535)),
+      kind: flag.listOf(flag.integer(0, 65_535)),
       help: "sessions with one of these SSIDs only",
     },
   }),
-  ...group({ group: "Limits" }, {
+  ...flag.group({ group: "Limits" }, {
     "rate-limit": {
-      kind: integer(0, 1_000_000_000),
+      kind: flag.integer(0, 1_000_000_000),
       usual: `${GUARD_DEFAULTS.rateLimit}; loopback 0`,
       help: "answers/s per /24 or /56, 0: any",
       everyday: true,
     },
     "max-amplification": {
-      kind: decimal(0, 1000, "X"),
+      kind: flag.decimal(0, 1000, "X"),
       usual: `${GUARD_DEFAULTS.maxAmplification}; loopback 0`,
       help: "answer/request bytes, 0: any",
       everyday: true,
@@ -109,12 +95,12 @@ export const SERVER_FLAGS = {
     "no-loop-guard": { help: "do not probe peers for loops" },
     count: {
       short: "c",
-      kind: integer(1, 1_000_000_000),
+      kind: flag.integer(1, 1_000_000_000),
       help: "exit after N replies",
       everyday: true,
     },
   }),
-  ...group({ group: "Output" }, {
+  ...flag.group({ group: "Output" }, {
     quiet: { short: "q", help: "show no datagrams", everyday: true },
     json: { help: "print one JSON object a line", everyday: true },
     timestamps: {
@@ -123,22 +109,22 @@ export const SERVER_FLAGS = {
       excludes: ["json"],
     },
     report: {
-      kind: duration(100),
+      kind: flag.duration(100),
       help: "print the counts of each interval of this length",
     },
   }),
-  engine: ENGINE_FLAG,
+  engine: flag.ENGINE_FLAG,
   workers: {
     group: "Engine",
-    kind: integer(1, 256),
+    kind: flag.integer(1, 256),
     default: 1,
     help: "threads on one port, on the linux engine",
   },
-  ...COMMON_FLAGS,
+  ...flag.COMMON_FLAGS,
 };
 
 /** The command line of the server. */
-export const SERVER: Program<
+export const SERVER: flag.Program<
   typeof SERVER_FLAGS,
   keyof typeof SERVER_MODES
 > = {
@@ -158,33 +144,33 @@ server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
  * @throws {UsageError} If an argument is wrong, or means nothing beside others.
  */
 export function planServer(args: string[]): ServerPlan | string {
-  const command = parseCommand(SERVER, args);
+  const command = flag.parseCommand(SERVER, args);
   if (typeof command === "string") return command;
   const { given, names, mode, positionals } = command;
   if (positionals.length > 0) {
-    throw new UsageError(
+    throw new flag.UsageError(
       `Unexpected argument '${positionals[0]}': the address goes behind --host`,
     );
   }
   const { workers, group: groups = [], json } = given;
   if (given.interface !== undefined && groups.length === 0) {
-    throw meaningless("interface", "one address", ["--group"]);
+    throw flag.meaningless("interface", "one address", ["--group"]);
   }
   const engine = workers > 1 && !names.has("engine") ? "linux" : given.engine;
   if (workers > 1 && engine === "deno") {
-    throw new UsageError("--workers needs --engine linux");
+    throw new flag.UsageError("--workers needs --engine linux");
   }
   // Each worker would answer each datagram to a group.
   const alone = ["count", "group"].find((name) => names.has(name));
   if (workers > 1 && alone !== undefined) {
-    throw new UsageError(`--workers and --${alone} exclude each other`);
+    throw new flag.UsageError(`--workers and --${alone} exclude each other`);
   }
   let hostname: string;
   try {
     checkGroups(groups, given.interface);
     hostname = hostnameFor(groups, given.host, SERVE_DEFAULTS.hostname);
   } catch (error) {
-    throw new UsageError(`--group: ${errorMessage(error)}`);
+    throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
   return {
     hostname,

@@ -5,23 +5,7 @@
  */
 import type { LoadInterval, LoadResult } from "../../client/load.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
-import {
-  type Columns,
-  COUNT,
-  DURATION,
-  EVENTS,
-  figuresOf,
-  figuresText,
-  KERNEL_DROPS,
-  LOST,
-  only,
-  partsOf,
-  PORT_CLOSED,
-  RARE,
-  rare,
-  TARGET,
-  timesOf,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 import type { View } from "./reporter.ts";
 
 /** A load, and the rate, window and size that were asked for. */
@@ -31,26 +15,26 @@ export type LoadRow =
   & LoadResult;
 
 /** The columns of a load. */
-export const LOAD_COLUMNS: Columns<LoadRow> = {
-  target: TARGET,
+export const LOAD_COLUMNS: column.Columns<LoadRow> = {
+  target: column.TARGET,
   rate: { docs: "`--rate`" },
   window: { docs: "`--window`" },
   size: { docs: "bytes of each datagram" },
-  sent: COUNT,
-  received: COUNT,
-  lost: LOST,
-  pending: RARE,
+  sent: column.COUNT,
+  received: column.COUNT,
+  lost: column.LOST,
+  pending: column.RARE,
   lossPercent: {},
-  duplicates: COUNT,
-  late: COUNT,
-  foreign: RARE,
-  errors: RARE,
-  portClosed: PORT_CLOSED,
-  receiveErrors: rare("receive errors"),
-  kernelDrops: KERNEL_DROPS,
-  durationMs: DURATION,
-  ...only("sentPerSecond", "receivedPerSecond"),
-  ...only("sentBitsPerSecond", "receivedBitsPerSecond"),
+  duplicates: column.COUNT,
+  late: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
+  portClosed: column.PORT_CLOSED,
+  receiveErrors: column.rare("receive errors"),
+  kernelDrops: column.KERNEL_DROPS,
+  durationMs: column.DURATION,
+  ...column.only("sentPerSecond", "receivedPerSecond"),
+  ...column.only("sentBitsPerSecond", "receivedBitsPerSecond"),
   rttMs: { label: "rtt" },
   sendErrorMs: { label: "send error" },
 };
@@ -58,7 +42,7 @@ export const LOAD_COLUMNS: Columns<LoadRow> = {
 /** A load; its events are intervals, which all views show alike. */
 export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
   list: "intervals",
-  events: { interval: EVENTS.interval },
+  events: { interval: column.EVENTS.interval },
   result: LOAD_COLUMNS,
   facts: (interval) => interval,
   line: () => undefined,
@@ -76,11 +60,11 @@ function loadLines(result: LoadRow): string {
   ] as const;
   return [
     `--- ${target} load statistics: ${size} bytes, ${asked} ---`,
-    partsOf(LOAD_COLUMNS, result).join(", "),
+    column.partsOf(LOAD_COLUMNS, result).join(", "),
     speeds.map(([word, ...rates]) => `${word} ${rateText(...rates)}`)
       .join(", "),
-    ...timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
-      `${label} ${figuresText(figuresOf(summary, "stddev"))}`
+    ...column.timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
+      `${label} ${column.figuresText(column.figuresOf(summary, "stddev"))}`
     ),
   ].join("\n");
 }

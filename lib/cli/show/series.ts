@@ -13,21 +13,7 @@ import {
 import type { UdpReply } from "../../client/exchange.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
-import {
-  type Columns,
-  COUNT,
-  DURATION,
-  type EventColumns,
-  EVENTS,
-  figuresText,
-  partsOf,
-  PAYLOAD,
-  payloadOf,
-  pingFigures,
-  RARE,
-  SEQ,
-  TARGET,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 import { eventText, lossText, milliseconds } from "./format.ts";
 import type { View } from "./reporter.ts";
 
@@ -40,17 +26,17 @@ export interface SeriesResult extends SeriesSummary {
 const UNEXPECTED = { docs: "replies that are not `--expect`" };
 
 /** The columns of a series. */
-export const SERIES_COLUMNS: Columns<SeriesResult> = {
-  target: TARGET,
-  sent: COUNT,
-  received: COUNT,
+export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
+  target: column.TARGET,
+  sent: column.COUNT,
+  received: column.COUNT,
   lost: {},
-  pending: RARE,
-  duplicates: COUNT,
-  late: COUNT,
-  retransmissions: RARE,
-  foreign: RARE,
-  errors: RARE,
+  pending: column.RARE,
+  duplicates: column.COUNT,
+  late: column.COUNT,
+  retransmissions: column.RARE,
+  foreign: column.RARE,
+  errors: column.RARE,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
@@ -64,21 +50,21 @@ export const SERIES_COLUMNS: Columns<SeriesResult> = {
         ? undefined
         : `${lossText(value)} of datagrams lost`,
   },
-  durationMs: DURATION,
+  durationMs: column.DURATION,
   rttMs: {},
   unexpected: UNEXPECTED,
 };
 
 /** The columns of a series' events. */
-export const SERIES_EVENTS: EventColumns = {
-  reply: { seq: SEQ, rttMs: {}, attempts: {}, ...PAYLOAD },
+export const SERIES_EVENTS: column.EventColumns = {
+  reply: { seq: column.SEQ, rttMs: {}, attempts: {}, ...column.PAYLOAD },
   lost: {
-    seq: SEQ,
+    seq: column.SEQ,
     attempts: {},
     portClosed: { docs: "whether the system reports a closed port" },
     rejection: { docs: "another report of the network about the datagram" },
   },
-  ...EVENTS,
+  ...column.EVENTS,
 };
 
 /** A series, each event in a line. */
@@ -111,7 +97,7 @@ function seriesFacts(event: SeriesEvent, hasHex: boolean): object {
   if (event.type === "lost") return { ...event, ...lossFacts(event.error) };
   if (event.type !== "reply") return event;
   const { rttMs, attempts, data } = event.reply;
-  return { seq: event.seq, rttMs, attempts, ...payloadOf(data, hasHex) };
+  return { seq: event.seq, rttMs, attempts, ...column.payloadOf(data, hasHex) };
 }
 
 function lossFacts({ attempts, cause }: TimeoutError) {
@@ -150,10 +136,15 @@ function seriesLines(result: SeriesResult): string {
   const { target, rttMs } = result;
   return [
     `--- ${target} statistics ---`,
-    partsOf(SERIES_COLUMNS, result).join(", "),
-    ...rttMs === undefined
-      ? []
-      : [`rtt ${figuresText([...pingFigures(rttMs), ["mdev", rttMs.stddev]])}`],
+    column.partsOf(SERIES_COLUMNS, result).join(", "),
+    ...rttMs === undefined ? [] : [
+      `rtt ${
+        column.figuresText([...column.pingFigures(rttMs), [
+          "mdev",
+          rttMs.stddev,
+        ]])
+      }`,
+    ],
   ].join("\n");
 }
 
@@ -164,23 +155,23 @@ export interface GatherResult extends GatherSummary {
 }
 
 /** The columns of gathered replies. */
-export const GATHER_COLUMNS: Columns<GatherResult> = {
+export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   targets: { docs: "addresses that were asked" },
-  sent: COUNT,
-  received: COUNT,
-  duplicates: COUNT,
-  foreign: RARE,
-  errors: RARE,
+  sent: column.COUNT,
+  received: column.COUNT,
+  duplicates: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
   unexpected: UNEXPECTED,
 };
 
 /** The columns of each gathered reply. */
-export const GATHER_EVENTS: EventColumns = {
+export const GATHER_EVENTS: column.EventColumns = {
   reply: {
     hostname: { docs: "IP address of the server" },
     port: { docs: "port of the server" },
     rttMs: {},
-    ...PAYLOAD,
+    ...column.PAYLOAD,
   },
 };
 
@@ -197,7 +188,7 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
     events: GATHER_EVENTS,
     result: GATHER_COLUMNS,
     facts({ reply: { remoteAddr, rttMs, data } }) {
-      return { ...remoteAddr, rttMs, ...payloadOf(data, hasHex) };
+      return { ...remoteAddr, rttMs, ...column.payloadOf(data, hasHex) };
     },
     line({ reply: { data, remoteAddr, rttMs } }) {
       const time = rttMs === undefined ? "n/a" : `${milliseconds(rttMs)} ms`;
@@ -206,7 +197,7 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
     },
     lines: (result) =>
       `--- ${result.targets.join(", ")} statistics ---\n${
-        partsOf(GATHER_COLUMNS, result).join(", ")
+        column.partsOf(GATHER_COLUMNS, result).join(", ")
       }`,
   };
 }

@@ -14,17 +14,7 @@ import {
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
-import {
-  type Columns,
-  COUNT,
-  type EventColumns,
-  objectOf,
-  partsOf,
-  PAYLOAD,
-  payloadOf,
-  RARE,
-  rare,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 
 /** All counts of a server; the program sends nothing unasked. */
 export interface ServerCounts {
@@ -38,34 +28,34 @@ type ServerRow = ServerCounts["server"] & {
 };
 
 /** The columns of a server's counts. */
-const STATS: Columns<ServerRow> = {
-  received: COUNT,
-  replied: COUNT,
-  unanswered: RARE,
+const STATS: column.Columns<ServerRow> = {
+  received: column.COUNT,
+  replied: column.COUNT,
+  unanswered: column.RARE,
   dropped: {
     columns: {
-      tooLong: rare("dropped as too long"),
-      overload: rare("dropped in overload"),
-      closing: rare("dropped while closing"),
-    } satisfies Columns<ServerRow["dropped"]>,
+      tooLong: column.rare("dropped as too long"),
+      overload: column.rare("dropped in overload"),
+      closing: column.rare("dropped while closing"),
+    } satisfies column.Columns<ServerRow["dropped"]>,
   },
-  kernelDrops: rare("dropped by the system"),
+  kernelDrops: column.rare("dropped by the system"),
   refused: {
     columns: Object.fromEntries(
       REFUSALS.map((reason) => [reason, {
-        ...rare(`refused (${reason})`),
+        ...column.rare(`refused (${reason})`),
         docs: REFUSAL_WORDS[reason],
       }]),
     ),
   },
   bytes: {},
-  inFlight: rare("in flight"),
+  inFlight: column.rare("in flight"),
   errors: {
     columns: {
-      handler: rare("handler errors"),
-      send: rare("send errors"),
-      receive: rare("receive errors"),
-    } satisfies Columns<ServerRow["errors"]>,
+      handler: column.rare("handler errors"),
+      send: column.rare("send errors"),
+      receive: column.rare("receive errors"),
+    } satisfies column.Columns<ServerRow["errors"]>,
   },
   stamp: {
     docs: "the counts of the reflector, with `--stamp`",
@@ -73,13 +63,13 @@ const STATS: Columns<ServerRow> = {
     columns: {
       // All that is not refused or dropped later is among `replied`.
       reflected: {},
-      malformed: RARE,
-      corrupt: RARE,
-      unauthentic: RARE,
-      unprovisioned: RARE,
-      returned: rare("returned by a reflector"),
+      malformed: column.RARE,
+      corrupt: column.RARE,
+      unauthentic: column.RARE,
+      unprovisioned: column.RARE,
+      returned: column.rare("returned by a reflector"),
       sessions: {},
-    } satisfies Columns<ReflectorStats>,
+    } satisfies column.Columns<ReflectorStats>,
   },
 };
 
@@ -89,14 +79,14 @@ const ADDRESS = {
 };
 
 /** The columns of a server's objects. */
-export const SERVER_EVENTS: EventColumns = {
+export const SERVER_EVENTS: column.EventColumns = {
   listening: {
     ...ADDRESS,
     maxAmplification: { docs: "`--max-amplification`, 0 for no limit" },
     rateLimit: { docs: "`--rate-limit`, 0 for no limit" },
     engine: { docs: "`deno` or `linux`" },
   },
-  request: { ...ADDRESS, ...PAYLOAD },
+  request: { ...ADDRESS, ...column.PAYLOAD },
   interval: STATS,
   summary: STATS,
 };
@@ -116,7 +106,7 @@ export function exchangeJson(
   { hostname, port }: UdpAddress,
   time: Date,
 ): Record<string, unknown> {
-  return { type: "request", time, hostname, port, ...payloadOf(data) };
+  return { type: "request", time, hostname, port, ...column.payloadOf(data) };
 }
 
 /** The server's first line: its address, its limits, an engine that is not the usual one. */
@@ -152,7 +142,7 @@ export function overloadLine(remote: UdpAddress): string {
 
 /** The counts in one line; unusual ones only if they are not 0. */
 export function statsLine(counts: ServerCounts): string {
-  return partsOf(STATS, rowOf(counts)).join(", ");
+  return column.partsOf(STATS, rowOf(counts)).join(", ");
 }
 
 /** The counts as an object. */
@@ -161,7 +151,7 @@ export function statsJson(
   counts: ServerCounts,
   time: Date,
 ): Record<string, unknown> {
-  return { type, time, ...objectOf(STATS, rowOf(counts)) };
+  return { type, time, ...column.objectOf(STATS, rowOf(counts)) };
 }
 
 function rowOf({ server, reflector }: ServerCounts): ServerRow {

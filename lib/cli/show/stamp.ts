@@ -12,51 +12,34 @@ import type {
   MeasureResult,
 } from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
-import {
-  type Column,
-  type Columns,
-  COUNT,
-  DURATION,
-  type EventColumns,
-  EVENTS,
-  figuresOf,
-  KERNEL_DROPS,
-  LOST,
-  only,
-  partsOf,
-  PORT_CLOSED,
-  RARE,
-  SEQ,
-  TARGET,
-  timesOf,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 import { eventText, milliseconds } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A measurement and its target. */
 export type StampResult = MeasureResult & { target: string };
 
-const REPORTED: Column<Reported | undefined> = {
+const REPORTED: column.Column<Reported | undefined> = {
   json: (reported) => reported && reportedJson(reported),
 };
 
 /** The columns of a measurement. */
-export const STAMP_COLUMNS: Columns<StampResult> = {
-  target: TARGET,
-  sent: COUNT,
-  received: COUNT,
-  lost: LOST,
-  pending: RARE,
-  ...only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
-  duplicates: COUNT,
-  reordered: COUNT,
-  late: COUNT,
-  foreign: RARE,
-  errors: RARE,
-  portClosed: PORT_CLOSED,
-  kernelDrops: KERNEL_DROPS,
-  durationMs: DURATION,
-  ...only("exact", "kernelTimed"),
+export const STAMP_COLUMNS: column.Columns<StampResult> = {
+  target: column.TARGET,
+  sent: column.COUNT,
+  received: column.COUNT,
+  lost: column.LOST,
+  pending: column.RARE,
+  ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
+  duplicates: column.COUNT,
+  reordered: column.COUNT,
+  late: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
+  portClosed: column.PORT_CLOSED,
+  kernelDrops: column.KERNEL_DROPS,
+  durationMs: column.DURATION,
+  ...column.only("exact", "kernelTimed"),
   rttMs: { label: "rtt" },
   seenMs: { label: "rtt as seen" },
   reflectorMs: { label: "reflector" },
@@ -67,21 +50,21 @@ export const STAMP_COLUMNS: Columns<StampResult> = {
   forwardDelayMs: { label: "delay forward" },
   backwardDelayMs: { label: "delay back" },
   sendErrorMs: { label: "send error" },
-  ...only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
-  ...only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
+  ...column.only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
+  ...column.only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
   reported: REPORTED,
 };
 
 /** The columns of a measurement's events. */
-export const STAMP_EVENTS: EventColumns = {
+export const STAMP_EVENTS: column.EventColumns = {
   reply: {
-    seq: SEQ,
-    ...only("rttMs", "clock", "seenMs", "reflectorMs"),
-    ...only("forwardMs", "backwardMs", "sendErrorMs", "reordered"),
+    seq: column.SEQ,
+    ...column.only("rttMs", "clock", "seenMs", "reflectorMs"),
+    ...column.only("forwardMs", "backwardMs", "sendErrorMs", "reordered"),
     reported: { ...REPORTED, optional: true },
   },
-  lost: { seq: SEQ },
-  ...EVENTS,
+  lost: { seq: column.SEQ },
+  ...column.EVENTS,
 };
 
 /** A measurement, each event in a line, with a histogram of `bins` if there are any. */
@@ -119,7 +102,7 @@ function resultLines(result: StampResult): string {
   ];
   return [
     `--- ${result.target} STAMP statistics ---`,
-    partsOf(STAMP_COLUMNS, result).join(", "),
+    column.partsOf(STAMP_COLUMNS, result).join(", "),
     ...directions,
     ...table(result),
     ...clockLines(result),
@@ -161,17 +144,18 @@ function timeText({ seconds, nanoseconds }: Timestamp): string {
 }
 
 function table(result: StampResult): string[] {
-  const rows = timesOf(STAMP_COLUMNS, result);
+  const rows = column.timesOf(STAMP_COLUMNS, result);
   if (rows.length === 0) return [];
-  const names = figuresOf(rows[0]!.summary).map(([name]) => cell(name)).join(
-    "",
-  );
+  const names = column.figuresOf(rows[0]!.summary).map(([name]) => cell(name))
+    .join(
+      "",
+    );
   const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
   return [
     `${"ms".padEnd(NAME_CHARS)}${names}  (${quantiles})`,
     ...rows.map(({ label, summary }) =>
       label.padEnd(NAME_CHARS) +
-      figuresOf(summary).map(([, ms]) => cell(milliseconds(ms))).join("")
+      column.figuresOf(summary).map(([, ms]) => cell(milliseconds(ms))).join("")
     ),
   ];
 }
