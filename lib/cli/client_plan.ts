@@ -23,7 +23,6 @@ import {
   CLIENT_FLAGS,
   type CLIENT_MODES,
 } from "./client_flags.ts";
-import type { Expectation } from "./expect.ts";
 import * as flag from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
@@ -43,10 +42,9 @@ interface CommonPlan {
   minReplies: number;
 }
 
-/** A payload of the user's, and a condition on replies. */
+/** A payload of the user's. */
 export interface PayloadPlan {
   payload: Uint8Array | "stdin";
-  expected: Expectation | undefined;
 }
 
 /** Options with a time-out; `localHostname` may be the name of an interface. */
@@ -118,11 +116,11 @@ export function planClient(args: string[]): ClientPlan | string {
       const isSweep = common.sizes.length > 1;
       const again = { retries: retries ?? (isSweep ? 0 : undefined) };
       const options = { ...shared, ...schedule, ...again };
-      return { ...common, mode, ...payloadOf(command), options };
+      return { ...common, mode, payload: payloadOf(command), options };
     }
     case "gather": {
       const options = { ...shared, retries, interface: given.interface };
-      return { ...common, mode, ...payloadOf(command), options };
+      return { ...common, mode, payload: payloadOf(command), options };
     }
     case "load": {
       const durationMs = duration ?? (count === 0 ? Infinity : undefined);
@@ -266,14 +264,11 @@ function originOf({ given, mode }: ClientCommand): OriginOptions {
   };
 }
 
-function payloadOf({ given }: ClientCommand): PayloadPlan {
-  const { message, hex, expect, "expect-hex": bytes, "expect-part": part } =
-    given;
-  const text = message === undefined ? USUAL_PAYLOAD : encode(message);
-  return {
-    payload: message === "-" ? "stdin" : hex ?? text,
-    expected: expect ?? bytes ?? part ?? given["expect-pattern"],
-  };
+function payloadOf(
+  { given: { message, hex } }: ClientCommand,
+): PayloadPlan["payload"] {
+  if (message === "-") return "stdin";
+  return hex ?? (message === undefined ? USUAL_PAYLOAD : encode(message));
 }
 
 function reportOf({ given, names }: ClientCommand): ReportOptions {
@@ -290,5 +285,7 @@ function reportOf({ given, names }: ClientCommand): ReportOptions {
     // A count, even of one, asks for the summary.
     isSeries: given.count !== undefined,
     reportMs: given.report,
+    expected: given.expect ?? given["expect-hex"] ?? given["expect-part"] ??
+      given["expect-pattern"],
   };
 }

@@ -456,7 +456,7 @@ Deno.test("planClient(): accepts flags that combine", () => {
 Deno.test("planClient(): a condition on replies", () => {
   const holds = (args: string[], ...replies: string[]) =>
     replies.map((reply) =>
-      (planOf(...args) as PlanOf<"request">).expected?.holds(
+      planOf(...args).report.expected?.holds(
         new TextEncoder().encode(reply),
       )
     );

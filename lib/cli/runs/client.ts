@@ -44,10 +44,10 @@ async function gather(
   out: LineWriter,
 ): Promise<RunOutcome> {
   const { runGather } = await import("./gather.ts");
-  const { targets, sizes, expected, report } = plan;
+  const { targets, sizes, report } = plan;
   const payload = sized(await readPayload(plan), sizes[0]);
   const options = resolveOrigin(plan.options, targets[0]!);
-  return await runGather(targets, payload, options, expected, report, out);
+  return await runGather(targets, payload, options, report, out);
 }
 
 /** The run of one target, in all other modes. */
@@ -62,7 +62,7 @@ async function askOf(
       return (target, size, report) => {
         const options = resolveOrigin(plan.options, target);
         const bytes = sized(payload, size);
-        return runSeries(target, bytes, options, plan.expected, report, out);
+        return runSeries(target, bytes, options, report, out);
       };
     }
     case "load": {

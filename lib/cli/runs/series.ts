@@ -4,13 +4,8 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import {
-  requestMany,
-  type RequestManyOptions,
-  type SeriesEvent,
-} from "../../client/series.ts";
+import { requestMany, type RequestManyOptions } from "../../client/series.ts";
 import { milliseconds } from "../show/format.ts";
-import type { Expectation } from "../expect.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
@@ -21,7 +16,6 @@ export async function runSeries(
   target: UdpAddress,
   payload: Uint8Array,
   options: RequestManyOptions,
-  expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<SeriesResult> {
@@ -29,36 +23,11 @@ export async function runSeries(
   // One of several runs is shown as a series is, however short.
   const isSeries = report.isSeries || report.label !== undefined;
   if (isSeries) await warmUp(prepareWarmUp);
-  let unexpected = 0;
-  const run = {
-    get target() {
-      return series.target;
-    },
-    get sent() {
-      return series.sent;
-    },
-    stop: () => series.stop(),
-    async *[Symbol.asyncIterator](): AsyncGenerator<SeriesEvent> {
-      for await (const event of series) {
-        // Without a reply there is nothing else to report, however quiet.
-        if (event.type === "lost" && !isSeries && report.format === "text") {
-          complain("client", event.error.message);
-        }
-        yield event;
-        if (event.type !== "reply" || expected === undefined) continue;
-        const { data } = event.reply;
-        if (expected.holds(data)) continue;
-        unexpected++;
-        const shown = expected.show(data);
-        complain("client", `${expected.flag}: the reply is ${shown}`);
-      }
-    },
-  };
-  const result = (target: string) => {
+  const result = (target: string, unexpected: number) => {
     return { target, ...series.summary(), unexpected };
   };
   const view = (isSeries ? seriesView : singleView)(report.hasHex);
-  const ended = await follow(run, target, result, view, report, out);
+  const ended = await follow(series, target, result, view, report, out);
   const { heldBack, sent, durationMs } = ended;
   if (heldBack > 0) {
     const each = milliseconds(durationMs / Math.max(1, sent - 1));

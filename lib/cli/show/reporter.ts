@@ -14,7 +14,10 @@ import {
 } from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "../main.ts";
-import { type LineWriter, note } from "../output.ts";
+import { complain, type LineWriter, note } from "../output.ts";
+import type { UdpReply } from "../../client/exchange.ts";
+import type { RunHandle } from "../../client/run.ts";
+import type { Expectation } from "../expect.ts";
 import type { Samples } from "./samples.ts";
 import { isEmpty, Silence, Tally } from "./tally.ts";
 
@@ -35,6 +38,8 @@ export interface ReportOptions {
   label?: Label | undefined;
   /** Where samples are kept for a picture or a file. */
   samples?: Samples | undefined;
+  /** The condition on replies: failures are complained of, and counted. */
+  expected?: Expectation | undefined;
 }
 
 /** The name of one of several runs. */
@@ -52,20 +57,22 @@ export interface RunEvent {
   type: string;
   seq?: number;
   error?: unknown;
-  reply?: { rttMs: number | undefined };
+  reply?: Pick<UdpReply, "rttMs" | "data" | "remoteAddr">;
   sample?: { rttMs: number };
 }
 
 /** The events `E` and the result `R` of one kind of run: columns and lines. */
 export interface View<E, R> {
   /** The list of events in a document; `replies` has no other events. */
-  list: "replies" | "samples" | "intervals";
+  list: "replies" | "samples" | "intervals" | "probes";
   events: EventColumns;
   result: Columns<R>;
   /** The values of an event's columns. */
   facts(event: E): object;
   /** An event as a line; undefined for none. */
   line(event: E): string | undefined;
+  /** What stderr has of an event, however quiet the report is. */
+  note?(event: E): string | undefined;
   /** The result as lines; "" for none. */
   lines(result: R): string;
 }
@@ -145,7 +152,7 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
     event(event) {
       const isListed = isInterval(event)
         ? view.list === "intervals"
-        : view.list === "samples" || event.type === "reply";
+        : view.list !== "replies" || event.type === "reply";
       if (!isListed && !isInterval(event)) return;
       const object = { time: new Date(), ...eventObject(view, event) };
       if (!isListed) intervals!.push(object);
@@ -191,20 +198,13 @@ function eventObject<E extends RunEvent, R>(
   return objectOf<object>(events[event.type]!, values);
 }
 
-/** A run that can be iterated and stopped. */
-export interface Followed<E> extends AsyncIterable<E> {
-  readonly target: UdpAddress | undefined;
-  /** How many datagrams were sent so far. */
-  readonly sent: number;
-  stop(): void;
-}
-
 /**
  * Iterates a run to its end, or until a signal, and shows it.
  *
  * @param run The run.
  * @param asked The server's address, until the run has resolved its name.
- * @param result Gives the result so far; `target` is the server's address.
+ * @param result Gives the result at any time, of the server's address and the
+ * number of unexpected replies.
  * @param view The columns and the lines.
  * @param report The format, and how much of it.
  * @param out Where the lines go.
@@ -216,19 +216,29 @@ export async function follow<
   E extends RunEvent,
   R extends { received: number },
 >(
-  run: Followed<E>,
+  run: RunHandle<E>,
   asked: UdpAddress,
-  result: (target: string) => R,
+  result: (target: string, unexpected: number) => R,
   view: View<E, R>,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
   const show = (type: "interim" | "summary" | "failed") => {
-    const ended = result(formatAddress(run.target ?? asked));
+    const ended = result(formatAddress(run.target ?? asked), unexpected);
     out.status("");
     reporter.result(type, ended);
     return ended;
+  };
+  let unexpected = 0;
+  const judge = ({ reply }: RunEvent) => {
+    const { expected } = report;
+    if (!reply || !expected || expected.holds(reply.data)) return;
+    unexpected++;
+    // A run of many servers has no target.
+    const from = run.target ? "" : ` of ${formatAddress(reply.remoteAddr)}`;
+    const shown = expected.show(reply.data);
+    complain("client", `${expected.flag}: the reply${from} is ${shown}`);
   };
   const startedAt = performance.now();
   const now = () => performance.now() - startedAt;
@@ -254,7 +264,8 @@ export async function follow<
     const shown = isLoad ? latest : total.upTo(now(), run.sent);
     if (shown !== undefined) out.status(intervalLine(shown));
   };
-  const timers = [setInterval(look, LOOK_MS)];
+  // Sizes that are too large have no reply.
+  const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
   const hasParts = report.reportMs !== undefined && !isLoad;
   if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
   const forget = onStop(out, () => run.stop());
@@ -274,6 +285,9 @@ export async function follow<
       }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
       if (isAsked || !report.quiet) reporter.event(event);
+      const problem = report.format === "text" && view.note?.(event);
+      if (problem) complain("client", problem);
+      judge(event);
     }
     if (hasParts) endPart(true);
     const ended = show("summary");

@@ -89,6 +89,8 @@ export function singleView(
     ...seriesView(hasHex),
     line: (event) =>
       event.type === "reply" ? replyLine(event.reply.data, hasHex) : undefined,
+    // Without a reply there is nothing else to report.
+    note: (event) => event.type === "lost" ? event.error.message : undefined,
     lines: () => "",
   };
 }
