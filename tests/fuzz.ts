@@ -22,7 +22,7 @@ import {
 import {
   decimal,
   duration,
-  ENGINE_FLAG,
+  ENGINE as ENGINE_FLAG,
   type Flags,
   HOST,
   integer,

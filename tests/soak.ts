@@ -6,7 +6,11 @@
 // deno-lint-ignore-file no-console -- it is a program
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
-import { decimal, ENGINE_FLAG, parseFlags } from "../lib/cli/flags.ts";
+import {
+  decimal,
+  ENGINE as ENGINE_FLAG,
+  parseFlags,
+} from "../lib/cli/flags.ts";
 import { statsLine } from "../lib/cli/show/server.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";

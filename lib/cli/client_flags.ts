@@ -4,20 +4,20 @@
  * @module
  */
 import { parseHex } from "../encoding.ts";
-import { LOAD_DEFAULTS } from "../client/load_options.ts";
-import { SERIES_DEFAULTS } from "../client/series.ts";
-import { MAX_PAYLOAD } from "../socket/contract.ts";
-import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
+import { LOAD } from "../client/load_options.ts";
+import { SERIES } from "../client/series.ts";
+import { ORIGIN } from "../client/target.ts";
+import { MAX_PAYLOAD, PEER } from "../socket/contract.ts";
+import { CLOCKS, MEASURE } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { EXTENSION_NAMES } from "../stamp/tlv.ts";
 import { EXPECTATIONS } from "./expect.ts";
 import * as flag from "./flags.ts";
 import { MAX_RTT, MAX_RTT_FIGURES } from "./thresholds.ts";
 
-/** The target and the payload where no other is given. */
+/** The host and the payload where no other is given. */
 export const CLIENT_DEFAULTS = {
   host: "127.0.0.1",
-  port: 20_001,
   message: "Hello UDP Server",
 };
 
@@ -38,16 +38,15 @@ const STAMP = ["stamp"];
 const NOT_MTU = [...RUNS, "gather"];
 const ANY = [...NOT_MTU, "find-mtu"];
 
-const DSCP: flag.Kind<number> = { value: "N", parse: parseDscp };
-const HEX: flag.Kind<Uint8Array> = { value: "HEX", parse: parseHex };
+const DSCP = { value: "N", parse: parseDscp };
 
 /** All flags. */
 export const CLIENT_FLAGS = {
   ...flag.group({ group: "Target" }, {
     port: {
       short: "p",
-      kind: flag.integer(1, 65_535, "PORT"),
-      usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
+      kind: flag.number(PEER.port, "PORT"),
+      usual: `${flag.USUAL_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port of a HOST without one",
       everyday: true,
     },
@@ -63,7 +62,7 @@ export const CLIENT_FLAGS = {
       help: "local address, or the interface that has it",
     },
     "source-port": {
-      kind: flag.integer(1, 65_535, "PORT"),
+      kind: flag.number(PEER.port, "PORT"),
       help: "local port; a series has one for each datagram",
       oneHost: true,
     },
@@ -73,7 +72,7 @@ export const CLIENT_FLAGS = {
       linux: [...RUNS, "find-mtu"],
     },
     ttl: {
-      kind: flag.integer(1, 255),
+      kind: flag.number(ORIGIN.ttl),
       help: "TTL or hop limit (linux engine)",
       linux: ANY,
     },
@@ -97,7 +96,7 @@ export const CLIENT_FLAGS = {
       everyday: true,
     },
     hex: {
-      kind: HEX,
+      kind: { value: "HEX", parse: parseHex },
       help: "send these bytes, as hex digits",
       excludes: ["message"],
     },
@@ -122,15 +121,12 @@ export const CLIENT_FLAGS = {
   }),
   ...flag.group({ group: "With --stamp", modes: STAMP }, {
     ssid: {
-      kind: flag.integer(0, 65_535),
-      default: MEASURE_DEFAULTS.ssid,
+      kind: flag.number(MEASURE.ssid),
+      default: MEASURE.ssid.default,
       help: "session identifier, RFC 8972",
     },
     ptp: { help: "timestamps in PTP's format" },
-    "key-file": {
-      kind: flag.text("FILE"),
-      help: "authenticated packets: lines of [SSID|HOST] HEX",
-    },
+    "key-file": flag.KEY_FILE,
     extensions: {
       kind: { value: "LIST", parse: parseExtensions },
       help: "extensions, or all (RFC 8972; docs/measuring.md)",
@@ -138,7 +134,7 @@ export const CLIENT_FLAGS = {
     "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
     clock: {
       kind: flag.oneOf(CLOCKS),
-      default: MEASURE_DEFAULTS.clock,
+      default: MEASURE.clock.default,
       help: `clock for RTTs: ${CLOCKS.join(", ")}`,
     },
     histogram: {
@@ -149,56 +145,56 @@ export const CLIENT_FLAGS = {
   ...flag.group({ group: "Schedule" }, {
     count: {
       short: "c",
-      kind: flag.integer(0, 1_000_000_000),
-      usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
+      kind: flag.number({ ...SERIES.count, min: 0 }),
+      usual: `${SERIES.count.default}; --stamp: ${MEASURE.count.default}`,
       help: "number of datagrams, 0: no end",
       everyday: true,
       modes: RUNS,
     },
     interval: {
       short: "i",
-      kind: flag.duration(0),
-      default: SERIES_DEFAULTS.intervalMs,
+      kind: flag.number(SERIES.intervalMs),
+      default: SERIES.intervalMs.default,
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
       modes: ["request", "stamp"],
     },
     rate: {
-      kind: flag.decimal(0.001, 10_000_000),
+      kind: flag.number(LOAD.rate),
       help: "load an echo with N datagrams a second (RFC 8085)",
       modes: ["load", "stamp"],
       excludes: ["interval"],
       oneHost: true,
     },
     window: {
-      kind: flag.integer(1, 65_536),
+      kind: flag.number(LOAD.window),
       help: "load an echo with N datagrams in flight",
       modes: ["load"],
       excludes: ["rate"],
       oneHost: true,
     },
     duration: {
-      kind: flag.duration(1),
-      usual: flag.duration(1).show!(LOAD_DEFAULTS.durationMs),
+      kind: flag.number(LOAD.durationMs),
+      usual: flag.duration(0).show!(LOAD.durationMs.default),
       help: "length of a load, or of a measurement",
       modes: ["load", "stamp"],
     },
     timeout: {
       short: "W",
-      kind: flag.duration(1),
-      default: SERIES_DEFAULTS.timeoutMs,
+      kind: flag.number(SERIES.timeoutMs),
+      default: SERIES.timeoutMs.default,
       help: "time-out for a reply; doubles with retries",
       everyday: true,
     },
     retries: {
-      kind: flag.integer(0, 100),
-      usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
+      kind: flag.number(SERIES.retries),
+      usual: `${SERIES.retries.default}; in a series 0`,
       help: "retransmissions if unanswered",
       modes: PAYLOADS,
     },
     deadline: {
       short: "w",
-      kind: flag.duration(1),
+      kind: flag.number(SERIES.deadlineMs),
       help: "end after this time, answered or not",
       modes: ["request", "stamp"],
     },
@@ -255,16 +251,11 @@ export const CLIENT_FLAGS = {
     },
     "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
     timestamps: {
-      short: "D",
-      help: "begin lines with the time (seconds since 1970)",
+      ...flag.TIMESTAMPS,
       modes: NOT_MTU,
       excludes: ["json", "json-stream"],
     },
-    report: {
-      kind: flag.duration(100),
-      help: "print the counts of each interval of this length",
-      modes: RUNS,
-    },
+    report: { ...flag.REPORT, modes: RUNS },
     plot: {
       kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
@@ -277,7 +268,7 @@ export const CLIENT_FLAGS = {
       modes: RUNS,
     },
   }),
-  engine: flag.ENGINE_FLAG,
+  engine: flag.ENGINE,
   ...flag.COMMON_FLAGS,
 };
 
@@ -329,9 +320,11 @@ function parseDscp(text: string): number {
   }
   if (name === "EF") return 46;
   if (name === "LE") return 1;
-  if (/^\d+$/.test(text) && Number(text) <= 63) return Number(text);
+  if (/^\d+$/.test(text) && Number(text) <= MEASURE.replyDscp.max!) {
+    return Number(text);
+  }
   throw new SyntaxError(
-    `'${text}' is not a DSCP: a number from 0 to 63, or a name such as EF, CS3 or AF41`,
+    `'${text}' is not a DSCP: a number from 0 to ${MEASURE.replyDscp.max}, or a name such as EF, CS3 or AF41`,
   );
 }
 

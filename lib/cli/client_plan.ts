@@ -223,7 +223,7 @@ function targetOf(
   text: string,
   second?: string,
 ): UdpAddress {
-  const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
+  const usual = mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT;
   try {
     const { hostname, port: own } = second === undefined
       ? flag.HOST_AND_PORT.parse(text)

@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import config from "../../deno.json" with { type: "json" };
 import { parseAddress, type UdpAddress } from "../address.ts";
-import { MAX_MS } from "../base/options.ts";
+import { type Facts, MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
@@ -84,31 +84,41 @@ export interface Command<F extends Flags, Mode extends string> {
 
 /** The flags that every program has. */
 export const COMMON_FLAGS = {
-  help: {
-    short: "h",
-    group: "Help",
-    help: "show this text; --help all shows every flag",
-    everyday: true,
-  },
-  version: {
-    short: "V",
-    group: "Help",
-    help: "show the version",
-    everyday: true,
-  },
-} satisfies Flags;
+  ...group({ group: "Help", everyday: true }, {
+    help: { short: "h", help: "show this text; --help all shows every flag" },
+    version: { short: "V", help: "show the version" },
+  }),
+};
 
 /** The engine, see {@linkcode Engine}. */
-export const ENGINE_FLAG = {
+export const ENGINE = {
   group: "Engine",
   kind: oneOf(ENGINES),
   default: DEFAULT_ENGINE,
   help: `socket engine: ${ENGINES.join(", ")}`,
 } satisfies Flag;
 
-/** Gives flags the heading of a group, and modes to those that name none. */
+/** Keys of STAMP's authenticated mode. */
+export const KEY_FILE = {
+  kind: text("FILE"),
+  help: "authenticated packets: lines of [SSID|HOST] HEX",
+} satisfies Flag;
+
+/** The length of the intervals of a report. */
+export const REPORT = {
+  kind: duration(100),
+  help: "print the counts of each interval of this length",
+} satisfies Flag;
+
+/** Lines with the time of the wall clock. */
+export const TIMESTAMPS = {
+  short: "D",
+  help: "begin lines with the time (seconds since 1970)",
+} satisfies Flag;
+
+/** Gives flags the properties that they share, such as the heading of a group. */
 export function group<F extends Flags>(
-  shared: Pick<Flag, "group" | "modes">,
+  shared: Partial<Flag>,
   flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
 ): F {
   return Object.fromEntries(
@@ -182,9 +192,7 @@ export function parseFlags<F extends Flags>(
 ): Pick<Command<F, string>, "given" | "names" | "positionals"> {
   const unreadable = args.find((arg) => arg.includes("\ufffd"));
   if (unreadable !== undefined) {
-    throw new UsageError(
-      `'${unreadable}' is not UTF-8: give bytes as --hex`,
-    );
+    throw new UsageError(`'${unreadable}' is not UTF-8: give bytes as --hex`);
   }
   const all = Object.entries(flags);
   const parsed = parseArgs([...spellOut(flags, args)], {
@@ -198,9 +206,7 @@ export function parseFlags<F extends Flags>(
     },
   }) as Record<string, unknown>;
   const names = new Set(
-    Object.keys(flags).filter((name) => {
-      return parsed[name] !== undefined && parsed[name] !== false;
-    }),
+    Object.keys(flags).filter((name) => (parsed[name] ?? false) !== false),
   );
   const given = all.map(([name, { kind, default: value }]) => {
     if (!kind) return [name, names.has(name)];
@@ -273,10 +279,7 @@ const spelled = (name: string) => `--${name}`;
 
 /** The text behind `--help`, or `--help all`: the flags in groups. */
 export function usage(
-  { flags, intro, notes }: Pick<
-    Program<Flags, string>,
-    "flags" | "intro" | "notes"
-  >,
+  { flags, intro, notes }: Omit<Program<Flags, string>, "modes">,
   isFull: boolean,
 ): string {
   const heads = new Map(
@@ -320,6 +323,15 @@ export const integer = numberOf("a whole number", /^\d+$/);
 
 /** A number from `min` to `max`. */
 export const decimal = numberOf("a number", /^(\d+\.?\d*|\.\d+)$/);
+
+/** A number in the range of an option of the library. */
+export function number(
+  { kind, min = 0, max = Infinity, unit }: Facts,
+  value = "N",
+): Kind<number> {
+  if (unit === " ms") return duration(min);
+  return (kind === "integer" ? integer : decimal)(min, max, value);
+}
 
 /**
  * A time in milliseconds, of at least `minMs` and at most a day. A bare number
@@ -386,6 +398,8 @@ export const HOST: Kind<string> = {
   },
 };
 
+/** The port of this program's server, where no other is given. */
+export const USUAL_PORT = 20_001;
 /** A port that no address has. */
 export const NO_PORT = -1;
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, "": 1000 };

@@ -5,15 +5,15 @@
  */
 import { encode } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
-import { GUARD_DEFAULTS } from "../server/guard.ts";
-import { SERVE_DEFAULTS } from "../server/serve.ts";
+import { GUARD } from "../server/guard.ts";
+import { SERVE } from "../server/serve.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { checkGroups, hostnameFor } from "../socket/multicast.ts";
+import { MEASURE } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import * as flag from "./flags.ts";
 import type { ServerPlan } from "./runs/server.ts";
 
-const DEFAULT_PORT = 20_001;
 const STAMP = ["stamp"];
 
 /** The modes of the server, with the flags that choose them. */
@@ -28,14 +28,14 @@ export const SERVER_FLAGS = {
   ...flag.group({ group: "Address" }, {
     host: {
       kind: flag.HOST,
-      usual: SERVE_DEFAULTS.hostname,
+      usual: SERVE.hostname.default,
       help: "address to bind; :: takes IPv4 and IPv6",
       everyday: true,
     },
     port: {
       short: "p",
-      kind: flag.integer(0, 65_535, "PORT"),
-      usual: `${DEFAULT_PORT}; --stamp: ${STAMP_PORT}`,
+      kind: flag.number(SERVE.port, "PORT"),
+      usual: `${flag.USUAL_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port to bind, 0: any free one",
       everyday: true,
     },
@@ -70,32 +70,29 @@ export const SERVER_FLAGS = {
   }),
   ...flag.group({ group: "With --stamp", modes: STAMP }, {
     stateless: { help: "return the sender's sequence" },
-    "key-file": {
-      kind: flag.text("FILE"),
-      help: "authenticated packets: lines of [SSID|HOST] HEX",
-    },
+    "key-file": flag.KEY_FILE,
     ssid: {
-      kind: flag.listOf(flag.integer(0, 65_535)),
+      kind: flag.listOf(flag.number(MEASURE.ssid)),
       help: "sessions with one of these SSIDs only",
     },
   }),
   ...flag.group({ group: "Limits" }, {
     "rate-limit": {
-      kind: flag.integer(0, 1_000_000_000),
-      usual: `${GUARD_DEFAULTS.rateLimit}; loopback 0`,
+      kind: flag.number(GUARD.rateLimit),
+      usual: `${GUARD.rateLimit.default}; loopback 0`,
       help: "answers/s per /24 or /56, 0: any",
       everyday: true,
     },
     "max-amplification": {
-      kind: flag.decimal(0, 1000, "X"),
-      usual: `${GUARD_DEFAULTS.maxAmplification}; loopback 0`,
+      kind: flag.number(GUARD.maxAmplification, "X"),
+      usual: `${GUARD.maxAmplification.default}; loopback 0`,
       help: "answer/request bytes, 0: any",
       everyday: true,
     },
     "no-loop-guard": { help: "do not probe peers for loops" },
     count: {
       short: "c",
-      kind: flag.integer(1, 1_000_000_000),
+      kind: flag.number(SERVE.maxReplies),
       help: "exit after N replies",
       everyday: true,
     },
@@ -103,17 +100,10 @@ export const SERVER_FLAGS = {
   ...flag.group({ group: "Output" }, {
     quiet: { short: "q", help: "show no datagrams", everyday: true },
     json: { help: "print one JSON object a line", everyday: true },
-    timestamps: {
-      short: "D",
-      help: "begin lines with the time (seconds since 1970)",
-      excludes: ["json"],
-    },
-    report: {
-      kind: flag.duration(100),
-      help: "print the counts of each interval of this length",
-    },
+    timestamps: { ...flag.TIMESTAMPS, excludes: ["json"] },
+    report: flag.REPORT,
   }),
-  engine: flag.ENGINE_FLAG,
+  engine: flag.ENGINE,
   workers: {
     group: "Engine",
     kind: flag.integer(1, 256),
@@ -168,7 +158,7 @@ export function planServer(args: string[]): ServerPlan | string {
   let hostname: string;
   try {
     checkGroups(groups, given.interface);
-    hostname = hostnameFor(groups, given.host, SERVE_DEFAULTS.hostname);
+    hostname = hostnameFor(groups, given.host, SERVE.hostname.default);
   } catch (error) {
     throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
@@ -176,7 +166,7 @@ export function planServer(args: string[]): ServerPlan | string {
     hostname,
     groups,
     interface: given.interface,
-    port: given.port ?? (mode === "stamp" ? STAMP_PORT : DEFAULT_PORT),
+    port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
     answer: mode,
     reply: given.reply,
     stateless: given.stateless,

@@ -11,11 +11,7 @@ import {
   UsageError,
 } from "../../lib/cli/flags.ts";
 import { CLIENT, CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
-import {
-  type ClientPlan,
-  planClient,
-  type PlanOf,
-} from "../../lib/cli/client_plan.ts";
+import { type ClientPlan, planClient } from "../../lib/cli/client_plan.ts";
 import type { ServerPlan } from "../../lib/cli/runs/server.ts";
 import {
   planServer,
