@@ -20,15 +20,12 @@ export interface MaxRtt {
   ms: number;
 }
 
-/** The figures of a run that have thresholds. */
-export interface Judged {
+/** The figures of a run that decide the exit code. */
+export interface RunOutcome {
+  sent: number;
+  received: number;
   lossPercent?: number | undefined;
   rttMs?: (Summary & { p999?: number }) | undefined;
-}
-
-/** The figures of a run that decide the exit code. */
-export interface RunOutcome extends Judged {
-  received: number;
   /** Replies that fail an expectation. */
   unexpected?: number;
 }
@@ -49,7 +46,7 @@ export const MAX_RTT: Kind<MaxRtt> = {
 export function missedBounds(
   maxLoss: number | undefined,
   maxRtt: MaxRtt | undefined,
-  { lossPercent, rttMs }: Judged,
+  { lossPercent, rttMs }: Pick<RunOutcome, "lossPercent" | "rttMs">,
 ): string[] {
   const missed: string[] = [];
   if (

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import {
-  type Row,
+  type Ended,
   runMany,
   sorted,
   tableLines,
@@ -15,13 +15,13 @@ import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 
 const RTT = summarize([1, 2, 3])!;
 
-function row(label: string, lossPercent: number, median?: number): Row {
+function row(label: string, lossPercent: number, median?: number): Ended {
   const rttMs = median === undefined ? undefined : { ...RTT, median };
-  return { label, sent: 4, received: 2, lossPercent, rttMs };
+  return { label, outcome: { sent: 4, received: 2, lossPercent, rttMs } };
 }
 
 Deno.test("client HOST...: a table is sorted by loss, then by RTT", () => {
-  const unknown = { ...row("unknown", 0), error: "no such name" };
+  const unknown = { label: "unknown", error: "no such name" };
   const rows = [
     unknown,
     row("lost", 100),

@@ -21,24 +21,20 @@ export async function runStamp(
   out: LineWriter,
 ): Promise<MeasureResult> {
   const measurement = measure(target, options);
-  await warmUp(prepareWarmUp);
+  await warmUp(
+    (server) => Array.fromAsync(measure(server, WARM_UP)),
+    stampReflector(),
+  );
   const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
   const view = stampView(bins);
   const result = (target: string) => ({ target, ...measurement.result() });
   return await follow(measurement, target, result, view, report, out);
 }
 
-function prepareWarmUp() {
-  const options = {
-    count: 20,
-    intervalMs: 0.5,
-    timeoutMs: 100,
-    telemetry: false,
-  };
-  return Promise.resolve({
-    handler: stampReflector(),
-    run: (server: UdpAddress) => Array.fromAsync(measure(server, options)),
-  });
-}
-
+const WARM_UP = {
+  count: 20,
+  intervalMs: 0.5,
+  timeoutMs: 100,
+  telemetry: false,
+};
 const HISTOGRAM_ROWS = 12;

@@ -47,6 +47,7 @@ export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
   facts: (interval) => interval,
   line: () => undefined,
   lines: loadLines,
+  warnings: loadWarnings,
 };
 
 function loadLines(result: LoadRow): string {

@@ -75,6 +75,8 @@ export interface View<E, R> {
   note?(event: E): string | undefined;
   /** The result as lines; "" for none. */
   lines(result: R): string;
+  /** What stderr has of the result, in each format. */
+  warnings?(result: R): string[];
 }
 
 /** One format of output. */
@@ -292,6 +294,7 @@ export async function follow<
     if (hasParts) endPart(true);
     const ended = show("summary");
     await out.flush();
+    for (const line of view.warnings?.(ended) ?? []) complain("client", line);
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
   } catch (error) {

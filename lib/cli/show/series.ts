@@ -78,6 +78,13 @@ export function seriesView(
     facts: (event) => seriesFacts(event, hasHex),
     line: (event) => eventLine(event, hasHex),
     lines: seriesLines,
+    warnings: ({ heldBack, sent, durationMs }) => {
+      if (heldBack === 0) return [];
+      const each = milliseconds(durationMs / Math.max(1, sent - 1));
+      return [
+        `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} ms in the mean (--rate keeps any)`,
+      ];
+    },
   };
 }
 
