@@ -5,14 +5,14 @@
  */
 import { encode } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
-import { GUARD } from "../server/guard.ts";
+import { GUARD, type GuardOptions } from "../server/guard.ts";
 import { SERVE } from "../server/serve.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { checkGroups, hostnameFor } from "../socket/multicast.ts";
 import { MEASURE } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import * as flag from "./flags.ts";
-import type { ServerPlan } from "./runs/server.ts";
+import type { Keys } from "./key_file.ts";
 
 const STAMP = ["stamp"];
 
@@ -127,6 +127,17 @@ Usage: deno task server [flags]`,
 server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
 };
 
+/** A command line, checked: data only, so that a worker can receive it. */
+export interface ServerPlan extends flag.Given<typeof SERVER_FLAGS> {
+  answer: keyof typeof SERVER_MODES;
+  hostname: string;
+  port: number;
+  groups: string[];
+  guard: GuardOptions;
+  /** The keys in `--key-file`; undefined for plain packets. */
+  keys?: Keys | undefined;
+}
+
 /**
  * Makes the plan of a command line.
  *
@@ -142,7 +153,7 @@ export function planServer(args: string[]): ServerPlan | string {
       `Unexpected argument '${positionals[0]}': the address goes behind --host`,
     );
   }
-  const { workers, group: groups = [], json } = given;
+  const { workers, group: groups = [] } = given;
   if (given.interface !== undefined && groups.length === 0) {
     throw flag.meaningless("interface", "one address", ["--group"]);
   }
@@ -163,27 +174,17 @@ export function planServer(args: string[]): ServerPlan | string {
     throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
   return {
-    hostname,
-    groups,
-    interface: given.interface,
-    port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
+    ...given,
     answer: mode,
-    reply: given.reply,
-    stateless: given.stateless,
-    ssids: given.ssid,
-    keyFile: given["key-file"],
+    hostname,
+    port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
+    groups,
     guard: {
       rateLimit: given["rate-limit"],
       maxAmplification: given["max-amplification"],
       loops: !given["no-loop-guard"],
     },
     engine,
-    workers,
-    maxReplies: given.count,
-    quiet: given.quiet,
-    json,
-    timestamps: given.timestamps,
-    reportMs: given.report,
   };
 }
 

@@ -12,11 +12,11 @@ import {
 } from "../../lib/cli/flags.ts";
 import { CLIENT, CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
 import { type ClientPlan, planClient } from "../../lib/cli/client_plan.ts";
-import type { ServerPlan } from "../../lib/cli/runs/server.ts";
 import {
   planServer,
   SERVER,
   SERVER_FLAGS,
+  type ServerPlan,
 } from "../../lib/cli/server_flags.ts";
 
 const FLAGS = {

@@ -160,18 +160,37 @@ function rowOf({ server, reflector }: ServerCounts): ServerRow {
 
 /** The counts since an earlier snapshot; levels, which rise and fall, as they are. */
 export function since<T extends object>(now: T, before: T): T {
-  return Object.fromEntries(
-    Object.entries(now).map(([name, value]) => {
-      const earlier = (before as Record<string, unknown>)[name];
-      if (LEVELS.has(name) || earlier === undefined) return [name, value];
-      return [
-        name,
-        typeof value === "number"
-          ? value - (earlier as number)
-          : value && since(value as object, earlier as object),
-      ];
-    }),
-  ) as T;
+  return combined(
+    now,
+    before,
+    (count, earlier = 0, name) =>
+      count === undefined || LEVELS.has(name) ? count : count - earlier,
+  );
+}
+
+/** The counts of two servers together. */
+export function sumOf<T extends object>(one: T, other: T): T {
+  return combined(one, other, (a = 0, b = 0) => a + b);
+}
+
+type Counts = Record<string, unknown>;
+type Count = number | undefined;
+
+/** Two objects of one shape, number by number, where one of them has it. */
+function combined<T extends object>(
+  one: T,
+  other: T,
+  combine: (a: Count, b: Count, name: string) => Count,
+): T {
+  const result = { ...other, ...one } as Counts;
+  for (const name of Object.keys(result)) {
+    const [a, b] = [(one as Counts)[name], (other as Counts)[name]];
+    const known = a ?? b;
+    if (typeof known === "number") {
+      result[name] = combine(a as Count, b as Count, name);
+    } else if (known) result[name] = combined(a ?? {}, b ?? {}, combine);
+  }
+  return result as T;
 }
 
 /** The server's line for one packet of a STAMP sender. */
