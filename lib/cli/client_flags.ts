@@ -201,22 +201,22 @@ export const CLIENT_FLAGS = {
   }),
   ...flag.group({ group: "Failure", modes: PAYLOADS }, {
     expect: {
-      kind: { value: "TEXT", parse: EXPECTATIONS.text },
+      kind: EXPECTATIONS.text,
       help: "exit with 1 if a reply is not this text",
       everyday: true,
     },
     "expect-hex": {
-      kind: { value: "HEX", parse: EXPECTATIONS.hex },
+      kind: EXPECTATIONS.hex,
       help: "exit with 1 if a reply is not these bytes",
       excludes: ["expect"],
     },
     "expect-part": {
-      kind: { value: "TEXT", parse: EXPECTATIONS.part },
+      kind: EXPECTATIONS.part,
       help: "exit with 1 if a reply lacks this text",
       excludes: ["expect", "expect-hex"],
     },
     "expect-pattern": {
-      kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
+      kind: EXPECTATIONS.pattern,
       help: "exit with 1 if a reply does not match",
       excludes: ["expect", "expect-hex", "expect-part"],
     },

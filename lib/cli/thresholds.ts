@@ -34,9 +34,7 @@ export interface RunOutcome {
 export const MAX_RTT: Kind<MaxRtt> = {
   value: "[FIGURE=]TIME",
   parse(text) {
-    const [name = "max", time = ""] = text.includes("=")
-      ? text.split("=", 2)
-      : ["max", text];
+    const [time = "", name = "max"] = text.split("=", 2).reverse();
     const figure = oneOf(MAX_RTT_FIGURES).parse(name);
     return { figure, ms: duration(0).parse(time) };
   },
@@ -49,15 +47,9 @@ export function missedBounds(
   { lossPercent, rttMs }: Pick<RunOutcome, "lossPercent" | "rttMs">,
 ): string[] {
   const missed: string[] = [];
-  if (
-    maxLoss !== undefined && lossPercent !== undefined && lossPercent > maxLoss
-  ) {
-    const excess = percent(lossPercent - maxLoss);
-    missed.push(
-      `--max-loss ${maxLoss}: ${
-        percent(lossPercent)
-      } is lost, ${excess} too much`,
-    );
+  if (lossPercent !== undefined && lossPercent > (maxLoss ?? 100)) {
+    const [loss, excess] = [lossPercent, lossPercent - maxLoss!].map(percent);
+    missed.push(`--max-loss ${maxLoss}: ${loss} is lost, ${excess} too much`);
   }
   if (maxRtt === undefined) return missed;
   const { figure, ms } = maxRtt;
@@ -65,11 +57,8 @@ export function missedBounds(
   const found = rttMs?.[NAMES[figure]];
   if (found === undefined) missed.push(`${flag}: no such RTT is known`);
   else if (found > ms) {
-    missed.push(
-      `${flag}: it is ${milliseconds(found)} ms, ${
-        milliseconds(found - ms)
-      } ms too long`,
-    );
+    const [rtt, excess] = [found, found - ms].map(milliseconds);
+    missed.push(`${flag}: it is ${rtt} ms, ${excess} ms too long`);
   }
   return missed;
 }

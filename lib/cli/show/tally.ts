@@ -20,12 +20,7 @@ export class Tally {
   // Without exact values, so that a summary sorts nothing.
   readonly #rtts = new Distribution();
 
-  /**
-   * Begins a part.
-   *
-   * @param ms Since the run began.
-   * @param sent Datagrams sent since then.
-   */
+  /** Begins a part at a time since the run began, after `sent` datagrams. */
   constructor(ms = 0, sent = 0) {
     this.#from = { ms, sent };
   }
