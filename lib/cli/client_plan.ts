@@ -82,12 +82,7 @@ const FLAGS: flag.Flags = CLIENT_FLAGS;
 /** The payload where the user gives none. */
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
 
-/**
- * Makes the plan of a command line.
- *
- * @returns The plan, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If an argument is wrong, or means nothing beside others.
- */
+/** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planClient(args: string[]): ClientPlan | string {
   const command = flag.parseCommand(CLIENT, args);
   if (typeof command === "string") return command;

@@ -138,12 +138,7 @@ export interface ServerPlan extends flag.Given<typeof SERVER_FLAGS> {
   keys?: Keys | undefined;
 }
 
-/**
- * Makes the plan of a command line.
- *
- * @returns The plan, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If an argument is wrong, or means nothing beside others.
- */
+/** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planServer(args: string[]): ServerPlan | string {
   const command = flag.parseCommand(SERVER, args);
   if (typeof command === "string") return command;

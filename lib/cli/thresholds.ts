@@ -47,8 +47,9 @@ export function missedBounds(
   { lossPercent, rttMs }: Pick<RunOutcome, "lossPercent" | "rttMs">,
 ): string[] {
   const missed: string[] = [];
-  if (lossPercent !== undefined && lossPercent > (maxLoss ?? 100)) {
-    const [loss, excess] = [lossPercent, lossPercent - maxLoss!].map(percent);
+  const lost = lossPercent ?? 0;
+  if (maxLoss !== undefined && lost > maxLoss) {
+    const [loss, excess] = [lost, lost - maxLoss].map(percent);
     missed.push(`--max-loss ${maxLoss}: ${loss} is lost, ${excess} too much`);
   }
   if (maxRtt === undefined) return missed;

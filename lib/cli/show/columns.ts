@@ -9,7 +9,7 @@ import { textOrHex } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { LoadInterval } from "../../client/load.ts";
 import type { TailSummary } from "../../stats/distribution.ts";
-import { lossOf, lossText, milliseconds, rounded } from "./format.ts";
+import { lossOfText, lossText, milliseconds, rounded } from "./format.ts";
 
 /** One figure, of type `V`, of a result `R`; `{}` for one that only JSON has. */
 export interface Column<V = unknown, R = unknown> {
@@ -38,10 +38,6 @@ export type Rows = Readonly<Record<string, Column>>;
 /** The columns of each type of event. */
 export type EventColumns = Readonly<Record<string, Rows>>;
 
-function entriesOf<K extends string, V>(object: { readonly [key in K]: V }) {
-  return Object.entries(object) as Array<[K, V]>;
-}
-
 /** Each key with its column and its value. */
 function cellsOf<R>(columns: Columns<R>, result: R) {
   const values = result as Record<string, unknown>;
@@ -57,9 +53,8 @@ export function objectOf<R>(
   const object: Record<string, unknown> = {};
   for (const { key, column, value } of cellsOf(columns, result)) {
     if (value === undefined && column.optional) continue;
-    object[key] = plain(
-      value === undefined ? null : column.json?.(value) ?? value,
-    );
+    const shown = value === undefined ? null : column.json?.(value);
+    object[key] = plain(shown ?? value);
   }
   return object;
 }
@@ -136,9 +131,9 @@ export const FIGURES = {
 /** The figures of `summary` by name: all of them, but for some. */
 export function figuresOf(
   summary: Partial<TailSummary>,
-  ...without: Array<keyof typeof FIGURES>
+  ...without: string[]
 ): Array<[string, number]> {
-  return entriesOf(FIGURES).flatMap(([name, key]) => {
+  return Object.entries(FIGURES).flatMap(([name, key]) => {
     const value = summary[key];
     return value === undefined || without.includes(name) ? [] : [[name, value]];
   });
@@ -164,21 +159,17 @@ const INTERVAL: Columns<Interval> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
-  lost: {
-    text: (lost, { received }) => `${lossText(lossOf(lost, received))} loss`,
-  },
+  lost: { text: (lost, { received }) => `${lossOfText(lost, received)} loss` },
   duplicates: RARE,
   late: RARE,
   errors: RARE,
-  rttMs: {
-    text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}`,
-  },
+  rttMs: { text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}` },
 };
 
 /** The line about an interval. */
 export function intervalLine(interval: Interval): string {
-  const [from, to] = [interval.fromMs, interval.toMs]
-    .map((ms) => (ms / 1000).toFixed(1));
+  const { fromMs, toMs } = interval;
+  const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
   return `${from} to ${to} s: ${partsOf(INTERVAL, interval).join(", ")}`;
 }
 
@@ -203,10 +194,7 @@ export interface Payload {
 export const PAYLOAD: Columns<Payload> = {
   size: { docs: "bytes of the payload" },
   text: { docs: "the payload, if it is valid UTF-8", optional: true },
-  hex: {
-    docs: "the payload, if it is not, or if hex is asked for",
-    optional: true,
-  },
+  hex: { docs: "the payload, if it is not, or on request", optional: true },
 };
 
 /** A payload as text, or as hex if it is no text or `hasHex` is set. */

@@ -72,20 +72,16 @@ function loadLines(result: LoadRow): string {
 
 /** Warnings about a load: where its figures are not those of the path. */
 export function loadWarnings(
-  { rate, sentPerSecond, sendErrorMs, received, foreign, kernelDrops = 0 }:
-    LoadRow,
+  { rate = 0, sentPerSecond = rate, sendErrorMs, ...counts }: LoadRow,
 ): string[] {
+  const { received, foreign, kernelDrops = 0 } = counts;
   const found: string[] = [];
   // Of few datagrams a single late one is no rule.
   const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS;
-  if (
-    rate !== undefined && isBehind && sentPerSecond !== undefined &&
-    sentPerSecond < 0.995 * rate
-  ) {
+  if (isBehind && sentPerSecond < 0.995 * rate) {
+    const reached = Math.round(sentPerSecond);
     found.push(
-      `this machine was too slow for --rate ${rate}: it reached ${
-        Math.round(sentPerSecond)
-      } a second`,
+      `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
     );
   }
   if (kernelDrops > 0) {
@@ -95,29 +91,21 @@ export function loadWarnings(
   }
   if (received === 0 && foreign > 0) {
     found.push(
-      "what came back is no echo: --rate and --window need a server that echoes (server --echo)",
+      "the replies are no echoes: --rate and --window need a server that echoes (server --echo)",
     );
   }
   return found;
 }
 
-function rateText(
-  perSecond: number | undefined,
-  bitsPerSecond: number | undefined,
-): string {
-  return perSecond === undefined || bitsPerSecond === undefined
-    ? "n/a"
-    : `${Math.round(perSecond)} a second (${bits(bitsPerSecond)})`;
-}
-
-function bits(perSecond: number): string {
+function rateText(perSecond = NaN, bitsPerSecond = NaN): string {
+  if (Number.isNaN(perSecond + bitsPerSecond)) return "n/a";
   const units = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"];
-  let unit = 0;
-  while (perSecond >= 1000 && unit < units.length - 1) {
-    perSecond /= 1000;
-    unit++;
+  while (bitsPerSecond >= 1000 && units.length > 1) {
+    bitsPerSecond /= 1000;
+    units.shift();
   }
-  return `${Number(perSecond.toPrecision(4))} ${units[unit]}`;
+  const bits = `${Number(bitsPerSecond.toPrecision(4))} ${units[0]}`;
+  return `${Math.round(perSecond)} a second (${bits})`;
 }
 
 const BEHIND_MS = 50;

@@ -14,7 +14,7 @@ import type { UdpReply } from "../../client/exchange.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { eventText, lossText, milliseconds } from "./format.ts";
+import { eventText, lossText, milliseconds, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A series, and the number of its unexpected replies. */
@@ -40,15 +40,11 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
-      `${lossText(value)} ${
-        retransmissions === 0 ? "loss" : "of exchanges failed"
-      }`,
+      lossText(value) + (retransmissions ? " of exchanges failed" : " loss"),
   },
   datagramLossPercent: {
     text: (value, { retransmissions }) =>
-      retransmissions === 0
-        ? undefined
-        : `${lossText(value)} of datagrams lost`,
+      retransmissions ? `${lossText(value)} of datagrams lost` : undefined,
   },
   durationMs: column.DURATION,
   rttMs: {},
@@ -111,33 +107,29 @@ function seriesFacts(event: SeriesEvent, hasHex: boolean): object {
 
 function lossFacts({ attempts, cause }: TimeoutError) {
   const portClosed = isPortClosed(cause);
-  const rejection = portClosed || cause === undefined
-    ? undefined
-    : errorMessage(cause);
+  const isRejected = cause !== undefined && !portClosed;
+  const rejection = isRejected ? errorMessage(cause) : undefined;
   return { attempts, portClosed, rejection };
 }
 
 /** The client's line for the reply to a lone datagram. */
 export function replyLine(data: Uint8Array, hasHex = false): string {
-  return `Message from Server ${
-    hasHex ? `hex ${data.toHex()}` : bytesLiteral(data)
-  }`;
+  const shown = hasHex ? `hex ${data.toHex()}` : bytesLiteral(data);
+  return `Message from Server ${shown}`;
 }
 
 function eventLine(event: SeriesEvent, hasHex: boolean): string {
   if (event.type === "reply") {
     const { data, rttMs, attempts } = event.reply;
-    const time = rttMs === undefined
-      ? `time=n/a attempts=${attempts}`
-      : `time=${milliseconds(rttMs)} ms`;
-    return `${replyLine(data, hasHex)} seq=${event.seq} ${time}`;
+    const suffix = rttMs === undefined ? ` attempts=${attempts}` : "";
+    const line = `${replyLine(data, hasHex)} seq=${event.seq}`;
+    return `${line} time=${timeText(rttMs)}${suffix}`;
   }
   if (event.type !== "lost") return eventText(event);
   const { attempts, portClosed, rejection } = lossFacts(event.error);
   const why = portClosed ? "closed port" : rejection;
-  return `seq=${event.seq} lost attempts=${attempts}${
-    why === undefined ? "" : ` (${why})`
-  }`;
+  const suffix = why === undefined ? "" : ` (${why})`;
+  return `seq=${event.seq} lost attempts=${attempts}${suffix}`;
 }
 
 /** The closing lines, laid out as those of `ping`. */
@@ -200,9 +192,8 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
       return { ...remoteAddr, rttMs, ...column.payloadOf(data, hasHex) };
     },
     line({ reply: { data, remoteAddr, rttMs } }) {
-      const time = rttMs === undefined ? "n/a" : `${milliseconds(rttMs)} ms`;
       const from = formatAddress(remoteAddr);
-      return `${replyLine(data, hasHex)} from ${from} time=${time}`;
+      return `${replyLine(data, hasHex)} from ${from} time=${timeText(rttMs)}`;
     },
     lines: (result) =>
       `--- ${result.targets.join(", ")} statistics ---\n${

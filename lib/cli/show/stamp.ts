@@ -13,7 +13,7 @@ import type {
 } from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
 import * as column from "./columns.ts";
-import { eventText, milliseconds } from "./format.ts";
+import { eventText, milliseconds, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A measurement and its target. */
@@ -85,12 +85,9 @@ export function stampView(
 function measureLine(event: MeasureEvent): string {
   if (event.type !== "reply") return eventText(event);
   const { rttMs, reflectorMs, reordered } = event.sample;
-  const reflector = reflectorMs === undefined
-    ? "n/a"
-    : `${milliseconds(reflectorMs)} ms`;
-  return `seq=${event.seq} rtt=${
-    milliseconds(rttMs)
-  } ms reflector=${reflector}${reordered ? " reordered" : ""}`;
+  const [rtt, reflector] = [rttMs, reflectorMs].map(timeText);
+  const suffix = reordered ? " reordered" : "";
+  return `seq=${event.seq} rtt=${rtt} reflector=${reflector}${suffix}`;
 }
 
 function resultLines(result: StampResult): string {
@@ -130,32 +127,30 @@ function reportedJson({ location, followUp, ...others }: Reported): object {
       },
     },
     ...followUp && {
-      followUp: { ...followUp, timestamp: timeText(followUp.timestamp) },
+      followUp: { ...followUp, timestamp: dateText(followUp.timestamp) },
     },
     ...others,
   };
 }
 
 /** A timestamp by RFC 3339, to the nanosecond. */
-function timeText({ seconds, nanoseconds }: Timestamp): string {
+function dateText({ seconds, nanoseconds }: Timestamp): string {
   const whole = new Date(1000 * seconds).toISOString().slice(0, 19);
   const fraction = `${Math.round(nanoseconds)}`.padStart(9, "0");
   return `${whole}.${fraction}Z`;
 }
 
 function table(result: StampResult): string[] {
-  const rows = column.timesOf(STAMP_COLUMNS, result);
+  const rows = column.timesOf(STAMP_COLUMNS, result)
+    .map(({ label, summary }) => ({ label, all: column.figuresOf(summary) }));
   if (rows.length === 0) return [];
-  const names = column.figuresOf(rows[0]!.summary).map(([name]) => cell(name))
-    .join(
-      "",
-    );
+  const line = (label: string, cells: string[]) =>
+    label.padEnd(NAME_CHARS) + cells.map(cell).join("");
   const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
   return [
-    `${"ms".padEnd(NAME_CHARS)}${names}  (${quantiles})`,
-    ...rows.map(({ label, summary }) =>
-      label.padEnd(NAME_CHARS) +
-      column.figuresOf(summary).map(([, ms]) => cell(milliseconds(ms))).join("")
+    `${line("ms", rows[0]!.all.map(([name]) => name))}  (${quantiles})`,
+    ...rows.map(({ label, all }) =>
+      line(label, all.map(([, ms]) => milliseconds(ms)))
     ),
   ];
 }
@@ -211,7 +206,7 @@ function reportedLines({ reported, returnsSsid }: StampResult): string[] {
         ? ""
         : ", since the reflector refused another"),
     followUp &&
-    `reply ${followUp.sequence} left at ${timeText(followUp.timestamp)} ` +
+    `reply ${followUp.sequence} left at ${dateText(followUp.timestamp)} ` +
       `by ${followUp.stampedBy}`,
     unsupported.length > 0 &&
     `not supported by the reflector: ${unsupported.join(", ")}`,
