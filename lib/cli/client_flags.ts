@@ -126,7 +126,7 @@ export const CLIENT_FLAGS = {
       help: "session identifier, RFC 8972",
     },
     ptp: { help: "timestamps in PTP's format" },
-    "key-file": flag.KEY_FILE,
+    "key-file": flag.SHARED_FLAGS["key-file"],
     extensions: {
       kind: { value: "LIST", parse: parseExtensions },
       help: "extensions, or all (RFC 8972; docs/measuring.md)",
@@ -245,17 +245,14 @@ export const CLIENT_FLAGS = {
       everyday: true,
     },
     json: { help: "print one JSON document", everyday: true },
-    "json-stream": {
-      help: "print one JSON object a line",
-      excludes: ["json"],
-    },
+    "json-stream": { help: "print one JSON object a line", excludes: ["json"] },
     "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
     timestamps: {
-      ...flag.TIMESTAMPS,
+      ...flag.SHARED_FLAGS.timestamps,
       modes: NOT_MTU,
       excludes: ["json", "json-stream"],
     },
-    report: { ...flag.REPORT, modes: RUNS },
+    report: { ...flag.SHARED_FLAGS.report, modes: RUNS },
     plot: {
       kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
@@ -268,7 +265,7 @@ export const CLIENT_FLAGS = {
       modes: RUNS,
     },
   }),
-  engine: flag.ENGINE,
+  engine: flag.SHARED_FLAGS.engine,
   ...flag.COMMON_FLAGS,
 };
 

@@ -18,7 +18,7 @@ export class UsageError extends Error {
 /** A kind of value: its name in the usage text, its syntax and its range. */
 export interface Kind<T> {
   value: string;
-  /** Reads a value; throws a `SyntaxError` that says what would be right. */
+  /** Reads a value; throws a `SyntaxError` that names the correct values. */
   parse(text: string): T;
   /** Writes a default for the usage text; `String` unless given. */
   show?(value: T): string;
@@ -90,31 +90,27 @@ export const COMMON_FLAGS = {
   }),
 };
 
-/** The engine, see {@linkcode Engine}. */
-export const ENGINE = {
-  group: "Engine",
-  kind: oneOf(ENGINES),
-  default: DEFAULT_ENGINE,
-  help: `socket engine: ${ENGINES.join(", ")}`,
-} satisfies Flag;
-
-/** Keys of STAMP's authenticated mode. */
-export const KEY_FILE = {
-  kind: text("FILE"),
-  help: "authenticated packets: lines of [SSID|HOST] HEX",
-} satisfies Flag;
-
-/** The length of the intervals of a report. */
-export const REPORT = {
-  kind: duration(100),
-  help: "print the counts of each interval of this length",
-} satisfies Flag;
-
-/** Lines with the time of the wall clock. */
-export const TIMESTAMPS = {
-  short: "D",
-  help: "begin lines with the time (seconds since 1970)",
-} satisfies Flag;
+/** Flags that a program may have. */
+export const SHARED_FLAGS = {
+  engine: {
+    group: "Engine",
+    kind: oneOf(ENGINES),
+    default: DEFAULT_ENGINE,
+    help: `socket engine: ${ENGINES.join(", ")}`,
+  },
+  "key-file": {
+    kind: text("FILE"),
+    help: "authenticated packets: lines of [SSID|HOST] HEX",
+  },
+  report: {
+    kind: duration(100),
+    help: "print the counts of each interval of this length",
+  },
+  timestamps: {
+    short: "D",
+    help: "begin lines with the time (seconds since 1970)",
+  },
+} satisfies Flags;
 
 /** Gives flags the properties that they share, such as the heading of a group. */
 export function group<F extends Flags>(
@@ -133,11 +129,11 @@ export function group<F extends Flags>(
 type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
 /**
- * Parses the command line of a program, and refuses flags that mean nothing in
- * its mode or rule each other out.
+ * Parses the command line of a program, or gives the text that `--help` or
+ * `--version` asks for.
  *
- * @returns The command, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If a flag is unknown, refused, or its value wrong.
+ * @throws {UsageError} If a flag is unknown, its value wrong, means nothing in the
+ * mode, or is ruled out by another.
  */
 export function parseCommand<F extends Flags, Mode extends string>(
   program: Program<F, Mode>,
@@ -181,11 +177,7 @@ export function meaningless(
   return new UsageError(`--${name} means nothing with ${label}${suffix}`);
 }
 
-/**
- * Parses flags by themselves.
- *
- * @throws {UsageError} If a flag is unknown, or its value missing or wrong.
- */
+/** Parses flags by themselves; a `UsageError` names one that is wrong. */
 export function parseFlags<F extends Flags>(
   flags: F,
   args: string[],
@@ -277,7 +269,7 @@ function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {
 
 const spelled = (name: string) => `--${name}`;
 
-/** The text behind `--help`, or `--help all`: the flags in groups. */
+/** The text of `--help`, or `--help all`: the flags in groups. */
 export function usage(
   { flags, intro, notes }: Omit<Program<Flags, string>, "modes">,
   isFull: boolean,
@@ -379,10 +371,7 @@ export function listOf<T>({ parse }: Kind<T>, value = "LIST"): Kind<T[]> {
   return { value, parse: (text) => text.split(",").map((part) => parse(part)) };
 }
 
-/**
- * An IP address or a name, with or without a port: {@linkcode NO_PORT} where
- * there is none.
- */
+/** An IP address or a name, with a port or {@linkcode NO_PORT}. */
 export const HOST_AND_PORT: Kind<UdpAddress> = {
   value: "HOST[:PORT]",
   parse: (text) => parseAddress(text, NO_PORT),

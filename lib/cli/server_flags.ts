@@ -70,7 +70,7 @@ export const SERVER_FLAGS = {
   }),
   ...flag.group({ group: "With --stamp", modes: STAMP }, {
     stateless: { help: "return the sender's sequence" },
-    "key-file": flag.KEY_FILE,
+    "key-file": flag.SHARED_FLAGS["key-file"],
     ssid: {
       kind: flag.listOf(flag.number(MEASURE.ssid)),
       help: "sessions with one of these SSIDs only",
@@ -100,10 +100,10 @@ export const SERVER_FLAGS = {
   ...flag.group({ group: "Output" }, {
     quiet: { short: "q", help: "show no datagrams", everyday: true },
     json: { help: "print one JSON object a line", everyday: true },
-    timestamps: { ...flag.TIMESTAMPS, excludes: ["json"] },
-    report: flag.REPORT,
+    timestamps: { ...flag.SHARED_FLAGS.timestamps, excludes: ["json"] },
+    report: flag.SHARED_FLAGS.report,
   }),
-  engine: flag.ENGINE,
+  engine: flag.SHARED_FLAGS.engine,
   workers: {
     group: "Engine",
     kind: flag.integer(1, 256),

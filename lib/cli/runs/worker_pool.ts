@@ -21,11 +21,7 @@ export type FromWorker =
   | { type: "lines"; text: string }
   | { type: "log"; kind: string; message: string }
   | { type: "counts"; counts: ServerCounts }
-  | {
-    type: "ended";
-    counts: ServerCounts | undefined;
-    error: string | undefined;
-  };
+  | { type: "ended"; counts?: ServerCounts | undefined; error?: string };
 
 /**
  * A message to a worker: its plan at first; the receipt of its lines, before which
@@ -33,11 +29,7 @@ export type FromWorker =
  */
 export type ToWorker = ServerPlan | "taken" | "count" | "shutdown";
 
-/**
- * Starts the workers of a plan.
- *
- * @throws {Error} The error of the first worker that cannot start.
- */
+/** Starts the workers of a plan, or throws the error of the first that fails to. */
 export async function startWorkers(
   plan: ServerPlan,
   output: ServerOutput,

@@ -109,14 +109,12 @@ const textReporter: MakeReporter = (view, report, out) => {
   };
   return {
     event(event) {
-      if (isInterval(event)) {
-        if (reportMs !== undefined) {
-          out.writeResult(headed(intervalLine(event)));
-        }
-        return;
-      }
-      const line = view.line(event);
-      if (line !== undefined) out.write(headed(line));
+      const line = isInterval(event)
+        ? reportMs && intervalLine(event)
+        : view.line(event);
+      if (!line) return;
+      if (isInterval(event)) out.writeResult(headed(line));
+      else out.write(headed(line));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -144,8 +142,8 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
 };
 
 /**
- * The document. Its list comes first and is written as it grows, in bounded
- * memory; of several runs there is one document, and each is collected.
+ * The document. Its list is first and is written as it grows, in bounded memory;
+ * of several runs there is one document, and each is collected.
  */
 const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
   const [listed, intervals]: unknown[][] = [[], []];
@@ -203,14 +201,9 @@ function eventObject<E extends RunEvent, R>(
 /**
  * Iterates a run to its end, or until a signal, and shows it.
  *
- * @param run The run.
  * @param asked The server's address, until the run has resolved its name.
  * @param result Gives the result at any time, of the server's address and the
  * number of unexpected replies.
- * @param view The columns and the lines.
- * @param report The format, and how much of it.
- * @param out Where the lines go.
- * @returns The result.
  * @throws The error of the run, or that of a datagram that could not be sent if
  * nothing was received.
  */
@@ -226,13 +219,13 @@ export async function follow<
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
+  let unexpected = 0;
   const show = (type: "interim" | "summary" | "failed") => {
     const ended = result(formatAddress(run.target ?? asked), unexpected);
     out.status("");
     reporter.result(type, ended);
     return ended;
   };
-  let unexpected = 0;
   const judge = ({ reply }: RunEvent) => {
     const { expected } = report;
     if (!reply || !expected || expected.holds(reply.data)) return;

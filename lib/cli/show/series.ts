@@ -64,9 +64,7 @@ export const SERIES_EVENTS: column.EventColumns = {
 };
 
 /** A series, each event in a line. */
-export function seriesView(
-  hasHex = false,
-): View<SeriesEvent, SeriesResult> {
+export function seriesView(hasHex = false): View<SeriesEvent, SeriesResult> {
   return {
     list: "replies",
     events: SERIES_EVENTS,
@@ -85,9 +83,7 @@ export function seriesView(
 }
 
 /** One datagram: its reply alone on stdout, all else on stderr. */
-export function singleView(
-  hasHex = false,
-): View<SeriesEvent, SeriesResult> {
+export function singleView(hasHex = false): View<SeriesEvent, SeriesResult> {
   return {
     ...seriesView(hasHex),
     line: (event) =>

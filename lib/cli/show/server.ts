@@ -73,10 +73,7 @@ const STATS: column.Columns<ServerRow> = {
   },
 };
 
-const ADDRESS = {
-  hostname: { docs: "IP address" },
-  port: { docs: "port" },
-};
+const ADDRESS = { hostname: { docs: "IP address" }, port: { docs: "port" } };
 
 /** The columns of a server's objects. */
 export const SERVER_EVENTS: column.EventColumns = {
@@ -119,25 +116,20 @@ export function listeningLine(
   const limit = rateLimit === 0
     ? ""
     : `, at most ${rateLimit} answers a second to a /24 or /56`;
-  return `UDP server up and listening on ${
-    formatAddress(addr)
-  }${limit}${suffix}`;
+  const address = formatAddress(addr);
+  return `UDP server up and listening on ${address}${limit}${suffix}`;
 }
 
 /** The reason of a refusal, with the flag that sets the limit. */
-export function refusalLine(
-  reason: Refusal,
-  remote: UdpAddress,
-): string {
+export function refusalLine(reason: Refusal, remote: UdpAddress): string {
   const remedy = REMEDIES[reason] ?? "";
   return `refused ${formatAddress(remote)}: ${REFUSAL_WORDS[reason]}${remedy}`;
 }
 
 /** The peer whose datagram was dropped, since too many are being answered. */
 export function overloadLine(remote: UdpAddress): string {
-  return `dropped a datagram from ${
-    formatAddress(remote)
-  }: more arrive than are answered`;
+  const peer = formatAddress(remote);
+  return `dropped a datagram from ${peer}: more arrive than are answered`;
 }
 
 /** The counts in one line; unusual ones only if they are not 0. */
