@@ -117,12 +117,9 @@ export function group<F extends Flags>(
   shared: Partial<Flag>,
   flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
 ): F {
-  return Object.fromEntries(
-    Object.entries<Flag>(flags).map(([name, flag]) => [
-      name,
-      { ...shared, ...flag },
-    ]),
-  ) as F;
+  const entries = Object.entries<Flag>(flags)
+    .map(([name, flag]) => [name, { ...shared, ...flag }]);
+  return Object.fromEntries(entries) as F;
 }
 
 /** No properties but those named: a misspelled one is a type error. */

@@ -24,12 +24,12 @@ export async function runClient(
 ): Promise<Ended[]> {
   const { targets, sizes, report, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
-  if (plan.mode === "gather") return [{ outcome: await gather(plan, out) }];
   const record = plot === undefined && csv === undefined
     ? undefined
     : await (await import("./record.ts")).openRecord(plan, out);
   try {
-    if (targets.length === 1 && sizes.length === 1) {
+    const isOne = targets.length === 1 && sizes.length === 1;
+    if (isOne || plan.mode === "gather") {
       const samples = record?.samplesOf(formatAddress(target));
       const shown = { ...report, samples };
       return [{ outcome: await runOne(plan, target, size, shown, out) }];
@@ -43,21 +43,9 @@ export async function runClient(
   }
 }
 
-/** `--all` */
-async function gather(
-  plan: PlanOf<"gather">,
-  out: LineWriter,
-): Promise<RunOutcome> {
-  const { runGather } = await import("./gather.ts");
-  const { targets, sizes, report } = plan;
-  const payload = await payloadOf(plan, sizes[0]);
-  const options = resolveOrigin(plan.options, targets[0]!);
-  return await runGather(targets, payload, options, report, out);
-}
-
-/** Runs one target with one size, in all other modes. */
+/** Runs one target with one size; only `--all` is one run for all targets. */
 async function runOne(
-  plan: Exclude<ClientPlan, PlanOf<"gather">>,
+  plan: ClientPlan,
   target: UdpAddress,
   size: number | undefined,
   report: ReportOptions,
@@ -69,6 +57,12 @@ async function runOne(
       const options = resolveOrigin(plan.options, target);
       const payload = await payloadOf(plan, size);
       return runSeries(target, payload, options, report, out);
+    }
+    case "gather": {
+      const { runGather } = await import("./gather.ts");
+      const options = resolveOrigin(plan.options, target);
+      const payload = await payloadOf(plan, size);
+      return runGather(plan.targets, payload, options, report, out);
     }
     case "load": {
       const { runLoad } = await import("./load.ts");
@@ -147,32 +141,21 @@ export async function noteUnread(plan: ClientPlan): Promise<void> {
   complain("client", "stdin is not sent: -m - sends it");
 }
 
-/** Resolves the `localHostname` of a plan's options for a target. */
+/**
+ * The options with the address that `--bind` names: itself, or of the interface of
+ * that name the first one of the target's IP version, IPv4 if the target is a name.
+ */
 function resolveOrigin<O extends OriginOptions>(
   options: O,
   target: UdpAddress,
 ): O {
   const { localHostname: bind } = options;
-  return {
-    ...options,
-    localHostname: bind && localHostname(bind, target, interfaces()),
-  };
-}
-
-/**
- * The address that `--bind` names: itself, or of the interface of that name the
- * first one of the target's IP version, IPv4 if the target is a name.
- */
-function localHostname(
-  bind: string,
-  target: UdpAddress,
-  interfaces: readonly Interface[],
-): string {
-  const addresses = interfaces.filter(({ name }) => name === bind);
-  if (addresses.length === 0) return bind;
+  if (bind === undefined) return options;
+  const addresses = interfaces().filter(({ name }) => name === bind)
+    .map(({ address }) => address);
   const wanted = ipVersion(target.hostname) ?? 4;
-  const found = addresses.find(({ address }) => ipVersion(address) === wanted);
-  return (found ?? addresses[0]!).address;
+  const found = addresses.find((address) => ipVersion(address) === wanted);
+  return { ...options, localHostname: found ?? addresses[0] ?? bind };
 }
 
 /** None where Deno may not list them: `--bind` is then an address or a name. */

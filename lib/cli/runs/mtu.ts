@@ -39,15 +39,12 @@ interface MtuResult {
 const MTU_VIEW: View<Probe, MtuResult> = {
   list: "probes",
   events: { probe: only("size", "isAnswered", "replyBytes", "why") },
-  result: {
-    ...only("target", "sent", "received"),
-    ...only("payloadBytes", "mtu", "isEcho"),
-  },
+  result: only("target", "sent", "received", "payloadBytes", "mtu", "isEcho"),
   facts: (probe) => probe,
-  line: ({ size, isAnswered, why }) =>
-    `${size} ${size === 1 ? "byte" : "bytes"}: ${
-      isAnswered ? "answered" : `no answer: ${why}`
-    }`,
+  line({ size, isAnswered, why }) {
+    const outcome = isAnswered ? "answered" : `no answer: ${why}`;
+    return `${size} ${size === 1 ? "byte" : "bytes"}: ${outcome}`;
+  },
   lines({ target, payloadBytes, mtu, isEcho }) {
     if (payloadBytes === undefined) return "";
     const limit = isEcho ? "" : "; the replies are shorter";
@@ -57,11 +54,7 @@ const MTU_VIEW: View<Probe, MtuResult> = {
 
 /**
  * Searches for the largest size that is answered, from 1 to `max`, if all that
- * are smaller are answered too.
- *
- * @param max The largest size.
- * @param probe Tries a size.
- * @returns The tries; the largest one that is answered is the result.
+ * are smaller are answered too: the last of the tries that is answered.
  */
 export async function* searchSizes(
   max: number,
@@ -127,8 +120,8 @@ export async function runMtu(
       searchSizes(maxPayload(target.hostname), probe),
   };
   const result = (target: string): MtuResult => {
-    const answered = probes.filter(({ isAnswered }) => isAnswered)
-      .toSorted((a, b) => a.size - b.size);
+    const answered = probes.filter(({ isAnswered }) => isAnswered);
+    // No size is tried after a larger one that is answered.
     const { size, replyBytes } = answered.at(-1) ?? {};
     return {
       target,
