@@ -128,25 +128,18 @@ export function planClient(args: string[]): ClientPlan | string {
       const intervalMs = rate === undefined ? given.interval : 1000 / rate;
       const most = duration && Math.max(1, Math.round(duration / intervalMs));
       const wanted = count ?? (most ? 0 : MEASURE_DEFAULTS.count);
-      return {
-        ...common,
-        mode,
-        keyFile: given["key-file"],
-        histogram: given.histogram,
-        options: {
-          ...shared,
-          ...schedule,
-          intervalMs,
-          count: Math.min(wanted || Infinity, most ?? Infinity),
-          ssid: given.ssid,
-          ptp: given.ptp,
-          extensions: given.extensions,
-          replyDscp: given["reply-dscp"],
-          clock: given.clock,
-          // The client does nothing else.
-          mayBlock: true,
-        },
+      const { ssid, ptp, extensions, clock, histogram } = given;
+      const options = {
+        ...shared,
+        ...schedule,
+        intervalMs,
+        count: Math.min(wanted || Infinity, most ?? Infinity),
+        ...{ ssid, ptp, extensions, clock, replyDscp: given["reply-dscp"] },
+        // The client does nothing else.
+        mayBlock: true,
       };
+      const keyFile = given["key-file"];
+      return { ...common, mode, keyFile, histogram, options };
     }
   }
 }
@@ -172,28 +165,29 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   if (mode !== "load" && given["max-rtt"]?.figure === "p99.9") {
     throw flag.meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
   }
-  const rules: Array<[unknown, string]> = [
-    [isSweep && all, "--all and a --size of many exclude each other"],
-    [isSweep && plot, "--plot and a --size of many exclude each other"],
-    [csv === "-" && format, `--csv - and --${format} exclude each other`],
-    [plot === "-" && format, `--plot - and --${format} exclude each other`],
-    [csv === "-" && plot === csv, "--csv - and --plot - exclude each other"],
+  const exclusive: Array<[unknown, string, string]> = [
+    [isSweep && all, "--all", "a --size of many"],
+    [isSweep && plot, "--plot", "a --size of many"],
+    [csv === "-" && format, "--csv -", `--${format}`],
+    [plot === "-" && format, "--plot -", `--${format}`],
+    [csv === "-" && plot === csv, "--csv -", "--plot -"],
     [
       all && names.has("interface") && names.has("bind"),
-      "--interface and --bind exclude each other",
-    ],
-    [
-      mode === "stamp" && given.interval === 0,
-      "--interval: 0 is too short for --stamp",
-    ],
-    [
-      mode === "request" && (given.count ?? 1) !== 1 &&
-      sourcePortOf(given) !== undefined,
-      "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
+      "--interface",
+      "--bind",
     ],
   ];
-  const broken = rules.find(([isBroken]) => isBroken);
-  if (broken !== undefined) throw new flag.UsageError(broken[1]);
+  const broken = exclusive.find(([isBroken]) => isBroken);
+  if (broken !== undefined) throw flag.exclusive(broken[1], broken[2]);
+  if (mode === "stamp" && given.interval === 0) {
+    throw new flag.UsageError("--interval: 0 is too short for --stamp");
+  }
+  const isSeries = mode === "request" && (given.count ?? 1) !== 1;
+  if (isSeries && sourcePortOf(given) !== undefined) {
+    throw new flag.UsageError(
+      "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
+    );
+  }
 }
 
 function targetsOf(command: ClientCommand): UdpAddress[] {
@@ -269,7 +263,7 @@ function payloadOf(
 function reportOf({ given, names }: ClientCommand): ReportOptions {
   const { json, "json-stream": stream } = given;
   const format = json ? "json" : stream ? "json-stream" : "text";
-  // A user who gives hex reads it too.
+  // Payloads given as hex are shown as hex.
   const hasHex = given["show-hex"] || format !== "text" &&
       (names.has("hex") || names.has("expect-hex"));
   return {

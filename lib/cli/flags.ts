@@ -149,9 +149,7 @@ export function parseCommand<F extends Flags, Mode extends string>(
   for (const name of names) {
     const { excludes = [], modes: own = [mode] } = flags[name]!;
     const other = excludes.find((other) => names.has(other));
-    if (other !== undefined) {
-      throw new UsageError(`--${name} and --${other} exclude each other`);
-    }
+    if (other !== undefined) throw exclusive(`--${name}`, `--${other}`);
     if (own.includes(mode)) continue;
     const isChoice = Object.values(modes).flat().includes(name);
     const others = own.flatMap((mode) => {
@@ -161,6 +159,11 @@ export function parseCommand<F extends Flags, Mode extends string>(
     throw meaningless(name, label, isChoice ? undefined : others);
   }
   return { mode, label, given, names, positionals };
+}
+
+/** The refusal of two flags. */
+export function exclusive(one: string, other: string): UsageError {
+  return new UsageError(`${one} and ${other} exclude each other`);
 }
 
 /** The refusal of a flag that has no effect beside others. */

@@ -158,9 +158,7 @@ export function planServer(args: string[]): ServerPlan | string {
   }
   // Each worker would answer each datagram to a group.
   const alone = ["count", "group"].find((name) => names.has(name));
-  if (workers > 1 && alone !== undefined) {
-    throw new flag.UsageError(`--workers and --${alone} exclude each other`);
-  }
+  if (workers > 1 && alone) throw flag.exclusive("--workers", `--${alone}`);
   let hostname: string;
   try {
     checkGroups(groups, given.interface);

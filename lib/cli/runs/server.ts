@@ -38,7 +38,7 @@ export interface ServerOutput {
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  /** All counts so far. */
+  /** All counts until now. */
   counts(): Promise<ServerCounts>;
 }
 

@@ -71,11 +71,11 @@ export interface View<E, R> {
   facts(event: E): object;
   /** An event as a line; undefined for none. */
   line(event: E): string | undefined;
-  /** What stderr has of an event, however quiet the report is. */
+  /** The line of an event on stderr, however quiet the report is. */
   note?(event: E): string | undefined;
   /** The result as lines; "" for none. */
   lines(result: R): string;
-  /** What stderr has of the result, in each format. */
+  /** The lines of the result on stderr, in each format. */
   warnings?(result: R): string[];
 }
 
