@@ -6,7 +6,7 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
-import { json, lossText, milliseconds } from "../show/format.ts";
+import { json, lossText, milliseconds, tableLine } from "../show/format.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { Samples } from "../show/samples.ts";
@@ -84,8 +84,6 @@ export async function runMany(
 /** The table. */
 export function tableLines(ends: Ended[]): string {
   const width = Math.max(...ends.map(({ label = "" }) => label.length));
-  const line = (label: string, cells: unknown[]) =>
-    label.padEnd(width) + cells.map((cell) => `${cell}`.padStart(10)).join("");
   const head = ["sent", "received", "loss", ...FIGURES];
   const rows = ends.map(({ label = "", outcome, error }) => {
     if (outcome === undefined) return `${label.padEnd(width)}  ${error}`;
@@ -93,9 +91,10 @@ export function tableLines(ends: Ended[]): string {
     const times = FIGURES.map((figure) =>
       rttMs === undefined ? "n/a" : milliseconds(rttMs[figure])
     );
-    return line(label, [sent, received, lossText(lossPercent), ...times]);
+    const counts = [`${sent}`, `${received}`, lossText(lossPercent)];
+    return tableLine(label, width, [...counts, ...times]);
   });
-  return [`${line("", head)}  (rtt in ms)`, ...rows].join("\n");
+  return [`${tableLine("", width, head)}  (rtt in ms)`, ...rows].join("\n");
 }
 
 /** Sorts by loss, then by RTT, with failed runs at the end. */

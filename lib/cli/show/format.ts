@@ -46,6 +46,15 @@ export function lossOfText(lost: number, received: number): string {
   return lossText(settled === 0 ? undefined : 100 * lost / settled);
 }
 
+/** A line of a table: a label, and cells of 10 characters. */
+export function tableLine(
+  label: string,
+  width: number,
+  cells: string[],
+): string {
+  return label.padEnd(width) + cells.map((cell) => cell.padStart(10)).join("");
+}
+
 /**
  * A value as JSON in one line, safe to print on a terminal: the control
  * characters that JSON leaves as they are, line separators and the marks that

@@ -13,7 +13,7 @@ import type {
 } from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
 import * as column from "./columns.ts";
-import { eventText, milliseconds, timeText } from "./format.ts";
+import { eventText, milliseconds, tableLine, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A measurement and its target. */
@@ -92,15 +92,11 @@ function measureLine(event: MeasureEvent): string {
 
 function resultLines(result: StampResult): string {
   const { lost, lostUp, lostDown, lostUnattributed } = result;
-  const directions = lost === 0 ? [] : [
-    `lost up ${orNa(lostUp)}, down ${orNa(lostDown)}, unattributed ${
-      orNa(lostUnattributed)
-    }`,
-  ];
+  const [up, down, either] = [lostUp, lostDown, lostUnattributed].map(orNa);
   return [
     `--- ${result.target} STAMP statistics ---`,
     column.partsOf(STAMP_COLUMNS, result).join(", "),
-    ...directions,
+    ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
     ...table(result),
     ...clockLines(result),
     ...reportedLines(result),
@@ -111,9 +107,10 @@ function resultLines(result: StampResult): string {
 function histogramLines(bins: Bin[]): string[] {
   const most = Math.max(...bins.map(({ count }) => count));
   return bins.map(({ from, to, count }) => {
-    const span = [from, to].map((ms) => cell(milliseconds(ms))).join(" -");
+    const span = [from, to].map((ms) => milliseconds(ms).padStart(10));
     const bar = "#".repeat(Math.ceil(BAR_CHARS * count / most));
-    return `${span} ms ${`${count}`.padStart(8)} ${bar}`.trimEnd();
+    const size = `${count}`.padStart(8);
+    return `${span.join(" -")} ms ${size} ${bar}`.trimEnd();
   });
 }
 
@@ -144,13 +141,12 @@ function table(result: StampResult): string[] {
   const rows = column.timesOf(STAMP_COLUMNS, result)
     .map(({ label, summary }) => ({ label, all: column.figuresOf(summary) }));
   if (rows.length === 0) return [];
-  const line = (label: string, cells: string[]) =>
-    label.padEnd(NAME_CHARS) + cells.map(cell).join("");
+  const names = rows[0]!.all.map(([name]) => name);
   const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
   return [
-    `${line("ms", rows[0]!.all.map(([name]) => name))}  (${quantiles})`,
+    `${tableLine("ms", NAME_CHARS, names)}  (${quantiles})`,
     ...rows.map(({ label, all }) =>
-      line(label, all.map(([, ms]) => milliseconds(ms)))
+      tableLine(label, NAME_CHARS, all.map(([, ms]) => milliseconds(ms)))
     ),
   ];
 }
@@ -162,16 +158,15 @@ function clockLines(result: StampResult): string[] {
   return present([
     kernelTimed > 0 && `rtt by the kernel's clock (${timed} of ${received})`,
     forwardJitterMs !== undefined && backwardJitterMs !== undefined &&
-    `jitter forward ${milliseconds(forwardJitterMs)} ms, ` +
-      `backward ${milliseconds(backwardJitterMs)} ms`,
+    `jitter forward ${timeText(forwardJitterMs)}, ` +
+      `backward ${timeText(backwardJitterMs)}`,
     oneWayErrorMs !== undefined &&
-    `one-way delays within ${
-      milliseconds(oneWayErrorMs)
-    } ms, by both clocks' own estimates`,
+    `one-way delays within ${timeText(oneWayErrorMs)}, ` +
+      "by both clocks' own estimates",
     oneWayErrorMs === undefined && clockOffsetMs !== undefined &&
     "one-way delay n/a: the clocks are not known to be synchronized; " +
-      `the reflector's is ${milliseconds(clockOffsetMs.estimate)} ms ahead, ` +
-      `within ${milliseconds(clockOffsetMs.error)} ms`,
+      `the reflector's is ${timeText(clockOffsetMs.estimate)} ahead, ` +
+      `within ${timeText(clockOffsetMs.error)}`,
     isDrift(clockDriftPpm) &&
     `the reflector's clock gains ${milliseconds(clockDriftPpm.estimate)} ` +
       `ppm, within ${milliseconds(clockDriftPpm.error)} ppm; ` +
@@ -219,14 +214,9 @@ function present(lines: Array<string | false | undefined>): string[] {
   return lines.filter((line) => typeof line === "string");
 }
 
-function cell(text: string): string {
-  return text.padStart(COLUMN_CHARS);
-}
-
 function orNa(value: number | undefined): string {
   return value === undefined ? "n/a" : `${value}`;
 }
 
 const NAME_CHARS = 13;
-const COLUMN_CHARS = 10;
 const BAR_CHARS = 40;
