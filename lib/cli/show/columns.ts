@@ -59,13 +59,22 @@ export function objectOf<R>(
   return object;
 }
 
-/** The parts of a line of counts. */
-export function partsOf<R>(columns: Columns<R>, result: R): string[] {
-  return cellsOf(columns, result).flatMap(({ key, column, value }) =>
+/** A line of counts. */
+export function countsOf<R>(columns: Columns<R>, result: R): string {
+  return cellsOf(columns, result).map(({ key, column, value }) =>
     column.columns !== undefined && value !== undefined
-      ? partsOf(column.columns, value as Record<string, unknown>)
-      : column.text?.(value, result, key) ?? []
-  );
+      ? countsOf(column.columns, value as Record<string, unknown>)
+      : column.text?.(value, result, key)
+  ).filter(Boolean).join(", ");
+}
+
+/** The closing lines that all results have: a head, and the counts. */
+export function closingLines<R>(
+  head: string,
+  columns: Columns<R>,
+  result: R,
+): string {
+  return `--- ${head} ---\n${countsOf(columns, result)}`;
 }
 
 /** The summaries of times that a result has, by their labels. */
@@ -148,8 +157,9 @@ export function figuresText(figures: Array<[string, number]>): string {
 /** The figures that `ping` shows, by its names for them. */
 export function pingFigures(
   { min, mean, max }: Pick<TailSummary, "min" | "mean" | "max">,
+  ...others: Array<[string, number]>
 ): Array<[string, number]> {
-  return [["min", min], ["avg", mean], ["max", max]];
+  return [["min", min], ["avg", mean], ["max", max], ...others];
 }
 
 /** A part of a run. */
@@ -170,7 +180,7 @@ const INTERVAL: Columns<Interval> = {
 export function intervalLine(interval: Interval): string {
   const { fromMs, toMs } = interval;
   const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
-  return `${from} to ${to} s: ${partsOf(INTERVAL, interval).join(", ")}`;
+  return `${from} to ${to} s: ${countsOf(INTERVAL, interval)}`;
 }
 
 export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };

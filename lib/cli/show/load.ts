@@ -55,15 +55,13 @@ function loadLines(result: LoadRow): string {
   const asked = rate === undefined
     ? `${window} in flight`
     : `${rate} a second asked for`;
-  const speeds = [
-    ["sent", result.sentPerSecond, result.sentBitsPerSecond],
-    ["received", result.receivedPerSecond, result.receivedBitsPerSecond],
-  ] as const;
+  const head = `${target} load statistics: ${size} bytes, ${asked}`;
+  const sent = rateText(result.sentPerSecond, result.sentBitsPerSecond);
+  const { receivedPerSecond, receivedBitsPerSecond } = result;
+  const received = rateText(receivedPerSecond, receivedBitsPerSecond);
   return [
-    `--- ${target} load statistics: ${size} bytes, ${asked} ---`,
-    column.partsOf(LOAD_COLUMNS, result).join(", "),
-    speeds.map(([word, ...rates]) => `${word} ${rateText(...rates)}`)
-      .join(", "),
+    column.closingLines(head, LOAD_COLUMNS, result),
+    `sent ${sent}, received ${received}`,
     ...column.timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
       `${label} ${column.figuresText(column.figuresOf(summary, "stddev"))}`
     ),

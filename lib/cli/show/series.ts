@@ -131,18 +131,11 @@ function eventLine(event: SeriesEvent, hasHex: boolean): string {
 /** The closing lines, laid out as those of `ping`. */
 function seriesLines(result: SeriesResult): string {
   const { target, rttMs } = result;
-  return [
-    `--- ${target} statistics ---`,
-    column.partsOf(SERIES_COLUMNS, result).join(", "),
-    ...rttMs === undefined ? [] : [
-      `rtt ${
-        column.figuresText([...column.pingFigures(rttMs), [
-          "mdev",
-          rttMs.stddev,
-        ]])
-      }`,
-    ],
-  ].join("\n");
+  const head = `${target} statistics`;
+  const lines = column.closingLines(head, SERIES_COLUMNS, result);
+  if (rttMs === undefined) return lines;
+  const figures = column.pingFigures(rttMs, ["mdev", rttMs.stddev]);
+  return `${lines}\nrtt ${column.figuresText(figures)}`;
 }
 
 /** Gathered replies. */
@@ -191,9 +184,9 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
       const from = formatAddress(remoteAddr);
       return `${replyLine(data, hasHex)} from ${from} time=${timeText(rttMs)}`;
     },
-    lines: (result) =>
-      `--- ${result.targets.join(", ")} statistics ---\n${
-        column.partsOf(GATHER_COLUMNS, result).join(", ")
-      }`,
+    lines(result) {
+      const head = `${result.targets.join(", ")} statistics`;
+      return column.closingLines(head, GATHER_COLUMNS, result);
+    },
   };
 }

@@ -134,7 +134,7 @@ export function overloadLine(remote: UdpAddress): string {
 
 /** The counts in one line; unusual ones only if they are not 0. */
 export function statsLine(counts: ServerCounts): string {
-  return column.partsOf(STATS, rowOf(counts)).join(", ");
+  return column.countsOf(STATS, rowOf(counts));
 }
 
 /** The counts as an object. */

@@ -91,11 +91,10 @@ function measureLine(event: MeasureEvent): string {
 }
 
 function resultLines(result: StampResult): string {
-  const { lost, lostUp, lostDown, lostUnattributed } = result;
+  const { target, lost, lostUp, lostDown, lostUnattributed } = result;
   const [up, down, either] = [lostUp, lostDown, lostUnattributed].map(orNa);
   return [
-    `--- ${result.target} STAMP statistics ---`,
-    column.partsOf(STAMP_COLUMNS, result).join(", "),
+    column.closingLines(`${target} STAMP statistics`, STAMP_COLUMNS, result),
     ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
     ...table(result),
     ...clockLines(result),
