@@ -40,7 +40,6 @@ const ANY = [...NOT_MTU, "find-mtu"];
 
 const DSCP = { value: "N", parse: parseDscp };
 
-/** All flags. */
 export const CLIENT_FLAGS = {
   ...flag.group({ group: "Target" }, {
     port: {
@@ -269,11 +268,7 @@ export const CLIENT_FLAGS = {
   ...flag.COMMON_FLAGS,
 };
 
-/** The command line of the client. */
-export const CLIENT: flag.Program<
-  typeof CLIENT_FLAGS,
-  keyof typeof CLIENT_MODES
-> = {
+export const CLIENT = {
   flags: CLIENT_FLAGS,
   modes: CLIENT_MODES,
   intro: `Sends UDP datagrams and shows the replies.

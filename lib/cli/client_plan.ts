@@ -50,7 +50,6 @@ export interface PayloadPlan {
 /** Options with a time-out; `localHostname` may be the name of an interface. */
 type Options<O> = O & { timeoutMs: number };
 
-/** The plan of the client, by mode. */
 export type ClientPlan =
   & CommonPlan
   & (
@@ -66,7 +65,6 @@ export type ClientPlan =
     }
   );
 
-/** A plan of one mode. */
 export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
   ClientPlan,
   { mode: Mode }

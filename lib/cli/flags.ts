@@ -47,7 +47,6 @@ export interface Flag {
   oneHost?: boolean;
 }
 
-/** The flags of a program, by their long names. */
 export type Flags = Record<string, Flag>;
 
 /** The values of all flags: `undefined` for one without value and default. */
@@ -57,7 +56,6 @@ export type Given<F extends Flags> = {
     : boolean;
 };
 
-/** A program's command line. */
 export interface Program<F extends Flags, Mode extends string> {
   flags: F;
   /**
@@ -77,12 +75,10 @@ export interface Command<F extends Flags, Mode extends string> {
   /** The mode for messages: the flag that chose it, or its name. */
   label: string;
   given: Given<F>;
-  /** The names of the flags that were given. */
   names: ReadonlySet<string>;
   positionals: string[];
 }
 
-/** The flags that every program has. */
 export const COMMON_FLAGS = {
   ...group({ group: "Help", everyday: true }, {
     help: { short: "h", help: "show this text; --help all shows every flag" },
@@ -90,7 +86,6 @@ export const COMMON_FLAGS = {
   }),
 };
 
-/** Flags that a program may have. */
 export const SHARED_FLAGS = {
   engine: {
     group: "Engine",
@@ -161,7 +156,6 @@ export function parseCommand<F extends Flags, Mode extends string>(
   return { mode, label, given, names, positionals };
 }
 
-/** The refusal of two flags. */
 export function exclusive(one: string, other: string): UsageError {
   return new UsageError(`${one} and ${other} exclude each other`);
 }
@@ -292,7 +286,6 @@ export function usage(
   return [intro, ...lines, ...isFull ? [notes] : []].join("\n");
 }
 
-/** The help of a flag, with its default. */
 function helpOf({ help, kind, usual, default: value }: Flag): string {
   const shown = value === undefined ? usual : (kind?.show ?? String)(value);
   return shown === undefined ? help : `${help} (${shown})`;
@@ -310,10 +303,8 @@ const numberOf =
     },
   });
 
-/** An integer from `min` to `max`. */
 export const integer = numberOf("a whole number", /^\d+$/);
 
-/** A number from `min` to `max`. */
 export const decimal = numberOf("a number", /^(\d+\.?\d*|\.\d+)$/);
 
 /** A number in the range of an option of the library. */
@@ -346,7 +337,6 @@ export function duration(minMs: number): Kind<number> {
   };
 }
 
-/** Any text. */
 export function text(value = "TEXT"): Kind<string> {
   return { value, parse: String, show: (text) => `"${text}"` };
 }

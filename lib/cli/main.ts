@@ -84,7 +84,6 @@ function onSignals(signals: Deno.Signal[], listener: () => void): () => void {
   };
 }
 
-/** Refuses versions of Deno that are too old. */
 export function requireDeno(version: string): void {
   const [major, minor] = version.split(".").map(Number) as [number, number];
   if (major < 2 || (major === 2 && minor < 9)) {

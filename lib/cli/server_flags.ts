@@ -23,7 +23,6 @@ export const SERVER_MODES = {
   reply: "a fixed reply",
 } as const;
 
-/** All flags. */
 export const SERVER_FLAGS = {
   ...flag.group({ group: "Address" }, {
     host: {
@@ -113,11 +112,7 @@ export const SERVER_FLAGS = {
   ...flag.COMMON_FLAGS,
 };
 
-/** The command line of the server. */
-export const SERVER: flag.Program<
-  typeof SERVER_FLAGS,
-  keyof typeof SERVER_MODES
-> = {
+export const SERVER = {
   flags: SERVER_FLAGS,
   modes: SERVER_MODES,
   intro: `Answers UDP datagrams.

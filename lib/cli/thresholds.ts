@@ -11,7 +11,6 @@ import { milliseconds, percent } from "./show/format.ts";
 /** The figures by their names on the command line. */
 const NAMES = { ...FIGURES, p50: "median" } as const;
 
-/** The names of the figures. */
 export const MAX_RTT_FIGURES = Object.keys(NAMES) as Array<keyof typeof NAMES>;
 
 /** A threshold for one figure of the RTTs. */

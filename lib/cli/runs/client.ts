@@ -17,7 +17,6 @@ import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
-/** Runs a plan. */
 export async function runClient(
   plan: ClientPlan,
   out: LineWriter,

@@ -43,6 +43,5 @@ export async function runLoad(
   return await follow(run, target, result, LOAD_VIEW, report, out);
 }
 
-/** The loads of the warm-up. */
 const CLOSED_LOOP = { window: 64, count: 20_000 };
 const OPEN_LOOP = { rate: 20_000, count: 2000 };

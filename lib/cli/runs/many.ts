@@ -18,11 +18,9 @@ export interface Ended {
   label?: string;
   /** Undefined if the run failed. */
   outcome?: RunOutcome;
-  /** The error of a run that failed. */
   error?: string;
 }
 
-/** Runs one target with one size. */
 export type RunOne = (
   target: UdpAddress,
   size: number | undefined,
@@ -81,7 +79,6 @@ export async function runMany(
   return ends;
 }
 
-/** The table. */
 export function tableLines(ends: Ended[]): string {
   const width = Math.max(...ends.map(({ label = "" }) => label.length));
   const head = ["sent", "received", "loss", ...FIGURES];

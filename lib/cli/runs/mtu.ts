@@ -17,9 +17,7 @@ export interface Probe {
   type: "probe";
   size: number;
   isAnswered: boolean;
-  /** The size of the reply. */
   replyBytes?: number;
-  /** The reason for no answer. */
   why?: string;
   /** The largest payload by the report of the network. */
   hint?: number | undefined;
@@ -142,14 +140,13 @@ export async function runMtu(
 
 /** The reason of a failure, and the MTU that the network reports. */
 function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
-  const inner = error instanceof TimeoutError && error.cause !== undefined
-    ? error.cause
-    : error;
-  const { mtu } = inner as { mtu?: number };
-  const why = inner instanceof TimeoutError
+  const isTimeout = error instanceof TimeoutError;
+  const reason = isTimeout ? error.cause ?? error : error;
+  const { mtu } = reason as { mtu?: number };
+  if (mtu === undefined && !isTimeout) throw error;
+  const why = reason instanceof TimeoutError
     ? `not within the time, ${MAX_TRIES} times`
-    : errorMessage(inner);
-  if (mtu === undefined && !(error instanceof TimeoutError)) throw error;
+    : errorMessage(reason);
   return { why, mtu };
 }
 

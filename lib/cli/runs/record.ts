@@ -18,13 +18,11 @@ export async function openRecord(
   const csvFile = await openFile("csv", csv);
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
-    /** Makes the collection of one run. */
     samplesOf(label: string): Samples {
       const samples = new Samples(timeoutMs);
       runs.push({ label, samples });
       return samples;
     },
-    /** Writes the files. */
     async write(): Promise<void> {
       for (const { label, samples } of runs) {
         if (samples.leftOut === 0) continue;

@@ -38,7 +38,6 @@ export interface ServerOutput {
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  /** All counts until now. */
   counts(): Promise<ServerCounts>;
 }
 
@@ -118,7 +117,6 @@ export function outputText(
   return lines().split("\n").map((line) => `${time} ${line}`).join("\n");
 }
 
-/** The line of a bound server. */
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   const { engine } = chooseEngine(plan.engine);

@@ -15,7 +15,6 @@ import { type ServerCounts, sumOf } from "../show/server.ts";
 import type { ServerPlan } from "../server_flags.ts";
 import type { RunningServer, ServerOutput } from "./server.ts";
 
-/** A message of a worker. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
   | { type: "lines"; text: string }

@@ -32,10 +32,8 @@ export type Columns<R> = {
   readonly [K in keyof R]-?: Column<R[K], R>;
 };
 
-/** Columns of any object. */
 export type Rows = Readonly<Record<string, Column>>;
 
-/** The columns of each type of event. */
 export type EventColumns = Readonly<Record<string, Rows>>;
 
 /** Each key with its column and its value. */
@@ -59,7 +57,6 @@ export function objectOf<R>(
   return object;
 }
 
-/** A line of counts. */
 export function countsOf<R>(columns: Columns<R>, result: R): string {
   return cellsOf(columns, result).map(({ key, column, value }) =>
     column.columns !== undefined && value !== undefined
@@ -162,7 +159,6 @@ export function pingFigures(
   return [["min", min], ["avg", mean], ["max", max], ...others];
 }
 
-/** A part of a run. */
 export type Interval = Omit<LoadInterval, "type">;
 
 const INTERVAL: Columns<Interval> = {
@@ -176,7 +172,6 @@ const INTERVAL: Columns<Interval> = {
   rttMs: { text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}` },
 };
 
-/** The line about an interval. */
 export function intervalLine(interval: Interval): string {
   const { fromMs, toMs } = interval;
   const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
@@ -200,7 +195,6 @@ export interface Payload {
   hex?: string | undefined;
 }
 
-/** The columns of a payload. */
 export const PAYLOAD: Columns<Payload> = {
   size: { docs: "bytes of the payload" },
   text: { docs: "the payload, if it is valid UTF-8", optional: true },

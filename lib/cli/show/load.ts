@@ -14,7 +14,6 @@ export type LoadRow =
   & Pick<LoadOptions, "rate" | "window" | "size">
   & LoadResult;
 
-/** The columns of a load. */
 export const LOAD_COLUMNS: column.Columns<LoadRow> = {
   target: column.TARGET,
   rate: { docs: "`--rate`" },

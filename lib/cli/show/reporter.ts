@@ -28,7 +28,6 @@ export interface ReportOptions {
   quiet: boolean;
   /** Whether all payloads are shown as hex, and not only those that are no text. */
   hasHex?: boolean | undefined;
-  /** Whether each line begins with the time. */
   timestamps?: boolean | undefined;
   /** Whether a lone datagram is shown as a series is: with its time, and summed up. */
   isSeries?: boolean | undefined;
@@ -79,7 +78,6 @@ export interface View<E, R> {
   warnings?(result: R): string[];
 }
 
-/** One format of output. */
 export interface Reporter<E, R> {
   event(event: E | IntervalEvent): void;
   /**
@@ -183,7 +181,6 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
   };
 };
 
-/** The formats of output. */
 export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
   text: textReporter,
   json: documentReporter,

@@ -25,7 +25,6 @@ export interface SeriesResult extends SeriesSummary {
 
 const UNEXPECTED = { docs: "replies that are not `--expect`" };
 
-/** The columns of a series. */
 export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   target: column.TARGET,
   sent: column.COUNT,
@@ -51,7 +50,6 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   unexpected: UNEXPECTED,
 };
 
-/** The columns of a series' events. */
 export const SERIES_EVENTS: column.EventColumns = {
   reply: { seq: column.SEQ, rttMs: {}, attempts: {}, ...column.PAYLOAD },
   lost: {
@@ -138,13 +136,11 @@ function seriesLines(result: SeriesResult): string {
   return `${lines}\nrtt ${column.figuresText(figures)}`;
 }
 
-/** Gathered replies. */
 export interface GatherResult extends GatherSummary {
   targets: string[];
   unexpected: number;
 }
 
-/** The columns of gathered replies. */
 export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   targets: { docs: "addresses that were asked" },
   sent: column.COUNT,
@@ -155,7 +151,6 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   unexpected: UNEXPECTED,
 };
 
-/** The columns of each gathered reply. */
 export const GATHER_EVENTS: column.EventColumns = {
   reply: {
     hostname: { docs: "IP address of the server" },
@@ -165,11 +160,7 @@ export const GATHER_EVENTS: column.EventColumns = {
   },
 };
 
-/** A gathered reply. */
-export interface GatherEvent {
-  type: "reply";
-  reply: UdpReply;
-}
+export type GatherEvent = { type: "reply"; reply: UdpReply };
 
 /** Gathered replies, each in a line. */
 export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {

@@ -27,7 +27,6 @@ type ServerRow = ServerCounts["server"] & {
   stamp: ReflectorStats | undefined;
 };
 
-/** The columns of a server's counts. */
 const STATS: column.Columns<ServerRow> = {
   received: column.COUNT,
   replied: column.COUNT,
@@ -75,7 +74,6 @@ const STATS: column.Columns<ServerRow> = {
 
 const ADDRESS = { hostname: { docs: "IP address" }, port: { docs: "port" } };
 
-/** The columns of a server's objects. */
 export const SERVER_EVENTS: column.EventColumns = {
   listening: {
     ...ADDRESS,
@@ -137,7 +135,6 @@ export function statsLine(counts: ServerCounts): string {
   return column.countsOf(STATS, rowOf(counts));
 }
 
-/** The counts as an object. */
 export function statsJson(
   type: "interval" | "summary",
   counts: ServerCounts,

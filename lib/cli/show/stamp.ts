@@ -16,14 +16,12 @@ import * as column from "./columns.ts";
 import { eventText, milliseconds, tableLine, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
-/** A measurement and its target. */
 export type StampResult = MeasureResult & { target: string };
 
 const REPORTED: column.Column<Reported | undefined> = {
   json: (reported) => reported && reportedJson(reported),
 };
 
-/** The columns of a measurement. */
 export const STAMP_COLUMNS: column.Columns<StampResult> = {
   target: column.TARGET,
   sent: column.COUNT,
@@ -55,7 +53,6 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   reported: REPORTED,
 };
 
-/** The columns of a measurement's events. */
 export const STAMP_EVENTS: column.EventColumns = {
   reply: {
     seq: column.SEQ,

@@ -48,7 +48,6 @@ export class Tally {
   }
 }
 
-/** Whether nothing happened in an interval. */
 export function isEmpty(
   { sent, received, lost, duplicates, late }: Interval,
 ): boolean {
