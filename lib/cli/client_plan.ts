@@ -17,12 +17,7 @@ import {
   type MeasureOptions,
 } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import {
-  CLIENT,
-  CLIENT_DEFAULTS,
-  CLIENT_FLAGS,
-  type CLIENT_MODES,
-} from "./client_flags.ts";
+import { CLIENT, CLIENT_DEFAULTS } from "./client_flags.ts";
 import * as flag from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
@@ -43,9 +38,7 @@ interface CommonPlan {
 }
 
 /** A payload of the user's. */
-export interface PayloadPlan {
-  payload: Uint8Array | "stdin";
-}
+type Payload = Uint8Array | "stdin";
 
 /** Options with a time-out; `localHostname` may be the name of an interface. */
 type Options<O> = O & { timeoutMs: number };
@@ -53,8 +46,12 @@ type Options<O> = O & { timeoutMs: number };
 export type ClientPlan =
   & CommonPlan
   & (
-    | { mode: "request"; options: Options<RequestManyOptions> } & PayloadPlan
-    | { mode: "gather"; options: Options<GatherOptions> } & PayloadPlan
+    | {
+      mode: "request";
+      payload: Payload;
+      options: Options<RequestManyOptions>;
+    }
+    | { mode: "gather"; payload: Payload; options: Options<GatherOptions> }
     | { mode: "load"; options: Options<LoadOptions> }
     | { mode: "find-mtu"; options: Options<RequestOptions> }
     | {
@@ -71,11 +68,11 @@ export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
 >;
 
 type ClientCommand = flag.Command<
-  typeof CLIENT_FLAGS,
-  keyof typeof CLIENT_MODES
+  typeof CLIENT.flags,
+  keyof typeof CLIENT.modes
 >;
 
-const FLAGS: flag.Flags = CLIENT_FLAGS;
+const FLAGS: flag.Flags = CLIENT.flags;
 
 /** The payload where the user gives none. */
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
@@ -253,7 +250,7 @@ function originOf({ given, mode }: ClientCommand): OriginOptions {
 
 function payloadOf(
   { given: { message, hex } }: ClientCommand,
-): PayloadPlan["payload"] {
+): Payload {
   if (message === "-") return "stdin";
   return hex ?? (message === undefined ? USUAL_PAYLOAD : encode(message));
 }

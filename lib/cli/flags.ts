@@ -79,12 +79,10 @@ export interface Command<F extends Flags, Mode extends string> {
   positionals: string[];
 }
 
-export const COMMON_FLAGS = {
-  ...group({ group: "Help", everyday: true }, {
-    help: { short: "h", help: "show this text; --help all shows every flag" },
-    version: { short: "V", help: "show the version" },
-  }),
-};
+export const COMMON_FLAGS = group({ group: "Help", everyday: true }, {
+  help: { short: "h", help: "show this text; --help all shows every flag" },
+  version: { short: "V", help: "show the version" },
+});
 
 export const SHARED_FLAGS = {
   engine: {

@@ -13,7 +13,6 @@ const NAMES = { ...FIGURES, p50: "median" } as const;
 
 export const MAX_RTT_FIGURES = Object.keys(NAMES) as Array<keyof typeof NAMES>;
 
-/** A threshold for one figure of the RTTs. */
 export interface MaxRtt {
   figure: keyof typeof NAMES;
   ms: number;

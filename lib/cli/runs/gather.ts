@@ -7,11 +7,8 @@ import { formatAddress, type UdpAddress } from "../../address.ts";
 import { gather, type GatherOptions } from "../../client/gather.ts";
 import type { LineWriter } from "../output.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
-import {
-  type GatherEvent,
-  type GatherResult,
-  gatherView,
-} from "../show/series.ts";
+import { type GatherEvent, gatherView } from "../show/series.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** Gathers the replies, shows them, and gives the outcome. */
 export async function runGather(
@@ -20,7 +17,7 @@ export async function runGather(
   options: GatherOptions,
   report: ReportOptions,
   out: LineWriter,
-): Promise<GatherResult> {
+): Promise<RunOutcome> {
   const gathering = gather(targets, payload, options);
   const run = {
     target: undefined,

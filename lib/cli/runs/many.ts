@@ -12,7 +12,6 @@ import type { ReportOptions } from "../show/reporter.ts";
 import type { Samples } from "../show/samples.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
-/** The end of a run. */
 export interface Ended {
   /** Its name where there are several. */
   label?: string;

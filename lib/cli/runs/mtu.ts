@@ -38,7 +38,6 @@ const MTU_VIEW: View<Probe, MtuResult> = {
   list: "probes",
   events: { probe: only("size", "isAnswered", "replyBytes", "why") },
   result: only("target", "sent", "received", "payloadBytes", "mtu", "isEcho"),
-  facts: (probe) => probe,
   line({ size, isAnswered, why }) {
     const outcome = isAnswered ? "answered" : `no answer: ${why}`;
     return `${size} ${size === 1 ? "byte" : "bytes"}: ${outcome}`;

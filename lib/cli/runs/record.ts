@@ -32,16 +32,13 @@ export async function openRecord(
       const [first] = runs;
       if (plot === undefined || first === undefined) return;
       const { label, samples } = first;
+      const width = out.isTerminal ? Deno.consoleSize().columns : 80;
       const picture = plotFile === undefined
-        ? `${plotText(samples, terminalWidth(out))}\n`
+        ? `${plotText(samples, width)}\n`
         : plotSvg(label, samples, new Date());
       await writeTo(plotFile, [picture], out);
     },
   };
-}
-
-function terminalWidth(out: LineWriter): number {
-  return out.isTerminal ? Deno.consoleSize().columns : 80;
 }
 
 /** Creates or truncates a file; undefined for stdout. */

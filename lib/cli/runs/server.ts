@@ -14,15 +14,7 @@ import { stampReflector } from "../../stamp/reflector.ts";
 import type { ServerPlan } from "../server_flags.ts";
 import { clockText, json } from "../show/format.ts";
 import { keyOf } from "../key_file.ts";
-import {
-  exchangeJson,
-  exchangeLines,
-  listeningLine,
-  overloadLine,
-  packetLine,
-  refusalLine,
-  type ServerCounts,
-} from "../show/server.ts";
+import * as show from "../show/server.ts";
 
 /** The sink of a server's lines. */
 export interface ServerOutput {
@@ -38,7 +30,7 @@ export interface ServerOutput {
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  counts(): Promise<ServerCounts>;
+  counts(): Promise<show.ServerCounts>;
 }
 
 /** Starts the server of a plan in this thread, until `stopping` is aborted. */
@@ -57,13 +49,13 @@ export function startServer(
     : undefined;
   const answer = reflector ??
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
-  const lines = isStamp ? packetLine : exchangeLines;
+  const lines = isStamp ? show.packetLine : show.exchangeLines;
   const shown: Handler = (data, info) => {
     // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
     output.line(outputText(
       plan,
-      () => exchangeJson(data, info.remoteAddr, new Date()),
+      () => show.exchangeJson(data, info.remoteAddr, new Date()),
       () => lines(data, info.remoteAddr),
     ));
     return reply;
@@ -86,9 +78,9 @@ export function startServer(
     maxReplies: plan.count,
     onListen: (addr) => output.listening(addr),
     onRefuse: (reason, { remoteAddr }) =>
-      output.log(reason, refusalLine(reason, remoteAddr)),
+      output.log(reason, show.refusalLine(reason, remoteAddr)),
     onOverload: ({ remoteAddr }) =>
-      output.log("overload", overloadLine(remoteAddr)),
+      output.log("overload", show.overloadLine(remoteAddr)),
     onError: (error, info) => {
       const peer = info && `${formatAddress(info.remoteAddr)}: `;
       output.log("error", (peer ?? "") + errorMessage(error));
@@ -123,6 +115,6 @@ export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   return outputText(
     plan,
     () => ({ type: "listening", time: new Date(), ...addr, ...limits, engine }),
-    () => listeningLine(addr, limits, engine),
+    () => show.listeningLine(addr, limits, engine),
   );
 }

@@ -7,11 +7,11 @@ import type { UdpAddress } from "../../address.ts";
 import { measure } from "../../stamp/measure.ts";
 import type { MeasureOptions } from "../../stamp/measure_options.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
-import type { MeasureResult } from "../../stamp/session_result.ts";
 import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** Runs a measurement, shows it, and gives its result. */
 export async function runStamp(
@@ -19,7 +19,7 @@ export async function runStamp(
   options: MeasureOptions,
   report: ReportOptions & { histogram: boolean },
   out: LineWriter,
-): Promise<MeasureResult> {
+): Promise<RunOutcome> {
   const measurement = measure(target, options);
   await warmUp(
     (server) => Array.fromAsync(measure(server, WARM_UP)),

@@ -98,9 +98,7 @@ function requireReadableCode(): void {
   }
 }
 
-interface RunningWorker extends RunningServer {
-  addr: UdpAddress;
-}
+type RunningWorker = RunningServer & { addr: UdpAddress };
 
 function startWorker(
   plan: ServerPlan,

@@ -28,9 +28,7 @@ export interface Column<V = unknown, R = unknown> {
 }
 
 /** The columns of `R`, in the order of JSON and of the line of counts. */
-export type Columns<R> = {
-  readonly [K in keyof R]-?: Column<R[K], R>;
-};
+export type Columns<R> = { readonly [K in keyof R]-?: Column<R[K], R> };
 
 export type Rows = Readonly<Record<string, Column>>;
 
@@ -44,10 +42,7 @@ function cellsOf<R>(columns: Columns<R>, result: R) {
 }
 
 /** A result as JSON has it. */
-export function objectOf<R>(
-  columns: Columns<R>,
-  result: R,
-): Record<string, unknown> {
+export function objectOf<R>(columns: Columns<R>, result: R) {
   const object: Record<string, unknown> = {};
   for (const { key, column, value } of cellsOf(columns, result)) {
     if (value === undefined && column.optional) continue;
@@ -66,11 +61,7 @@ export function countsOf<R>(columns: Columns<R>, result: R): string {
 }
 
 /** The closing lines that all results have: a head, and the counts. */
-export function closingLines<R>(
-  head: string,
-  columns: Columns<R>,
-  result: R,
-): string {
+export function closingLines<R>(head: string, columns: Columns<R>, result: R) {
   return `--- ${head} ---\n${countsOf(columns, result)}`;
 }
 

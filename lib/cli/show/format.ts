@@ -47,12 +47,13 @@ export function lossOfText(lost: number, received: number): string {
 }
 
 /** A line of a table: a label, and cells of 10 characters. */
-export function tableLine(
-  label: string,
-  width: number,
-  cells: string[],
-): string {
+export function tableLine(label: string, width: number, cells: string[]) {
   return label.padEnd(width) + cells.map((cell) => cell.padStart(10)).join("");
+}
+
+/** The lines whose condition holds. */
+export function present(lines: Array<string | false | undefined>): string[] {
+  return lines.filter((line) => typeof line === "string");
 }
 
 /**

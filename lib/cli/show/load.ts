@@ -6,6 +6,7 @@
 import type { LoadInterval, LoadResult } from "../../client/load.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
 import * as column from "./columns.ts";
+import { present } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A load, and the rate, window and size that were asked for. */
@@ -43,7 +44,6 @@ export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
   list: "intervals",
   events: { interval: column.EVENTS.interval },
   result: LOAD_COLUMNS,
-  facts: (interval) => interval,
   line: () => undefined,
   lines: loadLines,
   warnings: loadWarnings,
@@ -72,26 +72,17 @@ export function loadWarnings(
   { rate = 0, sentPerSecond = rate, sendErrorMs, ...counts }: LoadRow,
 ): string[] {
   const { received, foreign, kernelDrops = 0 } = counts;
-  const found: string[] = [];
   // Of few datagrams a single late one is no rule.
   const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS;
-  if (isBehind && sentPerSecond < 0.995 * rate) {
-    const reached = Math.round(sentPerSecond);
-    found.push(
-      `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
-    );
-  }
-  if (kernelDrops > 0) {
-    found.push(
-      `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
-    );
-  }
-  if (received === 0 && foreign > 0) {
-    found.push(
-      "the replies are no echoes: --rate and --window need a server that echoes (server --echo)",
-    );
-  }
-  return found;
+  const reached = Math.round(sentPerSecond);
+  return present([
+    isBehind && sentPerSecond < 0.995 * rate &&
+    `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
+    kernelDrops > 0 &&
+    `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
+    received === 0 && foreign > 0 &&
+    "the replies are no echoes: --rate and --window need a server that echoes (server --echo)",
+  ]);
 }
 
 function rateText(perSecond = NaN, bitsPerSecond = NaN): string {

@@ -5,13 +5,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import {
-  type Columns,
-  type EventColumns,
-  type Interval,
-  intervalLine,
-  objectOf,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
@@ -64,10 +58,10 @@ export interface RunEvent {
 export interface View<E, R> {
   /** The list of events in a document; `replies` has no other events. */
   list: "replies" | "samples" | "intervals" | "probes";
-  events: EventColumns;
-  result: Columns<R>;
-  /** The values of an event's columns. */
-  facts(event: E): object;
+  events: column.EventColumns;
+  result: column.Columns<R>;
+  /** The values of an event's columns, where they are not its own. */
+  facts?(event: E): object;
   /** An event as a line; undefined for none. */
   line(event: E): string | undefined;
   /** The line of an event on stderr, however quiet the report is. */
@@ -93,7 +87,7 @@ type MakeReporter = <E extends RunEvent, R>(
   out: LineWriter,
 ) => Reporter<E, R>;
 
-type IntervalEvent = Interval & { type: "interval" };
+type IntervalEvent = column.Interval & { type: "interval" };
 
 function isInterval(event: RunEvent): event is IntervalEvent {
   return event.type === "interval";
@@ -108,7 +102,7 @@ const textReporter: MakeReporter = (view, report, out) => {
   return {
     event(event) {
       const line = isInterval(event)
-        ? reportMs && intervalLine(event)
+        ? reportMs && column.intervalLine(event)
         : view.line(event);
       if (!line) return;
       if (isInterval(event)) out.writeResult(headed(line));
@@ -134,7 +128,7 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
     },
     result(type, result) {
       if (type === "failed") return;
-      out.writeResult(line(type, objectOf(view.result, result)));
+      out.writeResult(line(type, column.objectOf(view.result, result)));
     },
   };
 };
@@ -144,7 +138,8 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
  * of several runs there is one document, and each is collected.
  */
 const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
-  const [listed, intervals]: unknown[][] = [[], []];
+  const listed: unknown[] = [];
+  const intervals: unknown[] = [];
   let hasBegun = false;
   return {
     event(event) {
@@ -153,8 +148,8 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
         : view.list !== "replies" || event.type === "reply";
       if (!isListed && !isInterval(event)) return;
       const object = { time: new Date(), ...eventObject(view, event) };
-      if (!isListed) intervals!.push(object);
-      else if (label !== undefined) listed!.push(object);
+      if (!isListed) intervals.push(object);
+      else if (label !== undefined) listed.push(object);
       else {
         const head = hasBegun ? "," : `{"${view.list}":[\n`;
         out.writeResult(head + json(object));
@@ -166,8 +161,8 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
       if (type === "interim") return note(view.lines(result));
       if (type === "failed" && !hasBegun) return;
       const rest = {
-        ...objectOf(view.result, result),
-        ...intervals!.length === 0 ? {} : { intervals },
+        ...column.objectOf(view.result, result),
+        ...intervals.length === 0 ? {} : { intervals },
       };
       if (hasBegun) {
         hasBegun = false;
@@ -191,8 +186,8 @@ function eventObject<E extends RunEvent, R>(
   { events, facts }: View<E, R>,
   event: E | IntervalEvent,
 ): Record<string, unknown> {
-  const values = isInterval(event) ? event : facts(event);
-  return objectOf<object>(events[event.type]!, values);
+  const values = isInterval(event) ? event : facts?.(event) ?? event;
+  return column.objectOf<object>(events[event.type]!, values);
 }
 
 /**
@@ -201,8 +196,7 @@ function eventObject<E extends RunEvent, R>(
  * @param asked The server's address, until the run has resolved its name.
  * @param result Gives the result at any time, of the server's address and the
  * number of unexpected replies.
- * @throws The error of the run, or that of a datagram that could not be sent if
- * nothing was received.
+ * @throws The error of the run, or if nothing was received that of a failed send.
  */
 export async function follow<
   E extends RunEvent,
@@ -234,13 +228,13 @@ export async function follow<
   };
   const startedAt = performance.now();
   const now = () => performance.now() - startedAt;
-  const silence = new Silence(0);
+  const silence = new Silence();
   const say = (line: string | undefined) => line && note(`client: ${line}`);
   const total = new Tally();
   let part = new Tally();
   // A load has intervals of its own, and no events but those.
   const isLoad = view.list === "intervals";
-  let latest: Interval | undefined;
+  let latest: column.Interval | undefined;
   const endPart = (isLast: boolean) => {
     const interval = part.upTo(now(), run.sent);
     part = new Tally(interval.toMs, run.sent);
@@ -254,7 +248,7 @@ export async function follow<
     if (!isLoad) say(silence.look(now()));
     if (!hasStatus || !out.isTerminal) return;
     const shown = isLoad ? latest : total.upTo(now(), run.sent);
-    if (shown !== undefined) out.status(intervalLine(shown));
+    if (shown !== undefined) out.status(column.intervalLine(shown));
   };
   // Sizes that are too large have no reply.
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];

@@ -14,7 +14,7 @@ import type { UdpReply } from "../../client/exchange.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { eventText, lossText, milliseconds, timeText } from "./format.ts";
+import { eventText, lossText, present, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A series, and the number of its unexpected replies. */
@@ -71,11 +71,11 @@ export function seriesView(hasHex = false): View<SeriesEvent, SeriesResult> {
     line: (event) => eventLine(event, hasHex),
     lines: seriesLines,
     warnings: ({ heldBack, sent, durationMs }) => {
-      if (heldBack === 0) return [];
-      const each = milliseconds(durationMs / Math.max(1, sent - 1));
-      return [
-        `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} ms in the mean (--rate keeps any)`,
-      ];
+      const each = timeText(durationMs / Math.max(1, sent - 1));
+      return present([
+        heldBack > 0 &&
+        `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} in the mean (--rate keeps any)`,
+      ]);
     },
   };
 }

@@ -5,12 +5,7 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { bytesLiteral } from "../../encoding.ts";
-import {
-  type GuardLimits,
-  type Refusal,
-  REFUSAL_WORDS,
-  REFUSALS,
-} from "../../server/guard.ts";
+import * as guard from "../../server/guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
@@ -23,9 +18,7 @@ export interface ServerCounts {
 }
 
 /** The counts as one object. */
-type ServerRow = ServerCounts["server"] & {
-  stamp: ReflectorStats | undefined;
-};
+type ServerRow = ServerCounts["server"] & { stamp: ReflectorStats | undefined };
 
 const STATS: column.Columns<ServerRow> = {
   received: column.COUNT,
@@ -41,9 +34,9 @@ const STATS: column.Columns<ServerRow> = {
   kernelDrops: column.rare("dropped by the system"),
   refused: {
     columns: Object.fromEntries(
-      REFUSALS.map((reason) => [reason, {
+      guard.REFUSALS.map((reason) => [reason, {
         ...column.rare(`refused (${reason})`),
-        docs: REFUSAL_WORDS[reason],
+        docs: guard.REFUSAL_WORDS[reason],
       }]),
     ),
   },
@@ -107,7 +100,7 @@ export function exchangeJson(
 /** The server's first line: its address, its limits, an engine that is not the usual one. */
 export function listeningLine(
   addr: UdpAddress,
-  { rateLimit }: GuardLimits,
+  { rateLimit }: guard.GuardLimits,
   engine: Engine,
 ): string {
   const suffix = engine === DEFAULT_ENGINE ? "" : ` (${engine} engine)`;
@@ -119,9 +112,9 @@ export function listeningLine(
 }
 
 /** The reason of a refusal, with the flag that sets the limit. */
-export function refusalLine(reason: Refusal, remote: UdpAddress): string {
-  const remedy = REMEDIES[reason] ?? "";
-  return `refused ${formatAddress(remote)}: ${REFUSAL_WORDS[reason]}${remedy}`;
+export function refusalLine(reason: guard.Refusal, remote: UdpAddress): string {
+  const words = guard.REFUSAL_WORDS[reason] + (REMEDIES[reason] ?? "");
+  return `refused ${formatAddress(remote)}: ${words}`;
 }
 
 /** The peer whose datagram was dropped, since too many are being answered. */
@@ -187,7 +180,7 @@ export function packetLine(data: Uint8Array, remote: UdpAddress): string {
   return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
 }
 
-const REMEDIES: Partial<Record<Refusal, string>> = {
+const REMEDIES: Partial<Record<guard.Refusal, string>> = {
   amplification: " (--max-amplification)",
   rate: " (--rate-limit)",
 };

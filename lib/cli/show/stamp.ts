@@ -13,7 +13,13 @@ import type {
 } from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
 import * as column from "./columns.ts";
-import { eventText, milliseconds, tableLine, timeText } from "./format.ts";
+import {
+  eventText,
+  milliseconds,
+  present,
+  tableLine,
+  timeText,
+} from "./format.ts";
 import type { View } from "./reporter.ts";
 
 export type StampResult = MeasureResult & { target: string };
@@ -204,10 +210,6 @@ function reportedLines({ reported, returnsSsid }: StampResult): string[] {
     discarded.length > 0 &&
     `discarded, as not intact: ${discarded.join(", ")}`,
   ]);
-}
-
-function present(lines: Array<string | false | undefined>): string[] {
-  return lines.filter((line) => typeof line === "string");
 }
 
 function orNa(value: number | undefined): string {

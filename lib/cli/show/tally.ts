@@ -56,12 +56,8 @@ export function isEmpty(
 
 /** Reports that the server stopped answering, and that it answers again, once each. */
 export class Silence {
-  #since: number;
+  #since = 0;
   #isReported = false;
-
-  constructor(now: number) {
-    this.#since = now;
-  }
 
   /** Takes note of a reply; gives the report that is due. */
   heard(now: number): string | undefined {
