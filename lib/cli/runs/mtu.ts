@@ -11,6 +11,7 @@ import { maxPayload } from "../../client/target.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { only } from "../show/columns.ts";
 import { follow, type ReportOptions, type View } from "../show/reporter.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** The outcome of a size. */
 export interface Probe {
@@ -23,11 +24,9 @@ export interface Probe {
   hint?: number | undefined;
 }
 
-/** The outcome of a search; `received` counts the sizes that were answered. */
+/** The outcome of a search. */
 interface MtuResult {
   target: string;
-  sent: number;
-  received: number;
   payloadBytes: number | undefined;
   mtu: number | undefined;
   /** Whether the reply to the largest size was as large. */
@@ -37,7 +36,7 @@ interface MtuResult {
 const MTU_VIEW: View<Probe, MtuResult> = {
   list: "probes",
   events: { probe: only("size", "isAnswered", "replyBytes", "why") },
-  result: only("target", "sent", "received", "payloadBytes", "mtu", "isEcho"),
+  result: only("target", "payloadBytes", "mtu", "isEcho"),
   line({ size, isAnswered, why }) {
     const outcome = isAnswered ? "answered" : `no answer: ${why}`;
     return `${size} ${size === 1 ? "byte" : "bytes"}: ${outcome}`;
@@ -80,7 +79,7 @@ export async function runMtu(
   options: RequestOptions,
   report: ReportOptions,
   out: LineWriter,
-): Promise<MtuResult> {
+): Promise<RunOutcome> {
   const stopping = new AbortController();
   const probes: Probe[] = [];
   const headers = () => HEADER_BYTES[ipVersion(run.target.hostname) ?? 4];
@@ -116,7 +115,7 @@ export async function runMtu(
     [Symbol.asyncIterator]: () =>
       searchSizes(maxPayload(target.hostname), probe),
   };
-  const result = (target: string): MtuResult => {
+  const result = (target: string) => {
     const answered = probes.filter(({ isAnswered }) => isAnswered);
     // No size is tried after a larger one that is answered.
     const { size, replyBytes } = answered.at(-1) ?? {};

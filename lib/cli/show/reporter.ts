@@ -200,12 +200,13 @@ function eventObject<E extends RunEvent, R>(
  */
 export async function follow<
   E extends RunEvent,
-  R extends { received: number },
+  Shown,
+  R extends Shown & { received: number },
 >(
   run: RunHandle<E>,
   asked: UdpAddress,
   result: (target: string, unexpected: number) => R,
-  view: View<E, R>,
+  view: View<E, Shown>,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<R> {
