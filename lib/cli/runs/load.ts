@@ -12,7 +12,6 @@ import { warmUp } from "./warm_up.ts";
 import { LOAD_VIEW } from "../show/load.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 
-/** Runs a load, shows it, and gives its result. */
 export async function runLoad(
   target: UdpAddress,
   options: LoadOptions,

@@ -9,7 +9,6 @@ import type { LineWriter } from "../output.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
 
-/** Runs a series, shows it, and gives its outcome. */
 export async function runSeries(
   target: UdpAddress,
   payload: Uint8Array,

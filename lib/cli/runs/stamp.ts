@@ -13,7 +13,6 @@ import { follow, type ReportOptions } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
-/** Runs a measurement, shows it, and gives its result. */
 export async function runStamp(
   target: UdpAddress,
   options: MeasureOptions,
