@@ -4,10 +4,9 @@
  * @module
  */
 import { type ClientPlan, planClient } from "./lib/cli/client_plan.ts";
-import { noteUnread } from "./lib/cli/input.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain } from "./lib/cli/main.ts";
 import { complain, type LineWriter } from "./lib/cli/output.ts";
-import { runClient } from "./lib/cli/runs/client.ts";
+import { noteUnread, runClient } from "./lib/cli/runs/client.ts";
 import { missedBounds } from "./lib/cli/thresholds.ts";
 
 async function main(plan: ClientPlan, out: LineWriter): Promise<number> {

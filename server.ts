@@ -9,13 +9,12 @@ import { EXIT_OK, onAsk, onStop, runMain } from "./lib/cli/main.ts";
 import { complain, type LineWriter, note } from "./lib/cli/output.ts";
 import {
   listeningText,
+  outputText,
   type ServerOutput,
-  type ServerPlan,
-  stamped,
   startServer,
 } from "./lib/cli/runs/server.ts";
 import { startWorkers } from "./lib/cli/runs/worker_pool.ts";
-import { planServer } from "./lib/cli/server_flags.ts";
+import { planServer, type ServerPlan } from "./lib/cli/server_flags.ts";
 import { json } from "./lib/cli/show/format.ts";
 import {
   type ServerCounts,
@@ -26,7 +25,7 @@ import {
 import { noStats } from "./lib/server/udp_server.ts";
 
 async function main(plan: ServerPlan, out: LineWriter): Promise<number> {
-  const { keyFile, reportMs } = plan;
+  const { "key-file": keyFile, report: reportMs } = plan;
   if (keyFile !== undefined) plan.keys = await readKeys(keyFile);
   const log = throttle((message) => complain("server", message));
   const output: ServerOutput = {
@@ -46,11 +45,11 @@ async function main(plan: ServerPlan, out: LineWriter): Promise<number> {
     const counts = await server.counts();
     const part = since(counts, reported);
     reported = counts;
-    out.writeResult(
-      plan.json
-        ? json(statsJson("interval", part, new Date()))
-        : stamped(plan, statsLine(part)),
-    );
+    out.writeResult(outputText(
+      plan,
+      () => statsJson("interval", part, new Date()),
+      () => statsLine(part),
+    ));
   };
   // In order, however long the workers take to count.
   let reporting = Promise.resolve();

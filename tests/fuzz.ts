@@ -22,11 +22,11 @@ import {
 import {
   decimal,
   duration,
-  ENGINE_FLAG,
   type Flags,
   HOST,
   integer,
   parseFlags,
+  SHARED_FLAGS,
   text as textKind,
   UsageError,
 } from "../lib/cli/flags.ts";
@@ -332,7 +332,7 @@ if (import.meta.main) {
   const { given } = parseFlags({
     seed: { kind: integer(0, 2 ** 31), help: "" },
     count: { kind: integer(1, 1_000_000_000), help: "" },
-    engine: ENGINE_FLAG,
+    engine: SHARED_FLAGS.engine,
     seconds: { kind: integer(1, 3600), help: "" },
   }, Deno.args);
   const seed = given.seed ?? Math.floor(Math.random() * 2 ** 31);

@@ -6,7 +6,7 @@
 // deno-lint-ignore-file no-console -- it is a program
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
-import { decimal, ENGINE_FLAG, parseFlags } from "../lib/cli/flags.ts";
+import { decimal, parseFlags, SHARED_FLAGS } from "../lib/cli/flags.ts";
 import { statsLine } from "../lib/cli/show/server.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";
@@ -209,7 +209,7 @@ function until(time: number): Promise<void> {
 
 if (import.meta.main) {
   const { given } = parseFlags({
-    engine: ENGINE_FLAG,
+    engine: SHARED_FLAGS.engine,
     minutes: { kind: decimal(0, 10_000), default: 1, help: "" },
   }, Deno.args);
   const { lines, faults } = await soak(

@@ -4,33 +4,20 @@
  * @module
  */
 import { parseHex } from "../encoding.ts";
-import { LOAD_DEFAULTS } from "../client/load_options.ts";
-import { SERIES_DEFAULTS } from "../client/series.ts";
-import { MAX_PAYLOAD } from "../socket/contract.ts";
-import { CLOCKS, MEASURE_DEFAULTS } from "../stamp/measure_options.ts";
+import { LOAD } from "../client/load_options.ts";
+import { SERIES } from "../client/series.ts";
+import { ORIGIN } from "../client/target.ts";
+import { MAX_PAYLOAD, PEER } from "../socket/contract.ts";
+import { CLOCKS, MEASURE } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
 import { EXTENSION_NAMES } from "../stamp/tlv.ts";
 import { EXPECTATIONS } from "./expect.ts";
-import {
-  COMMON_FLAGS,
-  decimal,
-  duration,
-  ENGINE_FLAG,
-  group,
-  HOST_AND_PORT,
-  integer,
-  type Kind,
-  listOf,
-  oneOf,
-  type Program,
-  text,
-} from "./flags.ts";
+import * as flag from "./flags.ts";
 import { MAX_RTT, MAX_RTT_FIGURES } from "./thresholds.ts";
 
-/** The target and the payload where no other is given. */
+/** The host and the payload where no other is given. */
 export const CLIENT_DEFAULTS = {
   host: "127.0.0.1",
-  port: 20_001,
   message: "Hello UDP Server",
 };
 
@@ -51,16 +38,14 @@ const STAMP = ["stamp"];
 const NOT_MTU = [...RUNS, "gather"];
 const ANY = [...NOT_MTU, "find-mtu"];
 
-const DSCP: Kind<number> = { value: "N", parse: parseDscp };
-const HEX: Kind<Uint8Array> = { value: "HEX", parse: parseHex };
+const DSCP = { value: "N", parse: parseDscp };
 
-/** All flags. */
 export const CLIENT_FLAGS = {
-  ...group({ group: "Target" }, {
+  ...flag.group({ group: "Target" }, {
     port: {
       short: "p",
-      kind: integer(1, 65_535, "PORT"),
-      usual: `${CLIENT_DEFAULTS.port}; --stamp: ${STAMP_PORT}`,
+      kind: flag.number(PEER.port, "PORT"),
+      usual: `${flag.USUAL_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port of a HOST without one",
       everyday: true,
     },
@@ -69,24 +54,24 @@ export const CLIENT_FLAGS = {
       modes: ["gather"],
     },
   }),
-  ...group({ group: "Source and path" }, {
+  ...flag.group({ group: "Source and path" }, {
     bind: {
       short: "B",
-      kind: HOST_AND_PORT,
+      kind: flag.HOST_AND_PORT,
       help: "local address, or the interface that has it",
     },
     "source-port": {
-      kind: integer(1, 65_535, "PORT"),
+      kind: flag.number(PEER.port, "PORT"),
       help: "local port; a series has one for each datagram",
       oneHost: true,
     },
     interface: {
-      kind: text("NAME"),
+      kind: flag.text("NAME"),
       help: "outgoing interface (linux engine; with --all any)",
       linux: [...RUNS, "find-mtu"],
     },
     ttl: {
-      kind: integer(1, 255),
+      kind: flag.number(ORIGIN.ttl),
       help: "TTL or hop limit (linux engine)",
       linux: ANY,
     },
@@ -101,16 +86,16 @@ export const CLIENT_FLAGS = {
       linux: ANY,
     },
   }),
-  ...group({ group: "Payload", modes: PAYLOADS }, {
+  ...flag.group({ group: "Payload", modes: PAYLOADS }, {
     message: {
       short: "m",
-      kind: text(),
+      kind: flag.text(),
       usual: `"${CLIENT_DEFAULTS.message}"`,
       help: "send this text; - for stdin",
       everyday: true,
     },
     hex: {
-      kind: HEX,
+      kind: { value: "HEX", parse: parseHex },
       help: "send these bytes, as hex digits",
       excludes: ["message"],
     },
@@ -133,25 +118,22 @@ export const CLIENT_FLAGS = {
       oneHost: true,
     },
   }),
-  ...group({ group: "With --stamp", modes: STAMP }, {
+  ...flag.group({ group: "With --stamp", modes: STAMP }, {
     ssid: {
-      kind: integer(0, 65_535),
-      default: MEASURE_DEFAULTS.ssid,
+      kind: flag.number(MEASURE.ssid),
+      default: MEASURE.ssid.default,
       help: "session identifier, RFC 8972",
     },
     ptp: { help: "timestamps in PTP's format" },
-    "key-file": {
-      kind: text("FILE"),
-      help: "authenticated packets: lines of [SSID|HOST] HEX",
-    },
+    "key-file": flag.SHARED_FLAGS["key-file"],
     extensions: {
       kind: { value: "LIST", parse: parseExtensions },
       help: "extensions, or all (RFC 8972; docs/measuring.md)",
     },
     "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
     clock: {
-      kind: oneOf(CLOCKS),
-      default: MEASURE_DEFAULTS.clock,
+      kind: flag.oneOf(CLOCKS),
+      default: MEASURE.clock.default,
       help: `clock for RTTs: ${CLOCKS.join(", ")}`,
     },
     histogram: {
@@ -159,86 +141,86 @@ export const CLIENT_FLAGS = {
       excludes: ["json", "json-stream"],
     },
   }),
-  ...group({ group: "Schedule" }, {
+  ...flag.group({ group: "Schedule" }, {
     count: {
       short: "c",
-      kind: integer(0, 1_000_000_000),
-      usual: `${SERIES_DEFAULTS.count}; --stamp: ${MEASURE_DEFAULTS.count}`,
+      kind: flag.number({ ...SERIES.count, min: 0 }),
+      usual: `${SERIES.count.default}; --stamp: ${MEASURE.count.default}`,
       help: "number of datagrams, 0: no end",
       everyday: true,
       modes: RUNS,
     },
     interval: {
       short: "i",
-      kind: duration(0),
-      default: SERIES_DEFAULTS.intervalMs,
+      kind: flag.number(SERIES.intervalMs),
+      default: SERIES.intervalMs.default,
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
       modes: ["request", "stamp"],
     },
     rate: {
-      kind: decimal(0.001, 10_000_000),
+      kind: flag.number(LOAD.rate),
       help: "load an echo with N datagrams a second (RFC 8085)",
       modes: ["load", "stamp"],
       excludes: ["interval"],
       oneHost: true,
     },
     window: {
-      kind: integer(1, 65_536),
+      kind: flag.number(LOAD.window),
       help: "load an echo with N datagrams in flight",
       modes: ["load"],
       excludes: ["rate"],
       oneHost: true,
     },
     duration: {
-      kind: duration(1),
-      usual: duration(1).show!(LOAD_DEFAULTS.durationMs),
+      kind: flag.number(LOAD.durationMs),
+      usual: flag.duration(0).show!(LOAD.durationMs.default),
       help: "length of a load, or of a measurement",
       modes: ["load", "stamp"],
     },
     timeout: {
       short: "W",
-      kind: duration(1),
-      default: SERIES_DEFAULTS.timeoutMs,
+      kind: flag.number(SERIES.timeoutMs),
+      default: SERIES.timeoutMs.default,
       help: "time-out for a reply; doubles with retries",
       everyday: true,
     },
     retries: {
-      kind: integer(0, 100),
-      usual: `${SERIES_DEFAULTS.retries}; in a series 0`,
+      kind: flag.number(SERIES.retries),
+      usual: `${SERIES.retries.default}; in a series 0`,
       help: "retransmissions if unanswered",
       modes: PAYLOADS,
     },
     deadline: {
       short: "w",
-      kind: duration(1),
+      kind: flag.number(SERIES.deadlineMs),
       help: "end after this time, answered or not",
       modes: ["request", "stamp"],
     },
   }),
-  ...group({ group: "Failure", modes: PAYLOADS }, {
+  ...flag.group({ group: "Failure", modes: PAYLOADS }, {
     expect: {
-      kind: { value: "TEXT", parse: EXPECTATIONS.text },
+      kind: EXPECTATIONS.text,
       help: "exit with 1 if a reply is not this text",
       everyday: true,
     },
     "expect-hex": {
-      kind: { value: "HEX", parse: EXPECTATIONS.hex },
+      kind: EXPECTATIONS.hex,
       help: "exit with 1 if a reply is not these bytes",
       excludes: ["expect"],
     },
     "expect-part": {
-      kind: { value: "TEXT", parse: EXPECTATIONS.part },
+      kind: EXPECTATIONS.part,
       help: "exit with 1 if a reply lacks this text",
       excludes: ["expect", "expect-hex"],
     },
     "expect-pattern": {
-      kind: { value: "REGEXP", parse: EXPECTATIONS.pattern },
+      kind: EXPECTATIONS.pattern,
       help: "exit with 1 if a reply does not match",
       excludes: ["expect", "expect-hex", "expect-part"],
     },
     "max-loss": {
-      kind: decimal(0, 100, "PERCENT"),
+      kind: flag.decimal(0, 100, "PERCENT"),
       help: "exit with 1 if more is lost",
       everyday: true,
       modes: RUNS,
@@ -249,56 +231,44 @@ export const CLIENT_FLAGS = {
       modes: RUNS,
     },
     "expect-replies": {
-      kind: integer(1, 1_000_000),
+      kind: flag.integer(1, 1_000_000),
       default: 1,
       help: "exit with 1 if fewer arrive, with --all",
       modes: ["gather"],
     },
   }),
-  ...group({ group: "Output" }, {
+  ...flag.group({ group: "Output" }, {
     quiet: {
       short: "q",
       help: "show no replies, only the summary of a series",
       everyday: true,
     },
     json: { help: "print one JSON document", everyday: true },
-    "json-stream": {
-      help: "print one JSON object a line",
-      excludes: ["json"],
-    },
+    "json-stream": { help: "print one JSON object a line", excludes: ["json"] },
     "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
     timestamps: {
-      short: "D",
-      help: "begin lines with the time (seconds since 1970)",
+      ...flag.SHARED_FLAGS.timestamps,
       modes: NOT_MTU,
       excludes: ["json", "json-stream"],
     },
-    report: {
-      kind: duration(100),
-      help: "print the counts of each interval of this length",
-      modes: RUNS,
-    },
+    report: { ...flag.SHARED_FLAGS.report, modes: RUNS },
     plot: {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
       modes: RUNS,
       oneHost: true,
     },
     csv: {
-      kind: text("FILE"),
+      kind: flag.text("FILE"),
       help: "write each RTT as CSV; - writes to stdout",
       modes: RUNS,
     },
   }),
-  engine: ENGINE_FLAG,
-  ...COMMON_FLAGS,
+  engine: flag.SHARED_FLAGS.engine,
+  ...flag.COMMON_FLAGS,
 };
 
-/** The command line of the client. */
-export const CLIENT: Program<
-  typeof CLIENT_FLAGS,
-  keyof typeof CLIENT_MODES
-> = {
+export const CLIENT = {
   flags: CLIENT_FLAGS,
   modes: CLIENT_MODES,
   intro: `Sends UDP datagrams and shows the replies.
@@ -316,7 +286,7 @@ missed threshold; 2 an error.`,
 /** Reads a size, or `FROM..TO:STEP` for many. */
 function parseSizes(text: string): number[] {
   const match = /^(\d+)\.\.(\d+)(?::(\d+))?$/.exec(text);
-  if (match === null) return [integer(0, MAX_PAYLOAD).parse(text)];
+  if (match === null) return [flag.integer(0, MAX_PAYLOAD).parse(text)];
   const [from, to, step] = match.slice(1).map((digits) => Number(digits ?? 1));
   if (from! > to! || to! > MAX_PAYLOAD || step === 0) {
     throw new SyntaxError(
@@ -342,9 +312,11 @@ function parseDscp(text: string): number {
   }
   if (name === "EF") return 46;
   if (name === "LE") return 1;
-  if (/^\d+$/.test(text) && Number(text) <= 63) return Number(text);
+  if (/^\d+$/.test(text) && Number(text) <= MEASURE.replyDscp.max!) {
+    return Number(text);
+  }
   throw new SyntaxError(
-    `'${text}' is not a DSCP: a number from 0 to 63, or a name such as EF, CS3 or AF41`,
+    `'${text}' is not a DSCP: a number from 0 to ${MEASURE.replyDscp.max}, or a name such as EF, CS3 or AF41`,
   );
 }
 
@@ -353,5 +325,5 @@ const MAX_SIZES = 1000;
 /** Reads the names of STAMP's extensions, or `all`. */
 function parseExtensions(text: string) {
   if (text === "all") return [...EXTENSION_NAMES];
-  return listOf(oneOf(EXTENSION_NAMES)).parse(text);
+  return flag.listOf(flag.oneOf(EXTENSION_NAMES)).parse(text);
 }

@@ -17,23 +17,8 @@ import {
   type MeasureOptions,
 } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import {
-  CLIENT,
-  CLIENT_DEFAULTS,
-  CLIENT_FLAGS,
-  type CLIENT_MODES,
-} from "./client_flags.ts";
-import type { Expectation } from "./expect.ts";
-import {
-  type Command,
-  type Flags,
-  HOST,
-  HOST_AND_PORT,
-  meaningless,
-  NO_PORT,
-  parseCommand,
-  UsageError,
-} from "./flags.ts";
+import { CLIENT, CLIENT_DEFAULTS } from "./client_flags.ts";
+import * as flag from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
 
@@ -52,21 +37,21 @@ interface CommonPlan {
   minReplies: number;
 }
 
-/** A payload of the user's, and a condition on replies. */
-export interface PayloadPlan {
-  payload: Uint8Array | "stdin";
-  expected: Expectation | undefined;
-}
+/** A payload of the user's. */
+type Payload = Uint8Array | "stdin";
 
 /** Options with a time-out; `localHostname` may be the name of an interface. */
 type Options<O> = O & { timeoutMs: number };
 
-/** The plan of the client, by mode. */
 export type ClientPlan =
   & CommonPlan
   & (
-    | { mode: "request"; options: Options<RequestManyOptions> } & PayloadPlan
-    | { mode: "gather"; options: Options<GatherOptions> } & PayloadPlan
+    | {
+      mode: "request";
+      payload: Payload;
+      options: Options<RequestManyOptions>;
+    }
+    | { mode: "gather"; payload: Payload; options: Options<GatherOptions> }
     | { mode: "load"; options: Options<LoadOptions> }
     | { mode: "find-mtu"; options: Options<RequestOptions> }
     | {
@@ -77,30 +62,24 @@ export type ClientPlan =
     }
   );
 
-/** A plan of one mode. */
 export type PlanOf<Mode extends ClientPlan["mode"]> = Extract<
   ClientPlan,
   { mode: Mode }
 >;
 
-type ClientCommand = Command<
-  typeof CLIENT_FLAGS,
-  keyof typeof CLIENT_MODES
+type ClientCommand = flag.Command<
+  typeof CLIENT.flags,
+  keyof typeof CLIENT.modes
 >;
 
-const FLAGS: Flags = CLIENT_FLAGS;
+const FLAGS: flag.Flags = CLIENT.flags;
 
 /** The payload where the user gives none. */
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
 
-/**
- * Makes the plan of a command line.
- *
- * @returns The plan, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If an argument is wrong, or means nothing beside others.
- */
+/** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planClient(args: string[]): ClientPlan | string {
-  const command = parseCommand(CLIENT, args);
+  const command = flag.parseCommand(CLIENT, args);
   if (typeof command === "string") return command;
   refuse(command);
   const { given, mode } = command;
@@ -127,11 +106,11 @@ export function planClient(args: string[]): ClientPlan | string {
       const isSweep = common.sizes.length > 1;
       const again = { retries: retries ?? (isSweep ? 0 : undefined) };
       const options = { ...shared, ...schedule, ...again };
-      return { ...common, mode, ...payloadOf(command), options };
+      return { ...common, mode, payload: payloadOf(command), options };
     }
     case "gather": {
       const options = { ...shared, retries, interface: given.interface };
-      return { ...common, mode, ...payloadOf(command), options };
+      return { ...common, mode, payload: payloadOf(command), options };
     }
     case "load": {
       const durationMs = duration ?? (count === 0 ? Infinity : undefined);
@@ -144,25 +123,18 @@ export function planClient(args: string[]): ClientPlan | string {
       const intervalMs = rate === undefined ? given.interval : 1000 / rate;
       const most = duration && Math.max(1, Math.round(duration / intervalMs));
       const wanted = count ?? (most ? 0 : MEASURE_DEFAULTS.count);
-      return {
-        ...common,
-        mode,
-        keyFile: given["key-file"],
-        histogram: given.histogram,
-        options: {
-          ...shared,
-          ...schedule,
-          intervalMs,
-          count: Math.min(wanted || Infinity, most ?? Infinity),
-          ssid: given.ssid,
-          ptp: given.ptp,
-          extensions: given.extensions,
-          replyDscp: given["reply-dscp"],
-          clock: given.clock,
-          // The client does nothing else.
-          mayBlock: true,
-        },
+      const { ssid, ptp, extensions, clock, histogram } = given;
+      const options = {
+        ...shared,
+        ...schedule,
+        intervalMs,
+        count: Math.min(wanted || Infinity, most ?? Infinity),
+        ...{ ssid, ptp, extensions, clock, replyDscp: given["reply-dscp"] },
+        // The client does nothing else.
+        mayBlock: true,
       };
+      const keyFile = given["key-file"];
+      return { ...common, mode, keyFile, histogram, options };
     }
   }
 }
@@ -174,42 +146,43 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   const isSweep = (given.size?.length ?? 1) > 1;
   for (const name of names) {
     if (FLAGS[name]!.linux?.includes(mode) && given.engine === "deno") {
-      throw new UsageError(
+      throw new flag.UsageError(
         `--${name} needs --engine linux, which 'deno task client-linux' has`,
       );
     }
   }
   if (mode === "request" && names.has("interval") && !names.has("count")) {
-    throw meaningless("interval", "one datagram", ["--count", "--stamp"]);
+    throw flag.meaningless("interval", "one datagram", ["--count", "--stamp"]);
   }
   if (mode === "load" && given.timestamps && given.report === undefined) {
-    throw meaningless("timestamps", label, ["--report"]);
+    throw flag.meaningless("timestamps", label, ["--report"]);
   }
   if (mode !== "load" && given["max-rtt"]?.figure === "p99.9") {
-    throw meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
+    throw flag.meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
   }
-  const rules: Array<[unknown, string]> = [
-    [isSweep && all, "--all and a --size of many exclude each other"],
-    [isSweep && plot, "--plot and a --size of many exclude each other"],
-    [csv === "-" && format, `--csv - and --${format} exclude each other`],
-    [plot === "-" && format, `--plot - and --${format} exclude each other`],
-    [csv === "-" && plot === csv, "--csv - and --plot - exclude each other"],
+  const exclusive: Array<[unknown, string, string]> = [
+    [isSweep && all, "--all", "a --size of many"],
+    [isSweep && plot, "--plot", "a --size of many"],
+    [csv === "-" && format, "--csv -", `--${format}`],
+    [plot === "-" && format, "--plot -", `--${format}`],
+    [csv === "-" && plot === csv, "--csv -", "--plot -"],
     [
       all && names.has("interface") && names.has("bind"),
-      "--interface and --bind exclude each other",
-    ],
-    [
-      mode === "stamp" && given.interval === 0,
-      "--interval: 0 is too short for --stamp",
-    ],
-    [
-      mode === "request" && (given.count ?? 1) !== 1 &&
-      sourcePortOf(given) !== undefined,
-      "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
+      "--interface",
+      "--bind",
     ],
   ];
-  const broken = rules.find(([isBroken]) => isBroken);
-  if (broken !== undefined) throw new UsageError(broken[1]);
+  const broken = exclusive.find(([isBroken]) => isBroken);
+  if (broken !== undefined) throw flag.exclusive(broken[1], broken[2]);
+  if (mode === "stamp" && given.interval === 0) {
+    throw new flag.UsageError("--interval: 0 is too short for --stamp");
+  }
+  const isSeries = mode === "request" && (given.count ?? 1) !== 1;
+  if (isSeries && sourcePortOf(given) !== undefined) {
+    throw new flag.UsageError(
+      "--source-port and --count exclude each other, as each datagram of a series has a port of its own: --window 1 and --stamp keep one",
+    );
+  }
 }
 
 function targetsOf(command: ClientCommand): UdpAddress[] {
@@ -221,7 +194,7 @@ function targetsOf(command: ClientCommand): UdpAddress[] {
   }
   const lone = [...names].find((name) => FLAGS[name]!.oneHost);
   if (positionals.length > 1 && lone !== undefined) {
-    throw new UsageError(
+    throw new flag.UsageError(
       `Unexpected argument '${second}': with --${lone} the client takes one HOST`,
     );
   }
@@ -234,22 +207,22 @@ function targetOf(
   text: string,
   second?: string,
 ): UdpAddress {
-  const usual = mode === "stamp" ? STAMP_PORT : CLIENT_DEFAULTS.port;
+  const usual = mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT;
   try {
     const { hostname, port: own } = second === undefined
-      ? HOST_AND_PORT.parse(text)
-      : { hostname: HOST.parse(text), port: parsePort(second) };
+      ? flag.HOST_AND_PORT.parse(text)
+      : { hostname: flag.HOST.parse(text), port: parsePort(second) };
     const { port = own } = given;
-    if (own !== NO_PORT && own !== port) {
+    if (own !== flag.NO_PORT && own !== port) {
       throw new SyntaxError(
         `'${second ?? text}' has another port than --port ${port}`,
       );
     }
     if (port === 0) throw new SyntaxError("no server has port 0");
-    return { hostname, port: port === NO_PORT ? usual : port };
+    return { hostname, port: port === flag.NO_PORT ? usual : port };
   } catch (error) {
     const place = second === undefined ? "HOST[:PORT]" : "HOST PORT";
-    throw new UsageError(`${place}: ${errorMessage(error)}`);
+    throw new flag.UsageError(`${place}: ${errorMessage(error)}`);
   }
 }
 
@@ -257,9 +230,9 @@ function targetOf(
 function sourcePortOf(
   { bind, "source-port": port }: ClientCommand["given"],
 ): number | undefined {
-  if (bind === undefined || bind.port === NO_PORT) return port;
+  if (bind === undefined || bind.port === flag.NO_PORT) return port;
   if (port === undefined || port === bind.port) return bind.port;
-  throw new UsageError("--bind has another port than --source-port");
+  throw new flag.UsageError("--bind has another port than --source-port");
 }
 
 function originOf({ given, mode }: ClientCommand): OriginOptions {
@@ -275,20 +248,17 @@ function originOf({ given, mode }: ClientCommand): OriginOptions {
   };
 }
 
-function payloadOf({ given }: ClientCommand): PayloadPlan {
-  const { message, hex, expect, "expect-hex": bytes, "expect-part": part } =
-    given;
-  const text = message === undefined ? USUAL_PAYLOAD : encode(message);
-  return {
-    payload: message === "-" ? "stdin" : hex ?? text,
-    expected: expect ?? bytes ?? part ?? given["expect-pattern"],
-  };
+function payloadOf(
+  { given: { message, hex } }: ClientCommand,
+): Payload {
+  if (message === "-") return "stdin";
+  return hex ?? (message === undefined ? USUAL_PAYLOAD : encode(message));
 }
 
 function reportOf({ given, names }: ClientCommand): ReportOptions {
   const { json, "json-stream": stream } = given;
   const format = json ? "json" : stream ? "json-stream" : "text";
-  // A user who gives hex reads it too.
+  // Payloads given as hex are shown as hex.
   const hasHex = given["show-hex"] || format !== "text" &&
       (names.has("hex") || names.has("expect-hex"));
   return {
@@ -299,5 +269,7 @@ function reportOf({ given, names }: ClientCommand): ReportOptions {
     // A count, even of one, asks for the summary.
     isSeries: given.count !== undefined,
     reportMs: given.report,
+    expected: given.expect ?? given["expect-hex"] ?? given["expect-part"] ??
+      given["expect-pattern"],
   };
 }

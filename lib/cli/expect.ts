@@ -4,6 +4,7 @@
  * @module
  */
 import { bytesLiteral, encode, equalBytes, parseHex } from "../encoding.ts";
+import type { Kind } from "./flags.ts";
 
 /** A condition that every reply must meet. */
 export interface Expectation {
@@ -14,49 +15,50 @@ export interface Expectation {
   show(data: Uint8Array): string;
 }
 
-/** Reads each kind of condition; a `SyntaxError` says what is wrong. */
+/** The kinds of conditions; a `SyntaxError` names the fault of a value. */
 export const EXPECTATIONS = {
-  text(text: string): Expectation {
-    const bytes = encode(text);
-    return {
-      flag: `--expect ${bytesLiteral(bytes)}`,
-      holds: (data) => equalBytes(data, bytes),
-      show: bytesLiteral,
-    };
-  },
-  hex(text: string): Expectation {
-    const bytes = parseHex(text);
-    return {
-      flag: `--expect-hex ${bytes.toHex()}`,
-      holds: (data) => equalBytes(data, bytes),
-      show: (data) => data.toHex(),
-    };
-  },
-  part(text: string): Expectation {
-    const bytes = encode(text);
-    return {
-      flag: `--expect-part ${bytesLiteral(bytes)}`,
-      holds: (data) => includes(data, bytes),
-      show: bytesLiteral,
-    };
-  },
-  pattern(text: string): Expectation {
-    const pattern = parsePattern(text);
-    return {
-      flag: `--expect-pattern ${pattern.source}`,
-      holds: (data) => pattern.test(LENIENT_UTF8.decode(data)),
-      show: bytesLiteral,
-    };
+  text: kindOf("--expect", "TEXT", encode, bytesLiteral, equalBytes),
+  hex: kindOf("--expect-hex", "HEX", parseHex, toHex, equalBytes),
+  part: kindOf("--expect-part", "TEXT", encode, bytesLiteral, includes),
+  pattern: {
+    value: "REGEXP",
+    parse(text: string): Expectation {
+      const pattern = parsePattern(text);
+      return {
+        flag: `--expect-pattern ${pattern.source}`,
+        holds: (data) => pattern.test(LENIENT_UTF8.decode(data)),
+        show: bytesLiteral,
+      };
+    },
   },
 };
+
+/** A condition that compares replies with bytes. */
+function kindOf(
+  flag: string,
+  value: string,
+  read: (text: string) => Uint8Array,
+  show: (data: Uint8Array) => string,
+  compare: (data: Uint8Array, bytes: Uint8Array) => boolean,
+): Kind<Expectation> {
+  const parse = (text: string) => {
+    const bytes = read(text);
+    const holds = (data: Uint8Array) => compare(data, bytes);
+    return { flag: `${flag} ${show(bytes)}`, holds, show };
+  };
+  return { value, parse };
+}
+
+function toHex(data: Uint8Array): string {
+  return data.toHex();
+}
 
 function parsePattern(text: string): RegExp {
   try {
     return new RegExp(text, "u");
   } catch (error) {
-    throw new SyntaxError(
-      `'${text}' is not a pattern: ${(error as Error).message}`,
-    );
+    const reason = (error as Error).message;
+    throw new SyntaxError(`'${text}' is not a pattern: ${reason}`);
   }
 }
 

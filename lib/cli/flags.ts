@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import config from "../../deno.json" with { type: "json" };
 import { parseAddress, type UdpAddress } from "../address.ts";
-import { MAX_MS } from "../base/options.ts";
+import { type Facts, MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
 
 /** A mistake on the command line; the message names the flag. */
@@ -18,7 +18,7 @@ export class UsageError extends Error {
 /** A kind of value: its name in the usage text, its syntax and its range. */
 export interface Kind<T> {
   value: string;
-  /** Reads a value; throws a `SyntaxError` that says what would be right. */
+  /** Reads a value; throws a `SyntaxError` that names the correct values. */
   parse(text: string): T;
   /** Writes a default for the usage text; `String` unless given. */
   show?(value: T): string;
@@ -47,7 +47,6 @@ export interface Flag {
   oneHost?: boolean;
 }
 
-/** The flags of a program, by their long names. */
 export type Flags = Record<string, Flag>;
 
 /** The values of all flags: `undefined` for one without value and default. */
@@ -57,7 +56,6 @@ export type Given<F extends Flags> = {
     : boolean;
 };
 
-/** A program's command line. */
 export interface Program<F extends Flags, Mode extends string> {
   flags: F;
   /**
@@ -77,57 +75,55 @@ export interface Command<F extends Flags, Mode extends string> {
   /** The mode for messages: the flag that chose it, or its name. */
   label: string;
   given: Given<F>;
-  /** The names of the flags that were given. */
   names: ReadonlySet<string>;
   positionals: string[];
 }
 
-/** The flags that every program has. */
-export const COMMON_FLAGS = {
-  help: {
-    short: "h",
-    group: "Help",
-    help: "show this text; --help all shows every flag",
-    everyday: true,
+export const COMMON_FLAGS = group({ group: "Help", everyday: true }, {
+  help: { short: "h", help: "show this text; --help all shows every flag" },
+  version: { short: "V", help: "show the version" },
+});
+
+export const SHARED_FLAGS = {
+  engine: {
+    group: "Engine",
+    kind: oneOf(ENGINES),
+    default: DEFAULT_ENGINE,
+    help: `socket engine: ${ENGINES.join(", ")}`,
   },
-  version: {
-    short: "V",
-    group: "Help",
-    help: "show the version",
-    everyday: true,
+  "key-file": {
+    kind: text("FILE"),
+    help: "authenticated packets: lines of [SSID|HOST] HEX",
+  },
+  report: {
+    kind: duration(100),
+    help: "print the counts of each interval of this length",
+  },
+  timestamps: {
+    short: "D",
+    help: "begin lines with the time (seconds since 1970)",
   },
 } satisfies Flags;
 
-/** The engine, see {@linkcode Engine}. */
-export const ENGINE_FLAG = {
-  group: "Engine",
-  kind: oneOf(ENGINES),
-  default: DEFAULT_ENGINE,
-  help: `socket engine: ${ENGINES.join(", ")}`,
-} satisfies Flag;
-
-/** Gives flags the heading of a group, and modes to those that name none. */
+/** Gives flags the properties that they share, such as the heading of a group. */
 export function group<F extends Flags>(
-  shared: Pick<Flag, "group" | "modes">,
+  shared: Partial<Flag>,
   flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
 ): F {
-  return Object.fromEntries(
-    Object.entries<Flag>(flags).map(([name, flag]) => [
-      name,
-      { ...shared, ...flag },
-    ]),
-  ) as F;
+  const entries = Object.entries<Flag>(flags)
+    .map(([name, flag]) => [name, { ...shared, ...flag }]);
+  return Object.fromEntries(entries) as F;
 }
 
 /** No properties but those named: a misspelled one is a type error. */
 type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
 /**
- * Parses the command line of a program, and refuses flags that mean nothing in
- * its mode or rule each other out.
+ * Parses the command line of a program, or gives the text that `--help` or
+ * `--version` asks for.
  *
- * @returns The command, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If a flag is unknown, refused, or its value wrong.
+ * @throws {UsageError} If a flag is unknown, its value wrong, means nothing in the
+ * mode, or is ruled out by another.
  */
 export function parseCommand<F extends Flags, Mode extends string>(
   program: Program<F, Mode>,
@@ -146,9 +142,7 @@ export function parseCommand<F extends Flags, Mode extends string>(
   for (const name of names) {
     const { excludes = [], modes: own = [mode] } = flags[name]!;
     const other = excludes.find((other) => names.has(other));
-    if (other !== undefined) {
-      throw new UsageError(`--${name} and --${other} exclude each other`);
-    }
+    if (other !== undefined) throw exclusive(`--${name}`, `--${other}`);
     if (own.includes(mode)) continue;
     const isChoice = Object.values(modes).flat().includes(name);
     const others = own.flatMap((mode) => {
@@ -158,6 +152,10 @@ export function parseCommand<F extends Flags, Mode extends string>(
     throw meaningless(name, label, isChoice ? undefined : others);
   }
   return { mode, label, given, names, positionals };
+}
+
+export function exclusive(one: string, other: string): UsageError {
+  return new UsageError(`${one} and ${other} exclude each other`);
 }
 
 /** The refusal of a flag that has no effect beside others. */
@@ -171,20 +169,14 @@ export function meaningless(
   return new UsageError(`--${name} means nothing with ${label}${suffix}`);
 }
 
-/**
- * Parses flags by themselves.
- *
- * @throws {UsageError} If a flag is unknown, or its value missing or wrong.
- */
+/** Parses flags by themselves; a `UsageError` names one that is wrong. */
 export function parseFlags<F extends Flags>(
   flags: F,
   args: string[],
 ): Pick<Command<F, string>, "given" | "names" | "positionals"> {
   const unreadable = args.find((arg) => arg.includes("\ufffd"));
   if (unreadable !== undefined) {
-    throw new UsageError(
-      `'${unreadable}' is not UTF-8: give bytes as --hex`,
-    );
+    throw new UsageError(`'${unreadable}' is not UTF-8: give bytes as --hex`);
   }
   const all = Object.entries(flags);
   const parsed = parseArgs([...spellOut(flags, args)], {
@@ -198,9 +190,7 @@ export function parseFlags<F extends Flags>(
     },
   }) as Record<string, unknown>;
   const names = new Set(
-    Object.keys(flags).filter((name) => {
-      return parsed[name] !== undefined && parsed[name] !== false;
-    }),
+    Object.keys(flags).filter((name) => (parsed[name] ?? false) !== false),
   );
   const given = all.map(([name, { kind, default: value }]) => {
     if (!kind) return [name, names.has(name)];
@@ -271,12 +261,9 @@ function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {
 
 const spelled = (name: string) => `--${name}`;
 
-/** The text behind `--help`, or `--help all`: the flags in groups. */
+/** The text of `--help`, or `--help all`: the flags in groups. */
 export function usage(
-  { flags, intro, notes }: Pick<
-    Program<Flags, string>,
-    "flags" | "intro" | "notes"
-  >,
+  { flags, intro, notes }: Omit<Program<Flags, string>, "modes">,
   isFull: boolean,
 ): string {
   const heads = new Map(
@@ -297,7 +284,6 @@ export function usage(
   return [intro, ...lines, ...isFull ? [notes] : []].join("\n");
 }
 
-/** The help of a flag, with its default. */
 function helpOf({ help, kind, usual, default: value }: Flag): string {
   const shown = value === undefined ? usual : (kind?.show ?? String)(value);
   return shown === undefined ? help : `${help} (${shown})`;
@@ -315,11 +301,18 @@ const numberOf =
     },
   });
 
-/** An integer from `min` to `max`. */
 export const integer = numberOf("a whole number", /^\d+$/);
 
-/** A number from `min` to `max`. */
 export const decimal = numberOf("a number", /^(\d+\.?\d*|\.\d+)$/);
+
+/** A number in the range of an option of the library. */
+export function number(
+  { kind, min = 0, max = Infinity, unit }: Facts,
+  value = "N",
+): Kind<number> {
+  if (unit === " ms") return duration(min);
+  return (kind === "integer" ? integer : decimal)(min, max, value);
+}
 
 /**
  * A time in milliseconds, of at least `minMs` and at most a day. A bare number
@@ -342,7 +335,6 @@ export function duration(minMs: number): Kind<number> {
   };
 }
 
-/** Any text. */
 export function text(value = "TEXT"): Kind<string> {
   return { value, parse: String, show: (text) => `"${text}"` };
 }
@@ -367,10 +359,7 @@ export function listOf<T>({ parse }: Kind<T>, value = "LIST"): Kind<T[]> {
   return { value, parse: (text) => text.split(",").map((part) => parse(part)) };
 }
 
-/**
- * An IP address or a name, with or without a port: {@linkcode NO_PORT} where
- * there is none.
- */
+/** An IP address or a name, with a port or {@linkcode NO_PORT}. */
 export const HOST_AND_PORT: Kind<UdpAddress> = {
   value: "HOST[:PORT]",
   parse: (text) => parseAddress(text, NO_PORT),
@@ -386,6 +375,8 @@ export const HOST: Kind<string> = {
   },
 };
 
+/** The port of this program's server, where no other is given. */
+export const USUAL_PORT = 20_001;
 /** A port that no address has. */
 export const NO_PORT = -1;
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, "": 1000 };

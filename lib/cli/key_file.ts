@@ -12,11 +12,7 @@ import type { StampKey } from "../stamp/auth.ts";
 /** Keys by sender: an SSID, an address, or `*` for all. */
 export type Keys = Map<string, Uint8Array>;
 
-/**
- * Reads a file that only its owner may read.
- *
- * @throws {Error} If it cannot be read, others can read it, or a line is wrong.
- */
+/** Reads a file that nobody but its owner may read. */
 export async function readKeys(path: string): Promise<Keys> {
   const { state } = await Deno.permissions.request({ name: "read", path });
   if (state !== "granted") {
@@ -35,11 +31,7 @@ export async function readKeys(path: string): Promise<Keys> {
   }
 }
 
-/**
- * Parses lines of `KEY`, `SSID KEY` or `ADDRESS KEY`, with keys as hex digits.
- *
- * @throws {SyntaxError} If a line is wrong, or there is no key.
- */
+/** Parses lines of `KEY`, `SSID KEY` or `ADDRESS KEY`, with keys as hex digits. */
 export function parseKeys(text: string): Keys {
   const keys: Keys = new Map();
   for (const [i, line] of text.split("\n").entries()) {

@@ -17,11 +17,9 @@ export const EXIT_ERROR = 2;
 const EXIT_INTERRUPTED = 130;
 
 /**
- * Runs a program to its end. An error ends it with one line on stderr.
- *
- * @param program The name for messages.
- * @param planOf Makes the plan of the arguments, or the text that they ask for.
- * @param main Carries out the plan; resolves to the exit code.
+ * Runs a program to its end: `planOf` makes the plan of the arguments, or the
+ * text that they ask for; `main` carries it out, and gives the exit code. An error
+ * ends it with one line on stderr.
  */
 export async function runMain<Plan extends object>(
   program: string,
@@ -48,9 +46,8 @@ export async function runMain<Plan extends object>(
 
 /**
  * Calls back on the first SIGINT or SIGTERM, or when `out` has lost its reader;
- * a second signal ends the process at once.
- *
- * @returns Removes the signal handlers.
+ * a second signal ends the process at once. Gives a function that removes the
+ * signal handlers.
  */
 export function onStop(out: LineWriter, callback: () => void): () => void {
   let interrupted = false;
@@ -71,9 +68,7 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
  * Calls back on each SIGUSR2 or SIGUSR1, which request the status, or SIGINFO
  * (Ctrl-T) where there is one; Windows has none. `dd` uses SIGUSR1, but since
  * 2.9.2 it also makes Deno open its debugger's port on loopback; a program cannot
- * prevent that.
- *
- * @returns Removes the signal handlers.
+ * prevent that. Gives a function that removes the signal handlers.
  */
 export function onAsk(callback: () => void): () => void {
   const { os } = Deno.build;
@@ -89,7 +84,6 @@ function onSignals(signals: Deno.Signal[], listener: () => void): () => void {
   };
 }
 
-/** Refuses versions of Deno that are too old. */
 export function requireDeno(version: string): void {
   const [major, minor] = version.split(".").map(Number) as [number, number];
   if (major < 2 || (major === 2 && minor < 9)) {

@@ -1,6 +1,6 @@
 /**
- * Lines on their way to stdout and stderr. A reader that is slow, or that went
- * away, never holds up the program.
+ * Lines for stdout and stderr. A reader that is slow, or that went away, never
+ * holds up the program.
  *
  * @module
  */
@@ -13,8 +13,8 @@ export type Sink =
   & Partial<Pick<typeof Deno.stdout, "isTerminal">>;
 
 /**
- * Lines on their way to a sink. Passing lines beyond a mebibyte of waiting ones
- * are left out, and how many is said on stderr; results are always written.
+ * Lines for a sink. Passing lines beyond a mebibyte of waiting ones are left out,
+ * and their number is reported on stderr; results are always written.
  */
 export class LineWriter {
   /** Called once if the sink fails or its reader goes away. */
@@ -30,12 +30,7 @@ export class LineWriter {
   #writing: Promise<void> | undefined;
   #failure: unknown;
 
-  /**
-   * Makes a writer.
-   *
-   * @param sink Where the lines go.
-   * @param name What the sink is called where lines are left out.
-   */
+  /** Makes a writer; `name` is that of the sink in messages. */
   constructor(sink: Sink, name = "stdout") {
     this.#sink = sink;
     this.#name = name;
@@ -91,13 +86,13 @@ export class LineWriter {
   #drain(): void {
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
-      // Something may have come since it looked last.
+      // Lines may have been added since the last check.
       if (this.#hasWork) this.#drain();
     });
   }
 
   async #writeAll(): Promise<void> {
-    // What is written in one turn goes out together.
+    // Lines of one turn are written together.
     await Promise.resolve();
     while (this.#hasWork) {
       if (this.#leftOut > 0 && this.#failure === undefined) {

@@ -5,29 +5,15 @@
  */
 import { encode } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
-import { GUARD_DEFAULTS } from "../server/guard.ts";
-import { SERVE_DEFAULTS } from "../server/serve.ts";
+import { GUARD, type GuardOptions } from "../server/guard.ts";
+import { SERVE } from "../server/serve.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { checkGroups, hostnameFor } from "../socket/multicast.ts";
+import { MEASURE } from "../stamp/measure_options.ts";
 import { STAMP_PORT } from "../stamp/packet.ts";
-import {
-  COMMON_FLAGS,
-  decimal,
-  duration,
-  ENGINE_FLAG,
-  group,
-  HOST,
-  integer,
-  listOf,
-  meaningless,
-  parseCommand,
-  type Program,
-  text,
-  UsageError,
-} from "./flags.ts";
-import type { ServerPlan } from "./runs/server.ts";
+import * as flag from "./flags.ts";
+import type { Keys } from "./key_file.ts";
 
-const DEFAULT_PORT = 20_001;
 const STAMP = ["stamp"];
 
 /** The modes of the server, with the flags that choose them. */
@@ -37,35 +23,34 @@ export const SERVER_MODES = {
   reply: "a fixed reply",
 } as const;
 
-/** All flags. */
 export const SERVER_FLAGS = {
-  ...group({ group: "Address" }, {
+  ...flag.group({ group: "Address" }, {
     host: {
-      kind: HOST,
-      usual: SERVE_DEFAULTS.hostname,
+      kind: flag.HOST,
+      usual: SERVE.hostname.default,
       help: "address to bind; :: takes IPv4 and IPv6",
       everyday: true,
     },
     port: {
       short: "p",
-      kind: integer(0, 65_535, "PORT"),
-      usual: `${DEFAULT_PORT}; --stamp: ${STAMP_PORT}`,
+      kind: flag.number(SERVE.port, "PORT"),
+      usual: `${flag.USUAL_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port to bind, 0: any free one",
       everyday: true,
     },
     group: {
-      kind: listOf(text(), "ADDR[,…]"),
+      kind: flag.listOf(flag.text(), "ADDR[,…]"),
       help: "multicast groups to join, on 0.0.0.0 or ::",
     },
     interface: {
-      kind: text("NAME"),
+      kind: flag.text("NAME"),
       help: "interface for the groups: name or address",
     },
   }),
-  ...group({ group: "Answer" }, {
+  ...flag.group({ group: "Answer" }, {
     reply: {
       short: "r",
-      kind: { ...text(), parse: parseReply },
+      kind: { ...flag.text(), parse: parseReply },
       default: "Hello UDP Client",
       help: "answer with this text",
       everyday: true,
@@ -82,66 +67,52 @@ export const SERVER_FLAGS = {
       modes: STAMP,
     },
   }),
-  ...group({ group: "With --stamp", modes: STAMP }, {
+  ...flag.group({ group: "With --stamp", modes: STAMP }, {
     stateless: { help: "return the sender's sequence" },
-    "key-file": {
-      kind: text("FILE"),
-      help: "authenticated packets: lines of [SSID|HOST] HEX",
-    },
+    "key-file": flag.SHARED_FLAGS["key-file"],
     ssid: {
-      kind: listOf(integer(0, 65_535)),
+      kind: flag.listOf(flag.number(MEASURE.ssid)),
       help: "sessions with one of these SSIDs only",
     },
   }),
-  ...group({ group: "Limits" }, {
+  ...flag.group({ group: "Limits" }, {
     "rate-limit": {
-      kind: integer(0, 1_000_000_000),
-      usual: `${GUARD_DEFAULTS.rateLimit}; loopback 0`,
+      kind: flag.number(GUARD.rateLimit),
+      usual: `${GUARD.rateLimit.default}; loopback 0`,
       help: "answers/s per /24 or /56, 0: any",
       everyday: true,
     },
     "max-amplification": {
-      kind: decimal(0, 1000, "X"),
-      usual: `${GUARD_DEFAULTS.maxAmplification}; loopback 0`,
+      kind: flag.number(GUARD.maxAmplification, "X"),
+      usual: `${GUARD.maxAmplification.default}; loopback 0`,
       help: "answer/request bytes, 0: any",
       everyday: true,
     },
     "no-loop-guard": { help: "do not probe peers for loops" },
     count: {
       short: "c",
-      kind: integer(1, 1_000_000_000),
+      kind: flag.number(SERVE.maxReplies),
       help: "exit after N replies",
       everyday: true,
     },
   }),
-  ...group({ group: "Output" }, {
+  ...flag.group({ group: "Output" }, {
     quiet: { short: "q", help: "show no datagrams", everyday: true },
     json: { help: "print one JSON object a line", everyday: true },
-    timestamps: {
-      short: "D",
-      help: "begin lines with the time (seconds since 1970)",
-      excludes: ["json"],
-    },
-    report: {
-      kind: duration(100),
-      help: "print the counts of each interval of this length",
-    },
+    timestamps: { ...flag.SHARED_FLAGS.timestamps, excludes: ["json"] },
+    report: flag.SHARED_FLAGS.report,
   }),
-  engine: ENGINE_FLAG,
+  engine: flag.SHARED_FLAGS.engine,
   workers: {
     group: "Engine",
-    kind: integer(1, 256),
+    kind: flag.integer(1, 256),
     default: 1,
     help: "threads on one port, on the linux engine",
   },
-  ...COMMON_FLAGS,
+  ...flag.COMMON_FLAGS,
 };
 
-/** The command line of the server. */
-export const SERVER: Program<
-  typeof SERVER_FLAGS,
-  keyof typeof SERVER_MODES
-> = {
+export const SERVER = {
   flags: SERVER_FLAGS,
   modes: SERVER_MODES,
   intro: `Answers UDP datagrams.
@@ -151,63 +122,57 @@ Usage: deno task server [flags]`,
 server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
 };
 
-/**
- * Makes the plan of a command line.
- *
- * @returns The plan, or the text that `--help` or `--version` asks for.
- * @throws {UsageError} If an argument is wrong, or means nothing beside others.
- */
+/** A command line, checked: data only, so that a worker can receive it. */
+export interface ServerPlan extends flag.Given<typeof SERVER_FLAGS> {
+  answer: keyof typeof SERVER_MODES;
+  hostname: string;
+  port: number;
+  groups: string[];
+  guard: GuardOptions;
+  /** The keys in `--key-file`; undefined for plain packets. */
+  keys?: Keys | undefined;
+}
+
+/** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planServer(args: string[]): ServerPlan | string {
-  const command = parseCommand(SERVER, args);
+  const command = flag.parseCommand(SERVER, args);
   if (typeof command === "string") return command;
   const { given, names, mode, positionals } = command;
   if (positionals.length > 0) {
-    throw new UsageError(
+    throw new flag.UsageError(
       `Unexpected argument '${positionals[0]}': the address goes behind --host`,
     );
   }
-  const { workers, group: groups = [], json } = given;
+  const { workers, group: groups = [] } = given;
   if (given.interface !== undefined && groups.length === 0) {
-    throw meaningless("interface", "one address", ["--group"]);
+    throw flag.meaningless("interface", "one address", ["--group"]);
   }
   const engine = workers > 1 && !names.has("engine") ? "linux" : given.engine;
   if (workers > 1 && engine === "deno") {
-    throw new UsageError("--workers needs --engine linux");
+    throw new flag.UsageError("--workers needs --engine linux");
   }
   // Each worker would answer each datagram to a group.
   const alone = ["count", "group"].find((name) => names.has(name));
-  if (workers > 1 && alone !== undefined) {
-    throw new UsageError(`--workers and --${alone} exclude each other`);
-  }
+  if (workers > 1 && alone) throw flag.exclusive("--workers", `--${alone}`);
   let hostname: string;
   try {
     checkGroups(groups, given.interface);
-    hostname = hostnameFor(groups, given.host, SERVE_DEFAULTS.hostname);
+    hostname = hostnameFor(groups, given.host, SERVE.hostname.default);
   } catch (error) {
-    throw new UsageError(`--group: ${errorMessage(error)}`);
+    throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
   return {
-    hostname,
-    groups,
-    interface: given.interface,
-    port: given.port ?? (mode === "stamp" ? STAMP_PORT : DEFAULT_PORT),
+    ...given,
     answer: mode,
-    reply: given.reply,
-    stateless: given.stateless,
-    ssids: given.ssid,
-    keyFile: given["key-file"],
+    hostname,
+    port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
+    groups,
     guard: {
       rateLimit: given["rate-limit"],
       maxAmplification: given["max-amplification"],
       loops: !given["no-loop-guard"],
     },
     engine,
-    workers,
-    maxReplies: given.count,
-    quiet: given.quiet,
-    json,
-    timestamps: given.timestamps,
-    reportMs: given.report,
   };
 }
 

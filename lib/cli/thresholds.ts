@@ -11,24 +11,19 @@ import { milliseconds, percent } from "./show/format.ts";
 /** The figures by their names on the command line. */
 const NAMES = { ...FIGURES, p50: "median" } as const;
 
-/** The names of the figures. */
 export const MAX_RTT_FIGURES = Object.keys(NAMES) as Array<keyof typeof NAMES>;
 
-/** A threshold for one figure of the RTTs. */
 export interface MaxRtt {
   figure: keyof typeof NAMES;
   ms: number;
 }
 
-/** The figures of a run that have thresholds. */
-export interface Judged {
+/** The figures of a run that decide the exit code. */
+export interface RunOutcome {
+  sent: number;
+  received: number;
   lossPercent?: number | undefined;
   rttMs?: (Summary & { p999?: number }) | undefined;
-}
-
-/** The figures of a run that decide the exit code. */
-export interface RunOutcome extends Judged {
-  received: number;
   /** Replies that fail an expectation. */
   unexpected?: number;
 }
@@ -37,9 +32,7 @@ export interface RunOutcome extends Judged {
 export const MAX_RTT: Kind<MaxRtt> = {
   value: "[FIGURE=]TIME",
   parse(text) {
-    const [name = "max", time = ""] = text.includes("=")
-      ? text.split("=", 2)
-      : ["max", text];
+    const [time = "", name = "max"] = text.split("=", 2).reverse();
     const figure = oneOf(MAX_RTT_FIGURES).parse(name);
     return { figure, ms: duration(0).parse(time) };
   },
@@ -49,18 +42,13 @@ export const MAX_RTT: Kind<MaxRtt> = {
 export function missedBounds(
   maxLoss: number | undefined,
   maxRtt: MaxRtt | undefined,
-  { lossPercent, rttMs }: Judged,
+  { lossPercent, rttMs }: Pick<RunOutcome, "lossPercent" | "rttMs">,
 ): string[] {
   const missed: string[] = [];
-  if (
-    maxLoss !== undefined && lossPercent !== undefined && lossPercent > maxLoss
-  ) {
-    const excess = percent(lossPercent - maxLoss);
-    missed.push(
-      `--max-loss ${maxLoss}: ${
-        percent(lossPercent)
-      } is lost, ${excess} too much`,
-    );
+  const lost = lossPercent ?? 0;
+  if (maxLoss !== undefined && lost > maxLoss) {
+    const [loss, excess] = [lost, lost - maxLoss].map(percent);
+    missed.push(`--max-loss ${maxLoss}: ${loss} is lost, ${excess} too much`);
   }
   if (maxRtt === undefined) return missed;
   const { figure, ms } = maxRtt;
@@ -68,11 +56,8 @@ export function missedBounds(
   const found = rttMs?.[NAMES[figure]];
   if (found === undefined) missed.push(`${flag}: no such RTT is known`);
   else if (found > ms) {
-    missed.push(
-      `${flag}: it is ${milliseconds(found)} ms, ${
-        milliseconds(found - ms)
-      } ms too long`,
-    );
+    const [rtt, excess] = [found, found - ms].map(milliseconds);
+    missed.push(`${flag}: it is ${rtt} ms, ${excess} ms too long`);
   }
   return missed;
 }

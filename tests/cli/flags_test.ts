@@ -11,16 +11,12 @@ import {
   UsageError,
 } from "../../lib/cli/flags.ts";
 import { CLIENT, CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
-import {
-  type ClientPlan,
-  planClient,
-  type PlanOf,
-} from "../../lib/cli/client_plan.ts";
-import type { ServerPlan } from "../../lib/cli/runs/server.ts";
+import { type ClientPlan, planClient } from "../../lib/cli/client_plan.ts";
 import {
   planServer,
   SERVER,
   SERVER_FLAGS,
+  type ServerPlan,
 } from "../../lib/cli/server_flags.ts";
 
 const FLAGS = {
@@ -456,7 +452,7 @@ Deno.test("planClient(): accepts flags that combine", () => {
 Deno.test("planClient(): a condition on replies", () => {
   const holds = (args: string[], ...replies: string[]) =>
     replies.map((reply) =>
-      (planOf(...args) as PlanOf<"request">).expected?.holds(
+      planOf(...args).report.expected?.holds(
         new TextEncoder().encode(reply),
       )
     );

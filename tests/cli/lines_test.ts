@@ -33,7 +33,8 @@ const TARGET = { hostname: "::1", port: 20001 };
 
 /** An event as JSON. */
 function jsonOf<E extends { type: string }, R>(view: View<E, R>, event: E) {
-  return objectOf<object>(view.events[event.type]!, view.facts(event));
+  const facts = view.facts?.(event) ?? event;
+  return objectOf<object>(view.events[event.type]!, facts);
 }
 
 const SERIES_VIEW = seriesView();

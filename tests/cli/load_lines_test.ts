@@ -124,7 +124,7 @@ Deno.test("loadWarnings(): this machine was too slow, or the replies are no echo
   ]);
   assertEquals(warned(1, { kernelDrops: undefined }), []);
   assertEquals(warned(1, { received: 0, foreign: 1 }), [
-    "what came back is no echo",
+    "the replies are no echoes",
   ]);
   assertEquals(warned(1, { received: 1, foreign: 1 }), []);
   assertEquals(warned(1, { received: 0, foreign: 0 }), []);

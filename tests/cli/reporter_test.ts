@@ -298,8 +298,13 @@ Deno.test("REPORTERS: an interim result is shown, but not within a document", as
 
 Deno.test("follow(): samples are kept of a quiet run, too", async () => {
   const samples = new Samples(10);
+  const reply = {
+    rttMs: undefined,
+    data: new Uint8Array(),
+    remoteAddr: TARGET,
+  };
   const run = runOf([
-    { type: "reply", seq: 0, reply: { rttMs: undefined } },
+    { type: "reply", seq: 0, reply },
     { type: "reply", seq: 1, sample: { rttMs: 3 } },
     { type: "lost", seq: 2 },
   ]);

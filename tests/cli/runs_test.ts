@@ -108,7 +108,7 @@ programTest(
     const load = ["--rate", "200", "--count", "10", "-W", "0.1"];
     const foreign = await client([fixed.target, ...load]);
     assertEquals(foreign.code, 1);
-    assertMatch(foreign.stderr, /^client: what came back is no echo/m);
+    assertMatch(foreign.stderr, /^client: the replies are no echoes/m);
     await using lost = peer((seq) => seq % 2 === 0 ? ["x"] : []);
     const half = [lost.target, ...load, "--size", "1"];
     assertEquals((await client(half)).code, 0);

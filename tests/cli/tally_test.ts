@@ -45,12 +45,12 @@ Deno.test("Tally: a part has what happened in it alone", () => {
 });
 
 Deno.test("Silence: is reported once, and so is its end", () => {
-  const silence = new Silence(1000);
-  assertEquals(silence.heard(1500), undefined);
-  assertEquals(silence.look(11_499), undefined);
-  assertEquals(silence.look(11_500), "no reply for 10 s");
-  assertEquals(silence.look(12_000), undefined);
-  assertEquals(silence.heard(16_500), "a reply again, after 15 s");
-  assertEquals(silence.heard(16_600), undefined);
-  assertEquals(silence.look(26_600), "no reply for 10 s");
+  const silence = new Silence();
+  assertEquals(silence.heard(500), undefined);
+  assertEquals(silence.look(10_499), undefined);
+  assertEquals(silence.look(10_500), "no reply for 10 s");
+  assertEquals(silence.look(11_000), undefined);
+  assertEquals(silence.heard(15_500), "a reply again, after 15 s");
+  assertEquals(silence.heard(15_600), undefined);
+  assertEquals(silence.look(25_600), "no reply for 10 s");
 });

@@ -4,87 +4,81 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../../address.ts";
+import { formatAddress, ipVersion, type UdpAddress } from "../../address.ts";
+import type { OriginOptions } from "../../client/target.ts";
 import { repeatTo } from "../../encoding.ts";
-import type { ClientPlan, PlanOf } from "../client_plan.ts";
-import { readPayload } from "../input.ts";
-import type { Answer, Ask } from "./many.ts";
-import { resolveOrigin } from "../origin.ts";
-import type { LineWriter } from "../output.ts";
+import { MAX_PAYLOAD } from "../../socket/contract.ts";
+import type { Interface } from "../../socket/multicast.ts";
+import { denoRuntime } from "../../socket/runtime.ts";
+import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
+import { UsageError } from "../flags.ts";
+import type { Ended } from "./many.ts";
+import { complain, type LineWriter } from "../output.ts";
+import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
-/** Runs a plan. */
 export async function runClient(
   plan: ClientPlan,
   out: LineWriter,
-): Promise<Answer[]> {
+): Promise<Ended[]> {
   const { targets, sizes, report, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
-  const alone = (outcome: RunOutcome) => [{ label: undefined, outcome }];
-  if (plan.mode === "gather") return alone(await gather(plan, out));
-  const ask = await askOf(plan, out);
   const record = plot === undefined && csv === undefined
     ? undefined
     : await (await import("./record.ts")).openRecord(plan, out);
   try {
-    if (targets.length === 1 && sizes.length === 1) {
+    const isOne = targets.length === 1 && sizes.length === 1;
+    if (isOne || plan.mode === "gather") {
       const samples = record?.samplesOf(formatAddress(target));
-      return alone(await ask(target, size, { ...report, samples }));
+      const shown = { ...report, samples };
+      return [{ outcome: await runOne(plan, target, size, shown, out) }];
     }
     const { runMany } = await import("./many.ts");
-    return await runMany(targets, sizes, ask, report, out, record?.samplesOf);
+    const run = (target: UdpAddress, size?: number, shown = report) =>
+      runOne(plan, target, size, shown, out);
+    return await runMany(targets, sizes, run, report, out, record?.samplesOf);
   } finally {
     await record?.write();
   }
 }
 
-/** `--all` */
-async function gather(
-  plan: PlanOf<"gather">,
+/** Runs one target with one size; only `--all` is one run for all targets. */
+async function runOne(
+  plan: ClientPlan,
+  target: UdpAddress,
+  size: number | undefined,
+  report: ReportOptions,
   out: LineWriter,
 ): Promise<RunOutcome> {
-  const { runGather } = await import("./gather.ts");
-  const { targets, sizes, expected, report } = plan;
-  const payload = sized(await readPayload(plan), sizes[0]);
-  const options = resolveOrigin(plan.options, targets[0]!);
-  return await runGather(targets, payload, options, expected, report, out);
-}
-
-/** The run of one target, in all other modes. */
-async function askOf(
-  plan: Exclude<ClientPlan, PlanOf<"gather">>,
-  out: LineWriter,
-): Promise<Ask> {
   switch (plan.mode) {
     case "request": {
       const { runSeries } = await import("./series.ts");
-      const payload = await readPayload(plan);
-      return (target, size, report) => {
-        const options = resolveOrigin(plan.options, target);
-        const bytes = sized(payload, size);
-        return runSeries(target, bytes, options, plan.expected, report, out);
-      };
+      const options = resolveOrigin(plan.options, target);
+      const payload = await payloadOf(plan, size);
+      return runSeries(target, payload, options, report, out);
+    }
+    case "gather": {
+      const { runGather } = await import("./gather.ts");
+      const options = resolveOrigin(plan.options, target);
+      const payload = await payloadOf(plan, size);
+      return runGather(plan.targets, payload, options, report, out);
     }
     case "load": {
       const { runLoad } = await import("./load.ts");
-      return (target, size, report) => {
-        const options = { ...resolveOrigin(plan.options, target), size };
-        return runLoad(target, options, report, out);
-      };
+      const options = { ...resolveOrigin(plan.options, target), size };
+      return runLoad(target, options, report, out);
     }
     case "find-mtu": {
       const { runMtu } = await import("./mtu.ts");
-      return (target, _size, report) =>
-        runMtu(target, resolveOrigin(plan.options, target), report, out);
+      const options = resolveOrigin(plan.options, target);
+      return runMtu(target, options, report, out);
     }
     case "stamp": {
       const { runStamp } = await import("./stamp.ts");
-      return async (target, size, report) => {
-        const key = await keyFor(plan, target);
-        const options = { ...resolveOrigin(plan.options, target), size, key };
-        const shown = { ...report, histogram: plan.histogram };
-        return await runStamp(target, options, shown, out);
-      };
+      const key = await keyFor(plan, target);
+      const options = { ...resolveOrigin(plan.options, target), size, key };
+      const shown = { ...report, histogram: plan.histogram };
+      return runStamp(target, options, shown, out);
     }
   }
 }
@@ -100,7 +94,75 @@ async function keyFor(
   throw new Error(`--key-file ${path}: it has no key for this target`);
 }
 
-/** A payload, repeated or truncated to a size if there is one. */
-function sized(payload: Uint8Array, size: number | undefined): Uint8Array {
-  return size === undefined ? payload : repeatTo(payload, size);
+/** The payload of a plan, repeated or truncated to a size if there is one. */
+async function payloadOf(
+  { payload }: PlanOf<"request" | "gather">,
+  size: number | undefined,
+): Promise<Uint8Array> {
+  const bytes = payload === "stdin" ? await (stdin ??= readStdin()) : payload;
+  return size === undefined ? bytes : repeatTo(bytes, size);
+}
+
+/** Read once for all runs. */
+let stdin: Promise<Uint8Array> | undefined;
+
+/** All of stdin, or as much as shows that it is too large for a datagram. */
+async function readStdin(): Promise<Uint8Array> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for await (const chunk of Deno.stdin.readable) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_PAYLOAD) {
+      throw new UsageError(
+        `--message -: stdin is too large for a datagram: UDP takes at most ${MAX_PAYLOAD} bytes`,
+      );
+    }
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+/**
+ * Warns of data that is piped into a client that does not send it. Called at the
+ * end: the check loads modules for longer than an answer takes.
+ */
+export async function noteUnread(plan: ClientPlan): Promise<void> {
+  if (!("payload" in plan) || plan.payload !== USUAL_PAYLOAD) return;
+  if (Deno.stdin.isTerminal()) return;
+  // A closed stdin has no state.
+  const { fstatSync } = await import("node:fs");
+  try {
+    const stdin = fstatSync(0);
+    if (!stdin.isFIFO() && !stdin.isFile()) return;
+  } catch {
+    return;
+  }
+  complain("client", "stdin is not sent: -m - sends it");
+}
+
+/**
+ * The options with the address that `--bind` names: itself, or of the interface of
+ * that name the first one of the target's IP version, IPv4 if the target is a name.
+ */
+function resolveOrigin<O extends OriginOptions>(
+  options: O,
+  target: UdpAddress,
+): O {
+  const { localHostname: bind } = options;
+  if (bind === undefined) return options;
+  const addresses = interfaces().filter(({ name }) => name === bind)
+    .map(({ address }) => address);
+  const wanted = ipVersion(target.hostname) ?? 4;
+  const found = addresses.find((address) => ipVersion(address) === wanted);
+  return { ...options, localHostname: found ?? addresses[0] ?? bind };
+}
+
+/** None where Deno may not list them: `--bind` is then an address or a name. */
+function interfaces(): readonly Interface[] {
+  try {
+    return denoRuntime.interfaces();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return [];
+    throw error;
+  }
 }

@@ -5,26 +5,20 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { gather, type GatherOptions } from "../../client/gather.ts";
-import type { Expectation } from "../expect.ts";
-import { complain, type LineWriter } from "../output.ts";
+import type { LineWriter } from "../output.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
-import {
-  type GatherEvent,
-  type GatherResult,
-  gatherView,
-} from "../show/series.ts";
+import { type GatherEvent, gatherView } from "../show/series.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
 /** Gathers the replies, shows them, and gives the outcome. */
 export async function runGather(
   targets: UdpAddress[],
   payload: Uint8Array,
   options: GatherOptions,
-  expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
-): Promise<GatherResult> {
+): Promise<RunOutcome> {
   const gathering = gather(targets, payload, options);
-  let unexpected = 0;
   const run = {
     target: undefined,
     get sent() {
@@ -32,27 +26,13 @@ export async function runGather(
     },
     stop: () => gathering.stop(),
     async *[Symbol.asyncIterator](): AsyncGenerator<GatherEvent> {
-      for await (const reply of gathering) {
-        if (expected !== undefined && !expected.holds(reply.data)) {
-          unexpected++;
-          complain(
-            "client",
-            `${expected.flag}: the reply of ${
-              formatAddress(reply.remoteAddr)
-            } is ${expected.show(reply.data)}`,
-          );
-        }
-        yield { type: "reply", reply };
-      }
+      for await (const reply of gathering) yield { type: "reply", reply };
     },
   };
   const asked = targets.map(formatAddress);
-  return await follow(
-    run,
-    targets[0]!,
-    () => ({ targets: asked, ...gathering.summary(), unexpected }),
-    gatherView(report.hasHex),
-    report,
-    out,
-  );
+  const result = (_: string, unexpected: number) => {
+    return { targets: asked, ...gathering.summary(), unexpected };
+  };
+  const view = gatherView(report.hasHex);
+  return await follow(run, targets[0]!, result, view, report, out);
 }

@@ -7,12 +7,11 @@ import type { UdpAddress } from "../../address.ts";
 import { load, type LoadResult } from "../../client/load.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
 import { echo } from "../../server/responders.ts";
-import { complain, type LineWriter } from "../output.ts";
+import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
-import { LOAD_VIEW, loadWarnings } from "../show/load.ts";
+import { LOAD_VIEW } from "../show/load.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 
-/** Runs a load, shows it, and gives its result. */
 export async function runLoad(
   target: UdpAddress,
   options: LoadOptions,
@@ -28,28 +27,20 @@ export async function runLoad(
     onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
   });
   const { engine, rate, window, size } = options;
-  const server = { engine, guard: false, quiet: true } as const;
-  await warmUp(() => prepareWarmUp(options), server);
+  await warmUp(
+    async (server) => {
+      const shared = { engine, timeoutMs: 100, telemetry: false };
+      await Array.fromAsync(load(server, { ...shared, ...CLOSED_LOOP }));
+      await Array.fromAsync(load(server, { ...shared, ...OPEN_LOOP }));
+    },
+    echo(),
+    { engine, guard: false, quiet: true },
+  );
   const result = (target: string) => {
     return { target, rate, window, size, ...run.result() };
   };
-  const ended = await follow(run, target, result, LOAD_VIEW, report, out);
-  for (const warning of loadWarnings(ended)) complain("client", warning);
-  return ended;
+  return await follow(run, target, result, LOAD_VIEW, report, out);
 }
 
-function prepareWarmUp({ engine }: LoadOptions) {
-  const kinds = [
-    { window: 64, count: 20_000 },
-    { rate: 20_000, count: 2000 },
-  ];
-  const options = { engine, timeoutMs: 100, telemetry: false };
-  return Promise.resolve({
-    handler: echo(),
-    async run(server: UdpAddress) {
-      for (const kind of kinds) {
-        await Array.fromAsync(load(server, { ...kind, ...options }));
-      }
-    },
-  });
-}
+const CLOSED_LOOP = { window: 64, count: 20_000 };
+const OPEN_LOOP = { rate: 20_000, count: 2000 };

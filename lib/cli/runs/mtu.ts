@@ -3,166 +3,149 @@
  *
  * @module
  */
-import { formatAddress, ipVersion, type UdpAddress } from "../../address.ts";
+import { ipVersion, type UdpAddress } from "../../address.ts";
 import { errorMessage, TimeoutError } from "../../base/errors.ts";
 import { request } from "../../client/request.ts";
 import type { RequestOptions } from "../../client/exchange.ts";
 import { maxPayload } from "../../client/target.ts";
-import { json } from "../show/format.ts";
-import { onStop } from "../main.ts";
 import { complain, type LineWriter } from "../output.ts";
-import type { ReportOptions } from "../show/reporter.ts";
+import { only } from "../show/columns.ts";
+import { follow, type ReportOptions, type View } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
 /** The outcome of a size. */
 export interface Probe {
+  type: "probe";
   size: number;
   isAnswered: boolean;
-  /** The size of the reply. */
-  replyBytes?: number | undefined;
-  /** The reason for no answer. */
-  why?: string | undefined;
+  replyBytes?: number;
+  why?: string;
   /** The largest payload by the report of the network. */
   hint?: number | undefined;
 }
 
+/** The outcome of a search. */
+interface MtuResult {
+  target: string;
+  payloadBytes: number | undefined;
+  mtu: number | undefined;
+  /** Whether the reply to the largest size was as large. */
+  isEcho: boolean;
+}
+
+const MTU_VIEW: View<Probe, MtuResult> = {
+  list: "probes",
+  events: { probe: only("size", "isAnswered", "replyBytes", "why") },
+  result: only("target", "payloadBytes", "mtu", "isEcho"),
+  line({ size, isAnswered, why }) {
+    const outcome = isAnswered ? "answered" : `no answer: ${why}`;
+    return `${size} ${size === 1 ? "byte" : "bytes"}: ${outcome}`;
+  },
+  lines({ target, payloadBytes, mtu, isEcho }) {
+    if (payloadBytes === undefined) return "";
+    const limit = isEcho ? "" : "; the replies are shorter";
+    return `${target}: largest unfragmented payload ${payloadBytes} bytes to the server, MTU ${mtu}${limit}`;
+  },
+};
+
 /**
- * Finds the largest size that is answered, from 1 to `max`, if all that are
- * smaller are answered too.
- *
- * @param max The largest size.
- * @param probe Tries a size.
- * @returns The size; undefined if the smallest is not answered.
+ * Searches for the largest size that is answered, from 1 to `max`, if all that
+ * are smaller are answered too: the last of the tries that is answered.
  */
-export async function largestAnswered(
+export async function* searchSizes(
   max: number,
   probe: (size: number) => Promise<Probe>,
-): Promise<number | undefined> {
-  if (!(await probe(1)).isAnswered) return undefined;
-  let [low, high] = [1, max + 1];
-  let [next, isHint] = [max, false];
+): AsyncGenerator<Probe> {
+  let [low, high] = [0, max + 1];
+  let [next, isHint] = [1, false];
   while (high - low > 1) {
-    const { size, isAnswered, hint } = await probe(next);
+    const tried = await probe(next);
+    yield tried;
+    const { size, isAnswered, hint } = tried;
     if (isAnswered) low = size;
     else high = size;
     // The size that the network reports is next, and then one byte more.
     const reported = isAnswered ? isHint ? size + 1 : 0 : hint ?? 0;
     const isUsable = reported > low && reported < high;
     isHint = !isAnswered && isUsable;
-    next = isUsable ? reported : Math.floor((low + high) / 2);
+    const middle = Math.floor((low + high) / 2);
+    next = isUsable ? reported : size === 1 ? max : middle;
   }
-  return low;
 }
 
-/** Finds the size, and shows each try. */
+/** Finds the size, shows each try, and gives the result. */
 export async function runMtu(
   target: UdpAddress,
   options: RequestOptions,
   report: ReportOptions,
   out: LineWriter,
-): Promise<RunOutcome & { sent: number }> {
+): Promise<RunOutcome> {
   const stopping = new AbortController();
-  const forget = onStop(out, () => stopping.abort());
   const probes: Probe[] = [];
-  let remote = target;
-  let sent = 0;
+  const headers = () => HEADER_BYTES[ipVersion(run.target.hostname) ?? 4];
   const probe = async (size: number): Promise<Probe> => {
-    let found: Probe = { size, isAnswered: false };
+    let found: Probe = { type: "probe", size, isAnswered: false };
     for (let tries = 0; tries < MAX_TRIES && !found.isAnswered; tries++) {
-      sent++;
+      run.sent++;
       try {
-        const reply = await request(remote, new Uint8Array(size), {
+        const reply = await request(run.target, new Uint8Array(size), {
           ...options,
           retries: 0,
           dontFragment: true,
           signal: stopping.signal,
         });
-        remote = reply.remoteAddr;
-        const { length } = reply.data;
-        found = { size, isAnswered: true, replyBytes: length };
+        run.target = reply.remoteAddr;
+        const replyBytes = reply.data.length;
+        found = { type: "probe", size, isAnswered: true, replyBytes };
       } catch (error) {
         if (stopping.signal.aborted) throw error;
-        const { cause, mtu } = reasonOf(error);
-        const headers = HEADER_BYTES[ipVersion(remote.hostname) ?? 4];
-        const hint = mtu === undefined ? undefined : mtu - headers;
-        found = { size, isAnswered: false, why: cause, hint };
+        const { why, mtu } = reasonOf(error);
+        found = { ...found, why, hint: mtu && mtu - headers() };
         // A report of the network needs no second try.
         if (mtu !== undefined) break;
       }
     }
     probes.push(found);
-    if (report.format === "text" && !report.quiet) out.write(probeLine(found));
-    if (report.format === "json-stream" && !report.quiet) {
-      out.write(json({ type: "probe", time: new Date(), ...probeJson(found) }));
-    }
     return found;
   };
-  try {
-    const max = maxPayload(target.hostname);
-    const payloadBytes = await largestAnswered(max, probe);
-    const headers = HEADER_BYTES[ipVersion(remote.hostname) ?? 4];
-    const mtu = payloadBytes === undefined ? undefined : payloadBytes + headers;
-    const isEcho = probes.some(({ size, replyBytes }) =>
-      size === payloadBytes && replyBytes === size
-    );
-    const facts = {
-      target: formatAddress(remote),
-      payloadBytes: payloadBytes ?? null,
-      mtu: mtu ?? null,
-      isEcho,
-    };
-    if (report.format !== "text") {
-      const document = report.format === "json"
-        ? { ...facts, ...report.quiet ? {} : { probes: probes.map(probeJson) } }
-        : { type: "summary", time: new Date(), ...facts };
-      if (report.label === undefined || report.format === "json-stream") {
-        out.writeResult(json(document));
-      } else report.label.collect(document);
-    } else if (payloadBytes === undefined) {
-      complain(
-        "client",
-        `No answer from ${facts.target} to 1 byte: ${probes[0]!.why}`,
-      );
-    } else {
-      const limit = isEcho ? "" : "; the replies are shorter";
-      out.writeResult(
-        `${facts.target}: largest unfragmented payload ${payloadBytes} bytes to the server, MTU ${mtu}${limit}`,
-      );
-    }
-    await out.flush();
-    const received = payloadBytes === undefined ? 0 : 1;
-    return { sent, received, unexpected: 0 };
-  } finally {
-    forget();
-  }
-}
-
-function probeLine({ size, isAnswered, why }: Probe): string {
-  return `${size} ${size === 1 ? "byte" : "bytes"}: ${
-    isAnswered ? "answered" : `no answer: ${why}`
-  }`;
-}
-
-function probeJson({ size, isAnswered, why, replyBytes }: Probe) {
-  return {
-    size,
-    isAnswered,
-    replyBytes: replyBytes ?? null,
-    why: why ?? null,
+  const run = {
+    target,
+    sent: 0,
+    stop: () => stopping.abort(),
+    [Symbol.asyncIterator]: () =>
+      searchSizes(maxPayload(target.hostname), probe),
   };
+  const result = (target: string) => {
+    const answered = probes.filter(({ isAnswered }) => isAnswered);
+    // No size is tried after a larger one that is answered.
+    const { size, replyBytes } = answered.at(-1) ?? {};
+    return {
+      target,
+      sent: run.sent,
+      received: answered.length,
+      payloadBytes: size,
+      mtu: size && size + headers(),
+      isEcho: size !== undefined && size === replyBytes,
+    };
+  };
+  const ended = await follow(run, target, result, MTU_VIEW, report, out);
+  if (ended.received === 0 && report.format === "text") {
+    const why = probes[0]!.why;
+    complain("client", `No answer from ${ended.target} to 1 byte: ${why}`);
+  }
+  return ended;
 }
 
-/** The cause of a failure, and the MTU that the network reports. */
-function reasonOf(error: unknown): { cause: string; mtu: number | undefined } {
-  const inner = error instanceof TimeoutError && error.cause !== undefined
-    ? error.cause
-    : error;
-  const { mtu } = inner as { mtu?: number };
-  const cause = inner instanceof TimeoutError
+/** The reason of a failure, and the MTU that the network reports. */
+function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
+  const isTimeout = error instanceof TimeoutError;
+  const reason = isTimeout ? error.cause ?? error : error;
+  const { mtu } = reason as { mtu?: number };
+  if (mtu === undefined && !isTimeout) throw error;
+  const why = reason instanceof TimeoutError
     ? `not within the time, ${MAX_TRIES} times`
-    : errorMessage(inner);
-  if (mtu === undefined && !(error instanceof TimeoutError)) throw error;
-  return { cause, mtu };
+    : errorMessage(reason);
+  return { why, mtu };
 }
 
 /** IP and UDP headers. */

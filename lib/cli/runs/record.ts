@@ -9,36 +9,21 @@ import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
 import { csvOf, Samples } from "../show/samples.ts";
 
-/** The samples of all runs, for the files at the end. */
-export interface RunRecord {
-  /** Makes the collection of one run. */
-  samplesOf(label: string): Samples;
-  /** Writes the files. */
-  write(): Promise<void>;
-}
-
-/**
- * Opens the files before anything is measured.
- *
- * @throws {Deno.errors.NotCapable} If Deno may not write them.
- * @throws {Error} If they cannot be written.
- */
+/** Opens the files before anything is measured, for the samples of all runs. */
 export async function openRecord(
   { plot, csv, options: { timeoutMs } }: ClientPlan,
   out: LineWriter,
-): Promise<RunRecord> {
-  const [plotFile, csvFile] = [
-    await openFile("plot", plot),
-    await openFile("csv", csv),
-  ];
+) {
+  const plotFile = await openFile("plot", plot);
+  const csvFile = await openFile("csv", csv);
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
-    samplesOf(label) {
+    samplesOf(label: string): Samples {
       const samples = new Samples(timeoutMs);
       runs.push({ label, samples });
       return samples;
     },
-    async write() {
+    async write(): Promise<void> {
       for (const { label, samples } of runs) {
         if (samples.leftOut === 0) continue;
         complain("client", `${label}: ${samples.leftOut} samples are left out`);
@@ -47,21 +32,14 @@ export async function openRecord(
       const [first] = runs;
       if (plot === undefined || first === undefined) return;
       const { label, samples } = first;
-      if (plot === "-") {
-        out.writeResult(plotText(samples, terminalWidth(out)));
-        await out.flush();
-      } else {
-        await writeTo(plotFile, [plotSvg(label, samples, new Date())], out);
-      }
+      const width = out.isTerminal ? Deno.consoleSize().columns : 80;
+      const picture = plotFile === undefined
+        ? `${plotText(samples, width)}\n`
+        : plotSvg(label, samples, new Date());
+      await writeTo(plotFile, [picture], out);
     },
   };
 }
-
-function terminalWidth(out: LineWriter): number {
-  return out.isTerminal ? Deno.consoleSize().columns : USUAL_WIDTH;
-}
-
-const USUAL_WIDTH = 80;
 
 /** Creates or truncates a file; undefined for stdout. */
 async function openFile(

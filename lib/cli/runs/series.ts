@@ -4,82 +4,37 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import {
-  requestMany,
-  type RequestManyOptions,
-  type SeriesEvent,
-} from "../../client/series.ts";
-import { milliseconds } from "../show/format.ts";
-import type { Expectation } from "../expect.ts";
-import { complain, type LineWriter } from "../output.ts";
-import { warmUp } from "./warm_up.ts";
+import { requestMany, type RequestManyOptions } from "../../client/series.ts";
+import type { LineWriter } from "../output.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
 
-/** Runs a series, shows it, and gives its outcome. */
 export async function runSeries(
   target: UdpAddress,
   payload: Uint8Array,
   options: RequestManyOptions,
-  expected: Expectation | undefined,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<SeriesResult> {
   const series = requestMany(target, payload, options);
   // One of several runs is shown as a series is, however short.
   const isSeries = report.isSeries || report.label !== undefined;
-  if (isSeries) await warmUp(prepareWarmUp);
-  let unexpected = 0;
-  const run = {
-    get target() {
-      return series.target;
-    },
-    get sent() {
-      return series.sent;
-    },
-    stop: () => series.stop(),
-    async *[Symbol.asyncIterator](): AsyncGenerator<SeriesEvent> {
-      for await (const event of series) {
-        // Without a reply there is nothing else to report, however quiet.
-        if (event.type === "lost" && !isSeries && report.format === "text") {
-          complain("client", event.error.message);
-        }
-        yield event;
-        if (event.type !== "reply" || expected === undefined) continue;
-        const { data } = event.reply;
-        if (expected.holds(data)) continue;
-        unexpected++;
-        const shown = expected.show(data);
-        complain("client", `${expected.flag}: the reply is ${shown}`);
-      }
-    },
-  };
-  const result = (target: string) => {
+  if (isSeries) await warmUpSeries();
+  const result = (target: string, unexpected: number) => {
     return { target, ...series.summary(), unexpected };
   };
   const view = (isSeries ? seriesView : singleView)(report.hasHex);
-  const ended = await follow(run, target, result, view, report, out);
-  const { heldBack, sent, durationMs } = ended;
-  if (heldBack > 0) {
-    const each = milliseconds(durationMs / Math.max(1, sent - 1));
-    complain(
-      "client",
-      `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} ms in the mean (--rate keeps any)`,
-    );
-  }
-  return ended;
+  return await follow(series, target, result, view, report, out);
 }
 
-async function prepareWarmUp() {
-  const [{ request }, { echo }] = await Promise.all([
+/** Warms up with modules that a lone request does not load. */
+async function warmUpSeries(): Promise<void> {
+  const [{ request }, { warmUp }] = await Promise.all([
     import("../../client/request.ts"),
-    import("../../server/responders.ts"),
+    import("./warm_up.ts"),
   ]);
   const options = { timeoutMs: 100, retries: 0, telemetry: false };
-  return {
-    handler: echo(),
-    async run(server: UdpAddress) {
-      for (let i = 0; i < 3; i++) await request(server, "", options);
-    },
-  };
+  await warmUp(async (server) => {
+    for (let i = 0; i < 3; i++) await request(server, "", options);
+  });
 }

@@ -1,53 +1,20 @@
 /**
- * The server of `server.ts`, in the main thread or in workers: its plan, which
- * can be sent to a worker, and its lines.
+ * The server of `server.ts`, in the main thread or in a worker, and its lines.
  *
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
-import { guardLimits, type GuardOptions } from "../../server/guard.ts";
+import { guardLimits } from "../../server/guard.ts";
 import { echo, fixedReply } from "../../server/responders.ts";
-import { chooseEngine, type Engine } from "../../socket/runtime.ts";
+import { chooseEngine } from "../../socket/runtime.ts";
 import { serve } from "../../server/serve.ts";
 import { type Handler, traitsOf, withTraits } from "../../server/handler.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
+import type { ServerPlan } from "../server_flags.ts";
 import { clockText, json } from "../show/format.ts";
-import { keyOf, type Keys } from "../key_file.ts";
-import {
-  exchangeJson,
-  exchangeLines,
-  listeningLine,
-  overloadLine,
-  packetLine,
-  refusalLine,
-  type ServerCounts,
-} from "../show/server.ts";
-
-/** The plan of a server: data only. */
-export interface ServerPlan {
-  hostname: string;
-  port: number;
-  groups: string[];
-  interface: string | undefined;
-  answer: "reply" | "echo" | "stamp";
-  reply: string;
-  stateless: boolean;
-  /** The provisioned sessions; undefined for all. */
-  ssids: number[] | undefined;
-  keyFile: string | undefined;
-  /** The keys in `keyFile`; undefined for plain packets. */
-  keys?: Keys | undefined;
-  guard: GuardOptions;
-  engine: Engine;
-  workers: number;
-  maxReplies: number | undefined;
-  quiet: boolean;
-  json: boolean;
-  timestamps: boolean;
-  /** The length of an interval; undefined for no intervals. */
-  reportMs: number | undefined;
-}
+import { keyOf } from "../key_file.ts";
+import * as show from "../show/server.ts";
 
 /** The sink of a server's lines. */
 export interface ServerOutput {
@@ -63,72 +30,60 @@ export interface ServerOutput {
 export interface RunningServer {
   /** Resolves when it has closed. */
   readonly finished: Promise<void>;
-  /** All counts so far. */
-  counts(): Promise<ServerCounts>;
+  counts(): Promise<show.ServerCounts>;
 }
 
-/**
- * Starts the server of a plan in this thread.
- *
- * @param plan The plan.
- * @param output The sink of its lines.
- * @param stopping Shuts the server down when aborted; its handlers finish.
- */
+/** Starts the server of a plan in this thread, until `stopping` is aborted. */
 export function startServer(
   plan: ServerPlan,
   output: ServerOutput,
   stopping: AbortSignal,
 ): RunningServer {
-  const { hostname, port, guard, engine, workers, maxReplies } = plan;
+  const { hostname, port, groups, guard, engine, stateless, ssid } = plan;
+  const isStamp = plan.answer === "stamp";
   const { why } = chooseEngine(engine);
   if (why !== undefined) output.log("engine", why);
-  const reflector = plan.answer === "stamp"
-    ? stampReflector({
-      stateless: plan.stateless,
-      ssids: plan.ssids,
-      engine,
-      key: plan.keys && keyOf(plan.keys),
-    })
+  const key = plan.keys && keyOf(plan.keys);
+  const reflector = isStamp
+    ? stampReflector({ stateless, ssids: ssid, engine, key })
     : undefined;
   const answer = reflector ??
     (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
-  const lines = plan.answer === "stamp" ? packetLine : exchangeLines;
+  const lines = isStamp ? show.packetLine : show.exchangeLines;
   const shown: Handler = (data, info) => {
     // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
-    output.line(
-      plan.json
-        ? json(exchangeJson(data, info.remoteAddr, new Date()))
-        : stamped(plan, lines(data, info.remoteAddr)),
-    );
+    output.line(outputText(
+      plan,
+      () => show.exchangeJson(data, info.remoteAddr, new Date()),
+      () => lines(data, info.remoteAddr),
+    ));
     return reply;
   };
   withTraits(shown, traitsOf(answer));
   const server = serve({
     hostname,
     port,
-    groups: plan.groups,
+    groups,
     interface: plan.interface,
     // A group may have many receivers on one machine.
-    reuseAddress: plan.groups.length > 0,
+    reuseAddress: groups.length > 0,
     guard,
     engine,
-    reusePort: workers > 1,
+    reusePort: plan.workers > 1,
     // A reflector returns the TTL.
-    packetInfo: plan.answer === "stamp",
+    packetInfo: isStamp,
     // The pool reports the sum of its workers.
-    telemetry: workers === 1,
-    maxReplies,
+    telemetry: plan.workers === 1,
+    maxReplies: plan.count,
     onListen: (addr) => output.listening(addr),
     onRefuse: (reason, { remoteAddr }) =>
-      output.log(reason, refusalLine(reason, remoteAddr)),
+      output.log(reason, show.refusalLine(reason, remoteAddr)),
     onOverload: ({ remoteAddr }) =>
-      output.log("overload", overloadLine(remoteAddr)),
+      output.log("overload", show.overloadLine(remoteAddr)),
     onError: (error, info) => {
-      const peer = info === undefined
-        ? ""
-        : `${formatAddress(info.remoteAddr)}: `;
-      output.log("error", peer + errorMessage(error));
+      const peer = info && `${formatAddress(info.remoteAddr)}: `;
+      output.log("error", (peer ?? "") + errorMessage(error));
     },
   }, plan.quiet ? answer : shown);
   if (stopping.aborted) server.shutdown();
@@ -142,18 +97,24 @@ export function startServer(
   };
 }
 
-/** Lines, with `--timestamps` each with the time before it. */
-export function stamped(plan: ServerPlan, lines: string): string {
-  if (!plan.timestamps) return lines;
+/** An object, or lines; with `--timestamps` each has the time before it. */
+export function outputText(
+  { json: isJson, timestamps }: ServerPlan,
+  object: () => Record<string, unknown>,
+  lines: () => string,
+): string {
+  if (isJson) return json(object());
+  if (!timestamps) return lines();
   const time = clockText(Date.now());
-  return lines.split("\n").map((line) => `${time} ${line}`).join("\n");
+  return lines().split("\n").map((line) => `${time} ${line}`).join("\n");
 }
 
-/** The line of a bound server. */
 export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
   const limits = guardLimits(plan.guard, addr);
   const { engine } = chooseEngine(plan.engine);
-  return plan.json
-    ? json({ type: "listening", time: new Date(), ...addr, ...limits, engine })
-    : stamped(plan, listeningLine(addr, limits, engine));
+  return outputText(
+    plan,
+    () => ({ type: "listening", time: new Date(), ...addr, ...limits, engine }),
+    () => show.listeningLine(addr, limits, engine),
+  );
 }

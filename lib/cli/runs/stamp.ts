@@ -7,38 +7,33 @@ import type { UdpAddress } from "../../address.ts";
 import { measure } from "../../stamp/measure.ts";
 import type { MeasureOptions } from "../../stamp/measure_options.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
-import type { MeasureResult } from "../../stamp/session_result.ts";
 import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
 import { follow, type ReportOptions } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
+import type { RunOutcome } from "../thresholds.ts";
 
-/** Runs a measurement, shows it, and gives its result. */
 export async function runStamp(
   target: UdpAddress,
   options: MeasureOptions,
   report: ReportOptions & { histogram: boolean },
   out: LineWriter,
-): Promise<MeasureResult> {
+): Promise<RunOutcome> {
   const measurement = measure(target, options);
-  await warmUp(prepareWarmUp);
+  await warmUp(
+    (server) => Array.fromAsync(measure(server, WARM_UP)),
+    stampReflector(),
+  );
   const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
   const view = stampView(bins);
   const result = (target: string) => ({ target, ...measurement.result() });
   return await follow(measurement, target, result, view, report, out);
 }
 
-function prepareWarmUp() {
-  const options = {
-    count: 20,
-    intervalMs: 0.5,
-    timeoutMs: 100,
-    telemetry: false,
-  };
-  return Promise.resolve({
-    handler: stampReflector(),
-    run: (server: UdpAddress) => Array.fromAsync(measure(server, options)),
-  });
-}
-
+const WARM_UP = {
+  count: 20,
+  intervalMs: 0.5,
+  timeoutMs: 100,
+  telemetry: false,
+};
 const HISTOGRAM_ROWS = 12;

@@ -6,34 +6,24 @@
  */
 import type { UdpAddress } from "../../address.ts";
 import type { Handler } from "../../server/handler.ts";
-import type { ServeOptions } from "../../server/serve.ts";
+import { echo } from "../../server/responders.ts";
+import { serve, type ServeOptions } from "../../server/serve.ts";
 
 /** The only one of the process. */
 let warmedUp: Promise<void> | undefined;
 
-/**
- * Runs a workload against a server on loopback, once per process.
- *
- * @param prepare Gives the server's handler and the workload; loaded here, so that
- * a lone request does not wait for them.
- * @param options Options of the server.
- */
+/** Runs a workload against a server on loopback, once per process. */
 export function warmUp(
-  prepare: () => Promise<
-    { handler: Handler; run(server: UdpAddress): Promise<unknown> }
-  >,
+  run: (server: UdpAddress) => Promise<unknown>,
+  handler: Handler = echo(),
   options: ServeOptions = {},
 ): Promise<void> {
   return warmedUp ??= (async () => {
     try {
-      const [{ serve }, { handler, run }] = await Promise.all([
-        import("../../server/serve.ts"),
-        prepare(),
-      ]);
       await using server = serve({ ...options, telemetry: false }, handler);
       await run(server.addr);
     } catch {
-      // Without a loopback to use, the first times are what they are.
+      // Without a loopback interface the first times stay long.
     }
   })();
 }

@@ -10,12 +10,10 @@ import { type RunningServer, startServer } from "./server.ts";
 import type { FromWorker, ToWorker } from "./worker_pool.ts";
 
 /** The global scope of a worker, absent from the types of a window. */
-interface WorkerScope {
+const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<ToWorker>) => void;
   postMessage(message: FromWorker): void;
-}
-
-const scope = globalThis as unknown as WorkerScope;
+};
 const stopping = new AbortController();
 let server: RunningServer | undefined;
 /** Called when the main thread has taken the lines. */
@@ -42,7 +40,7 @@ scope.onmessage = async ({ data }) => {
     if (counts !== undefined) scope.postMessage({ type: "counts", counts });
     return;
   }
-  let error: string | undefined;
+  let failure: { error: string } | undefined;
   try {
     server = startServer(data, {
       line: (text) => lines.write(text),
@@ -51,8 +49,9 @@ scope.onmessage = async ({ data }) => {
     }, stopping.signal);
     await server.finished;
   } catch (thrown) {
-    error = errorMessage(thrown);
+    failure = { error: errorMessage(thrown) };
   }
   await lines.flush();
-  scope.postMessage({ type: "ended", counts: await server?.counts(), error });
+  const counts = await server?.counts();
+  scope.postMessage({ type: "ended", counts, ...failure });
 };

@@ -11,20 +11,16 @@ import { denoRuntime } from "../../socket/runtime.ts";
 import { noStats } from "../../server/udp_server.ts";
 import { observeServer, serverReadings } from "../../server/telemetry.ts";
 import { readingsOf } from "../../stamp/reflector.ts";
-import type { ServerCounts } from "../show/server.ts";
-import type { RunningServer, ServerOutput, ServerPlan } from "./server.ts";
+import { type ServerCounts, sumOf } from "../show/server.ts";
+import type { ServerPlan } from "../server_flags.ts";
+import type { RunningServer, ServerOutput } from "./server.ts";
 
-/** A message of a worker. */
 export type FromWorker =
   | { type: "listening"; addr: UdpAddress }
   | { type: "lines"; text: string }
   | { type: "log"; kind: string; message: string }
   | { type: "counts"; counts: ServerCounts }
-  | {
-    type: "ended";
-    counts: ServerCounts | undefined;
-    error: string | undefined;
-  };
+  | { type: "ended"; counts?: ServerCounts | undefined; error?: string };
 
 /**
  * A message to a worker: its plan at first; the receipt of its lines, before which
@@ -32,17 +28,13 @@ export type FromWorker =
  */
 export type ToWorker = ServerPlan | "taken" | "count" | "shutdown";
 
-/**
- * Starts the workers of a plan.
- *
- * @throws {Error} The error of the first worker that cannot start.
- */
+/** Starts the workers of a plan, or throws the error of the first that fails to. */
 export async function startWorkers(
   plan: ServerPlan,
   output: ServerOutput,
   stopping: AbortSignal,
 ): Promise<RunningServer> {
-  requireReadable(WORKER_URL);
+  requireReadableCode();
   const hostname = addressOf(plan);
   // The kernel may spread the peers of one network over all workers.
   const { rateLimit } = guardLimits(plan.guard, { ...plan, hostname });
@@ -63,31 +55,24 @@ export async function startWorkers(
   while (workers.length < plan.workers && !stopping.aborted) {
     workers.push(await startWorker({ ...shared, port }, silent, ending));
   }
-  const finished = endOf(workers, () => failing.abort());
+  for (const { finished } of workers) finished.catch(() => failing.abort());
+  const finished = endOf(workers);
   const counts = async () => {
     const all = await Promise.all(workers.map((worker) => worker.counts()));
-    return all.reduce(sum);
+    return all.reduce(sumOf);
   };
   const endTelemetry = observeServer({ hostname, port }, async () => {
     const { server, reflector } = await counts();
     return serverReadings(server, reflector && readingsOf(reflector));
   });
-  // The caller hears of a failure by `finished`.
+  // A failure is reported by `finished`.
   finished.then(endTelemetry, endTelemetry);
   return { finished, counts };
 }
 
 /** Resolves when all have ended, or rejects with the first error. */
-async function endOf(
-  workers: RunningServer[],
-  onFailure: () => void,
-): Promise<void> {
-  const ends = await Promise.allSettled(workers.map(async ({ finished }) => {
-    await finished.catch((error) => {
-      onFailure();
-      throw error;
-    });
-  }));
+async function endOf(workers: RunningServer[]): Promise<void> {
+  const ends = await Promise.allSettled(workers.map((one) => one.finished));
   for (const end of ends) if (end.status === "rejected") throw end.reason;
 }
 
@@ -105,16 +90,15 @@ function addressOf({ hostname, port }: ServerPlan): string {
 }
 
 /** Checks the permission to read the code of a worker. */
-function requireReadable(path: URL): void {
-  if (path.protocol !== "file:") return;
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
+function requireReadableCode(): void {
+  if (WORKER_URL.protocol !== "file:") return;
+  const read = { name: "read", path: WORKER_URL } as const;
+  if (Deno.permissions.querySync(read).state !== "granted") {
     throw new Error("Cannot start workers: run with --allow-read");
   }
 }
 
-interface RunningWorker extends RunningServer {
-  addr: UdpAddress;
-}
+type RunningWorker = RunningServer & { addr: UdpAddress };
 
 function startWorker(
   plan: ServerPlan,
@@ -124,18 +108,16 @@ function startWorker(
   const worker = new Worker(WORKER_URL.href, { type: "module" });
   const listening = Promise.withResolvers<RunningWorker>();
   const finished = Promise.withResolvers<void>();
-  let [counts, hasEnded] = [NOTHING, false];
-  /** Resolvers of requests for the counts. */
-  const waiting: Array<() => void> = [];
-  const answer = () => {
-    for (const resolve of waiting.splice(0)) resolve();
-  };
+  let counts: ServerCounts = { server: noStats() };
+  let hasEnded = false;
+  /** Resolves when the worker has counted. */
+  let counting = Promise.withResolvers<void>();
   const shutdown = () => worker.postMessage("shutdown" satisfies ToWorker);
   const end = () => {
     hasEnded = true;
     stopping.removeEventListener("abort", shutdown);
     worker.terminate();
-    answer();
+    counting.resolve();
   };
   const fail = (error: Error) => {
     listening.reject(error);
@@ -156,12 +138,8 @@ function startWorker(
           addr: data.addr,
           finished: finished.promise,
           counts: async () => {
-            if (!hasEnded) {
-              const { promise, resolve } = Promise.withResolvers<void>();
-              waiting.push(resolve);
-              worker.postMessage("count" satisfies ToWorker);
-              await promise;
-            }
+            if (!hasEnded) worker.postMessage("count" satisfies ToWorker);
+            await counting.promise;
             return counts;
           },
         });
@@ -172,7 +150,9 @@ function startWorker(
         return output.log(data.kind, data.message);
       case "counts":
         counts = data.counts;
-        return answer();
+        counting.resolve();
+        counting = Promise.withResolvers();
+        return;
       case "ended":
         counts = data.counts ?? counts;
         if (data.error !== undefined) return fail(new Error(data.error));
@@ -185,22 +165,5 @@ function startWorker(
   stopping.addEventListener("abort", shutdown);
   return listening.promise;
 }
-
-/** Adds up the numbers of two objects of one shape. */
-function sum<T extends object>(a: T, b: T): T {
-  const total = { ...a };
-  for (const [key, value] of Object.entries(b) as Array<[keyof T, unknown]>) {
-    if (value === undefined) continue;
-    const other: unknown = a[key];
-    if (other === undefined) total[key] = value as T[keyof T];
-    else if (typeof value === "number") {
-      total[key] = value + (other as number) as T[keyof T];
-    } else total[key] = sum(other as object, value as object) as T[keyof T];
-  }
-  return total;
-}
-
-/** The counts of a worker that reported none. */
-const NOTHING: ServerCounts = { server: noStats() };
 
 const WORKER_URL = new URL("./worker.ts", import.meta.url);

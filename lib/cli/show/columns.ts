@@ -9,7 +9,7 @@ import { textOrHex } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { LoadInterval } from "../../client/load.ts";
 import type { TailSummary } from "../../stats/distribution.ts";
-import { lossOf, lossText, milliseconds, rounded } from "./format.ts";
+import { lossOfText, lossText, milliseconds, rounded } from "./format.ts";
 
 /** One figure, of type `V`, of a result `R`; `{}` for one that only JSON has. */
 export interface Column<V = unknown, R = unknown> {
@@ -28,19 +28,11 @@ export interface Column<V = unknown, R = unknown> {
 }
 
 /** The columns of `R`, in the order of JSON and of the line of counts. */
-export type Columns<R> = {
-  readonly [K in keyof R]-?: Column<R[K], R>;
-};
+export type Columns<R> = { readonly [K in keyof R]-?: Column<R[K], R> };
 
-/** Columns of any object. */
 export type Rows = Readonly<Record<string, Column>>;
 
-/** The columns of each type of event. */
 export type EventColumns = Readonly<Record<string, Rows>>;
-
-function entriesOf<K extends string, V>(object: { readonly [key in K]: V }) {
-  return Object.entries(object) as Array<[K, V]>;
-}
 
 /** Each key with its column and its value. */
 function cellsOf<R>(columns: Columns<R>, result: R) {
@@ -50,27 +42,27 @@ function cellsOf<R>(columns: Columns<R>, result: R) {
 }
 
 /** A result as JSON has it. */
-export function objectOf<R>(
-  columns: Columns<R>,
-  result: R,
-): Record<string, unknown> {
+export function objectOf<R>(columns: Columns<R>, result: R) {
   const object: Record<string, unknown> = {};
   for (const { key, column, value } of cellsOf(columns, result)) {
     if (value === undefined && column.optional) continue;
-    object[key] = plain(
-      value === undefined ? null : column.json?.(value) ?? value,
-    );
+    const shown = value === undefined ? null : column.json?.(value);
+    object[key] = plain(shown ?? value);
   }
   return object;
 }
 
-/** The parts of a line of counts. */
-export function partsOf<R>(columns: Columns<R>, result: R): string[] {
-  return cellsOf(columns, result).flatMap(({ key, column, value }) =>
+export function countsOf<R>(columns: Columns<R>, result: R): string {
+  return cellsOf(columns, result).map(({ key, column, value }) =>
     column.columns !== undefined && value !== undefined
-      ? partsOf(column.columns, value as Record<string, unknown>)
-      : column.text?.(value, result, key) ?? []
-  );
+      ? countsOf(column.columns, value as Record<string, unknown>)
+      : column.text?.(value, result, key)
+  ).filter(Boolean).join(", ");
+}
+
+/** The closing lines that all results have: a head, and the counts. */
+export function closingLines<R>(head: string, columns: Columns<R>, result: R) {
+  return `--- ${head} ---\n${countsOf(columns, result)}`;
 }
 
 /** The summaries of times that a result has, by their labels. */
@@ -136,9 +128,9 @@ export const FIGURES = {
 /** The figures of `summary` by name: all of them, but for some. */
 export function figuresOf(
   summary: Partial<TailSummary>,
-  ...without: Array<keyof typeof FIGURES>
+  ...without: string[]
 ): Array<[string, number]> {
-  return entriesOf(FIGURES).flatMap(([name, key]) => {
+  return Object.entries(FIGURES).flatMap(([name, key]) => {
     const value = summary[key];
     return value === undefined || without.includes(name) ? [] : [[name, value]];
   });
@@ -153,33 +145,28 @@ export function figuresText(figures: Array<[string, number]>): string {
 /** The figures that `ping` shows, by its names for them. */
 export function pingFigures(
   { min, mean, max }: Pick<TailSummary, "min" | "mean" | "max">,
+  ...others: Array<[string, number]>
 ): Array<[string, number]> {
-  return [["min", min], ["avg", mean], ["max", max]];
+  return [["min", min], ["avg", mean], ["max", max], ...others];
 }
 
-/** A part of a run. */
 export type Interval = Omit<LoadInterval, "type">;
 
 const INTERVAL: Columns<Interval> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
-  lost: {
-    text: (lost, { received }) => `${lossText(lossOf(lost, received))} loss`,
-  },
+  lost: { text: (lost, { received }) => `${lossOfText(lost, received)} loss` },
   duplicates: RARE,
   late: RARE,
   errors: RARE,
-  rttMs: {
-    text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}`,
-  },
+  rttMs: { text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}` },
 };
 
-/** The line about an interval. */
 export function intervalLine(interval: Interval): string {
-  const [from, to] = [interval.fromMs, interval.toMs]
-    .map((ms) => (ms / 1000).toFixed(1));
-  return `${from} to ${to} s: ${partsOf(INTERVAL, interval).join(", ")}`;
+  const { fromMs, toMs } = interval;
+  const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
+  return `${from} to ${to} s: ${countsOf(INTERVAL, interval)}`;
 }
 
 export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };
@@ -199,14 +186,10 @@ export interface Payload {
   hex?: string | undefined;
 }
 
-/** The columns of a payload. */
 export const PAYLOAD: Columns<Payload> = {
   size: { docs: "bytes of the payload" },
   text: { docs: "the payload, if it is valid UTF-8", optional: true },
-  hex: {
-    docs: "the payload, if it is not, or if hex is asked for",
-    optional: true,
-  },
+  hex: { docs: "the payload, if it is not, or on request", optional: true },
 };
 
 /** A payload as text, or as hex if it is no text or `hasHex` is set. */

@@ -11,6 +11,11 @@ export function milliseconds(ms: number): string {
   return ms.toFixed(3);
 }
 
+/** A time with its unit, if it is known. */
+export function timeText(ms: number | undefined): string {
+  return ms === undefined ? "n/a" : `${milliseconds(ms)} ms`;
+}
+
 /** A wall clock's time as `ping -D` shows it, in seconds since 1970. */
 export function clockText(ms: number): string {
   return `[${(ms / 1000).toFixed(3)}]`;
@@ -25,19 +30,30 @@ export function percent(value: number): string {
   return `${Number(shown.toFixed(2))}%`;
 }
 
-/** To the nanosecond, which is finer than any clock at hand. */
+/** A number rounded to six places: a time in ms to the nanosecond. */
 export function rounded(value: number): number {
   return Number(value.toFixed(6));
-}
-
-/** The loss in percent of all settled datagrams; undefined if there are none. */
-export function lossOf(lost: number, received: number): number | undefined {
-  return lost + received === 0 ? undefined : 100 * lost / (lost + received);
 }
 
 /** A percentage of loss, which may be unknown. */
 export function lossText(lossPercent: number | undefined): string {
   return lossPercent === undefined ? "n/a" : percent(lossPercent);
+}
+
+/** The loss in percent of all settled datagrams, if there are any. */
+export function lossOfText(lost: number, received: number): string {
+  const settled = lost + received;
+  return lossText(settled === 0 ? undefined : 100 * lost / settled);
+}
+
+/** A line of a table: a label, and cells of 10 characters. */
+export function tableLine(label: string, width: number, cells: string[]) {
+  return label.padEnd(width) + cells.map((cell) => cell.padStart(10)).join("");
+}
+
+/** The lines whose condition holds. */
+export function present(lines: Array<string | false | undefined>): string[] {
+  return lines.filter((line) => typeof line === "string");
 }
 
 /**

@@ -5,23 +5,8 @@
  */
 import type { LoadInterval, LoadResult } from "../../client/load.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
-import {
-  type Columns,
-  COUNT,
-  DURATION,
-  EVENTS,
-  figuresOf,
-  figuresText,
-  KERNEL_DROPS,
-  LOST,
-  only,
-  partsOf,
-  PORT_CLOSED,
-  RARE,
-  rare,
-  TARGET,
-  timesOf,
-} from "./columns.ts";
+import * as column from "./columns.ts";
+import { present } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A load, and the rate, window and size that were asked for. */
@@ -30,27 +15,26 @@ export type LoadRow =
   & Pick<LoadOptions, "rate" | "window" | "size">
   & LoadResult;
 
-/** The columns of a load. */
-export const LOAD_COLUMNS: Columns<LoadRow> = {
-  target: TARGET,
+export const LOAD_COLUMNS: column.Columns<LoadRow> = {
+  target: column.TARGET,
   rate: { docs: "`--rate`" },
   window: { docs: "`--window`" },
   size: { docs: "bytes of each datagram" },
-  sent: COUNT,
-  received: COUNT,
-  lost: LOST,
-  pending: RARE,
+  sent: column.COUNT,
+  received: column.COUNT,
+  lost: column.LOST,
+  pending: column.RARE,
   lossPercent: {},
-  duplicates: COUNT,
-  late: COUNT,
-  foreign: RARE,
-  errors: RARE,
-  portClosed: PORT_CLOSED,
-  receiveErrors: rare("receive errors"),
-  kernelDrops: KERNEL_DROPS,
-  durationMs: DURATION,
-  ...only("sentPerSecond", "receivedPerSecond"),
-  ...only("sentBitsPerSecond", "receivedBitsPerSecond"),
+  duplicates: column.COUNT,
+  late: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
+  portClosed: column.PORT_CLOSED,
+  receiveErrors: column.rare("receive errors"),
+  kernelDrops: column.KERNEL_DROPS,
+  durationMs: column.DURATION,
+  ...column.only("sentPerSecond", "receivedPerSecond"),
+  ...column.only("sentBitsPerSecond", "receivedBitsPerSecond"),
   rttMs: { label: "rtt" },
   sendErrorMs: { label: "send error" },
 };
@@ -58,11 +42,11 @@ export const LOAD_COLUMNS: Columns<LoadRow> = {
 /** A load; its events are intervals, which all views show alike. */
 export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
   list: "intervals",
-  events: { interval: EVENTS.interval },
+  events: { interval: column.EVENTS.interval },
   result: LOAD_COLUMNS,
-  facts: (interval) => interval,
   line: () => undefined,
   lines: loadLines,
+  warnings: loadWarnings,
 };
 
 function loadLines(result: LoadRow): string {
@@ -70,69 +54,46 @@ function loadLines(result: LoadRow): string {
   const asked = rate === undefined
     ? `${window} in flight`
     : `${rate} a second asked for`;
-  const speeds = [
-    ["sent", result.sentPerSecond, result.sentBitsPerSecond],
-    ["received", result.receivedPerSecond, result.receivedBitsPerSecond],
-  ] as const;
+  const head = `${target} load statistics: ${size} bytes, ${asked}`;
+  const sent = rateText(result.sentPerSecond, result.sentBitsPerSecond);
+  const { receivedPerSecond, receivedBitsPerSecond } = result;
+  const received = rateText(receivedPerSecond, receivedBitsPerSecond);
   return [
-    `--- ${target} load statistics: ${size} bytes, ${asked} ---`,
-    partsOf(LOAD_COLUMNS, result).join(", "),
-    speeds.map(([word, ...rates]) => `${word} ${rateText(...rates)}`)
-      .join(", "),
-    ...timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
-      `${label} ${figuresText(figuresOf(summary, "stddev"))}`
+    column.closingLines(head, LOAD_COLUMNS, result),
+    `sent ${sent}, received ${received}`,
+    ...column.timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
+      `${label} ${column.figuresText(column.figuresOf(summary, "stddev"))}`
     ),
   ].join("\n");
 }
 
 /** Warnings about a load: where its figures are not those of the path. */
 export function loadWarnings(
-  { rate, sentPerSecond, sendErrorMs, received, foreign, kernelDrops = 0 }:
-    LoadRow,
+  { rate = 0, sentPerSecond = rate, sendErrorMs, ...counts }: LoadRow,
 ): string[] {
-  const found: string[] = [];
+  const { received, foreign, kernelDrops = 0 } = counts;
   // Of few datagrams a single late one is no rule.
   const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS;
-  if (
-    rate !== undefined && isBehind && sentPerSecond !== undefined &&
-    sentPerSecond < 0.995 * rate
-  ) {
-    found.push(
-      `this machine was too slow for --rate ${rate}: it reached ${
-        Math.round(sentPerSecond)
-      } a second`,
-    );
-  }
-  if (kernelDrops > 0) {
-    found.push(
-      `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
-    );
-  }
-  if (received === 0 && foreign > 0) {
-    found.push(
-      "what came back is no echo: --rate and --window need a server that echoes (server --echo)",
-    );
-  }
-  return found;
+  const reached = Math.round(sentPerSecond);
+  return present([
+    isBehind && sentPerSecond < 0.995 * rate &&
+    `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
+    kernelDrops > 0 &&
+    `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
+    received === 0 && foreign > 0 &&
+    "the replies are no echoes: --rate and --window need a server that echoes (server --echo)",
+  ]);
 }
 
-function rateText(
-  perSecond: number | undefined,
-  bitsPerSecond: number | undefined,
-): string {
-  return perSecond === undefined || bitsPerSecond === undefined
-    ? "n/a"
-    : `${Math.round(perSecond)} a second (${bits(bitsPerSecond)})`;
-}
-
-function bits(perSecond: number): string {
+function rateText(perSecond = NaN, bitsPerSecond = NaN): string {
+  if (Number.isNaN(perSecond + bitsPerSecond)) return "n/a";
   const units = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"];
-  let unit = 0;
-  while (perSecond >= 1000 && unit < units.length - 1) {
-    perSecond /= 1000;
-    unit++;
+  while (bitsPerSecond >= 1000 && units.length > 1) {
+    bitsPerSecond /= 1000;
+    units.shift();
   }
-  return `${Number(perSecond.toPrecision(4))} ${units[unit]}`;
+  const bits = `${Number(bitsPerSecond.toPrecision(4))} ${units[0]}`;
+  return `${Math.round(perSecond)} a second (${bits})`;
 }
 
 const BEHIND_MS = 50;

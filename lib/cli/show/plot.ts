@@ -6,7 +6,7 @@
  */
 import { Distribution } from "../../stats/distribution.ts";
 import { figuresOf, figuresText } from "./columns.ts";
-import { lossOf, lossText } from "./format.ts";
+import { lossOfText } from "./format.ts";
 import type { Samples } from "./samples.ts";
 
 /** The picture as one SVG file, in light and dark as its reader has it. */
@@ -15,62 +15,51 @@ export function plotSvg(label: string, samples: Samples, now: Date): string {
   const { received, lost, scale, columns, bars, fromMs, toMs } = picture;
   const y = (ms: number) => round(BOTTOM - scale.heightOf(ms) * HEIGHT);
   const x = (column: number) => round(LEFT + column * WIDTH / COLUMNS);
-  const parts: string[] = [];
-  for (const ms of scale.ticks()) {
-    parts.push(
-      `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${y(ms)}" y2="${
-        y(ms)
-      }"/>`,
-      `<text x="${LEFT - 6}" y="${y(ms) + 4}" text-anchor="end">${
-        tickText(ms)
-      }</text>`,
-    );
-  }
+  const parts = scale.ticks().flatMap((ms) => [
+    `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${y(ms)}" y2="${
+      y(ms)
+    }"/>`,
+    textAt(LEFT - 6, y(ms) + 4, tickText(ms), "end"),
+  ]);
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const seconds = tickText((fromMs + share * (toMs - fromMs)) / 1000);
     const at = LEFT + share * WIDTH;
-    const seconds = (fromMs + share * (toMs - fromMs)) / 1000;
-    parts.push(
-      `<text x="${at}" y="${BOTTOM + 32}" text-anchor="middle">${
-        Number(seconds.toPrecision(3))
-      } s</text>`,
-    );
+    parts.push(textAt(at, BOTTOM + 32, `${seconds} s`, "middle"));
   }
   // One path for each kind of mark, however many there are.
-  const [ranges, dots, losses]: string[][] = [[], [], []];
+  let [ranges, dots, losses] = ["", "", ""];
   for (const [i, column] of columns.entries()) {
     const { min, max, lost, received } = column;
-    const [top, bottom] = [round(y(max) - 1), round(y(min) + 1)];
     const at = `M${x(i + 0.5)} `;
+    const all = `${at}${round(y(min) + 1)}V${round(y(max) - 1)}`;
     if (received > MANY) {
       // All of them lightly, and the middle half on top of that.
-      ranges!.push(`${at}${bottom}V${top}`);
-      const [low, high] = [heightAt(column, 0.25), heightAt(column, 0.75)];
-      const [from, to] = [low, high].map((share) => BOTTOM - share * HEIGHT);
-      dots!.push(`${at}${round(from! + 1)}V${round(to! - 1)}`);
-    } else if (received > 0) dots!.push(`${at}${bottom}V${top}`);
-    if (lost > 0) {
-      const tall = 3 + 9 * lost / (lost + received);
-      losses!.push(`M${x(i + 0.5)} ${BOTTOM + 16}v${round(-tall)}`);
-    }
+      ranges += all;
+      const [from, to] = [0.25, 0.75]
+        .map((share) => BOTTOM - heightAt(column, share) * HEIGHT);
+      dots += `${at}${round(from! + 1)}V${round(to! - 1)}`;
+    } else if (received > 0) dots += all;
+    const tall = 3 + 9 * lost / (lost + received);
+    if (lost > 0) losses += `${at}${BOTTOM + 16}v${round(-tall)}`;
   }
-  parts.push(`<path class="range" d="${ranges!.join("")}"/>`);
   const thick = received > COLUMNS / 2 ? 2 : 4;
   parts.push(
-    `<path class="rtt" stroke-width="${thick}" d="${dots!.join("")}"/>`,
+    `<path class="range" d="${ranges}"/>`,
+    `<path class="rtt" stroke-width="${thick}" d="${dots}"/>`,
+    `<path class="lost" d="${losses}"/>`,
   );
-  parts.push(`<path class="lost" d="${losses!.join("")}"/>`);
   const most = Math.max(1, ...bars);
   const step = HEIGHT / BARS;
   for (const [i, count] of bars.entries()) {
     if (count === 0) continue;
     const wide = round(Math.max(1, count / most * BAR_WIDTH));
-    const top = round(BOTTOM - (i + 1) * step);
-    parts.push(
-      `<rect class="bar" x="${BARS_LEFT}" y="${top}" width="${wide}" height="${
-        round(step - 1)
-      }"/>`,
-    );
+    const place = `x="${BARS_LEFT}" y="${round(BOTTOM - (i + 1) * step)}"`;
+    const size = `width="${wide}" height="${round(step - 1)}"`;
+    parts.push(`<rect class="bar" ${place} ${size}/>`);
   }
+  const loss = lossOfText(lost, received);
+  const counts = `${received} received, ${lost} lost (${loss})`;
+  const middle = (TOP + BOTTOM) / 2;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 420" role="img">
 <title>RTTs of ${escape(label)}</title>
 <style>
@@ -90,22 +79,21 @@ svg { background: #16181c; color: #ddd; }
 }
 </style>
 <text class="title" x="${LEFT}" y="22">RTT of ${escape(label)}</text>
-<text x="${LEFT}" y="40">${
-    escape(now.toISOString())
-  }, ${received} received, ${lost} lost (${
-    lossText(lossOf(lost, received))
-  })</text>
-<text x="${LEFT}" y="56">${escape(figures(picture))}</text>
+${textAt(LEFT, 40, `${now.toISOString()}, ${counts}`)}
+${textAt(LEFT, 56, figures(picture))}
 ${parts.join("\n")}
-<text x="${LEFT - 6}" y="${BOTTOM + 16}" text-anchor="end">lost</text>
-<text x="${BARS_LEFT}" y="${BOTTOM + 16}">how many of each</text>
-<text x="14" y="${
-    (TOP + BOTTOM) / 2
-  }" text-anchor="middle" transform="rotate(-90 14 ${
-    (TOP + BOTTOM) / 2
-  })">RTT in ms${scale.isLog ? ", logarithmic" : ""}</text>
+${textAt(LEFT - 6, BOTTOM + 16, "lost", "end")}
+${textAt(BARS_LEFT, BOTTOM + 16, "how many of each")}
+<text x="14" y="${middle}" text-anchor="middle" transform="rotate(-90 14 ${middle})">RTT in ms${
+    scale.isLog ? ", logarithmic" : ""
+  }</text>
 </svg>
 `;
+}
+
+function textAt(x: number, y: number, text: string, anchor?: string): string {
+  const attribute = anchor === undefined ? "" : ` text-anchor="${anchor}"`;
+  return `<text x="${x}" y="${y}"${attribute}>${text}</text>`;
 }
 
 /** The picture for a terminal of `width` columns. */
@@ -117,16 +105,13 @@ export function plotText(samples: Samples, width: number): string {
   const most = Math.max(1, ...bars);
   const lines = bars.map((count, row) => {
     const [from, to] = [row / ROWS, (row + 1) / ROWS];
-    const cells = columns.map(({ min, max, received }) => {
-      if (received === 0) return " ";
-      const [low, high] = [scale.heightOf(min), scale.heightOf(max)];
-      return low < to && high >= from ? "•" : " ";
-    });
+    const cells = columns.map(({ min, max }) =>
+      scale.heightOf(min) < to && scale.heightOf(max) >= from ? "•" : " "
+    ).join("");
     const wide = count === 0 ? 0 : Math.max(1, count / most * barWidth);
-    const middle = scale.rttAt((from + to) / 2);
-    return `${tickText(middle).padStart(9)} ${cells.join("")} ${
-      "█".repeat(Math.round(wide))
-    }`.trimEnd();
+    const bar = "█".repeat(Math.round(wide));
+    const middle = tickText(scale.rttAt((from + to) / 2));
+    return `${middle.padStart(9)} ${cells} ${bar}`.trimEnd();
   }).reverse();
   const marks = columns.map(({ lost }) => lost > 0 ? "x" : " ").join("");
   const losses = lost === 0 ? [] : [`${"lost".padStart(9)} ${marks.trimEnd()}`];

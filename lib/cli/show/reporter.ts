@@ -5,16 +5,13 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import {
-  type Columns,
-  type EventColumns,
-  type Interval,
-  intervalLine,
-  objectOf,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "../main.ts";
-import { type LineWriter, note } from "../output.ts";
+import { complain, type LineWriter, note } from "../output.ts";
+import type { UdpReply } from "../../client/exchange.ts";
+import type { RunHandle } from "../../client/run.ts";
+import type { Expectation } from "../expect.ts";
 import type { Samples } from "./samples.ts";
 import { isEmpty, Silence, Tally } from "./tally.ts";
 
@@ -25,7 +22,6 @@ export interface ReportOptions {
   quiet: boolean;
   /** Whether all payloads are shown as hex, and not only those that are no text. */
   hasHex?: boolean | undefined;
-  /** Whether each line begins with the time. */
   timestamps?: boolean | undefined;
   /** Whether a lone datagram is shown as a series is: with its time, and summed up. */
   isSeries?: boolean | undefined;
@@ -35,6 +31,8 @@ export interface ReportOptions {
   label?: Label | undefined;
   /** Where samples are kept for a picture or a file. */
   samples?: Samples | undefined;
+  /** The condition on replies: failures are complained of, and counted. */
+  expected?: Expectation | undefined;
 }
 
 /** The name of one of several runs. */
@@ -52,25 +50,28 @@ export interface RunEvent {
   type: string;
   seq?: number;
   error?: unknown;
-  reply?: { rttMs: number | undefined };
+  reply?: Pick<UdpReply, "rttMs" | "data" | "remoteAddr">;
   sample?: { rttMs: number };
 }
 
 /** The events `E` and the result `R` of one kind of run: columns and lines. */
 export interface View<E, R> {
   /** The list of events in a document; `replies` has no other events. */
-  list: "replies" | "samples" | "intervals";
-  events: EventColumns;
-  result: Columns<R>;
-  /** The values of an event's columns. */
-  facts(event: E): object;
+  list: "replies" | "samples" | "intervals" | "probes";
+  events: column.EventColumns;
+  result: column.Columns<R>;
+  /** The values of an event's columns, where they are not its own. */
+  facts?(event: E): object;
   /** An event as a line; undefined for none. */
   line(event: E): string | undefined;
+  /** The line of an event on stderr, however quiet the report is. */
+  note?(event: E): string | undefined;
   /** The result as lines; "" for none. */
   lines(result: R): string;
+  /** The lines of the result on stderr, in each format. */
+  warnings?(result: R): string[];
 }
 
-/** One format of output. */
 export interface Reporter<E, R> {
   event(event: E | IntervalEvent): void;
   /**
@@ -86,7 +87,7 @@ type MakeReporter = <E extends RunEvent, R>(
   out: LineWriter,
 ) => Reporter<E, R>;
 
-type IntervalEvent = Interval & { type: "interval" };
+type IntervalEvent = column.Interval & { type: "interval" };
 
 function isInterval(event: RunEvent): event is IntervalEvent {
   return event.type === "interval";
@@ -100,14 +101,12 @@ const textReporter: MakeReporter = (view, report, out) => {
   };
   return {
     event(event) {
-      if (isInterval(event)) {
-        if (reportMs !== undefined) {
-          out.writeResult(headed(intervalLine(event)));
-        }
-        return;
-      }
-      const line = view.line(event);
-      if (line !== undefined) out.write(headed(line));
+      const line = isInterval(event)
+        ? reportMs && column.intervalLine(event)
+        : view.line(event);
+      if (!line) return;
+      if (isInterval(event)) out.writeResult(headed(line));
+      else out.write(headed(line));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -129,27 +128,28 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
     },
     result(type, result) {
       if (type === "failed") return;
-      out.writeResult(line(type, objectOf(view.result, result)));
+      out.writeResult(line(type, column.objectOf(view.result, result)));
     },
   };
 };
 
 /**
- * The document. Its list comes first and is written as it grows, in bounded
- * memory; of several runs there is one document, and each is collected.
+ * The document. Its list is first and is written as it grows, in bounded memory;
+ * of several runs there is one document, and each is collected.
  */
 const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
-  const [listed, intervals]: unknown[][] = [[], []];
+  const listed: unknown[] = [];
+  const intervals: unknown[] = [];
   let hasBegun = false;
   return {
     event(event) {
       const isListed = isInterval(event)
         ? view.list === "intervals"
-        : view.list === "samples" || event.type === "reply";
+        : view.list !== "replies" || event.type === "reply";
       if (!isListed && !isInterval(event)) return;
       const object = { time: new Date(), ...eventObject(view, event) };
-      if (!isListed) intervals!.push(object);
-      else if (label !== undefined) listed!.push(object);
+      if (!isListed) intervals.push(object);
+      else if (label !== undefined) listed.push(object);
       else {
         const head = hasBegun ? "," : `{"${view.list}":[\n`;
         out.writeResult(head + json(object));
@@ -161,8 +161,8 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
       if (type === "interim") return note(view.lines(result));
       if (type === "failed" && !hasBegun) return;
       const rest = {
-        ...objectOf(view.result, result),
-        ...intervals!.length === 0 ? {} : { intervals },
+        ...column.objectOf(view.result, result),
+        ...intervals.length === 0 ? {} : { intervals },
       };
       if (hasBegun) {
         hasBegun = false;
@@ -176,7 +176,6 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
   };
 };
 
-/** The formats of output. */
 export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
   text: textReporter,
   json: documentReporter,
@@ -187,58 +186,56 @@ function eventObject<E extends RunEvent, R>(
   { events, facts }: View<E, R>,
   event: E | IntervalEvent,
 ): Record<string, unknown> {
-  const values = isInterval(event) ? event : facts(event);
-  return objectOf<object>(events[event.type]!, values);
-}
-
-/** A run that can be iterated and stopped. */
-export interface Followed<E> extends AsyncIterable<E> {
-  readonly target: UdpAddress | undefined;
-  /** How many datagrams were sent so far. */
-  readonly sent: number;
-  stop(): void;
+  const values = isInterval(event) ? event : facts?.(event) ?? event;
+  return column.objectOf<object>(events[event.type]!, values);
 }
 
 /**
  * Iterates a run to its end, or until a signal, and shows it.
  *
- * @param run The run.
  * @param asked The server's address, until the run has resolved its name.
- * @param result Gives the result so far; `target` is the server's address.
- * @param view The columns and the lines.
- * @param report The format, and how much of it.
- * @param out Where the lines go.
- * @returns The result.
- * @throws The error of the run, or that of a datagram that could not be sent if
- * nothing was received.
+ * @param result Gives the result at any time, of the server's address and the
+ * number of unexpected replies.
+ * @throws The error of the run, or if nothing was received that of a failed send.
  */
 export async function follow<
   E extends RunEvent,
-  R extends { received: number },
+  Shown,
+  R extends Shown & { received: number },
 >(
-  run: Followed<E>,
+  run: RunHandle<E>,
   asked: UdpAddress,
-  result: (target: string) => R,
-  view: View<E, R>,
+  result: (target: string, unexpected: number) => R,
+  view: View<E, Shown>,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
+  let unexpected = 0;
   const show = (type: "interim" | "summary" | "failed") => {
-    const ended = result(formatAddress(run.target ?? asked));
+    const ended = result(formatAddress(run.target ?? asked), unexpected);
     out.status("");
     reporter.result(type, ended);
     return ended;
   };
+  const judge = ({ reply }: RunEvent) => {
+    const { expected } = report;
+    if (!reply || !expected || expected.holds(reply.data)) return;
+    unexpected++;
+    // A run of many servers has no target.
+    const from = run.target ? "" : ` of ${formatAddress(reply.remoteAddr)}`;
+    const shown = expected.show(reply.data);
+    complain("client", `${expected.flag}: the reply${from} is ${shown}`);
+  };
   const startedAt = performance.now();
   const now = () => performance.now() - startedAt;
-  const silence = new Silence(0);
+  const silence = new Silence();
   const say = (line: string | undefined) => line && note(`client: ${line}`);
   const total = new Tally();
   let part = new Tally();
   // A load has intervals of its own, and no events but those.
   const isLoad = view.list === "intervals";
-  let latest: Interval | undefined;
+  let latest: column.Interval | undefined;
   const endPart = (isLast: boolean) => {
     const interval = part.upTo(now(), run.sent);
     part = new Tally(interval.toMs, run.sent);
@@ -252,9 +249,10 @@ export async function follow<
     if (!isLoad) say(silence.look(now()));
     if (!hasStatus || !out.isTerminal) return;
     const shown = isLoad ? latest : total.upTo(now(), run.sent);
-    if (shown !== undefined) out.status(intervalLine(shown));
+    if (shown !== undefined) out.status(column.intervalLine(shown));
   };
-  const timers = [setInterval(look, LOOK_MS)];
+  // Sizes that are too large have no reply.
+  const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
   const hasParts = report.reportMs !== undefined && !isLoad;
   if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
   const forget = onStop(out, () => run.stop());
@@ -274,10 +272,14 @@ export async function follow<
       }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
       if (isAsked || !report.quiet) reporter.event(event);
+      const problem = report.format === "text" && view.note?.(event);
+      if (problem) complain("client", problem);
+      judge(event);
     }
     if (hasParts) endPart(true);
     const ended = show("summary");
     await out.flush();
+    for (const line of view.warnings?.(ended) ?? []) complain("client", line);
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
   } catch (error) {

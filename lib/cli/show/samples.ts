@@ -17,51 +17,39 @@ export interface SamplePoint {
 export class Samples implements Iterable<SamplePoint> {
   /** Three numbers for each. */
   #values = new Float64Array(3 * 1024);
-  #length = 0;
   readonly #timeoutMs: number;
   readonly #limit: number;
+  length = 0;
   /** Samples beyond the limit. */
   leftOut = 0;
 
-  /**
-   * Makes an empty collection.
-   *
-   * @param timeoutMs The loss threshold.
-   * @param limit The largest number of samples.
-   */
+  /** Makes an empty collection for `limit` samples; those lost count after `timeoutMs`. */
   constructor(timeoutMs: number, limit = 10_000_000) {
     this.#timeoutMs = timeoutMs;
     this.#limit = limit;
   }
 
-  get length(): number {
-    return this.#length;
-  }
-
   /** Adds a datagram; one without an RTT is lost. */
-  add(seq: number, atMs: number, rttMs: number | undefined): void {
-    if (this.#length === this.#limit) {
+  add(seq: number, atMs: number, rttMs = NaN): void {
+    if (this.length === this.#limit) {
       this.leftOut++;
       return;
     }
-    const at = 3 * this.#length++;
+    const at = 3 * this.length++;
     if (at === this.#values.length) {
       const grown = new Float64Array(2 * at);
       grown.set(this.#values);
       this.#values = grown;
     }
-    this.#values[at] = seq;
-    this.#values[at + 1] = atMs;
-    this.#values[at + 2] = rttMs ?? NaN;
+    this.#values.set([seq, atMs, rttMs], at);
   }
 
   /** Adds the sample of an event, if it has one. */
   onEvent(
-    event: { type: string; seq?: number | undefined },
+    { type, seq }: { type: string; seq?: number | undefined },
     rttMs: number | undefined,
     nowMs: number,
   ): void {
-    const { type, seq } = event;
     if (seq === undefined) return;
     if (rttMs !== undefined) this.add(seq, nowMs - rttMs, rttMs);
     else if (type === "lost" || type === "error") {
@@ -71,7 +59,7 @@ export class Samples implements Iterable<SamplePoint> {
   }
 
   *[Symbol.iterator](): Generator<SamplePoint> {
-    for (let i = 0; i < this.#length; i++) {
+    for (let i = 0; i < this.length; i++) {
       const [seq, atMs, rttMs] = this.#values.subarray(3 * i, 3 * i + 3);
       yield { seq: seq!, atMs: atMs!, rttMs: rttMs! };
     }

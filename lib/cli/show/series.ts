@@ -13,22 +13,8 @@ import {
 import type { UdpReply } from "../../client/exchange.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
-import {
-  type Columns,
-  COUNT,
-  DURATION,
-  type EventColumns,
-  EVENTS,
-  figuresText,
-  partsOf,
-  PAYLOAD,
-  payloadOf,
-  pingFigures,
-  RARE,
-  SEQ,
-  TARGET,
-} from "./columns.ts";
-import { eventText, lossText, milliseconds } from "./format.ts";
+import * as column from "./columns.ts";
+import { eventText, lossText, present, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A series, and the number of its unexpected replies. */
@@ -39,52 +25,44 @@ export interface SeriesResult extends SeriesSummary {
 
 const UNEXPECTED = { docs: "replies that are not `--expect`" };
 
-/** The columns of a series. */
-export const SERIES_COLUMNS: Columns<SeriesResult> = {
-  target: TARGET,
-  sent: COUNT,
-  received: COUNT,
+export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
+  target: column.TARGET,
+  sent: column.COUNT,
+  received: column.COUNT,
   lost: {},
-  pending: RARE,
-  duplicates: COUNT,
-  late: COUNT,
-  retransmissions: RARE,
-  foreign: RARE,
-  errors: RARE,
+  pending: column.RARE,
+  duplicates: column.COUNT,
+  late: column.COUNT,
+  retransmissions: column.RARE,
+  foreign: column.RARE,
+  errors: column.RARE,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
-      `${lossText(value)} ${
-        retransmissions === 0 ? "loss" : "of exchanges failed"
-      }`,
+      lossText(value) + (retransmissions ? " of exchanges failed" : " loss"),
   },
   datagramLossPercent: {
     text: (value, { retransmissions }) =>
-      retransmissions === 0
-        ? undefined
-        : `${lossText(value)} of datagrams lost`,
+      retransmissions ? `${lossText(value)} of datagrams lost` : undefined,
   },
-  durationMs: DURATION,
+  durationMs: column.DURATION,
   rttMs: {},
   unexpected: UNEXPECTED,
 };
 
-/** The columns of a series' events. */
-export const SERIES_EVENTS: EventColumns = {
-  reply: { seq: SEQ, rttMs: {}, attempts: {}, ...PAYLOAD },
+export const SERIES_EVENTS: column.EventColumns = {
+  reply: { seq: column.SEQ, rttMs: {}, attempts: {}, ...column.PAYLOAD },
   lost: {
-    seq: SEQ,
+    seq: column.SEQ,
     attempts: {},
     portClosed: { docs: "whether the system reports a closed port" },
     rejection: { docs: "another report of the network about the datagram" },
   },
-  ...EVENTS,
+  ...column.EVENTS,
 };
 
 /** A series, each event in a line. */
-export function seriesView(
-  hasHex = false,
-): View<SeriesEvent, SeriesResult> {
+export function seriesView(hasHex = false): View<SeriesEvent, SeriesResult> {
   return {
     list: "replies",
     events: SERIES_EVENTS,
@@ -92,17 +70,24 @@ export function seriesView(
     facts: (event) => seriesFacts(event, hasHex),
     line: (event) => eventLine(event, hasHex),
     lines: seriesLines,
+    warnings: ({ heldBack, sent, durationMs }) => {
+      const each = timeText(durationMs / Math.max(1, sent - 1));
+      return present([
+        heldBack > 0 &&
+        `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} in the mean (--rate keeps any)`,
+      ]);
+    },
   };
 }
 
 /** One datagram: its reply alone on stdout, all else on stderr. */
-export function singleView(
-  hasHex = false,
-): View<SeriesEvent, SeriesResult> {
+export function singleView(hasHex = false): View<SeriesEvent, SeriesResult> {
   return {
     ...seriesView(hasHex),
     line: (event) =>
       event.type === "reply" ? replyLine(event.reply.data, hasHex) : undefined,
+    // Without a reply there is nothing else to report.
+    note: (event) => event.type === "lost" ? event.error.message : undefined,
     lines: () => "",
   };
 }
@@ -111,84 +96,71 @@ function seriesFacts(event: SeriesEvent, hasHex: boolean): object {
   if (event.type === "lost") return { ...event, ...lossFacts(event.error) };
   if (event.type !== "reply") return event;
   const { rttMs, attempts, data } = event.reply;
-  return { seq: event.seq, rttMs, attempts, ...payloadOf(data, hasHex) };
+  return { seq: event.seq, rttMs, attempts, ...column.payloadOf(data, hasHex) };
 }
 
 function lossFacts({ attempts, cause }: TimeoutError) {
   const portClosed = isPortClosed(cause);
-  const rejection = portClosed || cause === undefined
-    ? undefined
-    : errorMessage(cause);
+  const isRejected = cause !== undefined && !portClosed;
+  const rejection = isRejected ? errorMessage(cause) : undefined;
   return { attempts, portClosed, rejection };
 }
 
 /** The client's line for the reply to a lone datagram. */
 export function replyLine(data: Uint8Array, hasHex = false): string {
-  return `Message from Server ${
-    hasHex ? `hex ${data.toHex()}` : bytesLiteral(data)
-  }`;
+  const shown = hasHex ? `hex ${data.toHex()}` : bytesLiteral(data);
+  return `Message from Server ${shown}`;
 }
 
 function eventLine(event: SeriesEvent, hasHex: boolean): string {
   if (event.type === "reply") {
     const { data, rttMs, attempts } = event.reply;
-    const time = rttMs === undefined
-      ? `time=n/a attempts=${attempts}`
-      : `time=${milliseconds(rttMs)} ms`;
-    return `${replyLine(data, hasHex)} seq=${event.seq} ${time}`;
+    const suffix = rttMs === undefined ? ` attempts=${attempts}` : "";
+    const line = `${replyLine(data, hasHex)} seq=${event.seq}`;
+    return `${line} time=${timeText(rttMs)}${suffix}`;
   }
   if (event.type !== "lost") return eventText(event);
   const { attempts, portClosed, rejection } = lossFacts(event.error);
   const why = portClosed ? "closed port" : rejection;
-  return `seq=${event.seq} lost attempts=${attempts}${
-    why === undefined ? "" : ` (${why})`
-  }`;
+  const suffix = why === undefined ? "" : ` (${why})`;
+  return `seq=${event.seq} lost attempts=${attempts}${suffix}`;
 }
 
 /** The closing lines, laid out as those of `ping`. */
 function seriesLines(result: SeriesResult): string {
   const { target, rttMs } = result;
-  return [
-    `--- ${target} statistics ---`,
-    partsOf(SERIES_COLUMNS, result).join(", "),
-    ...rttMs === undefined
-      ? []
-      : [`rtt ${figuresText([...pingFigures(rttMs), ["mdev", rttMs.stddev]])}`],
-  ].join("\n");
+  const head = `${target} statistics`;
+  const lines = column.closingLines(head, SERIES_COLUMNS, result);
+  if (rttMs === undefined) return lines;
+  const figures = column.pingFigures(rttMs, ["mdev", rttMs.stddev]);
+  return `${lines}\nrtt ${column.figuresText(figures)}`;
 }
 
-/** Gathered replies. */
 export interface GatherResult extends GatherSummary {
   targets: string[];
   unexpected: number;
 }
 
-/** The columns of gathered replies. */
-export const GATHER_COLUMNS: Columns<GatherResult> = {
+export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   targets: { docs: "addresses that were asked" },
-  sent: COUNT,
-  received: COUNT,
-  duplicates: COUNT,
-  foreign: RARE,
-  errors: RARE,
+  sent: column.COUNT,
+  received: column.COUNT,
+  duplicates: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
   unexpected: UNEXPECTED,
 };
 
-/** The columns of each gathered reply. */
-export const GATHER_EVENTS: EventColumns = {
+export const GATHER_EVENTS: column.EventColumns = {
   reply: {
     hostname: { docs: "IP address of the server" },
     port: { docs: "port of the server" },
     rttMs: {},
-    ...PAYLOAD,
+    ...column.PAYLOAD,
   },
 };
 
-/** A gathered reply. */
-export interface GatherEvent {
-  type: "reply";
-  reply: UdpReply;
-}
+export type GatherEvent = { type: "reply"; reply: UdpReply };
 
 /** Gathered replies, each in a line. */
 export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
@@ -197,16 +169,15 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
     events: GATHER_EVENTS,
     result: GATHER_COLUMNS,
     facts({ reply: { remoteAddr, rttMs, data } }) {
-      return { ...remoteAddr, rttMs, ...payloadOf(data, hasHex) };
+      return { ...remoteAddr, rttMs, ...column.payloadOf(data, hasHex) };
     },
     line({ reply: { data, remoteAddr, rttMs } }) {
-      const time = rttMs === undefined ? "n/a" : `${milliseconds(rttMs)} ms`;
       const from = formatAddress(remoteAddr);
-      return `${replyLine(data, hasHex)} from ${from} time=${time}`;
+      return `${replyLine(data, hasHex)} from ${from} time=${timeText(rttMs)}`;
     },
-    lines: (result) =>
-      `--- ${result.targets.join(", ")} statistics ---\n${
-        partsOf(GATHER_COLUMNS, result).join(", ")
-      }`,
+    lines(result) {
+      const head = `${result.targets.join(", ")} statistics`;
+      return column.closingLines(head, GATHER_COLUMNS, result);
+    },
   };
 }

@@ -5,26 +5,11 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { bytesLiteral } from "../../encoding.ts";
-import {
-  type GuardLimits,
-  type Refusal,
-  REFUSAL_WORDS,
-  REFUSALS,
-} from "../../server/guard.ts";
+import * as guard from "../../server/guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
-import {
-  type Columns,
-  COUNT,
-  type EventColumns,
-  objectOf,
-  partsOf,
-  PAYLOAD,
-  payloadOf,
-  RARE,
-  rare,
-} from "./columns.ts";
+import * as column from "./columns.ts";
 
 /** All counts of a server; the program sends nothing unasked. */
 export interface ServerCounts {
@@ -33,39 +18,36 @@ export interface ServerCounts {
 }
 
 /** The counts as one object. */
-type ServerRow = ServerCounts["server"] & {
-  stamp: ReflectorStats | undefined;
-};
+type ServerRow = ServerCounts["server"] & { stamp: ReflectorStats | undefined };
 
-/** The columns of a server's counts. */
-const STATS: Columns<ServerRow> = {
-  received: COUNT,
-  replied: COUNT,
-  unanswered: RARE,
+const STATS: column.Columns<ServerRow> = {
+  received: column.COUNT,
+  replied: column.COUNT,
+  unanswered: column.RARE,
   dropped: {
     columns: {
-      tooLong: rare("dropped as too long"),
-      overload: rare("dropped in overload"),
-      closing: rare("dropped while closing"),
-    } satisfies Columns<ServerRow["dropped"]>,
+      tooLong: column.rare("dropped as too long"),
+      overload: column.rare("dropped in overload"),
+      closing: column.rare("dropped while closing"),
+    } satisfies column.Columns<ServerRow["dropped"]>,
   },
-  kernelDrops: rare("dropped by the system"),
+  kernelDrops: column.rare("dropped by the system"),
   refused: {
     columns: Object.fromEntries(
-      REFUSALS.map((reason) => [reason, {
-        ...rare(`refused (${reason})`),
-        docs: REFUSAL_WORDS[reason],
+      guard.REFUSALS.map((reason) => [reason, {
+        ...column.rare(`refused (${reason})`),
+        docs: guard.REFUSAL_WORDS[reason],
       }]),
     ),
   },
   bytes: {},
-  inFlight: rare("in flight"),
+  inFlight: column.rare("in flight"),
   errors: {
     columns: {
-      handler: rare("handler errors"),
-      send: rare("send errors"),
-      receive: rare("receive errors"),
-    } satisfies Columns<ServerRow["errors"]>,
+      handler: column.rare("handler errors"),
+      send: column.rare("send errors"),
+      receive: column.rare("receive errors"),
+    } satisfies column.Columns<ServerRow["errors"]>,
   },
   stamp: {
     docs: "the counts of the reflector, with `--stamp`",
@@ -73,30 +55,26 @@ const STATS: Columns<ServerRow> = {
     columns: {
       // All that is not refused or dropped later is among `replied`.
       reflected: {},
-      malformed: RARE,
-      corrupt: RARE,
-      unauthentic: RARE,
-      unprovisioned: RARE,
-      returned: rare("returned by a reflector"),
+      malformed: column.RARE,
+      corrupt: column.RARE,
+      unauthentic: column.RARE,
+      unprovisioned: column.RARE,
+      returned: column.rare("returned by a reflector"),
       sessions: {},
-    } satisfies Columns<ReflectorStats>,
+    } satisfies column.Columns<ReflectorStats>,
   },
 };
 
-const ADDRESS = {
-  hostname: { docs: "IP address" },
-  port: { docs: "port" },
-};
+const ADDRESS = { hostname: { docs: "IP address" }, port: { docs: "port" } };
 
-/** The columns of a server's objects. */
-export const SERVER_EVENTS: EventColumns = {
+export const SERVER_EVENTS: column.EventColumns = {
   listening: {
     ...ADDRESS,
     maxAmplification: { docs: "`--max-amplification`, 0 for no limit" },
     rateLimit: { docs: "`--rate-limit`, 0 for no limit" },
     engine: { docs: "`deno` or `linux`" },
   },
-  request: { ...ADDRESS, ...PAYLOAD },
+  request: { ...ADDRESS, ...column.PAYLOAD },
   interval: STATS,
   summary: STATS,
 };
@@ -116,52 +94,46 @@ export function exchangeJson(
   { hostname, port }: UdpAddress,
   time: Date,
 ): Record<string, unknown> {
-  return { type: "request", time, hostname, port, ...payloadOf(data) };
+  return { type: "request", time, hostname, port, ...column.payloadOf(data) };
 }
 
 /** The server's first line: its address, its limits, an engine that is not the usual one. */
 export function listeningLine(
   addr: UdpAddress,
-  { rateLimit }: GuardLimits,
+  { rateLimit }: guard.GuardLimits,
   engine: Engine,
 ): string {
   const suffix = engine === DEFAULT_ENGINE ? "" : ` (${engine} engine)`;
   const limit = rateLimit === 0
     ? ""
     : `, at most ${rateLimit} answers a second to a /24 or /56`;
-  return `UDP server up and listening on ${
-    formatAddress(addr)
-  }${limit}${suffix}`;
+  const address = formatAddress(addr);
+  return `UDP server up and listening on ${address}${limit}${suffix}`;
 }
 
 /** The reason of a refusal, with the flag that sets the limit. */
-export function refusalLine(
-  reason: Refusal,
-  remote: UdpAddress,
-): string {
-  const remedy = REMEDIES[reason] ?? "";
-  return `refused ${formatAddress(remote)}: ${REFUSAL_WORDS[reason]}${remedy}`;
+export function refusalLine(reason: guard.Refusal, remote: UdpAddress): string {
+  const words = guard.REFUSAL_WORDS[reason] + (REMEDIES[reason] ?? "");
+  return `refused ${formatAddress(remote)}: ${words}`;
 }
 
 /** The peer whose datagram was dropped, since too many are being answered. */
 export function overloadLine(remote: UdpAddress): string {
-  return `dropped a datagram from ${
-    formatAddress(remote)
-  }: more arrive than are answered`;
+  const peer = formatAddress(remote);
+  return `dropped a datagram from ${peer}: more arrive than are answered`;
 }
 
 /** The counts in one line; unusual ones only if they are not 0. */
 export function statsLine(counts: ServerCounts): string {
-  return partsOf(STATS, rowOf(counts)).join(", ");
+  return column.countsOf(STATS, rowOf(counts));
 }
 
-/** The counts as an object. */
 export function statsJson(
   type: "interval" | "summary",
   counts: ServerCounts,
   time: Date,
 ): Record<string, unknown> {
-  return { type, time, ...objectOf(STATS, rowOf(counts)) };
+  return { type, time, ...column.objectOf(STATS, rowOf(counts)) };
 }
 
 function rowOf({ server, reflector }: ServerCounts): ServerRow {
@@ -170,18 +142,37 @@ function rowOf({ server, reflector }: ServerCounts): ServerRow {
 
 /** The counts since an earlier snapshot; levels, which rise and fall, as they are. */
 export function since<T extends object>(now: T, before: T): T {
-  return Object.fromEntries(
-    Object.entries(now).map(([name, value]) => {
-      const earlier = (before as Record<string, unknown>)[name];
-      if (LEVELS.has(name) || earlier === undefined) return [name, value];
-      return [
-        name,
-        typeof value === "number"
-          ? value - (earlier as number)
-          : value && since(value as object, earlier as object),
-      ];
-    }),
-  ) as T;
+  return combined(
+    now,
+    before,
+    (count, earlier = 0, name) =>
+      count === undefined || LEVELS.has(name) ? count : count - earlier,
+  );
+}
+
+/** The counts of two servers together. */
+export function sumOf<T extends object>(one: T, other: T): T {
+  return combined(one, other, (a = 0, b = 0) => a + b);
+}
+
+type Counts = Record<string, unknown>;
+type Count = number | undefined;
+
+/** Two objects of one shape, number by number, where one of them has it. */
+function combined<T extends object>(
+  one: T,
+  other: T,
+  combine: (a: Count, b: Count, name: string) => Count,
+): T {
+  const result = { ...other, ...one } as Counts;
+  for (const name of Object.keys(result)) {
+    const [a, b] = [(one as Counts)[name], (other as Counts)[name]];
+    const known = a ?? b;
+    if (typeof known === "number") {
+      result[name] = combine(a as Count, b as Count, name);
+    } else if (known) result[name] = combined(a ?? {}, b ?? {}, combine);
+  }
+  return result as T;
 }
 
 /** The server's line for one packet of a STAMP sender. */
@@ -189,7 +180,7 @@ export function packetLine(data: Uint8Array, remote: UdpAddress): string {
   return `STAMP request from ${formatAddress(remote)}, ${data.length} bytes`;
 }
 
-const REMEDIES: Partial<Record<Refusal, string>> = {
+const REMEDIES: Partial<Record<guard.Refusal, string>> = {
   amplification: " (--max-amplification)",
   rate: " (--rate-limit)",
 };

@@ -12,51 +12,38 @@ import type {
   MeasureResult,
 } from "../../stamp/session_result.ts";
 import type { Timestamp } from "../../stamp/packet.ts";
+import * as column from "./columns.ts";
 import {
-  type Column,
-  type Columns,
-  COUNT,
-  DURATION,
-  type EventColumns,
-  EVENTS,
-  figuresOf,
-  KERNEL_DROPS,
-  LOST,
-  only,
-  partsOf,
-  PORT_CLOSED,
-  RARE,
-  SEQ,
-  TARGET,
-  timesOf,
-} from "./columns.ts";
-import { eventText, milliseconds } from "./format.ts";
+  eventText,
+  milliseconds,
+  present,
+  tableLine,
+  timeText,
+} from "./format.ts";
 import type { View } from "./reporter.ts";
 
-/** A measurement and its target. */
 export type StampResult = MeasureResult & { target: string };
 
-const REPORTED: Column<Reported | undefined> = {
+const REPORTED: column.Column<Reported | undefined> = {
   json: (reported) => reported && reportedJson(reported),
 };
 
-/** The columns of a measurement. */
-export const STAMP_COLUMNS: Columns<StampResult> = {
-  target: TARGET,
-  sent: COUNT,
-  received: COUNT,
-  lost: LOST,
-  pending: RARE,
-  ...only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
-  duplicates: COUNT,
-  reordered: COUNT,
-  late: COUNT,
-  foreign: RARE,
-  errors: RARE,
-  portClosed: PORT_CLOSED,
-  kernelDrops: KERNEL_DROPS,
-  durationMs: DURATION,
-  ...only("exact", "kernelTimed"),
+export const STAMP_COLUMNS: column.Columns<StampResult> = {
+  target: column.TARGET,
+  sent: column.COUNT,
+  received: column.COUNT,
+  lost: column.LOST,
+  pending: column.RARE,
+  ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
+  duplicates: column.COUNT,
+  reordered: column.COUNT,
+  late: column.COUNT,
+  foreign: column.RARE,
+  errors: column.RARE,
+  portClosed: column.PORT_CLOSED,
+  kernelDrops: column.KERNEL_DROPS,
+  durationMs: column.DURATION,
+  ...column.only("exact", "kernelTimed"),
   rttMs: { label: "rtt" },
   seenMs: { label: "rtt as seen" },
   reflectorMs: { label: "reflector" },
@@ -67,21 +54,20 @@ export const STAMP_COLUMNS: Columns<StampResult> = {
   forwardDelayMs: { label: "delay forward" },
   backwardDelayMs: { label: "delay back" },
   sendErrorMs: { label: "send error" },
-  ...only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
-  ...only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
+  ...column.only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
+  ...column.only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
   reported: REPORTED,
 };
 
-/** The columns of a measurement's events. */
-export const STAMP_EVENTS: EventColumns = {
+export const STAMP_EVENTS: column.EventColumns = {
   reply: {
-    seq: SEQ,
-    ...only("rttMs", "clock", "seenMs", "reflectorMs"),
-    ...only("forwardMs", "backwardMs", "sendErrorMs", "reordered"),
+    seq: column.SEQ,
+    ...column.only("rttMs", "clock", "seenMs", "reflectorMs"),
+    ...column.only("forwardMs", "backwardMs", "sendErrorMs", "reordered"),
     reported: { ...REPORTED, optional: true },
   },
-  lost: { seq: SEQ },
-  ...EVENTS,
+  lost: { seq: column.SEQ },
+  ...column.EVENTS,
 };
 
 /** A measurement, each event in a line, with a histogram of `bins` if there are any. */
@@ -102,25 +88,17 @@ export function stampView(
 function measureLine(event: MeasureEvent): string {
   if (event.type !== "reply") return eventText(event);
   const { rttMs, reflectorMs, reordered } = event.sample;
-  const reflector = reflectorMs === undefined
-    ? "n/a"
-    : `${milliseconds(reflectorMs)} ms`;
-  return `seq=${event.seq} rtt=${
-    milliseconds(rttMs)
-  } ms reflector=${reflector}${reordered ? " reordered" : ""}`;
+  const [rtt, reflector] = [rttMs, reflectorMs].map(timeText);
+  const suffix = reordered ? " reordered" : "";
+  return `seq=${event.seq} rtt=${rtt} reflector=${reflector}${suffix}`;
 }
 
 function resultLines(result: StampResult): string {
-  const { lost, lostUp, lostDown, lostUnattributed } = result;
-  const directions = lost === 0 ? [] : [
-    `lost up ${orNa(lostUp)}, down ${orNa(lostDown)}, unattributed ${
-      orNa(lostUnattributed)
-    }`,
-  ];
+  const { target, lost, lostUp, lostDown, lostUnattributed } = result;
+  const [up, down, either] = [lostUp, lostDown, lostUnattributed].map(orNa);
   return [
-    `--- ${result.target} STAMP statistics ---`,
-    partsOf(STAMP_COLUMNS, result).join(", "),
-    ...directions,
+    column.closingLines(`${target} STAMP statistics`, STAMP_COLUMNS, result),
+    ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
     ...table(result),
     ...clockLines(result),
     ...reportedLines(result),
@@ -131,9 +109,10 @@ function resultLines(result: StampResult): string {
 function histogramLines(bins: Bin[]): string[] {
   const most = Math.max(...bins.map(({ count }) => count));
   return bins.map(({ from, to, count }) => {
-    const span = [from, to].map((ms) => cell(milliseconds(ms))).join(" -");
+    const span = [from, to].map((ms) => milliseconds(ms).padStart(10));
     const bar = "#".repeat(Math.ceil(BAR_CHARS * count / most));
-    return `${span} ms ${`${count}`.padStart(8)} ${bar}`.trimEnd();
+    const size = `${count}`.padStart(8);
+    return `${span.join(" -")} ms ${size} ${bar}`.trimEnd();
   });
 }
 
@@ -147,31 +126,29 @@ function reportedJson({ location, followUp, ...others }: Reported): object {
       },
     },
     ...followUp && {
-      followUp: { ...followUp, timestamp: timeText(followUp.timestamp) },
+      followUp: { ...followUp, timestamp: dateText(followUp.timestamp) },
     },
     ...others,
   };
 }
 
 /** A timestamp by RFC 3339, to the nanosecond. */
-function timeText({ seconds, nanoseconds }: Timestamp): string {
+function dateText({ seconds, nanoseconds }: Timestamp): string {
   const whole = new Date(1000 * seconds).toISOString().slice(0, 19);
   const fraction = `${Math.round(nanoseconds)}`.padStart(9, "0");
   return `${whole}.${fraction}Z`;
 }
 
 function table(result: StampResult): string[] {
-  const rows = timesOf(STAMP_COLUMNS, result);
+  const rows = column.timesOf(STAMP_COLUMNS, result)
+    .map(({ label, summary }) => ({ label, all: column.figuresOf(summary) }));
   if (rows.length === 0) return [];
-  const names = figuresOf(rows[0]!.summary).map(([name]) => cell(name)).join(
-    "",
-  );
+  const names = rows[0]!.all.map(([name]) => name);
   const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
   return [
-    `${"ms".padEnd(NAME_CHARS)}${names}  (${quantiles})`,
-    ...rows.map(({ label, summary }) =>
-      label.padEnd(NAME_CHARS) +
-      figuresOf(summary).map(([, ms]) => cell(milliseconds(ms))).join("")
+    `${tableLine("ms", NAME_CHARS, names)}  (${quantiles})`,
+    ...rows.map(({ label, all }) =>
+      tableLine(label, NAME_CHARS, all.map(([, ms]) => milliseconds(ms)))
     ),
   ];
 }
@@ -183,16 +160,15 @@ function clockLines(result: StampResult): string[] {
   return present([
     kernelTimed > 0 && `rtt by the kernel's clock (${timed} of ${received})`,
     forwardJitterMs !== undefined && backwardJitterMs !== undefined &&
-    `jitter forward ${milliseconds(forwardJitterMs)} ms, ` +
-      `backward ${milliseconds(backwardJitterMs)} ms`,
+    `jitter forward ${timeText(forwardJitterMs)}, ` +
+      `backward ${timeText(backwardJitterMs)}`,
     oneWayErrorMs !== undefined &&
-    `one-way delays within ${
-      milliseconds(oneWayErrorMs)
-    } ms, by both clocks' own estimates`,
+    `one-way delays within ${timeText(oneWayErrorMs)}, ` +
+      "by both clocks' own estimates",
     oneWayErrorMs === undefined && clockOffsetMs !== undefined &&
     "one-way delay n/a: the clocks are not known to be synchronized; " +
-      `the reflector's is ${milliseconds(clockOffsetMs.estimate)} ms ahead, ` +
-      `within ${milliseconds(clockOffsetMs.error)} ms`,
+      `the reflector's is ${timeText(clockOffsetMs.estimate)} ahead, ` +
+      `within ${timeText(clockOffsetMs.error)}`,
     isDrift(clockDriftPpm) &&
     `the reflector's clock gains ${milliseconds(clockDriftPpm.estimate)} ` +
       `ppm, within ${milliseconds(clockDriftPpm.error)} ppm; ` +
@@ -227,7 +203,7 @@ function reportedLines({ reported, returnsSsid }: StampResult): string[] {
         ? ""
         : ", since the reflector refused another"),
     followUp &&
-    `reply ${followUp.sequence} left at ${timeText(followUp.timestamp)} ` +
+    `reply ${followUp.sequence} left at ${dateText(followUp.timestamp)} ` +
       `by ${followUp.stampedBy}`,
     unsupported.length > 0 &&
     `not supported by the reflector: ${unsupported.join(", ")}`,
@@ -236,18 +212,9 @@ function reportedLines({ reported, returnsSsid }: StampResult): string[] {
   ]);
 }
 
-function present(lines: Array<string | false | undefined>): string[] {
-  return lines.filter((line) => typeof line === "string");
-}
-
-function cell(text: string): string {
-  return text.padStart(COLUMN_CHARS);
-}
-
 function orNa(value: number | undefined): string {
   return value === undefined ? "n/a" : `${value}`;
 }
 
 const NAME_CHARS = 13;
-const COLUMN_CHARS = 10;
 const BAR_CHARS = 40;

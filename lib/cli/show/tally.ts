@@ -20,12 +20,7 @@ export class Tally {
   // Without exact values, so that a summary sorts nothing.
   readonly #rtts = new Distribution();
 
-  /**
-   * Begins a part.
-   *
-   * @param ms Since the run began.
-   * @param sent Datagrams sent since then.
-   */
+  /** Begins a part at a time since the run began, after `sent` datagrams. */
   constructor(ms = 0, sent = 0) {
     this.#from = { ms, sent };
   }
@@ -53,7 +48,6 @@ export class Tally {
   }
 }
 
-/** Whether nothing happened in an interval. */
 export function isEmpty(
   { sent, received, lost, duplicates, late }: Interval,
 ): boolean {
@@ -62,12 +56,8 @@ export function isEmpty(
 
 /** Reports that the server stopped answering, and that it answers again, once each. */
 export class Silence {
-  #since: number;
+  #since = 0;
   #isReported = false;
-
-  constructor(now: number) {
-    this.#since = now;
-  }
 
   /** Takes note of a reply; gives the report that is due. */
   heard(now: number): string | undefined {
