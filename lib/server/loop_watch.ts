@@ -11,9 +11,8 @@ import { FairMap } from "../base/fair_map.ts";
 /** The latest peers of a server. */
 export class LoopWatch {
   readonly #peers = new FairMap<Peer>(MAX_PEERS);
-  readonly #byAddress = new WeakMap<UdpAddress, Peer>();
-  #lastRemote: UdpAddress | undefined;
-  #last: Peer | undefined;
+  /** One peer for each remainder of the ports, found without its key. */
+  readonly #recent = new Array<Peer | undefined>(RECENT_PEERS).fill(undefined);
 
   /**
    * Whether a peer is in a loop, so that it gets no answer. The verdict ends
@@ -80,30 +79,21 @@ export class LoopWatch {
   }
 
   #peerOf(remote: UdpAddress, now: number): Peer {
-    const last = this.#lastRemote;
-    if (
-      remote === last ||
-      (remote.port === last?.port && remote.hostname === last.hostname)
-    ) return this.#last!;
-    this.#lastRemote = remote;
-    const known = this.#byAddress.get(remote);
-    if (known !== undefined) return this.#last = known;
-    const key = `${remote.hostname} ${remote.port}`;
-    const old = this.#peers.get(key);
-    const peer = old ?? newPeer(remote, now);
+    const { hostname, port } = remote;
+    const slot = port % RECENT_PEERS;
+    const recent = this.#recent[slot];
+    if (recent?.port === port && recent.hostname === hostname) return recent;
+    const key = `${hostname} ${port}`;
+    const peer = this.#peers.get(key) ?? newPeer(remote, now);
     this.#peers.set(key, "", peer, peer.answers >= PROVEN_ANSWERS);
-    if (old?.remote === remote) this.#byAddress.set(remote, peer);
-    // Only an engine that reuses a peer's address object gains from the lookup
-    // by object; for others, each entry would cost more than the text.
-    peer.remote = remote;
-    return this.#last = peer;
+    return this.#recent[slot] = peer;
   }
 }
 
 /** A peer, by its address and port. */
 interface Peer {
-  /** The address object of its latest datagram. */
-  remote: UdpAddress;
+  readonly hostname: string;
+  readonly port: number;
   /** When its latest datagram was received. */
   at: number;
   /** The number of answers without a pause. */
@@ -125,8 +115,8 @@ interface Peer {
   loopUntil: number;
 }
 
-function newPeer(remote: UdpAddress, at: number): Peer {
-  const peer = { remote, at, loopUntil: 0 } as Peer;
+function newPeer({ hostname, port }: UdpAddress, at: number): Peer {
+  const peer = { hostname, port, at, loopUntil: 0 } as Peer;
   reset(peer);
   return peer;
 }
@@ -137,7 +127,7 @@ function reset(peer: Peer): void {
   peer.probeAt = FIRST_PROBE_OF_SUSPECT;
   peer.probeFrom = 0;
   peer.getsSeveral = false;
-  peer.isSuspect = peer.remote.port < FIRST_EPHEMERAL_PORT;
+  peer.isSuspect = peer.port < FIRST_EPHEMERAL_PORT;
   peer.sample = NO_BYTES;
   peer.sampleBytes = -1;
   peer.samplesLeft = 0;
@@ -162,6 +152,7 @@ function compare(peer: Peer, payload: Uint8Array): void {
 const NO_BYTES = new Uint8Array(0);
 /** Enough for the latest 6,144 peers that are no newcomers. */
 const MAX_PEERS = 8192;
+const RECENT_PEERS = 4096;
 /** A peer with this number of answers is no newcomer. */
 const PROVEN_ANSWERS = 8;
 /** Twice the longest round trip that a loop is expected to have. */
