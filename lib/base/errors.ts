@@ -87,10 +87,30 @@ export function isPortClosed(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionReset;
 }
 
-/** The message of an error, in one line. */
+/** The message of an error, in one line; never throws, whatever was thrown. */
 export function errorMessage(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/\s*\n\s*/g, " ");
+  const message = () => error instanceof Error ? error.message : error;
+  return textOf(message).replace(/\s*\n\s*/g, " ");
+}
+
+/** The name of an error's class, or the type of another value; never throws. */
+export function errorName(error: unknown): string {
+  return textOf(() => error instanceof Error ? error.name : typeof error);
+}
+
+/** The text of a value whose getters and methods may be anything. */
+export function textOf(value: () => unknown): string {
+  try {
+    return String(value());
+  } catch {
+    return "a value that cannot be shown";
+  }
+}
+
+/** An error of this library's, without the stack: that is no help to its user. */
+export function oneLine<E extends Error>(error: E): E {
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
 }
 
 const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { errorName } from "./errors.ts";
 
 /** Attributes of a metric or a span. */
 export type Attributes = Record<string, string | number>;
@@ -227,9 +228,7 @@ export function beginSpan(
     set: (name, value) => span.setAttribute(name, value),
     end(failure) {
       if (failure !== undefined) {
-        const { error } = failure;
-        const type = error instanceof Error ? error.name : typeof error;
-        span.setAttribute("error.type", type);
+        span.setAttribute("error.type", errorName(failure.error));
         span.setStatus({ code: STATUS_ERROR });
       }
       span.end();

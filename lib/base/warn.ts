@@ -5,6 +5,7 @@
  * @module
  */
 import { printable } from "../encoding.ts";
+import { textOf } from "./errors.ts";
 
 /**
  * Writes a line on stderr, after those in the queue. A slow reader, or none, delays
@@ -16,7 +17,7 @@ export function warn(text: string): void {
     return;
   }
   waiting.push(text);
-  if (waiting.length === 1) writeAll();
+  if (waiting.length === 1) writeAll().catch(() => {});
 }
 
 async function writeAll(): Promise<void> {
@@ -66,13 +67,10 @@ export function throttle(
  * are escaped. Never throws, whatever was thrown.
  */
 export function describeError(error: unknown): string {
-  let text: string;
-  try {
-    text = error instanceof Error ? error.stack ?? error.message : `${error}`;
-  } catch {
-    text = "a value that cannot be shown";
-  }
-  return printable(text);
+  return printable(textOf(() => {
+    const stack = error instanceof Error ? error.stack : undefined;
+    return typeof stack === "string" ? stack : error;
+  }));
 }
 
 const waiting: string[] = [];

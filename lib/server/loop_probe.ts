@@ -129,7 +129,7 @@ export class LoopProbe {
         this.#watch.onReply(remote, this.#runtime.now());
         close();
       },
-    }).catch(() => {}).finally(close);
+    }).finally(close).catch(() => {});
     socket.send(payload, remote).catch(close);
   }
 }

@@ -136,7 +136,7 @@ function reset(peer: Peer): void {
 /** A peer is suspect if an answer to it repeats an earlier one. */
 function compare(peer: Peer, payload: Uint8Array): void {
   if (peer.samplesLeft-- === 0) {
-    peer.sample = payload.slice(0, SAMPLE_BYTES);
+    peer.sample = new Uint8Array(payload.subarray(0, SAMPLE_BYTES));
     peer.sampleBytes = payload.length;
     peer.samplesLeft = MAX_REPEAT;
     return;

@@ -9,6 +9,7 @@ import { type Refusal, REFUSAL_WORDS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import type { Hooks } from "./udp_server.ts";
+import { errorName } from "../base/errors.ts";
 import { describeError, throttle } from "../base/warn.ts";
 
 /** The callbacks of a server, and the lines in their place. */
@@ -68,19 +69,11 @@ export class Reports {
     );
   }
 
-  /** Calls back; whatever goes wrong there ends here. */
+  /** Calls back; its errors end here, those of an async function too. */
   #call(callback: () => unknown, incoming: DatagramInfo): void {
-    try {
-      const returned = callback();
-      // An async function is no mistake, and its rejection is no crash.
-      if (isPromiseLike(returned)) {
-        Promise.resolve(returned).catch((error) =>
-          this.error("callback", error, incoming)
-        );
-      }
-    } catch (error) {
-      this.error("callback", error, incoming);
-    }
+    Promise.try(callback).catch((error) =>
+      this.error("callback", error, incoming)
+    );
   }
 
   /** Passes an error to `onError`, and returns its reply; its own errors end here. */
@@ -90,18 +83,10 @@ export class Reports {
     info?: Pick<DatagramInfo, "remoteAddr">,
   ): Reply | Promise<Reply> {
     const { onError, quiet } = this.#hooks;
-    if (onError === undefined) {
-      if (!quiet) this.#warnOf(failing, error, info);
-      return;
+    if (onError !== undefined) {
+      return Promise.try(onError, error, info).catch(() => undefined);
     }
-    try {
-      const reply = onError(error, info);
-      return isPromiseLike(reply)
-        ? Promise.resolve(reply).catch(() => undefined)
-        : reply;
-    } catch {
-      return undefined;
-    }
+    if (!quiet) this.#warnOf(failing, error, info);
   }
 
   #warnOf(
@@ -109,7 +94,7 @@ export class Reports {
     error: unknown,
     info?: Pick<DatagramInfo, "remoteAddr">,
   ): void {
-    this.#warnings(`${failing} ${nameOf(error)}`, () => {
+    this.#warnings(`${failing} ${errorName(error)}`, () => {
       const peer = info === undefined
         ? ""
         : ` (${formatAddress(info.remoteAddr)})`;
@@ -135,20 +120,6 @@ export function isPromiseLike(value: unknown): value is PromiseLike<Reply> {
     return typeof (value as PromiseLike<Reply> | null)?.then === "function";
   } catch {
     return true;
-  }
-}
-
-/** An error of this library's, without the stack: that is no help to its user. */
-export function oneLine<E extends Error>(error: E): E {
-  error.stack = `${error.name}: ${error.message}`;
-  return error;
-}
-
-function nameOf(error: unknown): string {
-  try {
-    return error instanceof Error ? error.name : typeof error;
-  } catch {
-    return "unknown";
   }
 }
 

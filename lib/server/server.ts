@@ -5,9 +5,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { encode } from "../encoding.ts";
 import type { Links } from "../socket/multicast.ts";
-import { Gates } from "./gates.ts";
+import { Gates, type Verdict } from "./gates.ts";
 import type { Guard } from "./guard.ts";
 import {
   type Handler,
@@ -17,7 +16,7 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import { Outbox, payloadOf } from "../socket/outbox.ts";
+import { bytesOf, Outbox, payloadOf } from "../socket/outbox.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
   type Hooks,
@@ -25,7 +24,8 @@ import {
   type ServerStats,
   type UdpServer,
 } from "./udp_server.ts";
-import { isPromiseLike, oneLine, Reports } from "./reports.ts";
+import { oneLine } from "../base/errors.ts";
+import { isPromiseLike, Reports } from "./reports.ts";
 import {
   copyOf,
   type Datagram,
@@ -80,7 +80,11 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   constructor(socket: DatagramSocket, options: ServerOptions) {
     const { runtime, handler } = options;
     this.#socket = socket;
-    this.#outbox = new Outbox(socket, () => this.#closeIfDrained());
+    this.#outbox = new Outbox(
+      socket,
+      (error) => this.#reports.error("send", error),
+      () => this.#closeIfDrained(),
+    );
     this.#options = options;
     this.#traits = traitsOf(handler);
     this.#lends = options.lend || this.#traits.borrows === true;
@@ -123,7 +127,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     const bytes = payloadOf(payload);
     return await this.#outbox.sendMany(
       Array.from(addresses, (to) => ({ payload: bytes, to })),
-      (error) => this.#reports.error("send", oneLine(error)),
     );
   }
 
@@ -185,9 +188,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     } catch (error) {
       reply = this.#handlerFailed(error, incoming);
     }
-    // Usually there is no promise.
-    if (!(reply instanceof Uint8Array) && isPromiseLike(reply)) {
-      this.#whenSettled(incoming, reply);
+    if (isPromiseLike(reply)) {
+      this.#whenSettled(incoming, reply)
+        .catch((error) => this.onNotice(error));
     } else this.#respond(incoming, incoming.settle()!, reply);
   }
 
@@ -247,22 +250,16 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     // The handler may use its array again; a socket that copies needs no copy.
     const isCopied = verdict === "send" && this.#socket.copiesReplies;
     const bytes = isCopied ? payload : new Uint8Array(payload);
-    const push = () => void this.#pushBeside(incoming, bytes);
+    const { remoteAddr, localAddr } = incoming;
+    const push = () => {
+      this.#outbox.trySend(bytes, remoteAddr, localAddr).then((failure) => {
+        if (failure === undefined || this.#closed) return;
+        this.#reports.error("send", failure.error, incoming);
+      }).catch((error) => this.onNotice(error));
+    };
     if (verdict === "hold") this.#hold(push);
     else push();
     return true;
-  }
-
-  async #pushBeside(incoming: Incoming, payload: Uint8Array): Promise<void> {
-    const { remoteAddr, localAddr } = incoming;
-    const failure = await this.#outbox.trySend(
-      payload,
-      remoteAddr,
-      localAddr,
-    );
-    if (failure !== undefined && !this.#closed) {
-      this.#reports.error("send", failure.error, incoming);
-    }
   }
 
   async #whenSettled(
@@ -275,7 +272,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       handlerTimeoutMs,
       () => this.#checkWaiting(),
     );
-    let reply: Reply;
+    let reply: unknown;
     try {
       reply = await settled;
     } catch (error) {
@@ -323,27 +320,19 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   /** Sends the value that a handler returned, if it is a reply. */
   #respond(incoming: Incoming, datagram: Datagram, reply: unknown): void {
-    if (typeof reply === "string") reply = encode(reply);
-    if (reply instanceof Uint8Array) {
-      return this.#answer(incoming, datagram, reply);
+    let payload: Uint8Array | undefined;
+    let verdict: Verdict | undefined;
+    try {
+      payload = replyBytes(reply);
+      verdict = payload && this.#gates.judge(incoming, payload, false);
+    } catch (error) {
+      this.#handlerFailed(error, incoming);
     }
-    if (reply !== undefined && reply !== null) {
-      this.#handlerFailed(
-        oneLine(
-          new TypeError(
-            `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
-          ),
-        ),
-        incoming,
-      );
+    if (payload === undefined || verdict === undefined) {
+      this.#stats.unanswered++;
+      this.#socket.release(datagram);
+      return this.#done();
     }
-    this.#stats.unanswered++;
-    this.#socket.release(datagram);
-    this.#done();
-  }
-
-  #answer(incoming: Incoming, datagram: Datagram, payload: Uint8Array): void {
-    const verdict = this.#gates.judge(incoming, payload, false);
     if (verdict === "send") {
       const options = this.#traits.departure?.last();
       return this.#leave(incoming, payload, options, datagram);
@@ -438,6 +427,18 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#atWork--;
     }
   }
+}
+
+/** The bytes of the value that a handler returned; undefined for silence. */
+function replyBytes(reply: unknown): Uint8Array | undefined {
+  if (reply === undefined || reply === null) return undefined;
+  const bytes = bytesOf(reply);
+  if (bytes !== undefined) return bytes;
+  throw oneLine(
+    new TypeError(
+      `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
+    ),
+  );
 }
 
 /** How many answers beside the returned ones may be held. */

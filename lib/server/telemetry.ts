@@ -5,6 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { type Handler, traitsOf, withTraits } from "./handler.ts";
+import { isPromiseLike } from "./reports.ts";
 import type { ServerStats } from "./udp_server.ts";
 import {
   beginSpan,
@@ -95,9 +96,13 @@ export function traced(handler: Handler): Handler {
       span.end({ error });
       throw error;
     }
-    if (!(reply instanceof Promise)) span.end();
-    else reply.then(() => span.end(), (error) => span.end({ error }));
-    return reply;
+    if (!isPromiseLike(reply)) {
+      span.end();
+      return reply;
+    }
+    const ended = Promise.try(() => reply);
+    ended.then(() => span.end(), (error) => span.end({ error }));
+    return ended;
   };
   return withTraits(shown, traitsOf(handler));
 }

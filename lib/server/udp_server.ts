@@ -43,7 +43,7 @@ export interface ServerStats {
     refused: number;
     /** Not sent, as too many were in flight or the server had closed. */
     dropped: number;
-    /** Refused by the system. */
+    /** Refused by the system, or of a wrong address or payload. */
     failed: number;
   };
   /** Bytes of payload. */
@@ -77,7 +77,9 @@ export interface UdpServer extends AsyncDisposable {
   readonly finished: Promise<void>;
   /**
    * Sends a datagram that answers nothing, from the server's port, past the
-   * guard. At most 4,096 may be in flight.
+   * guard. At most 4,096 may be in flight. A failure is counted and reported to
+   * `onError`, so that a rejection that nobody handles does not end the process:
+   * `remoteAddr` of a datagram may have port 0, or an address without a route.
    *
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
@@ -96,8 +98,9 @@ export interface UdpServer extends AsyncDisposable {
   ): Promise<void>;
   /**
    * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
-   * no faster than the system takes them. All addresses are checked before the
-   * first is sent to. A failed send is counted and reported to `onError`.
+   * no faster than the system takes them. An address that is wrong, or that the
+   * system cannot send to, is counted and reported to `onError`; all others are
+   * sent to.
    *
    * @param payload As for `send`.
    * @param addresses Where to, each as for `send`.
@@ -126,8 +129,8 @@ export interface Hooks {
    * Called for each failure that does not end the server: a handler
    * that throws or rejects or returns something that is no reply, a reply that
    * cannot be sent, and, without `info`, a failed receive, a fast path that the
-   * system refuses and that is turned off, or an address that `sendMany` cannot
-   * send to. For a handler that throws or rejects, its return value is the reply.
+   * system refuses and that is turned off, or a datagram that `send` or `sendMany`
+   * cannot send. For a handler that throws or rejects, its return value is the reply.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */

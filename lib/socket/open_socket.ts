@@ -19,6 +19,7 @@ import {
   type SendOptions,
   sendOptionsOf,
 } from "./contract.ts";
+import { errorName } from "../base/errors.ts";
 import { describeError, throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
@@ -33,7 +34,7 @@ export interface SocketOptions
   hostname?: string | undefined;
   /**
    * Called with each error that the socket survives: a receive that fails, a
-   * datagram of `sendBatch` that cannot be sent, a callback that throws.
+   * datagram that cannot be sent, a callback that throws.
    *
    * @default {prints the error on stderr, each kind at most once a second}
    */
@@ -61,7 +62,7 @@ export interface SocketStats {
   sent: number;
   /** Datagrams unsent, as 4,096 were in flight or the socket was closed. */
   dropped: number;
-  /** Datagrams that the system refused. */
+  /** Datagrams refused by the system, or of a wrong address or payload. */
   failed: number;
 }
 
@@ -76,7 +77,9 @@ export interface UdpSocket extends AsyncDisposable {
   readonly finished: Promise<void>;
   /**
    * Sends a datagram. Datagrams of one turn of the event loop leave in one system
-   * call on the linux engine. At most 4,096 may be in flight.
+   * call on the linux engine. At most 4,096 may be in flight. A failure is counted
+   * and reported to `onError`, so that a rejection that nobody handles does not end
+   * the process.
    *
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
@@ -90,7 +93,7 @@ export interface UdpSocket extends AsyncDisposable {
   send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void>;
   /**
    * Sends many datagrams, each with its own payload and address, no faster than
-   * the system takes them. All are checked before the first is sent.
+   * the system takes them. One that is wrong or fails stops none of the others.
    *
    * @param datagrams The payloads and addresses, as for `send`.
    * @returns The number of datagrams sent; `onError` is called for each other.
@@ -171,7 +174,7 @@ class OpenSocket implements UdpSocket, Receiver {
     signal: AbortSignal | undefined,
   ) {
     this.#socket = socket;
-    this.#outbox = new Outbox(socket);
+    this.#outbox = new Outbox(socket, (error) => this.#onError(error));
     this.addr = socket.addr;
     this.#onDatagram = onDatagram;
     const warnings = throttle(
@@ -179,17 +182,13 @@ class OpenSocket implements UdpSocket, Receiver {
       () => runtime.now(),
     );
     const print = (error: unknown) => {
-      const name = error instanceof Error ? error.name : typeof error;
-      warnings(name, () => `UDP socket: ${describeError(error)}`);
+      const text = () => `UDP socket: ${describeError(error)}`;
+      warnings(errorName(error), text);
     };
     this.#onError = (error) => {
-      try {
-        (onError ?? print)(error);
-      } catch (thrown) {
-        print(thrown);
-      }
+      Promise.try(onError ?? print, error).catch(print);
     };
-    const close = () => void this.close();
+    const close = () => this.#close();
     signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#outbox.close();
@@ -202,7 +201,7 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number> {
-    return this.#outbox.sendMany(datagrams, this.#onError);
+    return this.#outbox.sendMany(datagrams);
   }
 
   stats(): SocketStats {
@@ -218,9 +217,13 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   close(): Promise<void> {
+    this.#close();
+    return this.finished;
+  }
+
+  #close(): void {
     this.#outbox.close();
     this.#socket.close();
-    return this.finished;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

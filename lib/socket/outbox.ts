@@ -11,7 +11,7 @@ import {
   type UdpAddress,
 } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { errorMessage } from "../base/errors.ts";
+import { errorMessage, oneLine } from "../base/errors.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
 
 /** The number of datagrams that may be in flight to the system at once. */
@@ -36,12 +36,21 @@ export class Outbox {
   /** Neither taken nor refused by the system yet. */
   pending = 0;
   readonly #socket: DatagramSocket;
+  readonly #onFailure: (error: Error) => void;
   readonly #onSettled: () => void;
   #closed = false;
 
-  /** Sends by a socket; calls back for each datagram that is taken or refused. */
-  constructor(socket: DatagramSocket, onSettled: () => void = () => {}) {
+  /**
+   * Sends by a socket; reports what `send` and `sendMany` cannot send unless the
+   * socket was closed, and calls back for each datagram that is taken or refused.
+   */
+  constructor(
+    socket: DatagramSocket,
+    onFailure: (error: Error) => void,
+    onSettled: () => void = () => {},
+  ) {
     this.#socket = socket;
+    this.#onFailure = onFailure;
     this.#onSettled = onSettled;
   }
 
@@ -55,11 +64,16 @@ export class Outbox {
     this.#closed = true;
   }
 
-  /** Checks a datagram, and sends it; rejects with the error of either. */
-  async send(outgoing: Outgoing): Promise<void> {
-    const { payload, to } = checked(outgoing);
-    const failure = await this.trySend(payload, to);
-    if (failure !== undefined) throw failure.error;
+  /**
+   * Checks a datagram, and sends it; rejects with the error of either. As that is
+   * counted and reported, it ends no process where nobody handles it.
+   */
+  send(outgoing: Outgoing): Promise<void> {
+    const sent = this.#send(outgoing).then((failure) => {
+      if (failure !== undefined) throw failure.error;
+    });
+    sent.catch(() => {});
+    return sent;
   }
 
   /** Sends a datagram that is known to be right; resolves with its error. */
@@ -71,13 +85,13 @@ export class Outbox {
     if (this.isFull) {
       this.dropped++;
       const why = this.#closed
-        ? "the socket is closed"
+        ? "The socket is closed"
         : `${MAX_PENDING} datagrams are in flight, wait for some of them`;
-      const error = new Error(`Cannot send to ${formatAddress(to)}: ${why}`);
-      return { error };
+      return { error: new Error(why) };
     }
     this.pending++;
     try {
+      PEER.port.read(to.port, "port");
       await this.#socket.send(payload, to, from);
       this.sent++;
     } catch (error) {
@@ -91,52 +105,81 @@ export class Outbox {
   }
 
   /**
-   * Checks many, then sends them, no faster than the system takes them.
+   * Sends many, no faster than the system takes them. Each that cannot be sent is
+   * counted and reported, and stops none of the others.
    *
-   * @param datagrams The datagrams.
-   * @param onFailure Called with the error of each that could not be sent.
    * @returns The number of datagrams sent.
    */
-  async sendMany(
-    datagrams: Iterable<Outgoing>,
-    onFailure: (error: Error) => void,
-  ): Promise<number> {
-    const all = Array.from(datagrams, checked);
+  async sendMany(datagrams: Iterable<Outgoing>): Promise<number> {
+    const all = Array.from(datagrams);
     let sent = 0;
     for (let at = 0; at < all.length; at += CHUNK) {
       const chunk = all.slice(at, at + CHUNK);
-      const failures = await Promise.all(
-        chunk.map(({ payload, to }) => this.trySend(payload, to)),
-      );
-      failures.forEach((failure, i) => {
-        if (failure === undefined) sent++;
-        else if (!this.#closed) {
-          const to = formatAddress(chunk[i]!.to);
-          const cause = failure.error;
-          const message = `Cannot send to ${to}: ${errorMessage(cause)}`;
-          onFailure(new Error(message, { cause }));
-        }
-      });
+      const failures = await Promise.all(chunk.map((one) => this.#send(one)));
+      sent += failures.filter((failure) => failure === undefined).length;
     }
     return sent;
+  }
+
+  /** Checks and sends a datagram; resolves with its error, which is reported. */
+  async #send({ payload, to }: Outgoing): ReturnType<Outbox["trySend"]> {
+    let failure: { error: unknown } | undefined;
+    let prefix = "";
+    try {
+      const destination = destinationOf(to);
+      const bytes = payloadOf(payload);
+      failure = await this.trySend(bytes, destination);
+      if (failure === undefined) return undefined;
+      prefix = `Cannot send to ${formatAddress(destination)}: `;
+    } catch (error) {
+      this.failed++;
+      failure = { error };
+    }
+    if (!this.#closed) {
+      const cause = failure.error;
+      const message = prefix + errorMessage(cause);
+      this.#onFailure(oneLine(new Error(message, { cause })));
+    }
+    return failure;
   }
 }
 
 /** The bytes of a payload; throws a TypeError if it is neither bytes nor text. */
-export function payloadOf(payload: Uint8Array | string): Uint8Array {
-  if (typeof payload === "string" || payload instanceof Uint8Array) {
-    return encode(payload);
-  }
+export function payloadOf(payload: unknown): Uint8Array {
+  const bytes = bytesOf(payload);
+  if (bytes !== undefined) return bytes;
   throw new TypeError(
     `Cannot send as the payload must be a Uint8Array or a string: it is ${typeof payload}`,
   );
 }
 
-/** A datagram as the socket takes it; throws if it is not right. */
-function checked(
-  { payload, to }: Outgoing,
-): { payload: Uint8Array; to: UdpAddress } {
-  const bytes = payloadOf(payload);
+/**
+ * The bytes of an array or text, undefined for all other values. It runs no code of
+ * the value's: a proxy is no array, and arrays of a subclass, such as Node's Buffer,
+ * are copied.
+ *
+ * @throws {TypeError} If the array's buffer was transferred.
+ */
+export function bytesOf(value: unknown): Uint8Array | undefined {
+  if (typeof value === "string") return encode(value);
+  if (CLASS_OF.call(value) !== "Uint8Array") return undefined;
+  const bytes = value as Uint8Array;
+  const isPlain = Object.getPrototypeOf(bytes) === Uint8Array.prototype &&
+    !Object.hasOwn(bytes, "length");
+  if (isPlain && bytes.length > 0) return bytes;
+  const copy = new Uint8Array(bytes);
+  return isPlain ? bytes : copy;
+}
+
+/** The class of a typed array, undefined for all other values. */
+const CLASS_OF: (this: unknown) => string | undefined = Object
+  .getOwnPropertyDescriptor(
+    Object.getPrototypeOf(Uint8Array.prototype),
+    Symbol.toStringTag,
+  )!.get!;
+
+/** A destination, which must be an IP address. */
+function destinationOf(to: UdpAddress | string): UdpAddress {
   const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
   PEER.hostname.read(hostname, "hostname");
   if (ipVersion(hostname) === undefined) {
@@ -144,11 +187,7 @@ function checked(
       `Cannot send to '${hostname}': it is no IP address, and names are not resolved here`,
     );
   }
-  PEER.port.read(port, "port");
-  return {
-    payload: bytes,
-    to: { hostname: canonicalHostname(hostname), port },
-  };
+  return { hostname: canonicalHostname(hostname), port };
 }
 
 /** The datagrams of `sendMany` that are in flight at once. */

@@ -174,7 +174,7 @@ export class SimulatedNetwork {
 
   /** Sends a datagram, as the plan has it. */
   pass(from: UdpAddress, to: UdpAddress, payload: Uint8Array): void {
-    const data = payload.slice();
+    const data = new Uint8Array(payload);
     const passing = { index: this.sent.length, from, to, data };
     this.sent.push(passing);
     for (const delayMs of this.plan(passing)) {
@@ -280,7 +280,7 @@ export class SimulatedSocket implements DatagramSocket {
       return;
     }
     const datagram = {
-      data: payload.slice(),
+      data: new Uint8Array(payload),
       remoteAddr: this.#remember(remoteAddr),
       localAddr,
       receivedAt: this.#network.now,

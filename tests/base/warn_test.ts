@@ -10,6 +10,10 @@ Deno.test("describeError(): describes any thrown value, without control characte
   };
   assertEquals(describeError(unshowable), "a value that cannot be shown");
   assertEquals(describeError(undefined), "undefined");
+  const listed = Object.assign(new TypeError("x"), { stack: [1, 2] });
+  assertEquals(describeError(listed), "TypeError: x");
+  const named = Object.assign(new Error("x"), { stack: 1, name: Symbol() });
+  assertEquals(describeError(named), "a value that cannot be shown");
   const error = new Error("x");
   error.stack = "Error: \x1b[2J\x9b\u202e\u061c\n    at here";
   assertEquals(

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { encode } from "../../lib/encoding.ts";
 import { LoopWatch } from "../../lib/server/loop_watch.ts";
 
@@ -54,6 +55,17 @@ Deno.test("LoopWatch: a peer is suspect once an answer repeats within 200", () =
     times(25_000, () => encode(`${i++ % distance!}`));
     assertEquals(probes[0], expected, `every ${distance}`);
   }
+});
+
+Deno.test("LoopWatch: a Buffer that is written again is no repeated answer", () => {
+  const { probes, times } = answered(CLIENT);
+  const buffer = Buffer.alloc(4);
+  let i = 0;
+  times(25_000, () => {
+    buffer.writeUInt32BE(i++);
+    return buffer;
+  });
+  assertEquals(probes, [25_000]);
 });
 
 Deno.test("LoopWatch: answers differ by their length and by their first 64 bytes", () => {

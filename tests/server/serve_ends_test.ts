@@ -288,7 +288,7 @@ Deno.test("serve(): sends nothing more after its socket failed", async () => {
   socket.fail(new Error("interface gone"));
   await assertRejects(() => server.finished, Error, "interface gone");
   const late = server.send("x", "192.0.2.1:9");
-  await assertRejects(() => late, Error, "the socket is closed");
+  await assertRejects(() => late, Error, "The socket is closed");
 });
 
 Deno.test("shutdown(): waits for all handlers and all sends, in any order", async () => {

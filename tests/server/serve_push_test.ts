@@ -206,13 +206,16 @@ Deno.test("send(), sendMany(): send from the server's port, and count", async ()
   assertEquals(network.sent.length, 202);
   assertEquals(network.sent[2]!.to, { hostname: "192.0.2.0", port: 9 });
   assertEquals(network.warnings.length, 1);
-  assert(network.warnings[0]!.includes("Cannot send to 192.0.2.66:9"));
+  assert(network.warnings[0]!.includes("Cannot send to 192.0.2.66:5000"));
   await server.shutdown();
   assertEquals(countsOf(server), counts({ pushed: { sent: 200, failed: 2 } }));
 });
 
-Deno.test("send(), sendMany(): send nothing if an address is invalid", async () => {
-  const { network, server } = start(echo());
+Deno.test("send(), sendMany(): count and report invalid addresses", async () => {
+  const reports: string[] = [];
+  const { network, server, settle } = start(echo(), {
+    onError: (error) => void reports.push((error as Error).message),
+  });
   const wrong: Array<[unknown, ErrorConstructor, string]> = [
     ["example.org:9", TypeError, "it is no IP address"],
     [{ hostname: "example.org", port: 9 }, TypeError, "it is no IP address"],
@@ -221,16 +224,33 @@ Deno.test("send(), sendMany(): send nothing if an address is invalid", async () 
   ];
   for (const [to, type, message] of wrong) {
     await assertRejects(() => server.send("x", to as string), type, message);
-    const many = ["192.0.2.1:9", to as string];
-    await assertRejects(() => server.sendMany("x", many), type, message);
+    const many = ["192.0.2.1:9", to as string, "192.0.2.2:9"];
+    assertEquals(await network.run(server.sendMany("x", many)), 2);
+    assertEquals(reports.splice(0).map((one) => one.includes(message)), [
+      true,
+      true,
+    ]);
   }
   const noPayload = 5 as unknown as string;
   await assertRejects(() => server.send(noPayload, "192.0.2.1:9"), TypeError);
-  assertEquals(network.sent, []);
+  await assertRejects(() => server.sendMany(noPayload, []), TypeError);
+  assertEquals(network.sent.length, 2 * wrong.length);
+  // Rejections that nobody awaits: a test with an unhandled one fails.
+  server.send("x", { hostname: "192.0.2.1", port: 0 });
+  server.send(noPayload, "192.0.2.1:9");
+  await settle();
+  assertEquals(
+    reports.find((message) => message.includes("port")),
+    "Cannot send to 192.0.2.1:0: 'port' must be an integer from 1 to 65535: " +
+      "current value is 0",
+  );
+  const { sent, failed } = server.stats().pushed;
+  assertEquals([sent, failed], [2 * wrong.length, 2 * wrong.length + 3]);
   await server.shutdown();
   const late = server.send("x", "192.0.2.1:9");
-  await assertRejects(() => late, Error, "the socket is closed");
+  await assertRejects(() => late, Error, "The socket is closed");
   assertEquals(server.stats().pushed.dropped, 1);
+  assertEquals(reports.length, 3);
 });
 
 Deno.test("send(): has 4,096 datagrams in flight at most, and drops the others", async () => {

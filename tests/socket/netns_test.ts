@@ -216,7 +216,8 @@ programTest(
       [
         (both + both + one + one).repeat(2) + "heard 1\n" +
         "sent\nMessage too long (os error 90)\n",
-        "",
+        "UDP socket: Error: Cannot send to 10.0.0.2:9: " +
+        "Message too long (os error 90)\n",
       ],
     );
     const ttls = [];

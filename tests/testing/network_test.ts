@@ -1,4 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { decode } from "../../lib/encoding.ts";
+import { openSocket } from "../../lib/socket/open_socket.ts";
+import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { Program, programTest } from "../helpers.ts";
 import { seededRun } from "./seeded_run.ts";
 
@@ -7,6 +11,23 @@ Deno.test("SimulatedNetwork: the same plan and seed give the same run", async ()
   assert(one.length > 0);
   assertEquals(await seededRun(), one);
   assert(await seededRun(2) !== one, "another seed gives another run");
+});
+
+Deno.test("SimulatedNetwork: keeps copies of what is sent, of Buffers too", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const got: string[] = [];
+  const one = openSocket(
+    { hostname: "192.0.2.1", runtime },
+    ({ data }) => void got.push(decode(data)!),
+  );
+  const two = openSocket({ hostname: "192.0.2.2", runtime }, () => {});
+  const buffer = Buffer.from("first");
+  await network.run(two.send(buffer, one.addr));
+  buffer.write("other");
+  await network.runFor(100);
+  assertEquals([got, decode(network.sent[0]!.data)], [["first"], "first"]);
+  await network.run(Promise.all([one.close(), two.close()]));
 });
 
 programTest(

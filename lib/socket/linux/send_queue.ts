@@ -177,7 +177,11 @@ export class SendQueue {
   flush(): void {
     if (this.#out.count === 0 || this.isBlocked) return;
     const outcome = this.#transmit();
-    if (this.#out.count > 0) this.#waitForRoom();
+    if (this.#out.count > 0) {
+      this.#waitForRoom().catch((error) =>
+        this.receiver.onReceiveError?.(error)
+      );
+    }
     this.#report(outcome);
   }
 

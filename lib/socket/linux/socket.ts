@@ -221,7 +221,9 @@ export class LinuxSocket implements DatagramSocket {
     this.#turns.end();
     this.#queue.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
-    else this.#release();
+    else {
+      this.#release().catch((error) => this.#receiver.onReceiveError?.(error));
+    }
   }
 
   ref(): void {
