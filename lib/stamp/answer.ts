@@ -55,7 +55,8 @@ export interface TlvFacts {
  *
  * A sender sets the U flag of each TLV; it is cleared for known types. M is set for a
  * wrong length, after which no more TLVs are read, and I for all TLVs if their HMAC is
- * wrong. Bytes that do not begin as a sender's TLV are padding, and stay unchanged.
+ * wrong. Bytes that do not begin as a sender's TLV are padding, and stay unchanged, as
+ * do TLVs after the first 32.
  *
  * @param reply The reply, with the bytes after the base packet copied from the request.
  * @param sequence The sequence of the request, as 4 bytes.

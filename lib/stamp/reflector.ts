@@ -22,6 +22,7 @@ import {
   unseal,
 } from "./auth.ts";
 import {
+  decodeReflector,
   decodeSender,
   elapsedMs,
   encodeReflector,
@@ -212,15 +213,17 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     if (packet === undefined) {
       return drop(data.length < MIN_REQUEST_BYTES ? "malformed" : "corrupt");
     }
+    const local = `${localAddr.hostname} ${localAddr.port}`;
+    const nameOf = (ssid: number) => `${hostname} ${port} ${local} ${ssid}`;
+    const stated = sessions.get(nameOf(packet.ssid));
+    const isPlain = isPlainSender(data) || isReused(stated, data);
     // Another reflector would reply to the reply.
-    if (isReflection(data)) return drop("returned");
+    if (!isPlain && isReflection(data)) return drop("returned");
     // A TWAMP sender has padding in place of the SSID, perhaps random.
-    const isPlain = isPlainSender(data);
     const ssid = isPlain ? packet.ssid : 0;
     if (provisioned?.has(ssid) === false) return drop("unprovisioned");
-    const local = `${localAddr.hostname} ${localAddr.port}`;
-    const sender = `${hostname} ${port} ${local} ${ssid}`;
-    const known = sessions.get(sender);
+    const sender = nameOf(ssid);
+    const known = ssid === packet.ssid ? stated : sessions.get(sender);
     if (known && isRepeated(known, packet)) return drop("returned");
     const isOver = known !== undefined && now - known.at > sessionTimeoutMs;
     let before = known;
@@ -360,9 +363,27 @@ function isRepeated(session: ReflectorSession, packet: SenderPacket): boolean {
   return session.repeats >= MAX_REPEATS && isLastPacket(session, packet);
 }
 
+/**
+ * Whether a sender wrote its packet over the last reply: fields that are zero in a
+ * request are ignored (RFC 8762, section 4.2.1), and have the last request's values.
+ */
+function isReused(
+  session: ReflectorSession | undefined,
+  data: Uint8Array,
+): boolean {
+  const reply = session?.lastReply && decodeReflector(data);
+  return reply !== undefined &&
+    isLastPacket(session!, {
+      sequence: reply.senderSequence,
+      timestamp: reply.senderTimestamp,
+    }) &&
+    // The last reply itself has been returned if its timestamp is unchanged.
+    elapsedMs(session!.lastReply!.timestamp, reply.timestamp) !== 0;
+}
+
 function isLastPacket(
   { lastPacket }: ReflectorSession,
-  { sequence, timestamp }: SenderPacket,
+  { sequence, timestamp }: Pick<SenderPacket, "sequence" | "timestamp">,
 ): boolean {
   return sequence === lastPacket?.sequence &&
     elapsedMs(timestamp, lastPacket.timestamp) === 0;

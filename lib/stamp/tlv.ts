@@ -11,13 +11,16 @@ export interface Tlv {
   length: number;
 }
 
-/** Finds all TLVs; the last one is cut off if it ends beyond the packet. */
+/**
+ * Finds the TLVs, at most 32, as a packet has room for thousands; the last one is cut
+ * off if it ends beyond the packet.
+ */
 export function parse(
   bytes: Uint8Array,
   at: number,
 ): { tlvs: Tlv[]; isCut: boolean } {
   const tlvs: Tlv[] = [];
-  while (at + HEADER_BYTES <= bytes.length) {
+  while (at + HEADER_BYTES <= bytes.length && tlvs.length < MAX_TLVS) {
     const length = bytes[at + 2]! << 8 | bytes[at + 3]!;
     tlvs.push({ at, type: bytes[at + 1]!, length });
     at += HEADER_BYTES + length;
@@ -25,6 +28,8 @@ export function parse(
   return { tlvs, isCut: at > bytes.length };
 }
 
+/** Several times the number of types. */
+const MAX_TLVS = 32;
 export const HEADER_BYTES = 4;
 /** Unrecognized: set by the sender, cleared by a reflector that knows the type. */
 export const FLAG_U = 0x80;

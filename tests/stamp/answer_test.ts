@@ -97,6 +97,24 @@ Deno.test("answerTlvs(): a wrong length sets M, and nothing after it is read", (
   );
 });
 
+Deno.test("answerTlvs(): 32 TLVs are answered, and 32 parts of a location", () => {
+  const { tail } = make();
+  const [padding, answered] = ["80010000", "00010000"];
+  assertEquals(
+    tail(padding.repeat(16_250)),
+    answered.repeat(32) + padding.repeat(16_250 - 32),
+  );
+  // A source's MAC address, unknown here, becomes an EUI-64 of zeros.
+  const [place, zeros] = ["80010008", "00030008"].map((head) =>
+    head + "00".repeat(8)
+  ) as [string, string];
+  const header = `8002${(4 + 12 * 40).toString(16).padStart(4, "0")}`;
+  assertEquals(
+    tail(`${header}00000000${place.repeat(40)}`).slice(16),
+    zeros.repeat(32) + place.repeat(8),
+  );
+});
+
 Deno.test("answerTlvs(): a location has the ports and addresses of the request", () => {
   const asked = "80020028 00000000" +
     "80010008 0000000000000000 80040010 00000000000000000000000000000000" +

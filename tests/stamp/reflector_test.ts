@@ -207,6 +207,29 @@ Deno.test("stampReflector(): replies are not answered, neither its own nor anoth
   }
 });
 
+Deno.test("stampReflector(): a sender may write its packets over replies", () => {
+  const network = new SimulatedNetwork();
+  const reflector = stampReflector({ runtime: network.runtime });
+  const { request } = make();
+  let buffer = new Uint8Array(44);
+  for (const sequence of [0, 1, 2, 3]) {
+    network.now = 100 * sequence + 1;
+    const head = request(sequence, { at: network.now, ssid: 7 });
+    buffer.set(head.subarray(0, 16));
+    const reply = reflector(buffer, PEER) as Uint8Array<ArrayBuffer>;
+    assertEquals(decodeReflector(reply)?.sequence, sequence);
+    buffer = reply.slice();
+  }
+  // Over a reply to an earlier packet: it may be another reflector's.
+  network.now = 500;
+  const late = request(4, { at: 500, ssid: 7 });
+  reflector(late, PEER);
+  buffer.set(request(5, { at: 500, ssid: 7 }).subarray(0, 16));
+  assertEquals(reflector(buffer, PEER), undefined);
+  const { reflected, returned, sessions } = reflector.stats();
+  assertEquals([reflected, returned, sessions], [5, 1, 1]);
+});
+
 Deno.test("stampReflector(): one packet is not answered over and over", () => {
   const { reflector, request } = make();
   const same = request(3);
