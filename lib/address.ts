@@ -37,12 +37,11 @@ export function parseAddress(text: string, defaultPort?: number): UdpAddress {
   if (host === "") {
     throw new SyntaxError(`'${text}' has no host before its port`);
   }
-  if (/[\s/\[\]@?#\0]/.test(host)) {
-    throw new SyntaxError(`'${text}' is not HOST[:PORT] or [IPV6][:PORT]`);
-  }
-  if (ipVersion(host) === undefined && /(?:^|\.)\d+\.?$/.test(host)) {
+  if (!isHost(host)) {
     throw new SyntaxError(
-      `'${host}' is no IP address, and no name, which would not end in a number`,
+      NUMBER_REGEXP.test(host)
+        ? `'${host}' is no IP address, and no name, which would not end in a number`
+        : `'${text}' is not HOST[:PORT] or [IPV6][:PORT]`,
     );
   }
   if (port === undefined && defaultPort === undefined) {
@@ -197,6 +196,12 @@ export function isWildcard(hostname: string): boolean {
   return hostname === "0.0.0.0" || hostname === "::";
 }
 
+/** Whether a text can be a host: an IP address, or a name without a port. */
+export function isHost(text: string): boolean {
+  return ipVersion(text) !== undefined ||
+    (/^[^\s/\[\]@?#:\0]+$/.test(text) && !NUMBER_REGEXP.test(text));
+}
+
 /** Whether a host is a name of the loopback address (RFC 6761). */
 export function isLocalhost(hostname: string): boolean {
   return /^localhost\.?$/i.test(hostname);
@@ -296,6 +301,9 @@ function splitHostPort(text: string): { host: string; port?: string } {
   }
   return { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
+
+/** The end of a host that systems read as an IPv4 address: `127.1`, `0x7f000001`. */
+const NUMBER_REGEXP = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
 
 const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 

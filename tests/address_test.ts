@@ -23,6 +23,8 @@ Deno.test("parseAddress(): reads every form of HOST and PORT", () => {
     ["2001:db8:0:0::1", "2001:db8::1", 7],
     ["[::ffff:192.0.2.1]:9", "192.0.2.1", 9],
     ["fe80::1%eth0", "fe80::1%eth0", 7],
+    ["0x7f.example", "0x7f.example", 7],
+    ["7f", "7f", 7],
   ];
   for (const [text, hostname, port] of cases) {
     assertEquals(parseAddress(text, 7), { hostname, port }, text);
@@ -48,6 +50,10 @@ Deno.test("parseAddress(): an error names the fault", () => {
     ["a/b", "HOST[:PORT]"],
     ["user@host", "HOST[:PORT]"],
     ["a]:1", "HOST[:PORT]"],
+    ["127.1", "no IP address"],
+    ["0x7f000001", "no IP address"],
+    ["127.0.0.0X1.", "no IP address"],
+    ["0x:1", "no IP address"],
   ];
   for (const [text, message] of cases) {
     assertThrows(() => parseAddress(text, 7), SyntaxError, message, text);

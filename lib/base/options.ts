@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isHost } from "../address.ts";
 
 /** The facts of an option, for help and tests. */
 export interface Facts {
@@ -194,6 +195,16 @@ export function text<Default extends string | undefined = undefined>(
   const judge = (value: unknown) =>
     typeof value === "string" ? undefined : TypeError;
   return custom("a string", judge, byDefault, { kind: "string" });
+}
+
+/** An IP address or a host name. */
+export function host<Default extends string | undefined = undefined>(
+  byDefault?: Default,
+): Option<string, Default> {
+  const judge = (value: unknown) =>
+    typeof value === "string" && isHost(value) ? undefined : TypeError;
+  const words = "an IP address or a name, without a port";
+  return custom(words, judge, byDefault, { kind: "string" });
 }
 
 /** A function. */

@@ -58,9 +58,7 @@ export interface OriginOptions extends SendOptions, RuntimeOptions {
 /** The table of {@linkcode OriginOptions}. */
 export const ORIGIN = {
   ...SEND_OPTIONS,
-  localHostname: option.custom<string>("an address or a name", (value) => {
-    return typeof value === "string" && value !== "" ? undefined : TypeError;
-  }),
+  localHostname: option.host(),
   localPort: option.integer(0, 65_535, 0),
   telemetry: option.flag(true),
   signal: option.SIGNAL,

@@ -95,7 +95,7 @@ export interface ServeOptions extends BindOptions, Hooks {
 
 /** The table of {@linkcode ServeOptions}. */
 export const SERVE = {
-  hostname: option.dependent(option.text("127.0.0.1")),
+  hostname: option.dependent(option.host("127.0.0.1")),
   ...BIND,
   maxInFlight: option.integer(1, 65_536, 256),
   handlerTimeoutMs: option.time(1, 10_000),

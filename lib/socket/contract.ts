@@ -23,7 +23,7 @@ export const MAX_PAYLOAD: number = MAX_PAYLOAD_IPV6;
 
 /** The parts of a destination. */
 export const PEER = {
-  hostname: option.text(),
+  hostname: option.host(),
   port: option.integer(1, 65_535),
 };
 

@@ -43,7 +43,7 @@ export interface SocketOptions
 
 /** The table of {@linkcode SocketOptions}. */
 export const SOCKET = {
-  hostname: option.dependent(option.text("0.0.0.0")),
+  hostname: option.dependent(option.host("0.0.0.0")),
   ...BIND,
   ...SEND_OPTIONS,
   ...GROUP_SEND_OPTIONS,

@@ -342,8 +342,20 @@ Deno.test("options: messages name the option, its range and the value", async ()
     [
       "measure",
       { localHostname: "" },
-      `'localHostname' must be an address or a name: current value is ""`,
+      `'localHostname' must be an IP address or a name, without a port: current value is ""`,
     ],
+    [
+      "serve",
+      { hostname: "127.0.0.1:22401" },
+      `'hostname' must be an IP address or a name, without a port: current value is "127.0.0.1:22401"`,
+    ],
+    ...["0x7f000001", "127.1", "0x7f.0.0.1", "host:1", "[::1]", "a b", ""].map(
+      (hostname): [string, Options, string] => [
+        "serve",
+        { hostname },
+        "'hostname' must be an IP address or a name, without a port",
+      ],
+    ),
     [
       "requestMany",
       { device: "a b" },

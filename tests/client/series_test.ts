@@ -432,9 +432,9 @@ Deno.test("requestMany(): it checks everything at the call, before it is iterate
     [
       SERVER,
       { localHostname: 7 },
-      "'localHostname' must be an address or a name",
+      "'localHostname' must be an IP address or a name",
     ],
-    [{ port: 7 }, {}, "'hostname' must be a string"],
+    [{ port: 7 }, {}, "'hostname' must be an IP address or a name"],
     ["0.0.0.0:7", {}, "Cannot send to 0.0.0.0:7"],
     ["[::1]:7", { localHostname: "127.0.0.1" }, "Cannot send to [::1]:7 from"],
   ];

@@ -195,7 +195,7 @@ Deno.test("serve(): checks its options before it opens a socket", () => {
 Deno.test("serve(): refuses options of a wrong type, and names them", () => {
   const { runtime } = makeNetwork();
   const wrong: Array<[unknown, unknown, string]> = [
-    [{ hostname: 5 }, echo(), "'hostname' must be a string"],
+    [{ hostname: 5 }, echo(), "'hostname' must be an IP address or a name"],
     [{ port: "80" }, echo(), "'port' must be an integer from 0 to 65535"],
     [{ maxInFlight: null }, echo(), "'maxInFlight' must be an integer"],
     [{ guard: "off" }, echo(), "'guard' must be an object"],
