@@ -2,7 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
+import type { UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
+import { echo } from "../lib/server/responders.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";
 import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
@@ -186,6 +188,56 @@ programTest(
     assertEquals(await ask(one, "c"), ["c", a[1]!]);
   },
 );
+
+/** Uses each recipe that listens, as one of its clients does. */
+const USES: Record<
+  string,
+  (addr: UdpAddress, program: Program) => Promise<unknown>
+> = {
+  async "name_server.ts"(addr) {
+    const query = "07070100000100000000000001610000010001";
+    const { data } = await request(addr, Uint8Array.fromHex(query));
+    assertEquals(data.toHex().slice(0, 4), "0707");
+  },
+  async "statsd.ts"(addr, program) {
+    await using sender = serve(() => {});
+    const name = `hits${sender.addr.port}`;
+    await sender.send(`${name}:2|c`, addr);
+    while (JSON.parse(await program.line())[name] !== 2);
+  },
+  async "game.ts"(addr) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    await using player = serve(() => resolve());
+    await player.send("join", addr);
+    await promise;
+  },
+  async "time_server.ts"(addr) {
+    const packet = new Uint8Array(48);
+    packet[0] = 4 << 3 | 3;
+    assertEquals((await request(addr, packet)).data.length, 48);
+  },
+  async "proxy.ts"(addr) {
+    assertEquals((await request(addr, "through")).text(), "through");
+  },
+  async "plain_server.ts"(addr) {
+    assertEquals((await request(addr, "x")).text(), "Hello UDP Client");
+  },
+};
+
+for (const [name, use] of Object.entries(USES)) {
+  programTest(`${name}: survives hostile datagrams`, async () => {
+    await using upstream = serve({ onError: () => {} }, echo());
+    const args = name === "proxy.ts" ? [`127.0.0.1:${upstream.addr.port}`] : [];
+    await using program = await start(name, ...args);
+    const addr = await at(program);
+    await use(addr, program);
+    const hostile = ["tests/peers/hostile.py", `${addr.port}`];
+    await using peer = new Program("python3", hostile);
+    const { code, stderr } = await peer.ended();
+    assertEquals([code, stderr], [0, ""]);
+    await use(addr, program);
+  }, ["python3"]);
+}
 
 programTest("who_is_there.ts: lists all responders", async () => {
   await using one = serve(() => "printer");
