@@ -188,7 +188,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     } catch (error) {
       reply = this.#handlerFailed(error, incoming);
     }
-    if (isPromiseLike(reply)) {
+    if (reply !== data && isPromiseLike(reply)) {
       this.#whenSettled(incoming, reply)
         .catch((error) => this.onNotice(error));
     } else this.#respond(incoming, incoming.settle()!, reply);
@@ -323,7 +323,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     let payload: Uint8Array | undefined;
     let verdict: Verdict | undefined;
     try {
-      payload = replyBytes(reply);
+      const { data } = incoming;
+      // An echo needs no look at its value, unless the array was transferred.
+      payload = reply === data && data.length > 0 ? data : replyBytes(reply);
       verdict = payload && this.#gates.judge(incoming, payload, false);
     } catch (error) {
       this.#handlerFailed(error, incoming);
