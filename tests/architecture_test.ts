@@ -104,7 +104,7 @@ readTest(
       const lines = source.split("\n").length;
       const reason = /^ \* Longer than 500 lines/m;
       assert(
-        lines <= 500 || KNOWN_LONG.includes(path) || reason.test(source),
+        lines <= 500 || reason.test(source),
         `${path} has ${lines} lines, and no reason for it at its top`,
       );
     }
@@ -174,8 +174,3 @@ readTest("server.ts, client.ts: at most 120 lines each", async () => {
     assert(lines <= 120, `${path} has ${lines} lines`);
   }
 });
-
-/** Files over 500 lines without a reason yet. */
-const KNOWN_LONG: readonly string[] = [
-  "lib/server/server.ts",
-];

@@ -1,5 +1,5 @@
 /**
- * The gates on an answer's way out: source, link, loop, size, own reply, rate,
+ * The gates on an answer's way out: source, link, loop, own reply, size, rate,
  * and the random delay of answers to a group. All but the last may refuse it.
  *
  * @module
@@ -51,12 +51,13 @@ export class Gates {
   ): Verdict {
     const { guard, loops, traits, holdsGroups } = this.#options;
     const { remoteAddr, localAddr, receivedAt, data, spent } = incoming;
-    const refusal = this.#judgePeer(incoming) ??
-      guard?.permit(remoteAddr, data, payload, spent);
+    let refusal = this.#judgePeer(incoming);
     if (refusal !== undefined) return refusal;
     if (guard && payload === traits.fixedReply && equalBytes(payload, data)) {
       return "ownReply";
     }
+    refusal = guard?.permit(remoteAddr, data, payload, spent);
+    if (refusal !== undefined) return refusal;
     if (loops && !traits.isNoLoop?.(data)) {
       loops.onAnswer(
         remoteAddr,

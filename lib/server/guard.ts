@@ -42,8 +42,8 @@ export interface GuardOptions {
   /**
    * Networks, such as `"10.0.0.0/8"`, without limits on size and rate; loops are
    * ended there too. Name only networks whose addresses
-   * nobody outside can forge. By default the limits that are not given do not
-   * hold for loopback; with a list they hold for all that is not on it.
+   * nobody outside can forge. Default limits exempt loopback; with
+   * a list they exempt only its networks.
    *
    * @default {["127.0.0.0/8", "::1"]}
    */
@@ -97,6 +97,18 @@ export interface GuardLimits {
   rateLimit: number;
 }
 
+/** The reasons to refuse an answer, in words. */
+export const REFUSAL_WORDS = {
+  amplification: "the answer is too large for its request",
+  rate: "too many answers a second to its network",
+  self: "its source is the server's own address and port",
+  port: "its source port is of a service that may answer in turn",
+  source: "its source is an address that no host can have",
+  ownReply: "it is this server's own reply",
+  offLink: "it was sent to a group, from none of this machine's links",
+  loop: "it replies to answers, as another server would",
+} as const;
+
 /**
  * The reason why a datagram is not answered:
  *
@@ -113,39 +125,10 @@ export interface GuardLimits {
  * - `loop`: its address and port replied to a copy of an answer from another
  *   port: it replies to any answer, so that the two would never stop.
  */
-export type Refusal =
-  | "amplification"
-  | "rate"
-  | "self"
-  | "port"
-  | "source"
-  | "ownReply"
-  | "offLink"
-  | "loop";
+export type Refusal = keyof typeof REFUSAL_WORDS;
 
 /** All reasons. */
-export const REFUSALS: readonly Refusal[] = [
-  "amplification",
-  "rate",
-  "self",
-  "port",
-  "source",
-  "ownReply",
-  "offLink",
-  "loop",
-];
-
-/** Why an answer was refused, in words. */
-export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
-  amplification: "the answer is too large for its request",
-  rate: "too many answers a second to its network",
-  self: "its source is the server's own address and port",
-  port: "its source port is of a service that may answer in turn",
-  source: "its source is an address that no host can have",
-  ownReply: "it is this server's own reply",
-  offLink: "it was sent to a group, from none of this machine's links",
-  loop: "it replies to answers, as another server would",
-};
+export const REFUSALS = Object.keys(REFUSAL_WORDS) as readonly Refusal[];
 
 /** The limits of a server that is bound to this address. */
 export function guardLimits(

@@ -72,7 +72,7 @@ export interface HandlerTraits {
 
 /** How the replies of a handler leave. */
 export interface Departure {
-  /** Whether a server asks: not where another handler calls this one. */
+  /** Whether a server applies `last()`; false inside a user's wrapper. */
   isAsked: boolean;
   /** The options of the reply that was returned last. */
   last(): ReplyOptions;

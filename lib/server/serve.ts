@@ -116,9 +116,6 @@ export const SERVE = {
   onOverload: option.callback(),
 } satisfies option.Table<ServeOptions>;
 
-/** The defaults of {@linkcode ServeOptions}. */
-export const SERVE_DEFAULTS = option.defaultsOf(SERVE);
-
 /**
  * Answers UDP datagrams, on 127.0.0.1 at any free port unless options say
  * otherwise: `serve(options, handler)`.
@@ -209,7 +206,7 @@ export function serve(
   return server;
 }
 
-/** Where a client looks for it first, whatever the order of the hosts file. */
+/** Binds 127.0.0.1 for `localhost`, which clients try first. */
 function openLocalhost(
   open: (hostname: string) => DatagramSocket,
 ): DatagramSocket {

@@ -72,7 +72,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #atWork = 0;
   /** Replies that the system has neither taken nor refused yet. */
   #unsent = 0;
-  /** Sends all else. */
+  /** Sends all that is no returned reply. */
   readonly #outbox: Outbox;
   #draining = false;
   #closed = false;
@@ -344,7 +344,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       const bytes = new Uint8Array(payload);
       const options = this.#traits.departure?.last();
       this.#socket.release(datagram);
-      // It keeps its place among those at work, which bounds them.
+      // A held answer counts in #atWork, whose limit bounds held answers.
       return this.#hold(() => this.#leave(incoming, bytes, options));
     }
     this.#traits.onRefused?.();
@@ -404,7 +404,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     return this.#reports.error("handler", error, info);
   }
 
-  /** A datagram gets no reply. */
+  /** Ends work on a datagram without a reply. */
   #done(): void {
     this.#atWork--;
     this.#closeIfDrained();

@@ -201,7 +201,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
     const { remoteAddr, localAddr } = info;
     const { hostname, port } = remoteAddr;
     const now = runtime.now();
-    const receivedAt = info.arrivedAt ?? now;
+    const receivedAt = info.arrivedAt ?? info.receivedAt;
     const receiveTimestamp = timestampOf(runtime.timeOrigin + receivedAt);
     const key = typeof keys === "function"
       ? keys({ ssid: statedSsid(sealed), remoteAddr })

@@ -156,8 +156,7 @@ export class StampSender implements Workload, Receiver {
   }
 
   onDatagram(datagram: Datagram): void {
-    const receivedAt = this.#plan.runtime.now();
-    const { remoteAddr, arrivedAt, trafficClass } = datagram;
+    const { remoteAddr, receivedAt, arrivedAt, trafficClass } = datagram;
     const { key, clock, needsSsid } = this.#plan;
     const data = key === undefined
       ? datagram.data

@@ -282,3 +282,15 @@ Deno.test("fixedReply(): refuses a datagram with the bytes of the reply, an echo
     assertEquals([replies(), ownReply], expected);
   }
 });
+
+Deno.test("serve(): the server's own reply takes nothing of its network's rate", async () => {
+  const { server, ask, replies, settle } = start(fixedReply("pong"), {
+    guard: { rateLimit: 1 },
+    quiet: true,
+  });
+  for (const text of ["pong", "pong", "ping", "ping"]) ask(text);
+  await settle();
+  await server.shutdown();
+  const { ownReply, rate } = server.stats().refused;
+  assertEquals([replies().length, ownReply, rate], [1, 2, 1]);
+});

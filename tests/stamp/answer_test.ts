@@ -257,7 +257,10 @@ Deno.test("stampReflector(): T3 is written again when the reply leaves, with the
     network.now += 5;
     const reply = reflector(
       key === undefined ? plainRequest() : seal(plainRequest(), key),
-      infoOf({ hostname: "192.0.2.7", port: 40_000 }),
+      {
+        ...infoOf({ hostname: "192.0.2.7", port: 40_000 }),
+        receivedAt: network.now,
+      },
     ) as Uint8Array;
     network.now += 7;
     traitsOf(reflector).departure!.last().complete!(reply);

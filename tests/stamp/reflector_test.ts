@@ -44,11 +44,21 @@ function make(options: ReflectorOptions = {}) {
       ssid,
     }, size);
   const reflect = (data: Uint8Array<ArrayBuffer>, info = PEER) => {
-    const reply = reflector(data, info) as Uint8Array | undefined;
+    const received = { ...info, receivedAt: network.now };
+    const reply = reflector(data, received) as Uint8Array | undefined;
     return reply && decodeReflector(reply);
   };
   return { network, reflector, request, reflect };
 }
+
+Deno.test("stampReflector(): T2 is when the server read the request, however late the handler runs", () => {
+  const { network, reflector, request } = make();
+  network.now = 250;
+  const info = { ...PEER, receivedAt: 200 };
+  const reply = decodeReflector(reflector(request(0), info) as Uint8Array)!;
+  assertEquals(reply.receiveTimestamp, timestampOf(TIME_ORIGIN + 200));
+  assertEquals(reply.timestamp, timestampOf(TIME_ORIGIN + 250));
+});
 
 Deno.test("stampReflector(): a reply has the sender's fields and the time of receipt", () => {
   const { network, request, reflect } = make();
