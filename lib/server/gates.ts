@@ -71,7 +71,7 @@ export class Gates {
     return isHeld ? "hold" : "send";
   }
 
-  /** How many bytes an answer may have; see `DatagramInfo`. */
+  /** The largest size of an answer, in bytes; see `DatagramInfo`. */
   maxReplyBytes(incoming: Incoming): number {
     const { guard } = this.#options;
     if (guard === undefined) return Infinity;

@@ -185,7 +185,7 @@ export class Guard {
     this.#system = system;
   }
 
-  /** How many networks are remembered. */
+  /** The number of remembered networks. */
   get size(): number {
     return this.#buckets.size;
   }

@@ -11,8 +11,8 @@ import type { Readings } from "../base/telemetry.ts";
 /** The facts about a datagram that a handler gets beside its payload. */
 export interface DatagramInfo extends Readonly<DatagramFacts> {
   /**
-   * How many bytes the answer may have by `guard.maxAmplification`, all answers
-   * to this datagram together: Infinity where there is no limit, 0 where none
+   * The bytes left for answers to this datagram by `guard.maxAmplification`, all
+   * of its answers together: Infinity where there is no limit, 0 where none
    * would be sent. After the handler has settled it is 0.
    */
   readonly maxReplyBytes: number;
@@ -62,7 +62,7 @@ export interface HandlerTraits {
   readonly fixedReply?: Uint8Array;
   /** Whether a datagram is a request that cannot be part of a loop. */
   isNoLoop?(data: Uint8Array): boolean;
-  /** How its replies leave. */
+  /** The options of its replies. */
   readonly departure?: Departure;
   /** Called when the reply that it has just returned is refused. */
   onRefused?(): void;
@@ -70,7 +70,7 @@ export interface HandlerTraits {
   readings?(): Readings;
 }
 
-/** How the replies of a handler leave. */
+/** The options of a handler's replies, as they leave. */
 export interface Departure {
   /** Whether a server applies `last()`; false inside a user's wrapper. */
   isAsked: boolean;

@@ -11,7 +11,7 @@ import type { Datagram } from "../socket/contract.ts";
 
 /** The server that received the datagram. */
 export interface AnsweringServer {
-  /** How many bytes an answer may have; see {@linkcode DatagramInfo}. */
+  /** The largest size of an answer, in bytes; see {@linkcode DatagramInfo}. */
   maxReplyBytes(incoming: Incoming): number;
   /** Sends an answer beside the one that is returned. */
   pushReply(incoming: Incoming, payload: Uint8Array): boolean;

@@ -134,8 +134,8 @@ export class LoopProbe {
   }
 }
 
-/** How long a probe waits for a reply: round trips of loops take 5 s at most. */
+/** The wait for a reply to a probe: loops have round trips of 5 s at most. */
 const OPEN_MS = 6000;
-/** How many wait at once, and how far apart they are sent at least. */
+/** The largest number of open probes, and the shortest time between sends. */
 const MAX_OPEN = 64;
 const INTERVAL_MS = 10;

@@ -157,7 +157,7 @@ const RECENT_PEERS = 4096;
 const PROVEN_ANSWERS = 8;
 /** Twice the longest round trip that a loop is expected to have. */
 const MAX_PAUSE_MS = 10_000;
-/** How long a peer in a loop gets no answer at most. */
+/** The longest time without answers to a peer in a loop. */
 const LOOP_MS = 60_000;
 /**
  * Clients have ephemeral ports, which begin here on Linux and higher elsewhere;
@@ -169,8 +169,8 @@ const FIRST_PROBE_OF_SUSPECT = 1000;
 const FIRST_PROBE = 25_000;
 /** The number of answers before each later probe, as a multiple of the last. */
 const FACTOR = 4;
-/** How far apart the probes of a peer with several answers are at least. */
+/** The shortest time between probes of a peer with several answers. */
 const RETRY_MS = 250;
-/** How far apart equal answers may be, and how much of one is compared. */
+/** The largest distance of equal answers, and the bytes that are compared. */
 const MAX_REPEAT = 200;
 const SAMPLE_BYTES = 64;

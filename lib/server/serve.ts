@@ -24,7 +24,7 @@ export interface ServeOptions extends BindOptions, Hooks {
    */
   hostname?: string | undefined;
   /**
-   * How many datagrams may be in the handler at once, or with a reply that the
+   * The largest number of datagrams in the handler, or with a reply that the
    * system has not taken yet, 1 to 65,536. Datagrams above that are dropped
    * and counted. On the linux engine replies in flight do not count, since they
    * take no memory of the socket.
@@ -33,7 +33,7 @@ export interface ServeOptions extends BindOptions, Hooks {
    */
   maxInFlight?: number | undefined;
   /**
-   * How long a handler may take, in milliseconds, 1 to 86,400,000 (a day).
+   * The time-out of a handler, in milliseconds, 1 to 86,400,000 (a day).
    * After that its datagram counts as unanswered, with an error, and a later
    * reply is not sent: handlers that never settle cannot fill
    * `maxInFlight` for good, nor hold up `shutdown()`.

@@ -65,7 +65,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly #reports: Reports;
   /** Datagrams with an asynchronous handler, and its deadline. */
   readonly #waiting = new Map<Incoming, number>();
-  /** How each held answer is sent, and its timer cancelled. */
+  /** Functions that send each held answer, and that cancel its timer. */
   readonly #held = new Map<() => void, () => void>();
   #cancelCheck: (() => void) | undefined;
   /** Datagrams whose handler has not settled, or whose answer is held. */
@@ -443,5 +443,5 @@ function replyBytes(reply: unknown): Uint8Array | undefined {
   );
 }
 
-/** How many answers beside the returned ones may be held. */
+/** The largest number of held answers beside the returned ones. */
 const MAX_HELD = 1024;
