@@ -168,16 +168,15 @@ export function gather<Decoded = unknown>(
     planRequest(address, payload, values)
   );
   const gatherer = new Gatherer(plans, values);
-  const run = gatherer.run as Run<UdpReply<Decoded>>;
-  return run.handle<Pick<Gathering<Decoded>, "summary" | "then">>({
-    summary: () => gatherer.summary(),
+  const run = gatherer.run as Run<UdpReply<Decoded>, GatherSummary>;
+  return run.handle<Pick<Gathering<Decoded>, "then">>({
     then: (onReplies, onError) => Array.fromAsync(run).then(onReplies, onError),
   });
 }
 
 /** The targets, the replies and the counts. */
-class Gatherer implements Workload, Receiver {
-  readonly run: Run<UdpReply>;
+class Gatherer implements Workload<GatherSummary>, Receiver {
+  readonly run: Run<UdpReply, GatherSummary>;
   readonly counts: GatherSummary = {
     sent: 0,
     received: 0,

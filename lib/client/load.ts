@@ -77,10 +77,7 @@ export interface LoadResult extends RunCounts {
 }
 
 /** A load; its iteration gives an interval each `reportMs`. */
-export interface Load extends RunHandle<LoadInterval> {
-  /** The current result. */
-  result(): LoadResult;
-}
+export type Load = RunHandle<LoadInterval, LoadResult>;
 
 /**
  * Loads a server that echoes, with numbered datagrams: at a rate that nothing
@@ -111,7 +108,7 @@ export interface Load extends RunHandle<LoadInterval> {
  * await using server = serve({ port: 0 }, echo());
  * const run = load(server.addr, { rate: 1000, count: 100 });
  * for await (const { toMs, received } of run) console.log(toMs, received);
- * const { sent, received, lost, pending } = run.result();
+ * const { sent, received, lost, pending } = run.summary();
  * assertEquals([sent, received + lost + pending], [100, 100]);
  * ```
  */
@@ -125,14 +122,14 @@ export function load(address: UdpAddress | string, options: LoadOptions): Load {
   const durationMs = values.durationMs ?? usualMs;
   const ends = checkEnds(address, values, size);
   const loader = new Loader(ends, { ...values, durationMs });
-  return loader.run.handle({ result: () => loader.summary() });
+  return loader.run.handle({});
 }
 
 type LoadPlan = option.Values<typeof LOAD> & { durationMs: number };
 
 /** The datagrams in flight, and the counts of a load. */
-class Loader implements Workload, Receiver, SendErrorListener {
-  readonly run: Run<LoadInterval>;
+class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
+  readonly run: Run<LoadInterval, LoadResult>;
   /** The number of datagrams to send. */
   readonly #count: number;
   /** Distinguishes the echoes of this run from other datagrams. */

@@ -32,7 +32,7 @@ export interface Schedule {
 }
 
 /** Sends the datagrams of a run, and keeps their outcomes. */
-export interface Workload {
+export interface Workload<S extends ClientFigures> {
   /** The number of datagrams sent. */
   readonly sent: number;
   /** Resolves the names, where a run has more than one target. */
@@ -46,13 +46,13 @@ export interface Workload {
   /** Cancels its timers, and closes sockets that the run does not own. */
   close(): Promise<void> | void;
   /** The current public figures. */
-  summary(): ClientFigures;
+  summary(): S;
 }
 
 type Timer = "after" | "afterExactly";
 
 /** A run; it begins when it is iterated, which can be done once. */
-export class Run<E> implements AsyncIterable<E> {
+export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   readonly #pacer: Pacer;
   readonly #queue = new EventQueue<E>();
   #hasBegun = false;
@@ -70,7 +70,7 @@ export class Run<E> implements AsyncIterable<E> {
     readonly schedule: Schedule,
     readonly named: NamedEnds,
     readonly runtime: Runtime,
-    readonly workload: Workload,
+    readonly workload: Workload<S>,
   ) {
     this.#pacer = new Pacer(
       schedule.intervalMs,
@@ -111,7 +111,7 @@ export class Run<E> implements AsyncIterable<E> {
   }
 
   /** The members that all runs show their callers, and those of one kind. */
-  handle<Own extends object>(own: Own): RunHandle<E> & Own {
+  handle<Own extends object>(own: Own): RunHandle<E, S> & Own {
     const [target, workload] = [() => this.target, this.workload];
     return Object.assign({
       get target() {
@@ -120,6 +120,7 @@ export class Run<E> implements AsyncIterable<E> {
       get sent() {
         return workload.sent;
       },
+      summary: () => workload.summary(),
       stop: () => this.end(),
       [Symbol.asyncIterator]: () => this[Symbol.asyncIterator](),
     }, own);
@@ -251,11 +252,13 @@ export class Run<E> implements AsyncIterable<E> {
  * A run. It sends while it is iterated, which can be done once, and closes its
  * sockets when the iteration ends, is left, or throws.
  */
-export interface RunHandle<Event> extends AsyncIterable<Event> {
+export interface RunHandle<Event, Summary> extends AsyncIterable<Event> {
   /** The server's address; undefined until the iteration has resolved the name. */
   readonly target: UdpAddress | undefined;
   /** The current number of datagrams sent, retransmissions not counted. */
   readonly sent: number;
+  /** The current figures. */
+  summary(): Summary;
   /** Ends the iteration soon; unanswered datagrams stay `pending`. */
   stop(): void;
 }

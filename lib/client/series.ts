@@ -92,10 +92,7 @@ export interface SeriesSummary extends RunCounts {
 }
 
 /** A series of requests. */
-export interface Series extends RunHandle<SeriesEvent> {
-  /** The current counts and times. */
-  summary(): SeriesSummary;
-}
+export type Series = RunHandle<SeriesEvent, SeriesSummary>;
 
 /**
  * Sends a series of datagrams and gives the outcome of each.
@@ -162,12 +159,12 @@ export function requestMany(
     { ...values, retries },
   );
   const series = new SeriesWorkload(plan, values);
-  return series.run.handle({ summary: () => series.summary() });
+  return series.run.handle({});
 }
 
 /** The exchanges and the counts of a series. */
-class SeriesWorkload implements Workload {
-  readonly run: Run<SeriesEvent>;
+class SeriesWorkload implements Workload<SeriesSummary> {
+  readonly run: Run<SeriesEvent, SeriesSummary>;
   readonly #counts = { ...NO_COUNTS, retransmissions: 0, heldBack: 0 };
   readonly #rttsMs = new Distribution();
   /** Datagrams of exchanges whose sockets are closed. */

@@ -18,9 +18,7 @@ import { StampSender } from "./sender.ts";
 import type { MeasureEvent, MeasureResult } from "./session_result.ts";
 
 /** A measurement. */
-export interface Measurement extends RunHandle<MeasureEvent> {
-  /** All current figures. */
-  result(): MeasureResult;
+export interface Measurement extends RunHandle<MeasureEvent, MeasureResult> {
   /** The distribution of the RTTs, in `steps` equal steps. */
   bins(steps: number): Bin[];
 }
@@ -56,7 +54,7 @@ export interface Measurement extends RunHandle<MeasureEvent> {
  * await using server = serve({}, stampReflector());
  * const measurement = measure(server.addr, { count: 5, intervalMs: 10 });
  * for await (const event of measurement) assertEquals(event.type, "reply");
- * const { received, lossPercent } = measurement.result();
+ * const { received, lossPercent } = measurement.summary();
  * assertEquals([received, lossPercent], [5, 0]);
  * ```
  */
@@ -90,7 +88,6 @@ export function measure(
     { ...values, runtime, size, question },
   );
   return sender.run.handle({
-    result: () => sender.summary(),
     bins: (steps: number) => sender.session.rtts.bins(steps),
   });
 }

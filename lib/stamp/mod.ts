@@ -12,7 +12,7 @@
  * await using server = serve(stampReflector());
  * const measurement = measure(server.addr, { count: 3, intervalMs: 10 });
  * for await (const event of measurement) assertEquals(event.type, "reply");
- * assertEquals(measurement.result().received, 3);
+ * assertEquals(measurement.summary().received, 3);
  * ```
  *
  * @module

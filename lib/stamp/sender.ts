@@ -35,8 +35,8 @@ export interface SenderPlan extends option.Values<typeof MEASURE> {
 }
 
 /** The socket, the timers and the session of a measurement. */
-export class StampSender implements Workload, Receiver {
-  readonly run: Run<MeasureEvent>;
+export class StampSender implements Workload<MeasureResult>, Receiver {
+  readonly run: Run<MeasureEvent, MeasureResult>;
   readonly session: SenderSession;
   readonly #plan: SenderPlan;
   #socket: DatagramSocket | undefined;

@@ -361,7 +361,7 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     ...{ min: 0.1, mean: 0.25, median: 0.2, p90: 12, p99: 345.6, max: 1000.5 },
     stddev: 0.5,
   };
-  const nothing = measure(TARGET).result();
+  const nothing = measure(TARGET).summary();
   const some = { ...nothing, sent: 9, received: 6, lost: 2, lossPercent: 25 };
   const result = {
     target: "[::1]:20001",
@@ -410,7 +410,7 @@ Deno.test("stampView: a histogram has a bar for each bin, the longest 40 wide", 
     { from: 0.5, to: 1, count: 1 },
     { from: 1, to: 1000, count: 0 },
   ];
-  const nothing = measure(TARGET).result();
+  const nothing = measure(TARGET).summary();
   const lines = stampView(() => bins).lines({ target: "", ...nothing });
   assertEquals(lines.split("\n").slice(2), [
     `     0.000 -     0.500 ms       80 ${"#".repeat(40)}`,
@@ -420,7 +420,7 @@ Deno.test("stampView: a histogram has a bar for each bin, the longest 40 wide", 
 });
 
 Deno.test("stampView: closing lines have the reports of the reflector", () => {
-  const nothing = measure(TARGET).result();
+  const nothing = measure(TARGET).summary();
   const lines = (given: Partial<typeof nothing>) =>
     resultLines({
       target: "[::1]:20001",

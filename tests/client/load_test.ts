@@ -28,7 +28,7 @@ async function loaded(
   const clients = network.sockets.size - 1;
   await network.run(server.shutdown());
   assertEquals([network.timers, network.held], [0, 0], "nothing is left");
-  return { network, run, intervals, clients, result: run.result() };
+  return { network, run, intervals, clients, result: run.summary() };
 }
 
 const asked = ({ sent }: SimulatedNetwork) =>
@@ -118,7 +118,7 @@ Deno.test("load(): all that became due in a long stall is sent after it", async 
     timeoutMs: 1,
   });
   await network.run(Array.fromAsync(run));
-  const { sent, durationMs } = run.result();
+  const { sent, durationMs } = run.summary();
   assertEquals([sent, Math.round(durationMs)], [2000, 300]);
 });
 
@@ -140,7 +140,7 @@ Deno.test("load(): the RTT counts from the due time of a datagram", async () => 
   await network.run((async () => {
     for await (const _ of run);
   })());
-  const { received, rttMs, sendErrorMs } = run.result();
+  const { received, rttMs, sendErrorMs } = run.summary();
   assertEquals([received, rttMs!.median], [100, 2]);
   assert(
     Math.abs(rttMs!.max - 302) < 1e-6 &&
@@ -203,7 +203,7 @@ Deno.test("load(): datagrams that the system refuses are not sent; reports of th
   })());
   assertEquals(intervals.reduce((sum, { sent }) => sum + sent, 0), 9);
   const { sent, lost, pending, errors, portClosed, receiveErrors } = run
-    .result();
+    .summary();
   assertEquals([sent, lost, pending, errors], [9, 9, 0, 1]);
   assertEquals([portClosed, receiveErrors], [1, 1]);
 });
@@ -217,7 +217,7 @@ Deno.test("load(): stop() ends it, and unanswered datagrams stay pending", async
   })());
   runtime.after(350, () => run.stop());
   await ended;
-  const { sent, pending, lost } = run.result();
+  const { sent, pending, lost } = run.summary();
   assertEquals([sent, pending, lost], [4, 4, 0]);
   assertEquals(network.sockets.size, 0);
   await assertRejects(
@@ -268,7 +268,7 @@ netTest(
     for (const kind of [{ rate: 2000 }, { window: 32 }]) {
       const run = load(server.addr, { ...kind, count: 500, engine: ENGINE });
       for await (const _ of run);
-      const { sent, received, lost, rttMs } = run.result();
+      const { sent, received, lost, rttMs } = run.summary();
       assertEquals([sent, received, lost], [500, 500, 0]);
       assert(rttMs!.min > 0);
     }
@@ -302,7 +302,7 @@ Deno.test("load(): it sleeps only if it may, and polls its socket when it is beh
       for await (const _ of run);
     })());
     await network.run(server.shutdown());
-    assertEquals([run.result().received, network.timers], [run.sent, 0]);
+    assertEquals([run.summary().received, network.timers], [run.sent, 0]);
     return slept;
   };
   const slow = { rate: 10, count: 4 };

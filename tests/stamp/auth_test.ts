@@ -93,7 +93,7 @@ async function measured(
     for await (const _ of measurement);
   })());
   await network.run(running.shutdown());
-  const { received, lost, foreign } = measurement.result();
+  const { received, lost, foreign } = measurement.summary();
   return { received, lost, foreign, sizes, stats: reflector.stats() };
 }
 

@@ -106,7 +106,7 @@ async function run(seed: number, mix: Mix, count = 30) {
   // A copy whose reply was lost as well is not seen by anybody.
   const areCopiesSeen = !isCopied ||
     [...numbers].some(([seq, all]) => seq < count && all.size > 1);
-  const { lost, lostUp, lostDown, lostUnattributed } = measurement.result();
+  const { lost, lostUp, lostDown, lostUnattributed } = measurement.summary();
   assertEquals(lost, truth.up + truth.down);
   const figures = `seed ${seed}, ${evictions} evictions: ${lostUp} up, ` +
     `${lostDown} down, ${lostUnattributed} unattributed ` +
@@ -179,7 +179,7 @@ Deno.test("measure(): 13,000 SSIDs of one address mislead no other sender", asyn
   })));
   assertEquals(reflector.stats().sessions, 10_000);
   for (const sender of senders) {
-    const { received, lostUp, lostDown } = sender.result();
+    const { received, lostUp, lostDown } = sender.summary();
     assertEquals([received, lostUp ?? 0], [4, 0], `${lostDown} down`);
   }
   const replies = network.sent.filter(({ from, to }) =>

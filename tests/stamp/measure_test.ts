@@ -80,7 +80,7 @@ Deno.test("measure(): it sends on an absolute schedule and reports each reply", 
     reordered: false,
     sendErrorMs: 0,
   });
-  const result = measurement.result();
+  const result = measurement.summary();
   assertEquals([result.sent, result.received, result.lost], [4, 4, 0]);
   assertEquals([result.durationMs, result.exact], [157, true]);
   assertEquals(result.clockOffsetMs, { estimate: -0.5, error: 3.5 });
@@ -129,7 +129,7 @@ Deno.test("measure(): it reports what a seeded network did, exactly, in both dir
       timeoutMs: 200,
     });
     await run(network, measurement);
-    const result = measurement.result();
+    const result = measurement.summary();
     assertEquals(
       [result.lostUp, result.lostDown, result.lostUnattributed],
       [truth.up, truth.down, 0],
@@ -155,7 +155,7 @@ Deno.test("measure(): requests time out, whatever fractions their times have", a
   network.now = 7.297093493279694;
   const measurement = start(network, { count: 1, timeoutMs: 1 });
   await run(network, measurement);
-  assertEquals(measurement.result().lost, 1);
+  assertEquals(measurement.summary().lost, 1);
 });
 
 Deno.test("measure(): it counts a reply after the loss threshold as lost, and late", async () => {
@@ -171,7 +171,7 @@ Deno.test("measure(): it counts a reply after the loss threshold as lost, and la
     "late 0",
     "reply 2",
   ]);
-  const { lost, late, lostUp, lostDown } = measurement.result();
+  const { lost, late, lostUp, lostDown } = measurement.summary();
   assertEquals([lost, late, lostUp, lostDown], [1, 1, 0, 0]);
 });
 
@@ -185,7 +185,7 @@ Deno.test("measure(): against a stateless reflector it knows loss, but not where
     timeoutMs: 50,
   });
   await run(network, measurement);
-  const { lost, lostUp, lostDown } = measurement.result();
+  const { lost, lostUp, lostDown } = measurement.summary();
   assertEquals([lost, lostUp, lostDown], [1, undefined, undefined]);
 });
 
@@ -203,7 +203,7 @@ Deno.test("measure(): datagrams that no reflector would send are foreign", async
   };
   const measurement = start(network, { count: 2, intervalMs: 20 });
   assertEquals(brief(await run(network, measurement)), ["reply 0", "reply 1"]);
-  const { received, foreign } = measurement.result();
+  const { received, foreign } = measurement.summary();
   assertEquals([received, foreign], [2, 10]);
 });
 
@@ -212,7 +212,7 @@ Deno.test("measure(): it ends at its deadline; requests within their time-out ar
   const options = { count: Infinity, intervalMs: 10, timeoutMs: 50 };
   const measurement = start(network, { ...options, deadlineMs: 95 });
   await run(network, measurement);
-  const { sent, lost, pending, rttMs } = measurement.result();
+  const { sent, lost, pending, rttMs } = measurement.summary();
   assertEquals([sent, lost, pending, rttMs], [10, 5, 5, undefined]);
   assertEquals([network.now, network.sockets.size], [95, 1]);
 });
@@ -226,7 +226,7 @@ Deno.test("measure(): closing probes are no part of the duration, and end when a
   const options = { count: 4, intervalMs: 100, timeoutMs: 50 };
   const measurement = start(network, options);
   await run(network, measurement);
-  const { durationMs, lostUp, sent } = measurement.result();
+  const { durationMs, lostUp, sent } = measurement.summary();
   assertEquals([sent, lostUp, durationMs], [4, 1, 302]);
   // The last reply came at 302 ms; one probe after another had 20 ms, until there
   // was nothing more to learn.
@@ -238,7 +238,7 @@ Deno.test("measure(): stop() ends it, and unanswered requests stay pending", asy
   const measurement = start(network, { count: Infinity, intervalMs: 40 });
   network.runtime.after(130, () => measurement.stop());
   assertEquals(brief(await run(network, measurement)), ["reply 0"]);
-  const { sent, received, lost, pending } = measurement.result();
+  const { sent, received, lost, pending } = measurement.summary();
   assertEquals([sent, received, lost, pending], [4, 1, 0, 3]);
   assertEquals(network.sockets.size, 1);
 });
@@ -249,7 +249,7 @@ Deno.test("measure(): stop() before the start opens no socket", async () => {
   assertEquals([measurement.sent, measurement.target], [0, undefined]);
   measurement.stop();
   assertEquals(await run(network, measurement), []);
-  assertEquals([network.sockets.size, measurement.result().sent], [1, 0]);
+  assertEquals([network.sockets.size, measurement.summary().sent], [1, 0]);
 });
 
 Deno.test("measure(): it throws the reason of an abort, before and during", async () => {
@@ -261,7 +261,7 @@ Deno.test("measure(): it throws the reason of an abort, before and during", asyn
   network.runtime.after(25, () => controller.abort(reason));
   const during = start(network, { intervalMs: 10, signal: controller.signal });
   assert(reason === await assertRejects(() => run(network, during), Error));
-  assertEquals([during.result().sent, network.sockets.size], [3, 1]);
+  assertEquals([during.summary().sent, network.sockets.size], [3, 1]);
 });
 
 Deno.test("measure(): a failed send is reported, and it continues", async () => {
@@ -273,7 +273,7 @@ Deno.test("measure(): a failed send is reported, and it continues", async () => 
   });
   const measurement = start(network, { count: 2, intervalMs: 20 });
   assertEquals(brief(await run(network, measurement)), ["error 0", "reply 1"]);
-  const { sent, lost, errors } = measurement.result();
+  const { sent, lost, errors } = measurement.summary();
   assertEquals([sent, lost, errors], [2, 1, 1]);
 });
 
@@ -437,7 +437,8 @@ Deno.test("measure(): loss by direction is never overstated, in any mix", async 
         if (!there.has(seq)) truth.up++;
         else if (!back.has(seq)) truth.down++;
       }
-      const { lost, lostUp, lostDown, lostUnattributed } = measurement.result();
+      const { lost, lostUp, lostDown, lostUnattributed } = measurement
+        .summary();
       const reported =
         `${name}, seed ${seed}: ${lostUp} up, ${lostDown} down, ` +
         `${lostUnattributed} unattributed of ${truth.up} and ${truth.down}`;
@@ -473,7 +474,7 @@ netTest(
       timeoutMs: 1000,
     });
     await collect(measurement);
-    const result = measurement.result();
+    const result = measurement.summary();
     const { up, down } = relay.record;
     assert(up.came >= 150 && up.came <= 158, `${up.came} with closing probes`);
     assertEquals([result.lostUp, result.lostDown], [up.lost, down.lost]);
@@ -496,7 +497,7 @@ Deno.test("measure(): answers that the guard refuses are not reported as lost on
     for await (const _ of measurement);
   })());
   const { refused } = server.stats();
-  const { lost, lostDown } = measurement.result();
+  const { lost, lostDown } = measurement.summary();
   assert(refused.rate > 50, `${refused.rate}`);
   // Some of the closing probes are refused too.
   assert(refused.rate - lost <= 8, `${refused.rate} refused, ${lost} lost`);
@@ -530,7 +531,7 @@ linuxTest(
     for await (const event of measurement) {
       if (event.type === "reply") samples.push(event.sample);
     }
-    const { kernelTimed, received } = measurement.result();
+    const { kernelTimed, received } = measurement.summary();
     assertEquals([kernelTimed, received, ttl], [20, 20, 64]);
     for (const { clock, rttMs, seenMs, reflectorMs } of samples) {
       assertEquals(clock, "kernel");
@@ -560,7 +561,7 @@ Deno.test("measure(): counts of a stateless reflector locate the loss", async ()
     });
     await run(network, measurement);
     const { lostUp, lostDown, lostUnattributed, reported } = measurement
-      .result();
+      .summary();
     // Of the tail a closing probe tells.
     const down = isTail ? 3 : 1;
     assertEquals([lostUp, lostDown, lostUnattributed], [3, down, 0]);
@@ -590,7 +591,7 @@ Deno.test("measure(): extensions are requested, in packets that are larger by th
     unsupported: ["class-of-service"],
     discarded: [],
   });
-  assertEquals(measurement.result().reported, first.sample.reported);
+  assertEquals(measurement.summary().reported, first.sample.reported);
   assertEquals(network.sent.map(({ data }) => data.length), Array(4).fill(60));
   assertThrows(
     () => start(network, { ...options, size: 51 }),
@@ -613,7 +614,7 @@ Deno.test("measure(): replies of another session are refused, and the SSID may b
   const figures = async (given: MeasureOptions = {}) => {
     const measurement = start(network, { ...options, ...given });
     await run(network, measurement);
-    const { received, foreign, returnsSsid } = measurement.result();
+    const { received, foreign, returnsSsid } = measurement.summary();
     return [received, foreign, returnsSsid];
   };
   assertEquals(await figures(), [1, 0, true]);
@@ -652,7 +653,7 @@ linuxTest(
         const asked = { count: 3, intervalMs: 5, engine: ENGINE, ...given };
         const measurement = measure(server.addr, asked);
         await collect(measurement);
-        return measurement.result();
+        return measurement.summary();
       };
       // A class is changed by nobody on the loopback interface.
       const trafficClass = 26 << 2;
@@ -694,7 +695,7 @@ linuxTest(
     const asked = { count: 1, engine: ENGINE, replyDscp: 46 };
     const measurement = measure(server.addr, asked);
     await collect(measurement);
-    assertEquals(measurement.result().reported?.unsupported, [
+    assertEquals(measurement.summary().reported?.unsupported, [
       "class-of-service",
     ]);
   },

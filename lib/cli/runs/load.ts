@@ -37,7 +37,7 @@ export async function runLoad(
     { engine, guard: false, quiet: true },
   );
   const result = (target: string) => {
-    return { target, rate, window, size, ...run.result() };
+    return { target, rate, window, size, ...run.summary() };
   };
   return await follow(run, target, result, LOAD_VIEW, report, out);
 }

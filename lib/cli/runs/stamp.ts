@@ -26,7 +26,7 @@ export async function runStamp(
   );
   const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
   const view = stampView(bins);
-  const result = (target: string) => ({ target, ...measurement.result() });
+  const result = (target: string) => ({ target, ...measurement.summary() });
   return await follow(measurement, target, result, view, report, out);
 }
 

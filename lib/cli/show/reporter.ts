@@ -203,7 +203,7 @@ export async function follow<
   Shown,
   R extends Shown & { received: number },
 >(
-  run: RunHandle<E>,
+  run: Omit<RunHandle<E, unknown>, "summary">,
   asked: UdpAddress,
   result: (target: string, unexpected: number) => R,
   view: View<E, Shown>,

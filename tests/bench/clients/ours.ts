@@ -94,7 +94,7 @@ async function run(): Promise<number> {
   const options = { window: Number(window), durationMs, size: 16, engine };
   const loaded = load(server, options);
   for await (const _ of loaded);
-  const result = loaded.result();
+  const result = loaded.summary();
   replies = result.received;
   lost = result.lost;
   wrong = result.foreign;
