@@ -35,7 +35,7 @@ export interface TlvFacts {
   /** Whether replies may have a DSCP. */
   permitsDscp: (dscp: number) => boolean;
   /** Whether source and destination may be reported. */
-  tellsLocation: boolean;
+  reportsLocation: boolean;
   /**
    * Numbers of requests received in the session, undefined if some may be missing, and
    * of replies sent.
@@ -111,8 +111,8 @@ function answer(
     case tlv.HMAC:
       break;
     case tlv.LOCATION:
-      view.setUint16(0, facts.tellsLocation ? facts.localAddr.port : 0);
-      view.setUint16(2, facts.tellsLocation ? facts.remoteAddr.port : 0);
+      view.setUint16(0, facts.reportsLocation ? facts.localAddr.port : 0);
+      view.setUint16(2, facts.reportsLocation ? facts.remoteAddr.port : 0);
       answerPlaces(bytes.subarray(start + 4, end), facts);
       break;
     case tlv.TIMESTAMP_INFO: {
@@ -160,7 +160,7 @@ function answer(
 
 /** Answers the sub-TLVs of a location. */
 function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
-  const { localAddr, remoteAddr, tellsLocation } = facts;
+  const { localAddr, remoteAddr, reportsLocation } = facts;
   const { tlvs } = tlv.parse(bytes, 0);
   for (const { at, type, length } of tlvs) {
     const start = at + tlv.HEADER_BYTES;
@@ -186,7 +186,7 @@ function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
     // The types of IPv4 and IPv6 addresses follow the requested one.
     const isIPv4 = ipVersion(addr.hostname) === 4;
     bytes[at + 1] = type + (isIPv4 ? 1 : 2);
-    if (tellsLocation) bytes.set(bytesOf(addr.hostname, isIPv4), start);
+    if (reportsLocation) bytes.set(bytesOf(addr.hostname, isIPv4), start);
   }
 }
 

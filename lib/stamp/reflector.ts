@@ -88,7 +88,7 @@ export interface ReflectorOptions extends RuntimeOptions {
    *
    * @default {true}
    */
-  tellsLocation?: boolean | undefined;
+  reportsLocation?: boolean | undefined;
 }
 
 /** The table of {@linkcode ReflectorOptions}. */
@@ -99,7 +99,7 @@ export const REFLECTOR = {
   key: STAMP_KEY,
   ssids: option.list(option.integer(0, 65_535)),
   permitsDscp: option.callback(isForUsers),
-  tellsLocation: option.flag(true),
+  reportsLocation: option.flag(true),
   ...RUNTIME,
 } satisfies option.Table<ReflectorOptions>;
 
@@ -159,7 +159,7 @@ export interface StampReflector extends Handler {
 export function stampReflector(options: ReflectorOptions = {}): StampReflector {
   const values = option.readAll("stampReflector", REFLECTOR, options);
   const { stateless, maxSessions, sessionTimeoutMs, key: keys } = values;
-  const { permitsDscp, tellsLocation, ssids } = values;
+  const { permitsDscp, reportsLocation, ssids } = values;
   const provisioned = ssids && new Set(ssids);
   const runtime = runtimeOf(values);
   const sessions = new FairMap<ReflectorSession>(maxSessions);
@@ -264,7 +264,7 @@ export function stampReflector(options: ReflectorOptions = {}): StampReflector {
         // Not supported where replies cannot be given a class.
         trafficClass: departures.isAsked ? info.trafficClass : undefined,
         permitsDscp,
-        tellsLocation,
+        reportsLocation,
         received: session.first === 0 ? session.received : undefined,
         transmitted: session.next - session.first,
         last: stateless ? undefined : before.lastReply,

@@ -243,9 +243,9 @@ Deno.test("answerTlvs(): a class of service is reported as received, and given i
   assertEquals(other.tail("80040004 b8000000", 8), shown("00040004 b8010000"));
 });
 
-Deno.test("answerTlvs(): without tellsLocation a location is zeros", () => {
+Deno.test("answerTlvs(): without reportsLocation a location is zeros", () => {
   const asked = `80020018 00000000 80070010 ${"00".repeat(16)}`;
-  const { tail } = make({ tellsLocation: false });
+  const { tail } = make({ reportsLocation: false });
   const hidden = `00020018 00000000 00080010 ${"00".repeat(16)}`;
   assertEquals(tail(asked), shown(hidden));
 });
