@@ -258,13 +258,13 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
     const payload = this.#socket!.copiesReplies
       ? this.#payload
       : this.#newPayload();
-    if (payload.length >= HEADER_BYTES) writeWord(payload, 4, seq);
+    if (payload.length >= NUMBERS_BYTES) writeWord(payload, 4, seq);
     this.#socket!.post(payload, this.run.ends.target, this);
   }
 
   #newPayload(): Uint8Array<ArrayBuffer> {
     const payload = new Uint8Array(this.plan.size);
-    if (payload.length >= HEADER_BYTES) writeWord(payload, 0, this.#cookie);
+    if (payload.length >= NUMBERS_BYTES) writeWord(payload, 0, this.#cookie);
     return payload;
   }
 
@@ -339,10 +339,10 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
     const { remoteAddr, receivedAt, data } = datagram;
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
       data.length === this.plan.size &&
-      (data.length < HEADER_BYTES || readWord(data, 0) === this.#cookie);
+      (data.length < NUMBERS_BYTES || readWord(data, 0) === this.#cookie);
     const seq = !isOurs
       ? -1
-      : data.length < HEADER_BYTES
+      : data.length < NUMBERS_BYTES
       ? this.#firstInFlight()
       : readWord(data, 4);
     this.#socket!.release(datagram);
@@ -372,7 +372,7 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
       this.#states[slot] = ANSWERED;
       this.#own.received++;
       if (this.#isSending && !this.run.ended) this.#receivedInTime++;
-      if (this.plan.size < HEADER_BYTES) return;
+      if (this.plan.size < NUMBERS_BYTES) return;
       const rttMs = receivedAt - this.#times[slot]!;
       this.#report(seq, rttMs);
       this.run.measured(rttMs);
@@ -424,7 +424,7 @@ const IN_FLIGHT = 1;
 const ANSWERED = 2;
 const TIMED_OUT = 3;
 /** The number of the run, and that of the datagram. */
-const HEADER_BYTES = 8;
+const NUMBERS_BYTES = 8;
 /** The number of datagrams remembered. */
 const RING = 1 << 20;
 /** The number sent before received datagrams are read. */

@@ -82,7 +82,7 @@ export async function runMtu(
 ): Promise<RunOutcome> {
   const stopping = new AbortController();
   const probes: Probe[] = [];
-  const headers = () => HEADER_BYTES[ipVersion(run.target.hostname) ?? 4];
+  const headers = () => IP_UDP_BYTES[ipVersion(run.target.hostname) ?? 4];
   const probe = async (size: number): Promise<Probe> => {
     let found: Probe = { type: "probe", size, isAnswered: false };
     for (let tries = 0; tries < MAX_TRIES && !found.isAnswered; tries++) {
@@ -149,5 +149,5 @@ function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
 }
 
 /** IP and UDP headers. */
-const HEADER_BYTES = { 4: 28, 6: 48 };
+const IP_UDP_BYTES = { 4: 28, 6: 48 };
 const MAX_TRIES = 3;
