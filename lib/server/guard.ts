@@ -98,7 +98,7 @@ export interface GuardLimits {
 }
 
 /** The reasons to refuse an answer, in words. */
-export const REFUSAL_WORDS = {
+export const REFUSAL_WORDS: Readonly<Record<Refusal, string>> = {
   amplification: "the answer is too large for its request",
   rate: "too many answers a second to its network",
   self: "its source is the server's own address and port",
@@ -107,7 +107,7 @@ export const REFUSAL_WORDS = {
   ownReply: "it is this server's own reply",
   offLink: "it was sent to a group, from none of this machine's links",
   loop: "it replies to answers, as another server would",
-} as const;
+};
 
 /**
  * The reason why a datagram is not answered:
@@ -125,7 +125,15 @@ export const REFUSAL_WORDS = {
  * - `loop`: its address and port replied to a copy of an answer from another
  *   port: it replies to any answer, so that the two would never stop.
  */
-export type Refusal = keyof typeof REFUSAL_WORDS;
+export type Refusal =
+  | "amplification"
+  | "rate"
+  | "self"
+  | "port"
+  | "source"
+  | "ownReply"
+  | "offLink"
+  | "loop";
 
 /** All reasons. */
 export const REFUSALS = Object.keys(REFUSAL_WORDS) as readonly Refusal[];
