@@ -31,12 +31,12 @@ export const CLIENT_MODES = {
 } as const;
 
 /** Modes that send the user's payload, and show replies. */
-const PAYLOADS = ["request", "gather"];
+const PAYLOADS = ["request", "gather"] as const;
 /** Modes that send datagram after datagram. */
-const RUNS = ["request", "load", "stamp"];
-const STAMP = ["stamp"];
-const NOT_MTU = [...RUNS, "gather"];
-const ANY = [...NOT_MTU, "find-mtu"];
+const RUNS = ["request", "load", "stamp"] as const;
+const STAMP = ["stamp"] as const;
+const NOT_MTU = [...RUNS, "gather"] as const;
+const ANY = [...NOT_MTU, "find-mtu"] as const;
 
 const DSCP = { value: "N", parse: parseDscp };
 
@@ -269,7 +269,10 @@ export const CLIENT_FLAGS = {
 };
 
 export const CLIENT = {
-  flags: CLIENT_FLAGS,
+  flags: CLIENT_FLAGS satisfies flag.Flags<
+    keyof typeof CLIENT_MODES,
+    keyof typeof CLIENT_FLAGS
+  >,
   modes: CLIENT_MODES,
   intro: `Sends UDP datagrams and shows the replies.
 Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`,

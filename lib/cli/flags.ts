@@ -24,8 +24,11 @@ export interface Kind<T> {
   show?(value: T): string;
 }
 
-/** A flag: a switch, or with a `kind` one that takes a value. */
-export interface Flag {
+/**
+ * A flag: a switch, or with a `kind` one that takes a value. Its entry refers to
+ * modes of the program, and to other flags by name.
+ */
+export interface Flag<Mode extends string = string, Name = string> {
   short?: string;
   /** The heading in the usage text. */
   group?: string;
@@ -38,16 +41,19 @@ export interface Flag {
   /** The default in words, where it depends on other flags. */
   usual?: string | number;
   /** The modes that the flag has a meaning in; all unless given. */
-  modes?: readonly string[];
+  modes?: readonly Mode[];
   /** Other flags that rule this one out. */
-  excludes?: readonly string[];
+  excludes?: readonly Name[];
   /** The modes in which the flag needs the linux engine. */
-  linux?: readonly string[];
+  linux?: readonly Mode[];
   /** Whether the flag allows for one HOST only. */
   oneHost?: boolean;
 }
 
-export type Flags = Record<string, Flag>;
+export type Flags<Mode extends string = string, Name = string> = Record<
+  string,
+  Flag<Mode, Name>
+>;
 
 /** The values of all flags: `undefined` for one without value and default. */
 export type Given<F extends Flags> = {
@@ -106,13 +112,16 @@ export const SHARED_FLAGS = {
 } satisfies Flags;
 
 /** Gives flags the properties that they share, such as the heading of a group. */
-export function group<F extends Flags>(
-  shared: Partial<Flag>,
+export function group<
+  const Shared extends Partial<Flag>,
+  const F extends Flags,
+>(
+  shared: Shared,
   flags: F & { [Name in keyof F]: Only<keyof Flag, F[Name]> },
-): F {
+): { [Name in keyof F]: F[Name] & Omit<Shared, keyof F[Name]> } {
   const entries = Object.entries<Flag>(flags)
     .map(([name, flag]) => [name, { ...shared, ...flag }]);
-  return Object.fromEntries(entries) as F;
+  return Object.fromEntries(entries);
 }
 
 /** No properties but those named: a misspelled one is a type error. */

@@ -14,7 +14,7 @@ import { STAMP_PORT } from "../stamp/packet.ts";
 import * as flag from "./flags.ts";
 import type { Keys } from "./key_file.ts";
 
-const STAMP = ["stamp"];
+const STAMP = ["stamp"] as const;
 
 /** The modes of the server, with the flags that choose them. */
 export const SERVER_MODES = {
@@ -113,7 +113,10 @@ export const SERVER_FLAGS = {
 };
 
 export const SERVER = {
-  flags: SERVER_FLAGS,
+  flags: SERVER_FLAGS satisfies flag.Flags<
+    keyof typeof SERVER_MODES,
+    keyof typeof SERVER_FLAGS
+  >,
   modes: SERVER_MODES,
   intro: `Answers UDP datagrams.
 Usage: deno task server [flags]`,
