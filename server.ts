@@ -25,8 +25,10 @@ import {
 import { noStats } from "./lib/server/udp_server.ts";
 
 async function main(plan: ServerPlan, out: LineWriter): Promise<number> {
-  const { "key-file": keyFile, report: reportMs } = plan;
-  if (keyFile !== undefined) plan.keys = await readKeys(keyFile);
+  const { reportMs } = plan;
+  if (plan.mode === "stamp" && plan.keyFile !== undefined) {
+    plan.keys = await readKeys(plan.keyFile);
+  }
   const log = throttle((message) => complain("server", message));
   const output: ServerOutput = {
     line: (text) => out.write(text),

@@ -126,15 +126,33 @@ server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
 };
 
 /** A command line, checked: data only, so that a worker can receive it. */
-export interface ServerPlan extends flag.Given<typeof SERVER_FLAGS> {
-  answer: keyof typeof SERVER_MODES;
-  hostname: string;
-  port: number;
-  groups: string[];
-  guard: GuardOptions;
-  /** The keys in `--key-file`; undefined for plain packets. */
-  keys?: Keys | undefined;
-}
+export type ServerPlan =
+  & {
+    hostname: string;
+    port: number;
+    groups: string[];
+    interface: string | undefined;
+    guard: GuardOptions;
+    maxReplies: number | undefined;
+    quiet: boolean;
+    json: boolean;
+    timestamps: boolean;
+    reportMs: number | undefined;
+    engine: flag.Given<typeof SERVER_FLAGS>["engine"];
+    workers: number;
+  }
+  & (
+    | { mode: "reply"; reply: string }
+    | { mode: "echo" }
+    | {
+      mode: "stamp";
+      stateless: boolean;
+      ssids: number[] | undefined;
+      keyFile: string | undefined;
+      /** The keys in `keyFile`, once it is read. */
+      keys?: Keys;
+    }
+  );
 
 /** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planServer(args: string[]): ServerPlan | string {
@@ -164,19 +182,25 @@ export function planServer(args: string[]): ServerPlan | string {
   } catch (error) {
     throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
-  return {
-    ...given,
-    answer: mode,
+  const { quiet, json, timestamps } = given;
+  const common = {
     hostname,
     port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
     groups,
+    interface: given.interface,
     guard: {
       rateLimit: given["rate-limit"],
       maxAmplification: given["max-amplification"],
       loops: !given["no-loop-guard"],
     },
-    engine,
+    maxReplies: given.count,
+    ...{ quiet, json, timestamps, reportMs: given.report },
+    ...{ engine, workers },
   };
+  if (mode === "echo") return { ...common, mode };
+  if (mode === "reply") return { ...common, mode, reply: given.reply };
+  const { stateless, ssid: ssids, "key-file": keyFile } = given;
+  return { ...common, mode, stateless, ssids, keyFile };
 }
 
 function parseReply(text: string): string {

@@ -554,8 +554,8 @@ Deno.test("planServer(): a plan, or the reason for none", () => {
   const plan = (...args: string[]) => planServer(args) as ServerPlan;
   assertEquals([plan().port, plan("--stamp").port], [20_001, 862]);
   assertEquals(plan("-p", "0").port, 0);
-  assertEquals(plan().answer, "reply");
-  assertEquals(plan("--echo").answer, "echo");
+  assertEquals(plan().mode, "reply");
+  assertEquals(plan("--echo").mode, "echo");
   assertEquals([plan().workers, plan().engine], [1, "deno"]);
   const { workers, engine } = plan("--workers", "2");
   assertEquals([workers, engine], [2, "linux"]);

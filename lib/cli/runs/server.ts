@@ -39,17 +39,20 @@ export function startServer(
   output: ServerOutput,
   stopping: AbortSignal,
 ): RunningServer {
-  const { hostname, port, groups, guard, engine, stateless, ssid } = plan;
-  const isStamp = plan.answer === "stamp";
+  const { hostname, port, groups, guard, engine, maxReplies } = plan;
   const { why } = chooseEngine(engine);
   if (why !== undefined) output.log("engine", why);
-  const key = plan.keys && keyOf(plan.keys);
-  const reflector = isStamp
-    ? stampReflector({ stateless, ssids: ssid, engine, key })
+  const reflector = plan.mode === "stamp"
+    ? stampReflector({
+      stateless: plan.stateless,
+      ssids: plan.ssids,
+      key: plan.keys && keyOf(plan.keys),
+      engine,
+    })
     : undefined;
   const answer = reflector ??
-    (plan.answer === "echo" ? echo() : fixedReply(plan.reply));
-  const lines = isStamp ? show.packetLine : show.exchangeLines;
+    (plan.mode === "reply" ? fixedReply(plan.reply) : echo());
+  const lines = reflector ? show.packetLine : show.exchangeLines;
   const shown: Handler = (data, info) => {
     // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
@@ -72,10 +75,10 @@ export function startServer(
     engine,
     reusePort: plan.workers > 1,
     // A reflector returns the TTL.
-    packetInfo: isStamp,
+    packetInfo: reflector !== undefined,
     // The pool reports the sum of its workers.
     telemetry: plan.workers === 1,
-    maxReplies: plan.count,
+    maxReplies,
     onListen: (addr) => output.listening(addr),
     onRefuse: (reason, { remoteAddr }) =>
       output.log(reason, show.refusalLine(reason, remoteAddr)),
