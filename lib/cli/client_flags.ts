@@ -157,6 +157,7 @@ export const CLIENT_FLAGS = {
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
       modes: ["request", "stamp"],
+      needs: { request: "count" },
     },
     rate: {
       kind: flag.number(LOAD.rate),
@@ -249,6 +250,7 @@ export const CLIENT_FLAGS = {
     timestamps: {
       ...flag.SHARED_FLAGS.timestamps,
       modes: NOT_MTU,
+      needs: { load: "report" },
       excludes: ["json", "json-stream"],
     },
     report: { ...flag.SHARED_FLAGS.report, modes: RUNS },

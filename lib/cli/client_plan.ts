@@ -144,19 +144,6 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   const { csv, plot, all } = given;
   const format = given.json ? "json" : given["json-stream"] && "json-stream";
   const isSweep = (given.size?.length ?? 1) > 1;
-  for (const name of names) {
-    if (FLAGS[name]!.linux?.includes(mode) && given.engine === "deno") {
-      throw new flag.UsageError(
-        `--${name} needs --engine linux, which 'deno task client-linux' has`,
-      );
-    }
-  }
-  if (mode === "request" && names.has("interval") && !names.has("count")) {
-    throw flag.meaningless("interval", "one datagram", ["--count", "--stamp"]);
-  }
-  if (mode === "load" && given.timestamps && given.report === undefined) {
-    throw flag.meaningless("timestamps", label, ["--report"]);
-  }
   if (mode !== "load" && given["max-rtt"]?.figure === "p99.9") {
     throw flag.meaningless("max-rtt p99.9", label, ["--rate", "--window"]);
   }

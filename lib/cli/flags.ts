@@ -44,6 +44,8 @@ export interface Flag<Mode extends string = string, Name = string> {
   modes?: readonly Mode[];
   /** Other flags that rule this one out. */
   excludes?: readonly Name[];
+  /** The flag without which this one has no effect, by mode. */
+  needs?: { readonly [M in Mode]?: Name };
   /** The modes in which the flag needs the linux engine. */
   linux?: readonly Mode[];
   /** Whether the flag allows for one HOST only. */
@@ -149,9 +151,18 @@ export function parseCommand<F extends Flags, Mode extends string>(
   const mode = (Object.keys(modes) as Mode[]).find(chooses)!;
   const label = chooses(mode)!;
   for (const name of names) {
-    const { excludes = [], modes: own = [mode] } = flags[name]!;
+    const { excludes = [], needs, modes: own = [mode], linux } = flags[name]!;
     const other = excludes.find((other) => names.has(other));
     if (other !== undefined) throw exclusive(`--${name}`, `--${other}`);
+    const needed = needs?.[mode];
+    if (needed !== undefined && !names.has(needed)) {
+      throw new UsageError(`--${name} needs --${needed} with ${label}`);
+    }
+    if (linux?.includes(mode) && given.engine === "deno") {
+      throw new UsageError(
+        `--${name} needs --engine linux, which 'deno task client-linux' has`,
+      );
+    }
     if (own.includes(mode)) continue;
     const isChoice = Object.values(modes).flat().includes(name);
     const others = own.flatMap((mode) => {

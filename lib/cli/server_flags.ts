@@ -45,6 +45,7 @@ export const SERVER_FLAGS = {
     interface: {
       kind: flag.text("NAME"),
       help: "interface for the groups: name or address",
+      needs: { reply: "group", echo: "group", stamp: "group" },
     },
   }),
   ...flag.group({ group: "Answer" }, {
@@ -165,9 +166,6 @@ export function planServer(args: string[]): ServerPlan | string {
     );
   }
   const { workers, group: groups = [] } = given;
-  if (given.interface !== undefined && groups.length === 0) {
-    throw flag.meaningless("interface", "one address", ["--group"]);
-  }
   const engine = workers > 1 && !names.has("engine") ? "linux" : given.engine;
   if (workers > 1 && engine === "deno") {
     throw new flag.UsageError("--workers needs --engine linux");
