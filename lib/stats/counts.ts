@@ -46,7 +46,15 @@ export function withLoss<Counts extends typeof NO_COUNTS>(
   counts: Counts,
 ): Counts & RunCounts {
   const { sent, received, lost } = counts;
-  const judged = received + lost;
-  const lossPercent = judged === 0 ? undefined : 100 * lost / judged;
-  return { ...counts, pending: sent - judged, lossPercent };
+  const pending = sent - received - lost;
+  return { ...counts, pending, lossPercent: lossPercentOf(lost, received) };
+}
+
+/** The loss in percent of all settled datagrams, if there are any. */
+export function lossPercentOf(
+  lost: number,
+  received: number,
+): number | undefined {
+  const settled = lost + received;
+  return settled === 0 ? undefined : 100 * lost / settled;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { Histogram } from "./histogram.ts";
-import { summarize, type Summary } from "./statistics.ts";
+import { summarize, type Summary, summaryOf } from "./statistics.ts";
 
 /** The number of values from one up to, but not including, another. */
 export interface Bin {
@@ -82,15 +82,13 @@ export class Distribution {
   /** The figures; undefined if there is no value. */
   summary(): Summary | undefined {
     if (this.#kept !== undefined) return summarize(this.#kept);
-    return {
+    const moments = {
       min: this.#min,
       mean: this.#first + this.#mean,
-      median: this.#quantile(0.5),
-      p90: this.#quantile(0.9),
-      p99: this.#quantile(0.99),
       max: this.#max,
       stddev: Math.sqrt(this.#squares / this.count),
     };
+    return summaryOf(moments, (share) => this.#quantile(share));
   }
 
   /** The figures, with p99.9; undefined if there is no value. */

@@ -44,17 +44,27 @@ export function summarize(sample: ArrayLike<number>): Summary | undefined {
   const mean = sorted.reduce((sum, value) => sum + value, 0) / count;
   const squares = sorted.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   const middle = count >> 1;
-  return {
+  const moments = {
     min: sorted[0]!,
     mean,
-    median: count % 2 === 1
-      ? sorted[middle]!
-      : (sorted[middle - 1]! + sorted[middle]!) / 2,
-    p90: sorted[Math.ceil(0.9 * count) - 1]!,
-    p99: sorted[Math.ceil(0.99 * count) - 1]!,
     max: sorted[count - 1]!,
     stddev: Math.sqrt(squares / count),
   };
+  const median = count % 2 === 1
+    ? sorted[middle]!
+    : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  const quantile = (share: number) => sorted[Math.ceil(share * count) - 1]!;
+  return summaryOf(moments, quantile, median);
+}
+
+/** Makes a summary: the list of quantiles, whatever they are computed from. */
+export function summaryOf(
+  { min, mean, max, stddev }: Pick<Summary, "min" | "mean" | "max" | "stddev">,
+  quantile: (share: number) => number,
+  median = quantile(0.5),
+): Summary {
+  const [p90, p99] = [quantile(0.9), quantile(0.99)];
+  return { min, mean, median, p90, p99, max, stddev };
 }
 
 /** Interarrival jitter (RFC 3550, section 6.4.1 and appendix A.8). */
@@ -91,8 +101,8 @@ export function aboveMinimum(
   summary: Summary | undefined,
 ): Summary | undefined {
   if (summary === undefined) return undefined;
-  const above = { ...summary };
-  const shifted = ["min", "mean", "median", "p90", "p99", "max"] as const;
-  for (const name of shifted) above[name] -= summary.min;
-  return above;
+  const { min, stddev } = summary;
+  const entries = Object.entries<number>({ ...summary });
+  const above = entries.map(([name, value]) => [name, value - min]);
+  return { ...Object.fromEntries(above), stddev };
 }

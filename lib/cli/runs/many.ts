@@ -80,11 +80,11 @@ export async function runMany(
 
 export function tableLines(ends: Ended[]): string {
   const width = Math.max(...ends.map(({ label = "" }) => label.length));
-  const head = ["sent", "received", "loss", ...FIGURES];
+  const head = ["sent", "received", "loss", ...SHOWN_FIGURES];
   const rows = ends.map(({ label = "", outcome, error }) => {
     if (outcome === undefined) return `${label.padEnd(width)}  ${error}`;
     const { sent, received, lossPercent, rttMs } = outcome;
-    const times = FIGURES.map((figure) =>
+    const times = SHOWN_FIGURES.map((figure) =>
       rttMs === undefined ? "n/a" : milliseconds(rttMs[figure])
     );
     const counts = [`${sent}`, `${received}`, lossText(lossPercent)];
@@ -107,4 +107,4 @@ export function sorted(ends: Ended[]): Ended[] {
   });
 }
 
-const FIGURES = ["min", "median", "p99", "max"] as const;
+const SHOWN_FIGURES = ["min", "median", "p99", "max"] as const;

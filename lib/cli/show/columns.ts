@@ -8,8 +8,9 @@
 import { textOrHex } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { LoadInterval } from "../../client/load.ts";
+import { lossPercentOf } from "../../stats/counts.ts";
 import type { TailSummary } from "../../stats/distribution.ts";
-import { lossOfText, lossText, milliseconds, rounded } from "./format.ts";
+import { lossText, milliseconds, rounded } from "./format.ts";
 
 /** One figure, of type `V`, of a result `R`; `{}` for one that only JSON has. */
 export interface Column<V = unknown, R = unknown> {
@@ -156,7 +157,10 @@ const INTERVAL: Columns<Interval> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
-  lost: { text: (lost, { received }) => `${lossOfText(lost, received)} loss` },
+  lost: {
+    text: (lost, { received }) =>
+      `${lossText(lossPercentOf(lost, received))} loss`,
+  },
   duplicates: RARE,
   late: RARE,
   errors: RARE,

@@ -40,12 +40,6 @@ export function lossText(lossPercent: number | undefined): string {
   return lossPercent === undefined ? "n/a" : percent(lossPercent);
 }
 
-/** The loss in percent of all settled datagrams, if there are any. */
-export function lossOfText(lost: number, received: number): string {
-  const settled = lost + received;
-  return lossText(settled === 0 ? undefined : 100 * lost / settled);
-}
-
 /** A line of a table: a label, and cells of 10 characters. */
 export function tableLine(label: string, width: number, cells: string[]) {
   return label.padEnd(width) + cells.map((cell) => cell.padStart(10)).join("");

@@ -6,7 +6,8 @@
  */
 import { Distribution } from "../../stats/distribution.ts";
 import { figuresOf, figuresText } from "./columns.ts";
-import { lossOfText } from "./format.ts";
+import { lossText } from "./format.ts";
+import { lossPercentOf } from "../../stats/counts.ts";
 import type { Samples } from "./samples.ts";
 
 /** The picture as one SVG file, in light and dark as its reader has it. */
@@ -57,7 +58,7 @@ export function plotSvg(label: string, samples: Samples, now: Date): string {
     const size = `width="${wide}" height="${round(step - 1)}"`;
     parts.push(`<rect class="bar" ${place} ${size}/>`);
   }
-  const loss = lossOfText(lost, received);
+  const loss = lossText(lossPercentOf(lost, received));
   const counts = `${received} received, ${lost} lost (${loss})`;
   const middle = (TOP + BOTTOM) / 2;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 420" role="img">

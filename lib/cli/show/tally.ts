@@ -17,7 +17,6 @@ export class Tally {
     late: 0,
     errors: 0,
   };
-  // Without exact values, so that a summary sorts nothing.
   readonly #rtts = new Distribution();
 
   /** Begins a part at a time since the run began, after `sent` datagrams. */
