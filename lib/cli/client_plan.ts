@@ -196,9 +196,12 @@ function targetOf(
 ): UdpAddress {
   const usual = mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT;
   try {
-    const { hostname, port: own } = second === undefined
-      ? flag.HOST_AND_PORT.parse(text)
-      : { hostname: flag.HOST.parse(text), port: parsePort(second) };
+    const first = flag.HOST_AND_PORT.parse(text);
+    const { hostname } = first;
+    const own = second === undefined ? first.port : parsePort(second);
+    if (first.port !== own && first.port !== flag.NO_PORT) {
+      throw new SyntaxError(`'${text}' has another port than '${second}'`);
+    }
     const { port = own } = given;
     if (own !== flag.NO_PORT && own !== port) {
       throw new SyntaxError(

@@ -468,10 +468,12 @@ Deno.test("planClient(): a target has its own port, that of --port, or the usual
   assertEquals(targets("-p", "5", "a", "b:5"), ["a 5", "b 5"]);
   assertEquals(targets("a", "7"), ["a 7"]);
   assertEquals(targets("-p", "7", "a", "7"), ["a 7"]);
+  assertEquals(targets("a:7", "7"), ["a 7"]);
   for (
     const [args, message] of [
       [["-p", "5", "a:6"], "'a:6' has another port than --port"],
       [["-p", "5", "a", "6"], "HOST PORT: '6' has another port than --port 5"],
+      [["a:5", "6"], "HOST PORT: 'a:5' has another port than '6'"],
       [["a", "70000"], "HOST PORT: "],
       [["-p", "0", "a"], "--port: '0' is not a whole number from 1"],
       [["a:0"], "no server has port 0"],

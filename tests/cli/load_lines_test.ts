@@ -91,12 +91,12 @@ Deno.test("intervalLine(): an interval of a load is shown as that of a series", 
   };
   assertEquals(
     intervalLine(part),
-    "1.0 to 3.0 s: 200 sent, 190 received, 5% loss, 3 late, rtt min/avg/max = 0.100/0.300/0.600 ms",
+    "1.0 to 3.0 s: 200 sent, 190 received, 10 lost (5%), 3 late, rtt min/median/max = 0.100/0.200/0.600 ms",
   );
   const empty = { ...part, late: 0, rttMs: undefined };
   assertEquals(
     intervalLine(empty),
-    "1.0 to 3.0 s: 200 sent, 190 received, 5% loss",
+    "1.0 to 3.0 s: 200 sent, 190 received, 10 lost (5%)",
   );
   const { type: _, ...facts } = part;
   assertEquals(objectOf(EVENTS.interval, part), {

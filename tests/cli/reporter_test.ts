@@ -124,7 +124,7 @@ Deno.test("follow(): text has a status line on a terminal, for one run of severa
   const reply = { type: "reply", seq: 0, sample: { rttMs: 2 } };
   const erase = "\r\x1b[K";
   const status =
-    `0.0 to 0.x s: 0 sent, 1 received, 0% loss, rtt min/avg/max = 2.000/2.000/2.000 ms${erase}`;
+    `0 sent, 1 received, 0 lost (0%), rtt 2.000 ms in the median${erase}`;
   assertEquals(await looked("samples", reply, {}), `${status}the end\n`);
   assertEquals(await looked("replies", reply, {}), "the end\n");
   const series = await looked("replies", reply, { isSeries: true });
@@ -138,7 +138,7 @@ Deno.test("follow(): text has a status line on a terminal, for one run of severa
   const load = { type: "interval", ...interval, duplicates: 0, late: 0 };
   assertEquals(
     await looked("intervals", { ...load, errors: 0 } as RunEvent, {}),
-    `1.0 to 2.0 s: 9 sent, 9 received, 0% loss${erase}the end\n`,
+    `9 sent, 9 received, 0 lost (0%)${erase}the end\n`,
   );
 });
 
@@ -179,8 +179,8 @@ Deno.test("REPORTERS: intervals have the format of the report, and are not among
   ];
   assertEquals(
     await intervals("text"),
-    "0.0 to 0.1 s: 3 sent, 1 received, 50% loss\n" +
-      "0.1 to 0.3 s: 2 sent, 1 received, 50% loss\nthe end\n",
+    "0.0 to 0.1 s: 3 sent, 1 received, 1 lost (50%)\n" +
+      "0.1 to 0.3 s: 2 sent, 1 received, 1 lost (50%)\nthe end\n",
   );
   assertEquals(
     await intervals("json-stream"),
@@ -197,7 +197,7 @@ Deno.test("follow(): the last interval is shown if anything happened in it", asy
   const report = { format: "text", quiet: true, reportMs: 60_000 } as const;
   assertMatch(
     await reported(report),
-    /^0\.0 to \d\.\d s: 3 sent, 1 received, 50% loss, 1 late\nthe end\n$/,
+    /^0\.0 to \d\.\d s: 3 sent, 1 received, 1 lost \(50%\), 1 late\nthe end\n$/,
   );
   const { out, shown } = written();
   await follow(runOf([]), TARGET, RESULT, VIEW, report, out);

@@ -256,7 +256,7 @@ signalTest(
     const text = await client([s.target, ...args]);
     assertMatch(
       text.stdout,
-      /^0\.0 to 0\.1 s: \d+ sent, \d+ received, 0% loss, rtt/,
+      /^0\.0 to 0\.1 s: \d+ sent, \d+ received, 0 lost \(0%\), rtt/,
     );
     const streamed = await client([target, ...args, "--json-stream"]);
     const objects = streamed.stdout.trim().split("\n").map((line) =>

@@ -13,7 +13,7 @@ Deno.test("Tally: a part has what happened in it alone", () => {
   const tally = new Tally();
   assertEquals(
     intervalLine(tally.upTo(500, 1)),
-    "0.0 to 0.5 s: 1 sent, 0 received, n/a loss",
+    "0.0 to 0.5 s: 1 sent, 0 received, 0 lost (n/a)",
   );
   for (const rttMs of [1, 3]) tally.add("reply", rttMs);
   for (const type of ["lost", "error", "late", "duplicate", "other"]) {
@@ -22,7 +22,7 @@ Deno.test("Tally: a part has what happened in it alone", () => {
   const first = tally.upTo(1000, 5);
   assertEquals(
     intervalLine(first),
-    "0.0 to 1.0 s: 5 sent, 2 received, 50% loss, 1 duplicates, 1 late, 1 errors, rtt min/avg/max = 1.000/2.000/3.000 ms",
+    "0.0 to 1.0 s: 5 sent, 2 received, 2 lost (50%), 1 duplicates, 1 late, 1 errors, rtt min/median/max = 1.000/2.000/3.000 ms",
   );
   const { rttMs, ...counts } = first;
   assertEquals(counts, {
@@ -40,7 +40,7 @@ Deno.test("Tally: a part has what happened in it alone", () => {
   second.add("reply", 2);
   assertEquals(
     intervalLine(second.upTo(1500, 6)),
-    "1.0 to 1.5 s: 1 sent, 1 received, 0% loss, rtt min/avg/max = 2.000/2.000/2.000 ms",
+    "1.0 to 1.5 s: 1 sent, 1 received, 0 lost (0%), rtt min/median/max = 2.000/2.000/2.000 ms",
   );
 });
 

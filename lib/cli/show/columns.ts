@@ -159,18 +159,30 @@ const INTERVAL: Columns<Interval> = {
   received: COUNT,
   lost: {
     text: (lost, { received }) =>
-      `${lossText(lossPercentOf(lost, received))} loss`,
+      `${lost} lost (${lossText(lossPercentOf(lost, received))})`,
   },
   duplicates: RARE,
   late: RARE,
   errors: RARE,
-  rttMs: { text: (rtt) => rtt && `rtt ${figuresText(pingFigures(rtt))}` },
+  rttMs: { text: (rtt) => rtt && `rtt ${figuresText(INTERVAL_RTTS(rtt))}` },
 };
+
+const INTERVAL_RTTS = (
+  { min, median, max }: Pick<TailSummary, "min" | "median" | "max">,
+): Array<[string, number]> => [["min", min], ["median", median], ["max", max]];
 
 export function intervalLine(interval: Interval): string {
   const { fromMs, toMs } = interval;
   const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
   return `${from} to ${to} s: ${countsOf(INTERVAL, interval)}`;
+}
+
+/** An interval as a line that fits into 80 columns. */
+export function statusLine({ rttMs, ...counts }: Interval): string {
+  const rtt = rttMs && `, rtt ${milliseconds(rttMs.median)} ms in the median`;
+  const line = countsOf(INTERVAL, { ...counts, rttMs: undefined }) +
+    (rtt ?? "");
+  return line.slice(0, 79);
 }
 
 export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };

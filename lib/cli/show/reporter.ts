@@ -249,7 +249,7 @@ export async function follow<
     if (!isLoad) say(silence.look(now()));
     if (!hasStatus || !out.isTerminal) return;
     const shown = isLoad ? latest : total.upTo(now(), run.sent);
-    if (shown !== undefined) out.status(column.intervalLine(shown));
+    if (shown !== undefined) out.status(column.statusLine(shown));
   };
   // Sizes that are too large have no reply.
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
