@@ -157,7 +157,7 @@ export const CLIENT_FLAGS = {
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
       modes: ["request", "stamp"],
-      needs: { request: "count" },
+      needs: { flag: "count", modes: ["request"] },
     },
     rate: {
       kind: flag.number(LOAD.rate),
@@ -250,7 +250,7 @@ export const CLIENT_FLAGS = {
     timestamps: {
       ...flag.SHARED_FLAGS.timestamps,
       modes: NOT_MTU,
-      needs: { load: "report" },
+      needs: { flag: "report", modes: ["load"] },
       excludes: ["json", "json-stream"],
     },
     report: { ...flag.SHARED_FLAGS.report, modes: RUNS },
@@ -271,10 +271,7 @@ export const CLIENT_FLAGS = {
 };
 
 export const CLIENT = {
-  flags: CLIENT_FLAGS satisfies flag.Flags<
-    keyof typeof CLIENT_MODES,
-    keyof typeof CLIENT_FLAGS
-  >,
+  flags: CLIENT_FLAGS,
   modes: CLIENT_MODES,
   intro: `Sends UDP datagrams and shows the replies.
 Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`,

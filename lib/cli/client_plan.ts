@@ -153,11 +153,7 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
     [csv === "-" && format, "--csv -", `--${format}`],
     [plot === "-" && format, "--plot -", `--${format}`],
     [csv === "-" && plot === csv, "--csv -", "--plot -"],
-    [
-      all && names.has("interface") && names.has("bind"),
-      "--interface",
-      "--bind",
-    ],
+    [all && names.has("interface") && given.bind, "--interface", "--bind"],
   ];
   const broken = exclusive.find(([isBroken]) => isBroken);
   if (broken !== undefined) throw flag.exclusive(broken[1], broken[2]);

@@ -44,8 +44,8 @@ export interface Flag<Mode extends string = string, Name = string> {
   modes?: readonly Mode[];
   /** Other flags that rule this one out. */
   excludes?: readonly Name[];
-  /** The flag without which this one has no effect, by mode. */
-  needs?: { readonly [M in Mode]?: Name };
+  /** The flag without which this one has no effect, in all modes or in some. */
+  needs?: { flag: Name; modes?: readonly Mode[] };
   /** The modes in which the flag needs the linux engine. */
   linux?: readonly Mode[];
   /** Whether the flag allows for one HOST only. */
@@ -137,7 +137,7 @@ type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
  * mode, or is ruled out by another.
  */
 export function parseCommand<F extends Flags, Mode extends string>(
-  program: Program<F, Mode>,
+  program: Program<F, Mode> & { flags: Flags<NoInfer<Mode>, keyof F> },
   args: string[],
 ): Command<F, Mode> | string {
   const { flags, modes } = program;
@@ -154,8 +154,8 @@ export function parseCommand<F extends Flags, Mode extends string>(
     const { excludes = [], needs, modes: own = [mode], linux } = flags[name]!;
     const other = excludes.find((other) => names.has(other));
     if (other !== undefined) throw exclusive(`--${name}`, `--${other}`);
-    const needed = needs?.[mode];
-    if (needed !== undefined && !names.has(needed)) {
+    const needed = (needs?.modes ?? own).includes(mode) && needs?.flag;
+    if (needed && !names.has(needed)) {
       throw new UsageError(`--${name} needs --${needed} with ${label}`);
     }
     if (linux?.includes(mode) && given.engine === "deno") {

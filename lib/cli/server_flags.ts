@@ -45,7 +45,7 @@ export const SERVER_FLAGS = {
     interface: {
       kind: flag.text("NAME"),
       help: "interface for the groups: name or address",
-      needs: { reply: "group", echo: "group", stamp: "group" },
+      needs: { flag: "group" },
     },
   }),
   ...flag.group({ group: "Answer" }, {
@@ -114,10 +114,7 @@ export const SERVER_FLAGS = {
 };
 
 export const SERVER = {
-  flags: SERVER_FLAGS satisfies flag.Flags<
-    keyof typeof SERVER_MODES,
-    keyof typeof SERVER_FLAGS
-  >,
+  flags: SERVER_FLAGS,
   modes: SERVER_MODES,
   intro: `Answers UDP datagrams.
 Usage: deno task server [flags]`,
@@ -127,36 +124,10 @@ server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
 };
 
 /** A command line, checked: data only, so that a worker can receive it. */
-export type ServerPlan =
-  & {
-    hostname: string;
-    port: number;
-    groups: string[];
-    interface: string | undefined;
-    guard: GuardOptions;
-    maxReplies: number | undefined;
-    quiet: boolean;
-    json: boolean;
-    timestamps: boolean;
-    reportMs: number | undefined;
-    engine: flag.Given<typeof SERVER_FLAGS>["engine"];
-    workers: number;
-  }
-  & (
-    | { mode: "reply"; reply: string }
-    | { mode: "echo" }
-    | {
-      mode: "stamp";
-      stateless: boolean;
-      ssids: number[] | undefined;
-      keyFile: string | undefined;
-      /** The keys in `keyFile`, once it is read. */
-      keys?: Keys;
-    }
-  );
+export type ServerPlan = Exclude<ReturnType<typeof planServer>, string>;
 
 /** Makes the plan of a command line, or the text that `--help` asks for. */
-export function planServer(args: string[]): ServerPlan | string {
+export function planServer(args: string[]) {
   const command = flag.parseCommand(SERVER, args);
   if (typeof command === "string") return command;
   const { given, names, mode, positionals } = command;
@@ -165,7 +136,7 @@ export function planServer(args: string[]): ServerPlan | string {
       `Unexpected argument '${positionals[0]}': the address goes behind --host`,
     );
   }
-  const { workers, group: groups = [] } = given;
+  const { workers, group: groups = [], quiet, json, timestamps } = given;
   const engine = workers > 1 && !names.has("engine") ? "linux" : given.engine;
   if (workers > 1 && engine === "deno") {
     throw new flag.UsageError("--workers needs --engine linux");
@@ -180,25 +151,27 @@ export function planServer(args: string[]): ServerPlan | string {
   } catch (error) {
     throw new flag.UsageError(`--group: ${errorMessage(error)}`);
   }
-  const { quiet, json, timestamps } = given;
+  const guard: GuardOptions = {
+    rateLimit: given["rate-limit"],
+    maxAmplification: given["max-amplification"],
+    loops: !given["no-loop-guard"],
+  };
   const common = {
     hostname,
     port: given.port ?? (mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT),
     groups,
     interface: given.interface,
-    guard: {
-      rateLimit: given["rate-limit"],
-      maxAmplification: given["max-amplification"],
-      loops: !given["no-loop-guard"],
-    },
+    guard,
     maxReplies: given.count,
-    ...{ quiet, json, timestamps, reportMs: given.report },
-    ...{ engine, workers },
+    reportMs: given.report,
+    ...{ quiet, json, timestamps, engine, workers },
   };
   if (mode === "echo") return { ...common, mode };
   if (mode === "reply") return { ...common, mode, reply: given.reply };
   const { stateless, ssid: ssids, "key-file": keyFile } = given;
-  return { ...common, mode, stateless, ssids, keyFile };
+  // The keys in the file, once it is read.
+  const keys = undefined as Keys | undefined;
+  return { ...common, mode, stateless, ssids, keyFile, keys };
 }
 
 function parseReply(text: string): string {

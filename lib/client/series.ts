@@ -320,4 +320,5 @@ function addCounts(counts: Added, exchange: Exchange): void {
   counts.foreign += exchange.foreign;
 }
 
-const MAX_OPEN = 256;
+/** The most datagrams that are unanswered at a time. */
+export const MAX_OPEN = 256;

@@ -51,10 +51,7 @@ export function withLoss<Counts extends typeof NO_COUNTS>(
 }
 
 /** The loss in percent of all settled datagrams, if there are any. */
-export function lossPercentOf(
-  lost: number,
-  received: number,
-): number | undefined {
+export function lossPercentOf(lost: number, received: number) {
   const settled = lost + received;
   return settled === 0 ? undefined : 100 * lost / settled;
 }

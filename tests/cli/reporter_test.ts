@@ -3,10 +3,10 @@ import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
 import { type Columns, EVENTS } from "../../lib/cli/show/columns.ts";
 import { Samples } from "../../lib/cli/show/samples.ts";
 import {
-  follow,
   REPORTERS,
   type ReportOptions,
   type RunEvent,
+  showRun,
   type View,
 } from "../../lib/cli/show/reporter.ts";
 
@@ -68,11 +68,11 @@ const RESULT = () => ({ received: 1 });
 async function reported(report: ReportOptions): Promise<string> {
   const { out, shown } = written();
   const run = runOf(["reply", "late", "lost"].map((type) => ({ type })));
-  await follow(run, TARGET, RESULT, VIEW, report, out);
+  await showRun(run, TARGET, RESULT, VIEW, report, out);
   return await shown();
 }
 
-Deno.test("follow(): a report has its events, unless it is quiet, and always its end", async () => {
+Deno.test("showRun(): a report has its events, unless it is quiet, and always its end", async () => {
   const cases = [
     ["text", "line reply\nline lost\n", "the end\n"],
     ["json", '{"replies":[\n{"a":1}\n],"received":1}\n', '{"received":1}\n'],
@@ -113,14 +113,14 @@ async function looked(
       },
     };
     const options = { format: "text", quiet: true, ...report } as const;
-    await follow(run, TARGET, RESULT, { ...VIEW, list }, options, out);
+    await showRun(run, TARGET, RESULT, { ...VIEW, list }, options, out);
   } finally {
     globalThis.setInterval = setInterval;
   }
   return (await shown()).replace(/0\.\d s: /, "0.x s: ");
 }
 
-Deno.test("follow(): text has a status line on a terminal, for one run of several datagrams", async () => {
+Deno.test("showRun(): text has a status line on a terminal, for one run of several datagrams", async () => {
   const reply = { type: "reply", seq: 0, sample: { rttMs: 2 } };
   const erase = "\r\x1b[K";
   const status =
@@ -142,10 +142,10 @@ Deno.test("follow(): text has a status line on a terminal, for one run of severa
   );
 });
 
-Deno.test("follow(): throws the error if no datagram could be sent", async () => {
+Deno.test("showRun(): throws the error if no datagram could be sent", async () => {
   const error = new Error("no route");
   const run = (received: number) =>
-    follow(
+    showRun(
       runOf([{ type: "error", error }]),
       TARGET,
       () => ({ received }),
@@ -193,14 +193,14 @@ Deno.test("REPORTERS: intervals have the format of the report, and are not among
   );
 });
 
-Deno.test("follow(): the last interval is shown if anything happened in it", async () => {
+Deno.test("showRun(): the last interval is shown if anything happened in it", async () => {
   const report = { format: "text", quiet: true, reportMs: 60_000 } as const;
   assertMatch(
     await reported(report),
     /^0\.0 to \d\.\d s: 3 sent, 1 received, 1 lost \(50%\), 1 late\nthe end\n$/,
   );
   const { out, shown } = written();
-  await follow(runOf([]), TARGET, RESULT, VIEW, report, out);
+  await showRun(runOf([]), TARGET, RESULT, VIEW, report, out);
   assertEquals(await shown(), "the end\n");
 });
 
@@ -228,7 +228,7 @@ async function notesOn(received: number[]): Promise<string[]> {
     };
     const view: View<RunEvent, Result> = { ...VIEW, list: "intervals" };
     const report = { format: "text", quiet: true } as const;
-    await follow(run, TARGET, RESULT, view, report, written().out);
+    await showRun(run, TARGET, RESULT, view, report, written().out);
     await flushNotes();
   } finally {
     performance.now = now;
@@ -237,7 +237,7 @@ async function notesOn(received: number[]): Promise<string[]> {
   return text.split("\n").filter((line) => line !== "");
 }
 
-Deno.test("follow(): a load is silent if an interval has no reply", async () => {
+Deno.test("showRun(): a load is silent if an interval has no reply", async () => {
   assertEquals(await notesOn([5, 5]), []);
   assertEquals(await notesOn([5, 0, 0, 5]), [
     "client: no reply for 10 s",
@@ -245,7 +245,7 @@ Deno.test("follow(): a load is silent if an interval has no reply", async () => 
   ]);
 });
 
-Deno.test("follow(): one of several runs has its label, and no document of its own", async () => {
+Deno.test("showRun(): one of several runs has its label, and no document of its own", async () => {
   const documents: unknown[] = [];
   const label = {
     text: "run 1",
@@ -267,13 +267,13 @@ Deno.test("follow(): one of several runs has its label, and no document of its o
   assertEquals(Object.keys(document), ["run", "replies", "received"]);
 });
 
-Deno.test("follow(): a begun document is completed at every end of the run", async () => {
+Deno.test("showRun(): a begun document is completed at every end of the run", async () => {
   for (const type of ["reply", "lost"]) {
     const { out, shown } = written();
     const run = runOf([{ type }], new Error("broken"));
     const report = { format: "json", quiet: false } as const;
     await assertRejects(
-      () => follow(run, TARGET, RESULT, VIEW, report, out),
+      () => showRun(run, TARGET, RESULT, VIEW, report, out),
       Error,
       "broken",
     );
@@ -296,7 +296,7 @@ Deno.test("REPORTERS: an interim result is shown, but not within a document", as
   }
 });
 
-Deno.test("follow(): samples are kept of a quiet run, too", async () => {
+Deno.test("showRun(): samples are kept of a quiet run, too", async () => {
   const samples = new Samples(10);
   const reply = {
     rttMs: undefined,
@@ -309,7 +309,7 @@ Deno.test("follow(): samples are kept of a quiet run, too", async () => {
     { type: "lost", seq: 2 },
   ]);
   const report = { format: "text", quiet: true, samples } as const;
-  await follow(run, TARGET, RESULT, VIEW, report, written().out);
+  await showRun(run, TARGET, RESULT, VIEW, report, written().out);
   // A reply whose RTT is unknown is no sample.
   assertEquals([...samples].map(({ seq, rttMs }) => [seq, rttMs]), [
     [1, 3],

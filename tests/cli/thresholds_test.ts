@@ -1,5 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { MAX_RTT, missedBounds } from "../../lib/cli/thresholds.ts";
+import { FIGURES } from "../../lib/cli/show/columns.ts";
+import { Distribution } from "../../lib/stats/distribution.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 
 const parseMaxRtt = MAX_RTT.parse;
@@ -60,4 +62,10 @@ Deno.test("missedBounds(): unknown loss meets its bound, an unknown RTT does not
       "--max-rtt p99.9=1ms: no such RTT is known",
     ]);
   }
+});
+
+Deno.test("FIGURES: every figure of a summary has a name for lines and thresholds", () => {
+  const distribution = new Distribution();
+  distribution.add(1);
+  assertEquals(Object.keys(distribution.tail()!), Object.values(FIGURES));
 });

@@ -6,7 +6,7 @@
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { gather, type GatherOptions } from "../../client/gather.ts";
 import type { LineWriter } from "../output.ts";
-import { follow, type ReportOptions } from "../show/reporter.ts";
+import { type ReportOptions, showRun } from "../show/reporter.ts";
 import { type GatherEvent, gatherView } from "../show/series.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
@@ -34,5 +34,5 @@ export async function runGather(
     return { targets: asked, ...gathering.summary(), unexpected };
   };
   const view = gatherView(report.hasHex);
-  return await follow(run, targets[0]!, result, view, report, out);
+  return await showRun(run, targets[0]!, result, view, report, out);
 }

@@ -10,7 +10,7 @@ import { echo } from "../../server/responders.ts";
 import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
 import { LOAD_VIEW } from "../show/load.ts";
-import { follow, type ReportOptions } from "../show/reporter.ts";
+import { type ReportOptions, showRun } from "../show/reporter.ts";
 
 export async function runLoad(
   target: UdpAddress,
@@ -39,7 +39,7 @@ export async function runLoad(
   const result = (target: string) => {
     return { target, rate, window, size, ...run.summary() };
   };
-  return await follow(run, target, result, LOAD_VIEW, report, out);
+  return await showRun(run, target, result, LOAD_VIEW, report, out);
 }
 
 const CLOSED_LOOP = { window: 64, count: 20_000 };

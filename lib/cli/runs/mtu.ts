@@ -3,14 +3,15 @@
  *
  * @module
  */
-import { ipVersion, type UdpAddress } from "../../address.ts";
+import type { UdpAddress } from "../../address.ts";
 import { errorMessage, TimeoutError } from "../../base/errors.ts";
 import { request } from "../../client/request.ts";
 import type { RequestOptions } from "../../client/exchange.ts";
 import { maxPayload } from "../../client/target.ts";
+import { headersOf } from "../../server/guard.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { only } from "../show/columns.ts";
-import { follow, type ReportOptions, type View } from "../show/reporter.ts";
+import { type ReportOptions, showRun, type View } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
 /** The outcome of a size. */
@@ -82,7 +83,6 @@ export async function runMtu(
 ): Promise<RunOutcome> {
   const stopping = new AbortController();
   const probes: Probe[] = [];
-  const headers = () => IP_UDP_BYTES[ipVersion(run.target.hostname) ?? 4];
   const probe = async (size: number): Promise<Probe> => {
     let found: Probe = { type: "probe", size, isAnswered: false };
     for (let tries = 0; tries < MAX_TRIES && !found.isAnswered; tries++) {
@@ -100,7 +100,7 @@ export async function runMtu(
       } catch (error) {
         if (stopping.signal.aborted) throw error;
         const { why, mtu } = reasonOf(error);
-        found = { ...found, why, hint: mtu && mtu - headers() };
+        found = { ...found, why, hint: mtu && mtu - headersOf(run.target) };
         // A report of the network needs no second try.
         if (mtu !== undefined) break;
       }
@@ -124,11 +124,11 @@ export async function runMtu(
       sent: run.sent,
       received: answered.length,
       payloadBytes: size,
-      mtu: size && size + headers(),
+      mtu: size && size + headersOf(run.target),
       isEcho: size !== undefined && size === replyBytes,
     };
   };
-  const ended = await follow(run, target, result, MTU_VIEW, report, out);
+  const ended = await showRun(run, target, result, MTU_VIEW, report, out);
   if (ended.received === 0 && report.format === "text") {
     const why = probes[0]!.why;
     complain("client", `No answer from ${ended.target} to 1 byte: ${why}`);
@@ -148,6 +148,4 @@ function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
   return { why, mtu };
 }
 
-/** IP and UDP headers. */
-const IP_UDP_BYTES = { 4: 28, 6: 48 };
 const MAX_TRIES = 3;

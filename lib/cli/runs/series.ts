@@ -6,7 +6,7 @@
 import type { UdpAddress } from "../../address.ts";
 import { requestMany, type RequestManyOptions } from "../../client/series.ts";
 import type { LineWriter } from "../output.ts";
-import { follow, type ReportOptions } from "../show/reporter.ts";
+import { type ReportOptions, showRun } from "../show/reporter.ts";
 import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
 
 export async function runSeries(
@@ -24,7 +24,7 @@ export async function runSeries(
     return { target, ...series.summary(), unexpected };
   };
   const view = (isSeries ? seriesView : singleView)(report.hasHex);
-  return await follow(series, target, result, view, report, out);
+  return await showRun(series, target, result, view, report, out);
 }
 
 /** Warms up with modules that a lone request does not load. */

@@ -9,7 +9,7 @@ import type { MeasureOptions } from "../../stamp/measure_options.ts";
 import { stampReflector } from "../../stamp/reflector.ts";
 import type { LineWriter } from "../output.ts";
 import { warmUp } from "./warm_up.ts";
-import { follow, type ReportOptions } from "../show/reporter.ts";
+import { type ReportOptions, showRun } from "../show/reporter.ts";
 import { stampView } from "../show/stamp.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
@@ -27,7 +27,7 @@ export async function runStamp(
   const bins = () => report.histogram ? measurement.bins(HISTOGRAM_ROWS) : [];
   const view = stampView(bins);
   const result = (target: string) => ({ target, ...measurement.summary() });
-  return await follow(measurement, target, result, view, report, out);
+  return await showRun(measurement, target, result, view, report, out);
 }
 
 const WARM_UP = {

@@ -4,10 +4,10 @@
  *
  * @module
  */
+import { lossPercentOf } from "../../stats/counts.ts";
 import { Distribution } from "../../stats/distribution.ts";
 import { figuresOf, figuresText } from "./columns.ts";
 import { lossText } from "./format.ts";
-import { lossPercentOf } from "../../stats/counts.ts";
 import type { Samples } from "./samples.ts";
 
 /** The picture as one SVG file, in light and dark as its reader has it. */

@@ -198,7 +198,7 @@ function eventObject<E extends RunEvent, R>(
  * number of unexpected replies.
  * @throws The error of the run, or if nothing was received that of a failed send.
  */
-export async function follow<
+export async function showRun<
   E extends RunEvent,
   Shown,
   R extends Shown & { received: number },

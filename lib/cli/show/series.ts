@@ -12,7 +12,11 @@ import {
 } from "../../base/errors.ts";
 import type { UdpReply } from "../../client/exchange.ts";
 import type { GatherSummary } from "../../client/gather.ts";
-import type { SeriesEvent, SeriesSummary } from "../../client/series.ts";
+import {
+  MAX_OPEN,
+  type SeriesEvent,
+  type SeriesSummary,
+} from "../../client/series.ts";
 import * as column from "./columns.ts";
 import { eventText, lossText, present, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
@@ -74,7 +78,7 @@ export function seriesView(hasHex = false): View<SeriesEvent, SeriesResult> {
       const each = timeText(durationMs / Math.max(1, sent - 1));
       return present([
         heldBack > 0 &&
-        `--interval was not kept, as 256 datagrams were unanswered ${heldBack} times: it was ${each} in the mean (--rate keeps any)`,
+        `--interval was not kept, as ${MAX_OPEN} datagrams were unanswered ${heldBack} times: it was ${each} in the mean (--rate keeps any)`,
       ]);
     },
   };
