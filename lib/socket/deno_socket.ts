@@ -43,7 +43,9 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
   const conn = bindConn(options);
   try {
-    const { maxDatagramBytes, isBusy } = options;
+    const { maxDatagramBytes, isBusy, peer } = options;
+    // The user may be asked for a client's server here, and never at a send.
+    if (peer !== undefined) Deno.permissions.requestSync(netAccess(peer));
     const prepared = prepare(conn, options);
     return new DenoSocket(conn, maxDatagramBytes, prepared, false, isBusy);
   } catch (error) {
@@ -52,10 +54,24 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
 }
 
-/** Whether an address may be used without a question to the user. */
-export function isPermitted(address: UdpAddress): boolean {
+/** Whether an address, or all, may be used without a question to the user. */
+export function isPermitted(address?: UdpAddress): boolean {
+  return Deno.permissions.querySync(netAccess(address)).state === "granted";
+}
+
+function netAccess(address?: UdpAddress): Deno.NetPermissionDescriptor {
+  return address === undefined
+    ? { name: "net" }
+    : { name: "net", host: formatAddress(address) };
+}
+
+/** Fails without a permission for an address, where Deno would ask the user. */
+export function requireNet(address: UdpAddress): void {
+  if (isPermitted(address)) return;
   const host = formatAddress(address);
-  return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+  throw new Deno.errors.NotCapable(
+    `Requires net access to "${host}", run again with the --allow-net flag`,
+  );
 }
 
 /** Options that Deno has no way to set. */
@@ -159,9 +175,12 @@ export class DenoSocket implements DatagramSocket {
     onDatagram: (datagram) => this.release(datagram),
   };
   #closed = false;
-  /** Posts for the next turn of the event loop, and the number sent in this one. */
-  readonly #posted: Posted[] = [];
-  #sentInTurn = 0;
+  /** Datagrams behind the one that is being sent, in the order of the calls. */
+  readonly #unsent: Unsent[] = [];
+  #isSending = false;
+  /** The last destination that may be sent to. */
+  #lastPermitted: Deno.NetAddr | undefined;
+  readonly #sendsAnywhere = isPermitted();
 
   /**
    * Takes a bound socket.
@@ -247,32 +266,52 @@ export class DenoSocket implements DatagramSocket {
     }
   }
 
-  async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
-    if (this.#prepared !== undefined) await this.#prepared;
-    if (to !== this.#lastTo) {
-      this.#lastTo = to;
-      this.#lastReachable = this.#reachable(to);
-    }
-    await this.#conn.send(payload, this.#lastReachable);
+  send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    return new Promise((onSent, onSendError) =>
+      this.#queue(payload, this.#reachable(to), { onSent, onSendError })
+    );
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    const posted = { payload, to, listener };
-    if (this.#sentInTurn < SENDS_A_TURN) this.#sendPosted(posted);
-    else this.#posted.push(posted);
+    this.#queue(payload, this.#reachable(to), listener);
   }
 
-  #sendPosted({ payload, to, listener }: Posted): void {
-    if (this.#sentInTurn++ === 0) setImmediate(this.#beginTurn);
-    this.send(payload, to).catch((error) => listener.onSendError(error));
+  #queue(payload: Uint8Array, to: Deno.NetAddr, listener: Listener): void {
+    this.#unsent.push({ payload, to, listener });
+    if (!this.#isSending) this.#sendAll();
   }
 
-  #beginTurn = (): void => {
-    this.#sentInTurn = 0;
-    for (const posted of this.#posted.splice(0, SENDS_A_TURN)) {
-      this.#sendPosted(posted);
+  /**
+   * Sends one datagram at a time: of several that wait for room in the send buffer,
+   * as in the first turn of a socket, Deno sends the last one first.
+   */
+  async #sendAll(): Promise<void> {
+    this.#isSending = true;
+    for (let next; (next = this.#unsent.shift()) !== undefined;) {
+      const { payload, to, listener } = next;
+      try {
+        if (this.#prepared !== undefined) await this.#prepared;
+        // A rejection, as no listener is called within the call.
+        await (this.#refusal(to) ?? this.#conn.send(payload, to));
+      } catch (error) {
+        listener.onSendError(error);
+        continue;
+      }
+      listener.onSent?.();
     }
-  };
+    this.#isSending = false;
+  }
+
+  /** The rejection of a destination that Deno would prompt for. */
+  #refusal(to: Deno.NetAddr): Promise<never> | undefined {
+    if (this.#sendsAnywhere || to === this.#lastPermitted) return;
+    try {
+      requireNet(to);
+      this.#lastPermitted = to;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
 
   reply(
     datagram: Datagram,
@@ -281,8 +320,7 @@ export class DenoSocket implements DatagramSocket {
   ): void {
     options?.complete?.(payload);
     const slot = datagram as Slot;
-    // The two callbacks are the slot's own, made once.
-    this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
+    this.#queue(payload, slot.from, slot);
   }
 
   release(datagram: Datagram): void {
@@ -312,6 +350,13 @@ export class DenoSocket implements DatagramSocket {
     if (this.#closed) return;
     if (this.#keepsDrops) this.kernelDrops();
     this.#closed = true;
+    // As far as the system takes them at once.
+    for (const { payload, to, listener } of this.#unsent.splice(0)) {
+      (this.#refusal(to) ?? this.#conn.send(payload, to)).then(
+        () => listener.onSent?.(),
+        (error) => listener.onSendError(error),
+      );
+    }
     this.#conn.close();
   }
 
@@ -372,10 +417,13 @@ export class DenoSocket implements DatagramSocket {
   }
 
   /** Only Linux takes a plain IPv4 address on an IPv6 socket. */
-  #reachable({ hostname, port }: UdpAddress): Deno.NetAddr {
+  #reachable(to: UdpAddress): Deno.NetAddr {
+    if (to === this.#lastTo) return this.#lastReachable;
+    this.#lastTo = to;
+    let { hostname, port } = to;
     const isMapped = this.#isIPv6 && ipVersion(hostname) === 4;
     if (isMapped) hostname = `::ffff:${hostname}`;
-    return { transport: "udp", hostname, port };
+    return this.#lastReachable = { transport: "udp", hostname, port };
   }
 }
 
@@ -416,17 +464,15 @@ interface Slot {
   readonly onSendError: (error: unknown) => void;
 }
 
-interface Posted {
-  payload: Uint8Array;
-  to: UdpAddress;
-  listener: SendErrorListener;
+interface Listener extends SendErrorListener {
+  onSent?(): void;
 }
 
-/**
- * A task of Deno's runtime (tokio) has 128 operations at a time, receives
- * included. Operations beyond them wait, and cost several times as much.
- */
-const SENDS_A_TURN = 48;
+interface Unsent {
+  payload: Uint8Array;
+  to: Deno.NetAddr;
+  listener: Listener;
+}
 
 /** Buffers of closed sockets, of the size that was last in use. */
 const spares = new Map<number, Uint8Array<ArrayBuffer>[]>();

@@ -57,6 +57,36 @@ contractTest(
   },
 );
 
+contractTest(
+  "DatagramSocket: datagrams leave in the order of the calls",
+  async (runtime, settle) => {
+    const socket = open(runtime, "127.0.0.1");
+    const peer = open(runtime, "127.0.0.1");
+    const all = Array.from({ length: 60 }, (_, i) => i);
+    const seen: number[] = [];
+    const received = Promise.withResolvers<void>();
+    const closed = peer.start({
+      onDatagram(datagram) {
+        seen.push(datagram.data[0]!);
+        peer.release(datagram);
+        if (seen.length === all.length) received.resolve();
+      },
+    });
+    // The first turn of its life, and all kinds of sends.
+    const errors: unknown[] = [];
+    const onSendError = (error: unknown) => errors.push(error);
+    for (const i of all) {
+      const payload = new Uint8Array([i]);
+      if (i % 2 === 0) socket.send(payload, peer.addr).catch(onSendError);
+      else socket.post(payload, peer.addr, { onSendError });
+    }
+    await settle(received.promise);
+    assertEquals([seen, errors], [all, []]);
+    for (const each of [socket, peer]) each.close();
+    await settle(closed);
+  },
+);
+
 netTest(
   "DatagramSocket: kernelDrops() after close() is the number until then",
   async () => {

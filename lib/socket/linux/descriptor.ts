@@ -14,7 +14,7 @@ import {
 } from "../../address.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
-import { bindConn, type Conn, isPermitted } from "../deno_socket.ts";
+import { bindConn, type Conn } from "../deno_socket.ts";
 import { errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -177,15 +177,6 @@ export function trySet(
   const { value: memory } = scratchOf(libc);
   memory.u32[0] = value;
   return libc.setsockopt(fd, level, option, memory, 4) >= 0;
-}
-
-/** Checks the permission for an address, which FFI bypasses. */
-export function requireNet(address: UdpAddress): void {
-  if (isPermitted(address)) return;
-  const host = formatAddress(address);
-  throw new Deno.errors.NotCapable(
-    `Requires net access to "${host}", run again with the --allow-net flag`,
-  );
 }
 
 /** Grows both buffers as far as the system grants. */

@@ -6,7 +6,7 @@
  */
 import { bindError } from "../../base/errors.ts";
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
-import { DenoSocket } from "../deno_socket.ts";
+import { DenoSocket, requireNet } from "../deno_socket.ts";
 import { ConnectedSocket } from "./connected_socket.ts";
 import {
   addressOf,
@@ -15,7 +15,6 @@ import {
   connect,
   growBuffers,
   own,
-  requireNet,
   setSendOptions,
   type SocketDescriptor,
 } from "./descriptor.ts";

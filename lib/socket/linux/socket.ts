@@ -23,11 +23,11 @@ import {
   growBuffers,
   joinGroup,
   kernelDrops,
-  requireNet,
   setReceiveBuffer,
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
+import { requireNet } from "../deno_socket.ts";
 import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
 import * as sys from "./layout.ts";
