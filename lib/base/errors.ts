@@ -87,6 +87,15 @@ export function isPortClosed(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionReset;
 }
 
+/**
+ * Whether an error is the system's report of an ICMP message about an earlier
+ * datagram, which never ends a socket (RFC 8085, section 5.2).
+ */
+export function isReport(error: unknown): boolean {
+  return isPortClosed(error) ||
+    REPORT_CODES.has((error as { code?: unknown } | null)?.code);
+}
+
 /** The message of an error, in one line; never throws, whatever was thrown. */
 export function errorMessage(error: unknown): string {
   const message = () => error instanceof Error ? error.message : error;
@@ -112,6 +121,12 @@ export function oneLine<E extends Error>(error: E): E {
   error.stack = `${error.name}: ${error.message}`;
   return error;
 }
+
+/** The errors that Linux makes of ICMP messages. */
+const REPORT_CODES: ReadonlySet<unknown> = new Set([
+  ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
+  ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
+]);
 
 const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
   [

@@ -13,7 +13,7 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { bindError, isPortClosed, joinError } from "../base/errors.ts";
+import { bindError, isReport, joinError } from "../base/errors.ts";
 import type { Membership } from "./multicast.ts";
 import type {
   Datagram,
@@ -243,9 +243,9 @@ export class DenoSocket implements DatagramSocket {
       } catch (error) {
         this.#free.push(slot);
         if (this.#closed) return;
-        // A closed port is about an earlier send; most other errors pass; a row of
+        // A report is about an earlier send; most other errors pass; a row of
         // failures with nothing received between them is permanent.
-        if (!isPortClosed(error) && ++failures >= MAX_RECEIVE_FAILURES) {
+        if (!isReport(error) && ++failures >= MAX_RECEIVE_FAILURES) {
           this.close();
           throw error;
         }

@@ -24,13 +24,6 @@ export const EHOSTUNREACH = 113;
 /** The peer's port is closed. */
 export const ECONNREFUSED = 111;
 
-/** Errors of a call that report ICMP messages about earlier datagrams. */
-export const REPORTS: ReadonlySet<number> = new Set([
-  ECONNREFUSED,
-  EHOSTUNREACH,
-  ENETUNREACH,
-]);
-
 /** The error of an errno, of the class and with the `code` that Deno uses. */
 export function errorOf(errno: number): Error {
   const [code, ErrorClass, text] = ERRORS[errno] ??
@@ -53,7 +46,11 @@ const ERRORS: Record<
   22: ["EINVAL", Error, "Invalid argument"],
   23: ["ENFILE", Error, "Too many open files in system"],
   24: ["EMFILE", Error, "Too many open files"],
+  64: ["ENONET", Error, "Machine is not on the network"],
+  71: ["EPROTO", Error, "Protocol error"],
   90: ["EMSGSIZE", Error, "Message too long"],
+  92: ["ENOPROTOOPT", Error, "Protocol not available"],
+  95: ["EOPNOTSUPP", Error, "Operation not supported"],
   97: ["EAFNOSUPPORT", Error, "Address family not supported by protocol"],
   98: ["EADDRINUSE", Deno.errors.AddrInUse, "Address already in use"],
   99: [
@@ -69,5 +66,6 @@ const ERRORS: Record<
   ],
   105: ["ENOBUFS", Error, "No buffer space available"],
   111: ["ECONNREFUSED", Deno.errors.ConnectionRefused, "Connection refused"],
+  112: ["EHOSTDOWN", Error, "Host is down"],
   113: ["EHOSTUNREACH", Error, "No route to host"],
 };

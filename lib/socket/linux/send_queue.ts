@@ -14,15 +14,8 @@ import {
 import type { BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
 import { type SocketDescriptor, trySet } from "./descriptor.ts";
-import {
-  EAGAIN,
-  EINTR,
-  EINVAL,
-  EIO,
-  EMSGSIZE,
-  errorOf,
-  REPORTS,
-} from "./errno.ts";
+import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, errorOf } from "./errno.ts";
+import { isReport } from "../../base/errors.ts";
 import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
 import type { Poller } from "./poller.ts";
@@ -260,12 +253,17 @@ export class SendQueue {
       const code = this.#libc.errno();
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
-      if (REPORTS.has(code) && triedAgain !== out.first) {
-        // About an earlier datagram: this one was not tried yet.
+      const error = errorOf(code);
+      if (
+        code !== EMSGSIZE && isReport(error) && triedAgain !== out.first
+      ) {
+        // Perhaps about an earlier datagram: then this one was not tried yet.
         triedAgain = out.first;
-        outcome.report = errorOf(code);
+        outcome.report = error;
         continue;
       }
+      // Refused again: about this datagram, and reported as its outcome.
+      if (outcome.report?.message === error.message) delete outcome.report;
       this.#recover(out.first, code, outcome);
       out.first++;
     }

@@ -7,7 +7,7 @@
  * @module
  */
 import { ipVersion, isWildcard, type UdpAddress } from "../../address.ts";
-import { joinError } from "../../base/errors.ts";
+import { isReport, joinError } from "../../base/errors.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -28,7 +28,7 @@ import {
   trySet,
 } from "./descriptor.ts";
 import { requireNet } from "../deno_socket.ts";
-import { EAGAIN, EINTR, errorOf, REPORTS } from "./errno.ts";
+import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
 import * as sys from "./layout.ts";
 import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
@@ -281,9 +281,7 @@ export class LinuxSocket implements DatagramSocket {
         continue;
       }
       const code = this.#libc.errno();
-      // The network's report about an earlier send, given once.
-      if (REPORTS.has(code)) this.#receiver.onReceiveError?.(errorOf(code));
-      else if (code === EAGAIN) {
+      if (code === EAGAIN) {
         wasFull = false;
         // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
@@ -295,8 +293,11 @@ export class LinuxSocket implements DatagramSocket {
         } else if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
-        if (++failures >= MAX_RECEIVE_FAILURES) throw error;
+        // About an earlier send, and given once.
+        const isAboutSend = isReport(error);
+        if (!isAboutSend && ++failures >= MAX_RECEIVE_FAILURES) throw error;
         this.#receiver.onReceiveError?.(error);
+        if (isAboutSend) continue;
         await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
     }
