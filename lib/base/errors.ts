@@ -96,6 +96,15 @@ export function isReport(error: unknown): boolean {
     REPORT_CODES.has((error as { code?: unknown } | null)?.code);
 }
 
+/**
+ * Whether a send that failed with an error may work later: without a route or
+ * room, or refused by a filter.
+ */
+export function mayPass(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code !== "EMSGSIZE" && (UNSENT_CODES.has(code) || isReport(error));
+}
+
 /** The message of an error, in one line; never throws, whatever was thrown. */
 export function errorMessage(error: unknown): string {
   const message = () => error instanceof Error ? error.message : error;
@@ -126,6 +135,10 @@ export function oneLine<E extends Error>(error: E): E {
 const REPORT_CODES: ReadonlySet<unknown> = new Set([
   ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
   ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
+]);
+
+const UNSENT_CODES: ReadonlySet<unknown> = new Set([
+  ...["EADDRNOTAVAIL", "ENETDOWN", "ENOBUFS", "EPERM"],
 ]);
 
 const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [

@@ -5,7 +5,12 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { errorMessage, isPortClosed, TimeoutError } from "../base/errors.ts";
+import {
+  errorMessage,
+  isPortClosed,
+  mayPass,
+  TimeoutError,
+} from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
@@ -173,6 +178,8 @@ export class Exchange implements Receiver {
   /** Answered, timed out or failed. */
   #isOver = false;
   #sentAt = 0;
+  /** Whether the system has taken a datagram. */
+  #isSent = false;
   #replies = 0;
   /** The last report of the system or the network about a sent datagram. */
   #report: unknown;
@@ -245,9 +252,9 @@ export class Exchange implements Receiver {
     const { isConnected } = this.#socket!;
     if (this.#isOver || !(isConnected || isPortClosed(error))) return;
     this.#report = error;
-    // Of an unconnected socket a hint, not a verdict (RFC 8085, section 5.2): the
-    // wait continues. A connected socket gets reports about its peer only.
-    if (isConnected) this.#timeOut();
+    // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
+    // wait continues, unless a connected socket reports its peer's closed port.
+    if (isConnected && isPortClosed(error)) this.#timeOut();
   }
 
   #send(socket: DatagramSocket): void {
@@ -268,10 +275,14 @@ export class Exchange implements Receiver {
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
-    socket.send(payload, this.ends.target).catch((error) => {
+    socket.send(payload, this.ends.target).then(() => {
+      this.#isSent = true;
+    }, (error) => {
       // The report about an earlier datagram, delivered by this send.
-      if (isPortClosed(error)) this.onReceiveError(error);
-      else this.#fail(error);
+      if (isPortClosed(error)) return this.onReceiveError(error);
+      const isLast = this.attempts > retries && !this.#isSent;
+      if (isLast || !mayPass(error)) this.#fail(error);
+      else this.#report = error;
     });
   }
 

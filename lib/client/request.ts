@@ -55,15 +55,15 @@ export const REPLIES = {
  * @param options Time-out, retransmissions, the local end.
  * @returns The reply.
  * @throws {TimeoutError} If no reply arrives. A closed port looks like loss,
- * except on the linux engine: it rejects at once there, with the report as
- * `cause`.
+ * except on the linux engine: it rejects at once there. Any other report of the
+ * network, and a send that fails and may work later, are kept as the `cause`.
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
  * @throws {TypeError} If an option is unknown or of a wrong type, or the
  * address cannot be asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
- * @throws {Error} The system's error if binding or sending fails, untouched.
+ * @throws {Error} The system's error if binding fails, or each send, untouched.
  *
  * @example
  * ```ts

@@ -5,7 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { isPortClosed } from "../base/errors.ts";
+import { isPortClosed, mayPass } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { RecentMap } from "../base/recent_map.ts";
@@ -283,7 +283,9 @@ export class Client implements UdpClient, Receiver {
   /** A datagram of a request could not be sent. */
   sendFailed(pending: Pending, error: unknown): void {
     if (isPortClosed(error)) this.onReceiveError(error);
-    else this.#settle(pending, { error });
+    else if (!mayPass(error) || pending.attempts > pending.plan.retries) {
+      this.#settle(pending, { error });
+    }
   }
 
   /** The plan of a request: its own options, and the client's. */

@@ -248,6 +248,34 @@ Deno.test("request(): it continues after a send that reports an earlier datagram
   assertEquals([error.cause, error.attempts], [refused, 3]);
 });
 
+for (const code of ["ENETUNREACH", "EHOSTUNREACH", "ENOBUFS", "EPERM"]) {
+  const refused = Object.assign(new Error(code), { code });
+
+  Deno.test(`request(): retries a send that fails with ${code}`, async () => {
+    const network = networkWith(echo());
+    network.plan = ({ index }) => {
+      if (index < 2) throw refused;
+      return [1];
+    };
+    assertEquals((await ask(network)).attempts, 3);
+  });
+
+  Deno.test(`request(): ${code} of the last send of all is its error, and else the cause`, async () => {
+    const network = makeNetwork(() => {
+      throw refused;
+    });
+    assert(refused === await assertRejects(() => ask(network), Error));
+    assertEquals(network.sent.length, 3);
+    network.plan = ({ index }) => {
+      if (index === 4) throw refused;
+      return [];
+    };
+    const error = await assertRejects(() => ask(network), TimeoutError, code);
+    assert(error.cause === refused);
+    assertEquals(network.sent.length, 6);
+  });
+}
+
 Deno.test("request(): other errors of an unconnected socket are ignored", async () => {
   const network = makeNetwork();
   network.plan = () => {
