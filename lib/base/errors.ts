@@ -102,7 +102,9 @@ export function isReport(error: unknown): boolean {
  */
 export function mayPass(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
-  return code !== "EMSGSIZE" && (UNSENT_CODES.has(code) || isReport(error));
+  const isUnsent = code === "EADDRNOTAVAIL" || code === "ENETDOWN" ||
+    code === "ENOBUFS" || code === "EPERM";
+  return isUnsent || code !== "EMSGSIZE" && isReport(error);
 }
 
 /** The message of an error, in one line; never throws, whatever was thrown. */
@@ -135,10 +137,6 @@ export function oneLine<E extends Error>(error: E): E {
 const REPORT_CODES: ReadonlySet<unknown> = new Set([
   ...["EACCES", "EHOSTDOWN", "EHOSTUNREACH", "EMSGSIZE", "ENETUNREACH"],
   ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
-]);
-
-const UNSENT_CODES: ReadonlySet<unknown> = new Set([
-  ...["EADDRNOTAVAIL", "ENETDOWN", "ENOBUFS", "EPERM"],
 ]);
 
 const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [

@@ -54,15 +54,13 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
 }
 
-/** Whether an address, or all, may be used without a question to the user. */
-export function isPermitted(address?: UdpAddress): boolean {
+/** Whether an address may be used without a question to the user. */
+export function isPermitted(address: UdpAddress): boolean {
   return Deno.permissions.querySync(netAccess(address)).state === "granted";
 }
 
-function netAccess(address?: UdpAddress): Deno.NetPermissionDescriptor {
-  return address === undefined
-    ? { name: "net" }
-    : { name: "net", host: formatAddress(address) };
+function netAccess(address: UdpAddress): Deno.NetPermissionDescriptor {
+  return { name: "net", host: formatAddress(address) };
 }
 
 /** Fails without a permission for an address, where Deno would ask the user. */
@@ -180,7 +178,8 @@ export class DenoSocket implements DatagramSocket {
   #isSending = false;
   /** The last destination that may be sent to. */
   #lastPermitted: Deno.NetAddr | undefined;
-  readonly #sendsAnywhere = isPermitted();
+  readonly #sendsAnywhere =
+    Deno.permissions.querySync({ name: "net" }).state === "granted";
 
   /**
    * Takes a bound socket.
@@ -288,29 +287,24 @@ export class DenoSocket implements DatagramSocket {
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     for (let next; (next = this.#unsent.shift()) !== undefined;) {
-      const { payload, to, listener } = next;
-      try {
-        if (this.#prepared !== undefined) await this.#prepared;
-        // A rejection, as no listener is called within the call.
-        await (this.#refusal(to) ?? this.#conn.send(payload, to));
-      } catch (error) {
-        listener.onSendError(error);
-        continue;
-      }
-      listener.onSent?.();
+      await this.#give(next);
     }
     this.#isSending = false;
   }
 
-  /** The rejection of a destination that Deno would prompt for. */
-  #refusal(to: Deno.NetAddr): Promise<never> | undefined {
-    if (this.#sendsAnywhere || to === this.#lastPermitted) return;
+  /** Gives a datagram to the system, if Deno would not prompt for its peer. */
+  async #give({ payload, to, listener }: Unsent): Promise<void> {
     try {
-      requireNet(to);
+      if (this.#prepared !== undefined) await this.#prepared;
+      if (!this.#sendsAnywhere && to !== this.#lastPermitted) requireNet(to);
       this.#lastPermitted = to;
+      await this.#conn.send(payload, to);
     } catch (error) {
-      return Promise.reject(error);
+      // Never within the call.
+      queueMicrotask(() => listener.onSendError(error));
+      return;
     }
+    listener.onSent?.();
   }
 
   reply(
@@ -351,12 +345,7 @@ export class DenoSocket implements DatagramSocket {
     if (this.#keepsDrops) this.kernelDrops();
     this.#closed = true;
     // As far as the system takes them at once.
-    for (const { payload, to, listener } of this.#unsent.splice(0)) {
-      (this.#refusal(to) ?? this.#conn.send(payload, to)).then(
-        () => listener.onSent?.(),
-        (error) => listener.onSendError(error),
-      );
-    }
+    for (const next of this.#unsent.splice(0)) this.#give(next);
     this.#conn.close();
   }
 
@@ -464,9 +453,7 @@ interface Slot {
   readonly onSendError: (error: unknown) => void;
 }
 
-interface Listener extends SendErrorListener {
-  onSent?(): void;
-}
+type Listener = SendErrorListener & { onSent?(): void };
 
 interface Unsent {
   payload: Uint8Array;

@@ -177,8 +177,10 @@ Deno.test("DenoSocket: peers that differ in host or port have different addresse
     remotes.map(({ hostname, port }) => `${hostname} ${port}`),
     ["::1 1", "::1 2", "::2 2", "1.2.3.4 2"].flatMap((peer) => [peer, peer]),
   );
-  for (const datagram of got) socket.reply(datagram, encode("c"));
-  await settled();
+  for (const datagram of got) {
+    socket.reply(datagram, encode("c"));
+    await settled();
+  }
   assertEquals(
     conn.sent.map(([, { hostname, port }]) => [hostname, port]),
     peers.flatMap((peer) => [peer, peer]),

@@ -244,10 +244,12 @@ programTest(
         ${JSON.stringify(table)}] }).output(); console.log(code);`,
     );
     assertEquals((await nft.ended()).stdout, "0\n");
+    const limit = "net.ipv4.icmp_ratelimit=0";
+    await ip("netns", "exec", ANSWERING, "sysctl", "-qw", limit);
     await using client = run(
       ASKING,
       `import { request, requestMany } from "./lib/mod.ts";
-      const options = { engine: "linux", timeoutMs: 5000 };
+      const options = { engine: "linux", timeoutMs: 50 };
       for (const port of [5000, 5001, 5002, 5003]) {
         const error = await request("10.0.0.2:" + port, "x", options)
           .catch((error) => error);
@@ -255,19 +257,101 @@ programTest(
       }`,
     );
     const { stdout, stderr } = await client.ended();
-    const said = (port: number, why: string) =>
-      `TimeoutError No reply from 10.0.0.2:${port} to 1 datagram: ${why}\n`;
+    // Only a closed port ends a request early.
+    const said = (port: number, why: string, count = "3 datagrams") =>
+      `TimeoutError No reply from 10.0.0.2:${port} to ${count}: ${why}\n`;
     const icmp = (words: string, code: number) =>
       `10.0.0.2 reports: ${words} (ICMP type 3, code ${code})`;
     assertEquals([stdout, stderr], [
       said(5000, icmp("a filter prohibits it", 13)) +
       said(5001, icmp("the host is prohibited", 10)) +
       said(5002, icmp("the host cannot be reached", 1)) +
-      said(5003, "the system reports a closed port"),
+      said(5003, "the system reports a closed port", "1 datagram"),
       "",
     ]);
   },
   [...needs, "nft"],
+);
+
+programTest(
+  "request(), requestMany(), connect(): survive a moment without a route, and a filter",
+  async () => {
+    await using _cable = await cabled();
+    await using server = run(ANSWERING, SERVER);
+    const port = await server.line();
+    const target = JSON.stringify(`10.0.0.2:${port}`);
+    await using client = run(
+      ASKING,
+      `import { connect, request, requestMany } from "./lib/mod.ts";
+      const sh = (script) => new Deno.Command("sh", {
+        args: ["-ec", script] }).outputSync().success || Deno.exit(9);
+      const down = "ip link set wire0 down";
+      const up = "ip link set wire0 up; ip route replace default dev wire0";
+      const drop = "nft 'table ip f { chain o { type filter hook output " +
+        "priority 0; udp dport ${port} drop; }; }'";
+      for (const engine of ["deno", "linux"]) {
+        const options = { engine, timeoutMs: 200, retries: 3 };
+        const client = await connect(${target}, options);
+        for (const [fail, heal] of [[down, up], [drop, "nft delete table ip f"]]) {
+          const text = ({ attempts }) => attempts > 1 ? "healed" : "?";
+          sh(fail);
+          const all = Promise.all([request(${target}, "x", options),
+            client.request("y")]);
+          const events = [];
+          const series = requestMany(${target}, "z",
+            { engine, count: 4, intervalMs: 20, timeoutMs: 2000 });
+          for await (const { type } of series) {
+            events.push(type);
+            if (events.length === 2) sh(heal);
+          }
+          console.log(engine, (await all).map(text).join(), events.join());
+        }
+        await client.close();
+      }`,
+    );
+    const { stdout, stderr } = await client.ended();
+    const lines = ["deno", "linux"].map((engine) =>
+      `${engine} healed,healed error,error,reply,reply\n`.repeat(2)
+    );
+    assertEquals([stdout, stderr], [lines.join(""), ""]);
+  },
+  [...needs, "nft"],
+);
+
+programTest(
+  "connect(), request(): recover from a change of this machine's address",
+  async () => {
+    await using _cable = await cabled();
+    await using server = run(ANSWERING, SERVER);
+    const port = await server.line();
+    await using client = run(
+      ASKING,
+      `import { connect, request } from "./lib/mod.ts";
+      const ip = (args) => new Deno.Command("ip", {
+        args: args.split(" ") }).outputSync().success || Deno.exit(9);
+      const to = "10.0.0.2:${port}";
+      const options = { engine: "linux", timeoutMs: 1000 };
+      const client = await connect(to, options);
+      console.log((await client.request("a")).attempts);
+      const change = (attempt) => {
+        if (attempt === 2) {
+          ip("addr add 10.0.0.3/32 dev wire0");
+          ip("addr del 10.0.0.1/24 dev wire0");
+          ip("route replace default dev wire0");
+        }
+        return "c";
+      };
+      let replies = 0;
+      // The first reply is ignored, so that there is a second attempt.
+      const match = () => replies++ > 0;
+      console.log((await request(to, change, { ...options, match })).attempts);
+      console.log((await client.request("b")).attempts);
+      await client.close();`,
+    );
+    const { stdout, stderr } = await client.ended();
+    assertEquals([stdout, stderr], ["1\n2\n1\n", ""]);
+  },
+  needs,
 );
 
 programTest(

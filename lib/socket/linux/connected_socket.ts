@@ -7,7 +7,13 @@
  */
 import type { UdpAddress } from "../../address.ts";
 import { DenoSocket } from "../deno_socket.ts";
-import { type ConnDescriptor, pathMtu, pendingError } from "./descriptor.ts";
+import {
+  type ConnDescriptor,
+  pathMtu,
+  pendingError,
+  reconnect,
+} from "./descriptor.ts";
+import { errorOf, hasMoved } from "./errno.ts";
 import { keepErrors, takeError } from "./error_queue.ts";
 import type { Libc } from "./libc.ts";
 
@@ -25,13 +31,20 @@ export class ConnectedSocket extends DenoSocket {
     keepErrors(libc, bound);
   }
 
-  override send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+  override async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    // Else this send would fail with the report about an earlier one.
+    this.#report();
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
-    return super.send(payload, to).catch((error) => {
-      throw this.#withPathMtu(error);
-    });
+    try {
+      await super.send(payload, to);
+    } catch (error) {
+      if (!hasMoved(error)) throw this.#withPathMtu(error);
+      const errno = reconnect(this.#libc, this.#bound);
+      if (errno !== 0) throw errorOf(errno);
+      await super.send(payload, to);
+    }
   }
 
   override close(): void {
@@ -61,17 +74,21 @@ export class ConnectedSocket extends DenoSocket {
    */
   #look = (): void => {
     this.#timer = undefined;
+    this.#afterMs *= 2;
+    if (this.#afterMs <= LAST_LOOK_MS) {
+      this.#timer = setTimeout(this.#look, this.#afterMs) as unknown as number;
+    }
+    this.#report();
+  };
+
+  /** Reports the system's error about an earlier datagram, if there is one. */
+  #report(): void {
     const { fd } = this.#bound;
     const error = pendingError(this.#libc, fd);
-    if (error !== undefined) {
-      // The queue has its details.
-      const detailed = takeError(this.#libc, fd) ?? error;
-      return this.receiver.onReceiveError?.(detailed);
-    }
-    this.#afterMs *= 2;
-    if (this.#afterMs > LAST_LOOK_MS) return;
-    this.#timer = setTimeout(this.#look, this.#afterMs) as unknown as number;
-  };
+    // The queue has its details.
+    const detailed = error && (takeError(this.#libc, fd) ?? error);
+    if (detailed !== undefined) this.receiver.onReceiveError?.(detailed);
+  }
 }
 
 const FIRST_LOOK_MS = 1;

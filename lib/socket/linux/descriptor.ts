@@ -10,8 +10,10 @@ import {
   ipVersion,
   isWildcard,
   type UdpAddress,
+  withoutZone,
   zoneOf,
 } from "../../address.ts";
+import { mayPass } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
@@ -28,6 +30,8 @@ export interface Descriptor {
 /** A bound UDP socket. */
 export interface SocketDescriptor extends Descriptor {
   readonly family: number;
+  /** The peer that it is connected to, its zone a number. */
+  peer?: UdpAddress;
 }
 
 /** A bound UDP socket of Deno's own. */
@@ -96,24 +100,46 @@ export function bindOwned(
   }
 }
 
-/** Connects a socket, so that the system reports the peer's errors. */
+/**
+ * Connects a socket, so that the system reports the peer's errors. Without a route
+ * that is left to the sends.
+ */
 export function connect(
   libc: Libc,
-  { fd, family }: SocketDescriptor,
-  { hostname, port }: UdpAddress,
+  bound: SocketDescriptor,
+  peer: UdpAddress,
 ): void {
+  bound.peer = numberZone(libc, peer);
+  const errno = reconnect(libc, bound, false);
+  if (errno !== 0 && !mayPass(errorOf(errno))) throw errorOf(errno);
+}
+
+/**
+ * Connects a socket to its peer, anew from the address that this machine has by
+ * now; returns the errno, or 0.
+ */
+export function reconnect(
+  libc: Libc,
+  { fd, family, peer }: SocketDescriptor,
+  isAnew = true,
+): number {
   const { name } = scratchOf(libc);
-  const length = sys.encodeSockaddr({ hostname, port }, family, name.u8);
+  // AF_UNSPEC, which is 0, ends the connection.
+  if (isAnew) libc.connect(fd, (name.u8.fill(0), name), sys.NAME_BYTES);
+  const length = sys.encodeSockaddr(peer!, family, name.u8);
+  return libc.connect(fd, name, length) < 0 ? libc.errno() : 0;
+}
+
+/** An address with the number of the interface that its zone names. */
+export function numberZone(libc: Libc, address: UdpAddress): UdpAddress {
+  const { hostname, port } = address;
   const zone = zoneOf(hostname);
-  // The system wants the number of an interface that has a name here.
-  if (zone !== undefined && !/^\d+$/.test(zone)) {
-    const index = libc.interfaceIndex(zone);
-    if (index === 0) {
-      throw new Deno.errors.NotFound(`There is no interface '${zone}'`);
-    }
-    name.u32[sys.NAME_ZONE / 4] = index;
+  if (zone === undefined || /^\d+$/.test(zone)) return address;
+  const index = libc.interfaceIndex(zone);
+  if (index === 0) {
+    throw new Deno.errors.NotFound(`There is no interface '${zone}'`);
   }
-  check(libc, libc.connect(fd, name, length));
+  return { hostname: `${withoutZone(hostname)}%${index}`, port };
 }
 
 /**

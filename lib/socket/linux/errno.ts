@@ -32,6 +32,13 @@ export function errorOf(errno: number): Error {
   return Object.assign(error, { code });
 }
 
+/** Whether a connected socket cannot reach its peer from its address any more. */
+export function hasMoved(error: unknown): boolean {
+  return MOVED_CODES.includes((error as { code: string }).code);
+}
+
+const MOVED_CODES = ["EINVAL", "EDESTADDRREQ", "EADDRNOTAVAIL", "ENETUNREACH"];
+
 const ERRORS: Record<
   number,
   [string, new (message: string) => Error, string]
@@ -48,6 +55,7 @@ const ERRORS: Record<
   24: ["EMFILE", Error, "Too many open files"],
   64: ["ENONET", Error, "Machine is not on the network"],
   71: ["EPROTO", Error, "Protocol error"],
+  89: ["EDESTADDRREQ", Error, "Destination address required"],
   90: ["EMSGSIZE", Error, "Message too long"],
   92: ["ENOPROTOOPT", Error, "Protocol not available"],
   95: ["EOPNOTSUPP", Error, "Operation not supported"],

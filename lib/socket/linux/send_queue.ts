@@ -13,8 +13,16 @@ import {
 } from "../contract.ts";
 import type { BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
-import { type SocketDescriptor, trySet } from "./descriptor.ts";
-import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, errorOf } from "./errno.ts";
+import { reconnect, type SocketDescriptor, trySet } from "./descriptor.ts";
+import {
+  EAGAIN,
+  EINTR,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
+  errorOf,
+  hasMoved,
+} from "./errno.ts";
 import { isReport } from "../../base/errors.ts";
 import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -250,10 +258,16 @@ export class SendQueue {
         while (out.first < end) this.#taken(out.first++, outcome);
         continue;
       }
-      const code = this.#libc.errno();
+      let code = this.#libc.errno();
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       const error = errorOf(code);
+      if (this.#isConnected && hasMoved(error) && triedAgain !== out.first) {
+        triedAgain = out.first;
+        const errno = reconnect(this.#libc, this.#bound);
+        if (errno === 0) continue;
+        code = errno;
+      }
       if (
         code !== EMSGSIZE && isReport(error) && triedAgain !== out.first
       ) {

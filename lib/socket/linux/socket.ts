@@ -294,11 +294,12 @@ export class LinuxSocket implements DatagramSocket {
       } else if (code !== EINTR) {
         const error = errorOf(code);
         // About an earlier send, and given once.
-        const isAboutSend = isReport(error);
-        if (!isAboutSend && ++failures >= MAX_RECEIVE_FAILURES) throw error;
+        const isPassing = isReport(error);
+        if (!isPassing && ++failures >= MAX_RECEIVE_FAILURES) throw error;
         this.#receiver.onReceiveError?.(error);
-        if (isAboutSend) continue;
-        await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
+        if (!isPassing) {
+          await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
+        }
       }
     }
   }
