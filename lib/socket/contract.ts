@@ -172,7 +172,7 @@ export interface SendOptions {
   trafficClass?: number | undefined;
   /**
    * Whether routers must not fragment datagrams: a datagram larger than the path
-   * takes then fails or is lost.
+   * takes then fails or is lost. With false routers may (IP_PMTUDISC_DONT).
    *
    * @default {the system's choice}
    */

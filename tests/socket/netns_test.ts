@@ -86,6 +86,62 @@ programTest(
 );
 
 programTest(
+  "openSocket(), serve(): a zone of a push is the name of an interface",
+  async () => {
+    await using _cable = await cabled();
+    // The other interface that groups could leave by is the first one.
+    await using receiver = run(
+      ANSWERING,
+      `import { openSocket } from "./lib/mod.ts";
+      openSocket({ hostname: "::", port: 5000, groups: ["ff02::123"],
+        interface: "wire1" },
+        ({ data }) => console.log(new TextDecoder().decode(data)));
+      console.log("listening");`,
+    );
+    await receiver.line();
+    const other = ["a0", "type", "veth", "peer", "name", "a1"];
+    await ip("-n", ASKING, "link", "add", ...other);
+    await ip("-n", ASKING, "link", "set", "a0", "up");
+    await using client = run(
+      ASKING,
+      `import { connect, openSocket, request, serve } from "./lib/mod.ts";
+      for (const engine of ["deno", "linux"]) {
+        const socket = openSocket({ hostname: "::", engine, onError() {} },
+          () => {});
+        const server = serve({ hostname: "::", engine }, () => {});
+        for (const zone of ["wire0", "2"]) {
+          for (const host of ["ff02::123", "fe80::2"]) {
+            await socket.send("socket", "[" + host + "%" + zone + "]:5000");
+            await server.send("server", "[" + host + "%" + zone + "]:5000");
+          }
+        }
+        await socket.send("?", "[fe80::2%no]:5000")
+          .catch(({ message }) => console.log(message));
+        await socket.close();
+        await server.shutdown();
+      }
+      const options = { engine: "linux" };
+      for (const ask of [request, connect]) {
+        await ask("[fe80::2]:5000", ask === connect ? options : "?", options)
+          .catch(({ message }) => console.log(message));
+      }`,
+    );
+    const { stdout, stderr } = await client.ended();
+    const needed =
+      "Cannot send to fe80::2: a link-local address needs a zone, such as fe80::2%eth0\n";
+    assertEquals(
+      stdout.split("\n").slice(1).join("\n"),
+      `There is no interface 'no'\n${needed}${needed}`,
+    );
+    assertEquals(stderr, "");
+    for (let i = 0; i < 16; i++) {
+      assertEquals(await receiver.line(), i % 2 === 0 ? "socket" : "server");
+    }
+  },
+  needs,
+);
+
+programTest(
   "serve(): answers a datagram to a group from an address of this machine",
   async () => {
     await using _cable = await cabled();

@@ -17,7 +17,7 @@ import { mayPass } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
-import { errorOf } from "./errno.ts";
+import { EINVAL, errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
@@ -111,6 +111,12 @@ export function connect(
 ): void {
   bound.peer = numberZone(libc, peer);
   const errno = reconnect(libc, bound, false);
+  const { hostname } = peer;
+  if (errno === EINVAL && /^fe[89ab].:[^%]*$/.test(hostname)) {
+    throw new TypeError(
+      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
+    );
+  }
   if (errno !== 0 && !mayPass(errorOf(errno))) throw errorOf(errno);
 }
 
@@ -219,7 +225,11 @@ export function setSendOptions(
 ): void {
   const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
   if (options.device !== undefined) bindToDevice(libc, fd, options.device);
-  const discovery = dontFragment ? sys.PMTUDISC_DO : undefined;
+  const discovery = dontFragment === undefined
+    ? undefined
+    : dontFragment
+    ? sys.PMTUDISC_DO
+    : sys.PMTUDISC_DONT;
   const loop = loopback === false ? 0 : undefined;
   const all: Array<[ipv4: number, ipv6: number, value: number | undefined]> = [
     [sys.IP_TTL, sys.IPV6_UNICAST_HOPS, ttl],

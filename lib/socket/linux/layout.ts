@@ -162,6 +162,7 @@ export const IP_MULTICAST_TTL = 33;
 export const IP_MULTICAST_LOOP = 34;
 export const IP_ADD_MEMBERSHIP = 35;
 /** Don't-fragment on every datagram, in both versions. */
+export const PMTUDISC_DONT = 0;
 export const PMTUDISC_DO = 2;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_UNICAST_HOPS = 16;

@@ -23,6 +23,7 @@ import {
   growBuffers,
   joinGroup,
   kernelDrops,
+  numberZone,
   setReceiveBuffer,
   type SocketDescriptor,
   trySet,
@@ -158,6 +159,7 @@ export class LinuxSocket implements DatagramSocket {
         `Cannot send to '${to.hostname}': it is no IP address`,
       );
     }
+    if (to.hostname.includes("%")) to = numberZone(this.#libc, to);
     // An answer needs no permission, as with `reply`; the peer of a connected socket
     // was checked when it was opened.
     if (from === undefined && !this.isConnected) requireNet(to);

@@ -53,11 +53,16 @@ Deno.test("setSendOptions(): sets options for IPv4, and on an IPv6 socket for bo
 Deno.test("setSendOptions(): leaves options that are not given", () => {
   for (const family of [AF_INET, AF_INET6]) {
     assertEquals(departures(family, {}), []);
-    assertEquals(
-      departures(family, { dontFragment: false, loopback: true }),
-      [],
-    );
+    assertEquals(departures(family, { loopback: true }), []);
   }
+});
+
+Deno.test("setSendOptions(): without dontFragment routers may fragment", () => {
+  // IP_PMTUDISC_DONT, which is 0, by IP_MTU_DISCOVER and IPV6_MTU_DISCOVER.
+  const [ipv4, ipv6] = [[SOL_IP, 10, int(0)], [SOL_IPV6, 23, int(0)]];
+  const dontFragment = false;
+  assertEquals<unknown>(departures(AF_INET, { dontFragment }), [ipv4]);
+  assertEquals<unknown>(departures(AF_INET6, { dontFragment }), [ipv4, ipv6]);
 });
 
 Deno.test("setSendOptions(): a missing device is an error with its name", () => {
