@@ -277,7 +277,7 @@ export class DenoSocket implements DatagramSocket {
 
   #queue(payload: Uint8Array, to: Deno.NetAddr, listener: Listener): void {
     this.#unsent.push({ payload, to, listener });
-    if (!this.#isSending) this.#sendAll();
+    if (!this.#isSending) this.#sendAll().catch(reportError);
   }
 
   /**
@@ -292,7 +292,7 @@ export class DenoSocket implements DatagramSocket {
     this.#isSending = false;
   }
 
-  /** Gives a datagram to the system, if Deno would not prompt for its peer. */
+  /** Gives a datagram to the system (and never rejects), if Deno would not prompt for its peer. */
   async #give({ payload, to, listener }: Unsent): Promise<void> {
     try {
       if (this.#prepared !== undefined) await this.#prepared;
@@ -300,11 +300,10 @@ export class DenoSocket implements DatagramSocket {
       this.#lastPermitted = to;
       await this.#conn.send(payload, to);
     } catch (error) {
-      // Never within the call.
-      queueMicrotask(() => listener.onSendError(error));
-      return;
+      // Never within the call; and a listener that throws does not end the queue.
+      return queueMicrotask(() => listener.onSendError(error));
     }
-    listener.onSent?.();
+    queueMicrotask(() => listener.onSent?.());
   }
 
   reply(
@@ -345,7 +344,9 @@ export class DenoSocket implements DatagramSocket {
     if (this.#keepsDrops) this.kernelDrops();
     this.#closed = true;
     // As far as the system takes them at once.
-    for (const next of this.#unsent.splice(0)) this.#give(next);
+    for (const next of this.#unsent.splice(0)) {
+      this.#give(next).catch(reportError);
+    }
     this.#conn.close();
   }
 

@@ -79,6 +79,7 @@ programTest(
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       SEND_CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "CMSG_SPACE(sizeof(uint16_t))",
+      PMTUDISC_DONT: "IP_PMTUDISC_DONT",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
