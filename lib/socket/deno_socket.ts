@@ -176,6 +176,7 @@ export class DenoSocket implements DatagramSocket {
   /** Datagrams behind the one that is being sent, in the order of the calls. */
   readonly #unsent: Unsent[] = [];
   #isSending = false;
+  #hasSent = false;
   /** The last destination that may be sent to. */
   #lastPermitted: Deno.NetAddr | undefined;
   readonly #sendsAnywhere =
@@ -290,6 +291,7 @@ export class DenoSocket implements DatagramSocket {
       await this.#give(next);
     }
     this.#isSending = false;
+    this.#hasSent = true;
   }
 
   /** Gives a datagram to the system (and never rejects), if Deno would not prompt for its peer. */
@@ -313,7 +315,11 @@ export class DenoSocket implements DatagramSocket {
   ): void {
     options?.complete?.(payload);
     const slot = datagram as Slot;
-    this.#queue(payload, slot.from, slot);
+    if (!this.#hasSent || this.#isSending || !this.#sendsAnywhere) {
+      return this.#queue(payload, slot.from, slot);
+    }
+    // Replies to several peers need no order, once the socket is writable.
+    this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
   }
 
   release(datagram: Datagram): void {
