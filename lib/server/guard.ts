@@ -168,13 +168,6 @@ export class Guard {
   #lastRemote: UdpAddress | undefined;
   #lastRefusal: Refusal | undefined;
 
-  /**
-   * Makes a guard.
-   *
-   * @param options The limits, checked.
-   * @param local The address that the server is bound to.
-   * @param system A clock, in milliseconds, and the machine's addresses.
-   */
   constructor(
     options: GuardOptions,
     local: UdpAddress,
@@ -210,11 +203,8 @@ export class Guard {
   }
 
   /**
-   * The largest answer to a datagram, in bytes; Infinity without a limit.
-   *
-   * @param remote The source of the datagram.
-   * @param requestBytes The bytes of the datagram.
-   * @param spent The bytes of its earlier answers, with their headers.
+   * The largest answer to a datagram, in bytes; Infinity without a limit. `spent`
+   * is the size of its earlier answers, with their headers.
    */
   maxReplyBytes(remote: UdpAddress, requestBytes: number, spent = 0): number {
     const { maxAmplification } = this.#limits;
@@ -226,14 +216,7 @@ export class Guard {
     return Math.floor(allowed - spent - headers);
   }
 
-  /**
-   * The reason to refuse an answer to a datagram, if there is one.
-   *
-   * @param remote The source of the datagram.
-   * @param data Its payload.
-   * @param answer The answer.
-   * @param spent The bytes of its earlier answers, with their headers.
-   */
+  /** The reason to refuse an answer to a datagram, if there is one. */
   permit(
     remote: UdpAddress,
     data: Uint8Array,

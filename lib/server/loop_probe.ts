@@ -28,13 +28,7 @@ export class LoopProbe {
   #isClosed = false;
   #isReported = false;
 
-  /**
-   * Prepares to probe; opens nothing yet.
-   *
-   * @param addr The address of the server.
-   * @param runtime Its sockets and its clock.
-   * @param onImpossible Called the first time that a probe cannot be sent.
-   */
+  /** `onImpossible` is called the first time that a probe cannot be sent. */
   constructor(
     addr: UdpAddress,
     runtime: Runtime,
@@ -51,13 +45,8 @@ export class LoopProbe {
   }
 
   /**
-   * Counts an answer that is sent, and probes the peer if that is due.
-   *
-   * @param remote The peer.
-   * @param local The address that the peer has sent to, or a group.
-   * @param now When its datagram was received, in milliseconds.
-   * @param payload The answer.
-   * @param isOneOfSeveral Whether the datagram gets more answers.
+   * Counts an answer to a datagram, which was received at `now` and sent to
+   * `local`, and probes the peer if that is due.
    */
   onAnswer(
     remote: UdpAddress,

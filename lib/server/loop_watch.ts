@@ -17,9 +17,6 @@ export class LoopWatch {
   /**
    * Whether a peer is in a loop, so that it gets no answer. The verdict ends
    * after a minute, or a pause of 10 s: the next answer is then probed.
-   *
-   * @param remote The peer.
-   * @param now When its datagram was received, in milliseconds.
    */
   isLoop(remote: UdpAddress, now: number): boolean {
     const peer = this.#peerOf(remote, now);
@@ -35,13 +32,8 @@ export class LoopWatch {
   }
 
   /**
-   * Counts an answer that is sent.
-   *
-   * @param remote The peer.
-   * @param now When its datagram was received, in milliseconds.
-   * @param payload The answer.
-   * @param isOneOfSeveral Whether its datagram gets more answers.
-   * @returns Whether a probe is due; it is until {@linkcode LoopWatch.probed}.
+   * Counts an answer to a datagram that was received at `now`; returns whether a
+   * probe is due, as it is until {@linkcode LoopWatch.probed}.
    */
   isProbeDue(
     remote: UdpAddress,
