@@ -179,8 +179,7 @@ export class DenoSocket implements DatagramSocket {
   #hasSent = false;
   /** The last destination that may be sent to. */
   #lastPermitted: Deno.NetAddr | undefined;
-  readonly #sendsAnywhere =
-    Deno.permissions.querySync({ name: "net" }).state === "granted";
+  readonly #sendsAnywhere: boolean;
 
   /**
    * Takes a bound socket.
@@ -190,6 +189,7 @@ export class DenoSocket implements DatagramSocket {
    * @param prepared Resolves when sends may begin; rejects if they cannot.
    * @param isConnected Whether an engine has connected it; Deno itself cannot.
    * @param keepsDrops Whether a close reads the file with `kernelDrops()`.
+   * @param checksNet Whether sends need the permission for their destination.
    */
   constructor(
     conn: Conn,
@@ -197,8 +197,11 @@ export class DenoSocket implements DatagramSocket {
     prepared?: Promise<unknown>,
     isConnected = false,
     keepsDrops = false,
+    checksNet = true,
   ) {
     this.#conn = conn;
+    this.#sendsAnywhere = !checksNet ||
+      Deno.permissions.querySync({ name: "net" }).state === "granted";
     this.#prepared = prepared;
     // start() rejects with the failure.
     prepared?.then(() => {
