@@ -55,11 +55,13 @@ export const SERVER_FLAGS = {
       default: "Hello UDP Client",
       help: "answer with this text",
       everyday: true,
+      excludes: ["echo", "stamp"],
       modes: ["reply"],
     },
     echo: {
       help: "answer with the payload of the datagram",
       everyday: true,
+      excludes: ["stamp"],
       modes: ["echo"],
     },
     stamp: {

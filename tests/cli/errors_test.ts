@@ -36,7 +36,7 @@ const BAD_SERVER: Array<[string[], RegExp]> = [
   [["--quiet=yes"], /--quiet takes no value/],
   [
     ["--echo", "--reply", "x"],
-    /--reply means nothing with --echo: it is for a fixed reply/,
+    /--reply and --echo exclude each other/,
   ],
   [["--engine", "fast"], /--engine: 'fast' is not one of deno, linux, auto/],
   [["--stateless"], /--stateless means nothing with a fixed reply/],

@@ -569,8 +569,8 @@ Deno.test("planServer(): a plan, or the reason for none", () => {
       "--ssid means nothing with a fixed reply: it is for --st",
     ],
     [["--stateless", "--echo"], "--stateless means nothing with --echo"],
-    [["--echo", "-r", "x"], "--reply means nothing with --echo"],
-    [["--echo", "--stamp"], "--echo means nothing with --stamp"],
+    [["--echo", "-r", "x"], "--reply and --echo exclude each other"],
+    [["--echo", "--stamp"], "--echo and --stamp exclude each other"],
     [["--json", "-D"], "--timestamps and --json exclude each other"],
     [
       ["--workers", "2", "--engine", "deno"],
