@@ -250,15 +250,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     // The handler may use its array again; a socket that copies needs no copy.
     const isCopied = verdict === "send" && this.#socket.copiesReplies;
     const bytes = isCopied ? payload : new Uint8Array(payload);
-    const { remoteAddr, localAddr } = incoming;
-    const push = () => {
-      this.#outbox.trySend(bytes, remoteAddr, localAddr).then((failure) => {
-        if (failure === undefined || this.#closed) return;
-        this.#reports.error("send", failure.error, incoming);
-      }).catch((error) => this.onNotice(error));
-    };
-    if (verdict === "hold") this.#hold(push);
-    else push();
+    const leave = () => this.#leave(incoming, bytes, undefined, "beside");
+    if (verdict === "hold") this.#hold(leave);
+    else leave();
     return true;
   }
 
@@ -354,13 +348,24 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#done();
   }
 
-  /** Hands an answer to the system, with its datagram if that is still held. */
+  /**
+   * Hands an answer to the system: a returned one with its datagram, or as a copy
+   * that was held, and one beside it by the outbox, which bounds and counts it.
+   */
   #leave(
     incoming: Incoming,
     payload: Uint8Array,
     options: ReplyOptions | undefined,
-    datagram?: Datagram,
+    datagram?: Datagram | "beside",
   ): void {
+    const { remoteAddr, localAddr } = incoming;
+    if (datagram === "beside") {
+      this.#outbox.trySend(payload, remoteAddr, localAddr).then((failure) => {
+        if (failure === undefined || this.#closed) return;
+        this.#reports.error("send", failure.error, incoming);
+      }).catch((error) => this.onNotice(error));
+      return;
+    }
     if (this.#closed) {
       this.#stats.dropped.closing++;
       return this.#done();
@@ -372,7 +377,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       return this.#socket.reply(datagram, payload, options);
     }
     options?.complete?.(payload);
-    const { remoteAddr, localAddr } = incoming;
     this.#socket.send(payload, remoteAddr, localAddr).then(
       () => this.onReplied(1),
       (error) => this.onReplyError(error, remoteAddr, 1),
