@@ -21,12 +21,11 @@ export class LoopProbe {
   readonly #watch = new LoopWatch();
   readonly #addr: UdpAddress;
   readonly #runtime: Runtime;
-  readonly #onImpossible: (error: Error) => void;
+  #onImpossible: (error: Error) => void;
   /** Open probes, and how each is closed. */
   readonly #open = new Set<() => void>();
   #probedAt = -Infinity;
   #isClosed = false;
-  #isReported = false;
 
   /** `onImpossible` is called the first time that a probe cannot be sent. */
   constructor(
@@ -69,15 +68,13 @@ export class LoopProbe {
     try {
       this.#probe(remote, hostname, new Uint8Array(payload));
     } catch (cause) {
-      if (this.#isReported) return;
-      this.#isReported = true;
-      const why = errorMessage(cause);
+      const what = `Cannot probe ${
+        formatAddress(remote)
+      } for a loop of replies`;
       this.#onImpossible(
-        new Error(
-          `Cannot probe ${formatAddress(remote)} for a loop of replies: ${why}`,
-          { cause },
-        ),
+        new Error(`${what}: ${errorMessage(cause)}`, { cause }),
       );
+      this.#onImpossible = () => {};
     }
   }
 

@@ -131,8 +131,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   shutdown(): Promise<void> {
-    this.#draining = true;
-    this.#gates.drain();
+    this.#drain();
     this.#sendHeld();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
@@ -210,7 +209,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   onReplied(count: number): void {
     this.#stats.replied += count;
-    if (this.#stats.replied >= this.#options.maxReplies) this.#draining = true;
+    if (this.#stats.replied >= this.#options.maxReplies) this.#drain();
     this.#unsent -= count;
     this.#closeIfDrained();
   }
@@ -406,6 +405,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #handlerFailed(error: unknown, info: Incoming): Reply | Promise<Reply> {
     this.#stats.errors.handler++;
     return this.#reports.error("handler", error, info);
+  }
+
+  /** Takes no more datagrams, holds no answers and sends no probes. */
+  #drain(): void {
+    this.#draining = true;
+    this.#gates.drain();
   }
 
   /** Ends work on a datagram without a reply. */

@@ -186,11 +186,11 @@ function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
     // The types of IPv4 and IPv6 addresses follow the requested one.
     const isIPv4 = ipVersion(addr.hostname) === 4;
     bytes[at + 1] = type + (isIPv4 ? 1 : 2);
-    if (reportsLocation) bytes.set(bytesOf(addr.hostname, isIPv4), start);
+    if (reportsLocation) bytes.set(addressBytes(addr.hostname, isIPv4), start);
   }
 }
 
-function bytesOf(hostname: string, isIPv4: boolean): number[] {
+function addressBytes(hostname: string, isIPv4: boolean): number[] {
   return isIPv4
     ? hostname.split(".").map(Number)
     : ipv6Groups(withoutZone(hostname))

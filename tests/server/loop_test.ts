@@ -429,3 +429,24 @@ Deno.test("guard.loops: a reply to a probe counts whether or not its address has
   await server.shutdown();
   assertEquals(server.stats().refused.loop, 1);
 });
+
+Deno.test("guard.loops: a draining server sends no probe", async () => {
+  const probes: unknown[] = [];
+  const network = makeNetwork(({ from, to }) => {
+    if (from.hostname === A.hostname && from.port !== A.port) probes.push(to);
+    return [1];
+  });
+  const { runtime } = network;
+  const last = Promise.withResolvers<string>();
+  let asked = 0;
+  const server = serve(
+    { ...A, runtime, ...options },
+    () => ++asked < 1000 ? "x" : last.promise,
+  );
+  for (let i = 0; i < 1000; i++) network.pass(B, A, encode(`${i}`));
+  await network.runFor(100);
+  const closed = server.shutdown();
+  last.resolve("x");
+  await network.run(closed);
+  assertEquals([server.stats().replied, probes], [1000, []]);
+});

@@ -84,7 +84,7 @@ function counting(hasCopies: boolean) {
       seen.add(number);
       count.answered(seq++, number, 0, (n) => seen.has(n));
     },
-    /** A request, in flight while so many more were sent. */
+    /** A request, in flight while N more were sent. */
     lost: (more = 0) => count.lost(0, ++seq + more),
     total: () => Object.values(count.total()),
   };

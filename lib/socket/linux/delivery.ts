@@ -188,5 +188,5 @@ const MAX_STRIDE = 32;
 const LOOK_MS = 0.25;
 
 const TRANSFERRED =
-  "A datagram is lost: a handler transferred the buffer that it came in " +
+  "A datagram is lost: a handler transferred its receive buffer " +
   "(copy with slice() before a transfer)";
