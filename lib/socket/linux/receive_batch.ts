@@ -50,19 +50,17 @@ export class ReceiveBatch extends Messages {
     viewBytes: number;
   }> = [];
   readonly #bufferBytes: number;
-  readonly #addresses: AddressCache;
+  readonly #addresses = new AddressCache();
   /** The destination of the latest message. */
   #localBytes = new Uint8Array(0);
   #localAddr: UdpAddress | undefined;
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
 
-  /** Lays out a batch; one that starts small has room for one message and peer. */
-  constructor(libc: Libc, bufferBytes: number, startsSmall: boolean) {
+  /** Lays out a batch that has room for a number of messages at first. */
+  constructor(libc: Libc, bufferBytes: number, room: number) {
     super(libc, CONTROL_BYTES);
-    this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
     this.#bufferBytes = bufferBytes;
-    const room = startsSmall ? 1 : BATCH;
     for (let i = 0; i < room; i++) this.retire(i);
   }
 
@@ -71,9 +69,9 @@ export class ReceiveBatch extends Messages {
     return this.#buffers.length;
   }
 
-  /** Doubles the room, up to the size of the batch. */
+  /** Makes four times the room, up to the size of the batch. */
   grow(): void {
-    const room = Math.min(2 * this.room, BATCH);
+    const room = Math.min(4 * this.room, BATCH);
     for (let i = this.room; i < room; i++) this.retire(i);
   }
 
@@ -171,62 +169,60 @@ export class ReceiveBatch extends Messages {
 }
 
 /**
- * Addresses that were decoded before, so that a datagram of a known IPv4 peer, or
- * of the latest IPv6 peer, makes no strings. Direct-mapped: bounded, and as fast
- * with any number of peers.
+ * Addresses that were decoded before, so that a datagram of a known peer makes no
+ * strings. Direct-mapped: bounded, and as fast with any number of peers. It grows
+ * with their number.
  */
 class AddressCache {
-  readonly #keys: Uint32Array;
-  readonly #addresses: UdpAddress[] = [];
-  readonly #mask: number;
-  /** The latest IPv6 peer: its struct sockaddr_in6, and its address. */
-  readonly #lastWords = new Uint32Array(SOCKADDR_IN6_WORDS);
-  #lastIPv6: UdpAddress | undefined;
+  #size = FIRST_ADDRESSES;
+  /** A struct sockaddr_in6 each; of IPv4, the words before the padding. */
+  #keys = new Uint32Array(this.#size * SOCKADDR_IN6_WORDS);
+  #addresses = new Array<UdpAddress | undefined>(this.#size);
+  #evicted = 0;
 
-  /** Makes a cache of a number of addresses that is a power of 2. */
-  constructor(size: number) {
-    this.#keys = new Uint32Array(2 * size);
-    this.#mask = size - 1;
-  }
-
-  get({ u8, u32 }: Memory, at: number): UdpAddress {
+  get(name: Memory, at: number): UdpAddress {
+    const { u8, u32 } = name;
+    const first = at / 4;
     // The family and, in the order of the network, the port; then the host.
-    const familyAndPort = u32[at / 4]!;
-    const host = u32[at / 4 + 1]!;
-    if ((familyAndPort & 0xffff) !== sys.AF_INET) {
-      return this.#getIPv6(u8, u32, at);
-    }
+    const familyAndPort = u32[first]!;
+    const isIPv4 = (familyAndPort & 0xffff) === sys.AF_INET;
+    const words = isIPv4 ? SOCKADDR_IN_WORDS : SOCKADDR_IN6_WORDS;
     // Spread well where hosts, ports or both of them follow each other.
-    const mixed = Math.imul(host, 0x85ebca6b) ^ familyAndPort ^
-      familyAndPort >>> 16;
-    const index = (Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16) &
-      this.#mask;
+    let mixed = familyAndPort;
+    for (let i = 1; i < words; i++) {
+      mixed = Math.imul(mixed ^ mixed >>> 16, 0x85ebca6b) ^ u32[first + i]!;
+    }
+    mixed = Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16;
+    const index = mixed & this.#size - 1;
     const known = this.#addresses[index];
-    if (
-      known !== undefined && this.#keys[2 * index] === host &&
-      this.#keys[2 * index + 1] === familyAndPort
-    ) return known;
+    const key = index * SOCKADDR_IN6_WORDS;
+    if (known !== undefined) {
+      let i = 0;
+      while (i < words && this.#keys[key + i] === u32[first + i]) i++;
+      if (i === words) return known;
+      if (++this.#evicted > this.#size && this.#size < MAX_ADDRESSES) {
+        this.#grow();
+        return this.get(name, at);
+      }
+    }
+    for (let i = 0; i < words; i++) this.#keys[key + i] = u32[first + i]!;
     // Frozen, since one object serves many datagrams and their handlers.
     const address = Object.freeze(sys.decodeSockaddr(u8, at));
-    this.#keys[2 * index] = host;
-    this.#keys[2 * index + 1] = familyAndPort;
-    this.#addresses[index] = address;
-    return address;
+    return this.#addresses[index] = address;
   }
 
-  #getIPv6(u8: Uint8Array, u32: Uint32Array, at: number): UdpAddress {
-    const last = this.#lastWords;
-    let i = 0;
-    while (i < SOCKADDR_IN6_WORDS && u32[at / 4 + i] === last[i]) i++;
-    if (this.#lastIPv6 === undefined || i < SOCKADDR_IN6_WORDS) {
-      last.set(u32.subarray(at / 4, at / 4 + SOCKADDR_IN6_WORDS));
-      this.#lastIPv6 = Object.freeze(sys.decodeSockaddr(u8, at));
-    }
-    return this.#lastIPv6;
+  /** Begins anew with four times the size. */
+  #grow(): void {
+    this.#size *= 4;
+    this.#keys = new Uint32Array(this.#size * SOCKADDR_IN6_WORDS);
+    this.#addresses = new Array(this.#size);
+    this.#evicted = 0;
   }
 }
 
-const CACHED_ADDRESSES = 1 << 16;
+const FIRST_ADDRESSES = 1 << 6;
+const MAX_ADDRESSES = 1 << 16;
+const SOCKADDR_IN_WORDS = 2;
 const SOCKADDR_IN6_WORDS = 7;
 const NOTHING = new Uint8Array(0);
 const NOBODY: UdpAddress = { hostname: "", port: 0 };

@@ -62,10 +62,10 @@ export class SendBatch extends Messages {
   readonly queued: Queued[] = [];
   /** The listeners, one for each datagram that is no reply. */
   listeners: Listener[] = [];
+  /** The memory for payloads, and the full ones before it. */
   #payloads: Memory;
+  #full: Memory[] = [];
   readonly #maxBytes: number;
-  /** Whether there was no room for a payload since it was emptied. */
-  #wasFull = false;
   /** The payloads that are completed when their messages leave. */
   #incomplete: Array<{
     message: number;
@@ -80,30 +80,22 @@ export class SendBatch extends Messages {
   #origin: Origin = ALONE;
   #lastBytes = 0;
 
-  /** Lays out a batch; one that starts small grows up to room for all payloads. */
-  constructor(
-    libc: Libc,
-    payloadBytes: number,
-    segments: boolean,
-    startsSmall: boolean,
-  ) {
+  /** Lays out a batch whose memory grows with its payloads, up to `maxBytes`. */
+  constructor(libc: Libc, maxBytes: number, segments: boolean) {
     super(libc, SEND_CONTROL_BYTES);
     this.segments = segments;
-    this.#maxBytes = payloadBytes;
-    this.#payloads = libc.allocate(startsSmall ? FIRST_BYTES : payloadBytes);
+    this.#maxBytes = maxBytes;
+    this.#payloads = libc.allocate(FIRST_BYTES);
   }
 
-  /** Whether there is room for another message of a size. */
+  /** Makes room for another message of a size; returns whether there is any. */
   hasRoom(bytes: number): boolean {
-    if (this.count === 0 && bytes > this.#payloads.u8.length) this.#grow(bytes);
-    return this.count < BATCH && this.#hasBytes(bytes);
+    return this.count < BATCH && (this.#hasBytes(bytes) || this.#grow(bytes));
   }
 
   /** Whether there is room for more bytes of the last message. */
   #hasBytes(bytes: number): boolean {
-    if (this.#used + bytes <= this.#payloads.u8.length) return true;
-    this.#wasFull = true;
-    return false;
+    return this.#used + bytes <= this.#payloads.u8.length;
   }
 
   /** Points a message to its own place for the address, not to a received one. */
@@ -303,16 +295,20 @@ export class SendBatch extends Messages {
     if (this.#incomplete.length > 0) this.#incomplete = [];
     this.#used = 0;
     this.#origin = ALONE;
-    if (this.#wasFull) this.#grow(4 * this.#payloads.u8.length);
-    this.#wasFull = false;
+    if (this.#full.length > 0) this.#full = [];
   }
 
-  /** Replaces the memory of the payloads by more, while it is empty. */
-  #grow(bytes: number): void {
-    const wanted = Math.min(bytes, this.#maxBytes);
-    if (wanted > this.#payloads.u8.length) {
-      this.#payloads = this.libc.allocate(wanted);
-    }
+  /** Begins more memory for payloads, up to the most; returns whether it could. */
+  #grow(bytes: number): boolean {
+    const { length } = this.#payloads.u8;
+    if (length >= this.#maxBytes) return false;
+    // Payloads stay where they are until they are sent.
+    this.#full.push(this.#payloads);
+    const wanted = Math.min(Math.max(bytes, 4 * length), this.#maxBytes);
+    this.#payloads = this.libc.allocate(wanted);
+    this.#used = 0;
+    this.#origin = ALONE;
+    return true;
   }
 }
 

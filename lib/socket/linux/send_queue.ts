@@ -58,7 +58,7 @@ export class SendQueue {
     this.#bound = bound;
     this.#in = received;
     const segments = trySet(libc, bound.fd, sys.SOL_UDP, sys.UDP_SEGMENT, 0);
-    this.#out = new SendBatch(libc, SEND_BYTES, segments, isConnected);
+    this.#out = new SendBatch(libc, SEND_BYTES, segments);
     this.#isConnected = isConnected;
   }
 

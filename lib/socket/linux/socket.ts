@@ -76,6 +76,7 @@ export class LinuxSocket implements DatagramSocket {
     libc: Libc,
     poller: Poller,
     now: () => number = () => performance.now(),
+    room = 1,
   ) {
     this.#libc = libc;
     this.#poller = poller;
@@ -111,7 +112,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#in = new ReceiveBatch(
       libc,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
-      this.isConnected,
+      room,
     );
     for (const [level, option] of packetInfo ? PACKET_INFO : []) {
       if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;

@@ -9,8 +9,9 @@ const ECONNREFUSED = 111, EHOSTUNREACH = 113;
 
 const SERVER = { hostname: "127.0.0.2", port: 9 };
 
-async function connected(options: ConnectOptions = {}) {
+async function connected(options: ConnectOptions = {}, room?: number) {
   const libc = new FakeLibc();
+  libc.room = room ?? libc.room;
   const client = await connect(SERVER, {
     runtime: libc.runtime,
     key: (data) => data[0],
@@ -195,7 +196,7 @@ Deno.test("connect(): a closed client sends nothing more, and its requests fail"
 });
 
 Deno.test("LinuxSocket: a client takes little memory until it needs more, and then any size", async () => {
-  const { libc, client } = await connected({ maxInFlight: 100 });
+  const { libc, client } = await connected({ maxInFlight: 100 }, 1);
   const few = libc.allocatedBytes;
   assert(few < 100_000, `${few}`);
   // Any number of requests one at a time needs no more memory.

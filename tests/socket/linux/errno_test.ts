@@ -271,6 +271,38 @@ Deno.test("serve(): synchronous handlers answer more than maxInFlight at once", 
   await server.shutdown();
 });
 
+Deno.test("LinuxSocket: a server takes little memory until it needs more", async () => {
+  const { libc, server } = started({}, (data) => data, 1);
+  await idle();
+  const few = libc.allocatedBytes;
+  assert(few < 100_000, `${few}`);
+  const all = Array.from({ length: 200 }, (_, i) => one(`${i}`, 1 + i));
+  // Any number of datagrams one at a time needs no more.
+  for (const each of all.slice(0, 20)) {
+    libc.arrive(each);
+    await idle();
+  }
+  assertEquals(libc.allocatedBytes, few);
+  libc.arrive(...all);
+  await idle();
+  assert(libc.allocatedBytes > few + 60 * 65_536, `${libc.allocatedBytes}`);
+  assertEquals(server.stats().replied, 220);
+  await server.shutdown();
+});
+
+Deno.test("SendQueue: answers that wait for room have as much memory as they need", async () => {
+  const { libc, server, errors } = started({}, (data) => data.slice());
+  libc.hasRoom = false;
+  libc.sends = [-EAGAIN];
+  const large = Array.from({ length: 12 }, (_, i) => `${i}`.padEnd(30_000));
+  large.forEach((text, i) => libc.arrive(one(text, 1 + i)));
+  await idle();
+  libc.hasRoom = true;
+  await idle();
+  assertEquals([payloads(libc), errors], [large, []]);
+  await server.shutdown();
+});
+
 Deno.test("LinuxSocket: each of thousands of peers gets its own answer", async () => {
   const mistaken: string[] = [];
   const { libc, server } = started(

@@ -78,6 +78,8 @@ export class FakeLibc implements Libc {
   family = AF_INET;
   /** The address that the socket is bound to. */
   bound: UdpAddress = { hostname: "127.0.0.1", port: 4242 };
+  /** The messages of a socket's first receive, at most. */
+  room = 64;
   /** All sent messages. */
   readonly sent: Sent[] = [];
   /** Descriptors that were closed, in order. */
@@ -137,7 +139,14 @@ export class FakeLibc implements Libc {
       ...denoRuntime,
       warn: () => {},
       open: (options) =>
-        new LinuxSocket(bound, options, this, poller, () => this.now),
+        new LinuxSocket(
+          bound,
+          options,
+          this,
+          poller,
+          () => this.now,
+          this.room,
+        ),
     };
   }
 
@@ -360,7 +369,7 @@ export class FakeLibc implements Libc {
     const bytes = new TextEncoder().encode(message.payload);
     buffer.memory.u8.set(bytes, buffer.at);
     const name = this.#at(pointerAt(headers, at + MMSGHDR_NAME));
-    encodeSockaddr(message.from, AF_INET, name.memory.u8.subarray(name.at));
+    encodeSockaddr(message.from, this.family, name.memory.u8.subarray(name.at));
     headers.u32[(at + MMSGHDR_NAME_LENGTH) / 4] = 16;
     headers.u32[(at + MMSGHDR_LENGTH) / 4] = bytes.length;
     headers.u32[(at + MMSGHDR_CONTROL_LENGTH) / 4] = 0;
@@ -453,8 +462,13 @@ export const BUSY = {
 };
 
 /** A server on a fake C library, by default an echo, and its errors. */
-export function started(options: ServeOptions = {}, handler: Handler = echo()) {
+export function started(
+  options: ServeOptions = {},
+  handler: Handler = echo(),
+  room?: number,
+) {
   const libc = new FakeLibc();
+  libc.room = room ?? libc.room;
   const { hostname } = options;
   if (hostname !== undefined) libc.bound = { hostname, port: 4242 };
   const errors: string[] = [];

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { canonicalHostname } from "../../../lib/address.ts";
+import { seededRandom } from "../../../lib/testing/mod.ts";
 import * as cmsg from "../../../lib/socket/linux/cmsg.ts";
 import * as layout from "../../../lib/socket/linux/layout.ts";
 import { Program, programTest } from "../../helpers.ts";
@@ -44,6 +46,28 @@ Deno.test("encodeSockaddr(): a sockaddr is its bytes, in both directions", () =>
     // Not only at the start of a batch.
     const batch = new Uint8Array([...new Uint8Array(32), ...bytes]);
     assertEquals(decodeSockaddr(batch, 32), { hostname, port });
+  }
+});
+
+Deno.test("decodeIPv6(): gives the canonical form of every address", () => {
+  const groups = ["0", "0", "0", "ffff", "fe80", "a", "0db8"];
+  const random = seededRandom(7);
+  for (let i = 0; i < 2000; i++) {
+    const address = Array.from(
+      { length: 8 },
+      (_, at) =>
+        i % 8 === 0 && at < 6
+          ? at === 5 ? "ffff" : "0"
+          : groups[Math.floor(random() * groups.length)]!,
+    );
+    const bytes = hex(address.map((group) => group.padStart(4, "0")).join(""));
+    const zoned = new Uint8Array([...bytes, 0, 0, 0, 0]);
+    const text = address.join(":");
+    assertEquals(
+      layout.decodeIPv6(zoned, 0),
+      canonicalHostname(text),
+      text,
+    );
   }
 });
 

@@ -1,5 +1,6 @@
 /** Further behaviour of the linux engine's sockets, on a fake C library. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import type { UdpAddress } from "../../../lib/address.ts";
 import { openSocket } from "../../../lib/socket/open_socket.ts";
 import { serve } from "../../../lib/server/serve.ts";
 import { BUSY, FakeLibc, idle, one, stamped, started } from "./fake_libc.ts";
@@ -42,6 +43,27 @@ Deno.test("LinuxSocket: peers that differ in one byte of their addresses are dif
   libc.arrive(...hosts.map((host) => ({ ...one("a"), host })));
   await idle();
   assertEquals(seen, hosts);
+  await server.shutdown();
+});
+
+Deno.test("LinuxSocket: peers of IPv6 in turn keep their address objects", async () => {
+  const libc = new FakeLibc();
+  libc.family = 10;
+  libc.bound = { hostname: "::1", port: 4242 };
+  const seen: UdpAddress[] = [];
+  const server = serve({ runtime: libc.runtime, guard: false }, (_, info) => {
+    seen.push(info.remoteAddr);
+  });
+  const hosts = ["2001:db8::1", "2001:db8::2", "192.0.2.1"];
+  for (let i = 0; i < 4; i++) {
+    libc.arrive(...hosts.map((host) => ({ ...one("a"), host })));
+  }
+  await idle();
+  assertEquals(
+    seen.map(({ hostname }) => hostname),
+    Array(4).fill(hosts).flat(),
+  );
+  assertEquals(new Set(seen).size, 3);
   await server.shutdown();
 });
 
