@@ -58,16 +58,28 @@ export function bindError(error: unknown, address: UdpAddress): unknown {
     ? "the name does not resolve: check its spelling, or give an IP address"
     : BIND_REASONS.find(([matches]) => matches(error))?.[1];
   if (reason === undefined) return error;
-  const ErrorClass = isName
-    ? Deno.errors.NotFound
-    : error.constructor as ErrorConstructor;
-  const explained = new ErrorClass(
-    `Cannot bind ${formatAddress(address)}: ${reason}`,
-    { cause: error },
-  );
-  return "code" in error
-    ? Object.assign(explained, { code: error.code })
-    : explained;
+  const message = `Cannot bind ${formatAddress(address)}: ${reason}`;
+  return isName
+    ? new Deno.errors.NotFound(message, { cause: error })
+    : explained(error, message);
+}
+
+/**
+ * The system's error of a send, with the destination in the message. The class, the
+ * `code` and the like stay; the system's error is the `cause`.
+ */
+export function sendError(error: unknown, to: UdpAddress): unknown {
+  const isOfSystem = error instanceof Error && "code" in error;
+  if (!isOfSystem || error.message.includes(to.hostname)) return error;
+  const message = `Cannot send to ${formatAddress(to)}: ${error.message}`;
+  return explained(error, message);
+}
+
+/** An error of the same class and with the same facts, in other words. */
+function explained(error: Error, message: string): Error {
+  const ErrorClass = error.constructor as ErrorConstructor;
+  const cause = { cause: error };
+  return Object.assign(new ErrorClass(message, cause), error, cause);
 }
 
 /** The error of joining a group, with the group in its message. */

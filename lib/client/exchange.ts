@@ -9,6 +9,7 @@ import {
   errorMessage,
   isPortClosed,
   mayPass,
+  sendError,
   TimeoutError,
 } from "../base/errors.ts";
 import * as option from "../base/options.ts";
@@ -263,6 +264,8 @@ export class Exchange implements Receiver {
     let payload: Uint8Array;
     try {
       payload = encode(this.plan.payload(this.attempts, this.seq));
+      // The function may have closed the exchange.
+      if (this.#isOver) return;
       requireFit(payload.length, maxPayload(this.ends.target.hostname));
     } catch (error) {
       // Later, as all other errors: not within the call of `start()`.
@@ -281,8 +284,9 @@ export class Exchange implements Receiver {
       // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) return this.onReceiveError(error);
       const isLast = this.attempts > retries && !this.#isSent;
-      if (isLast || !mayPass(error)) this.#fail(error);
-      else this.#report = error;
+      if (isLast || !mayPass(error)) {
+        this.#fail(sendError(error, this.ends.target));
+      } else this.#report = error;
     });
   }
 

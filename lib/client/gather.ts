@@ -281,6 +281,8 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
     this.#sentAt = this.run.runtime.now();
     let failed = 0;
     for (const target of this.#targets) {
+      // The payload's function may have ended it.
+      if (this.run.ended) return;
       if (!this.#isOpenToAll && this.#answered.has(formatAddress(target))) {
         continue;
       }

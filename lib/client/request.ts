@@ -63,7 +63,8 @@ export const REPLIES = {
  * @throws {TypeError} If an option is unknown or of a wrong type, or the
  * address cannot be asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
- * @throws {Error} The system's error if binding fails, or each send, untouched.
+ * @throws {Error} The system's error if binding fails, or each send, with its class
+ * and `code`, and the address in its message.
  *
  * @example
  * ```ts
@@ -122,9 +123,13 @@ export async function request<Decoded = unknown>(
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // An abort may follow the last wait.
-  const onAbort = () => abort(signal!.reason);
-  signal?.addEventListener("abort", onAbort);
   let exchange: Exchange | undefined;
+  const onAbort = () => {
+    abort(signal!.reason);
+    // At once, as a payload's function may have aborted it.
+    exchange?.close();
+  };
+  signal?.addEventListener("abort", onAbort);
   let failure: { error: unknown } | undefined;
   const replies: UdpReply<Decoded>[] = [];
   const observe = observeRequest(plan.telemetry);

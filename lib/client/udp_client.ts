@@ -5,7 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { isPortClosed, mayPass } from "../base/errors.ts";
+import { isPortClosed, mayPass, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { RecentMap } from "../base/recent_map.ts";
@@ -109,6 +109,7 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
 /** A request until it is settled. */
 class Pending implements SendErrorListener {
   attempts = 0;
+  isSettled = false;
   key: Key | undefined;
   sentAt = 0;
   /** The time at which it is retransmitted or times out. */
@@ -284,7 +285,7 @@ export class Client implements UdpClient, Receiver {
   sendFailed(pending: Pending, error: unknown): void {
     if (isPortClosed(error)) this.onReceiveError(error);
     else if (!mayPass(error) || pending.attempts > pending.plan.retries) {
-      this.#settle(pending, { error });
+      this.#settle(pending, { error: sendError(error, this.remoteAddr) });
     }
   }
 
@@ -309,6 +310,8 @@ export class Client implements UdpClient, Receiver {
     } catch {
       // A datagram that the user's function cannot read is no reply.
     }
+    // The function may have closed the client.
+    if (this.#failure !== undefined) return;
     const isKeyed = this.#keyOf === undefined || key !== undefined;
     const pending = isKeyed ? this.#inFlight.get(key) : undefined;
     if (pending !== undefined && this.#answer(pending, datagram)) return;
@@ -335,8 +338,9 @@ export class Client implements UdpClient, Receiver {
       reply = replyOf(datagram, plan.match, { remoteAddr, attempts, sentAt });
     } catch (error) {
       this.#settle(pending, { error });
-      return true;
     }
+    // An abort or a close within `match` has settled it.
+    if (pending.isSettled) return true;
     if (reply === undefined) return false;
     this.#stats.answered++;
     if (reply.rttMs !== undefined) this.#observer.rtt(reply.rttMs);
@@ -367,13 +371,16 @@ export class Client implements UdpClient, Receiver {
         : pending.payload;
       requireFit(payload.length, this.#maxBytes);
       const key = this.#keyOf?.(payload);
+      // An abort or a close within one of the two functions.
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (pending.isSettled) return;
       if (this.#keyOf !== undefined && key === undefined) {
         throw new TypeError(
           "'key()' must give a number or a string of a request",
         );
       }
       // The payload of another attempt may have another key.
-      if (pending.attempts > 1) this.#remove(pending);
+      if (pending.attempts > 1) this.#vacate(pending);
       if (this.#inFlight.has(key)) {
         throw new TypeError(
           `A request with the key ${key} is in flight already`,
@@ -407,7 +414,7 @@ export class Client implements UdpClient, Receiver {
 
   /** One timer serves all deadlines; it fires for the next one. */
   #checkAt(deadline: number): void {
-    if (deadline >= this.#timerAt) return;
+    if (deadline >= this.#timerAt || this.#failure !== undefined) return;
     this.#cancelTimer();
     this.#timerAt = deadline;
     const waitMs = Math.max(0, deadline - this.#plan.runtime.now());
@@ -420,6 +427,7 @@ export class Client implements UdpClient, Receiver {
     let next = Infinity;
     for (const pending of [...this.#inFlight.values()]) {
       if (pending.deadline > now) next = Math.min(next, pending.deadline);
+      else if (pending.isSettled) continue;
       else if (pending.attempts <= pending.plan.retries) {
         this.#transmit(pending);
       } else this.#timeOut(pending, undefined);
@@ -438,6 +446,7 @@ export class Client implements UdpClient, Receiver {
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {
+    if (pending.isSettled) return;
     this.#stats.errors++;
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
     this.#remove(pending);
@@ -447,7 +456,13 @@ export class Client implements UdpClient, Receiver {
     queueMicrotask(() => this.#sendWaiting());
   }
 
+  /** Removes a request that is settled. */
   #remove(pending: Pending): void {
+    pending.isSettled = true;
+    this.#vacate(pending);
+  }
+
+  #vacate(pending: Pending): void {
     if (this.#inFlight.get(pending.key) === pending) {
       this.#inFlight.delete(pending.key);
     }
@@ -462,7 +477,10 @@ export class Client implements UdpClient, Receiver {
     const all = [...this.#inFlight.values(), ...this.#waiting];
     this.#inFlight.clear();
     this.#waiting.clear();
-    for (const pending of all) pending.reject(error);
+    for (const pending of all) {
+      pending.isSettled = true;
+      pending.reject(error);
+    }
     this.#observer.end();
     const isClosed = error instanceof Deno.errors.Interrupted;
     this.#unclaimed.end(isClosed ? undefined : { error });

@@ -397,3 +397,75 @@ Deno.test("connect(): a client that has ended keeps the reason of its end", asyn
   assert(error === reason);
   assert(await iterated === reason);
 });
+
+/** The user's functions that are called within a client. */
+const PLACES = ["payload", "key of a request", "key of a reply", "match"];
+
+for (const place of PLACES) {
+  for (const isAbort of [false, true]) {
+    Deno.test(`connect(): ${isAbort ? "an abort" : "a close"} within ${place} leaves no request pending`, async () => {
+      const controller = new AbortController();
+      const { signal } = controller;
+      let keys = 0;
+      const end = (at: string) => {
+        if (at !== place) return;
+        if (isAbort) controller.abort(new Error("enough"));
+        else client.close();
+      };
+      const { client, network, run } = await start(undefined, {
+        retries: 0,
+        key: (data) => {
+          end(++keys > 1 ? "key of a reply" : "key of a request");
+          return key(data);
+        },
+        ...(isAbort ? { signal } : {}),
+      });
+      const asked = client.request(() => {
+        end("payload");
+        return "a:";
+      }, {
+        match: () => {
+          end("match");
+          return true;
+        },
+      });
+      const reason = isAbort ? "enough" : "The client was closed";
+      await run(assertRejects(() => asked, Error, reason));
+      const isSent = place === "key of a reply" || place === "match";
+      assertEquals(network.sent.filter(isRequest).length, isSent ? 1 : 0);
+      assertEquals([client.stats().answered, network.timers], [0, 0]);
+      await client.close();
+    });
+  }
+}
+
+Deno.test("connect(): a request that is aborted in its own payload is not sent, and the next one is", async () => {
+  const { client, network, run } = await start(undefined, {});
+  const controller = new AbortController();
+  const aborted = client.request(() => {
+    controller.abort(new Error("enough"));
+    return "a";
+  }, { signal: controller.signal });
+  const next = client.request("b");
+  await run(assertRejects(() => aborted, Error, "enough"));
+  assertEquals((await run(next)).text(), "b");
+  assertEquals(network.sent.filter(isRequest).length, 1);
+  const { answered, errors, lost } = client.stats();
+  assertEquals([answered, errors, lost], [1, 1, 0]);
+  await client.close();
+});
+
+Deno.test("connect(): a retransmission that closes the client is the last one", async () => {
+  const { client, network, run } = await start(undefined, { key }, () => []);
+  const all = ["a:", "b:"].map((text) =>
+    client.request((attempt) => {
+      if (attempt === 2) client.close();
+      return text;
+    })
+  );
+  const rejected = all.map((asked) =>
+    assertRejects(() => asked, Deno.errors.Interrupted)
+  );
+  await run(Promise.all(rejected));
+  assertEquals([network.sent.length, network.timers], [2, 0]);
+});

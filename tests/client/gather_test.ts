@@ -274,3 +274,16 @@ Deno.test("gather(): an early end leaves no timer of a retransmission", async ()
   assertEquals((await network.run(all(gathering))).length, 1);
   assertEquals(network.timers, 0);
 });
+
+Deno.test("gather(): a stop within the payload's function sends to no further address", async () => {
+  const { network } = networkWith();
+  const { runtime } = network;
+  let made = 0;
+  const gathering = gather(HOSTS.map(at), () => {
+    made++;
+    gathering.stop();
+    return "who?";
+  }, { runtime });
+  assertEquals(await network.run(all(gathering)), []);
+  assertEquals([made, network.timers], [1, 0]);
+});

@@ -260,11 +260,14 @@ for (const code of ["ENETUNREACH", "EHOSTUNREACH", "ENOBUFS", "EPERM"]) {
     assertEquals((await ask(network)).attempts, 3);
   });
 
-  Deno.test(`request(): ${code} of the last send of all is its error, and else the cause`, async () => {
+  Deno.test(`request(): ${code} of the last send of all is its error, with the server's address, and else the cause`, async () => {
     const network = makeNetwork(() => {
       throw refused;
     });
-    assert(refused === await assertRejects(() => ask(network), Error));
+    const failure = await assertRejects(() => ask(network), Error);
+    assertEquals(failure.message, `Cannot send to 198.51.100.1:20001: ${code}`);
+    assertEquals((failure as Error & { code: string }).code, code);
+    assert(failure.cause === refused);
     assertEquals(network.sent.length, 3);
     network.plan = ({ index }) => {
       if (index === 4) throw refused;
@@ -581,4 +584,20 @@ Deno.test("request(): it takes 65,536 replies at most", async () => {
     "65536 replies received, and 'replies()' took none as the last",
   );
   assertEquals(asked, 65_536);
+});
+
+Deno.test("request(): an abort within its payload sends nothing more", async () => {
+  const network = makeNetwork(() => []);
+  const controller = new AbortController();
+  const { signal } = controller;
+  await assertRejects(
+    () =>
+      ask(network, { signal }, (attempt) => {
+        if (attempt === 2) controller.abort(new Error("enough"));
+        return "x";
+      }),
+    Error,
+    "enough",
+  );
+  assertEquals([network.sent.length, network.timers], [1, 0]);
 });

@@ -460,7 +460,7 @@ programTest(
     );
     assertEquals(
       runs[2].error,
-      "Message too long: the path takes datagrams of at most 600 bytes with headers",
+      `Cannot send to ${target}: Message too long: the path takes datagrams of at most 600 bytes with headers`,
     );
     assertEquals(swept.code, 1);
     const cut = await client(target, "--size", "672", "-q");
