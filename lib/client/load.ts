@@ -205,6 +205,7 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
 
   close(): void {
     this.#cancelLook();
+    this.run.lookAtDrops();
   }
 
   /** Sends the datagrams that are due, or that the window has room for. */

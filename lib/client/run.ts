@@ -110,6 +110,11 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     return this.#socket?.kernelDrops();
   }
 
+  /** Looks a last time at the drops of the socket, which is about to be closed. */
+  lookAtDrops(): void {
+    this.#socket?.kernelDrops();
+  }
+
   /** The members that all runs show their callers, and those of one kind. */
   handle<Own extends object>(own: Own): RunHandle<E, S> & Own {
     const [target, workload] = [() => this.target, this.workload];

@@ -74,6 +74,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #unsent = 0;
   /** Sends all that is no returned reply. */
   readonly #outbox: Outbox;
+  /** Whether a handler is called, which has not returned. */
+  #isHandling = false;
   #draining = false;
   #closed = false;
 
@@ -131,12 +133,18 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   shutdown(): Promise<void> {
+    this.#shutDown().catch((error) => this.onNotice(error));
+    // It waits for the handler: if that waited for it, neither would end.
+    return this.#isHandling ? Promise.resolve() : this.finished;
+  }
+
+  async #shutDown(): Promise<void> {
+    if (this.#socket.drain !== undefined) await this.#socket.drain();
     this.#drain();
     this.#sendHeld();
     // Closing first would lose the replies: Deno cannot stop a receive in any
     // other way than by closing the socket.
     this.#closeIfDrained();
-    return this.finished;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -182,11 +190,13 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     const incoming = new Incoming(this, datagram, data);
     this.#atWork++;
     let reply: Reply | Promise<Reply>;
+    this.#isHandling = true;
     try {
       reply = this.#options.handler(data, incoming);
     } catch (error) {
       reply = this.#handlerFailed(error, incoming);
     }
+    this.#isHandling = false;
     if (reply !== data && isPromiseLike(reply)) {
       this.#whenSettled(incoming, reply)
         .catch((error) => this.onNotice(error));
@@ -207,8 +217,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     );
   }
 
-  onReplied(count: number): void {
+  onReplied(count: number, bytes: number): void {
     this.#stats.replied += count;
+    this.#stats.bytes.replied += bytes;
     if (this.#stats.replied >= this.#options.maxReplies) this.#drain();
     this.#unsent -= count;
     this.#closeIfDrained();
@@ -260,11 +271,15 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     settled: PromiseLike<Reply>,
   ): Promise<void> {
     const { runtime, handlerTimeoutMs } = this.#options;
-    this.#waiting.set(incoming, runtime.now() + handlerTimeoutMs);
-    this.#cancelCheck ??= runtime.after(
-      handlerTimeoutMs,
-      () => this.#checkWaiting(),
-    );
+    // The handler itself may have closed the server.
+    if (this.#closed) this.#lose(incoming);
+    else {
+      this.#waiting.set(incoming, runtime.now() + handlerTimeoutMs);
+      this.#cancelCheck ??= runtime.after(
+        handlerTimeoutMs,
+        () => this.#checkWaiting(),
+      );
+    }
     let reply: unknown;
     try {
       reply = await settled;
@@ -367,17 +382,17 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     }
     if (this.#closed) {
       this.#stats.dropped.closing++;
+      if (datagram !== undefined) this.#socket.release(datagram);
       return this.#done();
     }
     this.#atWork--;
     this.#unsent++;
-    this.#stats.bytes.replied += payload.length;
     if (datagram !== undefined) {
       return this.#socket.reply(datagram, payload, options);
     }
     options?.complete?.(payload);
     this.#socket.send(payload, remoteAddr, localAddr).then(
-      () => this.onReplied(1),
+      () => this.onReplied(1, payload.length),
       (error) => this.onReplyError(error, remoteAddr, 1),
     );
   }
@@ -431,12 +446,14 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#closed = true;
     this.#outbox.close();
     this.#socket.close();
-    // Later replies of their handlers are not sent.
-    for (const incoming of this.#waiting.keys()) {
-      this.#abandon(incoming);
-      this.#stats.dropped.closing++;
-      this.#atWork--;
-    }
+    for (const incoming of this.#waiting.keys()) this.#lose(incoming);
+  }
+
+  /** Drops a datagram at the close; a later reply of its handler is not sent. */
+  #lose(incoming: Incoming): void {
+    this.#abandon(incoming);
+    this.#stats.dropped.closing++;
+    this.#atWork--;
   }
 }
 

@@ -24,7 +24,7 @@ export interface ServerStats {
     tooLong: number;
     /** More than `maxInFlight` at once. */
     overload: number;
-    /** Received, or still with its handler, when the server closed. */
+    /** Received after the shutdown began, or still with its handler at the close. */
     closing: number;
   };
   /**
@@ -50,7 +50,7 @@ export interface ServerStats {
   bytes: {
     /** Of all received datagrams. */
     received: number;
-    /** Of all replies handed to the system. */
+    /** Of all replies that were sent. */
     replied: number;
   };
   /** Datagrams with their handlers, and replies being sent. */
@@ -111,8 +111,10 @@ export interface UdpServer extends AsyncDisposable {
     addresses: Iterable<UdpAddress | string>,
   ): Promise<number>;
   /**
-   * Stops taking datagrams, waits for the handlers at work and their replies,
-   * then closes. Every call returns the same promise.
+   * Takes the datagrams that the system has received, then no more, waits for the
+   * handlers at work and their replies, and closes. Every call returns the same
+   * promise, except that of a handler before its first `await`: it resolves at once,
+   * as the shutdown waits for that handler. Later a handler must not wait for it.
    */
   shutdown(): Promise<void>;
   /** A snapshot of the counts. */

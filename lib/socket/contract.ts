@@ -27,7 +27,10 @@ export const PEER = {
   port: option.integer(1, 65_535),
 };
 
-/** The callbacks of a socket. */
+/**
+ * The callbacks of a socket. After its close only the outcomes of earlier sends are
+ * reported.
+ */
 export interface Receiver {
   /**
    * Takes a received datagram. Each must be handed back exactly once, by
@@ -42,8 +45,8 @@ export interface Receiver {
   isFull?(): boolean;
   /** Counts a datagram that was dropped, as it was longer than `maxDatagramBytes`. */
   onTooLong?(): void;
-  /** Counts replies that the system has taken to send. */
-  onReplied?(count: number): void;
+  /** Counts replies that the system has taken to send, and their bytes. */
+  onReplied?(count: number, bytes: number): void;
   /** Reports the error of `count` replies to an address. */
   onReplyError?(error: unknown, remoteAddr: UdpAddress, count: number): void;
   /**
@@ -136,8 +139,9 @@ export interface DatagramSocket {
    */
   abandon(datagram: Datagram): void;
   /**
-   * The number of datagrams that the system dropped as its receive buffer was full,
-   * of a closed socket until then, with `isBusy`; undefined where it is not known.
+   * The number of datagrams that the system dropped as its receive buffer was full;
+   * undefined where it is not known. Of a closed socket it is the number until then,
+   * on the deno engine as of the last call before.
    */
   kernelDrops(): number | undefined;
   /**
@@ -147,6 +151,11 @@ export interface DatagramSocket {
    * engines that cannot.
    */
   sleep?(ms: number): void;
+  /**
+   * Resolves when the datagrams that the system had received by the call have been
+   * delivered, or the socket is closed. Missing where none can wait in the system.
+   */
+  drain?(): Promise<void>;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */

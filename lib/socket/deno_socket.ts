@@ -7,13 +7,12 @@
 import {
   canonicalHostname,
   formatAddress,
-  ipv6Groups,
   ipVersion,
   isWildcard,
   type UdpAddress,
-  withoutZone,
 } from "../address.ts";
 import { bindError, isReport, joinError } from "../base/errors.ts";
+import { dropsOf } from "./kernel_drops.ts";
 import type { Membership } from "./multicast.ts";
 import type {
   Datagram,
@@ -43,11 +42,11 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
   }
   const conn = bindConn(options);
   try {
-    const { maxDatagramBytes, isBusy, peer } = options;
+    const { maxDatagramBytes, peer } = options;
     // The user may be asked for a client's server here, and never at a send.
     if (peer !== undefined) Deno.permissions.requestSync(netAccess(peer));
     const prepared = prepare(conn, options);
-    return new DenoSocket(conn, maxDatagramBytes, prepared, false, isBusy);
+    return new DenoSocket(conn, maxDatagramBytes, prepared);
   } catch (error) {
     conn.close();
     throw error;
@@ -158,7 +157,6 @@ export class DenoSocket implements DatagramSocket {
   readonly #conn: Conn;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
-  readonly #keepsDrops: boolean;
   #drops: number | undefined;
   /** Resolves when sends may begin; undefined once they may. */
   #prepared: Promise<unknown> | undefined;
@@ -172,7 +170,9 @@ export class DenoSocket implements DatagramSocket {
   protected receiver: Receiver = {
     onDatagram: (datagram) => this.release(datagram),
   };
-  #closed = false;
+  protected closed = false;
+  /** The number of receives that have ended. */
+  #receives = 0;
   /** Datagrams behind the one that is being sent, in the order of the calls. */
   readonly #unsent: Unsent[] = [];
   #isSending = false;
@@ -188,7 +188,6 @@ export class DenoSocket implements DatagramSocket {
    * @param maxDatagramBytes Longer datagrams are dropped whole.
    * @param prepared Resolves when sends may begin; rejects if they cannot.
    * @param isConnected Whether an engine has connected it; Deno itself cannot.
-   * @param keepsDrops Whether a close reads the file with `kernelDrops()`.
    * @param checksNet Whether sends need the permission for their destination.
    */
   constructor(
@@ -196,7 +195,6 @@ export class DenoSocket implements DatagramSocket {
     maxDatagramBytes: number,
     prepared?: Promise<unknown>,
     isConnected = false,
-    keepsDrops = false,
     checksNet = true,
   ) {
     this.#conn = conn;
@@ -208,7 +206,6 @@ export class DenoSocket implements DatagramSocket {
       this.#prepared = undefined;
     }, () => {});
     this.isConnected = isConnected;
-    this.#keepsDrops = keepsDrops;
     // Deno silently truncates a datagram that does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;
@@ -220,7 +217,7 @@ export class DenoSocket implements DatagramSocket {
     this.receiver = receiver;
     const prepared = this.#prepared?.catch((error) => {
       // A membership of a socket that was closed meanwhile fails always.
-      if (this.#closed) return;
+      if (this.closed) return;
       this.close();
       throw error;
     });
@@ -234,7 +231,7 @@ export class DenoSocket implements DatagramSocket {
   async #receive(receiver: Receiver): Promise<void> {
     let failures = 0;
     // One receive at a time: several pending on one socket end in any order.
-    while (!this.#closed) {
+    while (!this.closed) {
       const slot = this.#free.pop() ?? this.#newSlot();
       // A handler may have transferred it to another thread.
       if (slot.buffer.length < this.#bufferBytes) {
@@ -245,7 +242,7 @@ export class DenoSocket implements DatagramSocket {
         received = await this.#conn.receive(slot.buffer);
       } catch (error) {
         this.#free.push(slot);
-        if (this.#closed) return;
+        if (this.closed) return;
         // A report is about an earlier send; most other errors pass; a row of
         // failures with nothing received between them is permanent.
         if (!isReport(error) && ++failures >= MAX_RECEIVE_FAILURES) {
@@ -255,7 +252,8 @@ export class DenoSocket implements DatagramSocket {
         receiver.onReceiveError?.(error);
         continue;
       }
-      if (this.#closed) return;
+      if (this.closed) return;
+      this.#receives++;
       failures = 0;
       slot.data = received[0];
       if (slot.data.length === this.#bufferBytes) {
@@ -318,6 +316,7 @@ export class DenoSocket implements DatagramSocket {
   ): void {
     options?.complete?.(payload);
     const slot = datagram as Slot;
+    slot.replyBytes = payload.length;
     if (!this.#hasSent || this.#isSending || !this.#sendsAnywhere) {
       return this.#queue(payload, slot.from, slot);
     }
@@ -334,24 +333,28 @@ export class DenoSocket implements DatagramSocket {
   }
 
   kernelDrops(): number | undefined {
-    if (this.#closed || Deno.build.os !== "linux") return this.#drops;
-    const path = this.#isIPv6 ? "/proc/net/udp6" : "/proc/net/udp";
-    try {
-      // Deno needs all permissions for files in /proc; a prompt must not appear.
-      const { state } = Deno.permissions.querySync({ name: "read", path });
-      this.#drops = state === "granted"
-        ? findDrops(Deno.readTextFileSync(path), this.addr)
-        : undefined;
-    } catch {
-      this.#drops = undefined;
+    // Read at a close, the file would make that the slower the more sockets are open.
+    if (this.closed || Deno.build.os !== "linux") return this.#drops;
+    return this.#drops = dropsOf(this.addr, this.#isIPv6);
+  }
+
+  /**
+   * Waits until nothing is received in a number of rounds of the event loop: Deno,
+   * which does not report that nothing is left, polls in every 61st at the latest.
+   */
+  async drain(): Promise<void> {
+    const start = this.#receives;
+    for (let quiet = 0, before = start; quiet < QUIET_ROUNDS; quiet++) {
+      await new Promise<void>((resolve) => setImmediate(() => resolve()));
+      if (this.closed || this.#receives - start > MAX_DRAINED) return;
+      if (this.#receives !== before) quiet = 0;
+      before = this.#receives;
     }
-    return this.#drops;
   }
 
   close(): void {
-    if (this.#closed) return;
-    if (this.#keepsDrops) this.kernelDrops();
-    this.#closed = true;
+    if (this.closed) return;
+    this.closed = true;
     // As far as the system takes them at once.
     for (const next of this.#unsent.splice(0)) {
       this.#give(next).catch(reportError);
@@ -376,9 +379,10 @@ export class DenoSocket implements DatagramSocket {
       remoteAddr: NOBODY,
       localAddr: this.addr,
       receivedAt: 0,
+      replyBytes: 0,
       onSent: () => {
         this.#free.push(slot);
-        this.receiver.onReplied?.(1);
+        this.receiver.onReplied?.(1, slot.replyBytes);
       },
       onSendError: (error) => {
         const { remoteAddr } = slot;
@@ -426,30 +430,6 @@ export class DenoSocket implements DatagramSocket {
   }
 }
 
-/**
- * Finds how many datagrams the system dropped for a socket in the text of
- * Linux's /proc/net/udp or udp6. Pure.
- */
-export function findDrops(
-  table: string,
-  { hostname, port }: UdpAddress,
-): number | undefined {
-  const bytes = ipVersion(hostname) === 4
-    ? hostname.split(".").map(Number)
-    : ipv6Groups(withoutZone(hostname)).flatMap((g) => [g >> 8, g & 255]);
-  const hex = (value: number) => value.toString(16).padStart(2, "0");
-  // Each four bytes of an address are written as a number of this machine.
-  let address = "";
-  for (let at = 0; at < bytes.length; at += 4) {
-    address += bytes.slice(at, at + 4).reverse().map(hex).join("");
-  }
-  const local = `${address}:${port.toString(16).padStart(4, "0")}`;
-  for (const line of table.split("\n")) {
-    const fields = line.trim().split(/\s+/);
-    if (fields[1]?.toLowerCase() === local) return Number(fields.at(-1));
-  }
-}
-
 /** A receive buffer, and the objects that are made once and used for its datagrams. */
 interface Slot {
   buffer: Uint8Array<ArrayBuffer>;
@@ -459,6 +439,8 @@ interface Slot {
   remoteAddr: UdpAddress;
   readonly localAddr: UdpAddress;
   receivedAt: number;
+  /** The size of its reply. */
+  replyBytes: number;
   readonly onSent: () => void;
   readonly onSendError: (error: unknown) => void;
 }
@@ -478,3 +460,7 @@ const MAX_SPARES = 16;
 const NOTHING = new Uint8Array(0);
 const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };
 const MAX_RECEIVE_FAILURES = 16;
+/** More than the datagrams of any usual receive buffer. */
+const MAX_DRAINED = 16_384;
+/** Two polls, and the rounds from a poll to the callback. */
+const QUIET_ROUNDS = 130;

@@ -151,6 +151,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   }
 
   close(): void {
+    this.run.lookAtDrops();
     this.#cancelExpiry?.();
     this.#cancelClosing?.();
   }

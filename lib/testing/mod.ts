@@ -275,6 +275,8 @@ export class SimulatedSocket implements DatagramSocket {
     remoteAddr: UdpAddress,
     localAddr: UdpAddress = this.addr,
   ): void {
+    // One datagram to a group may have had another member close it.
+    if (!this.open) return;
     if (payload.length > this.#maxDatagramBytes) {
       this.#receiver?.onTooLong?.();
       return;
@@ -334,7 +336,7 @@ export class SimulatedSocket implements DatagramSocket {
     this.send(payload, datagram.remoteAddr).then(
       () => {
         this.release(datagram);
-        this.#receiver?.onReplied?.(1);
+        this.#receiver?.onReplied?.(1, payload.length);
       },
       (error) => {
         this.release(datagram);

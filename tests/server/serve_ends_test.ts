@@ -330,3 +330,43 @@ Deno.test("serve(): a server that ends by an error is an unhandled rejection, wi
   removeEventListener("unhandledrejection", onRejection);
   assertEquals(reasons, ["no more", "no more"]);
 });
+
+Deno.test("shutdown(): a handler that awaits it at first still answers", async () => {
+  const { network, server, ask, replies } = start(async (data) => {
+    await server.shutdown();
+    return data;
+  });
+  ask("last");
+  await network.run(server.finished);
+  assertEquals([replies(), network.now], [["last"], 0]);
+});
+
+for (const isAsync of [false, true]) {
+  Deno.test(`serve(): a handler that aborts leaves nothing behind, ${isAsync ? "and never settles" : "and answers"}`, async () => {
+    const controller = new AbortController();
+    const { network, server, socket, ask } = start(() => {
+      controller.abort();
+      return isAsync ? new Promise<never>(() => {}) : "late";
+    }, { signal: controller.signal, lend: true });
+    ask("x");
+    await network.run(server.finished);
+    assertEquals(server.stats().inFlight, 0);
+    assertEquals(
+      [countsOf(server), socket.held],
+      [counts({ received: 1, dropped: { closing: 1 } }), 0],
+    );
+    assertEquals(network.sent, []);
+  });
+}
+
+Deno.test("ServerStats: bytes.replied counts sent replies only", async () => {
+  const { network, server, ask, settle } = start(echo());
+  network.plan = ({ data }) => {
+    if (data.length > 3) throw new Error("too long for this network");
+    return [];
+  };
+  for (const text of ["abc", "too long"]) ask(text);
+  await settle();
+  assertEquals(server.stats().bytes, { received: 11, replied: 3 });
+  await server.shutdown();
+});

@@ -105,10 +105,10 @@ netTest(
     assert(drops === undefined || drops > 0, `${drops}`);
     socket.close();
     assertEquals(socket.kernelDrops(), drops);
-    // The first look at this count is after the close.
+    // The first look at this count is after the close: not known on the deno engine.
     const unasked = open(runtimeFor(ENGINE), "127.0.0.1");
     unasked.close();
-    assertEquals(unasked.kernelDrops(), drops === undefined ? drops : 0);
+    assertEquals(unasked.kernelDrops(), ENGINE === "linux" ? 0 : undefined);
     peer.close();
   },
 );

@@ -6,9 +6,9 @@ import { denoRuntime } from "../../lib/socket/runtime.ts";
 import {
   type Conn,
   DenoSocket,
-  findDrops,
   openDenoSocket,
 } from "../../lib/socket/deno_socket.ts";
+import { dropsKey, parseDrops } from "../../lib/socket/kernel_drops.ts";
 import { IGNORED_NOTE, netTest } from "../helpers.ts";
 
 type Result = [Uint8Array<ArrayBuffer>, Deno.Addr];
@@ -87,7 +87,6 @@ function start(conn: FakeConn, maxDatagramBytes = 10, checksNet = false) {
     conn as unknown as Conn,
     maxDatagramBytes,
     undefined,
-    false,
     false,
     checksNet,
   );
@@ -232,21 +231,21 @@ Deno.test("DenoSocket: ends after a row of failed receives", async () => {
   assertEquals([conn.closed, conn.pending], [1, 0]);
 });
 
-Deno.test("findDrops(): reads the count of one socket in the tables of Linux", () => {
+Deno.test("parseDrops(): reads the counts of all sockets in the tables of Linux", () => {
   const table =
     `   sl  local_address rem_address   st tx rx tr tm retr uid timeout inode ref pointer drops
   518: 0100007F:801E 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38834 2 0000 17
   519: 0100007F:00A1 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 38835 2 0000 4
 `;
   const drops = (hostname: string, port: number) =>
-    findDrops(table, { hostname, port });
+    parseDrops(table).get(dropsKey({ hostname, port }));
   assertEquals(drops("127.0.0.1", 0x801e), 17);
   assertEquals(drops("127.0.0.1", 0xa1), 4);
   assertEquals(drops("127.0.0.2", 0xa1), undefined);
   const table6 =
     ` 6911: B80D0120000000000000000001000000:9917 00000000000000000000000000000000:0000 07 0:0 0:0 0 0 0 1 2 0 5`;
   const address = { hostname: "2001:db8::1", port: 0x9917 };
-  assertEquals(findDrops(table6, address), 5);
+  assertEquals(parseDrops(table6).get(dropsKey(address)), 5);
 });
 
 Deno.test("DenoSocket: posts leave in order, each once the one before is settled", async () => {

@@ -39,3 +39,30 @@ programTest(
     assertEquals(stdout.trim(), await seededRun());
   },
 );
+
+Deno.test("SimulatedSocket: delivers nothing after its close, also of a datagram to its group", async () => {
+  const network = new SimulatedNetwork();
+  const group = { hostname: "239.1.2.3", port: 5000 };
+  let received = 0;
+  const members = ["192.0.2.11", "192.0.2.12"].map((hostname) => {
+    const memberships = [{
+      group: group.hostname,
+      address: hostname,
+      index: 0,
+    }];
+    const socket = network.runtime.open(
+      { hostname, port: group.port, maxDatagramBytes: 9, memberships },
+    );
+    socket.start({
+      onDatagram(datagram) {
+        received++;
+        socket.release(datagram);
+        for (const member of members) member.close();
+      },
+    });
+    return socket;
+  });
+  network.pass({ hostname: "192.0.2.1", port: 1 }, group, new Uint8Array(1));
+  await network.runFor(10);
+  assertEquals([received, network.held], [1, 0]);
+});

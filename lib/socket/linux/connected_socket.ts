@@ -34,6 +34,7 @@ export class ConnectedSocket extends DenoSocket {
   override async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     // Else this send would fail with the report about an earlier one.
     this.#report();
+    if (this.closed) throw new Deno.errors.BadResource("Socket is closed");
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;

@@ -84,7 +84,7 @@ export class Delivery {
         const size = Math.min(segment, length - this.#at);
         mayGoOn = this.#deliver(size, segment);
         this.#at += size;
-      } while (mayGoOn && this.#at < length);
+      } while (mayGoOn && this.#at < length && this.#count > 0);
       if (this.#at >= length) {
         this.#message++;
         this.#at = 0;
@@ -92,6 +92,11 @@ export class Delivery {
       if (!mayGoOn) return this.#message >= this.#count;
     }
     return true;
+  }
+
+  /** Delivers nothing more. */
+  end(): void {
+    this.#count = 0;
   }
 
   /** Takes a datagram back. */

@@ -318,6 +318,11 @@ export function setReceiveBuffer(
   return readOption(libc, fd, sys.SO_RCVBUF) / 2;
 }
 
+/** The most messages that a receive buffer has room for. */
+export function capacityOf(libc: Libc, fd: number): number {
+  return readOption(libc, fd, sys.SO_RCVBUF) / MESSAGE_BYTES;
+}
+
 /** The number of datagrams dropped since the receive buffer was full. */
 export function kernelDrops(libc: Libc, fd: number): number | undefined {
   const { value, length } = scratchOf(libc);
@@ -335,6 +340,8 @@ export function kernelDrops(libc: Libc, fd: number): number | undefined {
 }
 
 const BUFFER_BYTES = 4 << 20;
+/** The least that a message takes of the receive buffer, with its overhead. */
+const MESSAGE_BYTES = 512;
 /** An error with an IPv6 address, or three time stamps, and more. */
 const QUEUE_BYTES = 256;
 

@@ -268,16 +268,17 @@ export class SendBatch extends Messages {
     return this.libc.sendmmsg(fd, this.headers, offset, count, flags);
   }
 
-  /** Makes a segmented message each of its datagrams in turn. */
-  *segmentByHand(message: number): Generator<void> {
+  /** Makes a segmented message each of its datagrams in turn, and gives their sizes. */
+  *segmentByHand(message: number): Generator<number> {
     const { size, start, end } = this.queued[message]!;
     // The control message for segments is the last one.
     const used = this.word(message, sys.MMSGHDR_CONTROL_LENGTH);
     const others = used - SEGMENT_CONTROL_BYTES;
     this.setWord(message, sys.MMSGHDR_CONTROL_LENGTH, others);
     for (let at = start; at < end; at += size) {
-      this.setBuffer(message, at, Math.min(size, end - at));
-      yield;
+      const bytes = Math.min(size, end - at);
+      this.setBuffer(message, at, bytes);
+      yield bytes;
     }
   }
 

@@ -189,7 +189,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: FlushOutcome = { sent: 0, failures: [] };
+    const outcome: FlushOutcome = { sent: 0, bytes: 0, failures: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -214,10 +214,10 @@ export class SendQueue {
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, failures, report, notice }: FlushOutcome): void {
+  #report({ sent, bytes, failures, report, notice }: FlushOutcome): void {
     if (report !== undefined) this.receiver.onReceiveError?.(report);
     if (notice !== undefined) this.receiver.onNotice?.(notice);
-    if (sent > 0) this.receiver.onReplied?.(sent);
+    if (sent > 0) this.receiver.onReplied?.(sent, bytes);
     for (const { error, to, count, listener } of failures) {
       if (listener !== undefined) listener.onSendError(error);
       else this.receiver.onReplyError?.(error, to, count);
@@ -243,7 +243,7 @@ export class SendQueue {
   /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): FlushOutcome {
     const out = this.#out;
-    const outcome: FlushOutcome = { sent: 0, failures: [] };
+    const outcome: FlushOutcome = { sent: 0, bytes: 0, failures: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -300,7 +300,7 @@ export class SendQueue {
     let n = 0;
     let isChanged = false;
     let leavesAlone = false;
-    for (const _ of out.segmentByHand(message)) {
+    for (const bytes of out.segmentByHand(message)) {
       const listener = first === -1 ? undefined : out.listeners[first + n++];
       let isSent = this.#sendOne(message);
       if (isSent) leavesAlone ||= !isChanged;
@@ -311,7 +311,10 @@ export class SendQueue {
         isSent = this.#sendOne(message);
       }
       if (isSent) {
-        if (listener === undefined) outcome.sent++;
+        if (listener === undefined) {
+          outcome.sent++;
+          outcome.bytes += bytes;
+        }
         continue;
       }
       const error = errorOf(this.#libc.errno());
@@ -333,9 +336,11 @@ export class SendQueue {
   }
 
   #taken(message: number, outcome: FlushOutcome): void {
-    const { listener, datagrams } = this.#out.queued[message]!;
-    if (listener === -1) outcome.sent += datagrams;
-    else this.#out.listeners[listener]!.onSent?.();
+    const { listener, datagrams, start, end } = this.#out.queued[message]!;
+    if (listener === -1) {
+      outcome.sent += datagrams;
+      outcome.bytes += end - start;
+    } else this.#out.listeners[listener]!.onSent?.();
   }
 
   #failed(message: number, error: Error, outcome: FlushOutcome): void {
@@ -365,7 +370,9 @@ export class SendQueue {
 
 /** The outcomes of the datagrams of a batch. */
 interface FlushOutcome {
+  /** Replies that were sent, and their bytes. */
   sent: number;
+  bytes: number;
   /** Unsent replies, and unsent datagrams that have listeners. */
   failures: Array<{
     error: Error;

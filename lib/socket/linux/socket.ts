@@ -20,6 +20,7 @@ import { PACKET_INFO, sourceControl } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
 import {
   addressOf,
+  capacityOf,
   growBuffers,
   joinGroup,
   kernelDrops,
@@ -64,6 +65,9 @@ export class LinuxSocket implements DatagramSocket {
   /** The notice for the receiver, once there is one. */
   #notice: Error | undefined;
   #drops: number | undefined;
+  /** The end of the drain, after this number of messages at most. */
+  #drain: PromiseWithResolvers<void> | undefined;
+  #undrained = 0;
   #started = false;
   #closed = false;
   #released: Promise<void> | undefined;
@@ -139,7 +143,9 @@ export class LinuxSocket implements DatagramSocket {
     try {
       // The notice precedes the first datagram.
       await null;
-      if (this.#notice !== undefined) receiver.onNotice?.(this.#notice);
+      if (this.#notice !== undefined && !this.#closed) {
+        receiver.onNotice?.(this.#notice);
+      }
       this.#workedAt = this.#turns.now();
       this.#turns.begin(this.#workedAt);
       await this.#receive();
@@ -217,11 +223,21 @@ export class LinuxSocket implements DatagramSocket {
     return this.#drops;
   }
 
+  drain(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.#drain ??= Promise.withResolvers();
+    this.#undrained = capacityOf(this.#libc, this.#bound.fd);
+    this.#poller.endReadable(this.#bound.fd);
+    return this.#drain.promise;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.kernelDrops();
     this.#closed = true;
     this.#turns.end();
+    this.#delivery.end();
+    this.#drain?.resolve();
     this.#queue.flush();
     if (this.#started) this.#poller.wake(this.#bound.fd);
     else {
@@ -270,6 +286,8 @@ export class LinuxSocket implements DatagramSocket {
             : this.#turns.round());
         }
         this.#queue.flush();
+        this.#undrained -= count;
+        if (this.#undrained <= 0) this.#endDrain();
         // A full batch may have had no room for the next message.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
@@ -286,6 +304,7 @@ export class LinuxSocket implements DatagramSocket {
       const code = this.#libc.errno();
       if (code === EAGAIN) {
         wasFull = false;
+        this.#endDrain();
         // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
         // While others are at work, all that has arrived by the end of their turn
@@ -305,6 +324,11 @@ export class LinuxSocket implements DatagramSocket {
         }
       }
     }
+  }
+
+  #endDrain(): void {
+    this.#drain?.resolve();
+    this.#drain = undefined;
   }
 
   #takeStamps(): void {
