@@ -195,8 +195,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       reply = this.#options.handler(data, incoming);
     } catch (error) {
       reply = this.#handlerFailed(error, incoming);
+    } finally {
+      this.#isHandling = false;
     }
-    this.#isHandling = false;
     if (reply !== data && isPromiseLike(reply)) {
       this.#whenSettled(incoming, reply)
         .catch((error) => this.onNotice(error));

@@ -199,8 +199,11 @@ function end(socket: Waiter, events: number): void {
   }
 }
 
-/** The longest time that the thread of a terminated worker may survive it. */
-const MAX_WAIT_MS = 1000;
+/**
+ * The longest wait: in a worker, the time that its thread may survive it when it is
+ * terminated.
+ */
+const MAX_WAIT_MS = "WorkerGlobalScope" in globalThis ? 1000 : 60_000;
 const RETRY_MS = 10;
 /** The longest delay of the exit by an unreferenced socket. */
 const UNREF_WAIT_MS = 250;
