@@ -66,7 +66,7 @@ export const signalTest: typeof programTest = Deno.build.os === "windows"
 /** Whether a program can be run, or a file exists. */
 function isThere(program: string): boolean {
   try {
-    if (program.startsWith("/")) return Deno.statSync(program).isFile;
+    if (program.startsWith("/")) return !Deno.statSync(program).isDirectory;
     // Any exit code will do: not all programs have this flag.
     new Deno.Command(program, {
       args: ["--version"],
