@@ -401,3 +401,14 @@ signalTest(
     assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
   },
 );
+
+programTest(
+  "client: escapes the control characters of an argument in its messages",
+  async () => {
+    for (const args of [["\x1b[2J"], ["127.0.0.1:1", "--bind", "\x1b[2J"]]) {
+      const { code, stderr } = await client(args);
+      assertMatch(stderr, /^client: .*'\\u001b\[2J'.*\n$/);
+      assertEquals(code, 2);
+    }
+  },
+);

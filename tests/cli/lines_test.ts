@@ -19,7 +19,7 @@ import {
   seriesView,
 } from "../../lib/cli/show/series.ts";
 import type { View } from "../../lib/cli/show/reporter.ts";
-import { json } from "../../lib/cli/show/format.ts";
+import { json, payloadText } from "../../lib/cli/show/format.ts";
 import { STAMP_COLUMNS, stampView } from "../../lib/cli/show/stamp.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { measure } from "../../lib/stamp/measure.ts";
@@ -111,6 +111,20 @@ Deno.test("exchangeLines(), replyLine(): the lines of the seed", () => {
     replyLine(encode("Hello UDP Client")),
     'Message from Server b"Hello UDP Client"',
   );
+});
+
+Deno.test("payloadText(): about 1 KiB of text, and the number of bytes left out", () => {
+  const zeros = new Uint8Array(65_507);
+  const letters = zeros.map(() => 0x61);
+  for (
+    const [text, shown, more] of [
+      [payloadText(letters), `b"${"a".repeat(1024)}"`, 64_483],
+      [payloadText(zeros), `b"${"\\x00".repeat(256)}"`, 65_251],
+      [payloadText(zeros, true), "00".repeat(512), 64_995],
+    ] as const
+  ) assertEquals(text, `${shown} and ${more} more bytes`);
+  const whole = letters.subarray(0, 1024);
+  assertEquals(payloadText(whole), `b"${"a".repeat(1024)}"`);
 });
 
 Deno.test("seriesView: a line for each event", () => {

@@ -4,12 +4,12 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import { bytesLiteral } from "../../encoding.ts";
 import * as guard from "../../server/guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
 import * as column from "./columns.ts";
+import { payloadText } from "./format.ts";
 
 /** All counts of a server; the program sends nothing unasked. */
 export interface ServerCounts {
@@ -84,7 +84,7 @@ export function exchangeLines(
   data: Uint8Array,
   { hostname, port }: UdpAddress,
 ): string {
-  return `Message from Client:${bytesLiteral(data)}\n` +
+  return `Message from Client:${payloadText(data)}\n` +
     `Client IP Address:("${hostname}", ${port})`;
 }
 
