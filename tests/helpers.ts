@@ -244,7 +244,8 @@ export async function client(
 
 /** The port in the first line that a server of ours, or of the seed, prints. */
 export async function portOf(program: Program): Promise<number> {
-  return Number(/(\d+)\D*$/.exec(await program.line())![1]);
+  const line = await program.line();
+  return Number((/"port":(\d+)/.exec(line) ?? /(\d+)\D*$/.exec(line))![1]);
 }
 
 /**

@@ -7,7 +7,7 @@
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
-import { onAsk, onStop } from "../main.ts";
+import { onAsk } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
 import type { UdpReply } from "../../client/exchange.ts";
 import type { RunHandle } from "../../client/run.ts";
@@ -33,6 +33,8 @@ export interface ReportOptions {
   samples?: Samples | undefined;
   /** The condition on replies: failures are complained of, and counted. */
   expected?: Expectation | undefined;
+  /** Ends the run, with its result; a run that begins later sends nothing. */
+  stopping?: AbortSignal | undefined;
 }
 
 /** The name of one of several runs. */
@@ -191,7 +193,7 @@ function eventObject<E extends RunEvent, R>(
 }
 
 /**
- * Iterates a run to its end, or until a signal, and shows it.
+ * Iterates a run to its end, or until `stopping`, and shows it.
  *
  * @param asked The server's address, until the run has resolved its name.
  * @param result Gives the result at any time, of the server's address and the
@@ -255,7 +257,9 @@ export async function showRun<
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
   const hasParts = report.reportMs !== undefined && !isLoad;
   if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
-  const forget = onStop(out, () => run.stop());
+  const stop = () => run.stop();
+  report.stopping?.addEventListener("abort", stop);
+  if (report.stopping?.aborted) stop();
   const forgetAsk = onAsk(() => void show("interim"));
   try {
     let failure: unknown;
@@ -288,7 +292,7 @@ export async function showRun<
     throw error;
   } finally {
     for (const timer of timers) clearInterval(timer);
-    forget();
+    report.stopping?.removeEventListener("abort", stop);
     forgetAsk();
   }
 }
