@@ -37,10 +37,15 @@ export class LineWriter {
     this.#name = name;
   }
 
-  /** Writes a passing line, or several with line feeds between them. */
-  write(line: string): void {
-    if (this.#waitingChars + line.length > MAX_WAITING_CHARS) this.#leftOut++;
-    else this.writeResult(line);
+  /**
+   * Writes a passing line, or several with line feeds between them; returns whether
+   * there was room.
+   */
+  write(line: string): boolean {
+    const hasRoom = this.#waitingChars + line.length <= MAX_WAITING_CHARS;
+    if (hasRoom) this.writeResult(line);
+    else this.#leftOut++;
+    return hasRoom;
   }
 
   /** Writes a line, or several, however much waits. */

@@ -57,6 +57,7 @@ const SUMMARY: SeriesResult = {
   retransmissions: 0,
   foreign: 0,
   errors: 0,
+  eventsDropped: 0,
   heldBack: 0,
   durationMs: 3012.3456789,
   rttMs: RTT,
@@ -255,6 +256,7 @@ Deno.test("SERIES: every key, null for unknown figures", () => {
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    eventsDropped: 0,
     heldBack: 0,
     unexpected: 0,
     durationMs: 3012.345679,
@@ -315,7 +317,10 @@ Deno.test("statsLine(): unusual counts only if they are not 0", () => {
     inFlight: 0,
     errors,
   };
-  assertEquals(statsLine({ server: stats }), "2 received, 2 replied");
+  assertEquals(
+    statsLine({ server: stats, eventsDropped: 0 }),
+    "2 received, 2 replied",
+  );
   assertEquals(
     statsLine({
       server: {
@@ -327,10 +332,12 @@ Deno.test("statsLine(): unusual counts only if they are not 0", () => {
         refused: { ...refused, rate: 9, loop: 1 },
         errors: { handler: 6, send: 7, receive: 8 },
       },
+      eventsDropped: 9,
     }),
     "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
       "4 dropped in overload, 5 dropped while closing, 9 refused (rate), " +
-      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors",
+      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors, " +
+      "9 events left out",
   );
 });
 

@@ -32,6 +32,7 @@ const RESULT: LoadRow = {
   errors: 0,
   portClosed: 0,
   receiveErrors: 0,
+  eventsDropped: 0,
   kernelDrops: 0,
   durationMs: 1000.4,
   sentPerSecond: 99.96,

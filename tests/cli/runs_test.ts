@@ -48,6 +48,7 @@ programTest(
       duplicates: 0,
       foreign: 0,
       errors: 0,
+      eventsDropped: 0,
       unexpected: 0,
     });
     assertEquals(

@@ -75,7 +75,8 @@ export interface View<E, R> {
 }
 
 export interface Reporter<E, R> {
-  event(event: E | IntervalEvent): void;
+  /** Shows an event; returns false if it is left out, for want of a reader. */
+  event(event: E | IntervalEvent): boolean;
   /**
    * Shows the result: on demand as `interim`, at the end as `summary`; after an
    * error (`failed`) only as far as a document must be ended.
@@ -106,9 +107,7 @@ const textReporter: MakeReporter = (view, report, out) => {
       const line = isInterval(event)
         ? reportMs && column.intervalLine(event)
         : view.line(event);
-      if (!line) return;
-      if (isInterval(event)) out.writeResult(headed(line));
-      else out.write(headed(line));
+      return !line || out.write(headed(line));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -124,9 +123,7 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
     json({ type, time: new Date(), ...label?.facts, ...facts });
   return {
     event(event) {
-      const shown = line(event.type, eventObject(view, event));
-      if (isInterval(event)) out.writeResult(shown);
-      else out.write(shown);
+      return out.write(line(event.type, eventObject(view, event)));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -148,15 +145,16 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
       const isListed = isInterval(event)
         ? view.list === "intervals"
         : view.list !== "replies" || event.type === "reply";
-      if (!isListed && !isInterval(event)) return;
+      if (!isListed && !isInterval(event)) return true;
       const object = { time: new Date(), ...eventObject(view, event) };
-      if (!isListed) intervals.push(object);
-      else if (label !== undefined) listed.push(object);
-      else {
+      if (isListed && label === undefined) {
         const head = hasBegun ? "," : `{"${view.list}":[\n`;
-        out.writeResult(head + json(object));
-        hasBegun = true;
+        const isWritten = out.write(head + json(object));
+        hasBegun ||= isWritten;
+        return isWritten;
       }
+      const kept = isListed ? listed : intervals;
+      return kept.length < MAX_KEPT && kept.push(object) > 0;
     },
     result(type, result) {
       // There is one document on stdout.
@@ -203,7 +201,7 @@ function eventObject<E extends RunEvent, R>(
 export async function showRun<
   E extends RunEvent,
   Shown,
-  R extends Shown & { received: number },
+  R extends Shown & { received: number; eventsDropped?: number },
 >(
   run: Omit<RunHandle<E, unknown>, "summary">,
   asked: UdpAddress,
@@ -213,9 +211,10 @@ export async function showRun<
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
-  let unexpected = 0;
+  let [unexpected, leftOut] = [0, 0];
   const show = (type: "interim" | "summary" | "failed") => {
     const ended = result(formatAddress(run.target ?? asked), unexpected);
+    if (ended.eventsDropped !== undefined) ended.eventsDropped += leftOut;
     out.status("");
     reporter.result(type, ended);
     return ended;
@@ -240,9 +239,11 @@ export async function showRun<
   let latest: column.Interval | undefined;
   const endPart = (isLast: boolean) => {
     const interval = part.upTo(now(), run.sent);
-    part = new Tally(interval.toMs, run.sent);
     if (isLast && isEmpty(interval)) return;
-    reporter.event({ type: "interval", ...interval });
+    // Without room for it, the next one has its counts too.
+    const isShown = reporter.event({ type: "interval", ...interval });
+    if (isShown) part = new Tally(interval.toMs, run.sent);
+    else if (isLast) leftOut++;
   };
   // One line is too little for several runs, for one datagram, and is no JSON.
   const hasStatus = report.format === "text" && report.label === undefined &&
@@ -275,7 +276,8 @@ export async function showRun<
         say(event.received > 0 ? silence.heard(now()) : silence.look(now()));
       }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
-      if (isAsked || !report.quiet) reporter.event(event);
+      const isWanted = isAsked || !report.quiet;
+      if (isWanted && !reporter.event(event)) leftOut++;
       const problem = report.format === "text" && view.note?.(event);
       if (problem) complain("client", problem);
       judge(event);
@@ -298,3 +300,5 @@ export async function showRun<
 }
 
 const LOOK_MS = 500;
+/** The most events that wait in memory for a document. */
+const MAX_KEPT = 100_000;

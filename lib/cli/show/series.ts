@@ -45,6 +45,7 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   retransmissions: column.RARE,
   foreign: column.RARE,
   errors: column.RARE,
+  eventsDropped: column.DROPPED,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
@@ -157,6 +158,7 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   duplicates: column.COUNT,
   foreign: column.RARE,
   errors: column.RARE,
+  eventsDropped: column.DROPPED,
   unexpected: UNEXPECTED,
 };
 
