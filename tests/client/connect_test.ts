@@ -397,3 +397,21 @@ Deno.test("connect(): a client that has ended keeps the reason of its end", asyn
   assert(error === reason);
   assert(await iterated === reason);
 });
+
+Deno.test("connect(): a send that fails and that nobody awaits is counted, and ends no process", async () => {
+  const { client, socket } = await start();
+  socket.send = () => Promise.reject(new Error("no buffer"));
+  const floating: unknown[] = [];
+  const listener = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    floating.push(event.reason);
+  };
+  addEventListener("unhandledrejection", listener);
+  client.send("one");
+  client.send(new Uint8Array(65_508));
+  await client.close();
+  client.send("closed");
+  await new Promise((resolve) => setTimeout(resolve));
+  removeEventListener("unhandledrejection", listener);
+  assertEquals([floating, client.stats().errors], [[], 3]);
+});

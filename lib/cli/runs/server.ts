@@ -91,8 +91,10 @@ export function startServer(
       output.log("error", (peer ?? "") + errorMessage(error));
     },
   }, plan.quiet ? answer : shown);
-  if (stopping.aborted) server.shutdown();
-  stopping.addEventListener("abort", () => server.shutdown());
+  // Its end is awaited as `finished`.
+  const shutdown = () => void server.shutdown().catch(() => {});
+  if (stopping.aborted) shutdown();
+  stopping.addEventListener("abort", shutdown);
   return {
     finished: server.finished,
     counts: () => {
