@@ -42,16 +42,17 @@ async function main(plan: ServerPlan, out: LineWriter): Promise<number> {
     ? startServer(plan, output, stopping.signal)
     : await startWorkers(plan, output, stopping.signal);
   const forget = onAsk(async () => note(statsLine(await server.counts())));
-  let reported: ServerCounts = { server: noStats() };
+  let reported: ServerCounts = { server: noStats(), eventsDropped: 0 };
   const report = async () => {
     const counts = await server.counts();
     const part = since(counts, reported);
-    reported = counts;
-    out.writeResult(outputText(
+    const text = outputText(
       plan,
       () => statsJson("interval", part, new Date()),
       () => statsLine(part),
-    ));
+    );
+    // Without room for it, the next one has its counts too.
+    if (out.write(text)) reported = counts;
   };
   // In order, however long the workers take to count.
   let reporting = Promise.resolve();

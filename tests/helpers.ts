@@ -66,7 +66,7 @@ export const signalTest: typeof programTest = Deno.build.os === "windows"
 /** Whether a program can be run, or a file exists. */
 function isThere(program: string): boolean {
   try {
-    if (program.startsWith("/")) return Deno.statSync(program).isFile;
+    if (program.startsWith("/")) return !Deno.statSync(program).isDirectory;
     // Any exit code will do: not all programs have this flag.
     new Deno.Command(program, {
       args: ["--version"],
@@ -244,7 +244,8 @@ export async function client(
 
 /** The port in the first line that a server of ours, or of the seed, prints. */
 export async function portOf(program: Program): Promise<number> {
-  return Number(/(\d+)\D*$/.exec(await program.line())![1]);
+  const line = await program.line();
+  return Number((/"port":(\d+)/.exec(line) ?? /(\d+)\D*$/.exec(line))![1]);
 }
 
 /**

@@ -188,7 +188,7 @@ function report(
       `good clients: ${sum("asked")} asked, ${sum("answered")} answered, ${
         sum("resent")
       } resent, ${sum("wrong")} wrong`,
-      `server: ${statsLine({ server: stats })}`,
+      `server: ${statsLine({ server: stats, eventsDropped: 0 })}`,
       `memory: ${before} MB at the start, ${after} MB at the end`,
     ],
     faults,

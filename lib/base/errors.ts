@@ -31,6 +31,9 @@ export interface TimeoutErrorOptions extends ErrorOptions {
  * ```
  */
 export class TimeoutError extends Error {
+  // An assignment would throw where `Error.prototype` is frozen.
+  /** The name of the class. */
+  override readonly name = "TimeoutError";
   /** The number of times the datagram was sent. */
   readonly attempts: number;
   /** Received datagrams that were no reply, and were ignored. */
@@ -39,7 +42,6 @@ export class TimeoutError extends Error {
   /** Makes the error. */
   constructor(message: string, options: TimeoutErrorOptions) {
     super(message, options);
-    this.name = "TimeoutError";
     this.attempts = options.attempts;
     this.foreign = options.foreign;
   }

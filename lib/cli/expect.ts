@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { bytesLiteral, encode, equalBytes, parseHex } from "../encoding.ts";
+import { encode, equalBytes, parseHex } from "../encoding.ts";
 import type { Kind } from "./flags.ts";
+import { payloadText } from "./show/format.ts";
 
 /** A condition that every reply must meet. */
 export interface Expectation {
@@ -17,9 +18,9 @@ export interface Expectation {
 
 /** The kinds of conditions; a `SyntaxError` names the fault of a value. */
 export const EXPECTATIONS = {
-  text: kindOf("--expect", "TEXT", encode, bytesLiteral, equalBytes),
+  text: kindOf("--expect", "TEXT", encode, payloadText, equalBytes),
   hex: kindOf("--expect-hex", "HEX", parseHex, toHex, equalBytes),
-  part: kindOf("--expect-part", "TEXT", encode, bytesLiteral, includes),
+  part: kindOf("--expect-part", "TEXT", encode, payloadText, includes),
   pattern: {
     value: "REGEXP",
     parse(text: string): Expectation {
@@ -27,7 +28,7 @@ export const EXPECTATIONS = {
       return {
         flag: `--expect-pattern ${pattern.source}`,
         holds: (data) => pattern.test(LENIENT_UTF8.decode(data)),
-        show: bytesLiteral,
+        show: payloadText,
       };
     },
   },
@@ -50,7 +51,7 @@ function kindOf(
 }
 
 function toHex(data: Uint8Array): string {
-  return data.toHex();
+  return payloadText(data, true);
 }
 
 function parsePattern(text: string): RegExp {

@@ -45,9 +45,9 @@ export async function runMain<Plan extends object>(
 }
 
 /**
- * Calls back on the first SIGINT or SIGTERM, or when `out` has lost its reader;
- * a second signal ends the process at once. Gives a function that removes the
- * signal handlers.
+ * Calls back on the first SIGINT or SIGTERM, when the terminal closes (SIGHUP), or when
+ * `out` has lost its reader; a second SIGINT or SIGTERM ends the process at once. Gives
+ * a function that removes the signal handlers.
  */
 export function onStop(out: LineWriter, callback: () => void): () => void {
   let interrupted = false;
@@ -56,12 +56,21 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
     onFailure(error);
     callback();
   };
-  const isWindows = Deno.build.os === "windows";
-  return onSignals(["SIGINT", isWindows ? "SIGBREAK" : "SIGTERM"], () => {
-    if (interrupted) Deno.exit(EXIT_INTERRUPTED);
+  const stop = () => {
     interrupted = true;
     callback();
-  });
+  };
+  const isWindows = Deno.build.os === "windows";
+  const forget = onSignals(
+    ["SIGINT", isWindows ? "SIGBREAK" : "SIGTERM"],
+    () => interrupted ? Deno.exit(EXIT_INTERRUPTED) : stop(),
+  );
+  // A closing terminal may send it twice: by the kernel, and by the shell.
+  const forgetHangup = onSignals(isWindows ? [] : ["SIGHUP"], stop);
+  return () => {
+    forget();
+    forgetHangup();
+  };
 }
 
 /**

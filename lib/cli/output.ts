@@ -5,6 +5,7 @@
  * @module
  */
 import { bold, red } from "@std/fmt/colors";
+import { printable } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
 
 /** Where lines go, such as `Deno.stdout`. */
@@ -36,10 +37,15 @@ export class LineWriter {
     this.#name = name;
   }
 
-  /** Writes a passing line, or several with line feeds between them. */
-  write(line: string): void {
-    if (this.#waitingChars + line.length > MAX_WAITING_CHARS) this.#leftOut++;
-    else this.writeResult(line);
+  /**
+   * Writes a passing line, or several with line feeds between them; returns whether
+   * there was room.
+   */
+  write(line: string): boolean {
+    const hasRoom = this.#waitingChars + line.length <= MAX_WAITING_CHARS;
+    if (hasRoom) this.writeResult(line);
+    else this.#leftOut++;
+    return hasRoom;
   }
 
   /** Writes a line, or several, however much waits. */
@@ -133,7 +139,8 @@ const stderr = new LineWriter(Deno.stderr, "stderr");
 /** Writes one line on stderr, after the program's name. */
 export function complain(program: string, message: string): void {
   const head = `${program}:`;
-  note(`${hasColors() ? bold(red(head)) : head} ${message}`);
+  const shown = hasColors() ? bold(red(head)) : head;
+  stderr.write(`${shown} ${printable(message)}`);
 }
 
 /** Whether stderr is a terminal that shows colours, as far as can be known. */
@@ -143,9 +150,9 @@ function hasColors(): boolean {
   return mayAsk.state !== "granted" || Deno.env.get("TERM") !== "dumb";
 }
 
-/** Writes one line on stderr, as it is. */
+/** Writes one line on stderr. */
 export function note(line: string): void {
-  stderr.write(line);
+  stderr.write(printable(line));
 }
 
 /** Resolves when stderr has taken all, or nobody has read it for a while. */

@@ -101,6 +101,8 @@ export interface GatherSummary {
   foreign: number;
   /** Datagrams that could not be sent. */
   errors: number;
+  /** Replies among `received` that were not iterated, as 16 MiB of earlier ones waited. */
+  eventsDropped: number;
 }
 
 /**
@@ -183,6 +185,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
     duplicates: 0,
     foreign: 0,
     errors: 0,
+    eventsDropped: 0,
   };
   readonly #request: RequestPlan;
   readonly #answered = new Set<string>();
@@ -331,7 +334,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
       if (this.run.ended) return;
       counts.received++;
       if (reply.rttMs !== undefined) this.run.measured(reply.rttMs);
-      this.run.push(reply);
+      this.run.push(reply, reply.data.length);
       const isComplete = !this.#isOpenToAll && !every &&
         this.#answered.size >= this.#targets.length;
       if (counts.received >= maxReplies || isComplete) this.run.end();

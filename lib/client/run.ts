@@ -45,7 +45,7 @@ export interface Workload<S extends ClientFigures> {
   giveUp?(): void;
   /** Cancels its timers, and closes sockets that the run does not own. */
   close(): Promise<void> | void;
-  /** The current public figures. */
+  /** The current public figures; the run knows `eventsDropped`. */
   summary(): S;
 }
 
@@ -125,7 +125,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       get sent() {
         return workload.sent;
       },
-      summary: () => workload.summary(),
+      summary: () => ({
+        ...workload.summary(),
+        eventsDropped: this.#queue.dropped,
+      }),
       stop: () => this.end(),
       [Symbol.asyncIterator]: () => this[Symbol.asyncIterator](),
     }, own);
@@ -147,9 +150,9 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     return this.startedAt + this.#pacer.dueMs(seq);
   }
 
-  /** Passes an event to the iteration. */
-  push(event: E): void {
-    this.#queue.push(event);
+  /** Passes an event with its payload to the iteration. */
+  push(event: E, payloadBytes?: number): void {
+    this.#queue.push(event, payloadBytes);
   }
 
   /** Reports an RTT to the observer. */

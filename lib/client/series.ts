@@ -104,8 +104,8 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
  * series of more than one still receives duplicates: for three times the longest
  * RTT, at least 20 ms and at most `timeoutMs`.
  *
- * Events wait until they are iterated, in memory that grows with them: a slow
- * consumer does not slow the series down.
+ * Events wait until they are iterated, up to 16 MiB of them: a slow consumer does
+ * not slow the series down, and further events are `eventsDropped`.
  *
  * @param address The server, as for {@linkcode request}.
  * @param payload The payload; bytes must not change while the series runs. A
@@ -286,7 +286,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
 
   /** A datagram is settled: the next one may have waited for it. */
   #conclude(event: SeriesEvent): void {
-    this.run.push(event);
+    const isReply = event.type === "reply";
+    this.run.push(event, isReply ? event.reply.data.length : 0);
     const exchange = this.#unanswered.get(event.seq)!;
     this.#unanswered.delete(event.seq);
     this.#over.add(exchange);

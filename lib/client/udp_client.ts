@@ -56,7 +56,7 @@ export interface ClientStats {
   answered: number;
   /** Requests that timed out, or whose port was reported closed. */
   lost: number;
-  /** Requests that failed or were aborted. */
+  /** Requests that failed or were aborted, and failed calls of `send`. */
   errors: number;
   /** Datagrams sent, those of `send` and retransmissions included. */
   sent: number;
@@ -95,9 +95,10 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
     options?: ClientRequestOptions<Decoded>,
   ): Promise<UdpReply<Decoded>>;
   /**
-   * Sends a datagram without waiting for a reply.
+   * Sends a datagram without waiting for a reply. A failure is counted among
+   * `errors`, so that a rejection that nobody handles does not end the process.
    *
-   * @returns Rejects with the system's error.
+   * @returns Resolves when the system has taken it; rejects with its error.
    */
   send(payload: Uint8Array | string): Promise<void>;
   /** A snapshot of the counts. */
@@ -236,7 +237,13 @@ export class Client implements UdpClient, Receiver {
     return promise as Promise<UdpReply<Decoded>>;
   }
 
-  async send(payload: Uint8Array | string): Promise<void> {
+  send(payload: Uint8Array | string): Promise<void> {
+    const sending = this.#send(payload);
+    sending.catch(() => this.#stats.errors++);
+    return sending;
+  }
+
+  async #send(payload: Uint8Array | string): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     const bytes = encode(payload);
     requireFit(bytes.length, this.#maxBytes);

@@ -28,6 +28,11 @@ export interface RunCounts extends PartCounts {
   lossPercent: number | undefined;
   /** Received datagrams that are no replies to those sent. */
   foreign: number;
+  /**
+   * Events that were not iterated, as 16 MiB of earlier ones waited: each of 512
+   * bytes, and its payload. Their datagrams are in all other counts.
+   */
+  eventsDropped: number;
 }
 
 /** Counts before the first send. */
@@ -39,6 +44,7 @@ export const NO_COUNTS = {
   late: 0,
   foreign: 0,
   errors: 0,
+  eventsDropped: 0,
 };
 
 /** All counts, with those that follow from the others. */

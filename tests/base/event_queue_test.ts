@@ -53,3 +53,21 @@ Deno.test("EventQueue: throws the first failure, after the events before it", as
   );
   assertEquals(seen, [1]);
 });
+
+Deno.test("EventQueue: leaves out and counts events beyond 16 MiB of waiting ones", async () => {
+  const queue = new EventQueue<number>();
+  const large = (1 << 20) - 512;
+  for (let i = 0; i < 20; i++) queue.push(i, large);
+  assertEquals(queue.dropped, 4);
+  const all = taken(queue, (event) => {
+    // The last one that waited: there is room again.
+    if (event === 15) setTimeout(() => queue.push(100, large));
+    if (event === 100) queue.end();
+  });
+  assertEquals(await all, [...Array(16).keys(), 100]);
+  const small = new EventQueue<number>();
+  for (let i = 0; i < 32_768; i++) small.push(i);
+  assertEquals(small.dropped, 0);
+  small.push(0);
+  assertEquals(small.dropped, 1);
+});

@@ -52,6 +52,7 @@ programTest("client --json: prints all facts in one document", async () => {
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    eventsDropped: 0,
     heldBack: 0,
     unexpected: 0,
   });

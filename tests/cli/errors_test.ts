@@ -1,5 +1,5 @@
 /** Both programs: bad input, missing permissions, signals and broken pipes. */
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { requireDeno } from "../../lib/cli/main.ts";
 import { peer, started } from "./peers.ts";
 import {
@@ -9,6 +9,7 @@ import {
   programTest,
   server,
   signalTest,
+  tempFolder,
 } from "../helpers.ts";
 
 /** Bad input to the server, and a part of its one line. */
@@ -297,6 +298,45 @@ signalTest("client: Ctrl-C prints the summary, and ends it", async () => {
   assertMatch(stdout, /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\n$/);
 });
 
+signalTest(
+  "server, client: a closed terminal ends a run with its JSON, CSV and counts",
+  async () => {
+    await using s = await started(["-q", "--json"]);
+    await using folder = await tempFolder();
+    const csv = `${folder.path}/samples.csv`;
+    const args = ["-u", "tests/peers/terminal.py", Deno.execPath(), "run"]
+      .concat("-A", "client.ts", s.target, "-c", "0", "-i", "20ms");
+    await using c = new Program("python3", [...args, "--json", "--csv", csv]);
+    const { code, stdout, stderr } = await c.ended();
+    assertEquals([code, stderr], [0, ""]);
+    const { sent, received, replies } = JSON.parse(stdout);
+    assertEquals(replies.length, received);
+    assert(received > 0 && sent - received <= 1, stdout);
+    const lines = (await Deno.readTextFile(csv)).trim().split("\n");
+    assertEquals(lines.length, 1 + received);
+    s.program.kill("SIGHUP");
+    const served = await s.program.ended();
+    assertEquals(JSON.parse(served.stdout.split("\n")[1]!).replied, sent);
+    assertEquals(served.code, 0);
+  },
+  ["python3"],
+);
+
+signalTest(
+  "client --size A..B: Ctrl-C ends the sweep with its table",
+  async () => {
+    await using p = peer(() => ["a"]);
+    const args = ["run", "--allow-net", "client.ts", "--size", "1..3"]
+      .concat(p.target, "-c", "1000", "-i", "20ms");
+    await using c = new Program(Deno.execPath(), args);
+    await c.line();
+    c.kill("SIGINT");
+    const { code, stdout } = await c.ended();
+    assertMatch(stdout, /\n +sent .*\n1 bytes +\d+ .*\n$/);
+    assertEquals(code, 0);
+  },
+);
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   signalTest(
     `server: ${signal} prints the counts, and ends it`,
@@ -312,7 +352,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 signalTest(
   "client: a second Ctrl-C ends a wait for stdout's reader",
   async () => {
-    await using s = await started(["--echo"]);
+    await using s = await started(["--echo", "--json"]);
     // More than a pipe's capacity, without a reader.
     for (let i = 0; i < 4; i++) await client([s.target, "-s", "60000", "-q"]);
     let code: number | undefined;
@@ -399,5 +439,16 @@ signalTest(
     s.program.kill("SIGINT");
     const { stderr } = await s.program.ended();
     assertEquals(stderr, "1 received, 1 replied\n2 received, 2 replied\n");
+  },
+);
+
+programTest(
+  "client: escapes the control characters of an argument in its messages",
+  async () => {
+    for (const args of [["\x1b[2J"], ["127.0.0.1:1", "--bind", "\x1b[2J"]]) {
+      const { code, stderr } = await client(args);
+      assertMatch(stderr, /^client: .*'\\u001b\[2J'.*\n$/);
+      assertEquals(code, 2);
+    }
   },
 );

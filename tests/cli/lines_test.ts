@@ -19,7 +19,7 @@ import {
   seriesView,
 } from "../../lib/cli/show/series.ts";
 import type { View } from "../../lib/cli/show/reporter.ts";
-import { json } from "../../lib/cli/show/format.ts";
+import { json, payloadText } from "../../lib/cli/show/format.ts";
 import { STAMP_COLUMNS, stampView } from "../../lib/cli/show/stamp.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { measure } from "../../lib/stamp/measure.ts";
@@ -57,6 +57,7 @@ const SUMMARY: SeriesResult = {
   retransmissions: 0,
   foreign: 0,
   errors: 0,
+  eventsDropped: 0,
   heldBack: 0,
   durationMs: 3012.3456789,
   rttMs: RTT,
@@ -111,6 +112,20 @@ Deno.test("exchangeLines(), replyLine(): the lines of the seed", () => {
     replyLine(encode("Hello UDP Client")),
     'Message from Server b"Hello UDP Client"',
   );
+});
+
+Deno.test("payloadText(): about 1 KiB of text, and the number of bytes left out", () => {
+  const zeros = new Uint8Array(65_507);
+  const letters = zeros.map(() => 0x61);
+  for (
+    const [text, shown, more] of [
+      [payloadText(letters), `b"${"a".repeat(1024)}"`, 64_483],
+      [payloadText(zeros), `b"${"\\x00".repeat(256)}"`, 65_251],
+      [payloadText(zeros, true), "00".repeat(512), 64_995],
+    ] as const
+  ) assertEquals(text, `${shown} and ${more} more bytes`);
+  const whole = letters.subarray(0, 1024);
+  assertEquals(payloadText(whole), `b"${"a".repeat(1024)}"`);
 });
 
 Deno.test("seriesView: a line for each event", () => {
@@ -241,6 +256,7 @@ Deno.test("SERIES: every key, null for unknown figures", () => {
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    eventsDropped: 0,
     heldBack: 0,
     unexpected: 0,
     durationMs: 3012.345679,
@@ -301,7 +317,10 @@ Deno.test("statsLine(): unusual counts only if they are not 0", () => {
     inFlight: 0,
     errors,
   };
-  assertEquals(statsLine({ server: stats }), "2 received, 2 replied");
+  assertEquals(
+    statsLine({ server: stats, eventsDropped: 0 }),
+    "2 received, 2 replied",
+  );
   assertEquals(
     statsLine({
       server: {
@@ -313,10 +332,12 @@ Deno.test("statsLine(): unusual counts only if they are not 0", () => {
         refused: { ...refused, rate: 9, loop: 1 },
         errors: { handler: 6, send: 7, receive: 8 },
       },
+      eventsDropped: 9,
     }),
     "9 received, 1 replied, 2 unanswered, 3 dropped as too long, " +
       "4 dropped in overload, 5 dropped while closing, 9 refused (rate), " +
-      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors",
+      "1 refused (loop), 6 handler errors, 7 send errors, 8 receive errors, " +
+      "9 events left out",
   );
 });
 

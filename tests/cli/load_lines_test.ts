@@ -1,4 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { parseAddress } from "../../lib/address.ts";
+import { LineWriter } from "../../lib/cli/output.ts";
+import { runLoad } from "../../lib/cli/runs/load.ts";
 import { EVENTS, intervalLine, objectOf } from "../../lib/cli/show/columns.ts";
 import {
   LOAD_COLUMNS,
@@ -8,6 +11,8 @@ import {
 } from "../../lib/cli/show/load.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import type { LoadInterval } from "../../lib/client/load.ts";
+import { ENGINE, netTest } from "../helpers.ts";
+import { peer } from "./peers.ts";
 
 const RTT = { ...summarize([0.1, 0.2, 0.6])!, p90: 0.3, p99: 0.4, p999: 0.5 };
 
@@ -27,6 +32,7 @@ const RESULT: LoadRow = {
   errors: 0,
   portClosed: 0,
   receiveErrors: 0,
+  eventsDropped: 0,
   kernelDrops: 0,
   durationMs: 1000.4,
   sentPerSecond: 99.96,
@@ -129,3 +135,29 @@ Deno.test("loadWarnings(): this machine was too slow, or the replies are no echo
   assertEquals(warned(1, { received: 1, foreign: 1 }), []);
   assertEquals(warned(1, { received: 0, foreign: 0 }), []);
 });
+
+netTest(
+  "runLoad(): stopped within its warm-up, it sends nothing and prints its result",
+  async () => {
+    let asked = 0;
+    await using p = peer(() => [`${asked++}`]);
+    let text = "";
+    const out = new LineWriter({
+      write(bytes: Uint8Array) {
+        text += new TextDecoder().decode(bytes);
+        return Promise.resolve(bytes.length);
+      },
+    });
+    const stopping = new AbortController();
+    const options = { engine: ENGINE, window: 1, timeoutMs: 100, size: 64 };
+    const report = {
+      format: "text",
+      quiet: false,
+      stopping: stopping.signal,
+    } as const;
+    const ended = runLoad(parseAddress(p.target), options, report, out);
+    stopping.abort();
+    assertEquals([(await ended).sent, asked], [0, 0]);
+    assertMatch(text, /load statistics: .*\n0 sent, 0 received/);
+  },
+);

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
 import { type Columns, EVENTS } from "../../lib/cli/show/columns.ts";
 import { Samples } from "../../lib/cli/show/samples.ts";
@@ -315,4 +315,81 @@ Deno.test("showRun(): samples are kept of a quiet run, too", async () => {
     [1, 3],
     [2, NaN],
   ]);
+});
+
+Deno.test("showRun(): counts the events that a stuck reader leaves out, in valid JSON", async () => {
+  const data = new Uint8Array(1000).fill(0x61);
+  const view: View<RunEvent, { eventsDropped: number }> = {
+    list: "replies",
+    result: { eventsDropped: {} },
+    events: { ...EVENTS, reply: { text: {} } },
+    facts: () => ({ text: "a".repeat(1000) }),
+    line: () => "a".repeat(1000),
+    lines: ({ eventsDropped }) => `${eventsDropped} left out`,
+  };
+  const reply = { rttMs: 1, data, remoteAddr: TARGET };
+  for (const format of ["json", "json-stream", "text"] as const) {
+    const { promise: ready, resolve } = Promise.withResolvers<void>();
+    let text = "";
+    const out = new LineWriter({
+      async write(bytes: Uint8Array) {
+        await ready;
+        text += new TextDecoder().decode(bytes);
+        return bytes.length;
+      },
+    });
+    const run = {
+      ...runOf([]),
+      async *[Symbol.asyncIterator]() {
+        for (let i = 0; i < 3000; i++) yield { type: "reply", reply };
+        // Read from here on.
+        resolve();
+      },
+    };
+    const ended = await showRun(
+      run,
+      TARGET,
+      () => ({ received: 3000, eventsDropped: 0 }),
+      view,
+      { format, quiet: false },
+      out,
+    );
+    await flushNotes();
+    const shown = text.match(/a{1000}/g)!.length;
+    assert(shown > 900 && shown < 2100, `${format}: ${shown} events`);
+    assertEquals(ended.eventsDropped, 3000 - shown, format);
+    const last = text.trim().split("\n").at(-1)!;
+    if (format === "text") assertEquals(last, `${3000 - shown} left out`);
+    else {
+      const { eventsDropped } = JSON.parse(format === "json" ? text : last);
+      assertEquals(eventsDropped, 3000 - shown, format);
+    }
+  }
+});
+
+Deno.test("showRun(): an interval that finds no room is part of the next one", async () => {
+  const taken: number[] = [];
+  let room = false;
+  let refused = 0;
+  const { out } = written();
+  out.write = (line) => {
+    if (room) taken.push(JSON.parse(line).received);
+    else refused++;
+    return room;
+  };
+  const reply = { rttMs: 1, data: new Uint8Array(), remoteAddr: TARGET };
+  const turn = () => new Promise((resolve) => setTimeout(resolve));
+  const run = {
+    ...runOf([]),
+    async *[Symbol.asyncIterator]() {
+      yield { type: "reply", reply };
+      while (refused === 0) await turn();
+      yield { type: "reply", reply };
+      room = true;
+      while (taken.length === 0) await turn();
+    },
+  };
+  const report = { format: "json-stream", quiet: true, reportMs: 5 } as const;
+  await showRun(run, TARGET, RESULT, VIEW, report, out);
+  assertEquals(taken[0], 2);
 });

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { closedPort, peer, started } from "./peers.ts";
 import {
   client,
+  Program,
   programTest,
   server,
   signalTest,
@@ -47,6 +48,7 @@ programTest(
       duplicates: 0,
       foreign: 0,
       errors: 0,
+      eventsDropped: 0,
       unexpected: 0,
     });
     assertEquals(
@@ -308,6 +310,33 @@ programTest("client --csv -, --plot -: show each datagram", async () => {
   assertMatch(drawn.stdout, /\u2022/);
   assertMatch(drawn.stdout, /^ +lost  *x/m);
 });
+
+programTest(
+  "client --csv, --plot, > FILE: a full disk is an error with one line",
+  async () => {
+    await using p = peer(() => ["a"]);
+    // Deno takes a device for a secret unless all is allowed.
+    const permissions = ["--allow-all"];
+    for (const flag of ["--csv", "--plot"]) {
+      const args = [p.target, "-c", "2", "-i", "5ms", "-q", flag, "/dev/full"];
+      const { code, stderr } = await client(args, { permissions });
+      assertMatch(stderr, /^client: --\w+ \/dev\/full: No space left .*\n$/);
+      assertEquals(code, 2, flag);
+    }
+    for (const format of [[], ["--json"], ["--json-stream"], ["--csv", "-"]]) {
+      const script = 'exec "$@" > /dev/full';
+      const args = ["run", ...permissions, "client.ts", p.target, "-c", "2"];
+      await using c = new Program("sh", [
+        ...["-c", script, "sh", Deno.execPath()],
+        ...[...args, "-i", "5ms", ...format],
+      ]);
+      const { code, stderr } = await c.ended();
+      assertMatch(stderr, /^client: Cannot write the results: No space .*\n$/);
+      assertEquals(code, 2, `${format}`);
+    }
+  },
+  ["/dev/full"],
+);
 
 programTest(
   "client --interval: warns about an interval that cannot be kept",

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { started, WALL_TIME_REGEXP } from "./peers.ts";
-import { client, ENGINE, programTest, server } from "../helpers.ts";
+import { client, ENGINE, programTest, server, signalTest } from "../helpers.ts";
 
 programTest(
   "server, client: print the lines of the seed, and nothing else",
@@ -99,6 +99,7 @@ programTest(
       bytes: { received: 2, replied: 32 },
       inFlight: 0,
       errors: { handler: 0, send: 0, receive: 0 },
+      eventsDropped: 0,
     });
     assertEquals([code, stderr], [0, ""]);
   },
@@ -164,5 +165,26 @@ programTest(
     const args = [target, "-c", "5", "-i", "0", "-W", "0.1", "--retries", "0"];
     const { received } = JSON.parse((await client([...args, "--json"])).stdout);
     assert(received >= 1 && received < 5);
+  },
+);
+
+signalTest(
+  "server --json: counts the objects that a slow reader leaves out",
+  async () => {
+    for (const more of ENGINE === "linux" ? [[], ["--workers", "2"]] : [[]]) {
+      await using s = await started(["--echo", "--json", ...more]);
+      const load = ["--window", "32", "-c", "4000", "-s", "1400", "-q"];
+      assertEquals((await client([s.target, ...load])).code, 0);
+      s.program.kill("SIGTERM");
+      // Stdout is read from here on.
+      const { stdout, stderr } = await s.program.ended();
+      const [, ...objects] = stdout.trim().split("\n").map((line) =>
+        JSON.parse(line)
+      );
+      const { received, eventsDropped } = objects.at(-1);
+      assertEquals(objects.length - 1 + eventsDropped, received);
+      assert(eventsDropped > 0, "the reader was not too slow");
+      assertMatch(stderr, /lines left out: stdout is read too slowly/);
+    }
   },
 );

@@ -57,6 +57,7 @@ programTest(
       "errors",
       "portClosed",
       "kernelDrops",
+      "eventsDropped",
       "durationMs",
       "exact",
       "kernelTimed",

@@ -469,3 +469,21 @@ Deno.test("connect(): a retransmission that closes the client is the last one", 
   await run(Promise.all(rejected));
   assertEquals([network.sent.length, network.timers], [2, 0]);
 });
+
+Deno.test("connect(): a send that fails and that nobody awaits is counted, and ends no process", async () => {
+  const { client, socket } = await start();
+  socket.send = () => Promise.reject(new Error("no buffer"));
+  const floating: unknown[] = [];
+  const listener = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    floating.push(event.reason);
+  };
+  addEventListener("unhandledrejection", listener);
+  client.send("one");
+  client.send(new Uint8Array(65_508));
+  await client.close();
+  client.send("closed");
+  await new Promise((resolve) => setTimeout(resolve));
+  removeEventListener("unhandledrejection", listener);
+  assertEquals([floating, client.stats().errors], [[], 3]);
+});

@@ -82,6 +82,7 @@ Deno.test("requestMany(): it sends count datagrams, an interval apart, from port
     retransmissions: 0,
     foreign: 0,
     errors: 0,
+    eventsDropped: 0,
     heldBack: 0,
     durationMs: 600 + 2 * LATENCY_MS,
     rttMs: {
@@ -538,4 +539,27 @@ Deno.test("requestMany(): a series that ends before its deadline leaves no timer
   const series = start(network, { count: 2, intervalMs: 1, deadlineMs: 5000 });
   assertEquals((await run(network, series)).length, 2);
   assertEquals(network.timers, 0);
+});
+
+Deno.test("requestMany(): a slow reader gets 16 MiB of events, and the others are counted", async () => {
+  const network = makeNetwork();
+  const { runtime } = network;
+  const size = 60_000;
+  const large = fixedReply(new Uint8Array(size));
+  serve({ ...SERVER, runtime, guard: false }, large);
+  const count = 300;
+  const options = { count, intervalMs: 1, maxDatagramBytes: size };
+  const series = start(network, options);
+  let events = 0;
+  await network.run((async () => {
+    for await (const _ of series) {
+      if (events++ > 0) continue;
+      await new Promise<void>((resolve) => runtime.after(500, () => resolve()));
+    }
+  })());
+  const { received, eventsDropped } = series.summary();
+  assertEquals(received, count);
+  // The first one, and those that waited.
+  assertEquals(events, Math.floor((1 << 24) / (512 + size)));
+  assertEquals(events + eventsDropped, count);
 });

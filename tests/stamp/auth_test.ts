@@ -153,7 +153,8 @@ Deno.test("measure(): keys are 16 to 1,024 bytes, and packets have room for the 
 });
 
 Deno.test("parseKeys(): a key is for all sessions, an SSID or an address", () => {
-  const [a, b, c] = ["aa", "bb", "cc"].map((byte) => byte.repeat(16));
+  const [a, b, c] = ["aa", "bb", "cc"]
+    .map((byte) => byte.repeat(16)) as [string, string, string];
   const keys = keyOf(parseKeys(
     `# ours\n${a}\n\n 007  ${b} # one session\n2001:DB8::1 ${c}\n`,
   ));
@@ -163,13 +164,18 @@ Deno.test("parseKeys(): a key is for all sessions, an SSID or an address", () =>
   const wrong: Array<[string, RegExp]> = [
     ["", /the file has no key/],
     ["# none", /the file has no key/],
-    [`${a}\nabc`, /^SyntaxError: line 2: /],
+    [`${a}\nabc`, /^SyntaxError: line 2: the key is not pairs of hex digits$/],
+    [`${a.slice(1)}g`, /^SyntaxError: line 1: the key is not pairs of hex/],
+    [`${b.slice(1)} ${a}`, /line 1: before the key is no SSID \(0 to 65535\)/],
+    [`65536 ${a}`, /line 1: before the key is no SSID/],
+    [`host.example ${a}`, /line 1: before the key is no SSID/],
     ["00ff", /line 1: a key needs at least 16 bytes/],
     [`1 2 ${a}`, /line 1: more than two words/],
   ];
   for (const [text, message] of wrong) {
     const error = assertThrows(() => parseKeys(text), SyntaxError);
     assertMatch(`${error}`, message);
+    assert(!/[ab]{15}/.test(error.message), "a key is in the message");
   }
 });
 

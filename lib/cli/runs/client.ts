@@ -12,7 +12,9 @@ import type { Interface } from "../../socket/multicast.ts";
 import { denoRuntime } from "../../socket/runtime.ts";
 import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
 import { UsageError } from "../flags.ts";
-import type { Ended } from "./many.ts";
+import type { keyOf } from "../key_file.ts";
+import { onStop } from "../main.ts";
+import type { Ended, RunOne } from "./many.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
@@ -21,11 +23,17 @@ export async function runClient(
   plan: ClientPlan,
   out: LineWriter,
 ): Promise<Ended[]> {
-  const { targets, sizes, report, plot, csv } = plan;
+  const { targets, sizes, plot, csv } = plan;
   const [target, size] = [targets[0]!, sizes[0]];
+  // While a signal still ends the process: both may wait for the user.
+  if ("payload" in plan) await payloadOf(plan, undefined);
+  if (plan.mode === "stamp") await keysOf(plan);
   const record = plot === undefined && csv === undefined
     ? undefined
     : await (await import("./record.ts")).openRecord(plan, out);
+  const stopping = new AbortController();
+  const forget = onStop(out, () => stopping.abort());
+  const report: ReportOptions = { ...plan.report, stopping: stopping.signal };
   try {
     const isOne = targets.length === 1 && sizes.length === 1;
     if (isOne || plan.mode === "gather") {
@@ -34,11 +42,12 @@ export async function runClient(
       return [{ outcome: await runOne(plan, target, size, shown, out) }];
     }
     const { runMany } = await import("./many.ts");
-    const run = (target: UdpAddress, size?: number, shown = report) =>
+    const run: RunOne = (target, size, shown) =>
       runOne(plan, target, size, shown, out);
     return await runMany(targets, sizes, run, report, out, record?.samplesOf);
   } finally {
     await record?.write();
+    forget();
   }
 }
 
@@ -84,15 +93,24 @@ async function runOne(
 }
 
 async function keyFor(
-  { keyFile: path, options: { ssid = 0 } }: PlanOf<"stamp">,
+  plan: PlanOf<"stamp">,
   remoteAddr: UdpAddress,
 ): Promise<Uint8Array | undefined> {
-  if (path === undefined) return undefined;
-  const { keyOf, readKeys } = await import("../key_file.ts");
-  const key = keyOf(await readKeys(path))({ ssid, remoteAddr });
-  if (key !== undefined) return key;
-  throw new Error(`--key-file ${path}: it has no key for this target`);
+  const { keyFile, options: { ssid = 0 } } = plan;
+  const key = (await keysOf(plan))?.({ ssid, remoteAddr });
+  if (key !== undefined || keyFile === undefined) return key;
+  throw new Error(`--key-file ${keyFile}: it has no key for this target`);
 }
+
+function keysOf({ keyFile }: PlanOf<"stamp">): typeof keys {
+  if (keyFile === undefined) return undefined;
+  return keys ??= import("../key_file.ts").then(async ({ keyOf, readKeys }) =>
+    keyOf(await readKeys(keyFile))
+  );
+}
+
+/** Read once for all runs. */
+let keys: Promise<ReturnType<typeof keyOf>> | undefined;
 
 /** The payload of a plan, repeated or truncated to a size if there is one. */
 async function payloadOf(

@@ -66,16 +66,19 @@ export async function runMany(
   };
   await Promise.all(targets.map(async (target, i) => {
     for (const [j, size] of sizes.entries()) {
+      if (j > 0 && report.stopping?.aborted) return;
       await runAt(i * sizes.length + j, target, size);
     }
   }));
+  // Without the places of sizes that were not tried.
+  const ended = Object.values(ends);
   if (report.format === "text") {
-    out.writeResult(tableLines(isSweep ? ends : sorted(ends)));
+    out.writeResult(tableLines(isSweep ? ended : sorted(ended)));
   } else if (report.format === "json") {
-    out.writeResult(json({ runs: documents }));
+    out.writeResult(json({ runs: Object.values(documents) }));
   }
   await out.flush();
-  return ends;
+  return ended;
 }
 
 export function tableLines(ends: Ended[]): string {

@@ -41,38 +41,55 @@ export async function openRecord(
   };
 }
 
+/** A file, and the flag and path for messages. */
+interface NamedFile {
+  file: Deno.FsFile;
+  name: string;
+}
+
 /** Creates or truncates a file; undefined for stdout. */
 async function openFile(
   flag: string,
   path: string | undefined,
-): Promise<Deno.FsFile | undefined> {
+): Promise<NamedFile | undefined> {
   if (path === undefined || path === "-") return undefined;
+  const name = `--${flag} ${path}`;
   const { state } = await Deno.permissions.request({ name: "write", path });
   if (state !== "granted") {
     throw new Deno.errors.NotCapable(
-      `--${flag} ${path}: Deno may not write it, run with --allow-write=${path}`,
+      `${name}: Deno may not write it, run with --allow-write=${path}`,
     );
   }
   try {
-    return await Deno.open(path, { write: true, create: true, truncate: true });
+    const options = { write: true, create: true, truncate: true };
+    return { file: await Deno.open(path, options), name };
   } catch (error) {
-    throw new Error(`--${flag} ${path}: ${errorMessage(error)}`);
+    throw new Error(`${name}: ${errorMessage(error)}`);
   }
 }
 
+/** Writes to stdout, or to a file and to its disk; the only writer of files. */
 async function writeTo(
-  file: Deno.FsFile | undefined,
+  to: NamedFile | undefined,
   parts: Iterable<string>,
   out: LineWriter,
 ): Promise<void> {
-  if (file === undefined) {
+  if (to === undefined) {
     for (const part of parts) {
       out.writeResult(part.slice(0, -1));
       await out.flush();
     }
     return;
   }
-  const writer = file.writable.getWriter();
-  for (const part of parts) await writer.write(new TextEncoder().encode(part));
-  await writer.close();
+  try {
+    using file = to.file;
+    for (const part of parts) {
+      let bytes = new TextEncoder().encode(part);
+      while (bytes.length > 0) bytes = bytes.subarray(await file.write(bytes));
+    }
+    // A pipe or a device cannot be synced.
+    if ((await file.stat()).isFile) await file.sync();
+  } catch (error) {
+    throw new Error(`${to.name}: ${errorMessage(error)}`);
+  }
 }

@@ -18,8 +18,8 @@ import * as show from "../show/server.ts";
 
 /** The sink of a server's lines. */
 export interface ServerOutput {
-  /** A line, or two, for stdout. */
-  line(text: string): void;
+  /** A line, or several, for stdout; returns false if they are left out. */
+  line(text: string): boolean;
   /** A warning, of a kind that may be frequent. */
   log(kind: string, message: string): void;
   /** The server is bound. */
@@ -53,14 +53,16 @@ export function startServer(
   const answer = reflector ??
     (plan.mode === "reply" ? fixedReply(plan.reply) : echo());
   const lines = reflector ? show.packetLine : show.exchangeLines;
+  let eventsDropped = 0;
   const shown: Handler = (data, info) => {
     // The reply first: a reflector measures its own time.
     const reply = answer(data, info);
-    output.line(outputText(
+    const isWritten = output.line(outputText(
       plan,
       () => show.exchangeJson(data, info.remoteAddr, new Date()),
       () => lines(data, info.remoteAddr),
     ));
+    if (!isWritten) eventsDropped++;
     return reply;
   };
   withTraits(shown, traitsOf(answer));
@@ -89,13 +91,16 @@ export function startServer(
       output.log("error", (peer ?? "") + errorMessage(error));
     },
   }, plan.quiet ? answer : shown);
-  if (stopping.aborted) server.shutdown();
-  stopping.addEventListener("abort", () => server.shutdown());
+  // Its end is awaited as `finished`.
+  const shutdown = () => void server.shutdown().catch(() => {});
+  if (stopping.aborted) shutdown();
+  stopping.addEventListener("abort", shutdown);
   return {
     finished: server.finished,
     counts: () => {
       const { pushed: _, ...stats } = server.stats();
-      return Promise.resolve({ server: stats, reflector: reflector?.stats() });
+      const counts = { server: stats, reflector: reflector?.stats() };
+      return Promise.resolve({ ...counts, eventsDropped });
     },
   };
 }

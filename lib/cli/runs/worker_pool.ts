@@ -108,7 +108,9 @@ function startWorker(
   const worker = new Worker(WORKER_URL.href, { type: "module" });
   const listening = Promise.withResolvers<RunningWorker>();
   const finished = Promise.withResolvers<void>();
-  let counts: ServerCounts = { server: noStats() };
+  let counts: ServerCounts = { server: noStats(), eventsDropped: 0 };
+  /** Events left out here, beside those of the worker. */
+  let leftOut = 0;
   let hasEnded = false;
   /** Resolves when the worker has counted. */
   let counting = Promise.withResolvers<void>();
@@ -140,11 +142,12 @@ function startWorker(
           counts: async () => {
             if (!hasEnded) worker.postMessage("count" satisfies ToWorker);
             await counting.promise;
-            return counts;
+            const eventsDropped = counts.eventsDropped + leftOut;
+            return { ...counts, eventsDropped };
           },
         });
       case "lines":
-        output.line(data.text);
+        if (!output.line(data.text)) leftOut += data.text.split("\n").length;
         return worker.postMessage("taken" satisfies ToWorker);
       case "log":
         return output.log(data.kind, data.message);

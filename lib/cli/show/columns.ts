@@ -106,6 +106,7 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
 export const KERNEL_DROPS = rare("dropped by this machine");
+export const DROPPED = rare("events left out");
 export const PORT_CLOSED = rare("reports of a closed port");
 export const LOST: Column<number, { lossPercent: number | undefined }> = {
   text: (value, { lossPercent }) => `${value} lost (${lossText(lossPercent)})`,

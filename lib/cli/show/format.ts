@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { printable } from "../../encoding.ts";
+import { bytesLiteral, printable } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
 
 /** Milliseconds, to the microsecond. */
@@ -59,6 +59,22 @@ export function json(value: unknown): string {
   return printable(JSON.stringify(value));
 }
 
+/**
+ * A payload in about 1 KiB of text, with the number of bytes that are left out: as a
+ * literal, or as hex.
+ */
+export function payloadText(data: Uint8Array, hasHex = false): string {
+  let shown = data.subarray(0, MAX_SHOWN_CHARS);
+  while (true) {
+    const text = hasHex ? shown.toHex() : bytesLiteral(shown);
+    const more = data.length - shown.length;
+    if (text.length <= MAX_SHOWN_CHARS + QUOTES_CHARS) {
+      return more === 0 ? text : `${text} and ${more} more bytes`;
+    }
+    shown = shown.subarray(0, shown.length / 2);
+  }
+}
+
 /** An event without figures of its own as a line: `seq=2 late`. */
 export function eventText(
   { type, seq, error }: { type: string; seq: number; error?: unknown },
@@ -66,3 +82,6 @@ export function eventText(
   const why = error === undefined ? "" : `: ${errorMessage(error)}`;
   return `seq=${seq} ${type}${why}`;
 }
+
+const MAX_SHOWN_CHARS = 1024;
+const QUOTES_CHARS = 'b""'.length;

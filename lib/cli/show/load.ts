@@ -32,6 +32,7 @@ export const LOAD_COLUMNS: column.Columns<LoadRow> = {
   portClosed: column.PORT_CLOSED,
   receiveErrors: column.rare("receive errors"),
   kernelDrops: column.KERNEL_DROPS,
+  eventsDropped: column.DROPPED,
   durationMs: column.DURATION,
   ...column.only("sentPerSecond", "receivedPerSecond"),
   ...column.only("sentBitsPerSecond", "receivedBitsPerSecond"),

@@ -7,7 +7,7 @@
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
-import { onAsk, onStop } from "../main.ts";
+import { onAsk } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
 import type { UdpReply } from "../../client/exchange.ts";
 import type { RunHandle } from "../../client/run.ts";
@@ -33,6 +33,8 @@ export interface ReportOptions {
   samples?: Samples | undefined;
   /** The condition on replies: failures are complained of, and counted. */
   expected?: Expectation | undefined;
+  /** Ends the run, with its result; a run that begins later sends nothing. */
+  stopping?: AbortSignal | undefined;
 }
 
 /** The name of one of several runs. */
@@ -73,7 +75,8 @@ export interface View<E, R> {
 }
 
 export interface Reporter<E, R> {
-  event(event: E | IntervalEvent): void;
+  /** Shows an event; returns false if it is left out, for want of a reader. */
+  event(event: E | IntervalEvent): boolean;
   /**
    * Shows the result: on demand as `interim`, at the end as `summary`; after an
    * error (`failed`) only as far as a document must be ended.
@@ -104,9 +107,7 @@ const textReporter: MakeReporter = (view, report, out) => {
       const line = isInterval(event)
         ? reportMs && column.intervalLine(event)
         : view.line(event);
-      if (!line) return;
-      if (isInterval(event)) out.writeResult(headed(line));
-      else out.write(headed(line));
+      return !line || out.write(headed(line));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -122,9 +123,7 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
     json({ type, time: new Date(), ...label?.facts, ...facts });
   return {
     event(event) {
-      const shown = line(event.type, eventObject(view, event));
-      if (isInterval(event)) out.writeResult(shown);
-      else out.write(shown);
+      return out.write(line(event.type, eventObject(view, event)));
     },
     result(type, result) {
       if (type === "failed") return;
@@ -146,15 +145,16 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
       const isListed = isInterval(event)
         ? view.list === "intervals"
         : view.list !== "replies" || event.type === "reply";
-      if (!isListed && !isInterval(event)) return;
+      if (!isListed && !isInterval(event)) return true;
       const object = { time: new Date(), ...eventObject(view, event) };
-      if (!isListed) intervals.push(object);
-      else if (label !== undefined) listed.push(object);
-      else {
+      if (isListed && label === undefined) {
         const head = hasBegun ? "," : `{"${view.list}":[\n`;
-        out.writeResult(head + json(object));
-        hasBegun = true;
+        const isWritten = out.write(head + json(object));
+        hasBegun ||= isWritten;
+        return isWritten;
       }
+      const kept = isListed ? listed : intervals;
+      return kept.length < MAX_KEPT && kept.push(object) > 0;
     },
     result(type, result) {
       // There is one document on stdout.
@@ -191,7 +191,7 @@ function eventObject<E extends RunEvent, R>(
 }
 
 /**
- * Iterates a run to its end, or until a signal, and shows it.
+ * Iterates a run to its end, or until `stopping`, and shows it.
  *
  * @param asked The server's address, until the run has resolved its name.
  * @param result Gives the result at any time, of the server's address and the
@@ -201,7 +201,7 @@ function eventObject<E extends RunEvent, R>(
 export async function showRun<
   E extends RunEvent,
   Shown,
-  R extends Shown & { received: number },
+  R extends Shown & { received: number; eventsDropped?: number },
 >(
   run: Omit<RunHandle<E, unknown>, "summary">,
   asked: UdpAddress,
@@ -211,9 +211,10 @@ export async function showRun<
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
-  let unexpected = 0;
+  let [unexpected, leftOut] = [0, 0];
   const show = (type: "interim" | "summary" | "failed") => {
     const ended = result(formatAddress(run.target ?? asked), unexpected);
+    if (ended.eventsDropped !== undefined) ended.eventsDropped += leftOut;
     out.status("");
     reporter.result(type, ended);
     return ended;
@@ -238,9 +239,11 @@ export async function showRun<
   let latest: column.Interval | undefined;
   const endPart = (isLast: boolean) => {
     const interval = part.upTo(now(), run.sent);
-    part = new Tally(interval.toMs, run.sent);
     if (isLast && isEmpty(interval)) return;
-    reporter.event({ type: "interval", ...interval });
+    // Without room for it, the next one has its counts too.
+    const isShown = reporter.event({ type: "interval", ...interval });
+    if (isShown) part = new Tally(interval.toMs, run.sent);
+    else if (isLast) leftOut++;
   };
   // One line is too little for several runs, for one datagram, and is no JSON.
   const hasStatus = report.format === "text" && report.label === undefined &&
@@ -255,7 +258,9 @@ export async function showRun<
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
   const hasParts = report.reportMs !== undefined && !isLoad;
   if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
-  const forget = onStop(out, () => run.stop());
+  const stop = () => run.stop();
+  report.stopping?.addEventListener("abort", stop);
+  if (report.stopping?.aborted) stop();
   const forgetAsk = onAsk(() => void show("interim"));
   try {
     let failure: unknown;
@@ -271,7 +276,8 @@ export async function showRun<
         say(event.received > 0 ? silence.heard(now()) : silence.look(now()));
       }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
-      if (isAsked || !report.quiet) reporter.event(event);
+      const isWanted = isAsked || !report.quiet;
+      if (isWanted && !reporter.event(event)) leftOut++;
       const problem = report.format === "text" && view.note?.(event);
       if (problem) complain("client", problem);
       judge(event);
@@ -288,9 +294,11 @@ export async function showRun<
     throw error;
   } finally {
     for (const timer of timers) clearInterval(timer);
-    forget();
+    report.stopping?.removeEventListener("abort", stop);
     forgetAsk();
   }
 }
 
 const LOOK_MS = 500;
+/** The most events that wait in memory for a document. */
+const MAX_KEPT = 100_000;

@@ -4,7 +4,6 @@
  * @module
  */
 import { formatAddress } from "../../address.ts";
-import { bytesLiteral } from "../../encoding.ts";
 import {
   errorMessage,
   isPortClosed,
@@ -18,7 +17,13 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { eventText, lossText, present, timeText } from "./format.ts";
+import {
+  eventText,
+  lossText,
+  payloadText,
+  present,
+  timeText,
+} from "./format.ts";
 import type { View } from "./reporter.ts";
 
 /** A series, and the number of its unexpected replies. */
@@ -40,6 +45,7 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   retransmissions: column.RARE,
   foreign: column.RARE,
   errors: column.RARE,
+  eventsDropped: column.DROPPED,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
@@ -112,8 +118,8 @@ function lossFacts({ attempts, cause }: TimeoutError) {
 
 /** The client's line for the reply to a lone datagram. */
 export function replyLine(data: Uint8Array, hasHex = false): string {
-  const shown = hasHex ? `hex ${data.toHex()}` : bytesLiteral(data);
-  return `Message from Server ${shown}`;
+  const form = hasHex ? "hex " : "";
+  return `Message from Server ${form}${payloadText(data, hasHex)}`;
 }
 
 function eventLine(event: SeriesEvent, hasHex: boolean): string {
@@ -152,6 +158,7 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   duplicates: column.COUNT,
   foreign: column.RARE,
   errors: column.RARE,
+  eventsDropped: column.DROPPED,
   unexpected: UNEXPECTED,
 };
 

@@ -4,21 +4,26 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
-import { bytesLiteral } from "../../encoding.ts";
 import * as guard from "../../server/guard.ts";
 import { DEFAULT_ENGINE, type Engine } from "../../socket/runtime.ts";
 import type { ServerStats } from "../../server/udp_server.ts";
 import type { ReflectorStats } from "../../stamp/reflector.ts";
 import * as column from "./columns.ts";
+import { payloadText } from "./format.ts";
 
 /** All counts of a server; the program sends nothing unasked. */
 export interface ServerCounts {
   server: Omit<ServerStats, "pushed">;
   reflector?: ReflectorStats | undefined;
+  /** Events that were left out, as stdout is read too slowly. */
+  eventsDropped: number;
 }
 
 /** The counts as one object. */
-type ServerRow = ServerCounts["server"] & { stamp: ReflectorStats | undefined };
+type ServerRow =
+  & ServerCounts["server"]
+  & Pick<ServerCounts, "eventsDropped">
+  & { stamp: ReflectorStats | undefined };
 
 const STATS: column.Columns<ServerRow> = {
   received: column.COUNT,
@@ -48,6 +53,10 @@ const STATS: column.Columns<ServerRow> = {
       send: column.rare("send errors"),
       receive: column.rare("receive errors"),
     } satisfies column.Columns<ServerRow["errors"]>,
+  },
+  eventsDropped: {
+    ...column.DROPPED,
+    docs: "`request` objects or lines left out, as stdout is read too slowly",
   },
   stamp: {
     docs: "the counts of the reflector, with `--stamp`",
@@ -84,7 +93,7 @@ export function exchangeLines(
   data: Uint8Array,
   { hostname, port }: UdpAddress,
 ): string {
-  return `Message from Client:${bytesLiteral(data)}\n` +
+  return `Message from Client:${payloadText(data)}\n` +
     `Client IP Address:("${hostname}", ${port})`;
 }
 
@@ -136,8 +145,9 @@ export function statsJson(
   return { type, time, ...column.objectOf(STATS, rowOf(counts)) };
 }
 
-function rowOf({ server, reflector }: ServerCounts): ServerRow {
-  return { ...server, stamp: reflector };
+function rowOf(counts: ServerCounts): ServerRow {
+  const { server, reflector: stamp, eventsDropped } = counts;
+  return { ...server, stamp, eventsDropped };
 }
 
 /** The counts since an earlier snapshot; levels, which rise and fall, as they are. */

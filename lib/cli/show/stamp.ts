@@ -42,6 +42,7 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   errors: column.RARE,
   portClosed: column.PORT_CLOSED,
   kernelDrops: column.KERNEL_DROPS,
+  eventsDropped: column.DROPPED,
   durationMs: column.DURATION,
   ...column.only("exact", "kernelTimed"),
   rttMs: { label: "rtt" },
