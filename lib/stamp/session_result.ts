@@ -87,7 +87,7 @@ export interface SessionResult extends RunCounts {
   pdvMs: Summary | undefined;
   /** PDV towards the reflector; the clocks need not be synchronized. */
   forwardPdvMs: Summary | undefined;
-  /** PDV of the way back; both are corrected for `clockDriftPpm`. */
+  /** PDV of the way back; both are corrected for `clockDriftPpm` beyond twice its error. */
   backwardPdvMs: Summary | undefined;
   /** Interarrival jitter towards the reflector (RFC 3550). */
   forwardJitterMs: number | undefined;
@@ -101,7 +101,7 @@ export interface SessionResult extends RunCounts {
   /**
    * Drift of the reflector's clock against this one, in millionths, and the largest
    * error of that while the path stays the same; undefined if it does not, or with
-   * fewer than two replies.
+   * fewer than 200 replies or less than a minute (any time with 100,000 replies).
    */
   clockDriftPpm: DriftBound | undefined;
   /** The last report of the reflector, with `extensions`. */
