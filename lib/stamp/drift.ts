@@ -159,7 +159,7 @@ interface Stretch {
 }
 
 /** Beyond any clock: twice the most that a system corrects one by. */
-const MAX_DRIFT = 0.001;
+export const MAX_DRIFT = 0.001;
 /** Even, for merging in pairs. */
 const MAX_STRETCHES = 128;
 /** The error of reading two clocks one after the other. */

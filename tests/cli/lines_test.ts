@@ -433,6 +433,13 @@ Deno.test("stampView: closing lines have the reports of the reflector", () => {
     "rtt by the kernel's clock (all of 3)",
     "one-way delays within 1.500 ms, by both clocks' own estimates",
   ]);
+  assertEquals(
+    lines({ impossibleTimestamps: 2, received: 3, clockSteps: 1 }),
+    [
+      "the reflector's timestamps are impossible: in 2 of 3 replies one is 0, or their difference no part of the round trip",
+      "the reflector's clock was set (steps: 1); its offset and drift are those since the last step",
+    ],
+  );
   assertEquals(lines({ kernelTimed: 2, received: 3 }), [
     "rtt by the kernel's clock (2 of 3)",
   ]);

@@ -73,6 +73,8 @@ programTest(
       "forwardJitterMs",
       "backwardJitterMs",
       "oneWayErrorMs",
+      "impossibleTimestamps",
+      "clockSteps",
       "clockOffsetMs",
       "clockDriftPpm",
       "returnsSsid",

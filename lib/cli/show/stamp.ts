@@ -55,6 +55,7 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   backwardDelayMs: { label: "delay back" },
   sendErrorMs: { label: "send error" },
   ...column.only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
+  ...column.only("impossibleTimestamps", "clockSteps"),
   ...column.only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
   reported: REPORTED,
 };
@@ -156,6 +157,7 @@ function table(result: StampResult): string[] {
 function clockLines(result: StampResult): string[] {
   const { kernelTimed, received, forwardJitterMs, backwardJitterMs } = result;
   const { oneWayErrorMs, clockOffsetMs, clockDriftPpm } = result;
+  const { impossibleTimestamps, clockSteps } = result;
   const timed = kernelTimed === received ? "all" : kernelTimed;
   return present([
     kernelTimed > 0 && `rtt by the kernel's clock (${timed} of ${received})`,
@@ -169,6 +171,12 @@ function clockLines(result: StampResult): string[] {
     "one-way delay n/a: the clocks are not known to be synchronized; " +
       `the reflector's is ${timeText(clockOffsetMs.estimate)} ahead, ` +
       `within ${timeText(clockOffsetMs.error)}`,
+    impossibleTimestamps > 0 &&
+    `the reflector's timestamps are impossible: in ${impossibleTimestamps} of ` +
+      `${received} replies one is 0, or their difference no part of the round trip`,
+    clockSteps > 0 &&
+    `the reflector's clock was set (steps: ${clockSteps}); ` +
+      "its offset and drift are those since the last step",
     isDrift(clockDriftPpm) &&
     `the reflector's clock gains ${milliseconds(clockDriftPpm.estimate)} ` +
       `ppm, within ${milliseconds(clockDriftPpm.error)} ppm; ` +
