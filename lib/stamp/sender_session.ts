@@ -52,7 +52,7 @@ export class SenderSession {
   readonly #forwardDelay = new Distribution({ isRelative: true });
   readonly #backwardDelay = new Distribution({ isRelative: true });
   readonly #sendError = new Distribution();
-  readonly #reordering = new Reordering();
+  readonly #reordering: Reordering;
   readonly #reflections: Reflections;
   /** The first request that is neither answered nor lost, or the next one. */
   #oldest = 0;
@@ -82,6 +82,7 @@ export class SenderSession {
     this.#question = question;
     this.#slots = makeSlots(capacity);
     this.#reflections = new Reflections(capacity);
+    this.#reordering = new Reordering(capacity);
   }
 
   /** The number of requests sent. */
@@ -133,7 +134,7 @@ export class SenderSession {
     if (this.#slots.state[at] !== PENDING) return;
     this.#slots.state[at] = LOST;
     this.#counts.lost++;
-    this.#reflections.onLost(seq);
+    this.#reflections.onUnsent();
   }
 
   /** Adds the time at which the kernel sent a request. */
@@ -281,12 +282,19 @@ export class SenderSession {
     const isOneWay = this.#clocksAgree && timed > 0 && clockSteps === 0;
     // A clock that is set again and again carries no figures.
     const oneWay = 4 * clockSteps <= timed ? this.#oneWay : undefined;
-    const where = this.#reflections.whereLost(this.#counts);
+    const where = this.#reflections.whereLost();
+    const copied = this.#reflections.whereCopied();
+    const reordered = this.#reflections.whereReordered();
     return {
       ...withLoss(this.#counts),
       lostUp: where?.up,
       lostDown: where?.down,
       lostUnattributed: where?.unattributed,
+      duplicatesUp: copied?.up,
+      duplicatesDown: copied?.down,
+      reorderedUp: reordered?.up,
+      reorderedDown: reordered?.down,
+      reorderingExtent: this.#reordering.extent,
       exact: this.rtts.isExact,
       rttMs: this.rtts.summary(),
       seenMs: this.#seen.summary(),

@@ -66,15 +66,35 @@ export interface SessionResult extends RunCounts {
   /** Replies that the reflector sent and that were lost; undefined as `lostUp`. */
   lostDown: number | undefined;
   /**
-   * Requests lost in one direction or the other: before the first that was answered or
+   * Requests that were sent and lost in one direction or the other: before the first that was answered or
    * after the last, around a restart of the reflector or an eviction of the session,
    * where copies of requests took numbers too, and the latest, which may have been
    * overtaken, unless a closing probe was answered; undefined as `lostUp`.
    */
   lostUnattributed: number | undefined;
+  /**
+   * Replies to copies of a request, by their own numbers. Undefined unless the reflector
+   * is known to count requests, or there are no duplicates.
+   */
+  duplicatesUp: number | undefined;
+  /** Copies of replies; undefined as `duplicatesUp`. */
+  duplicatesDown: number | undefined;
   /** Replies that arrived after one to a later request (RFC 4737). */
   reordered: number;
-  /** Requests that the system failed to send, among `lost`. */
+  /**
+   * Answered requests that reached the reflector after a later one, by its numbers, also
+   * where their replies arrived in order. Undefined unless the reflector is known to count
+   * requests, or nothing is reordered, and for reordering with a restart of the reflector.
+   */
+  reorderedUp: number | undefined;
+  /** Replies that arrived after one of a larger number; undefined as `reorderedUp`. */
+  reorderedDown: number | undefined;
+  /**
+   * For reordered replies, the number of replies since the first one to a later request
+   * (RFC 4737, section 4.2): the largest and the mean. Undefined without any.
+   */
+  reorderingExtent: { max: number; mean: number } | undefined;
+  /** Requests that the system failed to send, among `lost`, but lost in no direction. */
   errors: number;
   /** Whether all quantiles are exact; of more than 1,000 RTTs, to 0.1 %. */
   exact: boolean;

@@ -212,6 +212,46 @@ Deno.test("SenderSession: a failed send is lost", () => {
   assertEquals([lost, errors, pending], [1, 2, 1]);
 });
 
+Deno.test("SenderSession: requests that the system refused are lost in no direction", () => {
+  const { session, receive, send } = make(10);
+  // An outage at home, a request lost up, and a reply lost down.
+  for (const seq of [3, 4, 5]) session.onSendError(seq);
+  const numbers = [0, 1, undefined, ...[, , ,], 2, undefined, 4, 5];
+  for (const [seq, number] of numbers.entries()) {
+    if (number !== undefined) receive(seq, 10, { number });
+  }
+  session.expire(10_000);
+  send();
+  receive(10, 10, { number: 6 });
+  const { lost, errors, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, errors], [5, 3]);
+  assertEquals([lostUp, lostDown, lostUnattributed], [1, 1, 0]);
+});
+
+Deno.test("SenderSession: copies and reordering have directions and extents", () => {
+  const { session, receive } = make(8);
+  const arrivals: Array<[seq: number, number: number]> = [
+    [0, 0],
+    [2, 1],
+    [1, 2],
+    [3, 3],
+    [3, 4],
+    [3, 3],
+    [6, 7],
+    [7, 8],
+    [4, 5],
+    [5, 6],
+  ];
+  for (const [seq, number] of arrivals) {
+    receive(seq, 1000 + arrivals.length, { number });
+  }
+  const result = session.result();
+  assertEquals([result.duplicates, result.reordered], [2, 3]);
+  assertEquals([result.duplicatesUp, result.duplicatesDown], [1, 1]);
+  assertEquals([result.reorderedUp, result.reorderedDown], [1, 2]);
+  assertEquals(result.reorderingExtent, { max: 3, mean: 2 });
+});
+
 Deno.test("SenderSession: the offset of the clocks has an error", () => {
   const { session, receive } = make(2);
   // The reflector takes T2 half way; the clocks agree.

@@ -36,7 +36,9 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   pending: column.RARE,
   ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
   duplicates: column.COUNT,
+  ...column.only("duplicatesUp", "duplicatesDown"),
   reordered: column.COUNT,
+  ...column.only("reorderedUp", "reorderedDown", "reorderingExtent"),
   late: column.COUNT,
   foreign: column.RARE,
   errors: column.RARE,
@@ -100,10 +102,24 @@ function resultLines(result: StampResult): string {
   return [
     column.closingLines(`${target} STAMP statistics`, STAMP_COLUMNS, result),
     ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
+    ...orderLines(result),
     ...table(result),
     ...clockLines(result),
     ...reportedLines(result),
   ].join("\n");
+}
+
+/** Copies and reordering by direction, where there are any and these are known. */
+function orderLines(result: StampResult): string[] {
+  const { duplicates, duplicatesUp, duplicatesDown } = result;
+  const { reorderedUp, reorderedDown, reorderingExtent: extent } = result;
+  return present([
+    duplicates > 0 && duplicatesUp !== undefined &&
+    `duplicates up ${duplicatesUp}, down ${duplicatesDown}`,
+    extent &&
+    `reordered up ${orNa(reorderedUp)}, down ${orNa(reorderedDown)}, ` +
+      `by ${extent.max} replies at most`,
+  ]);
 }
 
 /** The distribution of the RTTs: a line for each bin. */
