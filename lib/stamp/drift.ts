@@ -8,10 +8,8 @@
  * it closely; of each stretch of time only the fastest reply is kept. If bounds
  * contradict each other, the error of all replies is taken to be larger.
  *
- * The least delays are not known: all replies may have waited in a queue. They are
- * taken to be as far below the fastest reply as twice the median of the stretches is
- * above it. Less than a factor of two let noise alone appear as a drift, in up to one
- * of 30 runs.
+ * The least delays are not known. They are taken to be as far below the fastest reply
+ * as twice the median of the stretches is above it: with less, noise appears as drift.
  *
  * @module
  */

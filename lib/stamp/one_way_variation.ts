@@ -2,9 +2,9 @@
  * Delay variation of each direction, for which the clocks of both ends need not
  * agree: their offset is in all delays, and their drift is taken out. Pure.
  *
- * Each reply bounds the offset of the reflector's clock, since no delay is negative.
- * Bounds that exclude each other prove that the clock was set. The delays after such
- * a step are relative to the least one after it.
+ * No delay is negative, so each reply bounds the offset, and bounds that exclude each
+ * other prove that a clock was set. Delays after such a step are relative to the least
+ * one after it.
  *
  * @module
  */
@@ -21,20 +21,22 @@ export class OneWayVariation {
   forwardJitter = new Jitter();
   backwardJitter = new Jitter();
   #drift = new ClockDrift();
-  /** Delays without drift since the last step, by field. */
-  #current = makeDirections();
+  /** Delays of both directions since the last step, without drift. */
+  #current = [makeDelays(), makeDelays()];
   /** Those before, less the least one between two steps. */
-  readonly #earlier = makeDirections();
+  readonly #earlier = [makeDelays(), makeDelays()];
   /** Of the first replies since a step: when the request was sent, and both delays. */
   #kept: Float64Array | undefined = new Float64Array(FIELDS * MAX_KEPT);
   #count = 0;
   /** The number of those that are in the distributions, without drift by this line. */
   #moved = 0;
-  #gainedMs: Line = () => 0;
+  #gainedMs: (at: number) => number = () => 0;
   /** When the first request since a step was sent. */
   #since = -Infinity;
-  /** Bounds of the offset at a time. */
-  #bounds = { at: 0, low: -Infinity, high: Infinity };
+  /** Bounds of the offset, and the time that they are of. */
+  #low = -Infinity;
+  #high = Infinity;
+  #boundAt = 0;
 
   /**
    * Adds a reply: when its request was sent, in milliseconds, and the delays to the
@@ -43,7 +45,10 @@ export class OneWayVariation {
   add(at: number, forwardMs: number, backwardMs: number): void {
     // The reflector may have read its clock before it was set.
     if (at < this.#since) return;
-    if (this.#isStep(at, forwardMs, backwardMs)) this.#restart(at);
+    if (this.#isStep(at, forwardMs, backwardMs)) {
+      this.#restart(at);
+      [this.#low, this.#high] = [-backwardMs, forwardMs];
+    }
     const error = (forwardMs + backwardMs) / 2;
     if (error < (this.clockOffsetMs?.error ?? Infinity)) {
       this.clockOffsetMs = { estimate: (forwardMs - backwardMs) / 2, error };
@@ -55,8 +60,8 @@ export class OneWayVariation {
     if (this.#count <= MAX_KEPT) {
       const kept = this.#kept!;
       kept[place] = at;
-      kept[place + FORWARD] = forwardMs;
-      kept[place + BACKWARD] = backwardMs;
+      kept[place + 1] = forwardMs;
+      kept[place + 2] = backwardMs;
       return;
     }
     if (this.#count === MAX_KEPT + 1) this.#gainedMs = this.#drift.line(at);
@@ -80,26 +85,19 @@ export class OneWayVariation {
     return this.#pdv(BACKWARD);
   }
 
-  /** Whether the bounds of a reply exclude those before, however the clock drifts. */
+  /** Whether bounds exclude those before, however the clock drifts; narrows them. */
   #isStep(at: number, forwardMs: number, backwardMs: number): boolean {
-    const { at: before, low, high } = this.#bounds;
-    const driftMs = MAX_DRIFT * Math.abs(at - before);
-    const bounds = {
-      at,
-      low: Math.max(low - driftMs, -backwardMs),
-      high: Math.min(high + driftMs, forwardMs),
-    };
-    const isStep = bounds.low > bounds.high + RESOLUTION_MS;
-    this.#bounds = isStep ? { at, low: -backwardMs, high: forwardMs } : bounds;
-    return isStep;
+    const driftMs = MAX_DRIFT * Math.abs(at - this.#boundAt);
+    this.#boundAt = at;
+    this.#low = Math.max(this.#low - driftMs, -backwardMs);
+    this.#high = Math.min(this.#high + driftMs, forwardMs);
+    return this.#low > this.#high + RESOLUTION_MS;
   }
 
   /** Begins anew after a step. */
   #restart(at: number): void {
-    for (const field of [FORWARD, BACKWARD] as const) {
-      this.#earlier[field] = this.#all(field);
-    }
-    this.#current = makeDirections();
+    for (const way of [FORWARD, BACKWARD]) this.#earlier[way] = this.#all(way);
+    this.#current = [makeDelays(), makeDelays()];
     this.clockSteps++;
     this.clockOffsetMs = undefined;
     this.forwardJitter = new Jitter();
@@ -111,8 +109,8 @@ export class OneWayVariation {
   }
 
   #collect(forwardMs: number, backwardMs: number, gainedMs: number): void {
-    this.#current[FORWARD].add(forwardMs - gainedMs);
-    this.#current[BACKWARD].add(backwardMs + gainedMs);
+    this.#current[FORWARD]!.add(forwardMs - gainedMs);
+    this.#current[BACKWARD]!.add(backwardMs + gainedMs);
   }
 
   /** Moves up to `count` of the first replies into the distributions. */
@@ -123,58 +121,49 @@ export class OneWayVariation {
     for (; this.#moved < end; this.#moved++) {
       const place = FIELDS * this.#moved;
       const gainedMs = this.#gainedMs(kept[place]!);
-      this.#collect(kept[place + FORWARD]!, kept[place + BACKWARD]!, gainedMs);
+      this.#collect(kept[place + 1]!, kept[place + 2]!, gainedMs);
     }
     if (this.#moved === MAX_KEPT) this.#kept = undefined;
   }
 
-  /** Delays without drift, by all replies while they are kept, else by those before. */
-  #delays(field: Field): Distribution {
+  /** By the drift of all replies while they are kept, else as known at each one. */
+  #delays(way: number): Distribution {
     if (this.#count > MAX_KEPT) {
       this.#move(Infinity);
-      return this.#current[field];
+      return this.#current[way]!;
     }
     const kept = this.#kept!;
     const { drift } = this;
     const ppm = isDrift(drift) ? drift.estimate : 0;
-    const slope = (field === FORWARD ? -1 : 1) * ppm / 1e6;
-    const delays = new Distribution({ isRelative: true });
+    const slope = (way === FORWARD ? -ppm : ppm) / 1e6;
+    const delays = makeDelays();
     for (let place = 0; place < FIELDS * this.#count; place += FIELDS) {
       const at = kept[place]! - kept[0]!;
-      delays.add(kept[place + field]! + slope * at);
+      delays.add(kept[place + 1 + way]! + slope * at);
     }
     return delays;
   }
 
   /** All delays, less the least one between two steps. */
-  #all(field: Field): Distribution {
-    const all = new Distribution({ isRelative: true });
-    all.addAll(this.#earlier[field], 0);
-    const delays = this.#delays(field);
+  #all(way: number): Distribution {
+    const delays = this.#delays(way);
+    const all = makeDelays();
+    all.addAll(this.#earlier[way]!, 0);
     all.addAll(delays, -(delays.summary()?.min ?? 0));
     return all;
   }
 
-  #pdv(field: Field): Summary | undefined {
-    const all = this.clockSteps > 0 ? this.#all(field) : this.#delays(field);
+  #pdv(way: number): Summary | undefined {
+    const all = this.clockSteps > 0 ? this.#all(way) : this.#delays(way);
     return aboveMinimum(all.summary());
   }
 }
 
-/** The accumulated drift at a time. */
-type Line = (at: number) => number;
-type Field = typeof FORWARD | typeof BACKWARD;
-
-function makeDirections(): Record<Field, Distribution> {
-  return {
-    [FORWARD]: new Distribution({ isRelative: true }),
-    [BACKWARD]: new Distribution({ isRelative: true }),
-  };
-}
+const makeDelays = () => new Distribution({ isRelative: true });
 
 const FIELDS = 3;
-const FORWARD = 1;
-const BACKWARD = 2;
+const FORWARD = 0;
+const BACKWARD = 1;
 /** By the drift that is known after fewer, delays would be off by 0.03 ms. */
 const MAX_KEPT = 100_000;
 const MOVED_EACH = 8;

@@ -198,12 +198,7 @@ export function encodeReflector(
   bytes.set(request.subarray(STAMP_BYTES), STAMP_BYTES);
   const view = new DataView(bytes.buffer);
   writeHead(view, packet);
-  writeTimestamp(
-    view,
-    16,
-    packet.receiveTimestamp,
-    packet.errorEstimate.ptp,
-  );
+  writeTimestamp(view, 16, packet.receiveTimestamp, packet.errorEstimate.ptp);
   view.setUint32(24, packet.senderSequence);
   const { senderErrorEstimate } = packet;
   writeTimestamp(
@@ -269,10 +264,7 @@ export function isPlainSender(data: Uint8Array): boolean {
  */
 export function isReflection(data: Uint8Array): boolean {
   // Most packets are those of plain senders, with zeros here.
-  if (
-    data.length < MIN_REPLY_BYTES ||
-    viewOf(data).getBigUint64(16) === 0n
-  ) {
+  if (data.length < MIN_REPLY_BYTES || viewOf(data).getBigUint64(16) === 0n) {
     return false;
   }
   const packet = decodeReflector(data);
@@ -284,12 +276,12 @@ export function isReflection(data: Uint8Array): boolean {
 /**
  * The time from one timestamp to another, in milliseconds.
  *
- * Packets have 32 bits of seconds, which repeat after 136 years, in 2036 for NTP and
- * in 2106 for PTP: the nearest such times count.
+ * Packets have 32 bits of seconds, which repeat (NTP: 2036, PTP: 2106): the nearest
+ * such times count, within 68 years.
  *
  * @param from The start.
  * @param to The end; negative times are possible.
- * @returns The time, up to 68 years either way, to a nanosecond, which the difference of two numbers of
+ * @returns The time, to a nanosecond, which the difference of two numbers of
  * milliseconds since 1970 is not.
  *
  * @example
@@ -303,8 +295,8 @@ export function isReflection(data: Uint8Array): boolean {
  */
 export function elapsedMs(from: Timestamp, to: Timestamp): number {
   const seconds = to.seconds - from.seconds;
-  const eras = Math.round(seconds / 2 ** 32);
-  return (seconds - eras * 2 ** 32) * 1000 +
+  const repeatedS = Math.round(seconds / 2 ** 32) * 2 ** 32;
+  return (seconds - repeatedS) * 1000 +
     (to.nanoseconds - from.nanoseconds) / 1e6;
 }
 

@@ -73,7 +73,7 @@ export class Reflections {
   onSent(seq: number): void {
     if (seq >= this.#capacity) {
       this.#settle(this.#settled, seq - this.#capacity);
-      // Half of the requests are checked while all that may have overtaken them are known.
+      // The older half is checked, before it is forgotten.
       if (seq === this.#checked + this.#capacity) {
         const end = seq - (this.#capacity >> 1);
         this.#overtaken.up += this.#overtakenUp(end);
@@ -94,7 +94,7 @@ export class Reflections {
     this.#lostAt[seq % this.#capacity] = this.#sent;
   }
 
-  /** Takes a request for refused by the system: it is lost in neither direction. */
+  /** Adds a request that the system refused: it is lost in neither direction. */
   onUnsent(): void {
     this.#unsent++;
   }
@@ -206,9 +206,8 @@ export class Reflections {
   }
 
   /**
-   * Answered requests that a later one overtook on the way to the reflector, and
-   * overtaken replies. Undefined unless the reflector is known to count or all replies
-   * arrived in order, and where the run of a number is not clear.
+   * Overtaken requests and replies. Undefined unless the reflector is known to count, or
+   * there are none, and where the run of a number is not clear.
    */
   whereReordered(): Pick<Directions, "up" | "down"> | undefined {
     const { isReordered, hasRestarted } = this.#ambiguity;
@@ -217,7 +216,7 @@ export class Reflections {
     return { up: up + this.#overtakenUp(this.#sent), down };
   }
 
-  /** Requests that a later one overtook, of those not checked before a sequence. */
+  /** The unchecked requests before `end` that were answered and a later one overtook. */
   #overtakenUp(end: number): number {
     let [count, least, run] = [0, Infinity, -1];
     for (let seq = this.#sent - 1; seq >= this.#checked; seq--) {
@@ -237,8 +236,8 @@ export class Reflections {
    * without them, or if they may include copies.
    */
   #byCounts(): Directions | undefined {
-    const { up: copied, down: copies } = this.#copies;
-    if (this.#counts === undefined || copied + copies > 0) return undefined;
+    const copies = this.#copies.up + this.#copies.down;
+    if (this.#counts === undefined || copies > 0) return undefined;
     const up = this.#counts.sent - this.#counts.received - this.#unsent;
     const down = this.#lost - up;
     return up < 0 || down < 0 ? undefined : { up, down, unattributed: 0 };

@@ -38,9 +38,7 @@ export class SenderSession {
   readonly #capacity: number;
   readonly #counts = {
     ...NO_COUNTS,
-    reordered: 0,
-    kernelTimed: 0,
-    impossibleTimestamps: 0,
+    ...{ reordered: 0, kernelTimed: 0, impossibleTimestamps: 0 },
   };
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
@@ -198,7 +196,7 @@ export class SenderSession {
     const { receiveTimestamp, timestamp } = packet;
     const tookMs = elapsedMs(receiveTimestamp, timestamp);
     const roundMs = to - from;
-    // 0 is the time of no clock, and no part of a round trip is longer.
+    // A timestamp of 0 is none, and the reflector's time is part of the round trip.
     const isPossible = tookMs >= 0 && tookMs <= roundMs &&
       timestampBits(data, TIMESTAMP_AT) > 0n;
     const reflectorMs = isPossible ? tookMs : undefined;

@@ -82,17 +82,14 @@ export interface SessionResult extends RunCounts {
   /** Replies that arrived after one to a later request (RFC 4737). */
   reordered: number;
   /**
-   * Answered requests that reached the reflector after a later one, by its numbers, also
-   * where their replies arrived in order. Undefined unless the reflector is known to count
-   * requests, or nothing is reordered, and for reordering with a restart of the reflector.
+   * Answered requests that reached the reflector after a later one, by its numbers.
+   * Undefined unless it is known to count requests, or nothing is reordered, and for
+   * reordering with a restart of the reflector.
    */
   reorderedUp: number | undefined;
   /** Replies that arrived after one of a larger number; undefined as `reorderedUp`. */
   reorderedDown: number | undefined;
-  /**
-   * For reordered replies, the number of replies since the first one to a later request
-   * (RFC 4737, section 4.2): the largest and the mean. Undefined without any.
-   */
+  /** Replies from the first one to a later request to a reordered one (RFC 4737, 4.2). */
   reorderingExtent: { max: number; mean: number } | undefined;
   /** Requests that the system failed to send, among `lost`, but lost in no direction. */
   errors: number;
@@ -128,10 +125,9 @@ export interface SessionResult extends RunCounts {
    */
   impossibleTimestamps: number;
   /**
-   * Steps of the reflector's clock against this one, by more than a round trip and 1 ms:
-   * then the bounds of its offset before and after exclude each other. Offset, drift and
-   * jitter are those since the last step, PDV is relative to the least delay between two
-   * steps; with a step for every four replies PDV and jitter are undefined.
+   * Steps of the reflector's clock against this one of more than a round trip and 1 ms.
+   * Offset, drift and jitter are those since the last one, PDV is relative to the least
+   * delay between two; with more than one in four replies PDV and jitter are undefined.
    */
   clockSteps: number;
   /**
