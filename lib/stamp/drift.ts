@@ -8,6 +8,9 @@
  * it closely; of each stretch of time only the fastest reply is kept. If bounds
  * contradict each other, the error of all replies is taken to be larger.
  *
+ * The least delays are not known. They are taken to be as far below the fastest reply
+ * as twice the median of the stretches is above it: with less, noise appears as drift.
+ *
  * @module
  */
 
@@ -53,9 +56,13 @@ export class ClockDrift {
     this.#inLast = 1;
   }
 
-  /** The drift, as far as it is known; undefined with fewer than two replies. */
+  /** The drift, as far as it is known; undefined with too few replies for a bound. */
   bound(): DriftBound | undefined {
-    if (this.#stretches.length < 2) return undefined;
+    const replies = this.#stretches;
+    const count = (replies.length - 1) * this.#each + this.#inLast;
+    if (count < MIN_REPLIES) return undefined;
+    const ms = replies.at(-1)!.at - replies[0]!.at;
+    if (ms < MIN_MS && count < MANY_REPLIES) return undefined;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const [low, high] = this.#range();
       if (low <= high) {
@@ -70,13 +77,13 @@ export class ClockDrift {
   #range(): [low: number, high: number] {
     const replies = this.#stretches;
     // Within one stretch there is next to no drift.
-    const [first, second] = replies
+    const sums = replies
       .map(({ forwardMs, backwardMs }) => forwardMs + backwardMs)
       .sort((a, b) => a - b);
-    // As far below the fastest as the next one is above it.
-    const fastestMs = 2 * first! - second!;
+    const [fastest, median] = [sums[0]!, sums[sums.length >> 1]!];
+    const leastMs = fastest - 2 * (median - fastest);
     const errorOf = ({ rttMs }: Stretch) =>
-      (rttMs - fastestMs) / 2 + this.#slackMs;
+      (rttMs - leastMs) / 2 + this.#slackMs;
     let [low, high] = [-MAX_DRIFT, MAX_DRIFT];
     for (let j = 1; j < replies.length; j++) {
       const later = replies[j]!;
@@ -150,10 +157,14 @@ interface Stretch {
 }
 
 /** Beyond any clock: twice the most that a system corrects one by. */
-const MAX_DRIFT = 0.001;
+export const MAX_DRIFT = 0.001;
 /** Even, for merging in pairs. */
 const MAX_STRETCHES = 128;
 /** The error of reading two clocks one after the other. */
 const READING_MS = 0.005;
+/** Fewer replies, or less time, carry no drift; the time matters little with many. */
+const MIN_REPLIES = 200;
+const MIN_MS = 60_000;
+const MANY_REPLIES = 100_000;
 /** An error of up to 20 s. */
 const MAX_TRIES = 12;

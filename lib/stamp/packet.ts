@@ -276,6 +276,9 @@ export function isReflection(data: Uint8Array): boolean {
 /**
  * The time from one timestamp to another, in milliseconds.
  *
+ * Packets have 32 bits of seconds, which repeat (NTP: 2036, PTP: 2106): the nearest
+ * such times count, within 68 years.
+ *
  * @param from The start.
  * @param to The end; negative times are possible.
  * @returns The time, to a nanosecond, which the difference of two numbers of
@@ -291,7 +294,9 @@ export function isReflection(data: Uint8Array): boolean {
  * ```
  */
 export function elapsedMs(from: Timestamp, to: Timestamp): number {
-  return (to.seconds - from.seconds) * 1000 +
+  const seconds = to.seconds - from.seconds;
+  const repeatedS = Math.round(seconds / 2 ** 32) * 2 ** 32;
+  return (seconds - repeatedS) * 1000 +
     (to.nanoseconds - from.nanoseconds) / 1e6;
 }
 

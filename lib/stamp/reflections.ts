@@ -1,10 +1,9 @@
 /**
  * The numbers that a reflector gave to the requests of a STAMP Session-Sender, its
- * restarts, and loss by direction. Pure.
+ * restarts, and loss, copies and reordering by direction. Pure.
  *
  * @module
  */
-import type { PartCounts } from "../stats/counts.ts";
 import {
   type Ambiguity,
   DirectionCount,
@@ -25,6 +24,14 @@ export class Reflections {
   /** The number of requests sent when this one was taken for lost; 0 if it was not. */
   readonly #lostAt: Uint32Array;
   #sent = 0;
+  /** Requests that the system refused. */
+  #unsent = 0;
+  #lost = 0;
+  /** Copies of requests, which have numbers of their own, and copies of replies. */
+  readonly #copies = { up: 0, down: 0 };
+  /** Requests and replies that were overtaken; requests only those before `#checked`. */
+  readonly #overtaken = { up: 0, down: 0 };
+  #checked = 0;
   /** By number modulo capacity: a received number plus one, its run and its request. */
   readonly #seen: Float64Array;
   readonly #seenRun: Uint32Array;
@@ -66,6 +73,12 @@ export class Reflections {
   onSent(seq: number): void {
     if (seq >= this.#capacity) {
       this.#settle(this.#settled, seq - this.#capacity);
+      // The older half is checked, before it is forgotten.
+      if (seq === this.#checked + this.#capacity) {
+        const end = seq - (this.#capacity >> 1);
+        this.#overtaken.up += this.#overtakenUp(end);
+        this.#checked = end;
+      }
     }
     const at = seq % this.#capacity;
     this.#number[at] = NaN;
@@ -77,12 +90,19 @@ export class Reflections {
 
   /** Takes a request for lost; its reply may still arrive. */
   onLost(seq: number): void {
+    this.#lost++;
     this.#lostAt[seq % this.#capacity] = this.#sent;
   }
 
-  /** Adds the number of a reply to a request. */
-  onNumber(number: number, seq: number): void {
-    if (number !== seq) this.#isCounting = true;
+  /** Adds a request that the system refused: it is lost in neither direction. */
+  onUnsent(): void {
+    this.#unsent++;
+  }
+
+  /** Adds the number of a reply to a request, 32 bits. */
+  onNumber(bits: number, seq: number): void {
+    if (bits !== seq) this.#isCounting = true;
+    const number = this.#unwrapped(bits);
     const at = seq % this.#capacity;
     const place = number % this.#capacity;
     const isNew = Number.isNaN(this.#number[at]!);
@@ -97,16 +117,26 @@ export class Reflections {
       this.#highest = -1;
       this.#ambiguity.hasRestarted = true;
     }
-    this.#seen[place] = number + 1;
-    this.#seenRun[place] = this.#runs;
-    this.#seenBy[place] = seq;
     if (isNew) {
       this.#number[at] = number;
       this.#run[at] = this.#runs;
       if (number < this.#highest || seq < this.#lastAnswered) {
         this.#ambiguity.isReordered = true;
       }
-    } else if (this.#number[at] !== number) this.#ambiguity.hasCopies = true;
+      const isLate = this.#lostAt[at]! > 0;
+      if (isLate) this.#lost--;
+      else if (number < this.#highest) this.#overtaken.down++;
+    } else if (
+      this.#number[at] === number ||
+      this.#isSeen(number, this.#runs) && this.#seenBy[place] === seq
+    ) this.#copies.down++;
+    else {
+      this.#copies.up++;
+      this.#ambiguity.hasCopies = true;
+    }
+    this.#seen[place] = number + 1;
+    this.#seenRun[place] = this.#runs;
+    this.#seenBy[place] = seq;
     this.#highest = Math.max(this.#highest, number);
     this.#lastAnswered = Math.max(this.#lastAnswered, seq);
   }
@@ -133,14 +163,16 @@ export class Reflections {
    * Returns whether all probes before it were answered; undefined if it was not sent.
    */
   onProbe(
-    number: number,
+    bits: number,
     sequence: number,
     timestamp: bigint,
   ): boolean | undefined {
     const which = this.#probes.indexOf(timestamp);
     if (which < 0) return undefined;
-    if (!this.#closing.has(which)) this.#closing.set(which, number);
-    if (number !== sequence) this.#isCounting = true;
+    if (!this.#closing.has(which)) {
+      this.#closing.set(which, this.#unwrapped(bits));
+    }
+    if (bits !== sequence) this.#isCounting = true;
     return this.#closing.size === which + 1;
   }
 
@@ -154,28 +186,60 @@ export class Reflections {
    * the sequences of the requests may keep no state: then loss is attributed by its
    * reported counts only.
    */
-  whereLost(
-    counts: Pick<PartCounts, "sent" | "lost" | "late" | "duplicates">,
-  ): Directions | undefined {
-    const { sent, duplicates } = counts;
-    const lost = counts.lost - counts.late;
-    if (lost === 0) return { up: 0, down: 0, unattributed: 0 };
-    if (!this.#isCounting) return this.#byCounts(lost, duplicates > 0);
+  whereLost(): Directions | undefined {
+    if (this.#lost === 0) return { up: 0, down: 0, unattributed: 0 };
+    if (!this.#isCounting) return this.#byCounts();
     const count = this.#settled.clone();
-    const first = Math.max(0, sent - this.#capacity);
-    for (let seq = first; seq < sent; seq++) this.#settle(count, seq);
+    const first = Math.max(0, this.#sent - this.#capacity);
+    for (let seq = first; seq < this.#sent; seq++) this.#settle(count, seq);
     const open = count.total();
     return this.#closed(count, open) ?? open;
+  }
+
+  /**
+   * Copies by direction: a copy of a request has another number, that of a reply the
+   * same. Undefined as {@linkcode whereLost}, unless there are none.
+   */
+  whereCopied(): Pick<Directions, "up" | "down"> | undefined {
+    const { up, down } = this.#copies;
+    return this.#isCounting || up + down === 0 ? { up, down } : undefined;
+  }
+
+  /**
+   * Overtaken requests and replies. Undefined unless the reflector is known to count, or
+   * there are none, and where the run of a number is not clear.
+   */
+  whereReordered(): Pick<Directions, "up" | "down"> | undefined {
+    const { isReordered, hasRestarted } = this.#ambiguity;
+    if (isReordered && (hasRestarted || !this.#isCounting)) return undefined;
+    const { up, down } = this.#overtaken;
+    return { up: up + this.#overtakenUp(this.#sent), down };
+  }
+
+  /** The unchecked requests before `end` that were answered and a later one overtook. */
+  #overtakenUp(end: number): number {
+    let [count, least, run] = [0, Infinity, -1];
+    for (let seq = this.#sent - 1; seq >= this.#checked; seq--) {
+      const at = seq % this.#capacity;
+      const number = this.#number[at]!;
+      if (Number.isNaN(number) || this.#lostAt[at]! > 0) continue;
+      if (this.#run[at] !== run) least = Infinity;
+      run = this.#run[at]!;
+      if (seq < end && number > least) count++;
+      least = Math.min(least, number);
+    }
+    return count;
   }
 
   /**
    * Loss by direction from the reported counts (RFC 8972, section 4.5). Undefined
    * without them, or if they may include copies.
    */
-  #byCounts(lost: number, hasDuplicates: boolean): Directions | undefined {
-    if (this.#counts === undefined || hasDuplicates) return undefined;
-    const up = this.#counts.sent - this.#counts.received;
-    const down = lost - up;
+  #byCounts(): Directions | undefined {
+    const copies = this.#copies.up + this.#copies.down;
+    if (this.#counts === undefined || copies > 0) return undefined;
+    const up = this.#counts.sent - this.#counts.received - this.#unsent;
+    const down = this.#lost - up;
     return up < 0 || down < 0 ? undefined : { up, down, unattributed: 0 };
   }
 
@@ -215,6 +279,13 @@ export class Reflections {
   /** Whether a number is that of a session that was resumed. */
   #isFarAbove(number: number): boolean {
     return this.#highest >= 0 && number - this.#highest > MAX_GAP;
+  }
+
+  /** The number that 32 bits stand for, near those before. */
+  #unwrapped(bits: number): number {
+    const eras = Math.max(0, Math.round((this.#highest - bits) / 2 ** 32));
+    const number = bits + eras * 2 ** 32;
+    return Math.abs(number - this.#highest) > MAX_GAP ? bits : number;
   }
 
   #isSeen(number: number, run: number): boolean {

@@ -19,7 +19,7 @@ import {
   viewOf,
 } from "./packet.ts";
 import { Reflections } from "./reflections.ts";
-import { aboveMinimum, Jitter, Reordering } from "../stats/statistics.ts";
+import { aboveMinimum, Reordering } from "../stats/statistics.ts";
 import { OneWayVariation } from "./one_way_variation.ts";
 import type { MeasureEvent, Sample, SessionResult } from "./session_result.ts";
 
@@ -36,7 +36,10 @@ export class SenderSession {
   returnsSsid: boolean | undefined;
   readonly #slots: ReturnType<typeof makeSlots>;
   readonly #capacity: number;
-  readonly #counts = { ...NO_COUNTS, reordered: 0, kernelTimed: 0 };
+  readonly #counts = {
+    ...NO_COUNTS,
+    ...{ reordered: 0, kernelTimed: 0, impossibleTimestamps: 0 },
+  };
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
@@ -47,13 +50,10 @@ export class SenderSession {
   readonly #forwardDelay = new Distribution({ isRelative: true });
   readonly #backwardDelay = new Distribution({ isRelative: true });
   readonly #sendError = new Distribution();
-  readonly #forwardJitter = new Jitter();
-  readonly #backwardJitter = new Jitter();
-  readonly #reordering = new Reordering();
+  readonly #reordering: Reordering;
   readonly #reflections: Reflections;
   /** The first request that is neither answered nor lost, or the next one. */
   #oldest = 0;
-  #clockOffsetMs: SessionResult["clockOffsetMs"];
   /** Whether both clocks are reported as synchronized, and the largest error of each, in ms. */
   #clocksAgree = true;
   #ownError = 0;
@@ -80,6 +80,7 @@ export class SenderSession {
     this.#question = question;
     this.#slots = makeSlots(capacity);
     this.#reflections = new Reflections(capacity);
+    this.#reordering = new Reordering(capacity);
   }
 
   /** The number of requests sent. */
@@ -131,7 +132,7 @@ export class SenderSession {
     if (this.#slots.state[at] !== PENDING) return;
     this.#slots.state[at] = LOST;
     this.#counts.lost++;
-    this.#reflections.onLost(seq);
+    this.#reflections.onUnsent();
   }
 
   /** Adds the time at which the kernel sent a request. */
@@ -190,19 +191,23 @@ export class SenderSession {
       arrivedAt >= stampedAt && arrivedAt <= receivedAt + STAMP_SLACK_MS;
     const [from, to] = isKernel ? [stampedAt, arrivedAt] : [sentAt, receivedAt];
     if (isKernel) this.#counts.kernelTimed++;
-    const received = timestampOf(this.timeOrigin + to);
-    const tookMs = elapsedMs(packet.receiveTimestamp, packet.timestamp);
+    const departed = timestampOf(this.timeOrigin + from);
+    const returned = timestampOf(this.timeOrigin + to);
+    const { receiveTimestamp, timestamp } = packet;
+    const tookMs = elapsedMs(receiveTimestamp, timestamp);
     const roundMs = to - from;
-    const reflectorMs = tookMs >= 0 && tookMs <= roundMs ? tookMs : undefined;
+    // A timestamp of 0 is none, and the reflector's time is part of the round trip.
+    const isPossible = tookMs >= 0 && tookMs <= roundMs &&
+      timestampBits(data, TIMESTAMP_AT) > 0n;
+    const reflectorMs = isPossible ? tookMs : undefined;
     const sample: Sample = {
       seq,
       rttMs: roundMs - (reflectorMs ?? 0),
       clock: isKernel ? "kernel" : "program",
       seenMs,
       reflectorMs,
-      forwardMs: elapsedMs(packet.senderTimestamp, packet.receiveTimestamp) -
-        (from - sentAt),
-      backwardMs: elapsedMs(packet.timestamp, received),
+      forwardMs: isPossible ? elapsedMs(departed, receiveTimestamp) : undefined,
+      backwardMs: isPossible ? elapsedMs(timestamp, returned) : undefined,
       reordered: this.#reordering.isReordered(seq),
       sendErrorMs: this.#slots.sendError[at]!,
     };
@@ -268,25 +273,39 @@ export class SenderSession {
 
   /** All current figures. */
   result(): SessionResult {
-    const isOneWay = this.#clocksAgree && this.#counts.received > 0;
-    const where = this.#reflections.whereLost(this.#counts);
+    const { clockSteps, clockOffsetMs, drift } = this.#oneWay;
+    const { received, impossibleTimestamps } = this.#counts;
+    const timed = received - impossibleTimestamps;
+    // A synchronized clock is not set.
+    const isOneWay = this.#clocksAgree && timed > 0 && clockSteps === 0;
+    // A clock that is set again and again carries no figures.
+    const oneWay = 4 * clockSteps <= timed ? this.#oneWay : undefined;
+    const where = this.#reflections.whereLost();
+    const copied = this.#reflections.whereCopied();
+    const reordered = this.#reflections.whereReordered();
     return {
       ...withLoss(this.#counts),
       lostUp: where?.up,
       lostDown: where?.down,
       lostUnattributed: where?.unattributed,
+      duplicatesUp: copied?.up,
+      duplicatesDown: copied?.down,
+      reorderedUp: reordered?.up,
+      reorderedDown: reordered?.down,
+      reorderingExtent: this.#reordering.extent,
       exact: this.rtts.isExact,
       rttMs: this.rtts.summary(),
       seenMs: this.#seen.summary(),
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
       pdvMs: aboveMinimum(this.#pdv.summary()),
-      forwardPdvMs: this.#oneWay.forwardPdvMs,
-      backwardPdvMs: this.#oneWay.backwardPdvMs,
-      forwardJitterMs: this.#forwardJitter.value,
-      backwardJitterMs: this.#backwardJitter.value,
-      clockOffsetMs: this.#clockOffsetMs,
-      clockDriftPpm: this.#oneWay.drift,
+      forwardPdvMs: oneWay?.forwardPdvMs,
+      backwardPdvMs: oneWay?.backwardPdvMs,
+      forwardJitterMs: oneWay?.forwardJitter.value,
+      backwardJitterMs: oneWay?.backwardJitter.value,
+      clockSteps,
+      clockOffsetMs,
+      clockDriftPpm: drift,
       reported: this.#reported,
       returnsSsid: this.returnsSsid,
       forwardDelayMs: isOneWay ? this.#forwardDelay.summary() : undefined,
@@ -302,25 +321,20 @@ export class SenderSession {
     this.rtts.add(rttMs);
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
-    if (reflectorMs !== undefined) this.#reflector.add(reflectorMs);
-    this.#oneWay.add(sentAt, forwardMs, backwardMs);
-    if (this.#clocksAgree) {
-      this.#forwardDelay.add(forwardMs);
-      this.#backwardDelay.add(backwardMs);
+    if (reflectorMs === undefined) this.#counts.impossibleTimestamps++;
+    else {
+      this.#reflector.add(reflectorMs);
+      this.#oneWay.add(sentAt, forwardMs!, backwardMs!);
+      if (this.#clocksAgree) {
+        this.#forwardDelay.add(forwardMs!);
+        this.#backwardDelay.add(backwardMs!);
+      }
     }
-    this.#forwardJitter.add(forwardMs);
-    this.#backwardJitter.add(backwardMs);
     // Of neighbours in the order of sending, whatever the order of their replies.
     const before = this.#rttOf(seq - 1);
     const after = this.#rttOf(seq + 1);
     if (!Number.isNaN(before)) this.#ipdv.add(rttMs - before);
     if (!Number.isNaN(after)) this.#ipdv.add(after - rttMs);
-    if (rttMs / 2 < (this.#clockOffsetMs?.error ?? Infinity)) {
-      this.#clockOffsetMs = {
-        estimate: (forwardMs - backwardMs) / 2,
-        error: rttMs / 2,
-      };
-    }
   }
 
   #rttOf(seq: number): number {

@@ -13,8 +13,8 @@ export interface Sample {
   /** Of the request, from 0. */
   seq: number;
   /**
-   * The round-trip delay, without the time that the reflector took, by the clock
-   * that `clock` names.
+   * The round-trip delay, without `reflectorMs` if that is known, by the clock that
+   * `clock` names.
    */
   rttMs: number;
   /**
@@ -25,17 +25,20 @@ export interface Sample {
   /** The round-trip delay as seen, from the send until the reply was read. */
   seenMs: number;
   /**
-   * The time that the reflector took, by its own timestamps; undefined if that is
-   * impossible: negative, or more than the round trip.
+   * The time that the reflector took, by its own timestamps; undefined if these are
+   * impossible: one of them 0, or their difference negative or more than the round trip.
    */
   reflectorMs: number | undefined;
   /**
    * From the sender's timestamp to the reflector's: the one-way delay plus the
-   * offset of the reflector's clock.
+   * offset of the reflector's clock; undefined as `reflectorMs`.
    */
-  forwardMs: number;
-  /** The one-way delay back, less the offset of the reflector's clock. */
-  backwardMs: number;
+  forwardMs: number | undefined;
+  /**
+   * The one-way delay back, less the offset of the reflector's clock; undefined as
+   * `reflectorMs`.
+   */
+  backwardMs: number | undefined;
   /** Whether a later request's reply arrived before (RFC 4737, section 3.3). */
   reordered: boolean;
   /** Delay of the send after it was due. */
@@ -63,19 +66,39 @@ export interface SessionResult extends RunCounts {
   /** Replies that the reflector sent and that were lost; undefined as `lostUp`. */
   lostDown: number | undefined;
   /**
-   * Requests lost in one direction or the other: before the first that was answered or
+   * Requests that were sent and lost in one direction or the other: before the first that was answered or
    * after the last, around a restart of the reflector or an eviction of the session,
    * where copies of requests took numbers too, and the latest, which may have been
    * overtaken, unless a closing probe was answered; undefined as `lostUp`.
    */
   lostUnattributed: number | undefined;
+  /**
+   * Replies to copies of a request, by their own numbers. Undefined unless the reflector
+   * is known to count requests, or there are no duplicates.
+   */
+  duplicatesUp: number | undefined;
+  /** Copies of replies; undefined as `duplicatesUp`. */
+  duplicatesDown: number | undefined;
   /** Replies that arrived after one to a later request (RFC 4737). */
   reordered: number;
-  /** Requests that the system failed to send, among `lost`. */
+  /**
+   * Answered requests that reached the reflector after a later one, by its numbers.
+   * Undefined unless it is known to count requests, or nothing is reordered, and for
+   * reordering with a restart of the reflector.
+   */
+  reorderedUp: number | undefined;
+  /** Replies that arrived after one of a larger number; undefined as `reorderedUp`. */
+  reorderedDown: number | undefined;
+  /** Replies from the first one to a later request to a reordered one (RFC 4737, 4.2). */
+  reorderingExtent: { max: number; mean: number } | undefined;
+  /** Requests that the system failed to send, among `lost`, but lost in no direction. */
   errors: number;
   /** Whether all quantiles are exact; of more than 1,000 RTTs, to 0.1 %. */
   exact: boolean;
-  /** Round-trip delay without the reflector's time (RFC 2681). */
+  /**
+   * Round-trip delay (RFC 2681), without the reflector's time unless its timestamps are
+   * impossible.
+   */
   rttMs: Summary | undefined;
   /** Round-trip delay by the program's clock, the reflector's time included. */
   seenMs: Summary | undefined;
@@ -87,21 +110,35 @@ export interface SessionResult extends RunCounts {
   pdvMs: Summary | undefined;
   /** PDV towards the reflector; the clocks need not be synchronized. */
   forwardPdvMs: Summary | undefined;
-  /** PDV of the way back; both are corrected for `clockDriftPpm`. */
+  /** PDV of the way back; both are corrected for `clockDriftPpm` beyond twice its error. */
   backwardPdvMs: Summary | undefined;
-  /** Interarrival jitter towards the reflector (RFC 3550). */
+  /**
+   * Interarrival jitter towards the reflector (RFC 3550): a running estimate, of about
+   * the last 16 replies. The PDV is of all.
+   */
   forwardJitterMs: number | undefined;
-  /** Interarrival jitter of the way back (RFC 3550). */
+  /** Interarrival jitter of the way back (RFC 3550), as `forwardJitterMs`. */
   backwardJitterMs: number | undefined;
   /**
-   * Offset of the reflector's clock, positive if it is ahead, from the reply with
-   * the smallest RTT, and the largest error of that.
+   * Replies with impossible timestamps of the reflector: one of them 0, or their
+   * difference negative or more than the round trip. They are in no figure but the RTTs.
+   */
+  impossibleTimestamps: number;
+  /**
+   * Steps of the reflector's clock against this one of more than a round trip and 1 ms.
+   * Offset, drift and jitter are those since the last one, PDV is relative to the least
+   * delay between two; with more than one in four replies PDV and jitter are undefined.
+   */
+  clockSteps: number;
+  /**
+   * Offset of the reflector's clock, positive if it is ahead, at the time of the reply
+   * with the smallest RTT, and the largest error of that.
    */
   clockOffsetMs: { estimate: number; error: number } | undefined;
   /**
    * Drift of the reflector's clock against this one, in millionths, and the largest
    * error of that while the path stays the same; undefined if it does not, or with
-   * fewer than two replies.
+   * fewer than 200 replies or less than a minute (any time with 100,000 replies).
    */
   clockDriftPpm: DriftBound | undefined;
   /** The last report of the reflector, with `extensions`. */
@@ -113,7 +150,7 @@ export interface SessionResult extends RunCounts {
   returnsSsid: boolean | undefined;
   /**
    * One-way delay towards the reflector, within `oneWayErrorMs`; undefined unless
-   * both ends reported their clocks as synchronized in every packet.
+   * both ends reported their clocks as synchronized in every packet, and after a step.
    */
   forwardDelayMs: Summary | undefined;
   /** One-way delay of the way back; undefined as `forwardDelayMs`. */

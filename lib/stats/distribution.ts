@@ -65,18 +65,36 @@ export class Distribution {
 
   /** Adds a value. */
   add(value: number): void {
-    if (this.count === MAX_EXACT) this.#beginHistograms();
-    this.count++;
+    this.#add(value, 1);
+  }
+
+  /** Adds the values of another distribution plus a number; more than 1,000 to 0.1 %. */
+  addAll(other: Distribution, plus: number): void {
+    for (const value of other.#kept ?? []) this.add(value + plus);
+    if (other.#kept !== undefined) return;
+    const add = (value: number, times: number) =>
+      this.#add(other.#clamped(other.#base + value) + plus, times);
+    for (const [value, times] of other.#below.values()) add(-value, times);
+    for (const [value, times] of other.#above.values()) add(value, times);
+    this.#min = Math.min(this.#min, other.#min + plus);
+    this.#max = Math.max(this.#max, other.#max + plus);
+  }
+
+  #add(value: number, times: number): void {
+    if (this.#kept !== undefined && this.count + times > MAX_EXACT) {
+      this.#beginHistograms();
+    }
+    this.count += times;
     this.#min = Math.min(this.#min, value);
     this.#max = Math.max(this.#max, value);
     // Welford's algorithm, for a sum of squares that loses no digits.
-    if (this.count === 1) this.#first = value;
+    if (this.count === times) this.#first = value;
     const above = value - this.#first;
     const difference = above - this.#mean;
-    this.#mean += difference / this.count;
-    this.#squares += difference * (above - this.#mean);
-    if (this.#kept !== undefined) this.#kept.push(value);
-    else this.#record(value);
+    this.#mean += times * difference / this.count;
+    this.#squares += times * difference * (above - this.#mean);
+    if (this.#kept === undefined) this.#record(value, times);
+    else for (let i = 0; i < times; i++) this.#kept.push(value);
   }
 
   /** The figures; undefined if there is no value. */
@@ -138,20 +156,24 @@ export class Distribution {
     const value = rank <= below
       ? -this.#below.atRank(below - rank + 1)
       : this.#above.atRank(rank - below);
-    return Math.min(Math.max(this.#base + value, this.#min), this.#max);
+    return this.#clamped(this.#base + value);
+  }
+
+  #clamped(value: number): number {
+    return Math.min(Math.max(value, this.#min), this.#max);
   }
 
   /** Moves the values that were kept into the histograms. */
   #beginHistograms(): void {
-    if (this.#isRelative) this.#base = this.#min;
-    for (const value of this.#kept!) this.#record(value);
+    if (this.#isRelative && this.count > 0) this.#base = this.#min;
+    for (const value of this.#kept!) this.#record(value, 1);
     this.#kept = undefined;
   }
 
-  #record(value: number): void {
+  #record(value: number, times: number): void {
     const distance = value - this.#base;
-    if (distance < 0) this.#below.add(-distance);
-    else this.#above.add(distance);
+    if (distance < 0) this.#below.add(-distance, times);
+    else this.#above.add(distance, times);
   }
 }
 

@@ -15,13 +15,20 @@ export class Histogram {
   /** The number of values. */
   count = 0;
 
-  /** Adds a value of 0 or more. */
-  add(value: number): void {
+  /** Adds a value of 0 or more, this number of times. */
+  add(value: number, times = 1): void {
     if (this.#counts === NONE) {
       this.#counts = new Uint32Array(STEPS + OCTAVES * STEPS / 2);
     }
-    this.count++;
-    this.#counts[stepOf(value * NS_PER_MS)]!++;
+    this.count += times;
+    this.#counts[stepOf(value * NS_PER_MS)]! += times;
+  }
+
+  /** The values to within their steps, and the number of each. */
+  *values(): Iterable<[value: number, times: number]> {
+    for (const [step, times] of this.#counts.entries()) {
+      if (times > 0) yield [middleOf(step) / NS_PER_MS, times];
+    }
   }
 
   /** The nth value to within its step, counted from 1 for the smallest. */

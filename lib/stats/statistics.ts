@@ -84,15 +84,45 @@ export class Jitter {
   }
 }
 
-/** Reordering of packets (RFC 4737, section 3.3). */
+/** Reordering of packets (RFC 4737, sections 3.3 and 4.2). */
 export class Reordering {
+  /** By sequence modulo its length: the place of a packet, 0 if it is reordered or lost. */
+  readonly #places: Float64Array;
   #nextExpected = 0;
+  #place = 0;
+  #count = 0;
+  #sum = 0;
+  #max = 0;
 
-  /** Whether a packet is reordered; called in order of arrival. */
+  /** Packets may be overtaken by fewer later sequences than `capacity`. */
+  constructor(capacity: number) {
+    this.#places = new Float64Array(capacity);
+  }
+
+  /** Whether a packet is reordered; called in order of arrival, without copies. */
   isReordered(sequence: number): boolean {
-    if (sequence < this.#nextExpected) return true;
-    this.#nextExpected = sequence + 1;
-    return false;
+    const places = this.#places;
+    const place = ++this.#place;
+    if (sequence >= this.#nextExpected) {
+      while (this.#nextExpected < sequence) {
+        places[this.#nextExpected++ % places.length] = 0;
+      }
+      places[this.#nextExpected++ % places.length] = place;
+      return false;
+    }
+    let later = sequence + 1;
+    while (places[later % places.length] === 0) later++;
+    const extent = place - places[later % places.length]!;
+    this.#count++;
+    this.#sum += extent;
+    this.#max = Math.max(this.#max, extent);
+    return true;
+  }
+
+  /** For each reordered packet, the packets since the first one that overtook it. */
+  get extent(): { max: number; mean: number } | undefined {
+    if (this.#count === 0) return undefined;
+    return { max: this.#max, mean: this.#sum / this.#count };
   }
 }
 

@@ -389,6 +389,7 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     ...some,
     ...{ pending: 1, duplicates: 3, reordered: 4, late: 5, durationMs: 99.6 },
     ...{ lostUp: 2, lostDown: 0, lostUnattributed: undefined },
+    ...{ duplicatesUp: 1, duplicatesDown: 2 },
     ...{ rttMs, pdvMs: { ...rttMs, min: 0 }, exact: true },
     ...{ forwardJitterMs: 0.5, backwardJitterMs: 0.75 },
     clockOffsetMs: { estimate: -2.5, error: 0.125 },
@@ -397,6 +398,7 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     "--- [::1]:20001 STAMP statistics ---",
     "9 sent, 6 received, 2 lost (25%), 1 pending, 3 duplicates, 4 reordered, 5 late, time 100 ms",
     "lost up 2, down 0, unattributed n/a",
+    "duplicates up 1, down 2",
     "ms                  min      mean    median       p90       p99       max    stddev  (exact)",
     "rtt               0.100     0.250     0.200    12.000   345.600  1000.500     0.500",
     "pdv               0.000     0.250     0.200    12.000   345.600  1000.500     0.500",
@@ -453,6 +455,21 @@ Deno.test("stampView: closing lines have the reports of the reflector", () => {
   assertEquals(lines({ oneWayErrorMs: 1.5, kernelTimed: 3, received: 3 }), [
     "rtt by the kernel's clock (all of 3)",
     "one-way delays within 1.500 ms, by both clocks' own estimates",
+  ]);
+  assertEquals(
+    lines({ impossibleTimestamps: 2, received: 3, clockSteps: 1 }),
+    [
+      "the reflector's timestamps are impossible: in 2 of 3 replies one is 0, or their difference no part of the round trip",
+      "the reflector's clock was set (steps: 1); its offset and drift are those since the last step",
+    ],
+  );
+  const reorderingExtent = { max: 5, mean: 1.5 };
+  assertEquals(lines({ reorderedUp: 3, reorderedDown: 4, reorderingExtent }), [
+    "reordered up 3, down 4, by 5 replies at most",
+  ]);
+  const unknown = { duplicatesUp: undefined, reorderedUp: undefined };
+  assertEquals(lines({ ...unknown, duplicates: 3, reorderingExtent }), [
+    "reordered up n/a, down 0, by 5 replies at most",
   ]);
   assertEquals(lines({ kernelTimed: 2, received: 3 }), [
     "rtt by the kernel's clock (2 of 3)",

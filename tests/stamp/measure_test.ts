@@ -378,6 +378,12 @@ const MIXES: Array<{
     down: (_, r) => r < 0.1 ? 0 : 1,
     base: 3,
   },
+  {
+    name: "numbers that pass 32 bits",
+    up: (_, r) => r < 0.1 ? 0 : 1,
+    down: (_, r) => r < 0.1 ? 0 : 1,
+    base: 2 ** 32 - 60,
+  },
 ];
 
 Deno.test("measure(): loss by direction is never overstated, in any mix", async () => {

@@ -10,14 +10,8 @@ function make(numbers: Array<number | undefined>, capacity = 100) {
     if (number !== undefined) reflections.onNumber(number, seq);
     else reflections.onLost(seq);
   }
-  const lost = numbers.filter((number) => number === undefined).length;
-  const where = (hasDuplicates = false) => {
-    const found = reflections.whereLost({
-      sent: numbers.length,
-      lost,
-      late: 0,
-      duplicates: hasDuplicates ? 1 : 0,
-    });
+  const where = () => {
+    const found = reflections.whereLost();
     return found && [found.up, found.down, found.unattributed];
   };
   return { reflections, where, sent: numbers.length };
@@ -56,7 +50,12 @@ Deno.test("Reflections: reported counts attribute loss, unless they are impossib
   // More than were lost, or more than were sent.
   assertEquals([told(3), told(7)], [undefined, undefined]);
   told(5);
-  assertEquals([where(true), reflections.wantsProbe], [undefined, false]);
+  // A refused request is among those sent, and never arrived.
+  reflections.onUnsent();
+  assertEquals([where(), told(4)], [[0, 2, 0], [1, 1, 0]]);
+  // The counts may include the copy.
+  reflections.onNumber(0, 0);
+  assertEquals([where(), reflections.wantsProbe], [undefined, false]);
 });
 
 Deno.test("Reflections: a probe after lost ones attributes loss that is all in one direction", () => {
@@ -68,6 +67,90 @@ Deno.test("Reflections: a probe after lost ones attributes loss that is all in o
   };
   // Of the last request and the first probe both, none or one was numbered.
   assertEquals([tail(7), tail(5), tail(6)], [[0, 2, 0], [1, 1, 0], [0, 1, 1]]);
+});
+
+Deno.test("Reflections: copies of requests have other numbers, copies of replies the same", () => {
+  const { reflections } = make([0, 1, 2]);
+  const copies = () => Object.values(reflections.whereCopied() ?? {});
+  assertEquals(copies(), [0, 0]);
+  reflections.onNumber(1, 1);
+  assertEquals(
+    copies(),
+    [],
+    "a reflector without state returns the same number",
+  );
+  reflections.onNumber(3, 1);
+  assertEquals(copies(), [1, 1]);
+  // A copy of the reply to the copy, and one of the first reply.
+  reflections.onNumber(3, 1);
+  reflections.onNumber(1, 1);
+  assertEquals(copies(), [1, 3]);
+});
+
+/** Reordering of replies that arrive as given: numbers, and their requests. */
+function reordering(replies: Array<[number: number, seq: number]>, sent = 8) {
+  const reflections = new Reflections(100);
+  for (let seq = 0; seq < sent; seq++) reflections.onSent(seq);
+  for (const [number, seq] of replies) reflections.onNumber(number, seq);
+  return Object.values(reflections.whereReordered() ?? {});
+}
+
+Deno.test("Reflections: requests are reordered by their numbers, replies by their arrival", () => {
+  assertEquals(reordering([[0, 0], [1, 1]]), [0, 0]);
+  // 3 reached the reflector before 1 and 2.
+  assertEquals(reordering([[0, 0], [1, 3], [2, 1], [3, 2]]), [2, 0]);
+  // Their replies were reordered.
+  assertEquals(reordering([[0, 0], [4, 3], [2, 1], [3, 2]]), [0, 2]);
+  // Both, so that the replies arrive in the order of the requests.
+  assertEquals(reordering([[1, 0], [0, 1]]), [1, 1]);
+  // Whether a reflector counts that returns the sequences is not known.
+  assertEquals(reordering([[0, 0], [2, 2], [1, 1]]), []);
+  // A late reply is lost.
+  const { reflections } = make([1, undefined, 3, 4]);
+  reflections.onNumber(2, 1);
+  assertEquals(Object.values(reflections.whereReordered()!), [0, 0]);
+});
+
+Deno.test("Reflections: with a restart reordering has no direction, without reordering it is none", () => {
+  const { reflections } = make([7, 8, 0, 1]);
+  assertEquals(Object.values(reflections.whereReordered()!), [0, 0]);
+  for (const seq of [4, 5]) reflections.onSent(seq);
+  reflections.onNumber(3, 4);
+  reflections.onNumber(2, 5);
+  assertEquals(reflections.whereReordered(), undefined);
+});
+
+Deno.test("Reflections: of a long run every overtaken request is counted once", () => {
+  for (const [count, capacity] of [[1000, 16], [1000, 7], [30, 100]] as const) {
+    const reflections = new Reflections(capacity);
+    for (let seq = 0; seq < count; seq += 2) {
+      reflections.onSent(seq);
+      reflections.onSent(seq + 1);
+      const isSwapped = seq % 10 === 0;
+      reflections.onNumber(seq, isSwapped ? seq + 1 : seq);
+      reflections.onNumber(seq + 1, isSwapped ? seq : seq + 1);
+    }
+    assertEquals(reflections.whereReordered(), { up: count / 10, down: 0 });
+  }
+});
+
+Deno.test("Reflections: numbers that pass 32 bits continue", () => {
+  const last = 2 ** 32 - 1;
+  const { reflections, where } = make([
+    ...[last - 2, last - 1, undefined, last, 0, undefined, 2, 3],
+  ]);
+  assertEquals(where(), [1, 1, 0]);
+  reflections.onNumber(last, 3);
+  reflections.onNumber(4, 7);
+  assertEquals(reflections.whereCopied(), { up: 1, down: 1 });
+  assertEquals(reflections.whereReordered(), { up: 0, down: 0 });
+  // The reply of the last number is overtaken by that of 0.
+  assertEquals(reordering([[last - 1, 0], [0, 2], [last, 1]]), [0, 1]);
+  // A restart after 2^32 numbers is one.
+  assertEquals(
+    make([last, 0, 1, 2_000_000_000, undefined, 2_000_000_002]).where(),
+    [0, 1, 0],
+  );
 });
 
 /** A count of the requests that are added, which are numbered from 0. */

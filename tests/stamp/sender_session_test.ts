@@ -15,14 +15,23 @@ const errorEstimate = {
   multiplier: 1,
 };
 
+/** Fields of a reply that a test sets. */
+interface ReplyFields {
+  number?: number;
+  tookMs?: number;
+  /** The offset of the reflector's clock. */
+  aheadMs?: number;
+  ptp?: boolean;
+}
+
 /** A session of requests sent 100 ms apart, and replies as the test says. */
-function make(sent: number, capacity = 1000) {
-  const session = new SenderSession(TIME_ORIGIN, capacity);
+function make(sent: number, capacity = 1000, origin = TIME_ORIGIN) {
+  const session = new SenderSession(origin, capacity);
   const requests: Array<{ request: Uint8Array; at: number }> = [];
   const send = () => {
     const sequence = requests.length;
     const at = 100 * sequence;
-    const timestamp = timestampOf(TIME_ORIGIN + at);
+    const timestamp = timestampOf(origin + at);
     const request = encodeSender({
       sequence,
       timestamp,
@@ -37,7 +46,7 @@ function make(sent: number, capacity = 1000) {
   const reply = (
     seq: number,
     delayMs: number,
-    options: { number?: number; tookMs?: number } = {},
+    options: ReplyFields = {},
   ) => {
     const { request, at } = requests[seq]!;
     return replyTo(request, seq, at, delayMs, options);
@@ -47,17 +56,17 @@ function make(sent: number, capacity = 1000) {
     seq: number,
     at: number,
     delayMs = 2,
-    { number = seq, tookMs = 0 } = {},
+    { number = seq, tookMs = 0, aheadMs = 0, ptp = false }: ReplyFields = {},
   ) => {
-    const thereAt = TIME_ORIGIN + at + delayMs / 2;
+    const thereAt = origin + at + delayMs / 2 + aheadMs;
     const data = encodeReflector({
       sequence: number,
       timestamp: timestampOf(thereAt + tookMs),
-      errorEstimate,
+      errorEstimate: { ...errorEstimate, ptp },
       ssid: 0,
       receiveTimestamp: timestampOf(thereAt),
       senderSequence: seq,
-      senderTimestamp: timestampOf(TIME_ORIGIN + at),
+      senderTimestamp: timestampOf(origin + at),
       senderErrorEstimate: errorEstimate,
       senderTtl: 0,
     }, request);
@@ -203,6 +212,46 @@ Deno.test("SenderSession: a failed send is lost", () => {
   assertEquals([lost, errors, pending], [1, 2, 1]);
 });
 
+Deno.test("SenderSession: requests that the system refused are lost in no direction", () => {
+  const { session, receive, send } = make(10);
+  // An outage at home, a request lost up, and a reply lost down.
+  for (const seq of [3, 4, 5]) session.onSendError(seq);
+  const numbers = [0, 1, undefined, ...[, , ,], 2, undefined, 4, 5];
+  for (const [seq, number] of numbers.entries()) {
+    if (number !== undefined) receive(seq, 10, { number });
+  }
+  session.expire(10_000);
+  send();
+  receive(10, 10, { number: 6 });
+  const { lost, errors, lostUp, lostDown, lostUnattributed } = session.result();
+  assertEquals([lost, errors], [5, 3]);
+  assertEquals([lostUp, lostDown, lostUnattributed], [1, 1, 0]);
+});
+
+Deno.test("SenderSession: copies and reordering have directions and extents", () => {
+  const { session, receive } = make(8);
+  const arrivals: Array<[seq: number, number: number]> = [
+    [0, 0],
+    [2, 1],
+    [1, 2],
+    [3, 3],
+    [3, 4],
+    [3, 3],
+    [6, 7],
+    [7, 8],
+    [4, 5],
+    [5, 6],
+  ];
+  for (const [seq, number] of arrivals) {
+    receive(seq, 1000 + arrivals.length, { number });
+  }
+  const result = session.result();
+  assertEquals([result.duplicates, result.reordered], [2, 3]);
+  assertEquals([result.duplicatesUp, result.duplicatesDown], [1, 1]);
+  assertEquals([result.reorderedUp, result.reorderedDown], [1, 2]);
+  assertEquals(result.reorderingExtent, { max: 3, mean: 2 });
+});
+
 Deno.test("SenderSession: the offset of the clocks has an error", () => {
   const { session, receive } = make(2);
   // The reflector takes T2 half way; the clocks agree.
@@ -339,4 +388,123 @@ Deno.test("SenderSession: only the reply to a closing probe that was sent is one
   assertEquals(session.onReceived(reply, 500).type, "reply");
   session.onClosingSent(probe);
   assertEquals(session.onReceived(data, 500).type, "closing");
+});
+
+Deno.test("SenderSession: impossible timestamps of a reflector are in no figure but the RTTs", () => {
+  const zeros = (data: Uint8Array, ...at: number[]) => {
+    for (const place of at) data.fill(0, place, place + 8);
+  };
+  const broken: Array<(data: Uint8Array) => void> = [
+    (data) => zeros(data, 4, 16),
+    (data) => zeros(data, 4),
+    (data) => zeros(data, 16),
+    // T3 a second before T2, and a second after it.
+    (data) => data[7]!--,
+    (data) => data[7]!++,
+  ];
+  for (const ptp of [false, true]) {
+    const { session, reply } = make(2 * broken.length);
+    for (const [seq, spoil] of broken.entries()) {
+      const { data, at } = reply(seq, 20, { ptp });
+      spoil(data);
+      const verdict = session.onReceived(data, at);
+      assert(verdict.type === "reply");
+      const { rttMs, seenMs, reflectorMs, forwardMs, backwardMs } =
+        verdict.sample;
+      assertEquals([rttMs, seenMs], [20, 20]);
+      assertEquals([reflectorMs, forwardMs, backwardMs], [
+        undefined,
+        undefined,
+        undefined,
+      ]);
+    }
+    const result = session.result();
+    assertEquals(result.impossibleTimestamps, broken.length);
+    assertEquals([result.rttMs?.max, result.pdvMs?.max], [20, 0]);
+    assertEquals([result.reflectorMs, result.clockOffsetMs], [
+      undefined,
+      undefined,
+    ]);
+    assertEquals([result.forwardPdvMs, result.forwardJitterMs], [
+      undefined,
+      undefined,
+    ]);
+    assertEquals([result.forwardDelayMs, result.clockSteps], [undefined, 0]);
+    // Others are measured as if those were not there.
+    for (let seq = broken.length; seq < 2 * broken.length; seq++) {
+      const { data, at } = reply(seq, 10, { ptp });
+      session.onReceived(data, at);
+    }
+    const { clockOffsetMs, forwardPdvMs, impossibleTimestamps } = session
+      .result();
+    assertEquals(clockOffsetMs, { estimate: 0, error: 5 });
+    assertEquals([forwardPdvMs?.max, impossibleTimestamps], [0, broken.length]);
+  }
+});
+
+Deno.test("SenderSession: offset, drift, jitter and PDV do without the steps of a clock", () => {
+  for (const stepMs of [-3_600_000, -50, 50, 3_600_000]) {
+    const { session, receive } = make(60);
+    for (let seq = 0; seq < 60; seq++) {
+      const aheadMs = 7 + (seq < 20 ? 0 : seq < 40 ? stepMs : 3 * stepMs);
+      receive(seq, 10 + 2 * (seq % 4), { aheadMs });
+    }
+    const result = session.result();
+    assertEquals(result.clockSteps, 2, `${stepMs} ms`);
+    const { estimate, error } = result.clockOffsetMs!;
+    assert(Math.abs(estimate - 7 - 3 * stepMs) < 1e-6, `${estimate}`);
+    assertEquals(Math.round(error), 5);
+    for (const pdvMs of [result.forwardPdvMs!, result.backwardPdvMs!]) {
+      const { min, median, max } = pdvMs;
+      const figures = [min, median, max].map((ms) => Math.round(1e4 * ms));
+      assertEquals(figures, [0, 1.5e4, 3e4], `${stepMs} ms`);
+    }
+    assert(result.forwardJitterMs! < 2 && result.backwardJitterMs! < 2);
+    assertEquals(result.forwardDelayMs, undefined);
+  }
+});
+
+Deno.test("SenderSession: steps within a round trip are not claimed, nor figures of a clock that only steps", () => {
+  const steps = (stepMs: number, each: number) => {
+    const { session, receive } = make(40);
+    for (let seq = 0; seq < 40; seq++) {
+      receive(seq, 10, { aheadMs: seq % each < each / 2 ? 0 : stepMs });
+    }
+    const { clockSteps, forwardPdvMs, forwardJitterMs } = session.result();
+    return [clockSteps, forwardPdvMs !== undefined, forwardJitterMs];
+  };
+  assertEquals(steps(9, 20)[0], 0);
+  assertEquals(steps(12, 20).slice(0, 2), [3, true]);
+  // As behind an address that two reflectors share.
+  assertEquals(steps(1000, 2), [39, false, undefined]);
+});
+
+Deno.test("SenderSession: a request that was overtaken by a step is in no figure of it", () => {
+  const { session, reply } = make(4);
+  const replies = [0, 1, 2, 3].map((seq) =>
+    reply(seq, 10, { aheadMs: seq < 2 ? 0 : 5000 })
+  );
+  for (const seq of [0, 2, 1, 3]) {
+    session.onReceived(replies[seq]!.data, replies[seq]!.at);
+  }
+  const { clockSteps, received, forwardPdvMs, clockOffsetMs } = session
+    .result();
+  assertEquals([clockSteps, received, forwardPdvMs?.max], [1, 4, 0]);
+  assertEquals(clockOffsetMs, { estimate: 5000, error: 5 });
+});
+
+Deno.test("SenderSession: figures are right when 32 bits of seconds repeat, in 2036 and 2106", () => {
+  for (const [year, ptp] of [[2036, false], [2106, true]] as const) {
+    const origin = year === 2036
+      ? 1000 * (2 ** 32 - 2_208_988_800) - 250
+      : 1000 * 2 ** 32 - 250;
+    const { session, receive } = make(6, 10, origin);
+    for (let seq = 0; seq < 6; seq++) receive(seq, 10, { ptp, aheadMs: 200 });
+    const { clockOffsetMs, impossibleTimestamps, clockSteps } = session
+      .result();
+    const { estimate, error } = clockOffsetMs!;
+    assert(Math.abs(estimate - 200) < 1e-3, `${year}: ${estimate}`);
+    assert(Math.abs(error - 5) < 1e-3, `${year}: ${error}`);
+    assertEquals([impossibleTimestamps, clockSteps], [0, 0]);
+  }
 });

@@ -121,3 +121,35 @@ Deno.test("Distribution: relative quantiles are right to 0.1 % of the distance f
     );
   }
 });
+
+Deno.test("Distribution.addAll(): figures are those of all values, shifted", () => {
+  const random = seededRandom(5);
+  for (
+    const [first, second] of [[300, 400], [800, 900], [5000, 10], [9, 9000]]
+  ) {
+    const all = new Distribution({ isRelative: true });
+    const values: number[] = [];
+    for (const [part, count] of [first, second].entries()) {
+      const some = new Distribution({ isRelative: true });
+      for (let i = 0; i < count!; i++) {
+        const value = 50 * part + 7 * random();
+        some.add(value);
+        values.push(value - 3);
+      }
+      all.addAll(some, -3);
+    }
+    const { min, mean, median, p90, max, stddev } = all.summary()!;
+    const truth = summarize(values)!;
+    assertEquals([min, max], [truth.min, truth.max]);
+    assertEquals(all.count, first! + second!);
+    for (
+      const [is, was] of [[mean, truth.mean], [median, truth.median], [
+        p90,
+        truth.p90,
+      ], [stddev, truth.stddev]]
+    ) {
+      assert(Math.abs(is! - was!) < 0.1, `${is} instead of ${was}`);
+    }
+    if (values.length <= 1000) assertEquals(all.summary(), truth);
+  }
+});

@@ -42,7 +42,7 @@ Deno.test("summarize(): of nothing is undefined, not 0 and not NaN", () => {
 
 Deno.test("Reordering: as in RFC 4737, section 3.3", () => {
   const reordered = (arrivals: number[]) => {
-    const reordering = new Reordering();
+    const reordering = new Reordering(16);
     return arrivals.filter((seq) => reordering.isReordered(seq));
   };
   // Compared with the next expected number, not with the previous one.
@@ -58,6 +58,24 @@ Deno.test("Reordering: as in RFC 4737, section 3.3", () => {
   ]);
   assertEquals(reordered([1, 2, 3, 5, 6, 7, 8, 4, 9]), [4]);
   assertEquals(reordered([0, 1, 3, 4]), []);
+});
+
+Deno.test("Reordering: the extent is as in RFC 4737, section 4.2, with bounded memory", () => {
+  const extent = (arrivals: number[]) => {
+    const reordering = new Reordering(8);
+    for (const seq of arrivals) reordering.isReordered(seq);
+    return reordering.extent;
+  };
+  assertEquals(extent([0, 1, 2]), undefined);
+  // The examples of appendix B: extents of 1 to 6, and of 4.
+  assertEquals(extent([1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]), {
+    max: 6,
+    mean: 3.5,
+  });
+  assertEquals(extent([1, 2, 3, 5, 6, 7, 8, 4, 9]), { max: 4, mean: 4 });
+  // 20 and 21 are lost.
+  const start = Array.from({ length: 19 }, (_, i) => i);
+  assertEquals(extent([...start, 22, 23, 19, 24]), { max: 2, mean: 2 });
 });
 
 Deno.test("Jitter: as in RFC 3550, appendix A.8", () => {

@@ -36,7 +36,9 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   pending: column.RARE,
   ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
   duplicates: column.COUNT,
+  ...column.only("duplicatesUp", "duplicatesDown"),
   reordered: column.COUNT,
+  ...column.only("reorderedUp", "reorderedDown", "reorderingExtent"),
   late: column.COUNT,
   foreign: column.RARE,
   errors: column.RARE,
@@ -56,6 +58,7 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   backwardDelayMs: { label: "delay back" },
   sendErrorMs: { label: "send error" },
   ...column.only("forwardJitterMs", "backwardJitterMs", "oneWayErrorMs"),
+  ...column.only("impossibleTimestamps", "clockSteps"),
   ...column.only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
   reported: REPORTED,
 };
@@ -100,10 +103,24 @@ function resultLines(result: StampResult): string {
   return [
     column.closingLines(`${target} STAMP statistics`, STAMP_COLUMNS, result),
     ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
+    ...orderLines(result),
     ...table(result),
     ...clockLines(result),
     ...reportedLines(result),
   ].join("\n");
+}
+
+/** Copies and reordering by direction, where there are any and these are known. */
+function orderLines(result: StampResult): string[] {
+  const { duplicates, duplicatesUp, duplicatesDown } = result;
+  const { reorderedUp, reorderedDown, reorderingExtent: extent } = result;
+  return present([
+    duplicates > 0 && duplicatesUp !== undefined &&
+    `duplicates up ${duplicatesUp}, down ${duplicatesDown}`,
+    extent &&
+    `reordered up ${orNa(reorderedUp)}, down ${orNa(reorderedDown)}, ` +
+      `by ${extent.max} replies at most`,
+  ]);
 }
 
 /** The distribution of the RTTs: a line for each bin. */
@@ -157,6 +174,7 @@ function table(result: StampResult): string[] {
 function clockLines(result: StampResult): string[] {
   const { kernelTimed, received, forwardJitterMs, backwardJitterMs } = result;
   const { oneWayErrorMs, clockOffsetMs, clockDriftPpm } = result;
+  const { impossibleTimestamps, clockSteps } = result;
   const timed = kernelTimed === received ? "all" : kernelTimed;
   return present([
     kernelTimed > 0 && `rtt by the kernel's clock (${timed} of ${received})`,
@@ -170,6 +188,12 @@ function clockLines(result: StampResult): string[] {
     "one-way delay n/a: the clocks are not known to be synchronized; " +
       `the reflector's is ${timeText(clockOffsetMs.estimate)} ahead, ` +
       `within ${timeText(clockOffsetMs.error)}`,
+    impossibleTimestamps > 0 &&
+    `the reflector's timestamps are impossible: in ${impossibleTimestamps} of ` +
+      `${received} replies one is 0, or their difference no part of the round trip`,
+    clockSteps > 0 &&
+    `the reflector's clock was set (steps: ${clockSteps}); ` +
+      "its offset and drift are those since the last step",
     isDrift(clockDriftPpm) &&
     `the reflector's clock gains ${milliseconds(clockDriftPpm.estimate)} ` +
       `ppm, within ${milliseconds(clockDriftPpm.error)} ppm; ` +
