@@ -8,7 +8,9 @@ import { encode } from "../encoding.ts";
 import {
   errorMessage,
   isPortClosed,
+  isTooLong,
   mayPass,
+  sendError,
   TimeoutError,
 } from "../base/errors.ts";
 import * as option from "../base/options.ts";
@@ -166,6 +168,8 @@ export interface ExchangeListener {
   onError(error: unknown): void;
   /** The first reply arrived after the time-out. */
   onLate?(): void;
+  /** The first address was reported unreachable; the exchange uses the next one. */
+  onMoved?(ends: Ends): void;
   /** A reply arrived beyond one per datagram sent. */
   onDuplicate?(): void;
 }
@@ -192,7 +196,7 @@ export class Exchange implements Receiver {
 
   constructor(
     readonly plan: RequestPlan,
-    readonly ends: Ends,
+    public ends: Ends,
     readonly listener: ExchangeListener,
     readonly seq = 0,
   ) {}
@@ -253,8 +257,33 @@ export class Exchange implements Receiver {
     if (this.#isOver || !(isConnected || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
-    // wait continues, unless a connected socket reports its peer's closed port.
-    if (isConnected && isPortClosed(error)) this.#timeOut();
+    // wait continues, unless a connected socket reports its peer's closed port, a
+    // path that takes no such datagram whole, or a name's address to be unreachable
+    // that has others.
+    if (!isConnected) return;
+    const { next, local } = this.ends;
+    if (isTooLong(error)) {
+      return local.dontFragment ? this.#timeOut() : undefined;
+    }
+    if (next !== undefined && this.#replies === 0) this.#moveTo(next);
+    else if (isPortClosed(error)) this.#timeOut();
+  }
+
+  /** Begins anew with the next address of the name, from another socket. */
+  #moveTo(ends: Ends): void {
+    this.#cancelTimer();
+    this.#socket!.close();
+    const closed = this.#finished;
+    this.ends = ends;
+    this.attempts = 0;
+    this.#isSent = false;
+    this.listener.onMoved?.(ends);
+    try {
+      this.start();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#finished = this.#finished.then(() => closed);
   }
 
   #send(socket: DatagramSocket): void {
@@ -275,14 +304,20 @@ export class Exchange implements Receiver {
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
-    socket.send(payload, this.ends.target).then(() => {
+    const { target, next } = this.ends;
+    socket.send(payload, target).then(() => {
       this.#isSent = true;
     }, (error) => {
+      if (this.ends.target !== target) return;
       // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) return this.onReceiveError(error);
+      if (next !== undefined && !this.#isSent && mayPass(error)) {
+        return this.#moveTo(next);
+      }
       const isLast = this.attempts > retries && !this.#isSent;
-      if (isLast || !mayPass(error)) this.#fail(error);
-      else this.#report = error;
+      if (isLast || !mayPass(error)) {
+        this.#fail(sendError(error, target, this.plan.ends.target.hostname));
+      } else this.#report = error;
     });
   }
 

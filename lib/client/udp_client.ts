@@ -5,7 +5,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { isPortClosed, mayPass } from "../base/errors.ts";
+import { isPortClosed, mayPass, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { RecentMap } from "../base/recent_map.ts";
@@ -240,7 +240,11 @@ export class Client implements UdpClient, Receiver {
     const bytes = encode(payload);
     requireFit(bytes.length, this.#maxBytes);
     this.#stats.sent++;
-    await this.#socket.send(bytes, this.remoteAddr);
+    try {
+      await this.#socket.send(bytes, this.remoteAddr);
+    } catch (error) {
+      throw sendError(error, this.remoteAddr);
+    }
   }
 
   stats(): ClientStats {
@@ -284,7 +288,7 @@ export class Client implements UdpClient, Receiver {
   sendFailed(pending: Pending, error: unknown): void {
     if (isPortClosed(error)) this.onReceiveError(error);
     else if (!mayPass(error) || pending.attempts > pending.plan.retries) {
-      this.#settle(pending, { error });
+      this.#settle(pending, { error: sendError(error, this.remoteAddr) });
     }
   }
 

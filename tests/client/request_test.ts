@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { UdpAddress } from "../../lib/address.ts";
+import { formatAddress, type UdpAddress } from "../../lib/address.ts";
 import { decode, encode } from "../../lib/encoding.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
 import type {
@@ -203,7 +203,10 @@ Deno.test("request(): it rejects with the error of a send that fails", async () 
   const network = makeNetwork(() => {
     throw unreachable;
   });
-  assert(unreachable === await assertRejects(() => ask(network), Error));
+  const { cause, message } = await assertRejects(() => ask(network), Error);
+  assert(cause === unreachable);
+  const to = formatAddress(SERVER);
+  assertEquals(message, `Cannot send to ${to}: Network is unreachable`);
   assertEquals(clients(network), []);
 });
 
@@ -264,7 +267,10 @@ for (const code of ["ENETUNREACH", "EHOSTUNREACH", "ENOBUFS", "EPERM"]) {
     const network = makeNetwork(() => {
       throw refused;
     });
-    assert(refused === await assertRejects(() => ask(network), Error));
+    const failure = await assertRejects(() => ask(network), Error);
+    assert(failure.cause === refused);
+    assertEquals((failure as { code?: string }).code, code);
+    assert(failure.message.includes(formatAddress(SERVER)), failure.message);
     assertEquals(network.sent.length, 3);
     network.plan = ({ index }) => {
       if (index === 4) throw refused;

@@ -6,6 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
+import { isTooLong } from "../../base/errors.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import {
   type ConnDescriptor,
@@ -54,7 +55,7 @@ export class ConnectedSocket extends DenoSocket {
 
   /** Adds the path's MTU to the error of a datagram that is too long for it. */
   #withPathMtu(error: unknown): unknown {
-    if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
+    if (!isTooLong(error)) return error;
     const most = pathMtu(this.#libc, this.#bound);
     const detailed = new Error(
       `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
