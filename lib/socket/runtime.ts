@@ -13,7 +13,8 @@ import {
 import type { Interface } from "./multicast.ts";
 import type { DatagramSocket, OpenOptions } from "./contract.ts";
 import * as option from "../base/options.ts";
-import { isPermitted, openDenoSocket } from "./deno_socket.ts";
+import { openDenoSocket } from "./deno_socket.ts";
+import { isPermitted } from "./net_access.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";

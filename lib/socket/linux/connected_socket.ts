@@ -8,6 +8,7 @@
 import type { UdpAddress } from "../../address.ts";
 import { isTooLong } from "../../base/errors.ts";
 import { DenoSocket } from "../deno_socket.ts";
+import type { NetAccess } from "../net_access.ts";
 import {
   type ConnDescriptor,
   pathMtu,
@@ -25,8 +26,13 @@ export class ConnectedSocket extends DenoSocket {
   #timer: number | undefined;
   #afterMs = FIRST_LOOK_MS;
 
-  constructor(libc: Libc, bound: ConnDescriptor, maxDatagramBytes: number) {
-    super(bound.conn, maxDatagramBytes, undefined, true);
+  constructor(
+    libc: Libc,
+    bound: ConnDescriptor,
+    maxDatagramBytes: number,
+    access: NetAccess | undefined,
+  ) {
+    super(bound.conn, maxDatagramBytes, access, undefined, false, true);
     this.#libc = libc;
     this.#bound = bound;
     keepErrors(libc, bound);
