@@ -126,3 +126,35 @@ programTest(
   },
   needs,
 );
+
+programTest(
+  "client: a narrow --allow-net grants a link-local peer with its zone or without",
+  async () => {
+    const lines = await runOn(
+      "ip link add v0 type veth peer v1; ip link set v0 up; ip link set v1 up; " +
+        "ip addr add fe80::1/64 dev v0 nodad",
+      `const server = udp.serve({ hostname: "::", engine: "linux" }, udp.echo());
+      const { port } = server.addr;
+      for (const engine of ["deno", "linux"]) {
+        for (const peer of ["fe80::1%v0", "fe80::1", "fe80::2"]) {
+          const { code } = await new Deno.Command(Deno.execPath(), {
+            args: ["run", "--no-prompt", "--allow-ffi",
+              "--allow-net=[::]:0,[" + peer + "]:" + port, "client.ts",
+              "[fe80::1%v0]:" + port, "--engine", engine],
+            stderr: "null",
+          }).output();
+          console.log(engine, peer, code);
+        }
+      }
+      await server.shutdown();`,
+    );
+    const outcomes = ["fe80::1%v0 0", "fe80::1 0", "fe80::2 2"];
+    assertEquals(
+      lines,
+      ["deno", "linux"].flatMap((engine) =>
+        outcomes.map((outcome) => `${engine} ${outcome}`)
+      ),
+    );
+  },
+  needs,
+);
