@@ -187,6 +187,8 @@ export class Exchange implements Receiver {
   #replies = 0;
   /** The last report of the system or the network about a sent datagram. */
   #report: unknown;
+  /** Addresses of the same name that were reported unreachable before. */
+  readonly #passed: UdpAddress[] = [];
   /** The sender of the first foreign datagram. */
   #foreignFrom: UdpAddress | undefined;
   /** The number of times the datagram was sent. */
@@ -274,6 +276,7 @@ export class Exchange implements Receiver {
     this.#cancelTimer();
     this.#socket!.close();
     const closed = this.#finished;
+    this.#passed.push(this.ends.target);
     this.ends = ends;
     this.attempts = 0;
     this.#isSent = false;
@@ -330,10 +333,10 @@ export class Exchange implements Receiver {
 
   #timeOut(): void {
     this.#end();
-    const { target } = this.ends;
+    const targets = [...this.#passed, this.ends.target];
     const { attempts, foreign } = this;
     this.listener.onTimeout(
-      timeoutError(target, attempts, foreign, this.#report, this.#foreignFrom),
+      timeoutError(targets, attempts, foreign, this.#report, this.#foreignFrom),
     );
   }
 
@@ -369,7 +372,7 @@ export function waitMsOf(
 
 /** The error of an unanswered request, with all known causes. */
 export function timeoutError(
-  target: UdpAddress,
+  targets: UdpAddress[],
   attempts: number,
   foreign: number,
   report: unknown,
@@ -385,7 +388,8 @@ export function timeoutError(
     ? ""
     : `; ignored ${datagrams(foreign, "other ")}, the first from ${from}`;
   return new TimeoutError(
-    `No reply from ${formatAddress(target)} to ${datagrams(attempts)}: ` +
+    `No reply from ${targets.map(formatAddress).join(" or ")} to ` +
+      `${datagrams(attempts)}: ` +
       `${why}${ignored}`,
     { attempts, foreign, cause: report },
   );

@@ -438,7 +438,7 @@ export class Client implements UdpClient, Receiver {
     const { attempts } = pending;
     this.#stats.lost++;
     this.#remove(pending);
-    pending.reject(timeoutError(this.remoteAddr, attempts, 0, portClosed));
+    pending.reject(timeoutError([this.remoteAddr], attempts, 0, portClosed));
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {

@@ -219,7 +219,7 @@ const SPIN_MS = 4;
 
 /**
  * The IP addresses of a host, those of IPv4 first: itself if it is one, else all of
- * the name.
+ * the name; both of loopback for `localhost` (RFC 6761, section 6.3).
  *
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  */
@@ -229,9 +229,8 @@ export async function addressesOf(
 ): Promise<string[]> {
   const host = canonicalHostname(hostname);
   if (ipVersion(host) !== undefined) return [host];
-  // The hosts file knows it without a final dot only.
-  const name = isLocalhost(host) ? "localhost" : host;
-  const found = (await runtime.resolve(name)).map(canonicalHostname);
+  if (isLocalhost(host)) return ["127.0.0.1", "::1"];
+  const found = (await runtime.resolve(host)).map(canonicalHostname);
   if (found.length === 0) throw unresolved(hostname);
   return [...new Set(found)]
     .sort((one, other) => ipVersion(one)! - ipVersion(other)!);

@@ -38,7 +38,7 @@ async function runOn(script: string, code: string): Promise<string[]> {
   }
 }
 
-/** Each engine's server, and its names: `both` has addresses of both versions. */
+/** The engines, with a name that has addresses of both versions. */
 const PREAMBLE = `
   import * as udp from "./lib/mod.ts";
   import { measure, stampReflector } from "./lib/stamp/mod.ts";

@@ -135,23 +135,30 @@ linuxTest(
     const engine = "linux";
     await using server = serve({ hostname: "::1", engine }, echo());
     const { port } = server.addr;
-    const runtime: Runtime = Object.create(runtimeFor(engine), {
-      resolve: { value: () => Promise.resolve(["::1", "127.0.0.1"]) },
-    });
-    const reply = await request(`both.example:${port}`, "x", { runtime });
+    const runtime = runtimeFor(engine);
+    const reply = await request(`localhost:${port}`, "x", { runtime });
     assertEquals(reply.remoteAddr, server.addr);
     assertEquals(reply.attempts, 1);
     const options = { runtime, count: 3, intervalMs: 0 };
-    const series = requestMany(`both.example:${port}`, "x", options);
+    const series = requestMany(`localhost:${port}`, "x", options);
     for await (const { type } of series) assertEquals(type, "reply");
     assertEquals(series.target, server.addr);
     const { sent, received, datagramLossPercent } = series.summary();
     assertEquals([sent, received, datagramLossPercent], [3, 3, 0]);
     await server.shutdown();
     await assertRejects(
-      () => request(`both.example:${port}`, "x", { runtime }),
+      () => request(`localhost:${port}`, "x", { runtime }),
       TimeoutError,
-      `No reply from [::1]:${port} to 1 datagram: the system reports a closed port`,
+      `No reply from 127.0.0.1:${port} or [::1]:${port} to 1 datagram: the system reports a closed port`,
     );
   },
 );
+
+Deno.test("request(): of twenty addresses the first with a route is used", async () => {
+  const all = Array.from({ length: 20 }, (_, i) => `198.51.100.${i + 1}`);
+  const network = withNames();
+  network.names.set("both.example", [...all].reverse());
+  network.plan = failing(all.slice(1), "EHOSTUNREACH");
+  assertEquals(await network.run(CLIENTS.request!(network.runtime)), FOUR);
+  assertEquals(network.sockets.size, 3);
+});
