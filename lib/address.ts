@@ -273,6 +273,11 @@ export function isMulticast(hostname: string): boolean {
   return first >= 224 && first < 240;
 }
 
+/** Whether an IPv6 address is valid on one link only, without a zone that names it. */
+export function isLinkLocal(hostname: string): boolean {
+  return /^fe[89ab].:[^%]*$/.test(hostname);
+}
+
 /** An address without the `%zone` that names the interface of this machine. */
 export function withoutZone(hostname: string): string {
   return hostname.split("%", 1)[0]!;

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../address.ts";
+import {
+  formatAddress,
+  isLinkLocal,
+  type UdpAddress,
+  zoneOf,
+} from "../address.ts";
 
 /** The facts about a request without a reply. */
 export interface TimeoutErrorOptions extends ErrorOptions {
@@ -55,33 +60,68 @@ export class TimeoutError extends Error {
  */
 export function bindError(error: unknown, address: UdpAddress): unknown {
   if (!(error instanceof Error)) return error;
-  const isName = /lookup address|No such host/i.test(error.message);
+  const isName = isUnresolved(error);
   const reason = isName
-    ? "the name does not resolve: check its spelling, or give an IP address"
+    ? missingZone(address) ??
+      "the name does not resolve: check its spelling, or give an IP address"
     : BIND_REASONS.find(([matches]) => matches(error))?.[1];
   if (reason === undefined) return error;
   const message = `Cannot bind ${formatAddress(address)}: ${reason}`;
-  return isName
-    ? new Deno.errors.NotFound(message, { cause: error })
-    : explained(error, message);
+  return explained(error, message, isName ? Deno.errors.NotFound : undefined);
 }
 
 /**
- * The system's error of a send, with the destination in the message. The class, the
- * `code` and the like stay; the system's error is the `cause`.
+ * The error of sending to an address, with it and the remedy in the message; the
+ * rest is as with {@linkcode bindError}.
+ *
+ * @param name The name that was resolved to the address, if there was one.
  */
-export function sendError(error: unknown, to: UdpAddress): unknown {
-  const isOfSystem = error instanceof Error && "code" in error;
-  if (!isOfSystem || error.message.includes(to.hostname)) return error;
-  const message = `Cannot send to ${formatAddress(to)}: ${error.message}`;
-  return explained(error, message);
+export function sendError(
+  error: unknown,
+  to: UdpAddress,
+  name: string = to.hostname,
+): unknown {
+  if (!(error instanceof Error)) return error;
+  const { hostname } = to;
+  const code = (error as { code?: unknown }).code;
+  const isUnzoned = code === "EINVAL" && isLinkLocal(hostname);
+  const zone = isUnresolved(error) ? missingZone(to) : undefined;
+  const reason = isUnzoned
+    ? `a link-local address needs a zone, such as ${hostname}%eth0`
+    : zone ?? SEND_REASONS.get(code) ?? errorMessage(error);
+  const shown = formatAddress(to) + (name === hostname ? "" : ` (${name})`);
+  const ErrorClass = isUnzoned
+    ? TypeError
+    : zone === undefined
+    ? undefined
+    : Deno.errors.NotFound;
+  return explained(error, `Cannot send to ${shown}: ${reason}`, ErrorClass);
 }
 
-/** An error of the same class and with the same facts, in other words. */
-function explained(error: Error, message: string): Error {
-  const ErrorClass = error.constructor as ErrorConstructor;
-  const cause = { cause: error };
-  return Object.assign(new ErrorClass(message, cause), error, cause);
+/** Whether the system's resolver failed, which Deno uses for zones too. */
+function isUnresolved(error: Error): boolean {
+  return /lookup address|No such host/i.test(error.message);
+}
+
+/** The reason why an address with a zone does not resolve. */
+function missingZone({ hostname }: UdpAddress): string | undefined {
+  const zone = zoneOf(hostname);
+  return zone === undefined ? undefined : `there is no interface '${zone}'`;
+}
+
+/** An error with another message, of the same class and with the same properties. */
+function explained(
+  error: Error,
+  message: string,
+  ErrorClass: new (message: string, options: ErrorOptions) => Error = error
+    .constructor as ErrorConstructor,
+): Error {
+  const { code } = error as { code?: unknown };
+  return Object.assign(
+    new ErrorClass(message, { cause: error }),
+    error,
+    code !== undefined && { code },
+  );
 }
 
 /** The error of joining a group, with the group in its message. */
@@ -110,6 +150,11 @@ export function isReport(error: unknown): boolean {
     REPORT_CODES.has((error as { code?: unknown } | null)?.code);
 }
 
+/** Whether an error is about a datagram that is longer than its path, or UDP, takes. */
+export function isTooLong(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === "EMSGSIZE";
+}
+
 /**
  * Whether a send that failed with an error may work later: without a route or
  * room, or refused by a filter.
@@ -118,7 +163,7 @@ export function mayPass(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
   const isUnsent = code === "EADDRNOTAVAIL" || code === "ENETDOWN" ||
     code === "ENOBUFS" || code === "EPERM";
-  return isUnsent || code !== "EMSGSIZE" && isReport(error);
+  return isUnsent || !isTooLong(error) && isReport(error);
 }
 
 /** The message of an error, in one line; never throws, whatever was thrown. */
@@ -163,7 +208,35 @@ const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
     "it is not an address of this machine",
   ],
   [
+    (error) => (error as { code?: unknown }).code === "EAFNOSUPPORT",
+    "this machine has no IPv6: use an IPv4 address, such as 0.0.0.0",
+  ],
+  [
     (error) => error instanceof Deno.errors.PermissionDenied,
     "the system does not allow it: ports below 1024 need more rights",
   ],
 ];
+
+/** The reasons of sends that the system refused, by the codes of its errors. */
+const SEND_REASONS: ReadonlyMap<unknown, string> = new Map([
+  ["EACCES", "a route or filter prohibits it, or it is a broadcast address"],
+  [
+    "EADDRNOTAVAIL",
+    "this machine has no address of that IP version to send from",
+  ],
+  ["EAFNOSUPPORT", "this machine has no IPv6"],
+  [
+    "EHOSTUNREACH",
+    "the host cannot be reached: is it up, and on this network?",
+  ],
+  ["ENETDOWN", "the network interface is down"],
+  [
+    "ENETUNREACH",
+    "no route to it: connect its network, or name another address",
+  ],
+  [
+    "ENOBUFS",
+    "the link dropped it: its queue is full, or its next hop has a smaller MTU",
+  ],
+  ["EPERM", "a filter of this machine refuses it: check the firewall"],
+]);

@@ -199,15 +199,9 @@ export function parseFlags<F extends Flags>(
     throw new UsageError(`'${unreadable}' is not UTF-8: give bytes as --hex`);
   }
   const all = Object.entries(flags);
-  const parsed = parseArgs([...spellOut(flags, args)], {
+  const parsed = parseArgs(spellOut(flags, args), {
     boolean: all.filter(([, { kind }]) => !kind).map(([name]) => name),
     string: ["_", ...all.filter(([, { kind }]) => kind).map(([name]) => name)],
-    unknown: (arg, key) => {
-      // Without a key it is a positional.
-      if (key !== undefined) {
-        throw new UsageError(`unknown flag ${arg.split("=", 1)[0]}`);
-      }
-    },
   }) as Record<string, unknown>;
   const names = new Set(
     Object.keys(flags).filter((name) => (parsed[name] ?? false) !== false),
@@ -224,39 +218,47 @@ export function parseFlags<F extends Flags>(
 }
 
 /**
- * Writes short flags as long ones, and a flag with its value as one argument:
- * `-qp 7` as `--quiet --port=7`. A parser then takes any value as it is: an
- * empty one, one that begins with a dash, the dash that means stdin.
+ * Writes short flags as long ones, a flag with its value as one argument, and what
+ * is no flag behind the others: `-qp 7 true` as `--quiet --port=7 -- true`. A
+ * parser then takes any value as it is: an empty one, one that begins with a dash,
+ * the dash that means stdin; and nothing for the value of a flag without one.
  */
-function* spellOut(flags: Flags, args: string[]): Generator<string> {
+function spellOut(flags: Flags, args: string[]): string[] {
+  const spelled: string[] = [];
+  const positionals: string[] = [];
   const rest = args.values();
   for (const arg of rest) {
     if (arg === "--") {
-      yield arg;
-      return yield* rest;
+      positionals.push(...rest);
+      break;
     }
     if (!/^-./s.test(arg)) {
-      yield arg;
+      positionals.push(arg);
       continue;
     }
     const parts = arg.startsWith("--") ? [arg] : letters(flags, arg.slice(1));
     for (const part of parts) {
       const [head, ...value] = part.split("=");
       const name = head!.slice(2);
-      const flag = Object.hasOwn(flags, name) ? flags[name]! : undefined;
-      if (flag?.kind && value.length === 0) {
-        const next = rest.next().value;
-        if (next === undefined) {
-          throw new UsageError(
-            `${head} needs a value: ${head} ${flag.kind.value}`,
-          );
-        }
-        yield `${head}=${next}`;
-      } else if (flag !== undefined && !flag.kind && value.length > 0) {
+      if (!Object.hasOwn(flags, name)) {
+        throw new UsageError(`unknown flag ${head}`);
+      }
+      const { kind } = flags[name]!;
+      if (!kind && value.length > 0) {
         throw new UsageError(`${head} takes no value`);
-      } else yield part;
+      }
+      if (!kind || value.length > 0) {
+        spelled.push(part);
+        continue;
+      }
+      const next = rest.next().value;
+      if (next === undefined) {
+        throw new UsageError(`${head} needs a value: ${head} ${kind.value}`);
+      }
+      spelled.push(`${head}=${next}`);
     }
   }
+  return [...spelled, "--", ...positionals];
 }
 
 /** Short flags as long ones; the rest behind one with a value is its value. */

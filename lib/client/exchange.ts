@@ -8,6 +8,7 @@ import { encode } from "../encoding.ts";
 import {
   errorMessage,
   isPortClosed,
+  isTooLong,
   mayPass,
   sendError,
   TimeoutError,
@@ -167,6 +168,8 @@ export interface ExchangeListener {
   onError(error: unknown): void;
   /** The first reply arrived after the time-out. */
   onLate?(): void;
+  /** The first address was reported unreachable; the exchange uses the next one. */
+  onMoved?(ends: Ends): void;
   /** A reply arrived beyond one per datagram sent. */
   onDuplicate?(): void;
 }
@@ -184,6 +187,8 @@ export class Exchange implements Receiver {
   #replies = 0;
   /** The last report of the system or the network about a sent datagram. */
   #report: unknown;
+  /** Addresses of the same name that were reported unreachable before. */
+  readonly #passed: UdpAddress[] = [];
   /** The sender of the first foreign datagram. */
   #foreignFrom: UdpAddress | undefined;
   /** The number of times the datagram was sent. */
@@ -193,7 +198,7 @@ export class Exchange implements Receiver {
 
   constructor(
     readonly plan: RequestPlan,
-    readonly ends: Ends,
+    public ends: Ends,
     readonly listener: ExchangeListener,
     readonly seq = 0,
   ) {}
@@ -254,8 +259,34 @@ export class Exchange implements Receiver {
     if (this.#isOver || !(isConnected || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
-    // wait continues, unless a connected socket reports its peer's closed port.
-    if (isConnected && isPortClosed(error)) this.#timeOut();
+    // wait continues, unless a connected socket reports its peer's closed port, a
+    // path that takes no such datagram whole, or a name's address to be unreachable
+    // that has others.
+    if (!isConnected) return;
+    const { next, local } = this.ends;
+    if (isTooLong(error)) {
+      return local.dontFragment ? this.#timeOut() : undefined;
+    }
+    if (next !== undefined && this.#replies === 0) this.#moveTo(next);
+    else if (isPortClosed(error)) this.#timeOut();
+  }
+
+  /** Begins anew with the next address of the name, from another socket. */
+  #moveTo(ends: Ends): void {
+    this.#cancelTimer();
+    this.#socket!.close();
+    const closed = this.#finished;
+    this.#passed.push(this.ends.target);
+    this.ends = ends;
+    this.attempts = 0;
+    this.#isSent = false;
+    this.listener.onMoved?.(ends);
+    try {
+      this.start();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#finished = this.#finished.then(() => closed);
   }
 
   #send(socket: DatagramSocket): void {
@@ -278,14 +309,19 @@ export class Exchange implements Receiver {
       else this.#timeOut();
     });
     this.#sentAt = runtime.now();
-    socket.send(payload, this.ends.target).then(() => {
+    const { target, next } = this.ends;
+    socket.send(payload, target).then(() => {
       this.#isSent = true;
     }, (error) => {
+      if (this.ends.target !== target) return;
       // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) return this.onReceiveError(error);
+      if (next !== undefined && !this.#isSent && mayPass(error)) {
+        return this.#moveTo(next);
+      }
       const isLast = this.attempts > retries && !this.#isSent;
       if (isLast || !mayPass(error)) {
-        this.#fail(sendError(error, this.ends.target));
+        this.#fail(sendError(error, target, this.plan.ends.target.hostname));
       } else this.#report = error;
     });
   }
@@ -299,10 +335,10 @@ export class Exchange implements Receiver {
 
   #timeOut(): void {
     this.#end();
-    const { target } = this.ends;
+    const targets = [...this.#passed, this.ends.target];
     const { attempts, foreign } = this;
     this.listener.onTimeout(
-      timeoutError(target, attempts, foreign, this.#report, this.#foreignFrom),
+      timeoutError(targets, attempts, foreign, this.#report, this.#foreignFrom),
     );
   }
 
@@ -338,7 +374,7 @@ export function waitMsOf(
 
 /** The error of an unanswered request, with all known causes. */
 export function timeoutError(
-  target: UdpAddress,
+  targets: UdpAddress[],
   attempts: number,
   foreign: number,
   report: unknown,
@@ -354,7 +390,8 @@ export function timeoutError(
     ? ""
     : `; ignored ${datagrams(foreign, "other ")}, the first from ${from}`;
   return new TimeoutError(
-    `No reply from ${formatAddress(target)} to ${datagrams(attempts)}: ` +
+    `No reply from ${targets.map(formatAddress).join(" or ")} to ` +
+      `${datagrams(attempts)}: ` +
       `${why}${ignored}`,
     { attempts, foreign, cause: report },
   );

@@ -12,7 +12,7 @@ import {
   withoutZone,
 } from "../address.ts";
 import { encode } from "../encoding.ts";
-import { isPortClosed } from "../base/errors.ts";
+import { isPortClosed, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import {
   type Payload,
@@ -296,7 +296,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
         this.counts.errors++;
         const isHopeless = ++failed === this.#targets.length &&
           this.counts.received === 0;
-        if (isHopeless) this.run.end({ error });
+        if (isHopeless) this.run.end({ error: sendError(error, target) });
       });
     }
   }

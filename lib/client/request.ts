@@ -48,7 +48,10 @@ export const REPLIES = {
  * the server's address.
  *
  * @param address The server: an address, or `"HOST:PORT"`. A name is resolved
- * once; of its addresses, IPv4 is preferred unless `localHostname` is IPv6.
+ * once. Of its addresses those of IPv4 are first, unless `localHostname` is IPv6;
+ * those without a route or a permission are left out, and the next one is used if a
+ * send fails or, on the linux engine, an address is reported unreachable or its
+ * port closed. The reply's `remoteAddr` is the one that was used.
  * @param payload 0 to 65,507 bytes (IPv6: 65,527); text is sent as UTF-8. Bytes
  * must not change until the promise settles, since they may be retransmitted; a
  * function makes them for each send.
@@ -63,8 +66,8 @@ export const REPLIES = {
  * @throws {TypeError} If an option is unknown or of a wrong type, or the
  * address cannot be asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
- * @throws {Error} The system's error if binding fails, or each send, with its class
- * and `code`, and the address in its message.
+ * @throws {Error} The system's error if binding fails, or each send, with the
+ * address and the remedy in its message.
  *
  * @example
  * ```ts

@@ -89,6 +89,11 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     return this.#ends!;
   }
 
+  /** Replaces both ends by others of the same names. */
+  set ends(ends: Ends) {
+    this.#ends = ends;
+  }
+
   /** Whether events and sends are over. */
   get ended(): boolean {
     return this.#queue.ended;

@@ -264,6 +264,9 @@ class SeriesWorkload implements Workload<SeriesSummary> {
         }
         this.#conclude({ type: "reply", seq, reply });
       },
+      onMoved: (ends) => {
+        this.run.ends = ends;
+      },
       onTimeout: (error: TimeoutError) => {
         this.#counts.lost++;
         this.#conclude({ type: "lost", seq, error });

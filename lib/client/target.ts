@@ -13,14 +13,16 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
+import { isTooLong } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import {
-  resolveHost,
+  addressesOf,
   RUNTIME,
   type Runtime,
   type RuntimeOptions,
 } from "../socket/runtime.ts";
 import {
+  type DatagramSocket,
   MAX_PAYLOAD,
   MAX_PAYLOAD_IPV4,
   PEER,
@@ -79,6 +81,8 @@ export interface Ends {
   target: UdpAddress;
   /** The address to bind, and the fields of the header. */
   local: UdpAddress & SendOptions;
+  /** The ends to try where these cannot be reached: another address of the name. */
+  next?: Ends | undefined;
 }
 
 /**
@@ -106,29 +110,79 @@ export function checkEnds(
 
 /**
  * Resolves both names, once, and checks both ends again. An end that is an IP address
- * decides the version of the other; between two names, IPv4 is preferred.
+ * decides the version of the other. Of several addresses, those of IPv4 first, only
+ * those are used that this machine has a permission and a route for, if any.
  */
 export async function resolveEnds(
   named: NamedEnds,
   runtime: Runtime,
 ): Promise<Ends> {
-  const { target, localHostname, options, payloadBytes } = named;
-  const targetVersion = ipVersion(target.hostname);
-  let local = localHostname === undefined
-    ? undefined
-    : await resolveHost(localHostname, runtime, targetVersion ?? 4);
-  const localVersion = local === undefined ? undefined : ipVersion(local);
-  const hostname = await resolveHost(
-    target.hostname,
-    runtime,
-    localVersion ?? 4,
-  );
-  const resolved = Object.freeze({ hostname, port: target.port });
-  requireReachable(resolved, local);
-  requireFit(payloadBytes, maxPayload(hostname));
-  local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
-  const bound = { hostname: local, port: options.localPort };
-  return { target: resolved, local: { ...sendOptionsOf(options), ...bound } };
+  const { target: { hostname, port }, options } = named;
+  const [targets, locals] = await Promise.all([
+    addressesOf(hostname, runtime),
+    named.localHostname && addressesOf(named.localHostname, runtime),
+  ]);
+  const pairs = targets.map((hostname): Ends => {
+    const version = ipVersion(hostname);
+    const local = locals
+      ? locals.find((one) => ipVersion(one) === version) ?? locals[0]!
+      : version === 4
+      ? "0.0.0.0"
+      : "::";
+    return {
+      target: Object.freeze({ hostname, port }),
+      local: {
+        ...sendOptionsOf(options),
+        hostname: local,
+        port: options.localPort,
+      },
+    };
+  });
+  const isAlike = ({ target, local }: Ends) =>
+    ipVersion(target.hostname) === ipVersion(local.hostname);
+  const usable = pairs.filter(isAlike);
+  if (locals?.includes("::")) {
+    usable.push(...pairs.filter((ends) => !isAlike(ends)));
+  }
+  const routed = usable.length > 1 ? await withRoute(usable, runtime) : usable;
+  const all = routed.length > 0 ? routed : [usable[0] ?? pairs[0]!];
+  for (const { target, local } of all) {
+    requireReachable(target, local.hostname);
+    requireFit(named.payloadBytes, maxPayload(target.hostname));
+  }
+  all.forEach((ends, i) => ends.next = all[i + 1]);
+  return all[0]!;
+}
+
+/** The pairs of ends that this machine may use, and has a route for. */
+async function withRoute(all: Ends[], runtime: Runtime): Promise<Ends[]> {
+  const routed = [];
+  for (const ends of all) {
+    const isGranted = runtime.isPermitted(ends.target);
+    if (isGranted && await hasRoute(ends, runtime)) routed.push(ends);
+  }
+  return routed;
+}
+
+/**
+ * Whether the system has a route. Nothing leaves: it looks for the route before it
+ * refuses a datagram that is longer than IP carries.
+ */
+async function hasRoute(
+  { target, local }: Ends,
+  runtime: Runtime,
+): Promise<boolean> {
+  let socket: DatagramSocket | undefined;
+  try {
+    const options = { maxDatagramBytes: 1, peer: target };
+    socket = runtime.open({ ...local, port: 0, ...options });
+    await socket.send(new Uint8Array(MAX_PAYLOAD + 1), target);
+    return true;
+  } catch (error) {
+    return isTooLong(error);
+  } finally {
+    socket?.close();
+  }
 }
 
 /** Whether a datagram is from the target. */

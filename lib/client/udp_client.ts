@@ -248,7 +248,11 @@ export class Client implements UdpClient, Receiver {
     const bytes = encode(payload);
     requireFit(bytes.length, this.#maxBytes);
     this.#stats.sent++;
-    await this.#socket.send(bytes, this.remoteAddr);
+    try {
+      await this.#socket.send(bytes, this.remoteAddr);
+    } catch (error) {
+      throw sendError(error, this.remoteAddr);
+    }
   }
 
   stats(): ClientStats {
@@ -449,7 +453,7 @@ export class Client implements UdpClient, Receiver {
     const { attempts } = pending;
     this.#stats.lost++;
     this.#remove(pending);
-    pending.reject(timeoutError(this.remoteAddr, attempts, 0, portClosed));
+    pending.reject(timeoutError([this.remoteAddr], attempts, 0, portClosed));
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {

@@ -206,7 +206,7 @@ export function serve(
   return server;
 }
 
-/** Binds 127.0.0.1 for `localhost`, which clients try first. */
+/** Binds 127.0.0.1 for `localhost`, which clients try first; ::1 without IPv4. */
 function openLocalhost(
   open: (hostname: string) => DatagramSocket,
 ): DatagramSocket {
@@ -215,6 +215,7 @@ function openLocalhost(
   } catch (error) {
     // The permission may be for the name.
     if (error instanceof Deno.errors.NotCapable) return open("localhost");
+    if (error instanceof Deno.errors.AddrNotAvailable) return open("::1");
     throw error;
   }
 }

@@ -6,7 +6,6 @@
  */
 import {
   canonicalHostname,
-  formatAddress,
   ipVersion,
   isWildcard,
   type UdpAddress,
@@ -14,6 +13,7 @@ import {
 import { bindError, isReport, joinError } from "../base/errors.ts";
 import { dropsOf } from "./kernel_drops.ts";
 import type { Membership } from "./multicast.ts";
+import { limitedNet, type NetAccess, netAccess } from "./net_access.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -46,29 +46,13 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
     // The user may be asked for a client's server here, and never at a send.
     if (peer !== undefined) Deno.permissions.requestSync(netAccess(peer));
     const prepared = prepare(conn, options);
-    return new DenoSocket(conn, maxDatagramBytes, prepared);
+    // Deno itself refuses what is denied.
+    const access = limitedNet(false);
+    return new DenoSocket(conn, maxDatagramBytes, access, prepared);
   } catch (error) {
     conn.close();
     throw error;
   }
-}
-
-/** Whether an address may be used without a question to the user. */
-export function isPermitted(address: UdpAddress): boolean {
-  return Deno.permissions.querySync(netAccess(address)).state === "granted";
-}
-
-function netAccess(address: UdpAddress): Deno.NetPermissionDescriptor {
-  return { name: "net", host: formatAddress(address) };
-}
-
-/** Fails without a permission for an address, where Deno would ask the user. */
-export function requireNet(address: UdpAddress): void {
-  if (isPermitted(address)) return;
-  const host = formatAddress(address);
-  throw new Deno.errors.NotCapable(
-    `Requires net access to "${host}", run again with the --allow-net flag`,
-  );
 }
 
 /** Options that Deno has no way to set. */
@@ -177,29 +161,26 @@ export class DenoSocket implements DatagramSocket {
   readonly #unsent: Unsent[] = [];
   #isSending = false;
   #hasSent = false;
-  /** The last destination that may be sent to. */
-  #lastPermitted: Deno.NetAddr | undefined;
-  readonly #sendsAnywhere: boolean;
+  readonly #access: NetAccess | undefined;
 
   /**
    * Takes a bound socket.
    *
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
+   * @param access The destinations that it may send to; undefined for all.
    * @param prepared Resolves when sends may begin; rejects if they cannot.
    * @param isConnected Whether an engine has connected it; Deno itself cannot.
-   * @param checksNet Whether sends need the permission for their destination.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
+    access: NetAccess | undefined,
     prepared?: Promise<unknown>,
     isConnected = false,
-    checksNet = true,
   ) {
     this.#conn = conn;
-    this.#sendsAnywhere = !checksNet ||
-      Deno.permissions.querySync({ name: "net" }).state === "granted";
+    this.#access = access;
     this.#prepared = prepared;
     // start() rejects with the failure.
     prepared?.then(() => {
@@ -299,8 +280,8 @@ export class DenoSocket implements DatagramSocket {
   async #give({ payload, to, listener }: Unsent): Promise<void> {
     try {
       if (this.#prepared !== undefined) await this.#prepared;
-      if (!this.#sendsAnywhere && to !== this.#lastPermitted) requireNet(to);
-      this.#lastPermitted = to;
+      const refusal = this.#access?.refusal(to);
+      if (refusal !== undefined) throw refusal;
       await this.#conn.send(payload, to);
     } catch (error) {
       // Never within the call; and a listener that throws does not end the queue.
@@ -317,7 +298,7 @@ export class DenoSocket implements DatagramSocket {
     options?.complete?.(payload);
     const slot = datagram as Slot;
     slot.replyBytes = payload.length;
-    if (!this.#hasSent || this.#isSending || !this.#sendsAnywhere) {
+    if (!this.#hasSent || this.#isSending || this.#access !== undefined) {
       return this.#queue(payload, slot.from, slot);
     }
     // Replies to several peers need no order, once the socket is writable.

@@ -13,7 +13,8 @@ import {
 import type { Interface } from "./multicast.ts";
 import type { DatagramSocket, OpenOptions } from "./contract.ts";
 import * as option from "../base/options.ts";
-import { isPermitted, openDenoSocket } from "./deno_socket.ts";
+import { openDenoSocket } from "./deno_socket.ts";
+import { isPermitted } from "./net_access.ts";
 import { clockState } from "./linux/clock.ts";
 import { libcMissing } from "./linux/libc.ts";
 import { openLinuxSocket } from "./linux/open.ts";
@@ -217,23 +218,22 @@ function afterExactly(
 const SPIN_MS = 4;
 
 /**
- * The address to use for a host: itself if it is an IP address, else the first
- * address of the name that is of the wanted version, else its first.
+ * The IP addresses of a host, those of IPv4 first: itself if it is one, else all of
+ * the name; both of loopback for `localhost` (RFC 6761, section 6.3).
  *
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  */
-export async function resolveHost(
+export async function addressesOf(
   hostname: string,
   runtime: Runtime,
-  wanted: 4 | 6,
-): Promise<string> {
+): Promise<string[]> {
   const host = canonicalHostname(hostname);
-  if (ipVersion(host) !== undefined) return host;
-  // The hosts file knows it without a final dot only.
-  const name = isLocalhost(host) ? "localhost" : host;
-  const addresses = (await runtime.resolve(name)).map(canonicalHostname);
-  return addresses.find((address) => ipVersion(address) === wanted) ??
-    addresses[0]!;
+  if (ipVersion(host) !== undefined) return [host];
+  if (isLocalhost(host)) return ["127.0.0.1", "::1"];
+  const found = (await runtime.resolve(host)).map(canonicalHostname);
+  if (found.length === 0) throw unresolved(hostname);
+  return [...new Set(found)]
+    .sort((one, other) => ipVersion(one)! - ipVersion(other)!);
 }
 
 async function lookup(hostname: string): Promise<string[]> {
@@ -245,9 +245,13 @@ async function lookup(hostname: string): Promise<string[]> {
     return found.map(({ address }) => address);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new Deno.errors.NotFound(
-      `Cannot resolve '${hostname}': check its spelling, or give an IP address`,
-      { cause: error },
-    );
+    throw unresolved(hostname, error);
   }
+}
+
+function unresolved(hostname: string, cause?: unknown): Error {
+  return new Deno.errors.NotFound(
+    `Cannot resolve '${hostname}': check its spelling, or give an IP address`,
+    { cause },
+  );
 }

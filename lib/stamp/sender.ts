@@ -5,7 +5,7 @@
  */
 import type * as option from "../base/options.ts";
 import type { MEASURE } from "./measure_options.ts";
-import { isPortClosed } from "../base/errors.ts";
+import { isPortClosed, sendError } from "../base/errors.ts";
 import { lingerMs, Run, type Schedule, type Workload } from "../client/run.ts";
 import { comesFrom, type NamedEnds } from "../client/target.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -107,7 +107,8 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
       this.#send(request).catch((error) => {
         this.#hasFailed = true;
         this.session.onSendError(seq);
-        this.run.push({ type: "error", seq, error });
+        const shown = sendError(error, this.run.ends.target);
+        this.run.push({ type: "error", seq, error: shown });
         this.#lingerIfDone();
       });
       this.#watch();

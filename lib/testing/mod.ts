@@ -30,13 +30,14 @@ import {
 import type { Interface } from "../socket/multicast.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import type { DatagramInfo } from "../server/handler.ts";
-import type {
-  Datagram,
-  DatagramSocket,
-  OpenOptions,
-  Receiver,
-  ReplyOptions,
-  SendErrorListener,
+import {
+  type Datagram,
+  type DatagramSocket,
+  MAX_PAYLOAD,
+  type OpenOptions,
+  type Receiver,
+  type ReplyOptions,
+  type SendErrorListener,
 } from "../socket/contract.ts";
 
 /** A datagram in flight. */
@@ -172,12 +173,17 @@ export class SimulatedNetwork {
     );
   }
 
-  /** Sends a datagram, as the plan has it. */
+  /** Sends a datagram, as the plan has it; one of more than 65,527 bytes fails. */
   pass(from: UdpAddress, to: UdpAddress, payload: Uint8Array): void {
     const data = new Uint8Array(payload);
     const passing = { index: this.sent.length, from, to, data };
-    this.sent.push(passing);
-    for (const delayMs of this.plan(passing)) {
+    const isTooLong = data.length > MAX_PAYLOAD;
+    if (!isTooLong) this.sent.push(passing);
+    const delaysMs = this.plan(passing);
+    if (isTooLong) {
+      throw Object.assign(new Error("Message too long"), { code: "EMSGSIZE" });
+    }
+    for (const delayMs of delaysMs) {
       this.#after(delayMs, () => {
         for (const socket of this.#at(to)) socket.arrive(data, from, to);
       }, true);

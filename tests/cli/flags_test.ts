@@ -74,6 +74,40 @@ Deno.test("parseFlags(): positionals stay as they are", () => {
   assertEquals(parsed.positionals, ["10", "::1", "-", "-q", "--x"]);
 });
 
+Deno.test("parseFlags(): the stand-in and the real package read these alike", () => {
+  // The real package takes true and false for the value of any flag before them,
+  // reads numbers, and fails on the name of its list of positionals.
+  for (const text of ["true", "false", "0x10", "1e3", "007", "-", ""]) {
+    for (const args of [["-q", text], ["--quiet", text], ["-q", "--", text]]) {
+      const { given, positionals } = parseFlags(FLAGS, args);
+      assertEquals([given.quiet, positionals], [true, [text]], args.join(" "));
+    }
+  }
+  assertEquals(parseFlags(FLAGS, ["x", "-q", "--", "-p", "--"]).positionals, [
+    ...["x", "-p", "--"],
+  ]);
+  for (
+    const name of [
+      ...[
+        "_",
+        "__proto__",
+        "constructor",
+        "no-quiet",
+        "no-port",
+        "port.x",
+        "-x",
+      ],
+      ...["toString", ""],
+    ]
+  ) {
+    assertThrows(
+      () => parseFlags(FLAGS, [`--${name}=1`]),
+      UsageError,
+      `unknown flag --${name}`,
+    );
+  }
+});
+
 Deno.test("parseFlags(): an error names the flag", () => {
   const cases: Array<[string[], string]> = [
     [["--nope"], "unknown flag --nope"],

@@ -247,7 +247,9 @@ Deno.test("requestMany(): a failed send is reported, and it continues", async ()
   const events = await run(network, series);
   assertEquals(brief(events), ["error 0", "reply 1"]);
   const [first] = events;
-  assert(first?.type === "error" && first.error === unreachable);
+  assert(
+    first?.type === "error" && (first.error as Error).cause === unreachable,
+  );
   const { sent, received, lost, errors } = series.summary();
   assertEquals([sent, received, lost, errors], [2, 1, 1, 1]);
 });

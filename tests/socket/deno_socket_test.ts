@@ -1,3 +1,4 @@
+import { limitedNet, type NetAccess } from "../../lib/socket/net_access.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import { decode, encode } from "../../lib/encoding.ts";
@@ -82,13 +83,15 @@ async function settled(): Promise<void> {
 }
 
 /** A socket, and a list of its reports. */
-function start(conn: FakeConn, maxDatagramBytes = 10, checksNet = false) {
+function start(
+  conn: FakeConn,
+  maxDatagramBytes = 10,
+  access?: NetAccess | undefined,
+) {
   const socket = new DenoSocket(
     conn as unknown as Conn,
     maxDatagramBytes,
-    undefined,
-    false,
-    checksNet,
+    access,
   );
   const got: Datagram[] = [];
   const heard: unknown[] = [];
@@ -310,7 +313,7 @@ Deno.test({
   ignore: IGNORED_NOTE !== undefined,
   async fn() {
     const conn = new FakeConn();
-    const { socket, got, heard, finished } = start(conn, 10, true);
+    const { socket, got, heard, finished } = start(conn, 10, limitedNet());
     const [granted, other] = ["192.0.2.1", "192.0.2.2"]
       .map((hostname) => ({ hostname, port: 9 })) as [UdpAddress, UdpAddress];
     await socket.send(encode("a"), granted);

@@ -128,7 +128,7 @@ programTest(
     );
     const { stdout, stderr } = await client.ended();
     const needed =
-      "Cannot send to fe80::2: a link-local address needs a zone, such as fe80::2%eth0\n";
+      "Cannot send to [fe80::2]:5000: a link-local address needs a zone, such as fe80::2%eth0\n";
     assertEquals(
       stdout.split("\n").slice(1).join("\n"),
       `There is no interface 'no'\n${needed}${needed}`,
@@ -460,7 +460,8 @@ programTest(
     );
     assertEquals(
       runs[2].error,
-      `Cannot send to ${target}: Message too long: the path takes datagrams of at most 600 bytes with headers`,
+      `Cannot send to ${target}: Message too long: ` +
+        "the path takes datagrams of at most 600 bytes with headers",
     );
     assertEquals(swept.code, 1);
     const cut = await client(target, "--size", "672", "-q");

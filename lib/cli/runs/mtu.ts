@@ -138,14 +138,16 @@ export async function runMtu(
 
 /** The reason of a failure, and the MTU that the network reports. */
 function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
-  const isTimeout = error instanceof TimeoutError;
-  const reason = isTimeout ? error.cause ?? error : error;
-  const { mtu } = reason as { mtu?: number };
-  if (mtu === undefined && !isTimeout) throw error;
-  const why = reason instanceof TimeoutError
+  // The report of the network, or the system's error of the send.
+  const { cause = error } = error as { cause?: unknown };
+  const { mtu, code } = cause as { mtu?: number; code?: unknown };
+  if (code === "ENOBUFS") return { why: DROPPED, mtu };
+  if (mtu === undefined && !(error instanceof TimeoutError)) throw error;
+  const why = cause instanceof TimeoutError
     ? `not within the time, ${MAX_TRIES} times`
-    : errorMessage(reason);
+    : errorMessage(cause);
   return { why, mtu };
 }
 
+const DROPPED = "the link dropped it, as its next hop has a smaller MTU";
 const MAX_TRIES = 3;

@@ -81,7 +81,11 @@ export function startServer(
     // The pool reports the sum of its workers.
     telemetry: plan.workers === 1,
     maxReplies,
-    onListen: (addr) => output.listening(addr),
+    onListen: (addr) => {
+      output.listening(addr);
+      const { state } = Deno.permissions.querySync({ name: "net" });
+      if (state !== "granted") output.log("net", SOME_PEERS);
+    },
     onRefuse: (reason, { remoteAddr }) =>
       output.log(reason, show.refusalLine(reason, remoteAddr)),
     onOverload: ({ remoteAddr }) =>
@@ -126,3 +130,7 @@ export function listeningText(plan: ServerPlan, addr: UdpAddress): string {
     () => show.listeningLine(addr, limits, engine),
   );
 }
+
+const SOME_PEERS =
+  "replies go only to peers that --allow-net grants: a client " +
+  "has any port, so grant its address without one, or everything";

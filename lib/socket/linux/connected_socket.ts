@@ -6,7 +6,9 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
+import { isTooLong } from "../../base/errors.ts";
 import { DenoSocket } from "../deno_socket.ts";
+import type { NetAccess } from "../net_access.ts";
 import {
   type ConnDescriptor,
   pathMtu,
@@ -24,8 +26,13 @@ export class ConnectedSocket extends DenoSocket {
   #timer: number | undefined;
   #afterMs = FIRST_LOOK_MS;
 
-  constructor(libc: Libc, bound: ConnDescriptor, maxDatagramBytes: number) {
-    super(bound.conn, maxDatagramBytes, undefined, true);
+  constructor(
+    libc: Libc,
+    bound: ConnDescriptor,
+    maxDatagramBytes: number,
+    access: NetAccess | undefined,
+  ) {
+    super(bound.conn, maxDatagramBytes, access, undefined, true);
     this.#libc = libc;
     this.#bound = bound;
     keepErrors(libc, bound);
@@ -55,7 +62,7 @@ export class ConnectedSocket extends DenoSocket {
 
   /** Adds the path's MTU to the error of a datagram that is too long for it. */
   #withPathMtu(error: unknown): unknown {
-    if ((error as { code?: unknown }).code !== "EMSGSIZE") return error;
+    if (!isTooLong(error)) return error;
     const most = pathMtu(this.#libc, this.#bound);
     const detailed = new Error(
       `Message too long: the path takes datagrams of at most ${most} bytes with headers`,

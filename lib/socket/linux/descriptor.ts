@@ -13,11 +13,11 @@ import {
   withoutZone,
   zoneOf,
 } from "../../address.ts";
-import { mayPass } from "../../base/errors.ts";
+import { mayPass, sendError } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
-import { EINVAL, errorOf } from "./errno.ts";
+import { errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
@@ -111,13 +111,8 @@ export function connect(
 ): void {
   bound.peer = numberZone(libc, peer);
   const errno = reconnect(libc, bound, false);
-  const { hostname } = peer;
-  if (errno === EINVAL && /^fe[89ab].:[^%]*$/.test(hostname)) {
-    throw new TypeError(
-      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
-    );
-  }
-  if (errno !== 0 && !mayPass(errorOf(errno))) throw errorOf(errno);
+  if (errno === 0 || mayPass(errorOf(errno))) return;
+  throw sendError(errorOf(errno), peer);
 }
 
 /**

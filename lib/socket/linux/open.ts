@@ -6,7 +6,8 @@
  */
 import { bindError } from "../../base/errors.ts";
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
-import { DenoSocket, requireNet } from "../deno_socket.ts";
+import { DenoSocket } from "../deno_socket.ts";
+import { limitedNet, requireNet } from "../net_access.ts";
 import { ConnectedSocket } from "./connected_socket.ts";
 import {
   addressOf,
@@ -50,7 +51,9 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
     if (peer !== undefined) connect(libc, bound, peer);
     const { hostname } = addressOf(libc, bound.fd);
     poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
-    return new LinuxSocket(bound, options, libc, poller);
+    // The peer of a connected socket was checked above.
+    const access = peer === undefined ? limitedNet() : undefined;
+    return new LinuxSocket(bound, options, libc, poller, access);
   } catch (error) {
     bound?.close();
     throw bindError(error, options);
@@ -63,9 +66,12 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
   try {
     setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
-    if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
+    const access = limitedNet(false);
+    if (peer === undefined) {
+      return new DenoSocket(bound.conn, maxDatagramBytes, access);
+    }
     connect(libc, bound, peer);
-    return new ConnectedSocket(libc, bound, maxDatagramBytes);
+    return new ConnectedSocket(libc, bound, maxDatagramBytes, access);
   } catch (error) {
     bound.close();
     throw error;

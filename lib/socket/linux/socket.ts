@@ -29,7 +29,7 @@ import {
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
-import { requireNet } from "../deno_socket.ts";
+import type { NetAccess } from "../net_access.ts";
 import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
 import * as sys from "./layout.ts";
@@ -47,6 +47,7 @@ export class LinuxSocket implements DatagramSocket {
   readonly copiesReplies = true;
   readonly stampsSends: boolean;
   readonly #libc: Libc;
+  readonly #access: NetAccess | undefined;
   readonly #poller: Poller;
   readonly #bound: SocketDescriptor;
   /** Whether the system gives the destination of each datagram. */
@@ -79,10 +80,12 @@ export class LinuxSocket implements DatagramSocket {
     options: OpenOptions,
     libc: Libc,
     poller: Poller,
+    access: NetAccess | undefined,
     now: () => number = () => performance.now(),
     room = 1,
   ) {
     this.#libc = libc;
+    this.#access = access;
     this.#poller = poller;
     this.#clockOffset = clockOffset(now, () => libc.realtimeMs());
     this.#bound = bound;
@@ -167,9 +170,8 @@ export class LinuxSocket implements DatagramSocket {
       );
     }
     if (to.hostname.includes("%")) to = numberZone(this.#libc, to);
-    // An answer needs no permission, as with `reply`; the peer of a connected socket
-    // was checked when it was opened.
-    if (from === undefined && !this.isConnected) requireNet(to);
+    const refusal = this.#access?.refusal(to);
+    if (refusal !== undefined) throw refusal;
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
@@ -177,7 +179,8 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    if (!this.isConnected) requireNet(to);
+    const refusal = this.#access?.refusal(to);
+    if (refusal !== undefined) throw refusal;
     this.#queue.post(payload, to, listener);
   }
 
@@ -187,7 +190,10 @@ export class LinuxSocket implements DatagramSocket {
     options?: ReplyOptions | undefined,
   ): void {
     const answered = datagram as BatchDatagram;
-    if (answered === this.#delivery.current) {
+    const refusal = this.#access?.refusal(answered.remoteAddr);
+    if (refusal !== undefined) {
+      this.#receiver.onReplyError?.(refusal, answered.remoteAddr, 1);
+    } else if (answered === this.#delivery.current) {
       this.#queue.addNow(payload, answered, options);
     } else {
       const { remoteAddr, source } = answered;

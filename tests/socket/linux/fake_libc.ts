@@ -3,6 +3,7 @@
  * each system call, and read the sent ones, decoded from the headers as by the
  * kernel.
  */
+import type { NetAccess } from "../../../lib/socket/net_access.ts";
 import type { UdpAddress } from "../../../lib/address.ts";
 import { EAGAIN } from "../../../lib/socket/linux/errno.ts";
 import { encodeControl } from "../../../lib/socket/linux/cmsg.ts";
@@ -120,6 +121,8 @@ export class FakeLibc implements Libc {
   clock: [state: number, maxErrorUs: bigint] = [0, 0n];
   /** The indices of the existing interfaces. */
   readonly interfaces = new Map<string, number>();
+  /** The destinations that sockets may send to; undefined for all. */
+  access: NetAccess | undefined;
   /** The peer of a connected socket. */
   peer: UdpAddress | undefined;
   readonly #memories: Memory[] = [];
@@ -144,6 +147,7 @@ export class FakeLibc implements Libc {
           options,
           this,
           poller,
+          this.access,
           () => this.now,
           this.room,
         ),

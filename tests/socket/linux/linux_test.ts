@@ -360,9 +360,9 @@ linuxTest(
       assertEquals(code, 2);
       assert(stderr.includes("Requires net access"), stderr);
     }
-    for (const granted of [here, `localhost:${port}`]) {
+    for (const host of ["127.0.0.1", "localhost"]) {
+      const granted = `${host}:${port},127.0.0.1`;
       const permissions = [`--allow-net=${granted}`, ...ffi];
-      const host = granted.split(":")[0]!;
       const args = ["--host", host, "-p", `${port}`, "-c", "1", "-q"];
       await using s = server(args, permissions);
       await s.line();

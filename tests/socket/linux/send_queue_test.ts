@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../../lib/address.ts";
 import { type Handler, withTraits } from "../../../lib/server/handler.ts";
 import { BUSY, FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
-import { netTest } from "../../helpers.ts";
+import { limitedNet } from "../../../lib/socket/net_access.ts";
 
 const EPERM = 1, EAGAIN = 11, EMSGSIZE = 90;
 
@@ -98,7 +98,7 @@ function posting(peer?: UdpAddress) {
   return { libc, socket, closed, failures, post };
 }
 
-netTest(
+Deno.test(
   "SendQueue: posts of one turn leave in one call, as messages by peer and size",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
@@ -171,7 +171,7 @@ Deno.test("SendQueue: answers from different addresses are different messages", 
   await server.shutdown();
 });
 
-netTest("SendQueue: no more than 64 datagrams are one message", async () => {
+Deno.test("SendQueue: no more than 64 datagrams are one message", async () => {
   const { libc, socket, closed, post } = posting();
   for (let i = 0; i < 130; i++) post("ab", 0);
   await idle();
@@ -180,7 +180,7 @@ netTest("SendQueue: no more than 64 datagrams are one message", async () => {
   await closed;
 });
 
-netTest(
+Deno.test(
   "SendQueue: the listener of an unsent post is called, and no other",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
@@ -211,7 +211,7 @@ netTest(
   },
 );
 
-netTest("SendQueue: a send's promise settles by its outcome", async () => {
+Deno.test("SendQueue: a send's promise settles by its outcome", async () => {
   const { libc, socket, closed } = posting();
   const to = { hostname: "127.0.0.2", port: 1 };
   const send = (text: string) =>
@@ -298,7 +298,7 @@ Deno.test("SendQueue: a connected socket starts small, and grows with its posts"
   await closed;
 });
 
-netTest(
+Deno.test(
   "SendQueue: posts and sends beyond the queue fail",
   async () => {
     const { libc, socket, closed, failures, post } = posting();
@@ -355,29 +355,35 @@ Deno.test("info.reply: leaves from the address asked", async () => {
 });
 
 Deno.test({
-  name: "LinuxSocket: sends only to peers that Deno permits, and to clients",
+  name: "LinuxSocket: sends and replies only to peers that Deno permits",
   permissions: { net: false },
   async fn() {
-    const { libc, socket, closed, failures, post } = posting();
     const [payload, to] = [new Uint8Array(1), {
       hostname: "127.0.0.2",
       port: 1,
     }];
-    const refused = () => socket.send(payload, to);
-    await assertRejects(refused, Deno.errors.NotCapable, "127.0.0.2:1");
-    assertThrows(() => post("x", 0), Deno.errors.NotCapable);
-    await socket.send(payload, to, socket.addr);
-    assertEquals([libc.sent.length, failures], [1, []]);
+    const libc = new FakeLibc();
+    libc.access = limitedNet();
+    const socket = libc.runtime.open(BUSY);
+    const refused: string[] = [];
+    const closed = socket.start({
+      onDatagram: (datagram) => socket.reply(datagram, payload),
+      onReplyError: (error) => refused.push((error as Error).message),
+    });
+    for (const from of [undefined, socket.addr]) {
+      const send = () => socket.send(payload, to, from);
+      await assertRejects(send, Deno.errors.NotCapable, "127.0.0.2:1");
+    }
+    const post = () => socket.post(payload, to, { onSendError() {} });
+    assertThrows(post, Deno.errors.NotCapable);
+    libc.arrive(one("a", 1), one("b", 1), one("c", 2));
+    await idle();
+    const why = (port: number) =>
+      `Requires net access to "127.0.0.2:${port}", run again with ` +
+      "--allow-net, or with --allow-net=127.0.0.2 for all of its ports";
+    assertEquals(refused, [why(1), why(1), why(2)]);
+    assertEquals(libc.sent, []);
     socket.close();
     await closed;
-    // The permission for the peer of a connected socket was checked at its
-    // opening.
-    const connected = posting(to);
-    await connected.socket.send(payload, to);
-    connected.post("x", 0);
-    await idle();
-    assertEquals(connected.libc.sent.length, 2);
-    connected.socket.close();
-    await connected.closed;
   },
 });
