@@ -76,6 +76,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly #outbox: Outbox;
   /** Whether a handler is called, which has not returned. */
   #isHandling = false;
+  #shuttingDown: Promise<void> | undefined;
   #draining = false;
   #closed = false;
 
@@ -133,7 +134,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   shutdown(): Promise<void> {
-    this.#shutDown().catch((error) => this.onNotice(error));
+    this.#shuttingDown ??= this.#shutDown()
+      .catch((error) => this.onNotice(error));
     // It waits for the handler: if that waited for it, neither would end.
     return this.#isHandling ? Promise.resolve() : this.finished;
   }

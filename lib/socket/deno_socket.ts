@@ -441,7 +441,7 @@ const MAX_SPARES = 16;
 const NOTHING = new Uint8Array(0);
 const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };
 const MAX_RECEIVE_FAILURES = 16;
-/** More than the datagrams of any usual receive buffer. */
-const MAX_DRAINED = 16_384;
+/** More datagrams than a receive buffer of Linux's usual size has room for. */
+const MAX_DRAINED = 512;
 /** Two polls, and the rounds from a poll to the callback. */
 const QUIET_ROUNDS = 130;

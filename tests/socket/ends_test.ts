@@ -73,6 +73,28 @@ for (const engine of ENGINES) {
   }
 
   netTest(
+    `drain(): ends while further datagrams arrive (${engine} engine)`,
+    async () => {
+      const socket = open(engine);
+      const onSendError = () => {};
+      let received = 0;
+      // Each datagram has the socket send itself the next one.
+      const closed = socket.start({
+        onDatagram(datagram) {
+          received++;
+          socket.release(datagram);
+          socket.post(new Uint8Array(1), socket.addr, { onSendError });
+        },
+      });
+      await sendAll(socket, socket.addr, 10);
+      await socket.drain!();
+      assert(received >= 10, `${received}`);
+      socket.close();
+      await closed;
+    },
+  );
+
+  netTest(
     `DatagramSocket: delivers nothing after its close (${engine} engine)`,
     async () => {
       const [socket, peer] = [open(engine), open(engine)];

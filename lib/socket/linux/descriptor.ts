@@ -313,13 +313,17 @@ export function setReceiveBuffer(
   return readOption(libc, fd, sys.SO_RCVBUF) / 2;
 }
 
-/** The most messages that a receive buffer has room for. */
-export function capacityOf(libc: Libc, fd: number): number {
-  return readOption(libc, fd, sys.SO_RCVBUF) / MESSAGE_BYTES;
+/** The most messages that can be in the receive buffer now. */
+export function backlogOf(libc: Libc, fd: number): number {
+  return (memoryInfo(libc, fd)?.[sys.MEMINFO_RECEIVED] ?? 0) / MESSAGE_BYTES;
 }
 
 /** The number of datagrams dropped since the receive buffer was full. */
 export function kernelDrops(libc: Libc, fd: number): number | undefined {
+  return memoryInfo(libc, fd)?.[sys.MEMINFO_DROPS];
+}
+
+function memoryInfo(libc: Libc, fd: number): Uint32Array | undefined {
   const { value, length } = scratchOf(libc);
   length.u32[0] = sys.MEMINFO_BYTES;
   const result = libc.getsockopt(
@@ -331,7 +335,7 @@ export function kernelDrops(libc: Libc, fd: number): number | undefined {
   );
   return result < 0 || length.u32[0]! < sys.MEMINFO_BYTES
     ? undefined
-    : value.u32[sys.MEMINFO_DROPS];
+    : value.u32;
 }
 
 const BUFFER_BYTES = 4 << 20;

@@ -158,9 +158,13 @@ export const SOF_TIMESTAMPING_SOFTWARE = 1 << 4;
 export const SOF_TIMESTAMPING_OPT_ID = 1 << 7;
 export const SOF_TIMESTAMPING_OPT_TSONLY = 1 << 11;
 export const SO_EE_ORIGIN_TIMESTAMPING = 4;
-/** Nine numbers of 32 bits about memory; the last is of dropped datagrams. */
+/**
+ * Nine numbers of 32 bits about memory; the first is of received bytes with their
+ * overhead, the last of dropped datagrams.
+ */
 export const SO_MEMINFO = 55;
 export const MEMINFO_BYTES = 36;
+export const MEMINFO_RECEIVED = 0;
 export const MEMINFO_DROPS = 8;
 /** struct timex, and its `maxerror`, in microseconds. */
 export const TIMEX_BYTES = 208;

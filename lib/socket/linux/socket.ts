@@ -20,7 +20,7 @@ import { PACKET_INFO, sourceControl } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
 import {
   addressOf,
-  capacityOf,
+  backlogOf,
   growBuffers,
   joinGroup,
   kernelDrops,
@@ -232,7 +232,7 @@ export class LinuxSocket implements DatagramSocket {
   drain(): Promise<void> {
     if (this.#closed) return Promise.resolve();
     this.#drain ??= Promise.withResolvers();
-    this.#undrained = capacityOf(this.#libc, this.#bound.fd);
+    this.#undrained = backlogOf(this.#libc, this.#bound.fd);
     this.#poller.endReadable(this.#bound.fd);
     return this.#drain.promise;
   }

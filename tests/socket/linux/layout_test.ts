@@ -106,6 +106,7 @@ programTest(
       PMTUDISC_DONT: "IP_PMTUDISC_DONT",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
+      MEMINFO_RECEIVED: "SK_MEMINFO_RMEM_ALLOC",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
       POLLFD_BYTES: "sizeof(struct pollfd)",
       TIMEX_BYTES: "sizeof(struct timex)",
