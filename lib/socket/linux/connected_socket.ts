@@ -24,6 +24,7 @@ export class ConnectedSocket extends DenoSocket {
   readonly #libc: Libc;
   readonly #bound: ConnDescriptor;
   #timer: number | undefined;
+  #isClosed = false;
   #afterMs = FIRST_LOOK_MS;
 
   constructor(
@@ -41,6 +42,8 @@ export class ConnectedSocket extends DenoSocket {
   override async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     // Else this send would fail with the report about an earlier one.
     this.#report();
+    // The receiver may close the socket at a report.
+    if (this.#isClosed) throw new Deno.errors.BadResource("Socket is closed");
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
     this.#timer ??= setTimeout(this.#look, this.#afterMs) as unknown as number;
@@ -55,6 +58,7 @@ export class ConnectedSocket extends DenoSocket {
   }
 
   override close(): void {
+    this.#isClosed = true;
     this.#stop();
     super.close();
   }
