@@ -259,9 +259,8 @@ export class Exchange implements Receiver {
     if (this.#isOver || !(isConnected || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
-    // wait continues, unless a connected socket reports its peer's closed port, a
-    // path that takes no such datagram whole, or a name's address to be unreachable
-    // that has others.
+    // wait continues. A connected socket ends it by a closed port, or a path that
+    // takes no such datagram whole; a name with another address continues there.
     if (!isConnected) return;
     const { next, local } = this.ends;
     if (isTooLong(error)) {

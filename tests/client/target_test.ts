@@ -162,3 +162,20 @@ Deno.test("request(): of twenty addresses the first with a route is used", async
   assertEquals(await network.run(CLIENTS.request!(network.runtime)), FOUR);
   assertEquals(network.sockets.size, 3);
 });
+
+linuxTest(
+  "request(): a report that a retransmission meets leaves nothing of its socket",
+  async () => {
+    const server = serve({ engine: "linux" }, echo());
+    const { port } = server.addr;
+    await server.shutdown();
+    const runtime = runtimeFor("linux");
+    // The retransmission is due just before the first look for a report.
+    const options = { runtime, timeoutMs: 1, retries: 1 };
+    await assertRejects(
+      () => request(`localhost:${port}`, "x", options),
+      TimeoutError,
+      `No reply from 127.0.0.1:${port} or [::1]:${port}`,
+    );
+  },
+);

@@ -41,6 +41,7 @@ export class ConnectedSocket extends DenoSocket {
   override async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     // Else this send would fail with the report about an earlier one.
     this.#report();
+    // The receiver may close the socket at a report.
     if (this.closed) throw new Deno.errors.BadResource("Socket is closed");
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
     this.#afterMs = FIRST_LOOK_MS;
