@@ -87,6 +87,13 @@ export function bindOwned(
       const sharing = reuseAddress ? sys.SO_REUSEADDR : sys.SO_REUSEPORT;
       setOption(libc, ours, sys.SOL_SOCKET, sharing, 1);
       setOption(libc, ours, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
+      // Only groups that it has joined itself, not each that this machine has.
+      trySet(libc, ours, sys.IPPROTO_IP, sys.IP_MULTICAST_ALL, 0);
+      if (family === sys.AF_INET6) {
+        trySet(libc, ours, sys.IPPROTO_IPV6, sys.IPV6_MULTICAST_ALL, 0);
+        // Whatever net.ipv6.bindv6only is.
+        trySet(libc, ours, sys.IPPROTO_IPV6, sys.IPV6_V6ONLY, 0);
+      }
       check(libc, libc.bind(ours, name, length));
       check(libc, libc.dup(ours, fd));
     } finally {

@@ -3,16 +3,19 @@
  *
  * @module
  */
-import type { UdpAddress } from "../../address.ts";
+import { isMulticast, type UdpAddress, withoutZone } from "../../address.ts";
 import { equalBytes } from "../../encoding.ts";
 import { type Datagram, DatagramFacts } from "../datagram.ts";
+import type { Membership } from "../multicast.ts";
 import {
   CONTROL_BYTES,
   type ControlFacts,
   decodeControl,
   destinationBytes,
   destinationHostname,
+  destinationIndex,
   replySource,
+  sourceControl,
 } from "./cmsg.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -33,12 +36,32 @@ export class BatchDatagram extends DatagramFacts
   isHandedOut = false;
   /** Whether the receiver holds it for longer than the call. */
   isHeld = false;
-  /** A copy of {@linkcode ReceiveBatch.replySource}, while it is held. */
-  source: Uint8Array | undefined;
+  /** The destination, where the kernel gives it. */
+  destination: Destination | undefined;
 
   constructor() {
     super({ remoteAddr: NOBODY, localAddr: NOBODY, receivedAt: 0 });
   }
+}
+
+/** An address of this machine that datagrams are sent to. */
+export interface Destination {
+  /** The part of a control message that it is made of. */
+  readonly bytes: Uint8Array;
+  readonly addr: UdpAddress;
+  /** The control message that has a reply leave from it, or from its link's address. */
+  readonly source: Uint8Array;
+  /** Whether it is a group, by a link on which the socket has not joined it. */
+  readonly isForeign: boolean;
+}
+
+/** A peer that was received from. */
+interface Peer {
+  /** Its struct sockaddr_in6; empty for IPv4, which the cache's keys suffice for. */
+  readonly words: Uint32Array;
+  readonly addr: UdpAddress;
+  /** The destination of its latest datagram. */
+  destination: Destination | undefined;
 }
 
 /** The messages of one recvmmsg, and their buffers. */
@@ -50,17 +73,17 @@ export class ReceiveBatch extends Messages {
     viewBytes: number;
   }> = [];
   readonly #bufferBytes: number;
-  readonly #addresses: AddressCache;
-  /** The destination of the latest message. */
-  #localBytes = new Uint8Array(0);
-  #localAddr: UdpAddress | undefined;
+  readonly #peers: PeerCache;
+  /** The latest destinations, that of the latest message first. */
+  readonly #destinations: Destination[] = [];
+  #memberships: readonly Membership[] = [];
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
 
   /** Lays out a batch; one that starts small has room for one message and peer. */
   constructor(libc: Libc, bufferBytes: number, startsSmall: boolean) {
     super(libc, CONTROL_BYTES);
-    this.#addresses = new AddressCache(startsSmall ? 1 : CACHED_ADDRESSES);
+    this.#peers = new PeerCache(startsSmall ? 1 : CACHED_PEERS);
     this.#bufferBytes = bufferBytes;
     const room = startsSmall ? 1 : BATCH;
     for (let i = 0; i < room; i++) this.retire(i);
@@ -111,9 +134,9 @@ export class ReceiveBatch extends Messages {
     return this.word(message, sys.MMSGHDR_NAME_LENGTH);
   }
 
-  /** The sender's address; the same object again while it is remembered. */
-  address(message: number): UdpAddress {
-    return this.#addresses.get(this.names, message * sys.NAME_BYTES);
+  /** The sender; its address is the same object again while it is remembered. */
+  peer(message: number): Peer {
+    return this.#peers.get(this.names, message * sys.NAME_BYTES);
   }
 
   /** The buffer of a message. */
@@ -142,91 +165,146 @@ export class ReceiveBatch extends Messages {
   }
 
   /**
-   * The control message that has a reply leave from the address asked; it is
-   * overwritten by the next receive.
+   * The destination of a message, if its control messages have it; the same object
+   * again while it is among the latest.
    */
-  replySource({ destinationAt }: ControlFacts): Uint8Array | undefined {
-    return destinationAt === -1
-      ? undefined
-      : replySource(this.controls.u8, 4 * destinationAt);
+  destination(
+    { destinationAt }: ControlFacts,
+    port: number,
+  ): Destination | undefined {
+    if (destinationAt === -1) return undefined;
+    const at = 4 * destinationAt;
+    const bytes = destinationBytes(this.controls.u8, at);
+    const all = this.#destinations;
+    const known = all.findIndex((one) => equalBytes(one.bytes, bytes));
+    if (known === 0) return all[0];
+    const [found = this.#newDestination(bytes, at, port)] = known === -1
+      ? []
+      : all.splice(known, 1);
+    all.unshift(found);
+    all.splice(MAX_DESTINATIONS);
+    return found;
+  }
+
+  #newDestination(bytes: Uint8Array, at: number, port: number): Destination {
+    const hostname = destinationHostname(bytes);
+    const index = destinationIndex(bytes);
+    // The kernel itself compares the link of an IPv4 group.
+    const isForeign = index !== undefined && isMulticast(hostname) &&
+      !this.#memberships.some((one) =>
+        one.group === withoutZone(hostname) &&
+        (one.index === 0 || one.index === index)
+      );
+    return {
+      bytes: bytes.slice(),
+      addr: Object.freeze({ hostname, port }),
+      source: replySource(this.controls.u8, at).slice(),
+      isForeign,
+    };
+  }
+
+  /** Takes the groups that the socket is a member of from now on. */
+  setMemberships(memberships: readonly Membership[]): void {
+    this.#memberships = memberships;
+    this.#destinations.length = 0;
   }
 
   /**
-   * The destination of a message, if its control messages have it; the same object
-   * again while it stays the same.
+   * The control message that has a datagram leave from an address; without one,
+   * from that which its peer, whose struct sockaddr begins at a byte, sent to last.
    */
-  localAddr(
-    { destinationAt }: ControlFacts,
-    port: number,
-  ): UdpAddress | undefined {
-    if (destinationAt === -1) return undefined;
-    const bytes = destinationBytes(this.controls.u8, 4 * destinationAt);
-    if (!equalBytes(bytes, this.#localBytes)) {
-      this.#localBytes = bytes.slice();
-      const hostname = destinationHostname(bytes);
-      this.#localAddr = Object.freeze({ hostname, port });
-    }
-    return this.#localAddr;
+  sourceTo(
+    memory: Memory,
+    at: number,
+    from: string | undefined,
+    family: number,
+  ): Uint8Array | undefined {
+    const last = this.#peers.find(memory, at)?.destination;
+    if (from === undefined || from === last?.addr.hostname) return last?.source;
+    const known = this.#destinations.find(({ addr }) => addr.hostname === from);
+    return known?.source ?? sourceControl(from, family);
   }
 }
 
 /**
- * Addresses that were decoded before, so that a datagram of a known IPv4 peer, or
- * of the latest IPv6 peer, makes no strings. Direct-mapped: bounded, and as fast
- * with any number of peers.
+ * Peers that were received from before, so that their datagrams make no strings.
+ * Direct-mapped: bounded, and as fast with any number of peers.
  */
-class AddressCache {
+class PeerCache {
   readonly #keys: Uint32Array;
-  readonly #addresses: UdpAddress[] = [];
+  readonly #peers: Peer[] = [];
   readonly #mask: number;
-  /** The latest IPv6 peer: its struct sockaddr_in6, and its address. */
-  readonly #lastWords = new Uint32Array(SOCKADDR_IN6_WORDS);
-  #lastIPv6: UdpAddress | undefined;
 
-  /** Makes a cache of a number of addresses that is a power of 2. */
+  /** Makes a cache of a number of peers that is a power of 2. */
   constructor(size: number) {
     this.#keys = new Uint32Array(2 * size);
     this.#mask = size - 1;
   }
 
-  get({ u8, u32 }: Memory, at: number): UdpAddress {
-    // The family and, in the order of the network, the port; then the host.
-    const familyAndPort = u32[at / 4]!;
-    const host = u32[at / 4 + 1]!;
-    if ((familyAndPort & 0xffff) !== sys.AF_INET) {
-      return this.#getIPv6(u8, u32, at);
-    }
-    // Spread well where hosts, ports or both of them follow each other.
-    const mixed = Math.imul(host, 0x85ebca6b) ^ familyAndPort ^
-      familyAndPort >>> 16;
-    const index = (Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16) &
-      this.#mask;
-    const known = this.#addresses[index];
-    if (
-      known !== undefined && this.#keys[2 * index] === host &&
-      this.#keys[2 * index + 1] === familyAndPort
-    ) return known;
+  /** The peer of a struct sockaddr, as it was received. */
+  get(memory: Memory, at: number): Peer {
+    const { u8, u32 } = memory;
+    const first = at / 4;
+    const index = this.#place(u32, first);
+    const known = this.#peers[index];
+    if (known !== undefined && this.#isAt(index, u32, first)) return known;
+    this.#keys[2 * index] = keyOf(u32, first);
+    this.#keys[2 * index + 1] = u32[first]!;
+    const words = isIPv4(u32, first)
+      ? NO_WORDS
+      : u32.slice(first, first + SOCKADDR_IN6_WORDS);
     // Frozen, since one object serves many datagrams and their handlers.
-    const address = Object.freeze(sys.decodeSockaddr(u8, at));
-    this.#keys[2 * index] = host;
-    this.#keys[2 * index + 1] = familyAndPort;
-    this.#addresses[index] = address;
-    return address;
+    const addr = Object.freeze(sys.decodeSockaddr(u8, at));
+    return this.#peers[index] = { words, addr, destination: undefined };
   }
 
-  #getIPv6(u8: Uint8Array, u32: Uint32Array, at: number): UdpAddress {
-    const last = this.#lastWords;
-    let i = 0;
-    while (i < SOCKADDR_IN6_WORDS && u32[at / 4 + i] === last[i]) i++;
-    if (this.#lastIPv6 === undefined || i < SOCKADDR_IN6_WORDS) {
-      last.set(u32.subarray(at / 4, at / 4 + SOCKADDR_IN6_WORDS));
-      this.#lastIPv6 = Object.freeze(sys.decodeSockaddr(u8, at));
-    }
-    return this.#lastIPv6;
+  /** The peer of a struct sockaddr, if it is remembered. */
+  find({ u32 }: Memory, at: number): Peer | undefined {
+    const index = this.#place(u32, at / 4);
+    return this.#isAt(index, u32, at / 4) ? this.#peers[index] : undefined;
+  }
+
+  /** The place of a peer, spread well where hosts, ports or both are in a row. */
+  #place(u32: Uint32Array, first: number): number {
+    const familyAndPort = u32[first]!;
+    const mixed = Math.imul(keyOf(u32, first), 0x85ebca6b) ^ familyAndPort ^
+      familyAndPort >>> 16;
+    return (Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16) & this.#mask;
+  }
+
+  #isAt(index: number, u32: Uint32Array, first: number): boolean {
+    if (
+      this.#keys[2 * index] !== keyOf(u32, first) ||
+      this.#keys[2 * index + 1] !== u32[first]
+    ) return false;
+    if (isIPv4(u32, first)) return true;
+    const { words } = this.#peers[index]!;
+    // The second word, the flow's label, is no part of an address.
+    let i = 2;
+    while (i < SOCKADDR_IN6_WORDS && u32[first + i] === words[i]) i++;
+    return i === SOCKADDR_IN6_WORDS;
   }
 }
 
-const CACHED_ADDRESSES = 1 << 16;
+/** The first word has the family and, in the order of the network, the port. */
+function isIPv4(u32: Uint32Array, first: number): boolean {
+  return (u32[first]! & 0xffff) === sys.AF_INET;
+}
+
+/** The host of IPv4, a hash of that of IPv6. */
+function keyOf(u32: Uint32Array, first: number): number {
+  if (isIPv4(u32, first)) return u32[first + 1]!;
+  let key = 0;
+  for (let i = 2; i < SOCKADDR_IN6_WORDS; i++) {
+    key = Math.imul(key, 31) + u32[first + i]!;
+  }
+  return key >>> 0;
+}
+
+/** The destinations that are remembered, besides those of the peers. */
+const MAX_DESTINATIONS = 8;
+const CACHED_PEERS = 1 << 16;
+const NO_WORDS = new Uint32Array(0);
 const SOCKADDR_IN6_WORDS = 7;
 const NOTHING = new Uint8Array(0);
 const NOBODY: UdpAddress = { hostname: "", port: 0 };

@@ -6,7 +6,12 @@
  *
  * @module
  */
-import { ipVersion, isWildcard, type UdpAddress } from "../../address.ts";
+import {
+  ipVersion,
+  isMulticast,
+  isWildcard,
+  type UdpAddress,
+} from "../../address.ts";
 import { isReport, joinError } from "../../base/errors.ts";
 import type {
   Datagram,
@@ -16,7 +21,7 @@ import type {
   ReplyOptions,
   SendErrorListener,
 } from "../contract.ts";
-import { PACKET_INFO, sourceControl } from "./cmsg.ts";
+import { PACKET_INFO } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
 import {
   addressOf,
@@ -104,9 +109,9 @@ export class LinuxSocket implements DatagramSocket {
     }
     // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
-      (family === sys.AF_INET
-        ? trySet(libc, fd, sys.IPPROTO_IP, sys.IP_PKTINFO, 1)
-        : trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVPKTINFO, 1));
+      trySet(libc, fd, sys.IPPROTO_IP, sys.IP_PKTINFO, 1) &&
+      (family === sys.AF_INET ||
+        trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVPKTINFO, 1));
     const coalesces = trySet(libc, fd, sys.SOL_UDP, sys.UDP_GRO, 1);
     this.#in = new ReceiveBatch(
       libc,
@@ -117,6 +122,7 @@ export class LinuxSocket implements DatagramSocket {
       if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
       trySet(libc, fd, level, option, 1);
     }
+    this.#in.setMemberships(options.memberships ?? []);
     this.#delivery = new Delivery(
       this.#in,
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
@@ -163,10 +169,11 @@ export class LinuxSocket implements DatagramSocket {
     // An answer needs no permission, as with `reply`; the peer of a connected socket
     // was checked when it was opened.
     if (from === undefined && !this.isConnected) requireNet(to);
-    const control = this.#knowsLocal && from !== undefined
-      ? sourceControl(from.hostname, this.#bound.family)
+    const host = from?.hostname;
+    const source = host && !isMulticast(host) && !isWildcard(host)
+      ? host
       : undefined;
-    await this.#queue.send(payload, to, control);
+    await this.#queue.send(payload, to, source, this.#knowsLocal);
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
@@ -183,8 +190,7 @@ export class LinuxSocket implements DatagramSocket {
     if (answered === this.#delivery.current) {
       this.#queue.addNow(payload, answered, options);
     } else {
-      const { remoteAddr, source } = answered;
-      this.#queue.addLater(payload, remoteAddr, source, options);
+      this.#queue.addLater(payload, answered, options);
     }
     this.release(answered);
   }

@@ -1,0 +1,169 @@
+/**
+ * Tests of groups and source addresses on a machine with two links: two network
+ * namespaces with two cables, for which they need root on Linux, with `ip`.
+ */
+import { assertEquals } from "@std/assert";
+import { ENGINE, Program, programTest } from "../helpers.ts";
+
+const [ASKING, ANSWERING] = ["asking", "answering"].map((name) =>
+  `roundtrip-groups-${Deno.pid}-${name}`
+) as [string, string];
+
+async function ip(...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("ip", { args })
+    .output();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+/** The reason why namespaces cannot be made, if there is one. */
+async function missing(): Promise<string | undefined> {
+  const { state } = await Deno.permissions.query({ name: "run" });
+  if (ENGINE !== "linux" || state !== "granted") return "--engine linux";
+  try {
+    await ip("netns", "add", ASKING);
+    await ip("netns", "del", ASKING);
+  } catch {
+    return "ip, and root";
+  }
+}
+
+/** A cable from `a0` to `b0`, 10.1.0.1 and .2, and the like for `a1`, `b1`, 10.2. */
+async function addCable(i: number): Promise<void> {
+  await ip(
+    ...["link", "add", `a${i}`, "netns", ASKING, "type", "veth"],
+    ...["peer", "name", `b${i}`, "netns", ANSWERING],
+  );
+  for (const [n, host] of [ASKING, ANSWERING].entries()) {
+    const device = ["dev", `${"ab"[n]}${i}`];
+    // Without duplicate address detection, so that there is no wait.
+    for (const to of [`10.${i + 1}.0.${n + 1}/24`, `fe80::${n + 1}/64`]) {
+      const nodad = to.includes(":") ? ["nodad"] : ["brd", "+"];
+      await ip("-n", host, "addr", "add", to, ...device, ...nodad);
+    }
+    await ip("-n", host, "link", "set", ...device, "up");
+  }
+  // Until the kernel has noticed that both ends are up, it drops what is sent.
+  for (const [n, host] of [ASKING, ANSWERING].entries()) {
+    const show = ["-n", host, "link", "show", "dev", `${"ab"[n]}${i}`];
+    for (let tries = 0; !(await ip(...show)).includes("state UP"); tries++) {
+      if (tries === 1000) throw new Error(`${show.join(" ")}: not up`);
+    }
+  }
+}
+
+async function cabled(): Promise<AsyncDisposable> {
+  for (const host of [ASKING, ANSWERING]) {
+    await ip("netns", "add", host);
+    await ip("-n", host, "link", "set", "lo", "up");
+  }
+  await addCable(0);
+  await addCable(1);
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const host of [ASKING, ANSWERING]) await ip("netns", "del", host);
+    },
+  };
+}
+
+/** Runs a program on one of the hosts, half a minute at most. */
+function run(host: string, code: string): Program {
+  const limited = `setTimeout(() => Deno.exit(3), 30_000);\n${code}`;
+  const deno = [Deno.execPath(), "eval", "--unstable-net", limited];
+  return new Program("ip", ["netns", "exec", host, ...deno]);
+}
+
+const reason = await missing();
+const needs = reason === undefined ? [] : [`nothing but ${reason}`];
+
+/** Has `send(link, group, text)` send to a group by one of the links. */
+const SENDING = `import { openSocket } from "./lib/mod.ts";
+  const sockets = [1, 2].map((net) =>
+    openSocket({ hostname: "10." + net + ".0.1" }, () => {}));
+  const six = openSocket({ hostname: "::" }, () => {});
+  const send = (link, group, text, port = 5000) => group.includes(":")
+    ? six.send(text, "[" + group + "%a" + link + "]:" + port)
+    : sockets[link].send(text, group + ":" + port);`;
+
+programTest(
+  "openSocket({ groups }): hears its groups on the links on which it has joined them, and no others",
+  async () => {
+    await using _cables = await cabled();
+    await using receiver = run(
+      ANSWERING,
+      `import { openSocket } from "./lib/mod.ts";
+      const options = { hostname: "::", reuseAddress: true, engine: "linux" };
+      const listen = (name, port, more) =>
+        openSocket({ ...options, port, ...more }, ({ data }) =>
+          console.log(name, new TextDecoder().decode(data)));
+      for (const name of ["b0", "b1"]) {
+        const groups = ["239.1.2.3", "ff02::123"];
+        listen(name, 5000, { groups, interface: name });
+      }
+      listen("none", 5001);
+      console.log("listening");`,
+    );
+    await receiver.line();
+    await using sender = run(
+      ASKING,
+      `${SENDING}
+      for (const group of ["239.1.2.3", "ff02::123"]) {
+        for (const link of [0, 1]) {
+          await send(link, group, "to 5000 by a" + link);
+          await send(link, group, "to 5001 by a" + link, 5001);
+        }
+      }
+      for (const link of [0, 1]) await send(link, "239.1.2.3", "end");
+      await sockets[0].send("end", "10.1.0.2:5001");
+      Deno.exit();`,
+    );
+    const lines: string[] = [];
+    for (let ends = 0; ends < 3;) {
+      const line = await receiver.line();
+      if (line.endsWith("end")) ends++;
+      lines.push(line);
+    }
+    const heard = ["b0 end", "b0 to 5000 by a0", "b0 to 5000 by a0"];
+    assertEquals(lines.sort(), [
+      ...heard,
+      "b1 end",
+      "b1 to 5000 by a1",
+      "b1 to 5000 by a1",
+      "none end",
+    ]);
+    assertEquals((await sender.ended()).stderr, "");
+  },
+  needs,
+);
+
+programTest(
+  "serve(), gather(): `::` is IPv4 too where net.ipv6.bindv6only is 1",
+  async () => {
+    await using _cables = await cabled();
+    for (const host of [ASKING, ANSWERING]) {
+      const set = ["sysctl", "-q", "-w", "net.ipv6.bindv6only=1"];
+      await ip("netns", "exec", host, ...set);
+    }
+    await using server = run(
+      ANSWERING,
+      `import { echo, serve } from "./lib/mod.ts";
+      serve({ hostname: "::", port: 5000, engine: "linux" }, echo());
+      console.log("listening");`,
+    );
+    await server.line();
+    await using client = run(
+      ASKING,
+      `import { gather } from "./lib/mod.ts";
+      const replies = await gather(["10.1.0.2:5000", "[fe80::2%a0]:5000"], "x",
+        { engine: "linux", timeoutMs: 10_000 });
+      console.log(replies.map((one) => one.remoteAddr.hostname).sort().join());
+      Deno.exit();`,
+    );
+    const { stdout, stderr } = await client.ended();
+    assertEquals([stdout.replace(/%\d+/, ""), stderr], [
+      "10.1.0.2,fe80::2\n",
+      "",
+    ]);
+  },
+  needs,
+);
