@@ -16,7 +16,13 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import { bytesOf, Outbox, payloadOf } from "../socket/outbox.ts";
+import {
+  bytesOf,
+  Outbox,
+  payloadOf,
+  type PushOptions,
+  pushOptions,
+} from "../socket/outbox.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
   type Hooks,
@@ -116,17 +122,25 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (options.signal?.aborted) close();
   }
 
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
-    return this.#outbox.send({ payload, to });
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void> {
+    return this.#outbox.send({ payload, to }, options);
   }
 
   async sendMany(
     payload: Uint8Array | string,
     addresses: Iterable<UdpAddress | string>,
+    options?: PushOptions,
   ): Promise<number> {
-    const bytes = payloadOf(payload);
+    const common = {
+      payload: payloadOf(payload),
+      ...pushOptions("sendMany", options),
+    };
     return await this.#outbox.sendMany(
-      Array.from(addresses, (to) => ({ payload: bytes, to })),
+      Array.from(addresses, (to) => ({ ...common, to })),
     );
   }
 

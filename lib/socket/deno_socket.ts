@@ -269,7 +269,20 @@ export class DenoSocket implements DatagramSocket {
     }
   }
 
-  send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from: UdpAddress = this.addr,
+  ): Promise<void> {
+    if (from.hostname !== this.addr.hostname) {
+      const why =
+        `the system chooses the source of a socket at ${this.addr.hostname}`;
+      return Promise.reject(
+        new Deno.errors.NotSupported(
+          `Cannot send from ${from.hostname} on the deno engine, where ${why}: 'from' needs engine 'linux', or a socket bound to it`,
+        ),
+      );
+    }
     return new Promise((onSent, onSendError) =>
       this.#queue(payload, this.#reachable(to), { onSent, onSendError })
     );

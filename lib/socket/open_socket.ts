@@ -8,7 +8,7 @@ import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
-import { Outbox, type Outgoing } from "./outbox.ts";
+import { Outbox, type Outgoing, type PushOptions } from "./outbox.ts";
 import type { Runtime } from "./runtime.ts";
 import {
   type DatagramSocket,
@@ -84,18 +84,26 @@ export interface UdpSocket extends AsyncDisposable {
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
    * @param to An IP address and a port, or `"IP:PORT"`.
+   * @param options The address that it leaves from.
    * @returns Resolves when the system has taken it; rejects with its error.
    * @throws {TypeError} If the address has a name, or the payload is neither
    * bytes nor text.
+   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
+   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
    * @throws {RangeError} If the port is none from 1 to 65,535.
    * @throws {SyntaxError} If the address does not parse.
    */
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void>;
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void>;
   /**
    * Sends many datagrams, each with its own payload and address, no faster than
    * the system takes them. One that is wrong or fails stops none of the others.
    *
-   * @param datagrams The payloads and addresses, as for `send`.
+   * @param datagrams The payloads and addresses, as for `send`, each with its
+   * `from` if it has one.
    * @returns The number of datagrams sent; `onError` is called for each other.
    */
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
@@ -196,8 +204,12 @@ class OpenSocket implements UdpSocket, Receiver {
     });
   }
 
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
-    return this.#outbox.send({ payload, to });
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void> {
+    return this.#outbox.send({ payload, to }, options);
   }
 
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number> {

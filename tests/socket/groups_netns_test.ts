@@ -167,3 +167,95 @@ programTest(
   },
   needs,
 );
+
+programTest(
+  "server.send(), sendMany(), openSocket().send(), sendBatch(): leave from the address that the peer sent to last, or from the one given",
+  async () => {
+    await using _cables = await cabled();
+    for (const more of ["10.1.0.7/24", "fd00::7/64", "fd00::8/64"]) {
+      const nodad = more.includes(":") ? ["nodad"] : [];
+      await ip("-n", ANSWERING, "addr", "add", more, "dev", "b0", ...nodad);
+    }
+    const own = ["fd00::1/64", "dev", "a0", "nodad"];
+    await ip("-n", ASKING, "addr", "add", ...own);
+    await using server = run(
+      ANSWERING,
+      `import { openSocket, serve } from "./lib/mod.ts";
+      const shared = { hostname: "::", engine: "linux", onError() {} };
+      const all = ["fd00::7", "10.1.0.2", "10.1.0.7"];
+      // Each text names a push and, if it has one, the source that it is given.
+      const push = async (to, text, send, sendAll) => {
+        const host = text.slice(5);
+        const options = host === "" ? {} : { from: { hostname: host } };
+        try {
+          await (text.startsWith("many:") ? sendAll : send)(text, to, options);
+        } catch (error) {
+          await send(error.name + " " + error.message, to);
+        }
+      };
+      const server = serve({ ...shared, port: 5000 }, (data, { remoteAddr }) => {
+        push({ ...remoteAddr }, new TextDecoder().decode(data),
+          (text, to, options) => server.send(text, to, options),
+          (text, to, options) => server.sendMany(text, [to], options));
+      });
+      const socket = openSocket({ ...shared, port: 5001 }, ({ data, remoteAddr }) => {
+        push(remoteAddr, new TextDecoder().decode(data),
+          (text, to, options) => socket.send(text, to, options),
+          (payload, to, options) => socket.sendBatch([{ payload, to, ...options }]));
+      });
+      console.log("listening");`,
+    );
+    await server.line();
+    await using client = run(
+      ASKING,
+      `import { openSocket } from "./lib/mod.ts";
+      let heard;
+      const socket = openSocket({ hostname: "::" }, ({ data, remoteAddr }) =>
+        heard(remoteAddr.hostname + " " + new TextDecoder().decode(data)));
+      const ask = async (to, text) => {
+        for (const port of [5000, 5001]) {
+          const reply = new Promise((resolve) => heard = resolve);
+          await socket.send(text, to + ":" + port);
+          console.log(await reply);
+        }
+      };
+      for (const to of ["10.1.0.7", "10.1.0.2", "10.1.0.7", "[fd00::7]",
+        "[fd00::8]", "10.1.0.255"]) {
+        await ask(to, "send:");
+        await ask(to, "many:");
+      }
+      await ask("10.1.0.2", "send:10.1.0.7");
+      await ask("10.1.0.2", "many:10.1.0.7");
+      await ask("10.1.0.2", "send:10.1.0.255");
+      await ask("10.1.0.2", "send:239.1.2.3");
+      await ask("10.1.0.2", "send:0.0.0.0");
+      await ask("[fd00::8]", "many:fd00::7");
+      await ask("10.1.0.7", "send:10.9.9.9");
+      await ask("10.1.0.7", "send:fd00::7");
+      Deno.exit();`,
+    );
+    const { stdout, stderr } = await client.ended();
+    const twice = (line: string) => [line, line];
+    const broadcast = "10.1.0.2";
+    assertEquals(stdout.trimEnd().split("\n"), [
+      ...["10.1.0.7", "10.1.0.2", "10.1.0.7", "fd00::7", "fd00::8", broadcast]
+        .flatMap((host) =>
+          ["send:", "many:"].flatMap((text) => twice(`${host} ${text}`))
+        ),
+      ...twice("10.1.0.7 send:10.1.0.7"),
+      ...twice("10.1.0.7 many:10.1.0.7"),
+      ...twice("10.1.0.2 send:10.1.0.255"),
+      ...twice("10.1.0.2 send:239.1.2.3"),
+      ...twice("10.1.0.2 send:0.0.0.0"),
+      ...twice("fd00::7 many:fd00::7"),
+      ...twice(
+        "10.1.0.7 AddrNotAvailable Cannot send from 10.9.9.9: it is not an address of this machine, or has no route to the peer",
+      ),
+      ...twice(
+        "10.1.0.7 TypeError Cannot send to 10.1.0.1 from 'fd00::7': both must be IPv4 addresses, or both IPv6",
+      ),
+    ]);
+    assertEquals(stderr, "");
+  },
+  needs,
+);

@@ -20,6 +20,7 @@ import {
   EINVAL,
   EIO,
   EMSGSIZE,
+  ENETUNREACH,
   errorOf,
   hasMoved,
 } from "./errno.ts";
@@ -304,9 +305,10 @@ export class SendQueue {
         from === undefined && out.dropControls(message) &&
         this.#sendOne(message)
       ) return this.#taken(message, outcome);
-      const error = from !== undefined && code === EINVAL
+      const isOfSource = code === EINVAL || code === ENETUNREACH;
+      const error = from !== undefined && isOfSource
         ? new Deno.errors.AddrNotAvailable(
-          `Cannot send from ${from}: it is not an address of this machine`,
+          `Cannot send from ${from}: it is not an address of this machine, or has no route to the peer`,
         )
         : errorOf(code);
       return this.#failed(message, error, outcome);

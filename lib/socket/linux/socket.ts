@@ -169,9 +169,9 @@ export class LinuxSocket implements DatagramSocket {
     // An answer needs no permission, as with `reply`; the peer of a connected socket
     // was checked when it was opened.
     if (from === undefined && !this.isConnected) requireNet(to);
-    const host = from?.hostname;
-    const source = host && !isMulticast(host) && !isWildcard(host)
-      ? host
+    // A group is the source of no datagram.
+    const source = from && !isMulticast(from.hostname)
+      ? numberZone(this.#libc, from).hostname
       : undefined;
     await this.#queue.send(payload, to, source, this.#knowsLocal);
   }
