@@ -5,7 +5,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Links } from "../socket/multicast.ts";
+import { type GroupOptions, Memberships } from "../socket/memberships.ts";
+import { Links } from "../socket/multicast.ts";
 import { Gates, type Verdict } from "./gates.ts";
 import type { Guard } from "./guard.ts";
 import {
@@ -53,6 +54,9 @@ export interface ServerOptions extends Hooks {
   loops: boolean;
   /** The links whose members are answered when they ask a group; undefined: all. */
   links: Links | undefined;
+  /** Whether no others are, once a group is joined. */
+  answersLinksOnly: boolean;
+  groups: GroupOptions;
   runtime: Runtime;
   signal: AbortSignal | undefined;
   onClosed(): void;
@@ -80,6 +84,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #unsent = 0;
   /** Sends all that is no returned reply. */
   readonly #outbox: Outbox;
+  readonly #memberships: Memberships;
   #draining = false;
   #closed = false;
 
@@ -107,11 +112,18 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     });
     this.addr = socket.addr;
     this.#reports = new Reports(socket.addr, options, runtime);
+    this.#memberships = new Memberships(
+      socket,
+      options.groups,
+      runtime,
+      (error) => this.onNotice(error as Error),
+    );
     const close = () => this.#close();
     options.signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#closed = true;
       this.#outbox.close();
+      this.#memberships.close();
       this.#cancelCheck?.();
       this.#gates.drain();
       this.#sendHeld();
@@ -142,6 +154,16 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     return await this.#outbox.sendMany(
       Array.from(addresses, (to) => ({ ...common, to })),
     );
+  }
+
+  async join(group: string): Promise<void> {
+    const { answersLinksOnly, runtime } = this.#options;
+    if (answersLinksOnly) this.#gates.links ??= new Links(runtime);
+    await this.#memberships.join(group);
+  }
+
+  leave(group: string): Promise<void> {
+    return this.#memberships.leave(group);
   }
 
   shutdown(): Promise<void> {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import type { GroupMember } from "../socket/memberships.ts";
 import type { PushOptions } from "../socket/outbox.ts";
 import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
@@ -68,7 +69,7 @@ export interface ServerStats {
 }
 
 /** A running server. */
-export interface UdpServer extends AsyncDisposable {
+export interface UdpServer extends AsyncDisposable, GroupMember {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**

@@ -130,6 +130,11 @@ export interface DatagramSocket {
     payload: Uint8Array,
     options?: ReplyOptions | undefined,
   ): void;
+  /**
+   * Joins a group, or leaves one by the same object; rejects with the system's error,
+   * or with `Deno.errors.NotSupported` where the engine knows no single sources.
+   */
+  setMembership(membership: Membership, isMember: boolean): Promise<void>;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
   /**

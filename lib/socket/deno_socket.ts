@@ -9,11 +9,11 @@ import {
   formatAddress,
   ipv6Groups,
   ipVersion,
-  isWildcard,
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { bindError, isReport, joinError } from "../base/errors.ts";
+import { bindError, isReport } from "../base/errors.ts";
+import { DenoGroups } from "./deno_groups.ts";
 import type { Membership } from "./multicast.ts";
 import type {
   Datagram,
@@ -46,8 +46,7 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
     const { maxDatagramBytes, isBusy, peer } = options;
     // The user may be asked for a client's server here, and never at a send.
     if (peer !== undefined) Deno.permissions.requestSync(netAccess(peer));
-    const prepared = prepare(conn, options);
-    return new DenoSocket(conn, maxDatagramBytes, prepared, false, isBusy);
+    return new DenoSocket(conn, maxDatagramBytes, options, false, isBusy);
   } catch (error) {
     conn.close();
     throw error;
@@ -105,48 +104,6 @@ export function bindConn(
   }
 }
 
-/** Joins groups and sets the multicast TTL, in the background; undefined for none. */
-function prepare(
-  conn: Conn,
-  { memberships = [], multicastTtl }: OpenOptions,
-): Promise<unknown> | undefined {
-  const steps = memberships.map((membership) => join(conn, membership));
-  if (multicastTtl !== undefined) {
-    if (ipVersion((conn.addr as Deno.NetAddr).hostname) === 6) {
-      throw new Deno.errors.NotSupported(
-        "Cannot set the hop limit of IPv6 groups on the deno engine: 'multicastTtl' needs engine 'linux'",
-      );
-    }
-    steps.push(setMulticastTtl(conn, multicastTtl));
-  }
-  return steps.length === 0 ? undefined : Promise.all(steps);
-}
-
-async function join(
-  conn: Conn,
-  { group, address, index }: Membership,
-): Promise<void> {
-  try {
-    await (ipVersion(group) === 6
-      ? conn.joinMulticastV6(group, index)
-      : conn.joinMulticastV4(group, address));
-  } catch (error) {
-    throw joinError(error, group);
-  }
-}
-
-/**
- * Sets the TTL by way of a membership, as Deno has no other. Every host is in the
- * group of all hosts, and no report is sent for it (RFC 2236, section 6).
- */
-async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
-  const { hostname } = conn.addr as Deno.NetAddr;
-  const address = isWildcard(hostname) ? "127.0.0.1" : hostname;
-  const membership = await conn.joinMulticastV4("224.0.0.1", address);
-  await membership.setTTL(ttl);
-  await membership.leave();
-}
-
 /** `Deno.DatagramConn` with two methods that it has, but not in its types. */
 export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 
@@ -156,6 +113,7 @@ export class DenoSocket implements DatagramSocket {
   readonly isConnected: boolean;
   readonly copiesReplies = false;
   readonly #conn: Conn;
+  readonly #groups: DenoGroups;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
   readonly #keepsDrops: boolean;
@@ -186,7 +144,7 @@ export class DenoSocket implements DatagramSocket {
    *
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
-   * @param prepared Resolves when sends may begin; rejects if they cannot.
+   * @param options The groups to join, and the TTL of sends to groups.
    * @param isConnected Whether an engine has connected it; Deno itself cannot.
    * @param keepsDrops Whether a close reads the file with `kernelDrops()`.
    * @param checksNet Whether sends need the permission for their destination.
@@ -194,7 +152,7 @@ export class DenoSocket implements DatagramSocket {
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
-    prepared?: Promise<unknown>,
+    options?: OpenOptions,
     isConnected = false,
     keepsDrops = false,
     checksNet = true,
@@ -202,9 +160,10 @@ export class DenoSocket implements DatagramSocket {
     this.#conn = conn;
     this.#sendsAnywhere = !checksNet ||
       Deno.permissions.querySync({ name: "net" }).state === "granted";
-    this.#prepared = prepared;
+    this.#groups = new DenoGroups(conn);
+    this.#prepared = options && this.#groups.prepare(options);
     // start() rejects with the failure.
-    prepared?.then(() => {
+    this.#prepared?.then(() => {
       this.#prepared = undefined;
     }, () => {});
     this.isConnected = isConnected;
@@ -336,6 +295,10 @@ export class DenoSocket implements DatagramSocket {
     }
     // Replies to several peers need no order, once the socket is writable.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
+  }
+
+  setMembership(membership: Membership, isMember: boolean): Promise<void> {
+    return this.#groups.set(membership, isMember);
   }
 
   release(datagram: Datagram): void {

@@ -259,3 +259,195 @@ programTest(
   },
   needs,
 );
+
+/**
+ * Member of the groups given at port 5000: it keeps what arrives, and obeys `join`,
+ * `leave` and `heard`, to which it replies.
+ */
+const member = (options: Record<string, unknown>) =>
+  run(
+    ANSWERING,
+    `import { openSocket } from "./lib/mod.ts";
+    let heard = [];
+    const options = { port: 5000, ...${JSON.stringify(options)} };
+    const socket = openSocket(options, async ({ data, remoteAddr }) => {
+      const [command, ...rest] = new TextDecoder().decode(data).split(" ");
+      let reply = "done";
+      if (command === "heard") [reply, heard] = [heard.sort().join(), []];
+      else if (command === "join" || command === "leave") {
+        await socket[command](...rest)
+          .catch((error) => reply = error.name + ": " + error.message);
+      } else return heard.push(command);
+      await socket.send(reply, remoteAddr);
+    });
+    console.log("listening");`,
+  );
+
+/** Has `ask(text)` give the member's reply, and `hear` the groups that it hears. */
+const DRIVING = `${SENDING}
+  let replied;
+  const driver = openSocket({ hostname: "10.1.0.1" }, ({ data }) =>
+    replied(new TextDecoder().decode(data)));
+  const ask = async (text) => {
+    const reply = new Promise((resolve) => replied = resolve);
+    await driver.send(text, "10.1.0.2:5000");
+    return await reply;
+  };
+  const hear = async (...groups) => {
+    for (const group of groups) {
+      for (const link of [0, 1]) await send(link, group, group + "%" + link);
+    }
+    console.log(await ask("heard"));
+  };`;
+
+for (const engine of ["linux", "deno"]) {
+  programTest(
+    `openSocket({ groups }), join(), leave(): by several links, while it is open (${engine} engine)`,
+    async () => {
+      await using _cables = await cabled();
+      const groups = ["239.1.2.3%b0", "239.1.2.3%b1", "ff02::123%b1"];
+      await using receiver = member({ hostname: "::", engine, groups });
+      await receiver.line();
+      await using driver = run(
+        ASKING,
+        `${DRIVING}
+        await hear("239.1.2.3", "ff02::123", "239.2.2.2", "ff02::222");
+        for (const group of ["239.2.2.2%b1", "ff02::222%b0", "ff02::222%b0"]) {
+          console.log(await ask("join " + group));
+        }
+        await hear("239.2.2.2", "ff02::222");
+        for (const group of ["239.1.2.3%b0", "ff02::123%b1", "239.2.2.2%b1"]) {
+          console.log(await ask("leave " + group));
+        }
+        await hear("239.1.2.3", "ff02::123", "239.2.2.2", "ff02::222");
+        for (const command of ["leave 239.9.9.9", "join 10.0.0.1",
+          "join 239.9.9.9%b9"]) {
+          console.log(await ask(command));
+        }
+        Deno.exit();`,
+      );
+      const { stdout, stderr } = await driver.ended();
+      assertEquals(stdout.trimEnd().split("\n"), [
+        "239.1.2.3%0,239.1.2.3%1,ff02::123%1",
+        ...["done", "done", "done"],
+        "239.2.2.2%1,ff02::222%0",
+        ...["done", "done", "done"],
+        "239.1.2.3%1,ff02::222%0",
+        "TypeError: Cannot leave '239.9.9.9': joined are 239.1.2.3%b1, ff02::222%b0",
+        "TypeError: '10.0.0.1' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6",
+        "NotFound: There is no interface 'b9' with IPv4: there are lo, b0, b1",
+      ]);
+      assertEquals(stderr, "");
+    },
+    needs,
+  );
+}
+
+programTest(
+  "openSocket({ groups }), join(), leave(): from a single source",
+  async () => {
+    await using _cables = await cabled();
+    await ip("-n", ASKING, "addr", "add", "10.1.0.9/24", "dev", "a0");
+    const groups = ["10.1.0.1@232.1.2.3%b0"];
+    await using receiver = member({ hostname: "::", engine: "linux", groups });
+    await receiver.line();
+    await using driver = run(
+      ASKING,
+      `${DRIVING}
+      const other = openSocket({ hostname: "10.1.0.9" }, () => {});
+      const both = async (group) => {
+        await other.send("other", group + ":5000");
+        await hear(group);
+      };
+      await both("232.1.2.3");
+      console.log(await ask("join 10.1.0.9@232.1.2.3%b0"));
+      await both("232.1.2.3");
+      console.log(await ask("leave 10.1.0.1@232.1.2.3%b0"));
+      await both("232.1.2.3");
+      for (const source of ["fe80::9", "fe80::1"]) {
+        console.log(await ask("join " + source + "@ff32::123%b1"));
+        await hear("ff32::123");
+      }
+      Deno.exit();`,
+    );
+    const { stdout, stderr } = await driver.ended();
+    assertEquals(stdout.split("\n"), [
+      "232.1.2.3%0",
+      "done",
+      "232.1.2.3%0,other",
+      "done",
+      "other",
+      ...["done", "", "done", "ff32::123%1"],
+      "",
+    ]);
+    assertEquals(stderr, "");
+  },
+  needs,
+);
+
+for (const engine of ["linux", "deno"]) {
+  programTest(
+    `openSocket({ groups }): joins again on an interface that was away (${engine} engine)`,
+    async () => {
+      await using _cables = await cabled();
+      const groups = ["239.1.2.3", "ff02::123", "239.2.2.2%b1"];
+      const options = { hostname: "::", engine, groups, interface: "b1" };
+      await using receiver = member(options);
+      await receiver.line();
+      const both = `${DRIVING}
+        const all = "239.1.2.3%1,239.2.2.2%1,ff02::123%1";
+        let heard = "";
+        do {
+          for (const group of ["239.1.2.3", "239.2.2.2", "ff02::123"]) {
+            await send(1, group, group + "%1").catch(() => {});
+          }
+          heard = await ask("heard");
+        } while (![...new Set(heard.split(","))].join().includes(all));
+        console.log(all);
+        Deno.exit();`;
+      await using before = run(ASKING, both);
+      const all = "239.1.2.3%1,239.2.2.2%1,ff02::123%1\n";
+      assertEquals((await before.ended()).stdout, all);
+      // Both ends of the cable go, and another one comes.
+      await ip("-n", ANSWERING, "link", "del", "b1");
+      await addCable(1);
+      await using after = run(ASKING, both);
+      assertEquals((await after.ended()).stdout, all);
+    },
+    needs,
+  );
+}
+
+programTest(
+  "serve({ multicastTtl }): sends to groups cross the routers given",
+  async () => {
+    await using _cables = await cabled();
+    const route = ["route", "add", "239.0.0.0/8", "dev", "b0"];
+    await ip("-n", ANSWERING, ...route);
+    await using receiver = run(
+      ASKING,
+      `import { openSocket } from "./lib/mod.ts";
+      openSocket({ port: 5000, groups: ["239.1.2.3"], interface: "a0",
+        engine: "linux", packetInfo: true }, ({ data, ttl }) =>
+          console.log(new TextDecoder().decode(data), ttl));
+      console.log("listening");`,
+    );
+    await receiver.line();
+    await using server = run(
+      ANSWERING,
+      `import { serve } from "./lib/mod.ts";
+      for (const engine of ["linux", "deno"]) {
+        const options = { hostname: "0.0.0.0", engine, multicastTtl: 7 };
+        const server = serve(options, () => {});
+        await server.send(engine, "239.1.2.3:5000");
+        await server.shutdown();
+      }
+      Deno.exit();`,
+    );
+    assertEquals((await server.ended()).stderr, "");
+    for (const engine of ["linux", "deno"]) {
+      assertEquals(await receiver.line(), `${engine} 7`);
+    }
+  },
+  needs,
+);

@@ -271,6 +271,27 @@ netTest(
   },
 );
 
+netTest(
+  "openSocket({ groups }), join(): the deno engine refuses a single source",
+  async () => {
+    const options: SocketOptions = { engine: "deno" };
+    const groups = ["192.0.2.1@232.1.2.3"];
+    const message =
+      "Cannot join 192.0.2.1@232.1.2.3 on the deno engine: a single source needs engine 'linux'";
+    assertThrows(
+      () => openSocket({ ...options, groups }, () => {}),
+      Deno.errors.NotSupported,
+      message,
+    );
+    await using socket = openSocket(options, () => {});
+    await assertRejects(
+      () => socket.join(groups[0]!),
+      Deno.errors.NotSupported,
+      message,
+    );
+  },
+);
+
 linuxTest(
   "openSocket(): a datagram has its TTL, its class and its time of arrival",
   async () => {

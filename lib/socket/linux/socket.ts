@@ -26,14 +26,16 @@ import { Delivery } from "./delivery.ts";
 import {
   addressOf,
   growBuffers,
-  joinGroup,
   kernelDrops,
   numberZone,
+  sendGroupsBy,
+  setMembership,
   setReceiveBuffer,
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
 import { requireNet } from "../deno_socket.ts";
+import type { Membership } from "../multicast.ts";
 import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
 import * as sys from "./layout.ts";
@@ -61,6 +63,7 @@ export class LinuxSocket implements DatagramSocket {
   /** The lead of the wall clock, by which the kernel stamps, over ours. */
   readonly #clockOffset: () => number;
   readonly #turns: Turns;
+  #memberships: readonly Membership[];
   readonly #pollfd: Memory;
   readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
@@ -92,9 +95,15 @@ export class LinuxSocket implements DatagramSocket {
     this.#turns = new Turns(libc, now, this.isConnected);
     this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
-    for (const membership of options.memberships ?? []) {
+    this.#memberships = [...options.memberships ?? []];
+    const links = this.#memberships.map(({ index, address }) =>
+      index || address
+    );
+    const isOnOneLink = new Set(links).size === 1;
+    for (const membership of this.#memberships) {
       try {
-        joinGroup(libc, fd, membership);
+        setMembership(libc, fd, membership, true);
+        if (isOnOneLink) sendGroupsBy(libc, fd, membership);
       } catch (error) {
         throw joinError(error, membership.group);
       }
@@ -122,7 +131,7 @@ export class LinuxSocket implements DatagramSocket {
       if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
       trySet(libc, fd, level, option, 1);
     }
-    this.#in.setMemberships(options.memberships ?? []);
+    this.#in.setMemberships(this.#memberships);
     this.#delivery = new Delivery(
       this.#in,
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
@@ -202,6 +211,20 @@ export class LinuxSocket implements DatagramSocket {
   abandon(datagram: Datagram): void {
     // Its buffer has left the batch.
     this.release(datagram);
+  }
+
+  setMembership(membership: Membership, isMember: boolean): Promise<void> {
+    return Promise.try(() => {
+      if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+      try {
+        setMembership(this.#libc, this.#bound.fd, membership, isMember);
+      } catch (error) {
+        throw joinError(error, membership.group);
+      }
+      const others = this.#memberships.filter((one) => one !== membership);
+      this.#memberships = isMember ? [...others, membership] : others;
+      this.#in.setMemberships(this.#memberships);
+    });
   }
 
   sleep(ms: number): void {
