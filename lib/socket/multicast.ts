@@ -170,6 +170,18 @@ export function mayBeGroup({ hostname }: UdpAddress): boolean {
   return isMulticast(hostname) || isWildcard(hostname);
 }
 
+/** The broadcast addresses of the networks of interfaces (RFC 919). */
+export function broadcastsOf(interfaces: readonly Interface[]): string[] {
+  return interfaces.map(({ cidr }) => parseNetwork(cidr))
+    // A link of two hosts has none (RFC 3021).
+    .filter(({ groups, bits }) => groups.length === 4 && bits < 31)
+    .map(({ groups, bits }) =>
+      groups.map((part, i) =>
+        part | 255 >> Math.min(Math.max(bits - 8 * i, 0), 8)
+      ).join(".")
+    );
+}
+
 /** A clock, and this machine's interfaces. */
 interface System {
   now(): number;

@@ -451,3 +451,34 @@ programTest(
   },
   needs,
 );
+
+programTest(
+  "gather(): receives the replies to a broadcast address of any mask",
+  async () => {
+    await using _cables = await cabled();
+    for (const [n, host] of [ASKING, ANSWERING].entries()) {
+      const own = [`10.3.0.${n + 1}/26`, "brd", "+", "dev", `${"ab"[n]}0`];
+      await ip("-n", host, "addr", "add", ...own);
+    }
+    await using server = run(
+      ANSWERING,
+      `import { echo, serve } from "./lib/mod.ts";
+      serve({ hostname: "0.0.0.0", port: 5000 }, echo());
+      console.log("listening");`,
+    );
+    await server.line();
+    await using client = run(
+      ASKING,
+      `import { gather } from "./lib/mod.ts";
+      for (const engine of ["deno", "linux"]) {
+        const [reply] = await gather("10.3.0.63:5000", engine,
+          { engine, maxReplies: 1, timeoutMs: 10_000 });
+        console.log(reply.text(), reply.remoteAddr.hostname);
+      }
+      Deno.exit();`,
+    );
+    const { stdout, stderr } = await client.ended();
+    assertEquals([stdout, stderr], ["deno 10.3.0.2\nlinux 10.3.0.2\n", ""]);
+  },
+  needs,
+);

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import {
+  broadcastsOf,
   checkGroups,
   hostnameFor,
   type Interface,
@@ -182,6 +183,19 @@ const [NEAR, LINK_LOCAL, FAR] = ["192.0.2.77", "fe80::9%3", "198.51.100.1"]
     UdpAddress,
   ];
 const GROUP = { hostname: "239.1.2.3", port: 5000 };
+
+Deno.test("broadcastsOf(): has the last address of each IPv4 network", () => {
+  const last = (cidr: string) =>
+    broadcastsOf([{ ...INTERFACES[2], cidr: `${cidr}` }]).join();
+  assertEquals(last("10.0.0.1/26"), "10.0.0.63");
+  assertEquals(last("10.0.0.65/26"), "10.0.0.127");
+  assertEquals(last("10.0.0.65/30"), "10.0.0.67");
+  assertEquals(last("172.16.9.1/20"), "172.16.15.255");
+  assertEquals(last("10.1.2.3/8"), "10.255.255.255");
+  for (const none of ["10.0.0.2/31", "10.0.0.2/32", "2001:db8::7/64"]) {
+    assertEquals(last(none), "", none);
+  }
+});
 
 Deno.test("Links: knows the addresses on the links, as of the last seconds", () => {
   const interfaces: Interface[] = [...INTERFACES];
