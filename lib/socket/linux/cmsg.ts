@@ -98,8 +98,7 @@ export function destinationHostname(bytes: Uint8Array): string {
 }
 
 /** The index of the interface in {@linkcode destinationBytes} of IPv6. */
-export function destinationIndex(bytes: Uint8Array): number | undefined {
-  if (bytes.length === 8) return undefined;
+export function destinationIndex(bytes: Uint8Array): number {
   return new DataView(bytes.buffer, bytes.byteOffset).getUint32(16, true);
 }
 

@@ -122,12 +122,7 @@ export class Delivery {
     const message = datagram.message = this.#message;
     datagram.memory = this.#memory;
     batch.readControl(message, datagram);
-    const { addr } = this.#source;
-    const peer = batch.peer(message);
-    const destination = batch.destination(datagram, addr.port);
-    datagram.remoteAddr = peer.addr;
-    datagram.destination = peer.destination = destination;
-    datagram.localAddr = destination?.addr ?? addr;
+    batch.readAddresses(datagram, this.#source.addr);
     datagram.receivedAt = this.receivedAt;
     if (datagram.stampMs !== undefined) {
       datagram.arrivedAt = datagram.stampMs - this.#clockOffset();

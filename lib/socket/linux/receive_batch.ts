@@ -46,22 +46,15 @@ export class BatchDatagram extends DatagramFacts
 
 /** An address of this machine that datagrams are sent to. */
 export interface Destination {
+  /** A number of its own, from 1. */
+  readonly id: number;
   /** The part of a control message that it is made of. */
   readonly bytes: Uint8Array;
   readonly addr: UdpAddress;
   /** The control message that has a reply leave from it, or from its link's address. */
   readonly source: Uint8Array;
   /** Whether it is a group, by a link on which the socket has not joined it. */
-  readonly isForeign: boolean;
-}
-
-/** A peer that was received from. */
-interface Peer {
-  /** Its struct sockaddr_in6; empty for IPv4, which the cache's keys suffice for. */
-  readonly words: Uint32Array;
-  readonly addr: UdpAddress;
-  /** The destination of its latest datagram. */
-  destination: Destination | undefined;
+  isForeign: boolean;
 }
 
 /** The messages of one recvmmsg, and their buffers. */
@@ -74,8 +67,10 @@ export class ReceiveBatch extends Messages {
   }> = [];
   readonly #bufferBytes: number;
   readonly #peers: PeerCache;
-  /** The latest destinations, that of the latest message first. */
-  readonly #destinations: Destination[] = [];
+  /** The latest destinations, each at a place by its number. */
+  readonly #destinations: Destination[] = Array(MAX_DESTINATIONS).fill(NOWHERE);
+  #lastDestination: Destination | undefined;
+  #nextId = 1;
   #memberships: readonly Membership[] = [];
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
@@ -134,9 +129,16 @@ export class ReceiveBatch extends Messages {
     return this.word(message, sys.MMSGHDR_NAME_LENGTH);
   }
 
-  /** The sender; its address is the same object again while it is remembered. */
-  peer(message: number): Peer {
-    return this.#peers.get(this.names, message * sys.NAME_BYTES);
+  /**
+   * Writes both addresses of a message, whose control messages were read: each is the
+   * same object again while it is remembered.
+   */
+  readAddresses(datagram: BatchDatagram, bound: UdpAddress): void {
+    const destination = this.#destination(datagram, bound.port);
+    const at = datagram.message * sys.NAME_BYTES;
+    datagram.remoteAddr = this.#peers.get(this.names, at, destination?.id ?? 0);
+    datagram.destination = destination;
+    datagram.localAddr = destination?.addr ?? bound;
   }
 
   /** The buffer of a message. */
@@ -164,49 +166,49 @@ export class ReceiveBatch extends Messages {
     if (end > start) decodeControl(this.controls.u32, start, end, facts);
   }
 
-  /**
-   * The destination of a message, if its control messages have it; the same object
-   * again while it is among the latest.
-   */
-  destination(
+  /** The destination of a message, if its control messages have it. */
+  #destination(
     { destinationAt }: ControlFacts,
     port: number,
   ): Destination | undefined {
     if (destinationAt === -1) return undefined;
     const at = 4 * destinationAt;
     const bytes = destinationBytes(this.controls.u8, at);
-    const all = this.#destinations;
-    const known = all.findIndex((one) => equalBytes(one.bytes, bytes));
-    if (known === 0) return all[0];
-    const [found = this.#newDestination(bytes, at, port)] = known === -1
-      ? []
-      : all.splice(known, 1);
-    all.unshift(found);
-    all.splice(MAX_DESTINATIONS);
-    return found;
+    const last = this.#lastDestination;
+    if (last !== undefined && equalBytes(last.bytes, bytes)) return last;
+    return this.#lastDestination =
+      this.#destinations.find((one) => equalBytes(one.bytes, bytes)) ??
+        this.#newDestination(bytes, at, port);
   }
 
   #newDestination(bytes: Uint8Array, at: number, port: number): Destination {
+    const id = this.#nextId++;
     const hostname = destinationHostname(bytes);
-    const index = destinationIndex(bytes);
-    // The kernel itself compares the link of an IPv4 group.
-    const isForeign = index !== undefined && isMulticast(hostname) &&
-      !this.#memberships.some((one) =>
-        one.group === withoutZone(hostname) &&
-        (one.index === 0 || one.index === index)
-      );
-    return {
+    const destination = {
+      id,
       bytes: bytes.slice(),
       addr: Object.freeze({ hostname, port }),
       source: replySource(this.controls.u8, at).slice(),
-      isForeign,
+      isForeign: false,
     };
+    destination.isForeign = this.#isForeign(destination);
+    return this.#destinations[id % MAX_DESTINATIONS] = destination;
+  }
+
+  /** The kernel itself compares the link of an IPv4 group. */
+  #isForeign({ bytes, addr: { hostname } }: Destination): boolean {
+    if (!hostname.includes(":") || !isMulticast(hostname)) return false;
+    const index = destinationIndex(bytes);
+    return !this.#memberships.some((one) =>
+      one.group === withoutZone(hostname) &&
+      (one.index === 0 || one.index === index)
+    );
   }
 
   /** Takes the groups that the socket is a member of from now on. */
   setMemberships(memberships: readonly Membership[]): void {
     this.#memberships = memberships;
-    this.#destinations.length = 0;
+    for (const one of this.#destinations) one.isForeign = this.#isForeign(one);
   }
 
   /**
@@ -219,7 +221,9 @@ export class ReceiveBatch extends Messages {
     from: string | undefined,
     family: number,
   ): Uint8Array | undefined {
-    const last = this.#peers.find(memory, at)?.destination;
+    const id = this.#peers.destinationOf(memory, at);
+    const place = this.#destinations[id % MAX_DESTINATIONS];
+    const last = place?.id === id ? place : undefined;
     if (from === undefined || from === last?.addr.hostname) return last?.source;
     const known = this.#destinations.find(({ addr }) => addr.hostname === from);
     return known?.source ?? sourceControl(from, family);
@@ -227,41 +231,46 @@ export class ReceiveBatch extends Messages {
 }
 
 /**
- * Peers that were received from before, so that their datagrams make no strings.
- * Direct-mapped: bounded, and as fast with any number of peers.
+ * Peers that were received from before, so that their datagrams make no strings, and
+ * the destinations of their latest ones. Direct-mapped: bounded, and as fast with any
+ * number of peers.
  */
 class PeerCache {
   readonly #keys: Uint32Array;
-  readonly #peers: Peer[] = [];
+  readonly #addresses: UdpAddress[] = [];
+  /** The struct sockaddr_in6 of a peer of IPv6, of whose address the key is a hash. */
+  readonly #words: Uint32Array[] = [];
+  readonly #destinations: Uint32Array;
   readonly #mask: number;
 
   /** Makes a cache of a number of peers that is a power of 2. */
   constructor(size: number) {
     this.#keys = new Uint32Array(2 * size);
+    this.#destinations = new Uint32Array(size);
     this.#mask = size - 1;
   }
 
-  /** The peer of a struct sockaddr, as it was received. */
-  get(memory: Memory, at: number): Peer {
-    const { u8, u32 } = memory;
+  /** The address of the peer that sent to a destination, by its struct sockaddr. */
+  get({ u8, u32 }: Memory, at: number, destination: number): UdpAddress {
     const first = at / 4;
     const index = this.#place(u32, first);
-    const known = this.#peers[index];
-    if (known !== undefined && this.#isAt(index, u32, first)) return known;
+    if (this.#destinations[index] !== destination) {
+      this.#destinations[index] = destination;
+    }
+    if (this.#isAt(index, u32, first)) return this.#addresses[index]!;
     this.#keys[2 * index] = keyOf(u32, first);
     this.#keys[2 * index + 1] = u32[first]!;
-    const words = isIPv4(u32, first)
-      ? NO_WORDS
-      : u32.slice(first, first + SOCKADDR_IN6_WORDS);
+    if (!isIPv4(u32, first)) {
+      this.#words[index] = u32.slice(first, first + SOCKADDR_IN6_WORDS);
+    }
     // Frozen, since one object serves many datagrams and their handlers.
-    const addr = Object.freeze(sys.decodeSockaddr(u8, at));
-    return this.#peers[index] = { words, addr, destination: undefined };
+    return this.#addresses[index] = Object.freeze(sys.decodeSockaddr(u8, at));
   }
 
-  /** The peer of a struct sockaddr, if it is remembered. */
-  find({ u32 }: Memory, at: number): Peer | undefined {
+  /** The number of the destination that a peer sent to last; 0 if it is unknown. */
+  destinationOf({ u32 }: Memory, at: number): number {
     const index = this.#place(u32, at / 4);
-    return this.#isAt(index, u32, at / 4) ? this.#peers[index] : undefined;
+    return this.#isAt(index, u32, at / 4) ? this.#destinations[index]! : 0;
   }
 
   /** The place of a peer, spread well where hosts, ports or both are in a row. */
@@ -278,7 +287,7 @@ class PeerCache {
       this.#keys[2 * index + 1] !== u32[first]
     ) return false;
     if (isIPv4(u32, first)) return true;
-    const { words } = this.#peers[index]!;
+    const words = this.#words[index]!;
     // The second word, the flow's label, is no part of an address.
     let i = 2;
     while (i < SOCKADDR_IN6_WORDS && u32[first + i] === words[i]) i++;
@@ -301,10 +310,15 @@ function keyOf(u32: Uint32Array, first: number): number {
   return key >>> 0;
 }
 
-/** The destinations that are remembered, besides those of the peers. */
-const MAX_DESTINATIONS = 8;
+const MAX_DESTINATIONS = 64;
 const CACHED_PEERS = 1 << 16;
-const NO_WORDS = new Uint32Array(0);
 const SOCKADDR_IN6_WORDS = 7;
 const NOTHING = new Uint8Array(0);
 const NOBODY: UdpAddress = { hostname: "", port: 0 };
+const NOWHERE: Destination = {
+  id: 0,
+  bytes: NOTHING,
+  addr: NOBODY,
+  source: NOTHING,
+  isForeign: false,
+};
