@@ -119,10 +119,12 @@ export class Memberships implements GroupMember {
       this.#joined.size === 0
     ) return;
     this.#cancelLook = this.#runtime.afterUnref(LOOK_MS, () => {
-      this.#look().catch(this.#onError).finally(() => {
-        this.#cancelLook = undefined;
-        this.#lookLater();
-      });
+      this.#look()
+        .finally(() => {
+          this.#cancelLook = undefined;
+          this.#lookLater();
+        })
+        .catch(this.#onError);
     });
   }
 
