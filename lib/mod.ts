@@ -65,7 +65,8 @@ export {
   type UdpSocket,
 } from "./socket/open_socket.ts";
 export type { BindOptions } from "./socket/bind_options.ts";
-export type { Outgoing } from "./socket/outbox.ts";
+export type { GroupMember } from "./socket/memberships.ts";
+export type { Outgoing, PushOptions } from "./socket/outbox.ts";
 export { type RepliesOptions, request } from "./client/request.ts";
 export {
   requestMany,

@@ -140,7 +140,7 @@ const FENCES: Array<[RegExp, (path: string) => boolean]> = [
   ],
   [
     /Deno\.(listenDatagram|DatagramConn)/,
-    (path) => path === "lib/socket/deno_socket.ts",
+    (path) => /^lib\/socket\/deno_(socket|groups)\.ts$/.test(path),
   ],
   [
     /Deno\.(args|exit|stdin|stdout|stderr|addSignalListener)|import\.meta\.main/,

@@ -40,7 +40,7 @@ export const SERVER_FLAGS = {
     },
     group: {
       kind: flag.listOf(flag.text(), "ADDR[,…]"),
-      help: "multicast groups to join, on 0.0.0.0 or ::",
+      help: "multicast groups to join: [SOURCE@]ADDR[%NAME]",
     },
     interface: {
       kind: flag.text("NAME"),

@@ -23,7 +23,7 @@ import {
   type RequestPlan,
   type UdpReply,
 } from "./exchange.ts";
-import { membershipsOf } from "../socket/multicast.ts";
+import { broadcastsOf, membershipsOf } from "../socket/multicast.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -77,6 +77,14 @@ export interface GatherOptions<Decoded = unknown>
    * @default {the system's choice}
    */
   interface?: string | undefined;
+  /**
+   * Whether an address is a broadcast address, whose receivers may all answer. Those
+   * that end in `.255` are, and those of this machine's own networks, which
+   * `--allow-sys=networkInterfaces` lets it know.
+   *
+   * @default {false}
+   */
+  broadcast?: boolean | undefined;
 }
 
 /** The table of {@linkcode GatherOptions}. */
@@ -87,6 +95,7 @@ export const GATHER = {
   maxReplies: option.orInfinity(option.integer(1, 1_000_000, Infinity)),
   every: option.flag(false),
   interface: option.text(),
+  broadcast: option.flag(false),
 } satisfies option.Table<GatherOptions>;
 
 /** The counts of a gathering. */
@@ -122,8 +131,8 @@ export interface Gathering<Decoded = unknown>
  * addresses, and gives every reply until `timeoutMs` is over or all of a list
  * have answered.
  *
- * From a group or a broadcast address (any that ends in `.255`) every peer may
- * answer; of a list only its members. A multicast datagram leaves by
+ * From a group or a broadcast address, such as 192.0.2.255, or 192.0.2.63 in a
+ * network of 26 bits, every peer may answer; of a list only its members. A multicast datagram leaves by
  * `interface`, for IPv6 also by the zone of the group (`ff02::1%eth0`). It stays
  * on the link unless `multicastTtl` is more than 1 (RFC 1112), and this machine's
  * members receive it too unless `loopback` is false.
@@ -237,15 +246,27 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
       all.map(({ target }) => [formatAddress(target), target]),
     );
     this.#targets = [...distinct.values()];
-    this.#isOpenToAll = this.#targets.some(({ hostname }) =>
-      mayBeMany(hostname)
-    );
+    this.#isOpenToAll = this.options.broadcast ||
+      this.#targets.some(({ hostname }) =>
+        isMulticast(hostname) || hostname.endsWith(".255")
+      ) || this.#isOwnBroadcast();
     const locals = new Set(all.map(({ local }) => local.hostname));
     if (this.options.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
     const hostname = locals.size === 1 ? [...locals][0]! : "::";
     const { target, local } = all[0]!;
     return { target, local: { ...local, hostname } };
+  }
+
+  /** Whether one of the targets is a broadcast address of this machine's networks. */
+  #isOwnBroadcast(): boolean {
+    try {
+      const own = broadcastsOf(this.#request.runtime.interfaces());
+      return this.#targets.some(({ hostname }) => own.includes(hostname));
+    } catch {
+      // Without the permission to know.
+      return false;
+    }
   }
 
   /**
@@ -344,9 +365,4 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
       this.#socket!.release(datagram);
     }
   }
-}
-
-/** Whether an address may be of several hosts: a group's, or broadcast. */
-function mayBeMany(hostname: string): boolean {
-  return isMulticast(hostname) || hostname.endsWith(".255");
 }

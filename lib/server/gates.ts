@@ -30,11 +30,14 @@ export interface GateOptions {
 
 /** The gates of one server. */
 export class Gates {
+  /** The links whose members are answered when they ask a group; undefined: all. */
+  links: Links | undefined;
   readonly #options: GateOptions;
   #isDraining = false;
 
   constructor(options: GateOptions) {
     this.#options = options;
+    this.links = options.links;
   }
 
   /** Holds no answer from now on, and sends no probe. */
@@ -82,7 +85,8 @@ export class Gates {
 
   /** Judges the peer, whatever the answer. */
   #judgePeer(incoming: Incoming): Refusal | undefined {
-    const { guard, links, loops, traits } = this.#options;
+    const { guard, loops, traits } = this.#options;
+    const { links } = this;
     const { remoteAddr, localAddr, receivedAt, data } = incoming;
     const refusal = guard?.admit(remoteAddr);
     if (refusal !== undefined) return refusal;

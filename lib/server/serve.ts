@@ -173,7 +173,8 @@ export function serve(
     throw new TypeError(`'${name}' needs 'groups', which it is for`);
   }
   const { binding, runtime } = bindingOf(values, SERVE.hostname.default);
-  const links = groups.length > 0 && guard && !guard.answerOffLink
+  const answersLinksOnly = guard !== false && !guard.answerOffLink;
+  const links = groups.length > 0 && answersLinksOnly
     ? new Links(runtime)
     : undefined;
   const open = (hostname: string) => runtime.open({ ...binding, hostname });
@@ -191,6 +192,8 @@ export function serve(
     ...values,
     handler: trace ? traced(handler) : handler,
     links,
+    answersLinksOnly,
+    groups: binding,
     runtime,
     guard: guard ? new Guard(guard, socket.addr, runtime) : undefined,
     loops: guard && guard.loops,

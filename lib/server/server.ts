@@ -5,7 +5,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { Links } from "../socket/multicast.ts";
+import { type GroupOptions, Memberships } from "../socket/memberships.ts";
+import { Links } from "../socket/multicast.ts";
 import { Gates, type Verdict } from "./gates.ts";
 import type { Guard } from "./guard.ts";
 import {
@@ -16,7 +17,13 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import { bytesOf, Outbox, payloadOf } from "../socket/outbox.ts";
+import {
+  bytesOf,
+  Outbox,
+  payloadOf,
+  type PushOptions,
+  pushOptions,
+} from "../socket/outbox.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
   type Hooks,
@@ -47,6 +54,9 @@ export interface ServerOptions extends Hooks {
   loops: boolean;
   /** The links whose members are answered when they ask a group; undefined: all. */
   links: Links | undefined;
+  /** Whether no others are, once a group is joined. */
+  answersLinksOnly: boolean;
+  groups: GroupOptions;
   runtime: Runtime;
   signal: AbortSignal | undefined;
   onClosed(): void;
@@ -77,6 +87,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   /** Whether a handler is called, which has not returned. */
   #isHandling = false;
   #shuttingDown: Promise<void> | undefined;
+  readonly #memberships: Memberships;
   #draining = false;
   #closed = false;
 
@@ -104,11 +115,18 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     });
     this.addr = socket.addr;
     this.#reports = new Reports(socket.addr, options, runtime);
+    this.#memberships = new Memberships(
+      socket,
+      options.groups,
+      runtime,
+      (error) => this.onNotice(error as Error),
+    );
     const close = () => this.#close();
     options.signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#closed = true;
       this.#outbox.close();
+      this.#memberships.close();
       this.#cancelCheck?.();
       this.#gates.drain();
       this.#sendHeld();
@@ -119,18 +137,36 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (options.signal?.aborted) close();
   }
 
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
-    return this.#outbox.send({ payload, to });
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void> {
+    return this.#outbox.send({ payload, to }, options);
   }
 
   async sendMany(
     payload: Uint8Array | string,
     addresses: Iterable<UdpAddress | string>,
+    options?: PushOptions,
   ): Promise<number> {
-    const bytes = payloadOf(payload);
+    const common = {
+      payload: payloadOf(payload),
+      ...pushOptions("sendMany", options),
+    };
     return await this.#outbox.sendMany(
-      Array.from(addresses, (to) => ({ payload: bytes, to })),
+      Array.from(addresses, (to) => ({ ...common, to })),
     );
+  }
+
+  async join(group: string): Promise<void> {
+    const { answersLinksOnly, runtime } = this.#options;
+    if (answersLinksOnly) this.#gates.links ??= new Links(runtime);
+    await this.#memberships.join(group);
+  }
+
+  leave(group: string): Promise<void> {
+    return this.#memberships.leave(group);
   }
 
   shutdown(): Promise<void> {

@@ -4,6 +4,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import type { GroupMember } from "../socket/memberships.ts";
+import type { PushOptions } from "../socket/outbox.ts";
 import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 
@@ -67,7 +69,7 @@ export interface ServerStats {
 }
 
 /** A running server. */
-export interface UdpServer extends AsyncDisposable {
+export interface UdpServer extends AsyncDisposable, GroupMember {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
@@ -84,6 +86,7 @@ export interface UdpServer extends AsyncDisposable {
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
    * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
+   * @param options The address that it leaves from.
    * @returns Resolves when the system has taken it. Rejects with the system's
    * error, or with an `Error` if too many are in flight or the server has
    * closed.
@@ -91,10 +94,13 @@ export interface UdpServer extends AsyncDisposable {
    * the payload is neither bytes nor text.
    * @throws {RangeError} If the port is none from 1 to 65,535.
    * @throws {SyntaxError} If the address does not parse.
+   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
+   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
    */
   send(
     payload: Uint8Array | string,
     to: UdpAddress | string,
+    options?: PushOptions,
   ): Promise<void>;
   /**
    * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
@@ -104,11 +110,13 @@ export interface UdpServer extends AsyncDisposable {
    *
    * @param payload As for `send`.
    * @param addresses Where to, each as for `send`.
+   * @param options The address that all leave from.
    * @returns The number of addresses that it was sent to.
    */
   sendMany(
     payload: Uint8Array | string,
     addresses: Iterable<UdpAddress | string>,
+    options?: PushOptions,
   ): Promise<number>;
   /**
    * Takes the datagrams that the system has received, then no more, waits for the

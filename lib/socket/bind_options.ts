@@ -5,13 +5,19 @@
  */
 import { canonicalHostname } from "../address.ts";
 import * as option from "../base/options.ts";
-import { MAX_PAYLOAD, type OpenOptions } from "./contract.ts";
+import {
+  GROUP_SEND_OPTIONS,
+  type GroupSendOptions,
+  MAX_PAYLOAD,
+  type OpenOptions,
+} from "./contract.ts";
 import {
   checkGroups,
   GROUPS,
   hostnameFor,
   membershipsOf,
 } from "./multicast.ts";
+import type { GroupOptions } from "./memberships.ts";
 import {
   RUNTIME,
   type Runtime,
@@ -20,7 +26,7 @@ import {
 } from "./runtime.ts";
 
 /** Options of binding a socket. */
-export interface BindOptions extends RuntimeOptions {
+export interface BindOptions extends RuntimeOptions, GroupSendOptions {
   /**
    * The local port, 0 to 65,535; 0 takes any that is free.
    *
@@ -34,17 +40,20 @@ export interface BindOptions extends RuntimeOptions {
    */
   maxDatagramBytes?: number | undefined;
   /**
-   * Multicast groups to join, such as `"239.1.2.3"`; IPv6 with the interface as
-   * its zone (`"ff02::123%eth0"`), or by `interface`. They are left when the
-   * socket closes. Replies leave from the machine's own address.
+   * Multicast groups to join: `"239.1.2.3"`, on a link of its own
+   * `"239.1.2.3%eth0"` or `"ff02::123%eth0"`, and on the linux engine from one
+   * source only `"192.0.2.1@232.1.2.3"` (RFC 4607). A group may be joined on
+   * several links. They are left when the socket closes, and joined again within
+   * two seconds on an interface that was away, with
+   * `--allow-sys=networkInterfaces`. Replies leave from the machine's own address.
    *
    * @default {[]}
    */
   groups?: readonly string[] | undefined;
   /**
-   * The interface for the groups: one of its IP addresses, or its name, for
-   * which Deno wants `--allow-sys=networkInterfaces`. On the linux engine it is
-   * also the one by which `openSocket` sends to groups.
+   * The interface for groups without one of their own: one of its IP addresses, or
+   * its name, for which Deno wants `--allow-sys=networkInterfaces`. On the linux
+   * engine datagrams to groups leave by it too, or by the only one of all groups.
    *
    * @default {the system's choice}
    */
@@ -90,6 +99,7 @@ export const BIND = {
   maxDatagramBytes: option.integer(1, MAX_PAYLOAD, MAX_PAYLOAD),
   groups: GROUPS,
   interface: option.text(),
+  ...GROUP_SEND_OPTIONS,
   reusePort: option.flag(false),
   reuseAddress: option.flag(false),
   packetInfo: option.flag(false),
@@ -110,7 +120,7 @@ export const BIND = {
 export function bindingOf(
   options: option.Values<typeof BIND> & { hostname: string | undefined },
   usual: string,
-): { binding: OpenOptions; runtime: Runtime } {
+): { binding: OpenOptions & GroupOptions; runtime: Runtime } {
   const { groups, signal, interface: named } = options;
   checkGroups(groups, named);
   const hostname = hostnameFor(groups, options.hostname, usual);
@@ -125,6 +135,10 @@ export function bindingOf(
     reuseAddress: options.reuseAddress,
     receiveBufferBytes: options.receiveBufferBytes,
     packetInfo: options.packetInfo,
+    multicastTtl: options.multicastTtl,
+    loopback: options.loopback,
+    groups,
+    named,
     memberships: membershipsOf(groups, named, runtime.interfaces),
   };
   return { binding, runtime };

@@ -106,8 +106,10 @@ export interface DatagramSocket {
    *
    * @param payload It must not change until the promise settles.
    * @param to The destination.
-   * @param from For an answer: the destination of its request, which becomes its
-   * source, if the engine can choose.
+   * @param from The address that it leaves from, of a socket at the wildcard: for an
+   * answer the destination of its request. Engines that cannot choose reject with
+   * `Deno.errors.NotSupported`, unless it is the bound address. Without it an engine
+   * that can takes the address that the peer sent to last.
    */
   send(
     payload: Uint8Array,
@@ -131,6 +133,11 @@ export interface DatagramSocket {
     payload: Uint8Array,
     options?: ReplyOptions | undefined,
   ): void;
+  /**
+   * Joins a group, or leaves one by the same object; rejects with the system's error,
+   * or with `Deno.errors.NotSupported` where the engine knows no single sources.
+   */
+  setMembership(membership: Membership, isMember: boolean): Promise<void>;
   /** Hands back a datagram that gets no reply. */
   release(datagram: Datagram): void;
   /**

@@ -4,13 +4,9 @@
  *
  * @module
  */
-import {
-  canonicalHostname,
-  ipVersion,
-  isWildcard,
-  type UdpAddress,
-} from "../address.ts";
-import { bindError, isReport, joinError } from "../base/errors.ts";
+import { canonicalHostname, ipVersion, type UdpAddress } from "../address.ts";
+import { bindError, isReport } from "../base/errors.ts";
+import { DenoGroups } from "./deno_groups.ts";
 import { dropsOf } from "./kernel_drops.ts";
 import type { Membership } from "./multicast.ts";
 import { limitedNet, type NetAccess, netAccess } from "./net_access.ts";
@@ -45,10 +41,9 @@ export function openDenoSocket(options: OpenOptions): DatagramSocket {
     const { maxDatagramBytes, peer } = options;
     // The user may be asked for a client's server here, and never at a send.
     if (peer !== undefined) Deno.permissions.requestSync(netAccess(peer));
-    const prepared = prepare(conn, options);
     // Deno itself refuses what is denied.
     const access = limitedNet(false);
-    return new DenoSocket(conn, maxDatagramBytes, access, prepared);
+    return new DenoSocket(conn, maxDatagramBytes, access, options);
   } catch (error) {
     conn.close();
     throw error;
@@ -88,48 +83,6 @@ export function bindConn(
   }
 }
 
-/** Joins groups and sets the multicast TTL, in the background; undefined for none. */
-function prepare(
-  conn: Conn,
-  { memberships = [], multicastTtl }: OpenOptions,
-): Promise<unknown> | undefined {
-  const steps = memberships.map((membership) => join(conn, membership));
-  if (multicastTtl !== undefined) {
-    if (ipVersion((conn.addr as Deno.NetAddr).hostname) === 6) {
-      throw new Deno.errors.NotSupported(
-        "Cannot set the hop limit of IPv6 groups on the deno engine: 'multicastTtl' needs engine 'linux'",
-      );
-    }
-    steps.push(setMulticastTtl(conn, multicastTtl));
-  }
-  return steps.length === 0 ? undefined : Promise.all(steps);
-}
-
-async function join(
-  conn: Conn,
-  { group, address, index }: Membership,
-): Promise<void> {
-  try {
-    await (ipVersion(group) === 6
-      ? conn.joinMulticastV6(group, index)
-      : conn.joinMulticastV4(group, address));
-  } catch (error) {
-    throw joinError(error, group);
-  }
-}
-
-/**
- * Sets the TTL by way of a membership, as Deno has no other. Every host is in the
- * group of all hosts, and no report is sent for it (RFC 2236, section 6).
- */
-async function setMulticastTtl(conn: Conn, ttl: number): Promise<void> {
-  const { hostname } = conn.addr as Deno.NetAddr;
-  const address = isWildcard(hostname) ? "127.0.0.1" : hostname;
-  const membership = await conn.joinMulticastV4("224.0.0.1", address);
-  await membership.setTTL(ttl);
-  await membership.leave();
-}
-
 /** `Deno.DatagramConn` with two methods that it has, but not in its types. */
 export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 
@@ -139,6 +92,7 @@ export class DenoSocket implements DatagramSocket {
   readonly isConnected: boolean;
   readonly copiesReplies = false;
   readonly #conn: Conn;
+  readonly #groups: DenoGroups;
   readonly #bufferBytes: number;
   readonly #isIPv6: boolean;
   #drops: number | undefined;
@@ -169,21 +123,22 @@ export class DenoSocket implements DatagramSocket {
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
    * @param access The destinations that it may send to; undefined for all.
-   * @param prepared Resolves when sends may begin; rejects if they cannot.
+   * @param options The groups to join, and the TTL of sends to groups.
    * @param isConnected Whether an engine has connected it; Deno itself cannot.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
     access: NetAccess | undefined,
-    prepared?: Promise<unknown>,
+    options?: OpenOptions,
     isConnected = false,
   ) {
     this.#conn = conn;
     this.#access = access;
-    this.#prepared = prepared;
+    this.#groups = new DenoGroups(conn);
+    this.#prepared = options && this.#groups.prepare(options);
     // start() rejects with the failure.
-    prepared?.then(() => {
+    this.#prepared?.then(() => {
       this.#prepared = undefined;
     }, () => {});
     this.isConnected = isConnected;
@@ -248,7 +203,20 @@ export class DenoSocket implements DatagramSocket {
     }
   }
 
-  send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+  send(
+    payload: Uint8Array,
+    to: UdpAddress,
+    from: UdpAddress = this.addr,
+  ): Promise<void> {
+    if (from.hostname !== this.addr.hostname) {
+      const why =
+        `the system chooses the source of a socket at ${this.addr.hostname}`;
+      return Promise.reject(
+        new Deno.errors.NotSupported(
+          `Cannot send from ${from.hostname} on the deno engine, where ${why}: 'from' needs engine 'linux', or a socket bound to it`,
+        ),
+      );
+    }
     return new Promise((onSent, onSendError) =>
       this.#queue(payload, this.#reachable(to), { onSent, onSendError })
     );
@@ -303,6 +271,10 @@ export class DenoSocket implements DatagramSocket {
     }
     // Replies to several peers need no order, once the socket is writable.
     this.#conn.send(payload, slot.from).then(slot.onSent, slot.onSendError);
+  }
+
+  setMembership(membership: Membership, isMember: boolean): Promise<void> {
+    return this.#groups.set(membership, isMember);
   }
 
   release(datagram: Datagram): void {

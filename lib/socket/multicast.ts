@@ -22,10 +22,26 @@ import * as option from "../base/options.ts";
 export interface Membership {
   /** The group's IP address. */
   group: string;
+  /** The only source whose datagrams are received (RFC 4607); undefined: all. */
+  source?: string | undefined;
   /** For IPv4: an address of the interface; `0.0.0.0` leaves it to the system. */
   address: string;
-  /** For IPv6: the number of the interface; 0 leaves it to the system. */
+  /** The number of the interface; 0 if it is not known, and left to the system. */
   index: number;
+}
+
+/** The parts of `[SOURCE@]GROUP[%INTERFACE]`, the addresses in canonical form. */
+export function parseGroup(
+  text: string,
+): { source: string | undefined; group: string; zone: string | undefined } {
+  const parts = text.split("@");
+  const named = parts.pop()!;
+  const source = parts.length === 0 ? undefined : parts.join("@");
+  return {
+    source: source && canonicalHostname(source),
+    group: canonicalHostname(withoutZone(named)),
+    zone: zoneOf(named),
+  };
 }
 
 /** One address of an interface, with its network. */
@@ -47,12 +63,22 @@ export function checkGroups(
   groups: readonly string[],
   named: string | undefined,
 ): void {
-  for (const group of GROUPS.read(groups, "groups")) {
-    const isAddress = ipVersion(group) !== undefined;
-    if (isAddress && isMulticast(canonicalHostname(group))) continue;
-    throw new TypeError(
-      `'${group}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
-    );
+  for (const text of GROUPS.read(groups, "groups")) {
+    const { source, group } = parseGroup(text);
+    const version = ipVersion(group);
+    if (version === undefined || !isMulticast(group)) {
+      throw new TypeError(
+        `'${text}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8 of IPv6`,
+      );
+    }
+    if (
+      source !== undefined &&
+      (ipVersion(source) !== version || isMulticast(source))
+    ) {
+      throw new TypeError(
+        `'${text}' has no source: write the IP address of a host before the '@', such as 192.0.2.1@232.1.2.3`,
+      );
+    }
   }
   if (named !== undefined && groups.length === 0) {
     throw new TypeError("'interface' needs 'groups', which it is for");
@@ -73,7 +99,9 @@ export function hostnameFor(
   usual: string,
 ): string {
   if (groups.length === 0) return hostname ?? usual;
-  const needsIPv6 = groups.some((group) => ipVersion(group) === 6);
+  const needsIPv6 = groups.some((text) =>
+    ipVersion(parseGroup(text).group) === 6
+  );
   if (hostname === undefined) return needsIPv6 ? "::" : "0.0.0.0";
   const canonical = canonicalHostname(hostname);
   if (isWildcard(canonical) && !(needsIPv6 && canonical !== "::")) {
@@ -86,8 +114,8 @@ export function hostnameFor(
 }
 
 /**
- * The interfaces by which groups are joined: the zone of an IPv6 address, else the
- * one named by its name or one of its addresses.
+ * The interfaces by which groups are joined: the zone of a group, else the one named
+ * by its name or one of its addresses.
  *
  * @throws {Deno.errors.NotFound} If there is no such interface.
  */
@@ -97,10 +125,13 @@ export function membershipsOf(
   interfaces: () => readonly Interface[],
 ): Membership[] {
   return groups.map((text) => {
-    const group = withoutZone(canonicalHostname(text));
-    const wanted = zoneOf(text) ?? named;
+    const { source, group, zone } = parseGroup(text);
+    const wanted = zone ?? named;
     const isIPv6 = ipVersion(group) === 6;
-    const any = { group, address: "0.0.0.0", index: 0 };
+    const address = "0.0.0.0";
+    const any = source === undefined
+      ? { group, address, index: 0 }
+      : { group, source, address, index: 0 };
     if (wanted === undefined) return any;
     if (isIPv6 && /^\d+$/.test(wanted)) {
       return { ...any, index: Number(wanted) };
@@ -127,13 +158,28 @@ export function membershipsOf(
         `There is no interface '${wanted}' with ${family}: there are ${names}`,
       );
     }
-    return { group, address: found.address, index: found.scopeid ?? 0 };
+    // Only another of its addresses may have the number of an IPv4 interface.
+    const { scopeid } = all.find((one) => one.name === name && one.scopeid) ??
+      found;
+    return { ...any, address: found.address, index: scopeid ?? 0 };
   });
 }
 
 /** Whether a local address may be a group: the wildcard, where an engine sees none. */
 export function mayBeGroup({ hostname }: UdpAddress): boolean {
   return isMulticast(hostname) || isWildcard(hostname);
+}
+
+/** The broadcast addresses of the networks of interfaces (RFC 919). */
+export function broadcastsOf(interfaces: readonly Interface[]): string[] {
+  return interfaces.map(({ cidr }) => parseNetwork(cidr))
+    // A link of two hosts has none (RFC 3021).
+    .filter(({ groups, bits }) => groups.length === 4 && bits < 31)
+    .map(({ groups, bits }) =>
+      groups.map((part, i) =>
+        part | 255 >> Math.min(Math.max(bits - 8 * i, 0), 8)
+      ).join(".")
+    );
 }
 
 /** A clock, and this machine's interfaces. */

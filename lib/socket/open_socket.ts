@@ -8,12 +8,15 @@ import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
-import { Outbox, type Outgoing } from "./outbox.ts";
+import { Outbox, type Outgoing, type PushOptions } from "./outbox.ts";
+import {
+  type GroupMember,
+  type GroupOptions,
+  Memberships,
+} from "./memberships.ts";
 import type { Runtime } from "./runtime.ts";
 import {
   type DatagramSocket,
-  GROUP_SEND_OPTIONS,
-  type GroupSendOptions,
   type Receiver,
   SEND_OPTIONS,
   type SendOptions,
@@ -23,8 +26,7 @@ import { errorName } from "../base/errors.ts";
 import { describeError, throttle } from "../base/warn.ts";
 
 /** Options of {@linkcode openSocket}. */
-export interface SocketOptions
-  extends BindOptions, SendOptions, GroupSendOptions {
+export interface SocketOptions extends BindOptions, SendOptions {
   /**
    * The local IP address or host name to bind; with `groups` it is `0.0.0.0` or
    * `::`.
@@ -46,7 +48,6 @@ export const SOCKET = {
   hostname: option.dependent(option.host("0.0.0.0")),
   ...BIND,
   ...SEND_OPTIONS,
-  ...GROUP_SEND_OPTIONS,
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
@@ -67,7 +68,7 @@ export interface SocketStats {
 }
 
 /** An open UDP socket. */
-export interface UdpSocket extends AsyncDisposable {
+export interface UdpSocket extends AsyncDisposable, GroupMember {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
@@ -84,18 +85,26 @@ export interface UdpSocket extends AsyncDisposable {
    * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
    * not change until the promise settles.
    * @param to An IP address and a port, or `"IP:PORT"`.
+   * @param options The address that it leaves from.
    * @returns Resolves when the system has taken it; rejects with its error.
    * @throws {TypeError} If the address has a name, or the payload is neither
    * bytes nor text.
+   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
+   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
    * @throws {RangeError} If the port is none from 1 to 65,535.
    * @throws {SyntaxError} If the address does not parse.
    */
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void>;
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void>;
   /**
    * Sends many datagrams, each with its own payload and address, no faster than
    * the system takes them. One that is wrong or fails stops none of the others.
    *
-   * @param datagrams The payloads and addresses, as for `send`.
+   * @param datagrams The payloads and addresses, as for `send`, each with its
+   * `from` if it has one.
    * @returns The number of datagrams sent; `onError` is called for each other.
    */
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number>;
@@ -148,12 +157,18 @@ export function openSocket(
   onDatagram: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
-  const { onError, signal, multicastTtl, loopback } = values;
+  const { onError, signal } = values;
   option.callback().read(onDatagram, "onDatagram");
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
-  const sendOptions = { ...sendOptionsOf(values), multicastTtl, loopback };
-  const socket = runtime.open({ ...binding, ...sendOptions });
-  return new OpenSocket(socket, runtime, onDatagram, onError, signal);
+  const socket = runtime.open({ ...binding, ...sendOptionsOf(values) });
+  return new OpenSocket(
+    socket,
+    binding,
+    runtime,
+    onDatagram,
+    onError,
+    signal,
+  );
 }
 
 class OpenSocket implements UdpSocket, Receiver {
@@ -161,6 +176,7 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
   readonly #outbox: Outbox;
+  readonly #memberships: Memberships;
   readonly #onDatagram: (datagram: Datagram) => void;
   readonly #onError: (error: unknown) => void;
   #received = 0;
@@ -168,6 +184,7 @@ class OpenSocket implements UdpSocket, Receiver {
 
   constructor(
     socket: DatagramSocket,
+    groups: GroupOptions,
     runtime: Runtime,
     onDatagram: (datagram: Datagram) => void,
     onError: ((error: unknown) => void) | undefined,
@@ -188,20 +205,39 @@ class OpenSocket implements UdpSocket, Receiver {
     this.#onError = (error) => {
       Promise.try(onError ?? print, error).catch(print);
     };
+    this.#memberships = new Memberships(
+      socket,
+      groups,
+      runtime,
+      (error) => this.#onError(error),
+    );
     const close = () => this.#close();
     signal?.addEventListener("abort", close);
     this.finished = socket.start(this).finally(() => {
       this.#outbox.close();
+      this.#memberships.close();
       signal?.removeEventListener("abort", close);
     });
   }
 
-  send(payload: Uint8Array | string, to: UdpAddress | string): Promise<void> {
-    return this.#outbox.send({ payload, to });
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void> {
+    return this.#outbox.send({ payload, to }, options);
   }
 
   sendBatch(datagrams: Iterable<Outgoing>): Promise<number> {
     return this.#outbox.sendMany(datagrams);
+  }
+
+  join(group: string): Promise<void> {
+    return this.#memberships.join(group);
+  }
+
+  leave(group: string): Promise<void> {
+    return this.#memberships.leave(group);
   }
 
   stats(): SocketStats {

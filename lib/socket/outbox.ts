@@ -7,18 +7,48 @@ import {
   canonicalHostname,
   formatAddress,
   ipVersion,
+  isWildcard,
   parseAddress,
   type UdpAddress,
 } from "../address.ts";
 import { encode } from "../encoding.ts";
 import { errorMessage, oneLine } from "../base/errors.ts";
+import * as option from "../base/options.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
 
 /** The number of datagrams that may be in flight to the system at once. */
 const MAX_PENDING = 4096;
 
+/** Options of a datagram that answers nothing. */
+export interface PushOptions {
+  /**
+   * The address of this machine that it leaves from, such as `info.localAddr`, by
+   * the socket's own port. A socket at `0.0.0.0` or `::` chooses among all
+   * addresses on the linux engine; on the deno engine, which cannot, the send
+   * fails with `Deno.errors.NotSupported`. The wildcard, and a group, leave it to
+   * the system.
+   *
+   * @default {on the linux engine the address that its peer sent to last, of the
+   * 65,536 latest peers; else the system's choice}
+   */
+  from?: Pick<UdpAddress, "hostname"> | undefined;
+}
+
+/** The table of {@linkcode PushOptions}. */
+const PUSH = {
+  from: option.object<Pick<UdpAddress, "hostname">>(),
+} satisfies option.Table<PushOptions>;
+
+/** Checks the options of a push. */
+export function pushOptions(
+  name: string,
+  options: PushOptions | undefined,
+): PushOptions | undefined {
+  return options && option.readAll(name, PUSH, options);
+}
+
 /** A datagram to send. */
-export interface Outgoing {
+export interface Outgoing extends PushOptions {
   /** The payload, text as UTF-8. */
   payload: Uint8Array | string;
   /** An IP address and a port, or `"IP:PORT"`. */
@@ -68,8 +98,8 @@ export class Outbox {
    * Checks a datagram, and sends it; rejects with the error of either. As that is
    * counted and reported, it ends no process where nobody handles it.
    */
-  send(outgoing: Outgoing): Promise<void> {
-    const sent = this.#send(outgoing).then((failure) => {
+  send(outgoing: Outgoing, options?: PushOptions): Promise<void> {
+    const sent = this.#send(outgoing, options).then((failure) => {
       if (failure !== undefined) throw failure.error;
     });
     sent.catch(() => {});
@@ -122,13 +152,18 @@ export class Outbox {
   }
 
   /** Checks and sends a datagram; resolves with its error, which is reported. */
-  async #send({ payload, to }: Outgoing): ReturnType<Outbox["trySend"]> {
+  async #send(
+    { payload, to, from }: Outgoing,
+    options?: PushOptions,
+  ): ReturnType<Outbox["trySend"]> {
     let failure: { error: unknown } | undefined;
     let prefix = "";
     try {
       const destination = destinationOf(to);
       const bytes = payloadOf(payload);
-      failure = await this.trySend(bytes, destination);
+      from ??= pushOptions("send", options)?.from;
+      const source = from && this.#sourceOf(from, destination);
+      failure = await this.trySend(bytes, destination, source);
       if (failure === undefined) return undefined;
       prefix = `Cannot send to ${formatAddress(destination)}: `;
     } catch (error) {
@@ -141,6 +176,27 @@ export class Outbox {
       this.#onFailure(oneLine(new Error(message, { cause })));
     }
     return failure;
+  }
+
+  /** The source that a caller chose; undefined for the system's choice. */
+  #sourceOf(
+    from: Pick<UdpAddress, "hostname">,
+    to: UdpAddress,
+  ): UdpAddress | undefined {
+    const { addr } = this.#socket;
+    const hostname = canonicalHostname(
+      PEER.hostname.read(from.hostname, "from.hostname"),
+    );
+    if (hostname === addr.hostname || isWildcard(hostname)) return undefined;
+    if (ipVersion(hostname) !== ipVersion(to.hostname)) {
+      throw new TypeError(
+        `Cannot send to ${to.hostname} from '${hostname}': both must be IPv4 addresses, or both IPv6`,
+      );
+    }
+    if (isWildcard(addr.hostname)) return { hostname, port: addr.port };
+    throw new Deno.errors.AddrNotAvailable(
+      `Cannot send from ${hostname}: the socket is bound to ${addr.hostname}`,
+    );
   }
 }
 

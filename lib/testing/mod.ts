@@ -27,7 +27,7 @@ import {
   isMulticast,
   isWildcard,
 } from "../address.ts";
-import type { Interface } from "../socket/multicast.ts";
+import type { Interface, Membership } from "../socket/multicast.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import type { DatagramInfo } from "../server/handler.ts";
 import {
@@ -195,7 +195,8 @@ export class SimulatedNetwork {
     const one = this.sockets.get(formatAddress(to));
     if (!isMulticast(to.hostname)) return one === undefined ? [] : [one];
     return [...this.sockets.values()].filter(({ addr, groups }) =>
-      addr.port === to.port && groups.has(to.hostname)
+      addr.port === to.port &&
+      [...groups].some(({ group }) => group === to.hostname)
     );
   }
 
@@ -223,7 +224,7 @@ export class SimulatedNetwork {
     const key = formatAddress(addr);
     if (this.sockets.has(key)) throw new Deno.errors.AddrInUse(key);
     const socket = new SimulatedSocket(this, addr, maxDatagramBytes);
-    for (const { group } of memberships) socket.groups.add(group);
+    for (const one of memberships) socket.groups.add(one);
     this.sockets.set(key, socket);
     this.#opened.push(socket);
     return socket;
@@ -245,8 +246,8 @@ export class SimulatedSocket implements DatagramSocket {
   readonly isConnected = false;
   /** Copies no replies. */
   readonly copiesReplies = false;
-  /** The groups that it is in. */
-  readonly groups: Set<string> = new Set();
+  /** Its memberships of groups. */
+  readonly groups: Set<Membership> = new Set();
   readonly #network: SimulatedNetwork;
   readonly #maxDatagramBytes: number;
   readonly #finished = Promise.withResolvers<void>();
@@ -349,6 +350,16 @@ export class SimulatedSocket implements DatagramSocket {
         this.#receiver?.onReplyError?.(error, datagram.remoteAddr, 1);
       },
     );
+  }
+
+  /** As {@linkcode DatagramSocket} has it, of datagrams from any source. */
+  async setMembership(
+    membership: Membership,
+    isMember: boolean,
+  ): Promise<void> {
+    await Promise.resolve();
+    if (isMember) this.groups.add(membership);
+    else this.groups.delete(membership);
   }
 
   /** As {@linkcode DatagramSocket} has it. */

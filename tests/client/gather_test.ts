@@ -16,14 +16,14 @@ const HOSTS = ["192.0.2.11", "192.0.2.12", "192.0.2.13"];
 const at = (hostname: string): UdpAddress => ({ hostname, port: 5000 });
 
 /** A network where all hosts hear what is sent to the group. */
-function networkWith(handler: Handler = echo()) {
+function networkWith(handler: Handler = echo(), all = GROUP.hostname) {
   const network = makeNetwork();
   const { runtime } = network;
   for (const hostname of HOSTS) {
     serve({ ...at(hostname), runtime, guard: false }, handler);
   }
   network.plan = ({ to, from, data }) => {
-    if (to.hostname !== GROUP.hostname) return [LATENCY_MS];
+    if (to.hostname !== all) return [LATENCY_MS];
     for (const hostname of HOSTS) {
       runtime.after(LATENCY_MS, () => {
         network.sockets.get(`${hostname}:5000`)?.arrive(data, from);
@@ -55,6 +55,27 @@ Deno.test("gather(): it gives every reply of a group until its time is over", as
     eventsDropped: 0,
   });
   assertEquals(network.sockets.size, 3, "its own socket is closed");
+});
+
+Deno.test("gather(): a broadcast address is known by the interfaces, its end or the option", async () => {
+  const own = { name: "eth0", family: "IPv4", address: "192.0.2.7" } as const;
+  const cidr = "192.0.2.7/26";
+  const options = { timeoutMs: 300 };
+  for (
+    const [hostname, broadcast, isKnown] of [
+      ["192.0.2.63", false, true],
+      ["192.0.2.127", false, false],
+      ["192.0.2.127", true, true],
+      ["198.51.100.255", false, true],
+    ] as const
+  ) {
+    const { network, start } = networkWith(echo(), hostname);
+    network.interfaces = [{ ...own, cidr, scopeid: null }];
+    const gathering = start(at(hostname), { ...options, broadcast });
+    const replies = await network.run(all(gathering));
+    assertEquals(replies, isKnown ? HOSTS : [], hostname);
+    assertEquals(gathering.summary().foreign, isKnown ? 0 : 3);
+  }
 });
 
 Deno.test("gather(): replies are given as they arrive", async () => {

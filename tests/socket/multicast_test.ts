@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import {
+  broadcastsOf,
   checkGroups,
   hostnameFor,
   type Interface,
@@ -53,9 +54,22 @@ Deno.test("membershipsOf(): finds the interface by name, address, number or zone
   const v4 = { group: "239.1.2.3", index: 0 };
   const cases: Array<[string, string | undefined, unknown]> = [
     ["239.1.2.3", undefined, { ...v4, address: "0.0.0.0" }],
-    ["239.1.2.3", "192.0.2.7", { ...v4, address: "192.0.2.7" }],
-    ["239.1.2.3", "eth0", { ...v4, address: "192.0.2.7" }],
-    ["239.1.2.3", "fe80::7", { ...v4, address: "192.0.2.7" }],
+    ["239.1.2.3", "192.0.2.7", { ...v4, address: "192.0.2.7", index: 3 }],
+    ["239.1.2.3", "eth0", { ...v4, address: "192.0.2.7", index: 3 }],
+    ["239.1.2.3", "fe80::7", { ...v4, address: "192.0.2.7", index: 3 }],
+    ["239.1.2.3%eth0", "lo", { ...v4, address: "192.0.2.7", index: 3 }],
+    ["192.0.2.1@239.1.2.3%eth0", undefined, {
+      ...v4,
+      source: "192.0.2.1",
+      address: "192.0.2.7",
+      index: 3,
+    }],
+    ["2001:DB8::0@ff02::123%eth0", undefined, {
+      group: "ff02::123",
+      source: "2001:db8::",
+      address: "fe80::7",
+      index: 3,
+    }],
     ["FF02::123", undefined, {
       group: "ff02::123",
       address: "0.0.0.0",
@@ -139,6 +153,13 @@ Deno.test("checkGroups(): refuses other addresses before a socket is opened", ()
     [{ groups: ["ff::1"] }, "'ff::1' is no multicast group"],
     [{ groups: ["fe80::1"] }, "'fe80::1' is no multicast group"],
     [{ groups: ["example.org"] }, "'example.org' is no multicast group"],
+    [{ groups: ["host@239.1.2.3"] }, "'host@239.1.2.3' has no source"],
+    [{ groups: ["::1@239.1.2.3"] }, "'::1@239.1.2.3' has no source"],
+    [
+      { groups: ["232.1.1.1@232.1.1.2"] },
+      "'232.1.1.1@232.1.1.2' has no source",
+    ],
+    [{ groups: ["@239.1.2.3"] }, "'@239.1.2.3' has no source"],
     [{ groups: "239.1.2.3" as never }, "'groups' must be an array"],
     [{ interface: "eth0" }, "'interface' needs 'groups'"],
     [{ reuseAddress: true }, "'reuseAddress' needs 'groups'"],
@@ -162,6 +183,19 @@ const [NEAR, LINK_LOCAL, FAR] = ["192.0.2.77", "fe80::9%3", "198.51.100.1"]
     UdpAddress,
   ];
 const GROUP = { hostname: "239.1.2.3", port: 5000 };
+
+Deno.test("broadcastsOf(): has the last address of each IPv4 network", () => {
+  const last = (cidr: string) =>
+    broadcastsOf([{ ...INTERFACES[2], cidr: `${cidr}` }]).join();
+  assertEquals(last("10.0.0.1/26"), "10.0.0.63");
+  assertEquals(last("10.0.0.65/26"), "10.0.0.127");
+  assertEquals(last("10.0.0.65/30"), "10.0.0.67");
+  assertEquals(last("172.16.9.1/20"), "172.16.15.255");
+  assertEquals(last("10.1.2.3/8"), "10.255.255.255");
+  for (const none of ["10.0.0.2/31", "10.0.0.2/32", "2001:db8::7/64"]) {
+    assertEquals(last(none), "", none);
+  }
+});
 
 Deno.test("Links: knows the addresses on the links, as of the last seconds", () => {
   const interfaces: Interface[] = [...INTERFACES];
@@ -225,6 +259,56 @@ Deno.test("serve(): answers datagrams to a group on the links only, unless answe
     assertEquals(limits.filter((bytes) => bytes === 0).length, withheld);
     await network.run(server.shutdown());
   }
+});
+
+Deno.test("join(): a server hears a group from then on, and answers the links only", async () => {
+  for (const answerOffLink of [false, true]) {
+    const network = makeNetwork(() => [1]);
+    network.interfaces = [...INTERFACES];
+    const { runtime } = network;
+    const { port } = GROUP;
+    const server = serve({
+      hostname: "0.0.0.0",
+      guard: { answerOffLink },
+      quiet: true,
+      port,
+      runtime,
+    }, (data) => data);
+    const question = async () => {
+      for (const from of [NEAR, FAR]) {
+        network.pass(from, GROUP, new Uint8Array(4));
+      }
+      await network.runFor(10);
+      const { received, replied } = server.stats();
+      return [received, replied];
+    };
+    assertEquals(await question(), [0, 0]);
+    await network.run(server.join(GROUP.hostname));
+    await network.run(server.join(GROUP.hostname));
+    const answered = answerOffLink ? 2 : 1;
+    assertEquals(await question(), [2, answered]);
+    await network.run(server.leave(GROUP.hostname));
+    assertEquals(await question(), [2, answered]);
+    const again = server.leave(GROUP.hostname);
+    await assertRejects(() => network.run(again), TypeError, "joined are none");
+    await network.run(server.shutdown());
+  }
+});
+
+Deno.test("join(): needs a socket at the wildcard, and a group", async () => {
+  const network = makeNetwork();
+  const { runtime } = network;
+  const server = serve({ hostname: NEAR.hostname, runtime }, () => {});
+  for (
+    const [group, message] of [["239.1.2.3", "no group reaches"], [
+      "192.0.2.1",
+      "is no multicast group",
+    ]]
+  ) {
+    const joined = server.join(group!);
+    await assertRejects(() => network.run(joined), TypeError, message);
+  }
+  await network.run(server.shutdown());
 });
 
 Deno.test("groupDelayMs: spreads the answers to a group, and no others", async () => {

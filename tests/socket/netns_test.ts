@@ -145,7 +145,13 @@ programTest(
   "serve(): answers a datagram to a group from an address of this machine",
   async () => {
     await using _cable = await cabled();
-    await using server = run(ANSWERING, SERVER);
+    await using server = run(
+      ANSWERING,
+      `import { echo, serve } from "./lib/mod.ts";
+      const server = serve({ groups: ["ff02::1"], interface: "wire1",
+        engine: "linux" }, echo());
+      console.log(server.addr.port);`,
+    );
     const port = await server.line();
     const groups = ["10.0.0.255", "255.255.255.255", "ff02::1%wire0"];
     await using client = run(

@@ -81,6 +81,41 @@ Deno.test("openSocket(): sends one and many, and reports failures", async () => 
   assertEquals([sent, failed, dropped], [3, 2, 1]);
 });
 
+netTest(
+  "send({ from }): is an address that the engine can send from",
+  async () => {
+    const onError = () => {};
+    await using bound = openSocket(
+      { hostname: "127.0.0.1", engine: ENGINE, onError },
+      () => {},
+    );
+    await using any = openSocket({ engine: ENGINE, onError }, () => {});
+    const to = { hostname: "127.0.0.1", port: any.addr.port };
+    const send = (socket: typeof any, hostname: string) =>
+      socket.send("x", to, { from: { hostname } });
+    for (const socket of [bound, any]) await send(socket, socket.addr.hostname);
+    await send(bound, "0.0.0.0");
+    await assertRejects(
+      () => send(bound, "127.0.0.2"),
+      Deno.errors.AddrNotAvailable,
+      "Cannot send from 127.0.0.2: the socket is bound to 127.0.0.1",
+    );
+    if (ENGINE === "linux") await send(any, "127.0.0.2");
+    else {
+      await assertRejects(
+        () => send(any, "127.0.0.2"),
+        Deno.errors.NotSupported,
+        "Cannot send from 127.0.0.2 on the deno engine",
+      );
+    }
+    await assertRejects(() => send(any, "host"), TypeError, "'host'");
+    const unknown = { form: to } as never;
+    await assertRejects(() => any.send("x", to, unknown), TypeError, "form");
+    const { sent, failed } = any.stats();
+    assertEquals([sent, failed], ENGINE === "linux" ? [2, 2] : [1, 3]);
+  },
+);
+
 Deno.test("sendBatch(): sends all but what is invalid", async () => {
   const errors: unknown[] = [];
   const { network, socket } = opened({
@@ -233,6 +268,27 @@ netTest(
         `'${name}' needs engine 'linux'`,
       );
     }
+  },
+);
+
+netTest(
+  "openSocket({ groups }), join(): the deno engine refuses a single source",
+  async () => {
+    const options: SocketOptions = { engine: "deno" };
+    const groups = ["192.0.2.1@232.1.2.3"];
+    const message =
+      "Cannot join 192.0.2.1@232.1.2.3 on the deno engine: a single source needs engine 'linux'";
+    assertThrows(
+      () => openSocket({ ...options, groups }, () => {}),
+      Deno.errors.NotSupported,
+      message,
+    );
+    await using socket = openSocket(options, () => {});
+    await assertRejects(
+      () => socket.join(groups[0]!),
+      Deno.errors.NotSupported,
+      message,
+    );
   },
 );
 

@@ -81,18 +81,25 @@ export function controlFacts(control: Uint8Array): ControlFacts {
 }
 
 /**
- * The destination in the message that begins at a byte: the bytes of the address,
- * for IPv6 with the index of the interface.
+ * The destination in the message that begins at a byte: the bytes of the address, for
+ * IPv4 behind the machine's own address, for IPv6 before the index of the interface.
  */
 export function destinationBytes(control: Uint8Array, at: number): Uint8Array {
   return control[at + 8] === sys.IPPROTO_IP
-    ? control.subarray(at + 24, at + 28)
+    ? control.subarray(at + 20, at + 28)
     : control.subarray(at + 16, at + 36);
 }
 
 /** The address of {@linkcode destinationBytes}. */
 export function destinationHostname(bytes: Uint8Array): string {
-  return bytes.length === 4 ? bytes.join(".") : sys.decodeIPv6(bytes, 0);
+  return bytes.length === 8
+    ? bytes.subarray(4).join(".")
+    : sys.decodeIPv6(bytes, 0);
+}
+
+/** The index of the interface in {@linkcode destinationBytes} of IPv6. */
+export function destinationIndex(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(16, true);
 }
 
 /**
@@ -155,7 +162,7 @@ export function trafficClassControl(
     : encodeControl(sys.IPPROTO_IPV6, sys.IPV6_TCLASS, data);
 }
 
-/** Room for the control messages of a received message, and one to spare. */
+/** Room for all control messages of a received message. */
 export const CONTROL_BYTES = 176;
 /** CMSG_SPACE of the 16 bits of UDP_SEGMENT. */
 export const SEGMENT_CONTROL_BYTES = 24;

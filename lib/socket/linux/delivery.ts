@@ -75,7 +75,10 @@ export class Delivery {
    */
   run(): boolean {
     while (this.#message < this.#count) {
-      if (this.#at === 0) this.#open();
+      if (this.#at === 0 && !this.#open()) {
+        this.#message++;
+        continue;
+      }
       const length = this.#batch.length(this.#message);
       const segment = this.#reusable.segmentBytes || length;
       let mayGoOn = true;
@@ -107,14 +110,15 @@ export class Delivery {
     this.held--;
   }
 
-  /** Makes the next message ready. */
-  #open(): void {
+  /** Makes the next message ready; false for one to a group that was not joined. */
+  #open(): boolean {
     this.#memory = this.#batch.buffer(this.#message);
     if (this.#source.packetInfo) this.#reusable = new BatchDatagram();
     this.#describe(this.#reusable);
     const { segmentBytes } = this.#reusable;
     const segment = segmentBytes || this.#batch.length(this.#message);
     this.#views = this.#batch.views(this.#message, segment);
+    return !this.#reusable.destination?.isForeign;
   }
 
   /** Writes the facts of the message. */
@@ -123,9 +127,7 @@ export class Delivery {
     const message = datagram.message = this.#message;
     datagram.memory = this.#memory;
     batch.readControl(message, datagram);
-    const { addr } = this.#source;
-    datagram.remoteAddr = batch.address(message);
-    datagram.localAddr = batch.localAddr(datagram, addr.port) ?? addr;
+    batch.readAddresses(datagram, this.#source.addr);
     datagram.receivedAt = this.receivedAt;
     if (datagram.stampMs !== undefined) {
       datagram.arrivedAt = datagram.stampMs - this.#clockOffset();
@@ -164,7 +166,6 @@ export class Delivery {
   /** Leaves a datagram to the receiver, which has not handed it back. */
   #hold(datagram: BatchDatagram): void {
     datagram.isHeld = true;
-    datagram.source = this.#batch.replySource(datagram)?.slice();
     this.held++;
     // Others may follow in the same message.
     this.#reusable = new BatchDatagram();

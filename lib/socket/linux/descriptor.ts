@@ -6,7 +6,6 @@
  */
 import {
   formatAddress,
-  ipv6Groups,
   ipVersion,
   isWildcard,
   type UdpAddress,
@@ -87,6 +86,13 @@ export function bindOwned(
       const sharing = reuseAddress ? sys.SO_REUSEADDR : sys.SO_REUSEPORT;
       setOption(libc, ours, sys.SOL_SOCKET, sharing, 1);
       setOption(libc, ours, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
+      // Only groups that it has joined itself, not each that this machine has.
+      trySet(libc, ours, sys.IPPROTO_IP, sys.IP_MULTICAST_ALL, 0);
+      if (family === sys.AF_INET6) {
+        trySet(libc, ours, sys.IPPROTO_IPV6, sys.IPV6_MULTICAST_ALL, 0);
+        // Whatever net.ipv6.bindv6only is.
+        trySet(libc, ours, sys.IPPROTO_IPV6, sys.IPV6_V6ONLY, 0);
+      }
       check(libc, libc.bind(ours, name, length));
       check(libc, libc.dup(ours, fd));
     } finally {
@@ -265,37 +271,63 @@ export function pathMtu(
     : readOption(libc, fd, sys.IP_MTU, sys.IPPROTO_IP);
 }
 
-/** Joins a multicast group; throws the system's error. */
-export function joinGroup(
+/** Joins a multicast group, or leaves it; throws the system's error. */
+export function setMembership(
+  libc: Libc,
+  fd: number,
+  { group, source, address, index }: Membership,
+  isMember: boolean,
+): void {
+  const { value } = scratchOf(libc);
+  let level = sys.IPPROTO_IP;
+  let bytes: number;
+  let options: [join: number, leave: number];
+  if (ipVersion(group) === 6) {
+    level = sys.IPPROTO_IPV6;
+    // struct group_req, or struct group_source_req
+    value.u8.fill(0);
+    value.u32[0] = index;
+    const encode = (hostname: string, at: number) =>
+      sys.encodeSockaddr(
+        { hostname, port: 0 },
+        sys.AF_INET6,
+        value.u8.subarray(at),
+      );
+    encode(group, sys.GROUP_REQ_GROUP);
+    if (source !== undefined) encode(source, sys.GROUP_REQ_SOURCE);
+    [bytes, options] = source === undefined
+      ? [sys.GROUP_REQ_SOURCE, [sys.MCAST_JOIN_GROUP, sys.MCAST_LEAVE_GROUP]]
+      : [sys.GROUP_SOURCE_REQ_BYTES, [
+        sys.MCAST_JOIN_SOURCE_GROUP,
+        sys.MCAST_LEAVE_SOURCE_GROUP,
+      ]];
+  } else {
+    // struct ip_mreq, or struct ip_mreq_source
+    const parts = [group, address, source ?? []].flat();
+    value.u8.set(parts.flatMap((ip) => ip.split(".").map(Number)));
+    bytes = 4 * parts.length;
+    options = source === undefined
+      ? [sys.IP_ADD_MEMBERSHIP, sys.IP_DROP_MEMBERSHIP]
+      : [sys.IP_ADD_SOURCE_MEMBERSHIP, sys.IP_DROP_SOURCE_MEMBERSHIP];
+  }
+  const option = options[isMember ? 0 : 1];
+  check(libc, libc.setsockopt(fd, level, option, value, bytes));
+}
+
+/** Has datagrams to groups leave by the interface of a membership, if it has one. */
+export function sendGroupsBy(
   libc: Libc,
   fd: number,
   { group, address, index }: Membership,
 ): void {
-  const { value } = scratchOf(libc);
-  const view = new DataView(value.u8.buffer);
   if (ipVersion(group) === 6) {
-    // struct ipv6_mreq
-    ipv6Groups(group).forEach((part, i) => view.setUint16(2 * i, part));
-    view.setUint32(16, index, true);
-    const option = sys.IPV6_ADD_MEMBERSHIP;
-    check(libc, libc.setsockopt(fd, sys.IPPROTO_IPV6, option, value, 20));
-    // Datagrams to groups leave by the same interface.
-    if (index !== 0) {
-      setOption(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_MULTICAST_IF, index);
-    }
-  } else {
-    // struct ip_mreq
-    value.u8.set([group, address].flatMap((ip) => ip.split(".").map(Number)));
-    check(
-      libc,
-      libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_ADD_MEMBERSHIP, value, 8),
-    );
-    if (isWildcard(address)) return;
+    if (index === 0) return;
+    setOption(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_MULTICAST_IF, index);
+  } else if (!isWildcard(address)) {
+    const { value } = scratchOf(libc);
     value.u8.set(address.split(".").map(Number));
-    check(
-      libc,
-      libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_MULTICAST_IF, value, 4),
-    );
+    const option = sys.IP_MULTICAST_IF;
+    check(libc, libc.setsockopt(fd, sys.IPPROTO_IP, option, value, 4));
   }
 }
 
@@ -355,7 +387,7 @@ class Scratch {
 
   constructor(libc: Libc) {
     this.name = libc.allocate(sys.NAME_BYTES);
-    this.value = libc.allocate(sys.MEMINFO_BYTES);
+    this.value = libc.allocate(sys.GROUP_SOURCE_REQ_BYTES);
     this.length = libc.allocate(4);
     this.header = libc.allocate(sys.MMSGHDR_BYTES);
     this.control = libc.allocate(QUEUE_BYTES);

@@ -15,7 +15,7 @@ export class Messages {
   readonly headers: Memory;
   protected readonly libc: Libc;
   protected readonly controls: Memory;
-  protected readonly names: Memory;
+  readonly names: Memory;
   readonly #iovecs: Memory;
 
   /** Lays out {@linkcode BATCH} messages, each with room for control messages. */

@@ -36,7 +36,12 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
     );
   }
   const libc = loadLibc();
-  return options.isBusy ? openBusy(libc, options) : openClient(libc, options);
+  const { hostname, peer, isBusy } = options;
+  // With net.ipv6.bindv6only a socket of Deno's own at `::` takes no IPv4.
+  const isOfBoth = hostname === "::" && peer === undefined;
+  return isBusy || isOfBoth
+    ? openBusy(libc, options)
+    : openClient(libc, options);
 }
 
 function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {

@@ -3,16 +3,19 @@
  *
  * @module
  */
-import type { UdpAddress } from "../../address.ts";
+import { isMulticast, type UdpAddress, withoutZone } from "../../address.ts";
 import { equalBytes } from "../../encoding.ts";
 import { type Datagram, DatagramFacts } from "../datagram.ts";
+import type { Membership } from "../multicast.ts";
 import {
   CONTROL_BYTES,
   type ControlFacts,
   decodeControl,
   destinationBytes,
   destinationHostname,
+  destinationIndex,
   replySource,
+  sourceControl,
 } from "./cmsg.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -33,12 +36,25 @@ export class BatchDatagram extends DatagramFacts
   isHandedOut = false;
   /** Whether the receiver holds it for longer than the call. */
   isHeld = false;
-  /** A copy of {@linkcode ReceiveBatch.replySource}, while it is held. */
-  source: Uint8Array | undefined;
+  /** The destination, where the kernel gives it. */
+  destination: Destination | undefined;
 
   constructor() {
     super({ remoteAddr: NOBODY, localAddr: NOBODY, receivedAt: 0 });
   }
+}
+
+/** An address of this machine that datagrams are sent to. */
+export interface Destination {
+  /** A number of its own, from 1. */
+  readonly id: number;
+  /** The part of a control message that it is made of. */
+  readonly bytes: Uint8Array;
+  readonly addr: UdpAddress;
+  /** The control message that has a reply leave from it, or from its link's address. */
+  readonly source: Uint8Array;
+  /** Whether it is a group, by a link on which the socket has not joined it. */
+  isForeign: boolean;
 }
 
 /** The messages of one recvmmsg, and their buffers. */
@@ -50,10 +66,12 @@ export class ReceiveBatch extends Messages {
     viewBytes: number;
   }> = [];
   readonly #bufferBytes: number;
-  readonly #addresses = new AddressCache();
-  /** The destination of the latest message. */
-  #localBytes = new Uint8Array(0);
-  #localAddr: UdpAddress | undefined;
+  readonly #peers = new PeerCache();
+  /** The latest destinations, each at a place by its number. */
+  readonly #destinations: Destination[] = Array(MAX_DESTINATIONS).fill(NOWHERE);
+  #lastDestination: Destination | undefined;
+  #nextId = 1;
+  #memberships: readonly Membership[] = [];
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
 
@@ -109,9 +127,16 @@ export class ReceiveBatch extends Messages {
     return this.word(message, sys.MMSGHDR_NAME_LENGTH);
   }
 
-  /** The sender's address; the same object again while it is remembered. */
-  address(message: number): UdpAddress {
-    return this.#addresses.get(this.names, message * sys.NAME_BYTES);
+  /**
+   * Writes both addresses of a message, whose control messages were read: each is the
+   * same object again while it is remembered.
+   */
+  readAddresses(datagram: BatchDatagram, bound: UdpAddress): void {
+    const destination = this.#destination(datagram, bound.port);
+    const at = datagram.message * sys.NAME_BYTES;
+    datagram.remoteAddr = this.#peers.get(this.names, at, destination?.id ?? 0);
+    datagram.destination = destination;
+    datagram.localAddr = destination?.addr ?? bound;
   }
 
   /** The buffer of a message. */
@@ -139,76 +164,132 @@ export class ReceiveBatch extends Messages {
     if (end > start) decodeControl(this.controls.u32, start, end, facts);
   }
 
-  /**
-   * The control message that has a reply leave from the address asked; it is
-   * overwritten by the next receive.
-   */
-  replySource({ destinationAt }: ControlFacts): Uint8Array | undefined {
-    return destinationAt === -1
-      ? undefined
-      : replySource(this.controls.u8, 4 * destinationAt);
+  /** The destination of a message, if its control messages have it. */
+  #destination(
+    { destinationAt }: ControlFacts,
+    port: number,
+  ): Destination | undefined {
+    if (destinationAt === -1) return undefined;
+    const at = 4 * destinationAt;
+    const bytes = destinationBytes(this.controls.u8, at);
+    const last = this.#lastDestination;
+    if (last !== undefined && equalBytes(last.bytes, bytes)) return last;
+    return this.#lastDestination =
+      this.#destinations.find((one) => equalBytes(one.bytes, bytes)) ??
+        this.#newDestination(bytes, at, port);
+  }
+
+  #newDestination(bytes: Uint8Array, at: number, port: number): Destination {
+    const id = this.#nextId++;
+    const hostname = destinationHostname(bytes);
+    const destination = {
+      id,
+      bytes: bytes.slice(),
+      addr: Object.freeze({ hostname, port }),
+      source: replySource(this.controls.u8, at).slice(),
+      isForeign: false,
+    };
+    destination.isForeign = this.#isForeign(destination);
+    return this.#destinations[id % MAX_DESTINATIONS] = destination;
+  }
+
+  /** The kernel itself compares the link of an IPv4 group. */
+  #isForeign({ bytes, addr: { hostname } }: Destination): boolean {
+    if (!hostname.includes(":") || !isMulticast(hostname)) return false;
+    const index = destinationIndex(bytes);
+    return !this.#memberships.some((one) =>
+      one.group === withoutZone(hostname) &&
+      (one.index === 0 || one.index === index)
+    );
+  }
+
+  /** Takes the groups that the socket is a member of from now on. */
+  setMemberships(memberships: readonly Membership[]): void {
+    this.#memberships = memberships;
+    for (const one of this.#destinations) one.isForeign = this.#isForeign(one);
   }
 
   /**
-   * The destination of a message, if its control messages have it; the same object
-   * again while it stays the same.
+   * The control message that has a datagram leave from an address; without one,
+   * from that which its peer, whose struct sockaddr begins at a byte, sent to last.
    */
-  localAddr(
-    { destinationAt }: ControlFacts,
-    port: number,
-  ): UdpAddress | undefined {
-    if (destinationAt === -1) return undefined;
-    const bytes = destinationBytes(this.controls.u8, 4 * destinationAt);
-    if (!equalBytes(bytes, this.#localBytes)) {
-      this.#localBytes = bytes.slice();
-      const hostname = destinationHostname(bytes);
-      this.#localAddr = Object.freeze({ hostname, port });
-    }
-    return this.#localAddr;
+  sourceTo(
+    memory: Memory,
+    at: number,
+    from: string | undefined,
+    family: number,
+  ): Uint8Array | undefined {
+    const id = this.#peers.destinationOf(memory, at);
+    const place = this.#destinations[id % MAX_DESTINATIONS];
+    const last = place?.id === id ? place : undefined;
+    if (from === undefined || from === last?.addr.hostname) return last?.source;
+    const known = this.#destinations.find(({ addr }) => addr.hostname === from);
+    return known?.source ?? sourceControl(from, family);
   }
 }
 
 /**
- * Addresses that were decoded before, so that a datagram of a known peer makes no
- * strings. Direct-mapped: bounded, and as fast with any number of peers. It grows
- * with their number.
+ * Peers that were received from before, so that their datagrams make no strings, and
+ * the destinations of their latest ones. Direct-mapped: bounded, and as fast with any
+ * number of peers. It grows with their number.
  */
-class AddressCache {
-  #size = FIRST_ADDRESSES;
+class PeerCache {
+  #size = FIRST_PEERS;
   /** A struct sockaddr_in6 each; of IPv4, the words before the padding. */
   #keys = new Uint32Array(this.#size * SOCKADDR_IN6_WORDS);
   #addresses = new Array<UdpAddress | undefined>(this.#size);
+  #destinations = new Uint32Array(this.#size);
   #evicted = 0;
 
-  get(name: Memory, at: number): UdpAddress {
+  /** The address of the peer that sent to a destination, by its struct sockaddr. */
+  get(name: Memory, at: number, destination: number): UdpAddress {
     const { u8, u32 } = name;
     const first = at / 4;
-    // The family and, in the order of the network, the port; then the host.
-    const familyAndPort = u32[first]!;
-    const isIPv4 = (familyAndPort & 0xffff) === sys.AF_INET;
-    const words = isIPv4 ? SOCKADDR_IN_WORDS : SOCKADDR_IN6_WORDS;
-    // Spread well where hosts, ports or both of them follow each other.
-    let mixed = familyAndPort;
-    for (let i = 1; i < words; i++) {
-      mixed = Math.imul(mixed ^ mixed >>> 16, 0x85ebca6b) ^ u32[first + i]!;
+    const index = this.#place(u32, first);
+    const isKnown = this.#isAt(index, u32, first);
+    if (
+      !isKnown && this.#addresses[index] !== undefined &&
+      ++this.#evicted > this.#size && this.#size < MAX_PEERS
+    ) {
+      this.#grow();
+      return this.get(name, at, destination);
     }
-    mixed = Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16;
-    const index = mixed & this.#size - 1;
-    const known = this.#addresses[index];
+    if (this.#destinations[index] !== destination) {
+      this.#destinations[index] = destination;
+    }
+    if (isKnown) return this.#addresses[index]!;
     const key = index * SOCKADDR_IN6_WORDS;
-    if (known !== undefined) {
-      let i = 0;
-      while (i < words && this.#keys[key + i] === u32[first + i]) i++;
-      if (i === words) return known;
-      if (++this.#evicted > this.#size && this.#size < MAX_ADDRESSES) {
-        this.#grow();
-        return this.get(name, at);
-      }
-    }
+    const words = wordsOf(u32, first);
     for (let i = 0; i < words; i++) this.#keys[key + i] = u32[first + i]!;
     // Frozen, since one object serves many datagrams and their handlers.
     const address = Object.freeze(sys.decodeSockaddr(u8, at));
     return this.#addresses[index] = address;
+  }
+
+  /** The number of the destination that a peer sent to last; 0 if it is unknown. */
+  destinationOf({ u32 }: Memory, at: number): number {
+    const index = this.#place(u32, at / 4);
+    return this.#isAt(index, u32, at / 4) ? this.#destinations[index]! : 0;
+  }
+
+  /** The place of a peer, spread well where hosts, ports or both are in a row. */
+  #place(u32: Uint32Array, first: number): number {
+    const words = wordsOf(u32, first);
+    let mixed = u32[first]!;
+    for (let i = 1; i < words; i++) {
+      mixed = Math.imul(mixed ^ mixed >>> 16, 0x85ebca6b) ^ u32[first + i]!;
+    }
+    return (Math.imul(mixed ^ mixed >>> 15, 0x9e3779b1) >>> 16) &
+      this.#size - 1;
+  }
+
+  #isAt(index: number, u32: Uint32Array, first: number): boolean {
+    if (this.#addresses[index] === undefined) return false;
+    const key = index * SOCKADDR_IN6_WORDS;
+    const words = wordsOf(u32, first);
+    let i = 0;
+    while (i < words && this.#keys[key + i] === u32[first + i]) i++;
+    return i === words;
   }
 
   /** Begins anew with four times the size. */
@@ -216,13 +297,31 @@ class AddressCache {
     this.#size *= 4;
     this.#keys = new Uint32Array(this.#size * SOCKADDR_IN6_WORDS);
     this.#addresses = new Array(this.#size);
+    this.#destinations = new Uint32Array(this.#size);
     this.#evicted = 0;
   }
 }
 
-const FIRST_ADDRESSES = 1 << 6;
-const MAX_ADDRESSES = 1 << 16;
+/**
+ * The words of an address: the first has the family and, in the order of the network,
+ * the port; then the host.
+ */
+function wordsOf(u32: Uint32Array, first: number): number {
+  const isIPv4 = (u32[first]! & 0xffff) === sys.AF_INET;
+  return isIPv4 ? SOCKADDR_IN_WORDS : SOCKADDR_IN6_WORDS;
+}
+
+const MAX_DESTINATIONS = 64;
+const FIRST_PEERS = 1 << 6;
+const MAX_PEERS = 1 << 16;
 const SOCKADDR_IN_WORDS = 2;
 const SOCKADDR_IN6_WORDS = 7;
 const NOTHING = new Uint8Array(0);
 const NOBODY: UdpAddress = { hostname: "", port: 0 };
+const NOWHERE: Destination = {
+  id: 0,
+  bytes: NOTHING,
+  addr: NOBODY,
+  source: NOTHING,
+  isForeign: false,
+};

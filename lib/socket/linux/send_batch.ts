@@ -31,6 +31,8 @@ export const POSTED = -2;
 export interface Listener extends SendErrorListener {
   /** The system has taken the datagram, which is a message of its own. */
   onSent?(): void;
+  /** The source that its sender chose, which no other replaces. */
+  from?: string | undefined;
 }
 
 /** A queued message: one datagram, or several of one size. */

@@ -20,6 +20,7 @@ import {
   EINVAL,
   EIO,
   EMSGSIZE,
+  ENETUNREACH,
   errorOf,
   hasMoved,
 } from "./errno.ts";
@@ -76,8 +77,7 @@ export class SendQueue {
     const { remoteAddr: to, message } = datagram;
     // A reply must not wait in memory that is received into.
     if (this.isBlocked) {
-      const source = received.replySource(datagram);
-      return this.addLater(payload, to, source, options);
+      return this.addLater(payload, datagram, options);
     }
     const out = this.#out;
     const { length } = payload;
@@ -100,49 +100,57 @@ export class SendQueue {
     const bytes = received.nameLength(message);
     if (isInPlace) out.addEcho(datagram, name, bytes);
     else out.add(payload, name, bytes, to, origin);
-    this.#depart(received.replySource(datagram), options, length);
+    this.#depart(datagram, options, length);
   }
 
   /** Queues an answer that is copied, and leaves with others of the same turn. */
   addLater(
     payload: Uint8Array,
-    to: UdpAddress,
-    source: Uint8Array | undefined,
+    datagram: BatchDatagram,
     options: ReplyOptions | undefined,
   ): void {
     const { length } = payload;
+    const { remoteAddr: to } = datagram;
     if (!this.#hasRoom(to, length)) return;
     this.#add(payload, to);
-    this.#depart(source, options, length);
+    this.#depart(datagram, options, length);
     this.#flushSoon();
   }
 
   /** Sets the source of the last message, and the options of its datagram. */
   #depart(
-    source: Uint8Array | undefined,
+    { destination }: BatchDatagram,
     options: ReplyOptions | undefined,
     length: number,
   ): void {
-    if (source !== undefined) this.#out.addControl(source);
+    if (destination !== undefined) this.#out.addControl(destination.source);
     if (options !== undefined) this.#out.setOptions(length, options);
   }
 
   /**
    * Queues a datagram that is no reply, and leaves with others of the same turn;
-   * resolves when the system has taken it, rejects with its error.
+   * resolves when the system has taken it, rejects with its error. On a wildcard
+   * socket it leaves from `from`, else from the address that its peer sent to last.
    */
   send(
     payload: Uint8Array,
     to: UdpAddress,
-    control: Uint8Array | undefined,
+    from: string | undefined,
+    isWildcard: boolean,
   ): Promise<void> {
     const refusal = this.#refusal(payload.length);
     if (refusal !== undefined) throw refusal;
+    const out = this.#out;
     this.#add(payload, to);
-    if (control !== undefined) this.#out.addControl(control);
+    if (isWildcard) {
+      const at = (out.count - 1) * sys.NAME_BYTES;
+      const { family } = this.#bound;
+      const control = this.#in.sourceTo(out.names, at, from, family);
+      if (control !== undefined) out.addControl(control);
+    }
     this.#flushSoon();
-    return new Promise((resolve, reject) => {
-      this.#out.listen({ onSent: resolve, onSendError: reject });
+    return new Promise((onSent, onSendError) => {
+      out.listen({ onSent, onSendError, from });
     });
   }
 
@@ -290,12 +298,20 @@ export class SendQueue {
     const out = this.#out;
     const { to, datagrams, size, listener: first } = out.queued[message]!;
     if (datagrams === 1) {
-      // A group's address cannot be the source of an answer: then the kernel
-      // chooses.
-      if (out.dropControls(message) && this.#sendOne(message)) {
-        this.#taken(message, outcome);
-      } else this.#failed(message, errorOf(code), outcome);
-      return;
+      const from = first === -1 ? undefined : out.listeners[first]!.from;
+      // A group's address cannot be the source of an answer, nor one that this
+      // machine has no more: then the kernel chooses, unless the caller has chosen.
+      if (
+        from === undefined && out.dropControls(message) &&
+        this.#sendOne(message)
+      ) return this.#taken(message, outcome);
+      const isOfSource = code === EINVAL || code === ENETUNREACH;
+      const error = from !== undefined && isOfSource
+        ? new Deno.errors.AddrNotAvailable(
+          `Cannot send from ${from}: it is not an address of this machine, or has no route to the peer`,
+        )
+        : errorOf(code);
+      return this.#failed(message, error, outcome);
     }
     let n = 0;
     let isChanged = false;

@@ -6,7 +6,12 @@
  *
  * @module
  */
-import { ipVersion, isWildcard, type UdpAddress } from "../../address.ts";
+import {
+  ipVersion,
+  isMulticast,
+  isWildcard,
+  type UdpAddress,
+} from "../../address.ts";
 import { isReport, joinError } from "../../base/errors.ts";
 import type {
   Datagram,
@@ -16,19 +21,21 @@ import type {
   ReplyOptions,
   SendErrorListener,
 } from "../contract.ts";
-import { PACKET_INFO, sourceControl } from "./cmsg.ts";
+import { PACKET_INFO } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
 import {
   addressOf,
   backlogOf,
   growBuffers,
-  joinGroup,
   kernelDrops,
   numberZone,
+  sendGroupsBy,
+  setMembership,
   setReceiveBuffer,
   type SocketDescriptor,
   trySet,
 } from "./descriptor.ts";
+import type { Membership } from "../multicast.ts";
 import type { NetAccess } from "../net_access.ts";
 import { EAGAIN, EINTR, errorOf } from "./errno.ts";
 import { keepStamps, takeStamps } from "./error_queue.ts";
@@ -58,6 +65,7 @@ export class LinuxSocket implements DatagramSocket {
   /** The lead of the wall clock, by which the kernel stamps, over ours. */
   readonly #clockOffset: () => number;
   readonly #turns: Turns;
+  #memberships: readonly Membership[];
   readonly #pollfd: Memory;
   readonly #wait: Memory;
   #receiver: Receiver = { onDatagram: (datagram) => this.release(datagram) };
@@ -95,9 +103,15 @@ export class LinuxSocket implements DatagramSocket {
     this.#turns = new Turns(libc, now, this.isConnected);
     this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
-    for (const membership of options.memberships ?? []) {
+    this.#memberships = [...options.memberships ?? []];
+    const links = this.#memberships.map(({ index, address }) =>
+      index || address
+    );
+    const isOnOneLink = new Set(links).size === 1;
+    for (const membership of this.#memberships) {
       try {
-        joinGroup(libc, fd, membership);
+        setMembership(libc, fd, membership, true);
+        if (isOnOneLink) sendGroupsBy(libc, fd, membership);
       } catch (error) {
         throw joinError(error, membership.group);
       }
@@ -112,9 +126,9 @@ export class LinuxSocket implements DatagramSocket {
     }
     // A wildcard socket answers from the address of the request.
     this.#knowsLocal = isWildcard(this.addr.hostname) &&
-      (family === sys.AF_INET
-        ? trySet(libc, fd, sys.IPPROTO_IP, sys.IP_PKTINFO, 1)
-        : trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVPKTINFO, 1));
+      trySet(libc, fd, sys.IPPROTO_IP, sys.IP_PKTINFO, 1) &&
+      (family === sys.AF_INET ||
+        trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_RECVPKTINFO, 1));
     const coalesces = trySet(libc, fd, sys.SOL_UDP, sys.UDP_GRO, 1);
     this.#in = new ReceiveBatch(
       libc,
@@ -125,6 +139,7 @@ export class LinuxSocket implements DatagramSocket {
       if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
       trySet(libc, fd, level, option, 1);
     }
+    this.#in.setMemberships(this.#memberships);
     this.#delivery = new Delivery(
       this.#in,
       { addr: this.addr, maxDatagramBytes, packetInfo: packetInfo === true },
@@ -172,10 +187,11 @@ export class LinuxSocket implements DatagramSocket {
     if (to.hostname.includes("%")) to = numberZone(this.#libc, to);
     const refusal = this.#access?.refusal(to);
     if (refusal !== undefined) throw refusal;
-    const control = this.#knowsLocal && from !== undefined
-      ? sourceControl(from.hostname, this.#bound.family)
+    // A group is the source of no datagram.
+    const source = from && !isMulticast(from.hostname)
+      ? numberZone(this.#libc, from).hostname
       : undefined;
-    await this.#queue.send(payload, to, control);
+    await this.#queue.send(payload, to, source, this.#knowsLocal);
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
@@ -196,8 +212,7 @@ export class LinuxSocket implements DatagramSocket {
     } else if (answered === this.#delivery.current) {
       this.#queue.addNow(payload, answered, options);
     } else {
-      const { remoteAddr, source } = answered;
-      this.#queue.addLater(payload, remoteAddr, source, options);
+      this.#queue.addLater(payload, answered, options);
     }
     this.release(answered);
   }
@@ -209,6 +224,20 @@ export class LinuxSocket implements DatagramSocket {
   abandon(datagram: Datagram): void {
     // Its buffer has left the batch.
     this.release(datagram);
+  }
+
+  setMembership(membership: Membership, isMember: boolean): Promise<void> {
+    return Promise.try(() => {
+      if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+      try {
+        setMembership(this.#libc, this.#bound.fd, membership, isMember);
+      } catch (error) {
+        throw joinError(error, membership.group);
+      }
+      const others = this.#memberships.filter((one) => one !== membership);
+      this.#memberships = isMember ? [...others, membership] : others;
+      this.#in.setMemberships(this.#memberships);
+    });
   }
 
   sleep(ms: number): void {

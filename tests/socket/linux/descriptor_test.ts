@@ -2,10 +2,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   connect,
-  joinGroup,
   kernelDrops,
   pathMtu,
   pendingError,
+  sendGroupsBy,
+  setMembership,
   setReceiveBuffer,
   setSendOptions,
   trySet,
@@ -14,6 +15,7 @@ import { clockStateOf } from "../../../lib/socket/linux/clock.ts";
 import { AF_INET, AF_INET6 } from "../../../lib/socket/linux/layout.ts";
 import { refused } from "../../../lib/socket/linux/libc.ts";
 import type { OpenOptions } from "../../../lib/socket/contract.ts";
+import type { Membership } from "../../../lib/socket/multicast.ts";
 import { FakeLibc } from "./fake_libc.ts";
 
 const FD = 7;
@@ -80,36 +82,56 @@ Deno.test("setSendOptions(): a missing device is an error with its name", () => 
   );
 });
 
-Deno.test("joinGroup(): sets the interface of the group for receiving and sending", () => {
-  const joined = (group: string, address: string, index: number) => {
+Deno.test("setMembership(): joins and leaves, by the interface and from the source given", () => {
+  const options = (membership: Membership, isMember: boolean) => {
     const libc = new FakeLibc();
-    joinGroup(libc, FD, { group, address, index });
-    return libc.options;
+    setMembership(libc, FD, membership, isMember);
+    return libc.options.flatMap(([level, option, bytes]) => [
+      level,
+      option,
+      bytes.length,
+      bytes.filter((byte) => byte !== 0),
+    ]);
   };
-  assertEquals(joined("239.1.2.3", "192.0.2.7", 0), [
-    [SOL_IP, 35, [239, 1, 2, 3, 192, 0, 2, 7]],
-    [SOL_IP, 32, [192, 0, 2, 7]],
-  ]);
-  const anyInterface = [239, 1, 2, 3, 0, 0, 0, 0];
-  assertEquals(joined("239.1.2.3", "0.0.0.0", 0), [[SOL_IP, 35, anyInterface]]);
-  const group = [0xff, 2, ...new Array(12).fill(0), 0x12, 0x34];
-  assertEquals(joined("ff02::1234", "::", 5), [
-    [SOL_IPV6, 20, [...group, ...int(5)]],
-    [SOL_IPV6, 17, int(5)],
-  ]);
-  assertEquals(joined("ff02::1234", "::", 0), [
-    [SOL_IPV6, 20, [...group, ...int(0)]],
-  ]);
+  const ipv4 = { group: "239.1.2.3", address: "192.0.2.7", index: 4 };
+  const bytes = [239, 1, 2, 3, 192, 2, 7];
+  assertEquals(options(ipv4, true), [SOL_IP, 35, 8, bytes]);
+  assertEquals(options(ipv4, false), [SOL_IP, 36, 8, bytes]);
+  const single4 = { ...ipv4, source: "198.51.100.9" };
+  const with4 = [...bytes, 198, 51, 100, 9];
+  assertEquals(options(single4, true), [SOL_IP, 39, 12, with4]);
+  assertEquals(options(single4, false), [SOL_IP, 40, 12, with4]);
+  const ipv6 = { group: "ff02::1234", address: "0.0.0.0", index: 5 };
+  const group = [5, AF_INET6, 0xff, 2, 0x12, 0x34];
+  assertEquals(options(ipv6, true), [SOL_IPV6, 42, 136, group]);
+  assertEquals(options(ipv6, false), [SOL_IPV6, 45, 136, group]);
+  const single6 = { ...ipv6, source: "2001:db8::9" };
+  const with6 = [...group, AF_INET6, 0x20, 1, 0x0d, 0xb8, 9];
+  assertEquals(options(single6, true), [SOL_IPV6, 46, 264, with6]);
+  assertEquals(options(single6, false), [SOL_IPV6, 47, 264, with6]);
 });
 
-Deno.test("joinGroup(): throws the system's error", () => {
+Deno.test("sendGroupsBy(): has sends to groups leave by the interface, if there is one", () => {
+  const options = (membership: Membership) => {
+    const libc = new FakeLibc();
+    sendGroupsBy(libc, FD, membership);
+    return libc.options;
+  };
+  const ipv4 = { group: "239.1.2.3", address: "192.0.2.7", index: 0 };
+  assertEquals(options(ipv4), [[SOL_IP, 32, [192, 0, 2, 7]]]);
+  assertEquals(options({ ...ipv4, address: "0.0.0.0" }), []);
+  const ipv6 = { group: "ff02::1234", address: "0.0.0.0", index: 5 };
+  assertEquals(options(ipv6), [[SOL_IPV6, 17, int(5)]]);
+  assertEquals(options({ ...ipv6, index: 0 }), []);
+});
+
+Deno.test("setMembership(): throws the system's error", () => {
   const libc = new FakeLibc();
-  libc.refusedOptions = [[SOL_IP, 35, ENODEV], [SOL_IPV6, 20, ENODEV]];
-  for (
-    const [group, address] of [["239.1.2.3", "0.0.0.0"], ["ff02::1", "::"]]
-  ) {
+  libc.refusedOptions = [[SOL_IP, 35, ENODEV], [SOL_IPV6, 42, ENODEV]];
+  for (const group of ["239.1.2.3", "ff02::1"]) {
     assertThrows(
-      () => joinGroup(libc, FD, { group: group!, address: address!, index: 0 }),
+      () =>
+        setMembership(libc, FD, { group, address: "0.0.0.0", index: 0 }, true),
       Error,
       "No such device",
     );

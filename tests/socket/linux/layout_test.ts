@@ -103,6 +103,9 @@ programTest(
       SEGMENT_CONTROL_BYTES: "CMSG_SPACE(sizeof(uint16_t))",
       SEND_CONTROL_BYTES: "CMSG_SPACE(sizeof(struct in6_pktinfo)) + " +
         "CMSG_SPACE(sizeof(uint16_t))",
+      GROUP_SOURCE_REQ_BYTES: "sizeof(struct group_source_req)",
+      GROUP_REQ_GROUP: "offsetof(struct group_source_req, gsr_group)",
+      GROUP_REQ_SOURCE: "offsetof(struct group_source_req, gsr_source)",
       PMTUDISC_DONT: "IP_PMTUDISC_DONT",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",

@@ -258,10 +258,12 @@ Deno.test("LinuxSocket: a wildcard socket asks for destinations, by its version"
   };
   const gro = "17 104";
   const ipv4 = ["1 35", "0 12", "0 13"];
-  // IP_PKTINFO, and IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT and IPV6_RECVTCLASS.
+  // IP_PKTINFO, also for peers of IPv4, and IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT and
+  // IPV6_RECVTCLASS.
   assertEquals(await asked(2, "0.0.0.0"), ["0 8", gro, ...ipv4]);
   assertEquals(await asked(2, "127.0.0.1"), [gro, ...ipv4]);
   assertEquals(await asked(10, "::"), [
+    "0 8",
     "41 49",
     gro,
     ...ipv4,
