@@ -56,7 +56,7 @@ export function bindError(error: unknown, address: UdpAddress): unknown {
   const isName = /lookup address|No such host/i.test(error.message);
   const reason = isName
     ? "the name does not resolve: check its spelling, or give an IP address"
-    : BIND_REASONS.find(([matches]) => matches(error))?.[1];
+    : BIND_REASONS.find(([matches]) => matches(error, address))?.[1];
   if (reason === undefined) return error;
   const ErrorClass = isName
     ? Deno.errors.NotFound
@@ -139,7 +139,9 @@ const REPORT_CODES: ReadonlySet<unknown> = new Set([
   ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
 ]);
 
-const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
+const BIND_REASONS: ReadonlyArray<
+  [(error: Error, address: UdpAddress) => boolean, string]
+> = [
   [
     (error) => error instanceof Deno.errors.AddrInUse,
     "the port is in use: stop its owner, or choose another port (0 takes any that is free)",
@@ -149,7 +151,12 @@ const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
     "it is not an address of this machine",
   ],
   [
-    (error) => error instanceof Deno.errors.PermissionDenied,
+    (error, { port }) =>
+      error instanceof Deno.errors.PermissionDenied && port > 0 && port < 1024,
     "the system does not allow it: ports below 1024 need more rights",
+  ],
+  [
+    (error) => error instanceof Deno.errors.PermissionDenied,
+    "the system does not allow it: check its filters, and the sandbox",
   ],
 ];

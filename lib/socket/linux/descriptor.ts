@@ -13,7 +13,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../../address.ts";
-import { mayPass } from "../../base/errors.ts";
+import { bindError, mayPass } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
@@ -87,7 +87,9 @@ export function bindOwned(
       const sharing = reuseAddress ? sys.SO_REUSEADDR : sys.SO_REUSEPORT;
       setOption(libc, ours, sys.SOL_SOCKET, sharing, 1);
       setOption(libc, ours, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
-      check(libc, libc.bind(ours, name, length));
+      if (libc.bind(ours, name, length) < 0) {
+        throw bindError(errorOf(libc.errno()), options);
+      }
       check(libc, libc.dup(ours, fd));
     } finally {
       libc.close(ours);

@@ -4,12 +4,10 @@
  *
  * @module
  */
-import { bindError } from "../../base/errors.ts";
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
 import { DenoSocket, requireNet } from "../deno_socket.ts";
 import { ConnectedSocket } from "./connected_socket.ts";
 import {
-  addressOf,
   bindDescriptor,
   bindOwned,
   connect,
@@ -48,12 +46,11 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
     bound = bindOwned(libc, options);
     setSendOptions(libc, bound, options);
     if (peer !== undefined) connect(libc, bound, peer);
-    const { hostname } = addressOf(libc, bound.fd);
-    poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
+    poller ??= new Poller(libc, (fd) => own(libc, fd, options.hostname));
     return new LinuxSocket(bound, options, libc, poller);
   } catch (error) {
     bound?.close();
-    throw bindError(error, options);
+    throw error;
   }
 }
 
