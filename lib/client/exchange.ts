@@ -249,12 +249,12 @@ export class Exchange implements Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    const { isConnected } = this.#socket!;
-    if (this.#isOver || !(isConnected || isPortClosed(error))) return;
+    const { reportsClosedPort } = this.#socket!;
+    if (this.#isOver || !(reportsClosedPort || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
-    // wait continues, unless a connected socket reports its peer's closed port.
-    if (isConnected && isPortClosed(error)) this.#timeOut();
+    // wait continues, unless the socket reports its peer's closed port.
+    if (reportsClosedPort && isPortClosed(error)) this.#timeOut();
   }
 
   #send(socket: DatagramSocket): void {

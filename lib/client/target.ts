@@ -99,7 +99,7 @@ export function checkEnds(
   };
   const localHostname = options.localHostname &&
     canonicalHostname(options.localHostname);
-  requireReachable(target, localHostname);
+  requireReachable(target, localHostname, linkOf(options));
   requireFit(payloadBytes, maxPayload(target.hostname));
   return { target, localHostname, options, payloadBytes };
 }
@@ -124,7 +124,7 @@ export async function resolveEnds(
     localVersion ?? 4,
   );
   const resolved = Object.freeze({ hostname, port: target.port });
-  requireReachable(resolved, local);
+  requireReachable(resolved, local, linkOf(options));
   requireFit(payloadBytes, maxPayload(hostname));
   local ??= ipVersion(hostname) === 4 ? "0.0.0.0" : "::";
   const bound = { hostname: local, port: options.localPort };
@@ -139,8 +139,23 @@ export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
       withoutZone(remote.hostname) === withoutZone(target.hostname));
 }
 
-function requireReachable(target: UdpAddress, local: string | undefined): void {
+/** The interface by which a client sends, if it is named. */
+function linkOf(options: SendOptions & { interface?: string | undefined }) {
+  return options.interface ?? options.device;
+}
+
+function requireReachable(
+  target: UdpAddress,
+  local: string | undefined,
+  link: string | undefined,
+): void {
   const { hostname } = target;
+  const hasLink = link !== undefined || local?.includes("%");
+  if (/^fe[89ab].:[^%]*$/.test(hostname) && !hasLink) {
+    throw new TypeError(
+      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
+    );
+  }
   if (isWildcard(hostname)) {
     const one = hostname === "::" ? "[::1]" : "127.0.0.1";
     throw new TypeError(

@@ -273,7 +273,7 @@ export class Client implements UdpClient, Receiver {
 
   onReceiveError(error: unknown): void {
     // A connected socket gets reports about its peer only.
-    if (!isPortClosed(error) || !this.#socket.isConnected) return;
+    if (!isPortClosed(error) || !this.#socket.reportsClosedPort) return;
     for (const pending of [...this.#inFlight.values()]) {
       this.#timeOut(pending, error);
     }

@@ -79,10 +79,10 @@ export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
-   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system
-   * reports a closed port at once, and the report is about that peer.
+   * Whether it reports a closed port of {@linkcode OpenOptions.peer} at once, and
+   * its reports are about that peer.
    */
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   /**
    * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, so that
    * the datagram is handed back at once and a reply in flight takes none of its

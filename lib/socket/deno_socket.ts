@@ -153,7 +153,7 @@ export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 /** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
 export class DenoSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   readonly copiesReplies = false;
   readonly #conn: Conn;
   readonly #bufferBytes: number;
@@ -187,7 +187,7 @@ export class DenoSocket implements DatagramSocket {
    * @param conn The socket.
    * @param maxDatagramBytes Longer datagrams are dropped whole.
    * @param prepared Resolves when sends may begin; rejects if they cannot.
-   * @param isConnected Whether an engine has connected it; Deno itself cannot.
+   * @param reportsClosedPort Whether an engine reports a closed port; Deno itself does not.
    * @param keepsDrops Whether a close reads the file with `kernelDrops()`.
    * @param checksNet Whether sends need the permission for their destination.
    */
@@ -195,7 +195,7 @@ export class DenoSocket implements DatagramSocket {
     conn: Conn,
     maxDatagramBytes: number,
     prepared?: Promise<unknown>,
-    isConnected = false,
+    reportsClosedPort = false,
     keepsDrops = false,
     checksNet = true,
   ) {
@@ -207,7 +207,7 @@ export class DenoSocket implements DatagramSocket {
     prepared?.then(() => {
       this.#prepared = undefined;
     }, () => {});
-    this.isConnected = isConnected;
+    this.reportsClosedPort = reportsClosedPort;
     this.#keepsDrops = keepsDrops;
     // Deno silently truncates a datagram that does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;

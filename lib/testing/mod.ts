@@ -235,8 +235,8 @@ interface Timer {
 export class SimulatedSocket implements DatagramSocket {
   /** The bound address. */
   readonly addr: UdpAddress;
-  /** Never connected. */
-  readonly isConnected = false;
+  /** Reports no closed port. */
+  readonly reportsClosedPort = false;
   /** Copies no replies. */
   readonly copiesReplies = false;
   /** The groups that it is in. */

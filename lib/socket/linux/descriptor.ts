@@ -17,7 +17,7 @@ import { bindError, mayPass } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
-import { EINVAL, errorOf } from "./errno.ts";
+import { errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
 
@@ -113,12 +113,6 @@ export function connect(
 ): void {
   bound.peer = numberZone(libc, peer);
   const errno = reconnect(libc, bound, false);
-  const { hostname } = peer;
-  if (errno === EINVAL && /^fe[89ab].:[^%]*$/.test(hostname)) {
-    throw new TypeError(
-      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
-    );
-  }
   if (errno !== 0 && !mayPass(errorOf(errno))) throw errorOf(errno);
 }
 
@@ -181,12 +175,6 @@ export function addressOf(libc: Libc, fd: number): UdpAddress {
   const { name } = scratchOf(libc);
   readName(libc, fd, name);
   return sys.decodeSockaddr(name.u8);
-}
-
-/** The system's report about an earlier datagram, which it gives once. */
-export function pendingError(libc: Libc, fd: number): Error | undefined {
-  const errno = readOption(libc, fd, sys.SO_ERROR);
-  return errno === 0 ? undefined : errorOf(errno);
 }
 
 /** Sets an option whose value is an int. */
@@ -260,16 +248,6 @@ function bindToDevice(libc: Libc, fd: number, device: string): void {
   const error = errorOf(libc.errno());
   error.message = `Cannot send by interface '${device}': ${error.message}`;
   throw error;
-}
-
-/** The largest datagram of the path to the peer, with headers, in bytes. */
-export function pathMtu(
-  libc: Libc,
-  { fd, family }: SocketDescriptor,
-): number {
-  return family === sys.AF_INET6
-    ? readOption(libc, fd, sys.IPV6_MTU, sys.IPPROTO_IPV6)
-    : readOption(libc, fd, sys.IP_MTU, sys.IPPROTO_IP);
 }
 
 /** Joins a multicast group; throws the system's error. */
@@ -373,15 +351,10 @@ export function check(libc: Libc, result: number): number {
   return result;
 }
 
-function readOption(
-  libc: Libc,
-  fd: number,
-  option: number,
-  level = sys.SOL_SOCKET,
-): number {
+function readOption(libc: Libc, fd: number, option: number): number {
   const { value, length } = scratchOf(libc);
   length.u32[0] = 4;
-  check(libc, libc.getsockopt(fd, level, option, value, length));
+  check(libc, libc.getsockopt(fd, sys.SOL_SOCKET, option, value, length));
   return value.u32[0]!;
 }
 

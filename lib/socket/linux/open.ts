@@ -1,23 +1,24 @@
 /**
  * Opens sockets of the linux engine: a {@linkcode LinuxSocket} for a server, or a
- * client with many requests; a {@linkcode ConnectedSocket} for a single request.
+ * client with many requests; a {@linkcode RequestSocket} for a single request.
  *
  * @module
  */
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
 import { DenoSocket, requireNet } from "../deno_socket.ts";
-import { ConnectedSocket } from "./connected_socket.ts";
 import {
   bindDescriptor,
   bindOwned,
   connect,
   growBuffers,
+  numberZone,
   own,
   setSendOptions,
   type SocketDescriptor,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
+import { RequestSocket } from "./request_socket.ts";
 import { LinuxSocket } from "./socket.ts";
 
 /**
@@ -61,8 +62,8 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
     setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
     if (peer === undefined) return new DenoSocket(bound.conn, maxDatagramBytes);
-    connect(libc, bound, peer);
-    return new ConnectedSocket(libc, bound, maxDatagramBytes);
+    numberZone(libc, peer);
+    return new RequestSocket(libc, bound, maxDatagramBytes);
   } catch (error) {
     bound.close();
     throw error;

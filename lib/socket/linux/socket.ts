@@ -42,7 +42,7 @@ import { Turns } from "./turns.ts";
 /** A socket whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   readonly copiesReplies = true;
   readonly stampsSends: boolean;
   readonly #libc: Libc;
@@ -83,8 +83,8 @@ export class LinuxSocket implements DatagramSocket {
     this.#bound = bound;
     const { fd, family } = bound;
     const { maxDatagramBytes, receiveBufferBytes, packetInfo } = options;
-    this.isConnected = options.peer !== undefined;
-    this.#turns = new Turns(libc, now, this.isConnected);
+    this.reportsClosedPort = options.peer !== undefined;
+    this.#turns = new Turns(libc, now, this.reportsClosedPort);
     this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     for (const membership of options.memberships ?? []) {
@@ -111,7 +111,7 @@ export class LinuxSocket implements DatagramSocket {
     this.#in = new ReceiveBatch(
       libc,
       coalesces ? MAX_COALESCED_BYTES : maxDatagramBytes + 1,
-      this.isConnected,
+      this.reportsClosedPort,
     );
     for (const [level, option] of packetInfo ? PACKET_INFO : []) {
       if (level === sys.IPPROTO_IPV6 && family !== sys.AF_INET6) continue;
@@ -124,8 +124,13 @@ export class LinuxSocket implements DatagramSocket {
       this.#clockOffset,
     );
     this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
-    const { isConnected } = this;
-    this.#queue = new SendQueue(libc, poller, bound, this.#in, isConnected);
+    this.#queue = new SendQueue(
+      libc,
+      poller,
+      bound,
+      this.#in,
+      this.reportsClosedPort,
+    );
     this.#pollfd = libc.allocate(sys.POLLFD_BYTES);
     this.#pollfd.u32.set([fd, sys.POLLIN]);
     this.#wait = libc.allocate(sys.TIMESPEC_BYTES);
@@ -162,7 +167,7 @@ export class LinuxSocket implements DatagramSocket {
     if (to.hostname.includes("%")) to = numberZone(this.#libc, to);
     // An answer needs no permission, as with `reply`; the peer of a connected socket
     // was checked when it was opened.
-    if (from === undefined && !this.isConnected) requireNet(to);
+    if (from === undefined && !this.reportsClosedPort) requireNet(to);
     const control = this.#knowsLocal && from !== undefined
       ? sourceControl(from.hostname, this.#bound.family)
       : undefined;
@@ -170,7 +175,7 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    if (!this.isConnected) requireNet(to);
+    if (!this.reportsClosedPort) requireNet(to);
     this.#queue.post(payload, to, listener);
   }
 
@@ -254,7 +259,7 @@ export class LinuxSocket implements DatagramSocket {
         failures = 0;
         hasLooked = false;
         // A client's own work on its replies does not make their arrival slow.
-        const before = this.isConnected
+        const before = this.reportsClosedPort
           ? this.#workedAt
           : this.#delivery.receivedAt;
         const receivedAt = this.#turns.now();
@@ -272,7 +277,7 @@ export class LinuxSocket implements DatagramSocket {
         // A full batch may have had no room for the next message.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
-        if (this.isConnected) await this.#sendNextRequests();
+        if (this.reportsClosedPort) await this.#sendNextRequests();
         const now = this.#turns.now();
         this.#workedAt = now;
         if (this.#turns.isDue(now)) await this.#turn();
@@ -289,7 +294,7 @@ export class LinuxSocket implements DatagramSocket {
         if (this.stampsSends) this.#takeStamps();
         // While others are at work, all that has arrived by the end of their turn
         // is received at once: woken for each datagram, they would get less done.
-        if (this.#turns.pace.wasUsed && !hasLooked && !this.isConnected) {
+        if (this.#turns.pace.wasUsed && !hasLooked && !this.reportsClosedPort) {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();

@@ -4,8 +4,6 @@ import {
   connect,
   joinGroup,
   kernelDrops,
-  pathMtu,
-  pendingError,
   setReceiveBuffer,
   setSendOptions,
   trySet,
@@ -133,15 +131,6 @@ Deno.test("kernelDrops(): reads the kernel's count, if there is one", () => {
   // An older kernel returns less.
   libc.values.set(55, [1, 2, 3, 4]);
   assertEquals(kernelDrops(libc, FD), undefined);
-  libc.values.set(14, [1400]).set(24, [1380]);
-  assertEquals(pathMtu(libc, socket(AF_INET)), 1400);
-  assertEquals(pathMtu(libc, socket(AF_INET6)), 1380);
-  assertEquals(pendingError(libc, FD), undefined);
-  libc.values.set(4, [111]);
-  assertEquals(
-    pendingError(libc, FD)?.message,
-    "Connection refused (os error 111)",
-  );
 });
 
 Deno.test("connect(): the zone of a peer is a number or the name of an interface", () => {
