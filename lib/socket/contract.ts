@@ -54,8 +54,14 @@ export interface Receiver {
    * @param at The time, in milliseconds, by the clock of the runtime.
    */
   onSent?(index: number, at: number): void;
-  /** Reports a receive that failed, after which receiving continues. */
-  onReceiveError?(error: unknown): void;
+  /**
+   * Reports a receive that failed, or the network's report about an earlier
+   * datagram; receiving continues.
+   *
+   * @param error The system's error.
+   * @param unsent Listeners of datagrams that had not left at the report.
+   */
+  onReceiveError?(error: unknown, unsent?: readonly SendErrorListener[]): void;
   /** Reports, once, that a fast path is off from now on. */
   onNotice?(notice: Error): void;
 }

@@ -19,12 +19,15 @@ export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
   }
 }
 
-/** Takes all errors from the queue, oldest first; other entries are dropped. */
-export function* takeErrors(libc: Libc, fd: number): Generator<Error> {
-  for (const control of takeControls(libc, fd)) {
-    const error = errorIn(control);
-    if (error !== undefined) yield error;
-  }
+/**
+ * Takes the network's reports from the queue, oldest first, or this machine's own
+ * errors; other entries are dropped.
+ */
+export function takeErrors(libc: Libc, fd: number, isOwn = false): Error[] {
+  return Array.from(
+    takeControls(libc, fd),
+    (control) => errorIn(control, isOwn),
+  ).filter((error) => error !== undefined);
 }
 
 /**
@@ -43,8 +46,11 @@ function* takeControls(libc: Libc, fd: number): Generator<Uint8Array> {
   }
 }
 
-/** The error in control messages; undefined if there is none. */
-export function errorIn(control: Uint8Array): Error | undefined {
+/** The error of an origin in control messages; undefined if there is none. */
+export function errorIn(
+  control: Uint8Array,
+  isOwn: boolean,
+): Error | undefined {
   const { errorAt: at } = controlFacts(control);
   if (at === -1) return undefined;
   // struct sock_extended_err, and the address of the reporting host.
@@ -53,10 +59,11 @@ export function errorIn(control: Uint8Array): Error | undefined {
   const origin = view.getUint8(4);
   const type = view.getUint8(5);
   const code = view.getUint8(6);
+  if ((origin === FROM_THIS_MACHINE) !== isOwn) return undefined;
   const error = errorOf(errno);
   if (errno === ECONNREFUSED) return error;
   const mtu = view.getUint32(8, true);
-  if (origin === FROM_THIS_MACHINE) {
+  if (isOwn) {
     if (errno !== EMSGSIZE || mtu === 0) return error;
     error.message =
       `Message too long: the path takes datagrams of at most ${mtu} bytes with headers`;

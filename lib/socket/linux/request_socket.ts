@@ -37,7 +37,7 @@ export class RequestSocket extends DenoSocket {
     } catch (error) {
       if ((error as { code?: unknown }).code !== "EMSGSIZE") throw error;
       // The queue has the path's MTU.
-      const [detailed = error] = takeErrors(this.#libc, this.#fd);
+      const [detailed = error] = takeErrors(this.#libc, this.#fd, true);
       throw detailed;
     }
   }

@@ -23,6 +23,7 @@ import {
   errorOf,
   hasMoved,
 } from "./errno.ts";
+import { takeErrors } from "./error_queue.ts";
 import { isReport } from "../../base/errors.ts";
 import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -189,7 +190,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: FlushOutcome = { sent: 0, failures: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [], reports: [] };
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -214,8 +215,10 @@ export class SendQueue {
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, failures, report, notice }: FlushOutcome): void {
-    if (report !== undefined) this.receiver.onReceiveError?.(report);
+  #report({ sent, failures, reports, unsent, notice }: FlushOutcome): void {
+    for (const report of reports) {
+      this.receiver.onReceiveError?.(report, unsent);
+    }
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent);
     for (const { error, to, count, listener } of failures) {
@@ -243,7 +246,7 @@ export class SendQueue {
   /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): FlushOutcome {
     const out = this.#out;
-    const outcome: FlushOutcome = { sent: 0, failures: [] };
+    const outcome: FlushOutcome = { sent: 0, failures: [], reports: [] };
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -262,7 +265,12 @@ export class SendQueue {
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       const error = errorOf(code);
-      if (this.#isConnected && hasMoved(error) && triedAgain !== out.first) {
+      const reports = takeErrors(this.#libc, this.#bound.fd);
+      const hasReports = reports.length > 0;
+      if (
+        this.#isConnected && !hasReports && hasMoved(error) &&
+        triedAgain !== out.first
+      ) {
         triedAgain = out.first;
         const errno = reconnect(this.#libc, this.#bound);
         if (errno === 0) continue;
@@ -273,11 +281,15 @@ export class SendQueue {
       ) {
         // Perhaps about an earlier datagram: then this one was not tried yet.
         triedAgain = out.first;
-        outcome.report = error;
+        outcome.reports.push(...hasReports ? reports : [error]);
+        const { listener } = out.queued[out.first]!;
+        if (listener !== -1) outcome.unsent ??= out.listeners.slice(listener);
         continue;
       }
       // Refused again: about this datagram, and reported as its outcome.
-      if (outcome.report?.message === error.message) delete outcome.report;
+      if (outcome.reports.at(-1)?.message === error.message) {
+        outcome.reports.pop();
+      }
       this.#recover(out.first, code, outcome);
       out.first++;
     }
@@ -373,8 +385,10 @@ interface FlushOutcome {
     count: number;
     listener?: Listener | undefined;
   }>;
-  /** The network's report about an earlier datagram. */
-  report?: Error;
+  /** The network's reports about earlier datagrams. */
+  reports: Error[];
+  /** The listeners of the datagrams that had not left before the first one. */
+  unsent?: Listener[];
   /** A fast path was turned off. */
   notice?: Error;
 }

@@ -30,7 +30,12 @@ import {
 } from "./descriptor.ts";
 import { requireNet } from "../deno_socket.ts";
 import { EAGAIN, EINTR, errorOf } from "./errno.ts";
-import { keepStamps, takeStamps } from "./error_queue.ts";
+import {
+  keepErrors,
+  keepStamps,
+  takeErrors,
+  takeStamps,
+} from "./error_queue.ts";
 import * as sys from "./layout.ts";
 import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { clockOffset } from "../../base/wall_clock.ts";
@@ -124,6 +129,7 @@ export class LinuxSocket implements DatagramSocket {
       this.#clockOffset,
     );
     this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
+    if (this.reportsClosedPort && !this.stampsSends) keepErrors(libc, bound);
     this.#queue = new SendQueue(
       libc,
       poller,
@@ -253,11 +259,12 @@ export class LinuxSocket implements DatagramSocket {
     let failures = 0;
     let hasLooked = false;
     let wasFull = false;
+    let hadNothing = false;
     while (!this.#closed) {
       const count = this.#in.receive(this.#bound.fd);
       if (count > 0) {
         failures = 0;
-        hasLooked = false;
+        hasLooked = hadNothing = false;
         // A client's own work on its replies does not make their arrival slow.
         const before = this.reportsClosedPort
           ? this.#workedAt
@@ -292,6 +299,8 @@ export class LinuxSocket implements DatagramSocket {
         wasFull = false;
         // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
+        else if (hadNothing) this.#takeReports();
+        hadNothing = this.reportsClosedPort;
         // While others are at work, all that has arrived by the end of their turn
         // is received at once: woken for each datagram, they would get less done.
         if (this.#turns.pace.wasUsed && !hasLooked && !this.reportsClosedPort) {
@@ -300,15 +309,22 @@ export class LinuxSocket implements DatagramSocket {
         } else if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
-        // About an earlier send, and given once.
-        const isPassing = isReport(error);
-        if (!isPassing && ++failures >= MAX_RECEIVE_FAILURES) throw error;
-        this.#receiver.onReceiveError?.(error);
-        if (!isPassing) {
-          await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
+        if (isReport(error)) {
+          this.#takeReports(error);
+          continue;
         }
+        if (++failures >= MAX_RECEIVE_FAILURES) throw error;
+        this.#receiver.onReceiveError?.(error);
+        await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
     }
+  }
+
+  /** Reports what the error queue has, or else the error of a receive. */
+  #takeReports(error?: Error): void {
+    const reports = takeErrors(this.#libc, this.#bound.fd);
+    if (error !== undefined && reports.length === 0) reports.push(error);
+    for (const report of reports) this.#receiver.onReceiveError?.(report);
   }
 
   #takeStamps(): void {

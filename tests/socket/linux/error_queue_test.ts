@@ -90,18 +90,21 @@ Deno.test("errorIn(): has the meaning of the ICMP message, and its sender", () =
     ],
   ];
   for (const [hostname, facts, message] of cases) {
-    assertEquals(errorIn(rejected(hostname, facts))?.message, message);
+    const isOwn = facts["origin"] === 1;
+    const entry = rejected(hostname, facts);
+    assertEquals(errorIn(entry, isOwn)?.message, message);
+    assertEquals(errorIn(entry, !isOwn), undefined);
   }
 });
 
 Deno.test("errorIn(): a closed port is ConnectionRefused, and other entries are none", () => {
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
-  const error = errorIn(rejected("192.0.2.1", closed));
+  const error = errorIn(rejected("192.0.2.1", closed), false);
   assert(error instanceof Deno.errors.ConnectionRefused);
-  assertEquals(errorIn(new Uint8Array(0)), undefined);
+  assertEquals(errorIn(new Uint8Array(0), false), undefined);
   const other = rejected("192.0.2.1", closed);
   other[12] = 1;
-  assertEquals(errorIn(other), undefined);
+  assertEquals(errorIn(other, false), undefined);
 });
 
 const FD = 7;
