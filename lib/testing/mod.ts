@@ -315,6 +315,7 @@ export class SimulatedSocket implements DatagramSocket {
 
   /** As {@linkcode DatagramSocket} has it. */
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (!this.open) throw new Deno.errors.BadResource("Socket is closed");
     await Promise.resolve();
     this.#network.pass(this.addr, to, payload);
   }

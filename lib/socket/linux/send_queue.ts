@@ -16,6 +16,7 @@ import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
 import { reconnect, type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
+  EBADF,
   EINTR,
   EINVAL,
   EIO,
@@ -149,7 +150,7 @@ export class SendQueue {
 
   /**
    * Queues a datagram of which only a failure is reported; it shares a message with
-   * others of its size to the same address.
+   * others of its size to the same address. Throws what {@linkcode send} does.
    */
   post(
     payload: Uint8Array,
@@ -157,9 +158,7 @@ export class SendQueue {
     listener: SendErrorListener,
   ): void {
     const refusal = this.#refusal(payload.length);
-    if (refusal !== undefined) {
-      return queueMicrotask(() => listener.onSendError(refusal));
-    }
+    if (refusal !== undefined) throw refusal;
     const isAdded = this.#out.extend(payload, 0, POSTED, to);
     if (!isAdded) this.#add(payload, to, POSTED);
     this.#out.listen(listener);
@@ -210,6 +209,7 @@ export class SendQueue {
 
   /** The error of a payload that cannot be queued. */
   #refusal(length: number, copied = length): Error | undefined {
+    if (this.#closed) return errorOf(EBADF);
     if (length > MAX_PAYLOAD) return errorOf(EMSGSIZE);
     if (!this.#out.hasRoom(copied)) this.flush();
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);

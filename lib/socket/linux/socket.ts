@@ -181,8 +181,12 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    if (!this.reportsClosedPort) requireNet(to);
-    this.#queue.post(payload, to, listener);
+    try {
+      if (!this.reportsClosedPort) requireNet(to);
+      this.#queue.post(payload, to, listener);
+    } catch (error) {
+      queueMicrotask(() => listener.onSendError(error));
+    }
   }
 
   reply(

@@ -1,5 +1,5 @@
 /** The send queue of the linux engine, on a fake C library. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { UdpAddress } from "../../../lib/address.ts";
 import { type Handler, withTraits } from "../../../lib/server/handler.ts";
 import { BUSY, FakeLibc, idle, one, payloads, started } from "./fake_libc.ts";
@@ -365,9 +365,9 @@ Deno.test({
     }];
     const refused = () => socket.send(payload, to);
     await assertRejects(refused, Deno.errors.NotCapable, "127.0.0.2:1");
-    assertThrows(() => post("x", 0), Deno.errors.NotCapable);
+    post("x", 0);
     await socket.send(payload, to, socket.addr);
-    assertEquals([libc.sent.length, failures], [1, []]);
+    assertEquals([libc.sent.length, failures.length], [1, 1]);
     socket.close();
     await closed;
     // The permission for the peer of a connected socket was checked at its
