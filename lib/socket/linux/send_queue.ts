@@ -267,20 +267,17 @@ export class SendQueue {
       const error = errorOf(code);
       const reports = takeErrors(this.#libc, this.#bound.fd);
       const hasReports = reports.length > 0;
-      if (
-        this.#isConnected && !hasReports && hasMoved(error) &&
-        triedAgain !== out.first
-      ) {
-        triedAgain = out.first;
+      const isFirst = triedAgain !== out.first;
+      triedAgain = out.first;
+      if (this.#isConnected && isFirst && !hasReports && hasMoved(error)) {
         const errno = reconnect(this.#libc, this.#bound);
         if (errno === 0) continue;
         code = errno;
-      }
-      if (
-        code !== EMSGSIZE && isReport(error) && triedAgain !== out.first
+      } else if (
+        hasReports && outcome.reports.length < MAX_REPORTS ||
+        isFirst && code !== EMSGSIZE && isReport(error)
       ) {
-        // Perhaps about an earlier datagram: then this one was not tried yet.
-        triedAgain = out.first;
+        // About an earlier datagram, or perhaps: then this one was not tried yet.
         outcome.reports.push(...hasReports ? reports : [error]);
         const { listener } = out.queued[out.first]!;
         if (listener !== -1) outcome.unsent ??= out.listeners.slice(listener);
@@ -394,6 +391,8 @@ interface FlushOutcome {
 }
 
 const SEND_BYTES = 1 << 20;
+/** Reports that one flush takes. */
+const MAX_REPORTS = 64;
 /**
  * The payload of an Ethernet frame over IPv4. The kernel refuses segments that are
  * larger than the path's MTU, so that they would be sent one by one each time.
