@@ -80,7 +80,17 @@ export interface SendErrorListener {
   onSendError(error: unknown): void;
 }
 
-/** A bound UDP socket. */
+/**
+ * A bound UDP socket. The tests `conformance_test.ts` and
+ * `conformance_netns_test.ts` hold each promise to each kind of socket, and name
+ * those that a kind cannot keep.
+ *
+ * Datagrams of 0 bytes to the most that UDP carries arrive unchanged; an IPv4 peer
+ * of an IPv6 socket has an IPv4 address. No ICMP message, and no state of a route,
+ * a link, a filter or a queue ends a socket: each is the error of one send, or a
+ * report. A socket with a `peer` recovers when the machine's address or route
+ * changes. Nothing on a datagram's way asks for a permission.
+ */
 export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
@@ -105,7 +115,9 @@ export interface DatagramSocket {
    */
   start(receiver: Receiver): Promise<void>;
   /**
-   * Sends one datagram; rejects with the system's error.
+   * Sends one datagram; rejects with the system's error. Datagrams leave in the
+   * order of the calls, the first ones and those that wait for room included; those
+   * of before `close()` leave.
    *
    * @param payload It must not change until the promise settles.
    * @param to The destination.
@@ -153,7 +165,10 @@ export interface DatagramSocket {
    * engines that cannot.
    */
   sleep?(ms: number): void;
-  /** Closes the socket at once. Closing twice does nothing. */
+  /**
+   * Closes the socket at once, also within a callback; each later send fails.
+   * Closing twice does nothing.
+   */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */
   ref(): void;
