@@ -65,7 +65,13 @@ class Bench {
 
   /** Waits, while the time of a network in memory passes. */
   settle<T>(promise: Promise<T>): Promise<T> {
-    return this.#network === undefined ? promise : this.#network.run(promise);
+    if (this.#network !== undefined) return this.#network.run(promise);
+    const late = Promise.withResolvers<never>();
+    const fail = () => late.reject(new Error("Nothing happens"));
+    const timer = setTimeout(fail, 10_000);
+    return Promise.race([promise, late.promise]).finally(() =>
+      clearTimeout(timer)
+    );
   }
 
   /** Resolves when as many datagrams as an inbox wants have been received. */
@@ -384,6 +390,9 @@ promise(
     await bench.received(inbox, 1);
     // Neither is received, nor sent, any more.
     await bench.settle(peer.send(bytes(2), socket.addr).catch(() => {}));
+    await bench.close(socket);
+    // It may get the descriptor of the closed one.
+    bench.open();
     await assertRejects(
       () => bench.settle(socket.send(bytes(3), peer.addr)),
       Deno.errors.BadResource,
@@ -490,7 +499,7 @@ for (const isBusy of [false, true]) {
       for (let i = 1; i <= 20; i++) {
         await bench.settle(socket.send(bytes(0), addr));
         if (bench.can) {
-          await inbox.until(() => inbox.errors.length >= i);
+          await bench.settle(inbox.until(() => inbox.errors.length >= i));
         }
       }
       const errors = inbox.errors.map((error) => (error as Error).name);
