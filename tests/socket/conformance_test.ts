@@ -367,6 +367,7 @@ promise(
   async (bench) => {
     const [socket, peer, other] = [bench.open(), bench.open(), bench.open()];
     const closes: DatagramSocket[] = [];
+    const late: Array<Promise<unknown>> = [];
     const start = (socket: DatagramSocket) =>
       bench.start(socket, {
         onDatagram(datagram) {
@@ -374,6 +375,10 @@ promise(
           socket.close();
           socket.close();
           closes.push(socket);
+          const failed = Promise.withResolvers<unknown>();
+          socket.post(bytes(6), peer.addr, { onSendError: failed.resolve });
+          const sent = socket.send(bytes(6), peer.addr).then(() => "sent");
+          late.push(failed.promise, sent.catch((error) => error));
         },
       });
     const inbox = start(socket);
@@ -391,6 +396,9 @@ promise(
     // Neither is received, nor sent, any more.
     await bench.settle(peer.send(bytes(2), socket.addr).catch(() => {}));
     await bench.close(socket);
+    for (const error of await bench.settle(Promise.all(late))) {
+      assert(error instanceof Error, `${error}`);
+    }
     // It may get the descriptor of the closed one.
     bench.open();
     await assertRejects(

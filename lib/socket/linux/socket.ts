@@ -29,7 +29,7 @@ import {
   trySet,
 } from "./descriptor.ts";
 import { requireNet } from "../deno_socket.ts";
-import { EAGAIN, EINTR, errorOf } from "./errno.ts";
+import { EAGAIN, EBADF, EINTR, errorOf } from "./errno.ts";
 import {
   keepErrors,
   keepStamps,
@@ -164,7 +164,7 @@ export class LinuxSocket implements DatagramSocket {
     to: UdpAddress,
     from?: UdpAddress | undefined,
   ): Promise<void> {
-    if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+    if (this.#closed) throw errorOf(EBADF);
     if (ipVersion(to.hostname) === undefined) {
       throw new TypeError(
         `Cannot send to '${to.hostname}': it is no IP address`,
@@ -182,6 +182,7 @@ export class LinuxSocket implements DatagramSocket {
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
     try {
+      if (this.#closed) throw errorOf(EBADF);
       if (!this.reportsClosedPort) requireNet(to);
       this.#queue.post(payload, to, listener);
     } catch (error) {
