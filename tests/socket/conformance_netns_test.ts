@@ -524,9 +524,9 @@ namespaceTest(
         peer.start({
           onDatagram(datagram) {
             const { data } = datagram;
-            seen.push(data[0] * 256 + data[1]);
+            if (data.length === 0) all.resolve();
+            else seen.push(data[0] * 256 + data[1]);
             peer.release(datagram);
-            if (seen.length === 600) all.resolve();
           },
         });
         for (let i = 0; i < 600; i += 60) {
@@ -536,14 +536,19 @@ namespaceTest(
             return socket.send(payload, peer.addr);
           }));
         }
+        // The receive buffer of a busy machine may be full, too.
+        const end = () => socket.send(new Uint8Array(0), peer.addr);
+        const ending = setInterval(end, 20);
         await all.promise;
-        console.log(engine, seen.every((seq, i) => seq === i));
+        clearInterval(ending);
+        console.log(engine, seen.length > 60,
+          seen.every((seq, i) => i === 0 || seq > seen[i - 1]));
         socket.close();
         peer.close();
       }`,
     );
     const { stdout, stderr } = await client.ended();
-    assertEquals([stdout, stderr], ["deno true\nlinux true\n", ""]);
+    assertEquals([stdout, stderr], ["deno true true\nlinux true true\n", ""]);
   },
   "tc",
 );
