@@ -64,7 +64,7 @@ export function bindError(error: unknown, address: UdpAddress): unknown {
   const reason = isName
     ? missingZone(address) ??
       "the name does not resolve: check its spelling, or give an IP address"
-    : BIND_REASONS.find(([matches]) => matches(error))?.[1];
+    : BIND_REASONS.find(([matches]) => matches(error, address))?.[1];
   if (reason === undefined) return error;
   const message = `Cannot bind ${formatAddress(address)}: ${reason}`;
   return explained(error, message, isName ? Deno.errors.NotFound : undefined);
@@ -198,7 +198,9 @@ const REPORT_CODES: ReadonlySet<unknown> = new Set([
   ...["ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPROTO"],
 ]);
 
-const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
+const BIND_REASONS: ReadonlyArray<
+  [(error: Error, address: UdpAddress) => boolean, string]
+> = [
   [
     (error) => error instanceof Deno.errors.AddrInUse,
     "the port is in use: stop its owner, or choose another port (0 takes any that is free)",
@@ -212,8 +214,13 @@ const BIND_REASONS: ReadonlyArray<[(error: Error) => boolean, string]> = [
     "this machine has no IPv6: use an IPv4 address, such as 0.0.0.0",
   ],
   [
-    (error) => error instanceof Deno.errors.PermissionDenied,
+    (error, { port }) =>
+      error instanceof Deno.errors.PermissionDenied && port > 0 && port < 1024,
     "the system does not allow it: ports below 1024 need more rights",
+  ],
+  [
+    (error) => error instanceof Deno.errors.PermissionDenied,
+    "the system does not allow it: check its filters, and the sandbox",
   ],
 ];
 

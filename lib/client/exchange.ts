@@ -255,13 +255,13 @@ export class Exchange implements Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    const { isConnected } = this.#socket!;
-    if (this.#isOver || !(isConnected || isPortClosed(error))) return;
+    const { reportsClosedPort } = this.#socket!;
+    if (this.#isOver || !(reportsClosedPort || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
     // wait continues. A connected socket ends it by a closed port, or a path that
     // takes no such datagram whole; a name with another address continues there.
-    if (!isConnected) return;
+    if (!reportsClosedPort) return;
     const { next, local } = this.ends;
     if (isTooLong(error)) {
       return local.dontFragment ? this.#timeOut() : undefined;

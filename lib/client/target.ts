@@ -103,7 +103,7 @@ export function checkEnds(
   };
   const localHostname = options.localHostname &&
     canonicalHostname(options.localHostname);
-  requireReachable(target, localHostname);
+  requireReachable(target, localHostname, linkOf(options));
   requireFit(payloadBytes, maxPayload(target.hostname));
   return { target, localHostname, options, payloadBytes };
 }
@@ -147,7 +147,7 @@ export async function resolveEnds(
   const routed = usable.length > 1 ? await withRoute(usable, runtime) : usable;
   const all = routed.length > 0 ? routed : [usable[0] ?? pairs[0]!];
   for (const { target, local } of all) {
-    requireReachable(target, local.hostname);
+    requireReachable(target, local.hostname, linkOf(options));
     requireFit(named.payloadBytes, maxPayload(target.hostname));
   }
   all.forEach((ends, i) => ends.next = all[i + 1]);
@@ -193,8 +193,23 @@ export function comesFrom(remote: UdpAddress, target: UdpAddress): boolean {
       withoutZone(remote.hostname) === withoutZone(target.hostname));
 }
 
-function requireReachable(target: UdpAddress, local: string | undefined): void {
+/** The interface by which a client sends, if it is named. */
+function linkOf(options: SendOptions & { interface?: string | undefined }) {
+  return options.interface ?? options.device;
+}
+
+function requireReachable(
+  target: UdpAddress,
+  local: string | undefined,
+  link: string | undefined,
+): void {
   const { hostname } = target;
+  const hasLink = link !== undefined || local?.includes("%");
+  if (/^fe[89ab].:[^%]*$/.test(hostname) && !hasLink) {
+    throw new TypeError(
+      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
+    );
+  }
   if (isWildcard(hostname)) {
     const one = hostname === "::" ? "[::1]" : "127.0.0.1";
     throw new TypeError(

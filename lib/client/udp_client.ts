@@ -113,6 +113,8 @@ class Pending implements SendErrorListener {
   isSettled = false;
   key: Key | undefined;
   sentAt = 0;
+  /** The last report of the system or the network about a sent datagram. */
+  report: unknown;
   /** The time at which it is retransmitted or times out. */
   deadline = Infinity;
 
@@ -283,19 +285,25 @@ export class Client implements UdpClient, Receiver {
     }
   }
 
-  onReceiveError(error: unknown): void {
-    // A connected socket gets reports about its peer only.
-    if (!isPortClosed(error) || !this.#socket.isConnected) return;
+  onReceiveError(
+    error: unknown,
+    unsent: readonly SendErrorListener[] = [],
+  ): void {
+    if (!this.#socket.reportsClosedPort) return;
+    const others = new Set(unsent);
     for (const pending of [...this.#inFlight.values()]) {
-      this.#timeOut(pending, error);
+      if (others.has(pending)) continue;
+      pending.report = error;
+      if (isPortClosed(error)) this.#timeOut(pending);
     }
     this.#sendWaiting();
   }
 
   /** A datagram of a request could not be sent. */
   sendFailed(pending: Pending, error: unknown): void {
-    if (isPortClosed(error)) this.onReceiveError(error);
-    else if (!mayPass(error) || pending.attempts > pending.plan.retries) {
+    if (isPortClosed(error)) return this.onReceiveError(error);
+    pending.report = error;
+    if (!mayPass(error) || pending.attempts > pending.plan.retries) {
       this.#settle(pending, { error: sendError(error, this.remoteAddr) });
     }
   }
@@ -441,19 +449,19 @@ export class Client implements UdpClient, Receiver {
       else if (pending.isSettled) continue;
       else if (pending.attempts <= pending.plan.retries) {
         this.#transmit(pending);
-      } else this.#timeOut(pending, undefined);
+      } else this.#timeOut(pending);
     }
     this.#sendWaiting();
     // At most once per millisecond, for deadlines that are close together.
     if (next < Infinity) this.#checkAt(Math.max(next, now + 1));
   }
 
-  #timeOut(pending: Pending, portClosed: unknown): void {
+  #timeOut(pending: Pending): void {
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
-    const { attempts } = pending;
+    const { attempts, report } = pending;
     this.#stats.lost++;
     this.#remove(pending);
-    pending.reject(timeoutError([this.remoteAddr], attempts, 0, portClosed));
+    pending.reject(timeoutError([this.remoteAddr], attempts, 0, report));
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {

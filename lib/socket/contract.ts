@@ -57,8 +57,14 @@ export interface Receiver {
    * @param at The time, in milliseconds, by the clock of the runtime.
    */
   onSent?(index: number, at: number): void;
-  /** Reports a receive that failed, after which receiving continues. */
-  onReceiveError?(error: unknown): void;
+  /**
+   * Reports a receive that failed, or the network's report about an earlier
+   * datagram; receiving continues.
+   *
+   * @param error The system's error.
+   * @param unsent Listeners of datagrams that had not left at the report.
+   */
+  onReceiveError?(error: unknown, unsent?: readonly SendErrorListener[]): void;
   /** Reports, once, that a fast path is off from now on. */
   onNotice?(notice: Error): void;
 }
@@ -77,15 +83,25 @@ export interface SendErrorListener {
   onSendError(error: unknown): void;
 }
 
-/** A bound UDP socket. */
+/**
+ * A bound UDP socket. The tests `conformance_test.ts` and
+ * `conformance_netns_test.ts` hold each promise to each kind of socket, and name
+ * those that a kind cannot keep.
+ *
+ * Datagrams of 0 bytes to the most that UDP carries arrive unchanged; an IPv4 peer
+ * of an IPv6 socket has an IPv4 address. No ICMP message, and no state of a route,
+ * a link, a filter or a queue ends a socket: each is the error of one send, or a
+ * report. A socket with a `peer` recovers when the machine's address or route
+ * changes. Nothing on a datagram's way asks for a permission.
+ */
 export interface DatagramSocket {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
-   * Whether it is connected to {@linkcode OpenOptions.peer}: then the system
-   * reports a closed port at once, and the report is about that peer.
+   * Whether it reports a closed port of {@linkcode OpenOptions.peer} at once, and
+   * its reports are about that peer.
    */
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   /**
    * Whether {@linkcode DatagramSocket.reply} and `post` copy the payload, so that
    * the datagram is handed back at once and a reply in flight takes none of its
@@ -102,7 +118,9 @@ export interface DatagramSocket {
    */
   start(receiver: Receiver): Promise<void>;
   /**
-   * Sends one datagram; rejects with the system's error.
+   * Sends one datagram; rejects with the system's error. Datagrams leave in the
+   * order of the calls, the first ones and those that wait for room included; those
+   * of before `close()` leave.
    *
    * @param payload It must not change until the promise settles.
    * @param to The destination.
@@ -163,7 +181,10 @@ export interface DatagramSocket {
    * delivered, or the socket is closed. Missing where none can wait in the system.
    */
   drain?(): Promise<void>;
-  /** Closes the socket at once. Closing twice does nothing. */
+  /**
+   * Closes the socket at once, also within a callback; each later send fails.
+   * Closing twice does nothing.
+   */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */
   ref(): void;

@@ -89,7 +89,7 @@ export type Conn = Deno.DatagramConn & { ref(): void; unref(): void };
 /** `Deno.DatagramConn` as a {@linkcode DatagramSocket}. */
 export class DenoSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   readonly copiesReplies = false;
   readonly #conn: Conn;
   readonly #groups: DenoGroups;
@@ -124,14 +124,14 @@ export class DenoSocket implements DatagramSocket {
    * @param maxDatagramBytes Longer datagrams are dropped whole.
    * @param access The destinations that it may send to; undefined for all.
    * @param options The groups to join, and the TTL of sends to groups.
-   * @param isConnected Whether an engine has connected it; Deno itself cannot.
+   * @param reportsClosedPort Whether an engine reports a closed port; Deno itself does not.
    */
   constructor(
     conn: Conn,
     maxDatagramBytes: number,
     access: NetAccess | undefined,
     options?: OpenOptions,
-    isConnected = false,
+    reportsClosedPort = false,
   ) {
     this.#conn = conn;
     this.#access = access;
@@ -141,7 +141,7 @@ export class DenoSocket implements DatagramSocket {
     this.#prepared?.then(() => {
       this.#prepared = undefined;
     }, () => {});
-    this.isConnected = isConnected;
+    this.reportsClosedPort = reportsClosedPort;
     // Deno silently truncates a datagram that does not fit: one byte more shows it.
     this.#bufferBytes = maxDatagramBytes + 1;
     const { hostname, port } = conn.addr as Deno.NetAddr;

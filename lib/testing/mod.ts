@@ -242,8 +242,8 @@ interface Timer {
 export class SimulatedSocket implements DatagramSocket {
   /** The bound address. */
   readonly addr: UdpAddress;
-  /** Never connected. */
-  readonly isConnected = false;
+  /** Reports no closed port. */
+  readonly reportsClosedPort = false;
   /** Copies no replies. */
   readonly copiesReplies = false;
   /** Its memberships of groups. */
@@ -324,6 +324,7 @@ export class SimulatedSocket implements DatagramSocket {
 
   /** As {@linkcode DatagramSocket} has it. */
   async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
+    if (!this.open) throw new Deno.errors.BadResource("Socket is closed");
     await Promise.resolve();
     this.#network.pass(this.addr, to, payload);
   }

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { bindError, sendError } from "../../lib/base/errors.ts";
+import { bindError, errorMessage, sendError } from "../../lib/base/errors.ts";
 
 const coded = (code: string) => Object.assign(new Error("?"), { code });
 
@@ -51,4 +51,19 @@ Deno.test("sendError(): the address, the name and the reason, in one line", () =
   const mtu = Object.assign(coded("EMSGSIZE"), { mtu: 1280 });
   assertEquals((sendError(mtu, to) as { mtu?: number }).mtu, 1280);
   assertEquals(sendError("thrown", to), "thrown");
+});
+
+Deno.test("bindError(): ports below 1024 are a remedy for these alone", () => {
+  const refused = new Deno.errors.PermissionDenied("Operation not permitted");
+  const reason = (port: number) =>
+    errorMessage(bindError(refused, { hostname: "192.0.2.1", port }));
+  const low = "the system does not allow it: ports below 1024 need more rights";
+  const any =
+    "the system does not allow it: check its filters, and the sandbox";
+  assertEquals([1, 1023, 0, 1024].map(reason), [
+    `Cannot bind 192.0.2.1:1: ${low}`,
+    `Cannot bind 192.0.2.1:1023: ${low}`,
+    `Cannot bind 192.0.2.1:0: ${any}`,
+    `Cannot bind 192.0.2.1:1024: ${any}`,
+  ]);
 });

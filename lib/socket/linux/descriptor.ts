@@ -12,7 +12,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../../address.ts";
-import { mayPass, sendError } from "../../base/errors.ts";
+import { bindError, mayPass, sendError } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
@@ -93,7 +93,9 @@ export function bindOwned(
         // Whatever net.ipv6.bindv6only is.
         trySet(libc, ours, sys.IPPROTO_IPV6, sys.IPV6_V6ONLY, 0);
       }
-      check(libc, libc.bind(ours, name, length));
+      if (libc.bind(ours, name, length) < 0) {
+        throw bindError(errorOf(libc.errno()), options);
+      }
       check(libc, libc.dup(ours, fd));
     } finally {
       libc.close(ours);
@@ -182,12 +184,6 @@ export function addressOf(libc: Libc, fd: number): UdpAddress {
   return sys.decodeSockaddr(name.u8);
 }
 
-/** The system's report about an earlier datagram, which it gives once. */
-export function pendingError(libc: Libc, fd: number): Error | undefined {
-  const errno = readOption(libc, fd, sys.SO_ERROR);
-  return errno === 0 ? undefined : errorOf(errno);
-}
-
 /** Sets an option whose value is an int. */
 export function setOption(
   libc: Libc,
@@ -259,16 +255,6 @@ function bindToDevice(libc: Libc, fd: number, device: string): void {
   const error = errorOf(libc.errno());
   error.message = `Cannot send by interface '${device}': ${error.message}`;
   throw error;
-}
-
-/** The largest datagram of the path to the peer, with headers, in bytes. */
-export function pathMtu(
-  libc: Libc,
-  { fd, family }: SocketDescriptor,
-): number {
-  return family === sys.AF_INET6
-    ? readOption(libc, fd, sys.IPV6_MTU, sys.IPPROTO_IPV6)
-    : readOption(libc, fd, sys.IP_MTU, sys.IPPROTO_IP);
 }
 
 /** Joins a multicast group, or leaves it; throws the system's error. */
@@ -409,15 +395,10 @@ export function check(libc: Libc, result: number): number {
   return result;
 }
 
-function readOption(
-  libc: Libc,
-  fd: number,
-  option: number,
-  level = sys.SOL_SOCKET,
-): number {
+function readOption(libc: Libc, fd: number, option: number): number {
   const { value, length } = scratchOf(libc);
   length.u32[0] = 4;
-  check(libc, libc.getsockopt(fd, level, option, value, length));
+  check(libc, libc.getsockopt(fd, sys.SOL_SOCKET, option, value, length));
   return value.u32[0]!;
 }
 

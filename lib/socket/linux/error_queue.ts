@@ -6,7 +6,7 @@
  * @module
  */
 import { scratchOf, type SocketDescriptor, trySet } from "./descriptor.ts";
-import { ECONNREFUSED, errorOf } from "./errno.ts";
+import { ECONNREFUSED, EMSGSIZE, errorOf } from "./errno.ts";
 import { controlFacts } from "./cmsg.ts";
 import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -19,28 +19,38 @@ export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
   }
 }
 
-/** Takes the oldest error from the queue; undefined if there is none. */
-export function takeError(libc: Libc, fd: number): Error | undefined {
-  const control = takeControl(libc, fd);
-  return control && errorIn(control);
+/**
+ * Takes the network's reports from the queue, oldest first, or this machine's own
+ * errors; other entries are dropped.
+ */
+export function takeErrors(libc: Libc, fd: number, isOwn = false): Error[] {
+  return Array.from(
+    takeControls(libc, fd),
+    (control) => errorIn(control, isOwn),
+  ).filter((error) => error !== undefined);
 }
 
 /**
- * Takes the oldest entry from the error queue; its control messages are
- * overwritten by the next one. Undefined if there is none.
+ * Takes the entries of the error queue, of which the control messages are
+ * overwritten by the next one's.
  */
-export function takeControl(libc: Libc, fd: number): Uint8Array | undefined {
+function* takeControls(libc: Libc, fd: number): Generator<Uint8Array> {
   const { header, control } = scratchOf(libc);
-  header.u32.fill(0);
-  sys.setPointer(header.u32, sys.MMSGHDR_CONTROL, control.address);
-  header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
   const flags = sys.MSG_ERRQUEUE | sys.MSG_DONTWAIT;
-  if (libc.recvmmsg(fd, header, 1, flags) < 1) return undefined;
-  return control.u8.subarray(0, header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4]!);
+  for (let i = 0; i < MAX_ENTRIES; i++) {
+    header.u32.fill(0);
+    sys.setPointer(header.u32, sys.MMSGHDR_CONTROL, control.address);
+    header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
+    if (libc.recvmmsg(fd, header, 1, flags) < 1) return;
+    yield control.u8.subarray(0, header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4]!);
+  }
 }
 
-/** The error in control messages; undefined if there is none. */
-export function errorIn(control: Uint8Array): Error | undefined {
+/** The error of an origin in control messages; undefined if there is none. */
+export function errorIn(
+  control: Uint8Array,
+  isOwn: boolean,
+): Error | undefined {
   const { errorAt: at } = controlFacts(control);
   if (at === -1) return undefined;
   // struct sock_extended_err, and the address of the reporting host.
@@ -49,14 +59,21 @@ export function errorIn(control: Uint8Array): Error | undefined {
   const origin = view.getUint8(4);
   const type = view.getUint8(5);
   const code = view.getUint8(6);
+  if ((origin === FROM_THIS_MACHINE) !== isOwn) return undefined;
   const error = errorOf(errno);
-  if (errno === ECONNREFUSED || origin === FROM_THIS_MACHINE) return error;
+  if (errno === ECONNREFUSED) return error;
+  const mtu = view.getUint32(8, true);
+  if (isOwn) {
+    if (errno !== EMSGSIZE || mtu === 0) return error;
+    error.message =
+      `Message too long: the path takes datagrams of at most ${mtu} bytes with headers`;
+    return Object.assign(error, { mtu });
+  }
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];
   const family = view.getUint16(16, true);
   const reporter = family === sys.AF_INET || family === sys.AF_INET6
     ? sys.decodeSockaddr(control, at + 16).hostname
     : "the network";
-  const mtu = view.getUint32(8, true);
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
     ? `, at most ${mtu} bytes with headers`
     : "";
@@ -84,9 +101,7 @@ export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
 
 /** Takes all stamps from the queue; other entries are dropped. */
 export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
-  for (let i = 0; i < MAX_STAMPS; i++) {
-    const control = takeControl(libc, fd);
-    if (control === undefined) return;
+  for (const control of takeControls(libc, fd)) {
     const stamp = stampIn(control);
     if (stamp !== undefined) yield stamp;
   }
@@ -102,8 +117,8 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
   return { index: view.getUint32(12, true), stampMs };
 }
 
-/** Stamps that are taken in one look. */
-const MAX_STAMPS = 1024;
+/** Entries that are taken in one look. */
+const MAX_ENTRIES = 1024;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { EBADF } from "./errno.ts";
+import { EBADF, EINTR } from "./errno.ts";
 import * as sys from "./layout.ts";
 
 /** Memory that the kernel reads and writes. */
@@ -117,9 +117,11 @@ export function refused(libc: Libc): string {
     ["epoll_ctl", () => libc.epollControl(-1, 0, -1, libc.allocate(16))],
   ];
   for (const [name, call] of calls) {
-    // An allowed call reports that -1 is no descriptor.
-    if (call() < 0 && libc.errno() !== EBADF) {
-      return `the system refuses ${name} (os error ${libc.errno()})`;
+    if (call() >= 0) continue;
+    // An allowed call reports that -1 is no descriptor, or is interrupted.
+    const errno = libc.errno();
+    if (errno !== EBADF && errno !== EINTR) {
+      return `the system refuses ${name} (os error ${errno})`;
     }
   }
   return "";

@@ -1,26 +1,25 @@
 /**
  * Opens sockets of the linux engine: a {@linkcode LinuxSocket} for a server, or a
- * client with many requests; a {@linkcode ConnectedSocket} for a single request.
+ * client with many requests; a {@linkcode RequestSocket} for a single request.
  *
  * @module
  */
-import { bindError } from "../../base/errors.ts";
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import { limitedNet, requireNet } from "../net_access.ts";
-import { ConnectedSocket } from "./connected_socket.ts";
 import {
-  addressOf,
   bindDescriptor,
   bindOwned,
   connect,
   growBuffers,
+  numberZone,
   own,
   setSendOptions,
   type SocketDescriptor,
 } from "./descriptor.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
+import { RequestSocket } from "./request_socket.ts";
 import { LinuxSocket } from "./socket.ts";
 
 /**
@@ -54,14 +53,13 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
     bound = bindOwned(libc, options);
     setSendOptions(libc, bound, options);
     if (peer !== undefined) connect(libc, bound, peer);
-    const { hostname } = addressOf(libc, bound.fd);
-    poller ??= new Poller(libc, (fd) => own(libc, fd, hostname));
+    poller ??= new Poller(libc, (fd) => own(libc, fd, options.hostname));
     // The peer of a connected socket was checked above.
     const access = peer === undefined ? limitedNet() : undefined;
     return new LinuxSocket(bound, options, libc, poller, access);
   } catch (error) {
     bound?.close();
-    throw bindError(error, options);
+    throw error;
   }
 }
 
@@ -75,8 +73,8 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
     if (peer === undefined) {
       return new DenoSocket(bound.conn, maxDatagramBytes, access);
     }
-    connect(libc, bound, peer);
-    return new ConnectedSocket(libc, bound, maxDatagramBytes, access);
+    numberZone(libc, peer);
+    return new RequestSocket(libc, bound, maxDatagramBytes, access);
   } catch (error) {
     bound.close();
     throw error;

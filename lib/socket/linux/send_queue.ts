@@ -16,6 +16,7 @@ import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
 import { reconnect, type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
+  EBADF,
   EINTR,
   EINVAL,
   EIO,
@@ -24,6 +25,7 @@ import {
   errorOf,
   hasMoved,
 } from "./errno.ts";
+import { takeErrors } from "./error_queue.ts";
 import { isReport } from "../../base/errors.ts";
 import * as sys from "./layout.ts";
 import type { Libc } from "./libc.ts";
@@ -156,7 +158,7 @@ export class SendQueue {
 
   /**
    * Queues a datagram of which only a failure is reported; it shares a message with
-   * others of its size to the same address.
+   * others of its size to the same address. Throws what {@linkcode send} does.
    */
   post(
     payload: Uint8Array,
@@ -164,9 +166,7 @@ export class SendQueue {
     listener: SendErrorListener,
   ): void {
     const refusal = this.#refusal(payload.length);
-    if (refusal !== undefined) {
-      return queueMicrotask(() => listener.onSendError(refusal));
-    }
+    if (refusal !== undefined) throw refusal;
     const isAdded = this.#out.extend(payload, 0, POSTED, to);
     if (!isAdded) this.#add(payload, to, POSTED);
     this.#out.listen(listener);
@@ -197,7 +197,7 @@ export class SendQueue {
   /** Drops the queue, as the socket is about to be closed, and reports it. */
   close(): void {
     this.#closed = true;
-    const outcome: FlushOutcome = { sent: 0, bytes: 0, failures: [] };
+    const outcome = newOutcome();
     for (let message = this.#out.first; message < this.#out.count; message++) {
       this.#failed(message, new Error(SEND_BUFFER_FULL), outcome);
     }
@@ -217,13 +217,18 @@ export class SendQueue {
 
   /** The error of a payload that cannot be queued. */
   #refusal(length: number, copied = length): Error | undefined {
+    if (this.#closed) return errorOf(EBADF);
     if (length > MAX_PAYLOAD) return errorOf(EMSGSIZE);
     if (!this.#out.hasRoom(copied)) this.flush();
     if (!this.#out.hasRoom(copied)) return new Error(SEND_BUFFER_FULL);
   }
 
-  #report({ sent, bytes, failures, report, notice }: FlushOutcome): void {
-    if (report !== undefined) this.receiver.onReceiveError?.(report);
+  #report(
+    { sent, bytes, failures, reports, unsent, notice }: FlushOutcome,
+  ): void {
+    for (const report of reports) {
+      this.receiver.onReceiveError?.(report, unsent);
+    }
     if (notice !== undefined) this.receiver.onNotice?.(notice);
     if (sent > 0) this.receiver.onReplied?.(sent, bytes);
     for (const { error, to, count, listener } of failures) {
@@ -251,7 +256,7 @@ export class SendQueue {
   /** Sends the queue, as far as there is room in the send buffer. */
   #transmit(): FlushOutcome {
     const out = this.#out;
-    const outcome: FlushOutcome = { sent: 0, bytes: 0, failures: [] };
+    const outcome = newOutcome();
     let triedAgain = -1;
     out.complete();
     while (out.first < out.count) {
@@ -270,22 +275,28 @@ export class SendQueue {
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       const error = errorOf(code);
-      if (this.#isConnected && hasMoved(error) && triedAgain !== out.first) {
-        triedAgain = out.first;
+      const reports = takeErrors(this.#libc, this.#bound.fd);
+      const hasReports = reports.length > 0;
+      const isFirst = triedAgain !== out.first;
+      triedAgain = out.first;
+      if (this.#isConnected && isFirst && !hasReports && hasMoved(error)) {
         const errno = reconnect(this.#libc, this.#bound);
         if (errno === 0) continue;
         code = errno;
-      }
-      if (
-        code !== EMSGSIZE && isReport(error) && triedAgain !== out.first
+      } else if (
+        hasReports && outcome.reports.length < MAX_REPORTS ||
+        isFirst && code !== EMSGSIZE && isReport(error)
       ) {
-        // Perhaps about an earlier datagram: then this one was not tried yet.
-        triedAgain = out.first;
-        outcome.report = error;
+        // About an earlier datagram, or perhaps: then this one was not tried yet.
+        outcome.reports.push(...hasReports ? reports : [error]);
+        const { listener } = out.queued[out.first]!;
+        if (listener !== -1) outcome.unsent ??= out.listeners.slice(listener);
         continue;
       }
       // Refused again: about this datagram, and reported as its outcome.
-      if (outcome.report?.message === error.message) delete outcome.report;
+      if (outcome.reports.at(-1)?.message === error.message) {
+        outcome.reports.pop();
+      }
       this.#recover(out.first, code, outcome);
       out.first++;
     }
@@ -396,13 +407,21 @@ interface FlushOutcome {
     count: number;
     listener?: Listener | undefined;
   }>;
-  /** The network's report about an earlier datagram. */
-  report?: Error;
+  /** The network's reports about earlier datagrams. */
+  reports: Error[];
+  /** The listeners of the datagrams that had not left before the first one. */
+  unsent?: Listener[];
   /** A fast path was turned off. */
   notice?: Error;
 }
 
+function newOutcome(): FlushOutcome {
+  return { sent: 0, bytes: 0, failures: [], reports: [] };
+}
+
 const SEND_BYTES = 1 << 20;
+/** Reports that one flush takes. */
+const MAX_REPORTS = 64;
 /**
  * The payload of an Ethernet frame over IPv4. The kernel refuses segments that are
  * larger than the path's MTU, so that they would be sent one by one each time.

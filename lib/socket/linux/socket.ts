@@ -37,8 +37,13 @@ import {
 } from "./descriptor.ts";
 import type { Membership } from "../multicast.ts";
 import type { NetAccess } from "../net_access.ts";
-import { EAGAIN, EINTR, errorOf } from "./errno.ts";
-import { keepStamps, takeStamps } from "./error_queue.ts";
+import { EAGAIN, EBADF, EINTR, errorOf } from "./errno.ts";
+import {
+  keepErrors,
+  keepStamps,
+  takeErrors,
+  takeStamps,
+} from "./error_queue.ts";
 import * as sys from "./layout.ts";
 import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { clockOffset } from "../../base/wall_clock.ts";
@@ -50,7 +55,7 @@ import { Turns } from "./turns.ts";
 /** A socket whose system calls are those of `libc`. */
 export class LinuxSocket implements DatagramSocket {
   readonly addr: UdpAddress;
-  readonly isConnected: boolean;
+  readonly reportsClosedPort: boolean;
   readonly copiesReplies = true;
   readonly stampsSends: boolean;
   readonly #libc: Libc;
@@ -99,8 +104,8 @@ export class LinuxSocket implements DatagramSocket {
     this.#bound = bound;
     const { fd, family } = bound;
     const { maxDatagramBytes, receiveBufferBytes, packetInfo } = options;
-    this.isConnected = options.peer !== undefined;
-    this.#turns = new Turns(libc, now, this.isConnected);
+    this.reportsClosedPort = options.peer !== undefined;
+    this.#turns = new Turns(libc, now, this.reportsClosedPort);
     this.addr = Object.freeze(addressOf(libc, fd));
     growBuffers(libc, fd);
     this.#memberships = [...options.memberships ?? []];
@@ -147,8 +152,14 @@ export class LinuxSocket implements DatagramSocket {
       this.#clockOffset,
     );
     this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
-    const { isConnected } = this;
-    this.#queue = new SendQueue(libc, poller, bound, this.#in, isConnected);
+    if (this.reportsClosedPort && !this.stampsSends) keepErrors(libc, bound);
+    this.#queue = new SendQueue(
+      libc,
+      poller,
+      bound,
+      this.#in,
+      this.reportsClosedPort,
+    );
     this.#pollfd = libc.allocate(sys.POLLFD_BYTES);
     this.#pollfd.u32.set([fd, sys.POLLIN]);
     this.#wait = libc.allocate(sys.TIMESPEC_BYTES);
@@ -178,7 +189,7 @@ export class LinuxSocket implements DatagramSocket {
     to: UdpAddress,
     from?: UdpAddress | undefined,
   ): Promise<void> {
-    if (this.#closed) throw new Deno.errors.BadResource("Socket is closed");
+    if (this.#closed) throw errorOf(EBADF);
     if (ipVersion(to.hostname) === undefined) {
       throw new TypeError(
         `Cannot send to '${to.hostname}': it is no IP address`,
@@ -195,9 +206,14 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    const refusal = this.#access?.refusal(to);
-    if (refusal !== undefined) throw refusal;
-    this.#queue.post(payload, to, listener);
+    try {
+      if (this.#closed) throw errorOf(EBADF);
+      const refusal = this.#access?.refusal(to);
+      if (refusal !== undefined) throw refusal;
+      this.#queue.post(payload, to, listener);
+    } catch (error) {
+      queueMicrotask(() => listener.onSendError(error));
+    }
   }
 
   reply(
@@ -300,13 +316,14 @@ export class LinuxSocket implements DatagramSocket {
     let failures = 0;
     let hasLooked = false;
     let wasFull = false;
+    let hadNothing = false;
     while (!this.#closed) {
       const count = this.#in.receive(this.#bound.fd);
       if (count > 0) {
         failures = 0;
-        hasLooked = false;
+        hasLooked = hadNothing = false;
         // A client's own work on its replies does not make their arrival slow.
-        const before = this.isConnected
+        const before = this.reportsClosedPort
           ? this.#workedAt
           : this.#delivery.receivedAt;
         const receivedAt = this.#turns.now();
@@ -326,7 +343,7 @@ export class LinuxSocket implements DatagramSocket {
         // A full batch may have had no room for the next message.
         if (wasFull) this.#in.grow();
         wasFull = count === this.#in.room;
-        if (this.isConnected) await this.#sendNextRequests();
+        if (this.reportsClosedPort) await this.#sendNextRequests();
         const now = this.#turns.now();
         this.#workedAt = now;
         if (this.#turns.isDue(now)) await this.#turn();
@@ -342,21 +359,23 @@ export class LinuxSocket implements DatagramSocket {
         this.#endDrain();
         // An error queue that is not empty ends each wait.
         if (this.stampsSends) this.#takeStamps();
+        else if (hadNothing) this.#takeReports();
+        hadNothing = this.reportsClosedPort;
         // While others are at work, all that has arrived by the end of their turn
         // is received at once: woken for each datagram, they would get less done.
-        if (this.#turns.pace.wasUsed && !hasLooked && !this.isConnected) {
+        if (this.#turns.pace.wasUsed && !hasLooked && !this.reportsClosedPort) {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();
       } else if (code !== EINTR) {
         const error = errorOf(code);
-        // About an earlier send, and given once.
-        const isPassing = isReport(error);
-        if (!isPassing && ++failures >= MAX_RECEIVE_FAILURES) throw error;
-        this.#receiver.onReceiveError?.(error);
-        if (!isPassing) {
-          await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
+        if (isReport(error)) {
+          this.#takeReports(error);
+          continue;
         }
+        if (++failures >= MAX_RECEIVE_FAILURES) throw error;
+        this.#receiver.onReceiveError?.(error);
+        await this.#pause(Math.min(2 ** failures, MAX_PAUSE_MS));
       }
     }
   }
@@ -364,6 +383,13 @@ export class LinuxSocket implements DatagramSocket {
   #endDrain(): void {
     this.#drain?.resolve();
     this.#drain = undefined;
+  }
+
+  /** Reports what the error queue has, or else the error of a receive. */
+  #takeReports(error?: Error): void {
+    const reports = takeErrors(this.#libc, this.#bound.fd);
+    if (error !== undefined && reports.length === 0) reports.push(error);
+    for (const report of reports) this.#receiver.onReceiveError?.(report);
   }
 
   #takeStamps(): void {

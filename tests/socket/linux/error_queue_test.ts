@@ -4,7 +4,7 @@ import {
   keepErrors,
   keepStamps,
   stampIn,
-  takeError,
+  takeErrors,
   takeStamps,
 } from "../../../lib/socket/linux/error_queue.ts";
 import {
@@ -83,20 +83,28 @@ Deno.test("errorIn(): has the meaning of the ICMP message, and its sender", () =
       { errno: 113, origin: 1, type: 0, code: 0 },
       "No route to host (os error 113)",
     ],
+    [
+      "",
+      { errno: 90, origin: 1, type: 0, code: 0, info: 600 },
+      "Message too long: the path takes datagrams of at most 600 bytes with headers",
+    ],
   ];
   for (const [hostname, facts, message] of cases) {
-    assertEquals(errorIn(rejected(hostname, facts))?.message, message);
+    const isOwn = facts["origin"] === 1;
+    const entry = rejected(hostname, facts);
+    assertEquals(errorIn(entry, isOwn)?.message, message);
+    assertEquals(errorIn(entry, !isOwn), undefined);
   }
 });
 
 Deno.test("errorIn(): a closed port is ConnectionRefused, and other entries are none", () => {
   const closed = { errno: 111, origin: 2, type: 3, code: 3 };
-  const error = errorIn(rejected("192.0.2.1", closed));
+  const error = errorIn(rejected("192.0.2.1", closed), false);
   assert(error instanceof Deno.errors.ConnectionRefused);
-  assertEquals(errorIn(new Uint8Array(0)), undefined);
+  assertEquals(errorIn(new Uint8Array(0), false), undefined);
   const other = rejected("192.0.2.1", closed);
   other[12] = 1;
-  assertEquals(errorIn(other), undefined);
+  assertEquals(errorIn(other, false), undefined);
 });
 
 const FD = 7;
@@ -115,15 +123,13 @@ Deno.test("keepErrors(): queues errors for IPv4, and on an IPv6 socket for both,
     rejected("192.0.2.1", filtered),
     rejected("192.0.2.2", cut),
   );
-  const first = takeError(libc, FD)!;
+  const [first, second, ...none] = takeErrors(libc, FD);
   assert(
-    first.message.startsWith("192.0.2.1 reports: a filter"),
-    first.message,
+    first!.message.startsWith("192.0.2.1 reports: a filter"),
+    first!.message,
   );
-  assertEquals("mtu" in first, false);
-  const second = takeError(libc, FD) as Error & { mtu?: number };
-  assertEquals(second.mtu, 1400);
-  assertEquals(takeError(libc, FD), undefined);
+  assertEquals("mtu" in first!, false);
+  assertEquals([(second as { mtu?: number }).mtu, none], [1400, []]);
 });
 
 Deno.test("stampIn(): has a datagram's number and time, and nothing of other entries", () => {

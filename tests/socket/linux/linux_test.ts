@@ -78,23 +78,6 @@ if (ENGINE === "linux") {
   );
 }
 
-programTest(
-  "serve(): unref() and then ref() keep the process alive",
-  async () => {
-    const code = `import { echo, serve } from "./lib/mod.ts";
-    const server = serve({ engine: "${ENGINE}" }, echo());
-    server.unref();
-    server.ref();
-    setTimeout(() => {}, 0);
-    console.log(server.addr.port);`;
-    await using program = new Program(Deno.execPath(), ["eval", code]);
-    const port = Number(await program.line());
-    // An ended process would not answer.
-    const { data } = await request({ hostname: "127.0.0.1", port }, "x");
-    assertEquals(decode(data), "x");
-  },
-);
-
 linuxTest(
   "serve(): datagrams of one flow are unchanged, coalesced or not",
   async () => {
@@ -193,18 +176,6 @@ linuxTest(
     socket.close();
     await done;
     assert(running.stats().replied > 0);
-  },
-);
-
-programTest(
-  "serve(): unref() lets the process end while a server is running",
-  async () => {
-    const code = `import { echo, serve } from "./lib/mod.ts";
-    const server = serve({ engine: "${ENGINE}" }, echo());
-    setTimeout(() => server.unref(), 20);`;
-    await using program = new Program(Deno.execPath(), ["eval", code]);
-    const { code: exitCode, stderr } = await program.ended();
-    assertEquals([exitCode, stderr], [0, ""]);
   },
 );
 

@@ -1,7 +1,8 @@
 /**
  * The socket of a single request on the linux engine: that of the default engine,
- * connected to its peer, so that the system reports a closed port and other ICMP
- * messages.
+ * with an error queue, so that the system reports a closed port and other ICMP
+ * messages. It is not connected: so it sees replies from other addresses, and
+ * leaves from any address that the machine has by then.
  *
  * @module
  */
@@ -9,20 +10,14 @@ import type { UdpAddress } from "../../address.ts";
 import { isTooLong } from "../../base/errors.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import type { NetAccess } from "../net_access.ts";
-import {
-  type ConnDescriptor,
-  pathMtu,
-  pendingError,
-  reconnect,
-} from "./descriptor.ts";
-import { errorOf, hasMoved } from "./errno.ts";
-import { keepErrors, takeError } from "./error_queue.ts";
+import type { ConnDescriptor } from "./descriptor.ts";
+import { keepErrors, takeErrors } from "./error_queue.ts";
 import type { Libc } from "./libc.ts";
 
 /** A {@linkcode DenoSocket} that looks for reports about its peer. */
-export class ConnectedSocket extends DenoSocket {
+export class RequestSocket extends DenoSocket {
   readonly #libc: Libc;
-  readonly #bound: ConnDescriptor;
+  readonly #fd: number;
   #timer: number | undefined;
   #afterMs = FIRST_LOOK_MS;
 
@@ -34,7 +29,7 @@ export class ConnectedSocket extends DenoSocket {
   ) {
     super(bound.conn, maxDatagramBytes, access, undefined, true);
     this.#libc = libc;
-    this.#bound = bound;
+    this.#fd = bound.fd;
     keepErrors(libc, bound);
   }
 
@@ -49,27 +44,16 @@ export class ConnectedSocket extends DenoSocket {
     try {
       await super.send(payload, to);
     } catch (error) {
-      if (!hasMoved(error)) throw this.#withPathMtu(error);
-      const errno = reconnect(this.#libc, this.#bound);
-      if (errno !== 0) throw errorOf(errno);
-      await super.send(payload, to);
+      if ((error as { code?: unknown }).code !== "EMSGSIZE") throw error;
+      // The queue has the path's MTU.
+      const [detailed = error] = takeErrors(this.#libc, this.#fd, true);
+      throw detailed;
     }
   }
 
   override close(): void {
     this.#stop();
     super.close();
-  }
-
-  /** Adds the path's MTU to the error of a datagram that is too long for it. */
-  #withPathMtu(error: unknown): unknown {
-    if (!isTooLong(error)) return error;
-    const most = pathMtu(this.#libc, this.#bound);
-    const detailed = new Error(
-      `Message too long: the path takes datagrams of at most ${most} bytes with headers`,
-      { cause: error },
-    );
-    return Object.assign(detailed, { code: "EMSGSIZE", mtu: most });
   }
 
   #stop(): void {
@@ -90,13 +74,11 @@ export class ConnectedSocket extends DenoSocket {
     this.#report();
   };
 
-  /** Reports the system's error about an earlier datagram, if there is one. */
+  /** Reports the system's errors about earlier datagrams, if there are any. */
   #report(): void {
-    const { fd } = this.#bound;
-    const error = pendingError(this.#libc, fd);
-    // The queue has its details.
-    const detailed = error && (takeError(this.#libc, fd) ?? error);
-    if (detailed !== undefined) this.receiver.onReceiveError?.(detailed);
+    for (const error of takeErrors(this.#libc, this.#fd)) {
+      this.receiver.onReceiveError?.(error);
+    }
   }
 }
 
