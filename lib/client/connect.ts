@@ -7,7 +7,8 @@ import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import { EXCHANGE, planRequest, type RequestOptions } from "./exchange.ts";
 import { resolveEnds } from "./target.ts";
-import { Client, type Key, type UdpClient } from "./udp_client.ts";
+import { Client } from "./client.ts";
+import type { Key, UdpClient } from "./udp_client.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions extends Omit<RequestOptions, "match"> {

@@ -207,7 +207,9 @@ function requireReachable(
   const hasLink = link !== undefined || local?.includes("%");
   if (/^fe[89ab].:[^%]*$/.test(hostname) && !hasLink) {
     throw new TypeError(
-      `Cannot send to ${hostname}: a link-local address needs a zone, such as ${hostname}%eth0`,
+      `Cannot send to ${
+        formatAddress(target)
+      }: a link-local address needs a zone, such as ${hostname}%eth0`,
     );
   }
   if (isWildcard(hostname)) {

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { oneLine } from "../base/errors.ts";
+import { bytesOf } from "../socket/outbox.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import type { DatagramFacts } from "../socket/datagram.ts";
 import type { Readings } from "../base/telemetry.ts";
@@ -90,4 +92,16 @@ export function traitsOf(handler: Handler): HandlerTraits {
 export function withTraits(handler: Handler, traits: HandlerTraits): Handler {
   TRAITS.set(handler, traits);
   return handler;
+}
+
+/** The bytes of the value that a handler returned; undefined for silence. */
+export function replyBytes(reply: unknown): Uint8Array | undefined {
+  if (reply === undefined || reply === null) return undefined;
+  const bytes = bytesOf(reply);
+  if (bytes !== undefined) return bytes;
+  throw oneLine(
+    new TypeError(
+      `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
+    ),
+  );
 }

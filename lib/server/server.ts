@@ -13,12 +13,12 @@ import {
   type Handler,
   type HandlerTraits,
   type Reply,
+  replyBytes,
   traitsOf,
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
 import {
-  bytesOf,
   Outbox,
   payloadOf,
   type PushOptions,
@@ -494,18 +494,6 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#stats.dropped.closing++;
     this.#atWork--;
   }
-}
-
-/** The bytes of the value that a handler returned; undefined for silence. */
-function replyBytes(reply: unknown): Uint8Array | undefined {
-  if (reply === undefined || reply === null) return undefined;
-  const bytes = bytesOf(reply);
-  if (bytes !== undefined) return bytes;
-  throw oneLine(
-    new TypeError(
-      `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
-    ),
-  );
 }
 
 /** The largest number of held answers beside the returned ones. */

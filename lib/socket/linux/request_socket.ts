@@ -7,7 +7,6 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import { isTooLong } from "../../base/errors.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import type { NetAccess } from "../net_access.ts";
 import type { ConnDescriptor } from "./descriptor.ts";

@@ -1,0 +1,439 @@
+/**
+ * The client that `connect()` opens: requests in flight, their replies and their
+ * time-outs.
+ *
+ * @module
+ */
+import type { UdpAddress } from "../address.ts";
+import { encode } from "../encoding.ts";
+import { isPortClosed, mayPass, sendError } from "../base/errors.ts";
+import * as option from "../base/options.ts";
+import { EventQueue } from "../base/event_queue.ts";
+import { RecentMap } from "../base/recent_map.ts";
+import type {
+  DatagramSocket,
+  Receiver,
+  SendErrorListener,
+} from "../socket/contract.ts";
+import { type Datagram, OwnedDatagram } from "../socket/datagram.ts";
+import {
+  type Payload,
+  replyOf,
+  type RequestPlan,
+  timeoutError,
+  type UdpReply,
+  waitMsOf,
+} from "./exchange.ts";
+import { comesFrom, type Ends, maxPayload, requireFit } from "./target.ts";
+import { type ClientObserver, observeClient } from "./telemetry.ts";
+import {
+  CLIENT_REQUEST,
+  type ClientRequestOptions,
+  type ClientStats,
+  type Key,
+  type UdpClient,
+  type Unclaimed,
+} from "./udp_client.ts";
+
+/** A request until it is settled. */
+class Pending implements SendErrorListener {
+  attempts = 0;
+  isSettled = false;
+  key: Key | undefined;
+  sentAt = 0;
+  /** The last report of the system or the network about a sent datagram. */
+  report: unknown;
+  /** The time at which it is retransmitted or times out. */
+  deadline = Infinity;
+
+  constructor(
+    readonly client: Client,
+    /** The bytes, or the function that makes them for each attempt. */
+    readonly payload: Uint8Array | ((attempt: number) => Uint8Array | string),
+    readonly plan: Pick<RequestPlan, "timeoutMs" | "retries" | "match">,
+    readonly resolve: (reply: UdpReply) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
+
+  onSendError(error: unknown): void {
+    this.client.sendFailed(this, error);
+  }
+}
+
+/** The client that `connect()` opens. */
+export class Client implements UdpClient, Receiver {
+  readonly addr: UdpAddress;
+  readonly remoteAddr: UdpAddress;
+  readonly #plan: RequestPlan;
+  readonly #socket: DatagramSocket;
+  readonly #finished: Promise<void>;
+  readonly #keyOf: ((data: Uint8Array) => Key | undefined) | undefined;
+  readonly #maxInFlight: number;
+  readonly #forget: () => void;
+  readonly #stats: ClientStats = {
+    requests: 0,
+    answered: 0,
+    lost: 0,
+    errors: 0,
+    sent: 0,
+    retransmissions: 0,
+    late: 0,
+    duplicates: 0,
+    unmatched: 0,
+    dropped: 0,
+    foreign: 0,
+  };
+  /** Requests in flight, by their keys. */
+  #inFlight = new Map<Key | undefined, Pending>();
+  /** Insertions left until the map is replaced, see `#renew`. */
+  #insertsLeft = LEAST_RENEWED;
+  /** Requests that are not sent yet, oldest first. */
+  readonly #waiting = new Set<Pending>();
+  /** The count for further replies to the latest requests, by their keys. */
+  readonly #settled = new RecentMap<Key, "duplicates" | "late">(MAX_SETTLED);
+  readonly #unclaimed = new EventQueue<Unclaimed>();
+  #untaken = 0;
+  readonly #observer: ClientObserver;
+  readonly #maxBytes: number;
+  #timerAt = Infinity;
+  #cancelTimer = () => {};
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    plan: RequestPlan,
+    { target, local }: Ends,
+    keyOf: ((data: Uint8Array) => Key | undefined) | undefined,
+    maxInFlight: number,
+  ) {
+    const { signal } = plan;
+    this.#plan = plan;
+    this.#keyOf = keyOf;
+    this.#maxInFlight = maxInFlight;
+    this.#socket = plan.runtime.open({
+      ...local,
+      maxDatagramBytes: plan.maxDatagramBytes,
+      peer: target,
+      isBusy: true,
+    });
+    this.addr = this.#socket.addr;
+    this.#maxBytes = maxPayload(target.hostname);
+    this.remoteAddr = Object.freeze({ ...target });
+    const abort = () => this.#end(signal!.reason);
+    signal?.addEventListener("abort", abort);
+    this.#observer = observeClient(plan.telemetry, () => {
+      const stats = this.stats();
+      // Its `sent` includes retransmissions.
+      return { ...stats, retransmissions: 0, received: stats.answered };
+    });
+    this.#forget = () => signal?.removeEventListener("abort", abort);
+    this.#finished = this.#socket.start(this)
+      .catch((error) => this.#end(error));
+  }
+
+  request<Decoded = unknown>(
+    payload: Payload,
+    options?: ClientRequestOptions<Decoded>,
+  ): Promise<UdpReply<Decoded>> {
+    const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
+    let pending: Pending;
+    let own: option.Values<typeof CLIENT_REQUEST> | undefined;
+    try {
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (options !== undefined) {
+        own = option.readAll("UdpClient.request", CLIENT_REQUEST, options);
+      }
+      own?.signal?.throwIfAborted();
+      pending = new Pending(
+        this,
+        typeof payload === "function" ? payload : encode(payload),
+        own === undefined ? this.#plan : this.#planOf(own),
+        resolve,
+        reject,
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const signal = own?.signal;
+    if (signal !== undefined) {
+      const abort = () => this.#settle(pending, { error: signal.reason });
+      signal.addEventListener("abort", abort);
+      const forget = () => signal.removeEventListener("abort", abort);
+      promise.then(forget, forget);
+    }
+    this.#stats.requests++;
+    if (this.#inFlight.size < this.#maxInFlight && this.#waiting.size === 0) {
+      this.#transmit(pending);
+    } else this.#waiting.add(pending);
+    return promise as Promise<UdpReply<Decoded>>;
+  }
+
+  send(payload: Uint8Array | string): Promise<void> {
+    const sending = this.#send(payload);
+    sending.catch(() => this.#stats.errors++);
+    return sending;
+  }
+
+  async #send(payload: Uint8Array | string): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const bytes = encode(payload);
+    requireFit(bytes.length, this.#maxBytes);
+    this.#stats.sent++;
+    try {
+      await this.#socket.send(bytes, this.remoteAddr);
+    } catch (error) {
+      throw sendError(error, this.remoteAddr);
+    }
+  }
+
+  stats(): ClientStats {
+    return { ...this.#stats };
+  }
+
+  close(): Promise<void> {
+    this.#end(new Deno.errors.Interrupted("The client was closed"));
+    return this.#finished;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Unclaimed> {
+    for await (const datagram of this.#unclaimed) {
+      this.#untaken--;
+      yield datagram;
+    }
+  }
+
+  onDatagram(datagram: Datagram): void {
+    try {
+      this.#take(datagram);
+    } finally {
+      this.#socket.release(datagram);
+    }
+  }
+
+  onReceiveError(
+    error: unknown,
+    unsent: readonly SendErrorListener[] = [],
+  ): void {
+    if (!this.#socket.reportsClosedPort) return;
+    const others = new Set(unsent);
+    for (const pending of [...this.#inFlight.values()]) {
+      if (others.has(pending)) continue;
+      pending.report = error;
+      if (isPortClosed(error)) this.#timeOut(pending);
+    }
+    this.#sendWaiting();
+  }
+
+  /** A datagram of a request could not be sent. */
+  sendFailed(pending: Pending, error: unknown): void {
+    if (isPortClosed(error)) return this.onReceiveError(error);
+    pending.report = error;
+    if (!mayPass(error) || pending.attempts > pending.plan.retries) {
+      this.#settle(pending, { error: sendError(error, this.remoteAddr) });
+    }
+  }
+
+  /** The plan of a request: its own options, and the client's. */
+  #planOf(own: option.Values<typeof CLIENT_REQUEST>): Pending["plan"] {
+    return {
+      timeoutMs: own.timeoutMs ?? this.#plan.timeoutMs,
+      retries: own.retries ?? this.#plan.retries,
+      match: own.match ?? this.#plan.match,
+    };
+  }
+
+  #take(datagram: Datagram): void {
+    const { data, remoteAddr } = datagram;
+    if (!comesFrom(remoteAddr, this.remoteAddr)) {
+      this.#stats.foreign++;
+      return;
+    }
+    let key: Key | undefined;
+    try {
+      key = this.#keyOf?.(data);
+    } catch {
+      // A datagram that the user's function cannot read is no reply.
+    }
+    // The function may have closed the client.
+    if (this.#failure !== undefined) return;
+    const isKeyed = this.#keyOf === undefined || key !== undefined;
+    const pending = isKeyed ? this.#inFlight.get(key) : undefined;
+    if (pending !== undefined && this.#answer(pending, datagram)) return;
+    const settled = key === undefined ? undefined : this.#settled.get(key);
+    if (pending === undefined && settled !== undefined) {
+      this.#stats[settled]++;
+      return;
+    }
+    this.#stats.unmatched++;
+    if (this.#untaken >= MAX_UNTAKEN) {
+      this.#stats.dropped++;
+      return;
+    }
+    this.#untaken++;
+    this.#unclaimed.push(new OwnedDatagram(datagram));
+  }
+
+  /** Settles a request by a datagram; returns whether it is settled. */
+  #answer(pending: Pending, datagram: Datagram): boolean {
+    let reply: UdpReply | undefined;
+    try {
+      const { remoteAddr } = this;
+      const { attempts, sentAt, plan } = pending;
+      reply = replyOf(datagram, plan.match, { remoteAddr, attempts, sentAt });
+    } catch (error) {
+      this.#settle(pending, { error });
+    }
+    // An abort or a close within `match` has settled it.
+    if (pending.isSettled) return true;
+    if (reply === undefined) return false;
+    this.#stats.answered++;
+    if (reply.rttMs !== undefined) this.#observer.rtt(reply.rttMs);
+    if (pending.key !== undefined) {
+      this.#settled.set(pending.key, "duplicates");
+    }
+    this.#remove(pending);
+    pending.resolve(reply);
+    this.#sendWaiting();
+    return true;
+  }
+
+  #sendWaiting(): void {
+    for (const pending of this.#waiting) {
+      if (this.#inFlight.size >= this.#maxInFlight) return;
+      this.#waiting.delete(pending);
+      this.#transmit(pending);
+    }
+  }
+
+  #transmit(pending: Pending): void {
+    const { runtime } = this.#plan;
+    pending.attempts++;
+    let payload: Uint8Array;
+    try {
+      payload = typeof pending.payload === "function"
+        ? encode(pending.payload(pending.attempts))
+        : pending.payload;
+      requireFit(payload.length, this.#maxBytes);
+      const key = this.#keyOf?.(payload);
+      // An abort or a close within one of the two functions.
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (pending.isSettled) return;
+      if (this.#keyOf !== undefined && key === undefined) {
+        throw new TypeError(
+          "'key()' must give a number or a string of a request",
+        );
+      }
+      // The payload of another attempt may have another key.
+      if (pending.attempts > 1) this.#vacate(pending);
+      if (this.#inFlight.has(key)) {
+        throw new TypeError(
+          `A request with the key ${key} is in flight already`,
+        );
+      }
+      pending.key = key;
+      this.#inFlight.set(key, pending);
+      if (--this.#insertsLeft === 0) this.#renew();
+    } catch (error) {
+      return this.#settle(pending, { error });
+    }
+    this.#stats.sent++;
+    if (pending.attempts > 1) this.#stats.retransmissions++;
+    pending.sentAt = runtime.now();
+    const { plan: { timeoutMs, retries }, attempts } = pending;
+    pending.deadline = pending.sentAt +
+      waitMsOf(timeoutMs, retries, attempts, runtime);
+    this.#checkAt(pending.deadline);
+    this.#socket.post(payload, this.remoteAddr, pending);
+  }
+
+  /**
+   * Moves the requests in flight to a new map. V8 links each former table of a
+   * map to the next, so that one old dead table keeps all later ones alive, with
+   * their requests, until the next full collection.
+   */
+  #renew(): void {
+    this.#inFlight = new Map(this.#inFlight);
+    this.#insertsLeft = Math.max(LEAST_RENEWED, 4 * this.#inFlight.size);
+  }
+
+  /** One timer serves all deadlines; it fires for the next one. */
+  #checkAt(deadline: number): void {
+    if (deadline >= this.#timerAt || this.#failure !== undefined) return;
+    this.#cancelTimer();
+    this.#timerAt = deadline;
+    const waitMs = Math.max(0, deadline - this.#plan.runtime.now());
+    this.#cancelTimer = this.#plan.runtime.after(waitMs, () => this.#check());
+  }
+
+  #check(): void {
+    this.#timerAt = Infinity;
+    const now = this.#plan.runtime.now();
+    let next = Infinity;
+    for (const pending of [...this.#inFlight.values()]) {
+      if (pending.deadline > now) next = Math.min(next, pending.deadline);
+      else if (pending.isSettled) continue;
+      else if (pending.attempts <= pending.plan.retries) {
+        this.#transmit(pending);
+      } else this.#timeOut(pending);
+    }
+    this.#sendWaiting();
+    // At most once per millisecond, for deadlines that are close together.
+    if (next < Infinity) this.#checkAt(Math.max(next, now + 1));
+  }
+
+  #timeOut(pending: Pending): void {
+    if (pending.key !== undefined) this.#settled.set(pending.key, "late");
+    const { attempts, report } = pending;
+    this.#stats.lost++;
+    this.#remove(pending);
+    pending.reject(timeoutError([this.remoteAddr], attempts, 0, report));
+  }
+
+  #settle(pending: Pending, { error }: { error: unknown }): void {
+    if (pending.isSettled) return;
+    this.#stats.errors++;
+    if (pending.key !== undefined) this.#settled.set(pending.key, "late");
+    this.#remove(pending);
+    this.#waiting.delete(pending);
+    pending.reject(error);
+    // Later: a signal may end the next waiting requests too.
+    queueMicrotask(() => this.#sendWaiting());
+  }
+
+  /** Removes a request that is settled. */
+  #remove(pending: Pending): void {
+    pending.isSettled = true;
+    this.#vacate(pending);
+  }
+
+  #vacate(pending: Pending): void {
+    if (this.#inFlight.get(pending.key) === pending) {
+      this.#inFlight.delete(pending.key);
+    }
+  }
+
+  #end(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#forget();
+    this.#cancelTimer();
+    this.#socket.close();
+    const all = [...this.#inFlight.values(), ...this.#waiting];
+    this.#inFlight.clear();
+    this.#waiting.clear();
+    for (const pending of all) {
+      pending.isSettled = true;
+      pending.reject(error);
+    }
+    this.#observer.end();
+    const isClosed = error instanceof Deno.errors.Interrupted;
+    this.#unclaimed.end(isClosed ? undefined : { error });
+  }
+}
+
+const MAX_SETTLED = 4096;
+const LEAST_RENEWED = 1024;
+const MAX_UNTAKEN = 1024;
