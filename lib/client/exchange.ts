@@ -164,6 +164,12 @@ export interface ExchangeListener {
   onTimeout(error: TimeoutError): void;
   /** The system failed to send or receive; the exchange is over. */
   onError(error: unknown): void;
+  /** The system has taken a datagram. */
+  onSent?(): void;
+  /** The datagram is about to be sent again. */
+  onRetransmit?(): void;
+  /** A datagram arrived that is no reply. */
+  onForeign?(): void;
   /** The first reply arrived after the time-out. */
   onLate?(): void;
   /** A reply arrived beyond one per datagram sent. */
@@ -202,6 +208,11 @@ export class Exchange implements Receiver {
     return Math.min(this.#replies, this.attempts);
   }
 
+  /** The port that it is sent from; 0 before the socket is open. */
+  get localPort(): number {
+    return this.#socket?.addr.port ?? 0;
+  }
+
   /** Opens the socket and sends; throws the system's error. */
   start(): void {
     const { runtime, maxDatagramBytes } = this.plan;
@@ -232,6 +243,7 @@ export class Exchange implements Receiver {
         : undefined;
       if (reply === undefined) {
         this.foreign++;
+        this.listener.onForeign?.();
         this.#foreignFrom ??= { ...datagram.remoteAddr };
         return;
       }
@@ -259,7 +271,7 @@ export class Exchange implements Receiver {
 
   #send(socket: DatagramSocket): void {
     const { runtime } = this.plan;
-    this.attempts++;
+    if (++this.attempts > 1) this.listener.onRetransmit?.();
     let payload: Uint8Array;
     try {
       payload = encode(this.plan.payload(this.attempts, this.seq));
@@ -271,12 +283,15 @@ export class Exchange implements Receiver {
     const { timeoutMs, retries } = this.plan;
     const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
     this.#cancelTimer = runtime.after(waitMs, () => {
-      if (this.attempts <= this.plan.retries) this.#send(socket);
-      else this.#timeOut();
+      this.#whenRead(() => {
+        if (this.attempts <= this.plan.retries) this.#send(socket);
+        else this.#timeOut();
+      });
     });
     this.#sentAt = runtime.now();
     socket.send(payload, this.ends.target).then(() => {
       this.#isSent = true;
+      this.listener.onSent?.();
     }, (error) => {
       // The report about an earlier datagram, delivered by this send.
       if (isPortClosed(error)) return this.onReceiveError(error);
@@ -290,7 +305,18 @@ export class Exchange implements Receiver {
   #waitForMore(): void {
     this.#isOver = false;
     const { runtime, timeoutMs } = this.plan;
-    this.#cancelTimer = runtime.after(timeoutMs, () => this.#timeOut());
+    this.#cancelTimer = runtime.after(
+      timeoutMs,
+      () => this.#whenRead(() => this.#timeOut()),
+    );
+  }
+
+  /** Calls back if the reply does not lie in the socket: a timer may be late. */
+  #whenRead(callback: () => void): void {
+    const timer = this.#cancelTimer;
+    this.#socket!.readEmpty().then(() => {
+      if (!this.#isOver && this.#cancelTimer === timer) callback();
+    });
   }
 
   #timeOut(): void {

@@ -68,8 +68,10 @@ export interface ReplyOptions {
   trafficClass?: number | undefined;
 }
 
-/** The callback of a datagram that is posted. */
-export interface SendErrorListener {
+/** The callbacks of a datagram that is posted. */
+export interface SendListener {
+  /** The system has taken it. */
+  onSent?(): void;
   /** Reports the system's error. */
   onSendError(error: unknown): void;
 }
@@ -116,7 +118,7 @@ export interface DatagramSocket {
    * promise: for callers that send very many, and need failures only, of which the
    * listener is never called within the call. The same `to` each time is the fastest.
    */
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void;
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void;
   /**
    * Sends `payload` to the source of `datagram`, and hands the datagram back.
    * `payload` may be a part of `datagram.data`; it must not change until
@@ -147,6 +149,11 @@ export interface DatagramSocket {
    * engines that cannot.
    */
   sleep?(ms: number): void;
+  /**
+   * Resolves when all datagrams that lay in the receive buffer at the call have been
+   * delivered: a timer may be late, with the reply in the socket. Never rejects.
+   */
+  readEmpty(): Promise<void>;
   /** Closes the socket at once. Closing twice does nothing. */
   close(): void;
   /** Lets the socket keep the process alive, as it does at first. */

@@ -21,7 +21,7 @@ import type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
 } from "./contract.ts";
 
 /**
@@ -160,6 +160,7 @@ export class DenoSocket implements DatagramSocket {
   readonly #isIPv6: boolean;
   readonly #keepsDrops: boolean;
   #drops: number | undefined;
+  #received = 0;
   /** Resolves when sends may begin; undefined once they may. */
   #prepared: Promise<unknown> | undefined;
   readonly #free: Slot[] = [];
@@ -257,6 +258,7 @@ export class DenoSocket implements DatagramSocket {
       }
       if (this.#closed) return;
       failures = 0;
+      this.#received++;
       slot.data = received[0];
       if (slot.data.length === this.#bufferBytes) {
         this.#free.push(slot);
@@ -275,11 +277,11 @@ export class DenoSocket implements DatagramSocket {
     );
   }
 
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
     this.#queue(payload, this.#reachable(to), listener);
   }
 
-  #queue(payload: Uint8Array, to: Deno.NetAddr, listener: Listener): void {
+  #queue(payload: Uint8Array, to: Deno.NetAddr, listener: SendListener): void {
     this.#unsent.push({ payload, to, listener });
     if (!this.#isSending) this.#sendAll().catch(reportError);
   }
@@ -331,6 +333,15 @@ export class DenoSocket implements DatagramSocket {
 
   abandon(): void {
     // The next receive makes another slot.
+  }
+
+  async readEmpty(): Promise<void> {
+    // A wait of a millisecond polls the socket, and the next one delivers.
+    for (let looks = 0, quiet = 0; looks < MAX_LOOKS && quiet < 2; looks++) {
+      const before = this.#received;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      quiet = this.#closed || before === this.#received ? quiet + 1 : 0;
+    }
   }
 
   kernelDrops(): number | undefined {
@@ -463,12 +474,10 @@ interface Slot {
   readonly onSendError: (error: unknown) => void;
 }
 
-type Listener = SendErrorListener & { onSent?(): void };
-
 interface Unsent {
   payload: Uint8Array;
   to: Deno.NetAddr;
-  listener: Listener;
+  listener: SendListener;
 }
 
 /** Buffers of closed sockets, of the size that was last in use. */
@@ -478,3 +487,4 @@ const MAX_SPARES = 16;
 const NOTHING = new Uint8Array(0);
 const NOBODY: Deno.NetAddr = { transport: "udp", hostname: "0.0.0.0", port: 0 };
 const MAX_RECEIVE_FAILURES = 16;
+const MAX_LOOKS = 200;

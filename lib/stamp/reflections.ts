@@ -155,9 +155,10 @@ export class Reflections {
    * reported counts only.
    */
   whereLost(
-    counts: Pick<PartCounts, "sent" | "lost" | "late" | "duplicates">,
+    sent: number,
+    counts: Pick<PartCounts, "lost" | "late" | "duplicates">,
   ): Directions | undefined {
-    const { sent, duplicates } = counts;
+    const { duplicates } = counts;
     const lost = counts.lost - counts.late;
     if (lost === 0) return { up: 0, down: 0, unattributed: 0 };
     if (!this.#isCounting) return this.#byCounts(lost, duplicates > 0);

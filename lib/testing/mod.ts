@@ -36,7 +36,7 @@ import type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
 } from "../socket/contract.ts";
 
 /** A datagram in flight. */
@@ -320,8 +320,11 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    this.send(payload, to).catch((error) => listener.onSendError(error));
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
+    this.send(payload, to).then(
+      () => listener.onSent?.(),
+      (error) => listener.onSendError(error),
+    );
   }
 
   /** As {@linkcode DatagramSocket} has it. */
@@ -341,6 +344,11 @@ export class SimulatedSocket implements DatagramSocket {
         this.#receiver?.onReplyError?.(error, datagram.remoteAddr, 1);
       },
     );
+  }
+
+  /** As {@linkcode DatagramSocket} has it: there is no receive buffer. */
+  readEmpty(): Promise<void> {
+    return Promise.resolve();
   }
 
   /** As {@linkcode DatagramSocket} has it. */
@@ -417,7 +425,7 @@ export type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
   SendOptions,
 } from "../socket/contract.ts";
 export type { UdpAddress } from "../address.ts";

@@ -29,14 +29,14 @@ export async function runClient(
   try {
     const isOne = targets.length === 1 && sizes.length === 1;
     if (isOne || plan.mode === "gather") {
-      const samples = record?.samplesOf(formatAddress(target));
-      const shown = { ...report, samples };
+      const onSample = record?.recordOf(formatAddress(target));
+      const shown = { ...report, onSample };
       return [{ outcome: await runOne(plan, target, size, shown, out) }];
     }
     const { runMany } = await import("./many.ts");
     const run = (target: UdpAddress, size?: number, shown = report) =>
       runOne(plan, target, size, shown, out);
-    return await runMany(targets, sizes, run, report, out, record?.samplesOf);
+    return await runMany(targets, sizes, run, report, out, record?.recordOf);
   } finally {
     await record?.write();
   }

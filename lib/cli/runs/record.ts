@@ -4,6 +4,7 @@
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
+import type { Sample } from "../../stats/sample.ts";
 import type { ClientPlan } from "../client_plan.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
@@ -11,17 +12,17 @@ import { csvOf, Samples } from "../show/samples.ts";
 
 /** Opens the files before anything is measured, for the samples of all runs. */
 export async function openRecord(
-  { plot, csv, options: { timeoutMs } }: ClientPlan,
+  { plot, csv }: ClientPlan,
   out: LineWriter,
 ) {
   const plotFile = await openFile("plot", plot);
   const csvFile = await openFile("csv", csv);
   const runs: Array<{ label: string; samples: Samples }> = [];
   return {
-    samplesOf(label: string): Samples {
-      const samples = new Samples(timeoutMs);
+    recordOf(label: string): (sample: Sample) => void {
+      const samples = new Samples();
       runs.push({ label, samples });
-      return samples;
+      return (sample) => samples.add(sample);
     },
     async write(): Promise<void> {
       for (const { label, samples } of runs) {

@@ -7,8 +7,8 @@
  */
 import { textOrHex } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
-import type { LoadInterval } from "../../client/load.ts";
-import { lossPercentOf } from "../../stats/counts.ts";
+import type { Interval } from "../../stats/books.ts";
+import { lossPercentOf, type RunCounts } from "../../stats/counts.ts";
 import type { TailSummary } from "../../stats/distribution.ts";
 import { lossText, milliseconds, rounded } from "./format.ts";
 
@@ -106,7 +106,6 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
 export const KERNEL_DROPS = rare("dropped by this machine");
-export const PORT_CLOSED = rare("reports of a closed port");
 export const LOST: Column<number, { lossPercent: number | undefined }> = {
   text: (value, { lossPercent }) => `${value} lost (${lossText(lossPercent)})`,
 };
@@ -151,19 +150,40 @@ export function pingFigures(
   return [["min", min], ["avg", mean], ["max", max], ...others];
 }
 
-export type Interval = Omit<LoadInterval, "type">;
+/** The columns of a run's counts that only JSON has, or that are rarely not 0. */
+export const RUN_COUNTS = {
+  unsent: RARE,
+  pending: RARE,
+  foreign: RARE,
+  retransmissions: RARE,
+  ...only("rejected", "skipped", "stalls", "stalledMs"),
+} satisfies Partial<Columns<RunCounts>>;
 
-const INTERVAL: Columns<Interval> = {
+/** The columns of loss and of standstills that have lines of their own. */
+export const LOSS_COLUMNS = {
+  ...only("lossPeriods", "longestLossPeriod", "outageCount"),
+  outages: {},
+  reasons: {},
+  startedAt: {
+    json: (unixMs) => unixMs === 0 ? null : new Date(unixMs).toISOString(),
+    docs: "the first send, by the wall clock (RFC 3339)",
+  } as Column<number>,
+  longestStall: {},
+} satisfies Partial<Columns<RunCounts>>;
+
+const INTERVAL: Columns<Omit<Interval, "type">> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
   lost: {
-    text: (lost, { received }) =>
-      `${lost} lost (${lossText(lossPercentOf(lost, received))})`,
+    text: (lost, counts) => `${lost} lost (${lossText(lossPercentOf(counts))})`,
   },
   duplicates: RARE,
   late: RARE,
-  errors: RARE,
+  unsent: RARE,
+  foreign: RARE,
+  retransmissions: RARE,
+  ...only("rejected", "skipped", "stalls", "stalledMs"),
   rttMs: { text: (rtt) => rtt && `rtt ${figuresText(INTERVAL_RTTS(rtt))}` },
 };
 
@@ -171,18 +191,10 @@ const INTERVAL_RTTS = (
   { min, median, max }: Pick<TailSummary, "min" | "median" | "max">,
 ): Array<[string, number]> => [["min", min], ["median", median], ["max", max]];
 
-export function intervalLine(interval: Interval): string {
+export function intervalLine(interval: Omit<Interval, "type">): string {
   const { fromMs, toMs } = interval;
   const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
   return `${from} to ${to} s: ${countsOf(INTERVAL, interval)}`;
-}
-
-/** An interval as a line that fits into 80 columns. */
-export function statusLine({ rttMs, ...counts }: Interval): string {
-  const rtt = rttMs && `, rtt ${milliseconds(rttMs.median)} ms in the median`;
-  const line = countsOf(INTERVAL, { ...counts, rttMs: undefined }) +
-    (rtt ?? "");
-  return line.slice(0, 79);
 }
 
 export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };

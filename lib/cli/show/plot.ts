@@ -58,7 +58,7 @@ export function plotSvg(label: string, samples: Samples, now: Date): string {
     const size = `width="${wide}" height="${round(step - 1)}"`;
     parts.push(`<rect class="bar" ${place} ${size}/>`);
   }
-  const loss = lossText(lossPercentOf(lost, received));
+  const loss = lossText(lossPercentOf({ received, lost, unsent: 0 }));
   const counts = `${received} received, ${lost} lost (${loss})`;
   const middle = (TOP + BOTTOM) / 2;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 420" role="img">
@@ -147,22 +147,25 @@ function pictureOf(samples: Samples, columnCount: number, barCount: number) {
   const bars = new Array<number>(barCount).fill(0);
   const partOf = (share: number, count: number) =>
     Math.min(count - 1, Math.floor(share * count));
-  for (const { atMs, rttMs } of samples) {
+  let [received, lost] = [0, 0];
+  for (const { atMs, rttMs, outcome } of samples) {
+    if (outcome === "pending") continue;
     const share = (atMs - fromMs) / (toMs - fromMs || 1);
     const column = columns[partOf(share, columnCount)]!;
-    if (Number.isNaN(rttMs)) {
+    if (outcome !== "received") {
       column.lost++;
+      lost++;
       continue;
     }
+    received++;
     column.received++;
+    if (Number.isNaN(rttMs)) continue;
     column.min = Math.min(column.min, rttMs);
     column.max = Math.max(column.max, rttMs);
     const height = scale.heightOf(rttMs);
     bars[partOf(height, barCount)]!++;
     column.rows[partOf(height, COLUMN_ROWS)]!++;
   }
-  const received = distribution.count;
-  const lost = samples.length - received;
   return { columns, bars, fromMs, toMs, scale, received, lost, distribution };
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
+import { errorMessage } from "../../base/errors.ts";
 import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk, onStop } from "../main.ts";
@@ -12,8 +13,9 @@ import { complain, type LineWriter, note } from "../output.ts";
 import type { UdpReply } from "../../client/exchange.ts";
 import type { RunHandle } from "../../client/run.ts";
 import type { Expectation } from "../expect.ts";
-import type { Samples } from "./samples.ts";
-import { isEmpty, Silence, Tally } from "./tally.ts";
+import type { Interval } from "../../stats/books.ts";
+import type { Sample } from "../../stats/sample.ts";
+import { Silence } from "./silence.ts";
 
 /** The format and the extent of a report. */
 export interface ReportOptions {
@@ -29,8 +31,8 @@ export interface ReportOptions {
   reportMs?: number | undefined;
   /** One of several runs: the head of its lines, the first keys of its objects. */
   label?: Label | undefined;
-  /** Where samples are kept for a picture or a file. */
-  samples?: Samples | undefined;
+  /** Takes each sample, for a picture or a file. */
+  onSample?: ((sample: Sample) => void) | undefined;
   /** The condition on replies: failures are complained of, and counted. */
   expected?: Expectation | undefined;
 }
@@ -51,7 +53,6 @@ export interface RunEvent {
   seq?: number;
   error?: unknown;
   reply?: Pick<UdpReply, "rttMs" | "data" | "remoteAddr">;
-  sample?: { rttMs: number };
 }
 
 /** The events `E` and the result `R` of one kind of run: columns and lines. */
@@ -73,12 +74,16 @@ export interface View<E, R> {
 }
 
 export interface Reporter<E, R> {
-  event(event: E | IntervalEvent): void;
+  event(event: E): void;
   /**
    * Shows the result: on demand as `interim`, at the end as `summary`; after an
-   * error (`failed`) only as far as a document must be ended.
+   * error (`failed`) as JSON only, with the error.
    */
-  result(type: "interim" | "summary" | "failed", result: R): void;
+  result(
+    type: "interim" | "summary" | "failed",
+    result: R,
+    error?: unknown,
+  ): void;
 }
 
 type MakeReporter = <E extends RunEvent, R>(
@@ -87,9 +92,7 @@ type MakeReporter = <E extends RunEvent, R>(
   out: LineWriter,
 ) => Reporter<E, R>;
 
-type IntervalEvent = column.Interval & { type: "interval" };
-
-function isInterval(event: RunEvent): event is IntervalEvent {
+function isInterval(event: RunEvent): event is Interval {
   return event.type === "interval";
 }
 
@@ -101,9 +104,8 @@ const textReporter: MakeReporter = (view, report, out) => {
   };
   return {
     event(event) {
-      const line = isInterval(event)
-        ? reportMs && column.intervalLine(event)
-        : view.line(event);
+      if (isInterval(event) && reportMs === undefined) return;
+      const line = view.line(event);
       if (!line) return;
       if (isInterval(event)) out.writeResult(headed(line));
       else out.write(headed(line));
@@ -126,9 +128,10 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
       if (isInterval(event)) out.writeResult(shown);
       else out.write(shown);
     },
-    result(type, result) {
-      if (type === "failed") return;
-      out.writeResult(line(type, column.objectOf(view.result, result)));
+    result(type, result, error) {
+      const name = type === "failed" ? "summary" : type;
+      const facts = column.objectOf(view.result, result);
+      out.writeResult(line(name, { ...facts, ...failureOf(error) }));
     },
   };
 };
@@ -156,12 +159,12 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
         hasBegun = true;
       }
     },
-    result(type, result) {
+    result(type, result, error) {
       // There is one document on stdout.
       if (type === "interim") return note(view.lines(result));
-      if (type === "failed" && !hasBegun) return;
       const rest = {
         ...column.objectOf(view.result, result),
+        ...failureOf(error),
         ...intervals.length === 0 ? {} : { intervals },
       };
       if (hasBegun) {
@@ -182,9 +185,13 @@ export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
   "json-stream": streamReporter,
 };
 
+function failureOf(error: unknown): { error?: string } {
+  return error === undefined ? {} : { error: errorMessage(error) };
+}
+
 function eventObject<E extends RunEvent, R>(
   { events, facts }: View<E, R>,
-  event: E | IntervalEvent,
+  event: E,
 ): Record<string, unknown> {
   const values = isInterval(event) ? event : facts?.(event) ?? event;
   return column.objectOf<object>(events[event.type]!, values);
@@ -212,10 +219,11 @@ export async function showRun<
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
   let unexpected = 0;
-  const show = (type: "interim" | "summary" | "failed") => {
-    const ended = result(formatAddress(run.target ?? asked), unexpected);
+  const current = () => result(formatAddress(run.target ?? asked), unexpected);
+  const show = (type: "interim" | "summary" | "failed", error?: unknown) => {
+    const ended = current();
     out.status("");
-    reporter.result(type, ended);
+    reporter.result(type, ended, error);
     return ended;
   };
   const judge = ({ reply }: RunEvent) => {
@@ -227,63 +235,39 @@ export async function showRun<
     const shown = expected.show(reply.data);
     complain("client", `${expected.flag}: the reply${from} is ${shown}`);
   };
-  const startedAt = performance.now();
-  const now = () => performance.now() - startedAt;
   const silence = new Silence();
   const say = (line: string | undefined) => line && note(`client: ${line}`);
-  const total = new Tally();
-  let part = new Tally();
-  // A load has intervals of its own, and no events but those.
-  const isLoad = view.list === "intervals";
-  let latest: column.Interval | undefined;
-  const endPart = (isLast: boolean) => {
-    const interval = part.upTo(now(), run.sent);
-    part = new Tally(interval.toMs, run.sent);
-    if (isLast && isEmpty(interval)) return;
-    reporter.event({ type: "interval", ...interval });
-  };
   // One line is too little for several runs, for one datagram, and is no JSON.
   const hasStatus = report.format === "text" && report.label === undefined &&
     (view.list !== "replies" || report.isSeries);
   const look = () => {
-    if (!isLoad) say(silence.look(now()));
-    if (!hasStatus || !out.isTerminal) return;
-    const shown = isLoad ? latest : total.upTo(now(), run.sent);
-    if (shown !== undefined) out.status(column.statusLine(shown));
+    const now = current();
+    say(silence.look(performance.now(), now.received));
+    if (hasStatus && out.isTerminal) {
+      out.status(column.countsOf(view.result, now).slice(0, STATUS_CHARS));
+    }
   };
   // Sizes that are too large have no reply.
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
-  const hasParts = report.reportMs !== undefined && !isLoad;
-  if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
   const forget = onStop(out, () => run.stop());
   const forgetAsk = onAsk(() => void show("interim"));
   try {
     let failure: unknown;
     for await (const event of run) {
-      const rttMs = event.reply?.rttMs ?? event.sample?.rttMs;
-      total.add(event.type, rttMs);
-      part.add(event.type, rttMs);
-      report.samples?.onEvent(event, rttMs, now());
       if (event.type === "error") failure = event.error;
-      if (event.type === "reply") say(silence.heard(now()));
-      if (isInterval(event)) {
-        latest = event;
-        say(event.received > 0 ? silence.heard(now()) : silence.look(now()));
-      }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
       if (isAsked || !report.quiet) reporter.event(event);
       const problem = report.format === "text" && view.note?.(event);
       if (problem) complain("client", problem);
       judge(event);
     }
-    if (hasParts) endPart(true);
     const ended = show("summary");
     await out.flush();
     for (const line of view.warnings?.(ended) ?? []) complain("client", line);
     if (ended.received === 0 && failure !== undefined) throw failure;
     return ended;
   } catch (error) {
-    show("failed");
+    show("failed", error);
     await out.flush();
     throw error;
   } finally {
@@ -294,3 +278,4 @@ export async function showRun<
 }
 
 const LOOK_MS = 500;
+const STATUS_CHARS = 79;

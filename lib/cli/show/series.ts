@@ -18,6 +18,7 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
+import { lossLines } from "./loss.ts";
 import { eventText, lossText, present, timeText } from "./format.ts";
 import type { View } from "./reporter.ts";
 
@@ -34,24 +35,18 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: {},
-  pending: column.RARE,
   duplicates: column.COUNT,
   late: column.COUNT,
-  retransmissions: column.RARE,
-  foreign: column.RARE,
-  errors: column.RARE,
+  ...column.RUN_COUNTS,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
       lossText(value) + (retransmissions ? " of exchanges failed" : " loss"),
   },
-  datagramLossPercent: {
-    text: (value, { retransmissions }) =>
-      retransmissions ? `${lossText(value)} of datagrams lost` : undefined,
-  },
   durationMs: column.DURATION,
   rttMs: {},
   unexpected: UNEXPECTED,
+  ...column.LOSS_COLUMNS,
 };
 
 export const SERIES_EVENTS: column.EventColumns = {
@@ -123,6 +118,7 @@ function eventLine(event: SeriesEvent, hasHex: boolean): string {
     const line = `${replyLine(data, hasHex)} seq=${event.seq}`;
     return `${line} time=${timeText(rttMs)}${suffix}`;
   }
+  if (event.type === "interval") return column.intervalLine(event);
   if (event.type !== "lost") return eventText(event);
   const { attempts, portClosed, rejection } = lossFacts(event.error);
   const why = portClosed ? "closed port" : rejection;
@@ -135,9 +131,16 @@ function seriesLines(result: SeriesResult): string {
   const { target, rttMs } = result;
   const head = `${target} statistics`;
   const lines = column.closingLines(head, SERIES_COLUMNS, result);
-  if (rttMs === undefined) return lines;
+  return [lines, ...lossLines(result), ...rttLines(rttMs)].join("\n");
+}
+
+/** The RTTs as `ping` shows them, and their percentiles. */
+function rttLines(rttMs: SeriesResult["rttMs"]): string[] {
+  if (rttMs === undefined) return [];
   const figures = column.pingFigures(rttMs, ["mdev", rttMs.stddev]);
-  return `${lines}\nrtt ${column.figuresText(figures)}`;
+  const others = ["min", "mean", "max", "stddev"];
+  const percentiles = column.figuresOf(rttMs, ...others);
+  return [figures, percentiles].map((all) => `rtt ${column.figuresText(all)}`);
 }
 
 export interface GatherResult extends GatherSummary {
@@ -151,7 +154,7 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   received: column.COUNT,
   duplicates: column.COUNT,
   foreign: column.RARE,
-  errors: column.RARE,
+  unsent: column.RARE,
   unexpected: UNEXPECTED,
 };
 

@@ -14,7 +14,7 @@ import type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
 } from "../contract.ts";
 import { PACKET_INFO, sourceControl } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
@@ -169,7 +169,7 @@ export class LinuxSocket implements DatagramSocket {
     await this.#queue.send(payload, to, control);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
     if (!this.isConnected) requireNet(to);
     this.#queue.post(payload, to, listener);
   }
@@ -209,6 +209,17 @@ export class LinuxSocket implements DatagramSocket {
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
     // The poller's thread would end the wait in some later turn of the event loop.
     if (ready > 0) this.#poller.endReadable(this.#bound.fd);
+  }
+
+  async readEmpty(): Promise<void> {
+    for (let looks = 0; looks < MAX_LOOKS && !this.#closed; looks++) {
+      this.#wait.u32[2] = 0;
+      const isEmpty = this.#libc.ppoll(this.#pollfd, 1, this.#wait) <= 0;
+      if (!isEmpty) this.#poller.endReadable(this.#bound.fd);
+      // What was received last is delivered meanwhile.
+      await this.#pause(1);
+      if (isEmpty) return;
+    }
   }
 
   kernelDrops(): number | undefined {
@@ -379,6 +390,7 @@ export class LinuxSocket implements DatagramSocket {
 
 const MAX_COALESCED_BYTES = 65_536;
 const MAX_RECEIVE_FAILURES = 16;
+const MAX_LOOKS = 200;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */
 const WAIT_US = 200;
