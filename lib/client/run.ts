@@ -16,7 +16,7 @@ import type {
 } from "../socket/contract.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
-import type { Books, Interval } from "../stats/books.ts";
+import { type Books, type Interval, isEmpty } from "../stats/books.ts";
 import { type ClientFigures, NO_OBSERVER, observeClient } from "./telemetry.ts";
 
 /** The number of datagrams, their times, and the end. */
@@ -72,6 +72,8 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   #cancelNext = () => {};
   #cancelBeat = () => {};
   #intervals = 0;
+  /** When the next send is due. */
+  #sendAt = Infinity;
   /** When it last ran. */
   #awakeAt = 0;
   /** Whether received datagrams may have waited in the socket. */
@@ -165,7 +167,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     if (this.ended) return;
     this.conclude();
     this.workload.books?.end();
-    this.#endInterval();
+    this.#endInterval(true);
     this.#queue.end(failure);
   }
 
@@ -184,8 +186,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       : undefined;
     const next = waitMs === 0 ? late : timer;
     const wakeAt = this.startedAt + elapsedMs + waitMs;
+    this.#sendAt = wakeAt;
     const send = () => {
       this.#look(wakeAt);
+      this.#sendAt = Infinity;
       this.#send();
     };
     this.#cancelNext = this.runtime[next](waitMs, send, pause);
@@ -203,7 +207,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
    */
   #look(dueAt: number): void {
     const now = this.runtime.now();
-    const from = Math.max(dueAt, this.#awakeAt);
+    const from = Math.max(Math.min(dueAt, this.#sendAt), this.#awakeAt);
     this.#awakeAt = now;
     if (now - from <= STALL_MS) return;
     this.workload.books?.stalled(from, now - from);
@@ -263,15 +267,16 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     return this.startedAt + (this.#intervals + 1) * reportMs;
   }
 
-  /** Ends the current interval; the last one, if it has anything. */
-  #endInterval(): void {
+  /** Ends the current interval; the last one is an event if it has anything. */
+  #endInterval(isLast = false): void {
     const { books } = this.workload;
     const { reportMs } = this.schedule;
     if (books === undefined || reportMs === undefined) return;
     if (this.#startedAt === undefined) return;
     const now = this.runtime.now();
     this.#intervals = Math.floor((now - this.startedAt) / reportMs);
-    this.push(books.endInterval(now) as E & Interval);
+    const interval = books.endInterval(now);
+    if (!isLast || !isEmpty(interval)) this.push(interval as E & Interval);
   }
 
   /** All is settled: later events are not part of the duration. */

@@ -6,7 +6,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { errorMessage } from "../base/errors.ts";
+import { errorMessage, isPortClosed } from "../base/errors.ts";
 import {
   lossPercentOf,
   NO_COUNTS,
@@ -28,6 +28,13 @@ export interface Interval extends PartCounts {
   toMs: number;
   /** RTTs of its replies; undefined without any. */
   rttMs: TailSummary | undefined;
+}
+
+/** Whether nothing happened in an interval. */
+export function isEmpty(
+  { type: _, fromMs: __, toMs: ___, rttMs: ____, ...counts }: Interval,
+): boolean {
+  return Object.values(counts).every((count) => count === 0);
 }
 
 /** The kind of a reply to a datagram of the run. */
@@ -62,7 +69,7 @@ export class Books {
   readonly #sentAt: Float64Array;
   /** The clock's time of the first send, and the Unix time then. */
   #origin = 0;
-  #startedAt = 0;
+  #startedAt: number | undefined;
   #target: UdpAddress = NOBODY;
   /** The number of the next datagram, and of the oldest that is not settled. */
   #next = 0;
@@ -246,7 +253,7 @@ export class Books {
 
   /** Adds a report of the system or of the network. */
   report(error: unknown): void {
-    const reason = errorMessage(error);
+    const reason = isPortClosed(error) ? "closed port" : errorMessage(error);
     const isNew = !this.#reasons.has(reason);
     const key = isNew && this.#reasons.size >= MAX_REASONS ? "other" : reason;
     this.#reasons.set(key, (this.#reasons.get(key) ?? 0) + 1);
@@ -346,7 +353,7 @@ export class Books {
       outcome,
       dueMs: this.dueAt(seq) - this.#origin,
       sentMs,
-      sentAt: this.#startedAt + sentMs,
+      sentAt: this.#startedAt! + sentMs,
       rttMs,
       clock,
       attempts,

@@ -58,8 +58,8 @@ export interface RunCounts extends PartCounts, LossStructure {
   lossPercent: number | undefined;
   /** Errors of sends and reports of the network, by reason, most frequent first. */
   reasons: readonly Reason[];
-  /** The first send, by the wall clock, as Unix time in milliseconds; 0 before. */
-  startedAt: number;
+  /** The first send, by the wall clock, as Unix time in milliseconds; undefined before. */
+  startedAt: number | undefined;
   /** The longest standstill of this program, and its start since the first send. */
   longestStall: { fromMs: number; ms: number } | undefined;
 }

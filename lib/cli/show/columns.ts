@@ -106,9 +106,16 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
 export const KERNEL_DROPS = rare("dropped by this machine");
-export const LOST: Column<number, { lossPercent: number | undefined }> = {
-  text: (value, { lossPercent }) => `${value} lost (${lossText(lossPercent)})`,
+export const LOST: Column<number, Settled> = {
+  text: (lost, counts) => {
+    const { unsent } = counts;
+    const missing = unsent === 0
+      ? `${lost} lost`
+      : `${lost} lost and ${unsent} unsent`;
+    return `${missing} (${lossText(lossPercentOf(counts))})`;
+  },
 };
+type Settled = Parameters<typeof lossPercentOf>[0];
 export const DURATION: Column<number> = {
   text: (value) => `time ${Math.round(value)} ms`,
 };
@@ -152,7 +159,6 @@ export function pingFigures(
 
 /** The columns of a run's counts that only JSON has, or that are rarely not 0. */
 export const RUN_COUNTS = {
-  unsent: RARE,
   pending: RARE,
   foreign: RARE,
   retransmissions: RARE,
@@ -165,9 +171,9 @@ export const LOSS_COLUMNS = {
   outages: {},
   reasons: {},
   startedAt: {
-    json: (unixMs) => unixMs === 0 ? null : new Date(unixMs).toISOString(),
+    json: (unixMs) => unixMs && new Date(unixMs).toISOString(),
     docs: "the first send, by the wall clock (RFC 3339)",
-  } as Column<number>,
+  } as Column<number | undefined>,
   longestStall: {},
 } satisfies Partial<Columns<RunCounts>>;
 
@@ -175,12 +181,10 @@ const INTERVAL: Columns<Omit<Interval, "type">> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
-  lost: {
-    text: (lost, counts) => `${lost} lost (${lossText(lossPercentOf(counts))})`,
-  },
+  lost: LOST,
+  unsent: {},
   duplicates: RARE,
   late: RARE,
-  unsent: RARE,
   foreign: RARE,
   retransmissions: RARE,
   ...only("rejected", "skipped", "stalls", "stalledMs"),

@@ -25,6 +25,7 @@ export const LOAD_COLUMNS: column.Columns<LoadRow> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: column.LOST,
+  unsent: {},
   lossPercent: {},
   duplicates: column.COUNT,
   late: column.COUNT,

@@ -19,14 +19,14 @@ export function lossLines(
     `${unsent} refused by this system`,
     `${rejected} rejected by the network`,
     `${dropped} dropped by this machine's full buffer`,
-    `${lost - rejected - dropped} without a word`,
+    `${lost - rejected - dropped} unanswered`,
   ].filter((part) => !part.startsWith("0 "));
   const { lossPeriods, longestLossPeriod } = counts;
   const periods = lossPeriods === 1
     ? "in one loss period"
     : `in ${lossPeriods} loss periods, the longest of ${longestLossPeriod}`;
   const further = outageCount - MAX_SHOWN;
-  const at = (ms: number) => timeOf(startedAt + ms);
+  const at = (ms: number) => timeOf(startedAt! + ms);
   return present([
     missing > 0 && `${missing} missing: ${parts.join(", ")}; ${periods}`,
     ...outages.slice(0, MAX_SHOWN).map((outage) => outageLine(outage, at)),

@@ -35,6 +35,7 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: {},
+  unsent: column.RARE,
   duplicates: column.COUNT,
   late: column.COUNT,
   ...column.RUN_COUNTS,
@@ -88,6 +89,8 @@ export function singleView(hasHex = false): View<SeriesEvent, SeriesResult> {
     // Without a reply there is nothing else to report.
     note: (event) => event.type === "lost" ? event.error.message : undefined,
     lines: () => "",
+    warnings: ({ target, pending }) =>
+      pending > 0 ? [`No reply from ${target} by the deadline`] : [],
   };
 }
 

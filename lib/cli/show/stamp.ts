@@ -34,6 +34,7 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: column.LOST,
+  unsent: {},
   ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
   duplicates: column.COUNT,
   reordered: column.COUNT,
