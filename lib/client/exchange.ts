@@ -213,14 +213,31 @@ export class Exchange implements Receiver {
     return this.#socket?.addr.port ?? 0;
   }
 
-  /** Opens the socket and sends; throws the system's error. */
-  start(): void {
-    const { runtime, maxDatagramBytes } = this.plan;
-    const { target, local } = this.ends;
-    const socket = runtime.open({ ...local, maxDatagramBytes, peer: target });
+  /**
+   * Opens the socket and sends; throws the system's error. Late replies may arrive at
+   * ports that are used, so the socket gets another one.
+   */
+  start(isUsed: (port: number) => boolean = () => false): void {
+    const socket = this.#open(isUsed);
     this.#socket = socket;
     this.#finished = socket.start(this).catch((error) => this.#fail(error));
     this.#send(socket);
+  }
+
+  #open(isUsed: (port: number) => boolean): DatagramSocket {
+    const { runtime, maxDatagramBytes } = this.plan;
+    const { target, local } = this.ends;
+    const refused: DatagramSocket[] = [];
+    try {
+      for (let tries = 0;; tries++) {
+        const options = { ...local, maxDatagramBytes, peer: target };
+        const socket = runtime.open(options);
+        if (!isUsed(socket.addr.port) || tries === MAX_TRIES) return socket;
+        refused.push(socket);
+      }
+    } finally {
+      for (const socket of refused) socket.close();
+    }
   }
 
   /** Ends the exchange in any state; resolves when its socket is closed. */
@@ -440,3 +457,5 @@ function anything(): boolean {
 const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_BACKOFF_MS = 60_000;
 const MAX_JITTER = 0.1;
+/** Of the ports that a system gives at random, a third may be in use. */
+const MAX_TRIES = 16;

@@ -6,6 +6,7 @@
 import type { UdpAddress } from "../address.ts";
 import type { TimeoutError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { RecentMap } from "../base/recent_map.ts";
 import {
   Exchange,
   type ExchangeListener,
@@ -91,9 +92,9 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
 /**
  * Sends a series of datagrams and gives the outcome of each.
  *
- * Each datagram has a socket and port of its own for as long as the series
- * runs (the last 256 at least), so that a late reply is never taken for the
- * answer to a later datagram, even where all replies are alike. At most 256 are
+ * Each datagram has a port of its own, which none of the next 4,096 uses again, so
+ * that a late reply is never taken for the answer to one of them, even where all
+ * replies are alike; the sockets of the last 256 are open. At most 256 are
  * unanswered at a time; beyond that the next one waits. When all are settled, a
  * series of more than one still receives duplicates: for three times the longest
  * RTT, at least 20 ms and at most `timeoutMs`.
@@ -164,6 +165,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   readonly #unanswered = new Map<number, Exchange>();
   /** Settled exchanges, oldest first, open for late replies and copies. */
   readonly #over = new Set<Exchange>();
+  /** Ports of closed exchanges, to which their late replies may arrive. */
+  readonly #usedPorts = new RecentMap<number, true>(MAX_USED_PORTS);
   /** The next send waits until an unanswered datagram is settled. */
   #held = false;
 
@@ -225,13 +228,14 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   }
 
   #start(exchange: Exchange): void {
+    const isUsed = (port: number) => this.#usedPorts.get(port) === true;
     try {
-      exchange.start();
+      exchange.start(isUsed);
     } catch (error) {
       // Too many sockets may be open: those of settled exchanges can go.
       if (this.#over.size === 0) throw error;
       while (this.#over.size > 0) this.#closeOne();
-      exchange.start();
+      exchange.start(isUsed);
     }
   }
 
@@ -289,6 +293,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   #closeOne(): void {
     const [oldest] = this.#over;
     this.#over.delete(oldest!);
+    this.#usedPorts.set(oldest!.localPort, true);
     oldest!.close();
   }
 
@@ -298,5 +303,6 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   }
 }
 
+const MAX_USED_PORTS = 8192;
 /** The most datagrams that are unanswered at a time. */
 export const MAX_OPEN = 256;
