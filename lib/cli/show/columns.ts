@@ -47,8 +47,8 @@ export function objectOf<R>(columns: Columns<R>, result: R) {
   const object: Record<string, unknown> = {};
   for (const { key, column, value } of cellsOf(columns, result)) {
     if (value === undefined && column.optional) continue;
-    const shown = value === undefined ? null : column.json?.(value);
-    object[key] = plain(shown ?? value);
+    const isKnown = value !== undefined && column.json !== undefined;
+    object[key] = plain(isKnown ? column.json!(value) : value);
   }
   return object;
 }

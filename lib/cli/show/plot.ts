@@ -158,8 +158,8 @@ function pictureOf(samples: Samples, columnCount: number, barCount: number) {
       continue;
     }
     received++;
-    column.received++;
     if (Number.isNaN(rttMs)) continue;
+    column.received++;
     column.min = Math.min(column.min, rttMs);
     column.max = Math.max(column.max, rttMs);
     const height = scale.heightOf(rttMs);

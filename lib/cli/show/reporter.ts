@@ -76,8 +76,8 @@ export interface View<E, R> {
 export interface Reporter<E, R> {
   event(event: E): void;
   /**
-   * Shows the result: on demand as `interim`, at the end as `summary`; after an
-   * error (`failed`) as JSON only, with the error.
+   * Shows the result: on demand as `interim`, at the end as `summary`; after an error
+   * of the run (`failed`) as JSON only. JSON has the error.
    */
   result(
     type: "interim" | "summary" | "failed",
@@ -251,6 +251,7 @@ export async function showRun<
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
   const forget = onStop(out, () => run.stop());
   const forgetAsk = onAsk(() => void show("interim"));
+  let hasEnded = false;
   try {
     let failure: unknown;
     for await (const event of run) {
@@ -261,13 +262,15 @@ export async function showRun<
       if (problem) complain("client", problem);
       judge(event);
     }
-    const ended = show("summary");
+    if (current().received > 0) failure = undefined;
+    const ended = show("summary", failure);
+    hasEnded = true;
     await out.flush();
     for (const line of view.warnings?.(ended) ?? []) complain("client", line);
-    if (ended.received === 0 && failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure;
     return ended;
   } catch (error) {
-    show("failed", error);
+    if (!hasEnded) show("failed", error);
     await out.flush();
     throw error;
   } finally {

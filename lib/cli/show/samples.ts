@@ -24,7 +24,7 @@ export class Samples implements Iterable<SamplePoint> {
   /** Three numbers for each, and three small ones. */
   #values = new Float64Array(3 * FIRST_ROOM);
   #codes = new Uint16Array(3 * FIRST_ROOM);
-  readonly #whys: string[] = [""];
+  readonly #whys: string[] = ["", "other"];
   readonly #limit: number;
   length = 0;
   /** The first send by the wall clock, as Unix time in milliseconds. */
@@ -63,8 +63,8 @@ export class Samples implements Iterable<SamplePoint> {
   #codeOf(why: string): number {
     const found = this.#whys.indexOf(why);
     if (found >= 0) return found;
-    if (this.#whys.length < MAX_WHYS) return this.#whys.push(why) - 1;
-    return this.#codeOf("other");
+    if (this.#whys.length <= MAX_WHYS) return this.#whys.push(why) - 1;
+    return OTHER;
   }
 
   *[Symbol.iterator](): Generator<SamplePoint> {
@@ -121,4 +121,5 @@ const OUTCOMES: readonly Outcome[] = [
 ];
 const FIRST_ROOM = 1024;
 const MAX_WHYS = 100;
+const OTHER = 1;
 const PART_CHARS = 1 << 16;
