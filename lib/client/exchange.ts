@@ -333,7 +333,7 @@ export class Exchange implements Receiver {
     const timer = this.#cancelTimer;
     this.#socket!.readEmpty().then(() => {
       if (!this.#isOver && this.#cancelTimer === timer) callback();
-    });
+    }).catch((error) => this.#fail(error));
   }
 
   #timeOut(): void {

@@ -252,6 +252,7 @@ class Loader implements Workload<LoadResult>, Receiver {
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
     const { books } = this;
+    const arrivedAt = this.run.arrivalOf(datagram);
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
       data.length === this.plan.size &&
       (data.length < NUMBERS_BYTES || readWord(data, 0) === this.#cookie);
@@ -259,19 +260,12 @@ class Loader implements Workload<LoadResult>, Receiver {
       ? -1
       : data.length < NUMBERS_BYTES
       ? this.#firstInFlight()
-      : this.#numberOf(readWord(data, 4));
-    const arrivedAt = this.run.arrivalOf(datagram);
+      : numberOf(readWord(data, 4), books.next - 1);
     this.#socket!.release(datagram);
     if (seq < 0) books.count("foreign");
     else if (!books.isRemembered(seq)) books.count("late");
     else this.#echoed(seq, receivedAt, arrivedAt);
     this.#continueSoon();
-  }
-
-  /** The latest datagram whose number has these 32 bits; -1 for none. */
-  #numberOf(word: number): number {
-    const last = this.books.next - 1;
-    return last - ((last - word) >>> 0);
   }
 
   #echoed(
@@ -280,9 +274,6 @@ class Loader implements Workload<LoadResult>, Receiver {
     arrivedAt: number | undefined,
   ): void {
     const { books } = this;
-    if (arrivedAt !== undefined && books.isLate(seq, arrivedAt)) {
-      books.lose(seq);
-    }
     if (books.replied(seq) !== "received") return;
     if (books.received === 1) this.#firstEchoAt = receivedAt;
     this.#lastEchoAt = receivedAt;
@@ -329,6 +320,11 @@ class Posted implements SendListener {
     this.books.report(error);
     this.books.taken(this.seq);
   }
+}
+
+/** The latest number, up to the last one, that ends in these 32 bits; else negative. */
+export function numberOf(word: number, last: number): number {
+  return last - ((last - word) >>> 0);
 }
 
 function writeWord(bytes: Uint8Array, at: number, word: number): void {

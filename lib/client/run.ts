@@ -49,7 +49,7 @@ export interface Workload<S extends ClientFigures> {
   onLost?(seq: number): void;
   /** Concludes the run if all is settled. */
   check?(): void;
-  /** Cancels its timers, and closes sockets that the run does not own. */
+  /** Cancels its timers, and closes sockets that the run does not own, at the end. */
   close(): Promise<void> | void;
   /** The current public figures. */
   summary(): S;
@@ -65,6 +65,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   #ends: Ends | undefined;
   #socket: DatagramSocket | undefined;
   #socketClosed: Promise<void> | undefined;
+  #closed: Promise<void> | void = undefined;
   #startedAt: number | undefined;
   #endedAt: number | undefined;
   #isLingering = false;
@@ -168,6 +169,9 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.conclude();
     this.workload.books?.end();
     this.#endInterval(true);
+    // What arrives from now on is no part of the run.
+    this.#socket?.close();
+    this.#closed = this.workload.close();
     this.#queue.end(failure);
   }
 
@@ -195,36 +199,51 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.#cancelNext = this.runtime[next](waitMs, send, pause);
   }
 
-  /** Skips sends that are so late that they would leave in a burst, and counts them. */
-  skipLate(seq: number, now: number = this.runtime.now()): void {
+  /**
+   * Skips sends that are so late that they would leave in a burst, and counts them,
+   * unless they are late because others were unanswered.
+   */
+  skipLate(seq: number, now = this.runtime.now(), isCounted = true): void {
     const skipped = this.#pacer.skip(now - this.startedAt, seq);
-    if (skipped > 0) this.workload.books?.count("skipped", skipped);
+    if (isCounted) this.workload.books?.count("skipped", skipped);
   }
 
   /**
    * Records that this program stood still, if it has not run for long although it
-   * was due to at some time. What it receives next may have arrived meanwhile.
+   * was due to at some time, a beat later at most. What it receives next may have
+   * arrived meanwhile.
    */
-  #look(dueAt: number): void {
+  #look(dueAt = Infinity): void {
     const now = this.runtime.now();
-    const from = Math.max(Math.min(dueAt, this.#sendAt), this.#awakeAt);
+    const beatAt = this.#awakeAt + BEAT_MS;
+    const wantedAt = Math.min(dueAt, this.#sendAt, beatAt);
+    const from = Math.max(wantedAt, this.#awakeAt);
     this.#awakeAt = now;
     if (now - from <= STALL_MS) return;
     this.workload.books?.stalled(from, now - from);
     this.#isCatchingUp = true;
     const caughtUp = this.#socket?.readEmpty() ?? Promise.resolve();
-    void caughtUp.then(() => this.#isCatchingUp = false);
+    caughtUp.then(() => this.#isCatchingUp = false)
+      .catch((error) => this.end({ error }));
   }
 
   /**
    * When a datagram arrived, as far as that is known: the time at which it was read,
-   * unless it may have waited for this program to wake.
+   * unless it may have waited for this program to wake. By the kernel's time all that
+   * arrived before it has been read, so what had timed out by then is lost.
    */
   arrivalOf({ receivedAt, arrivedAt }: Datagram): number | undefined {
-    if (receivedAt - this.#awakeAt > BEAT_MS + STALL_MS) {
-      this.#look(this.#awakeAt + BEAT_MS);
-    }
+    if (receivedAt - this.#awakeAt > BEAT_MS + STALL_MS) this.#look();
+    // The kernel's clock may have been set meanwhile.
+    if (arrivedAt !== undefined) this.#expire(Math.min(receivedAt, arrivedAt));
     return this.#isCatchingUp ? arrivedAt : receivedAt;
+  }
+
+  /** Takes for lost what had timed out at a time. */
+  #expire(at: number): void {
+    const { workload } = this;
+    if (workload.books!.nextLossAt(at) > at) return;
+    for (const seq of workload.books!.expire(at)) workload.onLost?.(seq);
   }
 
   /**
@@ -236,10 +255,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     const { books } = this.workload;
     const now = this.runtime.now();
     if (books === undefined || this.ended) return;
-    if (this.#socket !== undefined && books.nextLossAt <= now) {
+    if (this.#socket !== undefined && books.nextLossAt(now) <= now) {
       await this.#socket.readEmpty();
       if (this.ended) return;
-      for (const seq of books.expire(now)) this.workload.onLost?.(seq);
+      this.#expire(now);
     }
     if (now >= this.#nextIntervalAt) this.#endInterval();
     this.workload.check?.();
@@ -253,7 +272,9 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       Math.min(
         now + BEAT_MS,
         this.#nextIntervalAt,
-        this.#socket === undefined ? Infinity : this.workload.books!.nextLossAt,
+        this.#socket === undefined
+          ? Infinity
+          : this.workload.books!.nextLossAt(now),
       ),
     );
     this.#cancelBeat = this.runtime.after(
@@ -302,9 +323,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     signal?.throwIfAborted();
     const abort = () => this.end({ error: signal!.reason });
     signal?.addEventListener("abort", abort);
+    const endsAt = this.runtime.now() + (deadlineMs ?? 0);
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
-      : this.runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
+      : this.runtime.after(deadlineMs, () => this.#meetDeadline(endsAt));
     const workload = this.workload;
     try {
       // A look-up cannot be cancelled, but the end does not wait for it.
@@ -332,8 +354,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       this.#cancelNext();
       this.#cancelBeat();
       this.#observer.end();
-      await workload.close();
-      this.#socket?.close();
+      await this.#closed;
       await this.#socketClosed;
     }
   }
@@ -342,11 +363,13 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     if (!this.ended) this.workload.send();
   }
 
-  #meetDeadline(deadlineMs: number): void {
+  #meetDeadline(endsAt: number): void {
+    const { count, deadlineMs } = this.schedule;
     if (this.#startedAt !== undefined) {
       const { books } = this.workload;
-      if (books !== undefined && books.next < this.schedule.count) {
-        this.skipLate(books.next);
+      this.#look();
+      if (books !== undefined && books.next < count) {
+        this.skipLate(books.next, endsAt);
       }
       return this.end();
     }

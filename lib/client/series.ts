@@ -176,7 +176,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   ) {
     this.run = new Run(schedule, plan.ends, plan.runtime, this);
     this.books = new Books({
-      capacity: 2 * MAX_OPEN,
+      capacity: Math.min(schedule.count, MAX_REMEMBERED),
       timeoutMs: plan.timeoutMs,
       size: plan.ends.payloadBytes,
       onSample: schedule.onSample,
@@ -198,13 +198,14 @@ class SeriesWorkload implements Workload<SeriesSummary> {
 
   send(): void {
     const { count, intervalMs } = this.run.schedule;
-    this.#held = this.#unanswered.size >= MAX_OPEN;
+    const wasHeld = this.#held;
+    this.#held = this.#unanswered.size >= MAX_OPEN || !this.books.hasRoom;
     if (this.#held) {
-      this.#heldBack++;
+      if (!wasHeld) this.#heldBack++;
       return;
     }
-    if (intervalMs > 0) this.run.skipLate(this.books.next);
     const now = this.run.runtime.now();
+    if (intervalMs > 0) this.run.skipLate(this.books.next, now, !wasHeld);
     const isDue = intervalMs > 0 && this.books.next > 0;
     const dueAt = isDue ? this.run.dueAt(this.books.next) : now;
     const seq = this.books.add(dueAt, now);
@@ -306,3 +307,5 @@ class SeriesWorkload implements Workload<SeriesSummary> {
 const MAX_USED_PORTS = 8192;
 /** The most datagrams that are unanswered at a time. */
 export const MAX_OPEN = 256;
+/** The number of datagrams that may follow an unanswered one. */
+const MAX_REMEMBERED = 1 << 14;

@@ -160,6 +160,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
+    this.run.arrivalOf(datagram);
     const verdict = comesFrom(remoteAddr, this.run.ends.target)
       ? this.session.onReceived(
         data,

@@ -149,10 +149,6 @@ export class SenderSession {
 
     this.#reflections.onNumber(packet.sequence, seq);
     const { books } = this;
-    if (arrivedAt !== undefined && books.isLate(seq, arrivedAt)) {
-      if (books.isOpen(seq)) this.onLost(seq);
-      books.lose(seq);
-    }
     const kind = books.replied(seq);
     if (kind !== "received") return { type: kind, seq };
 

@@ -132,12 +132,15 @@ export class Books {
     this.#counts.sent++;
   }
 
-  /** The system has refused a datagram. */
+  /** The system has refused a datagram; one that it had taken is lost. */
   refused(seq: number, error: unknown, attempts = 1): void {
     if (!this.isOpen(seq)) return;
+    this.report(error);
+    if (this.#state[seq % this.#plan.capacity] === IN_FLIGHT) {
+      return this.lose(seq, undefined, attempts);
+    }
     this.#close(seq, UNSENT);
     this.#counts.unsent++;
-    this.report(error);
     this.#give(seq, "unsent", undefined, attempts, error);
     this.#advance();
   }
@@ -187,15 +190,14 @@ export class Books {
   }
 
   /**
-   * When the oldest datagram in flight is lost; Infinity if there is none. One that
-   * the system has not taken yet is not in flight.
+   * The earliest time at which a datagram can be lost. One that the system has not
+   * taken yet is not in flight.
    */
-  get nextLossAt(): number {
-    this.#advance();
-    const at = this.#oldest % this.#plan.capacity;
-    return this.#oldest === this.#next || this.#state[at] !== IN_FLIGHT
-      ? Infinity
-      : this.#sentAt[at]! + this.#plan.timeoutMs;
+  nextLossAt(now: number): number {
+    const at = this.oldest % this.#plan.capacity;
+    const isInFlight = this.#oldest < this.#next &&
+      this.#state[at] === IN_FLIGHT;
+    return (isInFlight ? this.#sentAt[at]! : now) + this.#plan.timeoutMs;
   }
 
   /** The datagrams in flight, in sending order, whose time was over at `now`; each is lost. */
@@ -208,11 +210,6 @@ export class Books {
       this.lose(seq);
       yield seq;
     }
-  }
-
-  /** Whether a reply that arrived at a time is too late for its datagram. */
-  isLate(seq: number, arrivedAt: number): boolean {
-    return arrivedAt - this.sentAt(seq) > this.#plan.timeoutMs;
   }
 
   /** Whether a datagram is one of the latest, which are remembered. */
@@ -268,12 +265,16 @@ export class Books {
     }
   }
 
-  /** Ends the run: what is in flight is pending, and what still waits to be sent unsent. */
+  /**
+   * Ends the run: what is in flight is pending, with what the system takes as the
+   * sockets close.
+   */
   end(): void {
     for (let seq = this.#oldest; seq < this.#next; seq++) {
-      const state = this.#state[seq % this.#plan.capacity];
-      if (state === QUEUED) this.refused(seq, new Error(ENDED));
-      else if (state === IN_FLIGHT) this.#give(seq, "pending", undefined, 1);
+      this.taken(seq);
+      if (!this.isOpen(seq)) continue;
+      this.#state[seq % this.#plan.capacity] = PENDING;
+      this.#give(seq, "pending", undefined, 1);
     }
   }
 
@@ -326,8 +327,8 @@ export class Books {
     const { capacity } = this.#plan;
     for (; this.#oldest < this.#next; this.#oldest++) {
       const at = this.#oldest % capacity;
-      const state = this.#state[at];
-      if (state === QUEUED || state === IN_FLIGHT) return;
+      const state = this.#state[at]!;
+      if (state <= PENDING) return;
       const outcome = state === RECEIVED
         ? "received"
         : state === UNSENT
@@ -366,12 +367,12 @@ export class Books {
 }
 
 const NOBODY: UdpAddress = { hostname: "0.0.0.0", port: 0 };
-const ENDED = "The run ended before the system took it";
 const MAX_REASONS = 50;
 /** The states of a datagram. */
 const QUEUED = 1;
 const IN_FLIGHT = 2;
-const RECEIVED = 3;
-const LOST = 4;
-const LATE = 5;
-const UNSENT = 6;
+const PENDING = 3;
+const RECEIVED = 4;
+const LOST = 5;
+const LATE = 6;
+const UNSENT = 7;
