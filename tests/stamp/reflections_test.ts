@@ -12,8 +12,7 @@ function make(numbers: Array<number | undefined>, capacity = 100) {
   }
   const lost = numbers.filter((number) => number === undefined).length;
   const where = (hasDuplicates = false) => {
-    const found = reflections.whereLost({
-      sent: numbers.length,
+    const found = reflections.whereLost(numbers.length, {
       lost,
       late: 0,
       duplicates: hasDuplicates ? 1 : 0,
