@@ -294,7 +294,10 @@ signalTest("client: Ctrl-C prints the summary, and ends it", async () => {
   c.kill("SIGINT");
   const { code, stdout, stderr } = await c.ended();
   assertEquals([code, stderr], [0, ""]);
-  assertMatch(stdout, /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\n$/);
+  assertMatch(
+    stdout,
+    /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\nrtt .*\n$/,
+  );
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -1,49 +1,84 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { plotSvg, plotText } from "../../lib/cli/show/plot.ts";
 import { csvOf, Samples } from "../../lib/cli/show/samples.ts";
+import type { Sample } from "../../lib/stats/sample.ts";
 import { seededRandom } from "../../lib/testing/mod.ts";
 import { readTest, ROOT } from "../helpers.ts";
 
 const NOW = new Date(0);
 
-function samplesOf(rtts: Array<number | undefined>, timeoutMs = 1000) {
-  const samples = new Samples(timeoutMs);
-  for (const [seq, rttMs] of rtts.entries()) samples.add(seq, 10 * seq, rttMs);
+/** A sample of a datagram; without an RTT it is lost. */
+function sampleOf(
+  seq: number,
+  sentMs: number,
+  rttMs?: number,
+  others: Partial<Sample> = {},
+): Sample {
+  return {
+    seq,
+    outcome: rttMs === undefined ? "lost" : "received",
+    ...{ dueMs: sentMs, sentMs, sentAt: 1000 + sentMs, rttMs },
+    ...{ clock: "program", attempts: 1, size: 16, localPort: 50_000 },
+    target: { hostname: "192.0.2.1", port: 7 },
+    ...others,
+  };
+}
+
+function samplesOf(rtts: Array<number | undefined>) {
+  const samples = new Samples();
+  for (const [seq, rttMs] of rtts.entries()) {
+    samples.add(sampleOf(seq, 10 * seq, rttMs));
+  }
   return samples;
 }
 
 Deno.test("Samples: kept in order, up to a limit; the rest is counted", () => {
-  const samples = new Samples(100, 3000);
+  const samples = new Samples(3000);
   for (let i = 0; i < 3005; i++) {
-    samples.add(i, i, i % 2 === 0 ? i / 2 : undefined);
+    samples.add(sampleOf(i, i, i % 2 === 0 ? i / 2 : undefined));
   }
   assertEquals([samples.length, samples.leftOut], [3000, 5]);
   const all = [...samples];
-  assertEquals(all[2998], { seq: 2998, atMs: 2998, rttMs: 1499 });
-  assertEquals(all[2999], { seq: 2999, atMs: 2999, rttMs: NaN });
+  const rest = { attempts: 1, why: "" };
+  const [last, lost] = [all[2998], all[2999]];
+  const received = { seq: 2998, atMs: 2998, rttMs: 1499, ...rest };
+  assertEquals(last, { ...received, outcome: "received" });
+  const missing = { seq: 2999, atMs: 2999, rttMs: NaN, ...rest };
+  assertEquals(lost, { ...missing, outcome: "lost" });
 });
 
-Deno.test("Samples: an event is a sample at the time of its send", () => {
-  const samples = new Samples(100);
-  samples.onEvent({ type: "reply", seq: 0 }, 5, 25);
-  samples.onEvent({ type: "lost", seq: 1 }, undefined, 130);
-  samples.onEvent({ type: "error", seq: 2 }, undefined, 40);
-  samples.onEvent({ type: "late", seq: 1 }, undefined, 150);
-  samples.onEvent({ type: "duplicate", seq: 0 }, undefined, 150);
-  samples.onEvent({ type: "interval" }, undefined, 150);
-  assertEquals([...samples], [
-    { seq: 0, atMs: 20, rttMs: 5 },
-    { seq: 1, atMs: 30, rttMs: NaN },
-    { seq: 2, atMs: 40, rttMs: NaN },
+Deno.test("Samples: the texts of 99 errors are kept, and the rest are other", () => {
+  const samples = new Samples();
+  for (let i = 0; i < 300; i++) {
+    const error = new Error(`error ${i % 150}`);
+    samples.add(sampleOf(i, i, undefined, { error }));
+  }
+  const whys = [...samples].map(({ why }) => why);
+  assertEquals([whys[0], whys[97], whys[247]], [
+    "error 0",
+    "error 97",
+    "error 97",
   ]);
+  assertEquals([whys[149], whys[299]], ["other", "other"]);
+  assert(new Set(whys).size <= 100);
 });
 
-Deno.test("csvOf(): a line for each sample, without an RTT if it is lost", () => {
-  const runs = [{ label: "[::1]:7", samples: samplesOf([1.5, undefined]) }];
-  assertEquals(
-    [...csvOf(runs)].join(""),
-    "run,seq,at_ms,rtt_ms\n[::1]:7,0,0.000000,1.500000\n[::1]:7,1,10.000000,\n",
-  );
+Deno.test("csvOf(): a line for each sample: when it was sent, its outcome, and why", () => {
+  const samples = samplesOf([1.5, undefined]);
+  const error = new Error('no "route", here');
+  samples.add(sampleOf(2, 20, undefined, { outcome: "unsent", error }));
+  samples.add(sampleOf(3, 30, undefined, { outcome: "received", attempts: 2 }));
+  samples.add(sampleOf(4, 40.25, undefined, { outcome: "pending" }));
+  const runs = [{ label: "[::1]:7", samples }];
+  assertEquals([...csvOf(runs)].join("").split("\n"), [
+    "run,seq,at_ms,rtt_ms,time,outcome,attempts,why",
+    "[::1]:7,0,0.000000,1.500000,1970-01-01T00:00:01.000Z,received,1,",
+    "[::1]:7,1,10.000000,,1970-01-01T00:00:01.010Z,lost,1,",
+    '[::1]:7,2,20.000000,,1970-01-01T00:00:01.020Z,unsent,1,"no ""route"", here"',
+    "[::1]:7,3,30.000000,,1970-01-01T00:00:01.030Z,received,2,",
+    "[::1]:7,4,40.250000,,1970-01-01T00:00:01.040Z,pending,1,",
+    "",
+  ]);
   const many = [{ label: "a", samples: samplesOf(new Array(10_000).fill(1)) }];
   const parts = [...csvOf(many)];
   assert(parts.length > 3, `${parts.length} parts`);
@@ -90,13 +125,15 @@ function countIn(svg: string, pattern: RegExp): number {
 }
 
 readTest("plotSvg(): equals the reviewed picture byte by byte", async () => {
-  const samples = new Samples(1000);
+  const samples = new Samples();
   const random = seededRandom(1);
   // Columns of few and of many RTTs are drawn differently.
-  for (let i = 0; i < 30; i++) samples.add(i, 100 * i, 1 + random());
+  for (let i = 0; i < 30; i++) {
+    samples.add(sampleOf(i, 100 * i, 1 + random()));
+  }
   for (let i = 30; i < 3000; i++) {
     const rttMs = random() < 0.01 ? undefined : 1 + random() ** 3;
-    samples.add(i, 3000 + i / 3, rttMs);
+    samples.add(sampleOf(i, 3000 + i / 3, rttMs));
   }
   const file = new URL("tests/golden/rtt.svg", ROOT);
   const svg = plotSvg("192.0.2.1:7", samples, NOW);
@@ -113,9 +150,9 @@ Deno.test("plotSvg(): draws any number of samples in bounded size", () => {
   const lost = /class="lost" d="([^"]*)"/.exec(few)![1]!;
   assertEquals(countIn(lost, /M/g), 1);
   assertMatch(few, /prefers-color-scheme: dark/);
-  const many = new Samples(1000);
+  const many = new Samples();
   for (let i = 0; i < 200_000; i++) {
-    many.add(i, i, i % 3 === 0 ? undefined : 1 + i % 100);
+    many.add(sampleOf(i, i, i % 3 === 0 ? undefined : 1 + i % 100));
   }
   const svg = plotSvg("many", many, NOW);
   assert(svg.length < 100_000, `${svg.length} characters`);
@@ -131,6 +168,12 @@ Deno.test("plotSvg(), plotText(): no samples, or losses alone", () => {
     assertEquals(countIn(plotText(samples, 60), /NaN|Infinity/g), 0);
   }
   assertMatch(plotSvg("a", samplesOf([]), NOW), /0 received, 0 lost \(n\/a\)/);
+  // Received after a retransmission, so that the RTT is not known.
+  const unknown = new Samples();
+  unknown.add(sampleOf(0, 0, undefined, { outcome: "received", attempts: 2 }));
+  const svg = plotSvg("a", unknown, NOW);
+  assertMatch(svg, /1 received, 0 lost \(0%\)/);
+  assertEquals(countIn(svg, /NaN|Infinity/g), 0, svg);
 });
 
 Deno.test("plotSvg(): far outliers make the scale logarithmic", () => {

@@ -45,7 +45,7 @@ programTest(
       "sent",
       "received",
       "lost",
-      "pending",
+      "unsent",
       "lossPercent",
       "lostUp",
       "lostDown",
@@ -53,9 +53,13 @@ programTest(
       "duplicates",
       "reordered",
       "late",
+      "pending",
       "foreign",
-      "errors",
-      "portClosed",
+      "retransmissions",
+      "rejected",
+      "skipped",
+      "stalls",
+      "stalledMs",
       "kernelDrops",
       "durationMs",
       "exact",
@@ -77,6 +81,13 @@ programTest(
       "clockDriftPpm",
       "returnsSsid",
       "reported",
+      "lossPeriods",
+      "longestLossPeriod",
+      "outageCount",
+      "outages",
+      "reasons",
+      "startedAt",
+      "longestStall",
     ]);
     assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
     const streamed = (await client([...args, "--json-stream"])).stdout.trim()
@@ -100,10 +111,10 @@ programTest(
     const target = await closedPort();
     const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
     const asked = await client([...args, "--json"]);
-    const { lost, lossPercent, rttMs, clockOffsetMs, portClosed } = JSON.parse(
+    const { lost, lossPercent, rttMs, clockOffsetMs, reasons } = JSON.parse(
       asked.stdout,
     );
-    assertEquals(portClosed > 0, ENGINE === "linux");
+    assertEquals(reasons.length > 0, ENGINE === "linux");
     assertEquals([asked.code, lost, lossPercent, rttMs, clockOffsetMs], [
       1,
       2,
