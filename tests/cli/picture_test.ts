@@ -318,6 +318,35 @@ Deno.test("Samples, csvOf(): rows in the order of the numbers, whatever was sett
   ]);
 });
 
+programTest("client --csv -: stdout has the rows alone", async () => {
+  await using s = await started(["--echo", "-q"]);
+  const [closed, series] = [await closedPort(), [
+    "-c",
+    "3",
+    "-i",
+    "5ms",
+    "-W",
+    "100ms",
+  ]];
+  const modes: Array<[string[], number]> = [
+    [[s.target], 1],
+    [[s.target, ...series], 3],
+    [[s.target, closed, ...series], 6],
+    [[s.target, "-s", "10..12", ...series], 9],
+    [[s.target, "--rate", "100", "-c", "4"], 4],
+  ];
+  for (const [args, count] of modes) {
+    const { stdout, stderr } = await client([...args, "--csv", "-"]);
+    const [head, ...rows] = stdout.trimEnd().split("\n");
+    assertEquals(head, "run,seq,at_ms,rtt_ms,time,outcome,attempts,why");
+    assertEquals(rows.length, count, stdout);
+    for (const row of rows) {
+      assertMatch(row, /^(127\.0\.0\.1:\d+|\d+ bytes),\d,[\d.]+,/);
+    }
+    assertMatch(stderr, /Message from Server|received/);
+  }
+});
+
 programTest(
   "client --plot: draws all targets, on the terminal and in a file",
   async () => {
