@@ -5,8 +5,6 @@ import type { Sample } from "../../lib/stats/sample.ts";
 import { seededRandom } from "../../lib/testing/mod.ts";
 import { readTest, ROOT } from "../helpers.ts";
 
-const NOW = new Date(0);
-
 /** A sample of a datagram; without an RTT it is lost. */
 function sampleOf(
   seq: number,
@@ -30,6 +28,10 @@ function samplesOf(rtts: Array<number | undefined>) {
     samples.add(sampleOf(seq, 10 * seq, rttMs));
   }
   return samples;
+}
+
+function runOf(rtts: Array<number | undefined>, label = "a") {
+  return { label, samples: samplesOf(rtts) };
 }
 
 Deno.test("Samples: kept in order, up to a limit; the rest is counted", () => {
@@ -86,34 +88,34 @@ Deno.test("csvOf(): a line for each sample: when it was sent, its outcome, and w
 });
 
 Deno.test("plotText(): as wide as the terminal, with marks for losses", () => {
-  const text = plotText(samplesOf([1, 1, 2, undefined, 10]), 40);
-  assertEquals(
-    text,
-    [
-      "     10.1                    • ████",
-      "     9.19",
-      "     8.31",
-      "     7.44",
-      "     6.56",
-      "     5.69",
-      "     4.81",
-      "     3.94",
-      "     3.06",
-      "     2.19           •          ████",
-      "     1.31 •    •               ████████",
-      "    0.438",
-    ].join("\n") + text.slice(text.indexOf("\n     lost")),
-  );
-  assertMatch(
-    text,
-    /\n {5}lost {16}x\n {7}ms over 0\.0 s: 4 received, 1 lost\n/,
-  );
-  for (const line of text.split("\n").slice(0, 13)) assert(line.length <= 40);
+  const text = plotText([runOf([1, 1, 2, undefined, 10])], 40);
+  assertEquals(text.split("\n"), [
+    "a",
+    "      p99 ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄• ████",
+    "     9.19",
+    "     8.31",
+    "     7.44",
+    "     6.56",
+    "     5.69",
+    "     4.81",
+    "     3.94",
+    "     3.06",
+    "     2.19           •          ████",
+    "      p50 •┄┄┄┄•┄┄┄┄┄┄┄┄┄┄┄┄┄┄ ████████",
+    "    0.438",
+    "     lost                x",
+    "          0 s       0.02 s    0.04 s",
+    "      UTC 00:00:01.000 00:00:01.020",
+    "1970-01-01T00:00:01.000Z, 4 received, 1",
+    "lost (20%)",
+    "min 1.000, median 1.500, p90 10.000,",
+    "p99 10.000, p99.9 10.000, max 10.000 ms",
+  ]);
 });
 
 Deno.test("plotText(): the bars take a fifth of the width", () => {
   for (const [width, bar] of [[20, 8], [40, 8], [100, 20]]) {
-    const text = plotText(samplesOf([1, 1, 2]), width!);
+    const text = plotText([runOf([1, 1, 2])], width!);
     const bars = text.split("\n").map((line) => line.match(/█*$/)![0].length);
     assertEquals(Math.max(...bars), bar);
   }
@@ -136,15 +138,15 @@ readTest("plotSvg(): equals the reviewed picture byte by byte", async () => {
     samples.add(sampleOf(i, 3000 + i / 3, rttMs));
   }
   const file = new URL("tests/golden/rtt.svg", ROOT);
-  const svg = plotSvg("192.0.2.1:7", samples, NOW);
+  const svg = plotSvg([{ label: "192.0.2.1:7", samples }]);
   assertEquals(svg, await Deno.readTextFile(file));
 });
 
 Deno.test("plotSvg(): draws any number of samples in bounded size", () => {
-  const few = plotSvg("a<b>", samplesOf([1, 2, undefined, 3]), NOW);
+  const few = plotSvg([runOf([1, 2, undefined, 3], "a<b>")]);
   assertMatch(few, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
   assertMatch(few, /RTT of a&#60;b&#62;</);
-  assertMatch(few, /1970-01-01T00:00:00\.000Z, 3 received, 1 lost \(25%\)/);
+  assertMatch(few, /1970-01-01T00:00:01\.000Z, 3 received, 1 lost \(25%\)/);
   const rtts = /class="rtt"[^>]* d="([^"]*)"/.exec(few)![1]!;
   assertEquals(countIn(rtts, /M/g), 3);
   const lost = /class="lost" d="([^"]*)"/.exec(few)![1]!;
@@ -154,7 +156,7 @@ Deno.test("plotSvg(): draws any number of samples in bounded size", () => {
   for (let i = 0; i < 200_000; i++) {
     many.add(sampleOf(i, i, i % 3 === 0 ? undefined : 1 + i % 100));
   }
-  const svg = plotSvg("many", many, NOW);
+  const svg = plotSvg([{ label: "many", samples: many }]);
   assert(svg.length < 100_000, `${svg.length} characters`);
   assertMatch(svg, /133333 received, 66667 lost \(33\.33%\)/);
   assertEquals(countIn(svg, /NaN|Infinity/g), 0);
@@ -162,23 +164,23 @@ Deno.test("plotSvg(): draws any number of samples in bounded size", () => {
 
 Deno.test("plotSvg(), plotText(): no samples, or losses alone", () => {
   for (const rtts of [[], [undefined], [undefined, undefined], [0], [5]]) {
-    const samples = samplesOf(rtts);
-    const svg = plotSvg("a", samples, NOW);
+    const run = runOf(rtts);
+    const svg = plotSvg([run]);
     assertEquals(countIn(svg, /NaN|Infinity/g), 0, svg);
-    assertEquals(countIn(plotText(samples, 60), /NaN|Infinity/g), 0);
+    assertEquals(countIn(plotText([run], 60), /NaN|Infinity/g), 0);
   }
-  assertMatch(plotSvg("a", samplesOf([]), NOW), /0 received, 0 lost \(n\/a\)/);
+  assertMatch(plotSvg([runOf([])]), /0 received, 0 lost \(n\/a\)/);
   // Received after a retransmission, so that the RTT is not known.
   const unknown = new Samples();
   unknown.add(sampleOf(0, 0, undefined, { outcome: "received", attempts: 2 }));
-  const svg = plotSvg("a", unknown, NOW);
+  const svg = plotSvg([{ label: "a", samples: unknown }]);
   assertMatch(svg, /1 received, 0 lost \(0%\)/);
   assertEquals(countIn(svg, /NaN|Infinity/g), 0, svg);
 });
 
 Deno.test("plotSvg(): far outliers make the scale logarithmic", () => {
-  const flat = plotSvg("a", samplesOf([1, 2, 3]), NOW);
-  const spread = plotSvg("a", samplesOf([1, 1, 1, 500]), NOW);
+  const flat = plotSvg([runOf([1, 2, 3])]);
+  const spread = plotSvg([runOf([1, 1, 1, 500])]);
   assertEquals(flat.includes("logarithmic"), false);
   assertEquals(spread.includes("logarithmic"), true);
   assertMatch(spread, />100</);

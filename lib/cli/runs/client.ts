@@ -13,19 +13,21 @@ import { denoRuntime } from "../../socket/runtime.ts";
 import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
 import { UsageError } from "../flags.ts";
 import type { Ended } from "./many.ts";
-import { complain, type LineWriter } from "../output.ts";
+import { complain, type LineWriter, stderr } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
 export async function runClient(
   plan: ClientPlan,
-  out: LineWriter,
+  stdout: LineWriter,
 ): Promise<Ended[]> {
   const { targets, sizes, report, plot, csv } = plan;
+  // With --csv - the rows are all that stdout has.
+  const out = csv === "-" ? stderr : stdout;
   const [target, size] = [targets[0]!, sizes[0]];
   const record = plot === undefined && csv === undefined
     ? undefined
-    : await (await import("./record.ts")).openRecord(plan, out);
+    : await (await import("./record.ts")).openRecord(plan, stdout);
   try {
     const isOne = targets.length === 1 && sizes.length === 1;
     if (isOne || plan.mode === "gather") {

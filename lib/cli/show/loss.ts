@@ -26,10 +26,11 @@ export function lossLines(
     ? "in one loss period"
     : `in ${lossPeriods} loss periods, the longest of ${longestLossPeriod}`;
   const further = outageCount - MAX_SHOWN;
-  const at = (ms: number) => timeOf(startedAt! + ms);
   return present([
     missing > 0 && `${missing} missing: ${parts.join(", ")}; ${periods}`,
-    ...outages.slice(0, MAX_SHOWN).map((outage) => outageLine(outage, at)),
+    ...outages.slice(0, MAX_SHOWN).map((outage) =>
+      outageLine(outage, startedAt!)
+    ),
     further > 0 && `and ${further} more outages`,
     reasons.length > 0 &&
     `reports: ${
@@ -38,16 +39,18 @@ export function lossLines(
     longestStall !== undefined &&
     `this program stood still ${times(stalls)}, ${Math.round(stalledMs)} ms ` +
       `in all, the longest ${Math.round(longestStall.ms)} ms from ` +
-      at(longestStall.fromMs),
+      timeOf(startedAt! + longestStall.fromMs),
     skipped > 0 &&
     `${skipped} sends were due while this program stood still or was too slow, and were skipped`,
   ]);
 }
 
-function outageLine(
+/** An outage of a run that started at a Unix time in milliseconds. */
+export function outageLine(
   { fromMs, toMs, datagrams, unsent }: Outage,
-  at: (ms: number) => string,
+  startedAt: number,
 ): string {
+  const at = (ms: number) => timeOf(startedAt + ms);
   const span = toMs === undefined
     ? `from ${at(fromMs)} until the end`
     : `from ${at(fromMs)} to ${at(toMs)} (${seconds(toMs - fromMs)})`;

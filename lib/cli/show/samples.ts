@@ -19,44 +19,54 @@ export interface SamplePoint {
   why: string;
 }
 
-/** The samples of a run, in the order in which they became known. */
+/** Samples of consecutive numbers; the outcome is 0 where there is none yet. */
+interface Chunk {
+  atMs: Float64Array;
+  rttMs: Float64Array;
+  outcome: Uint8Array;
+  attempts: Uint16Array;
+  why: Uint8Array;
+}
+
+/** The first samples of a run, in the order of their numbers. */
 export class Samples implements Iterable<SamplePoint> {
-  /** Three numbers for each, and three small ones. */
-  #values = new Float64Array(3 * FIRST_ROOM);
-  #codes = new Uint16Array(3 * FIRST_ROOM);
+  /** Chunks are never moved, as that would stall the run. */
+  readonly #chunks: Chunk[] = [];
   readonly #whys: string[] = ["", "other"];
-  readonly #limit: number;
+  /** The number of samples. */
   length = 0;
   /** The first send by the wall clock, as Unix time in milliseconds. */
   startedAt = 0;
   /** Samples beyond the limit. */
   leftOut = 0;
 
-  /** Makes an empty collection for `limit` samples. */
-  constructor(limit = 10_000_000) {
-    this.#limit = limit;
-  }
+  /** Makes an empty collection for the first `limit` datagrams. */
+  constructor(readonly limit: number = MAX_SAMPLES) {}
 
   /** Adds a sample. */
   add(
     { seq, outcome, sentMs, sentAt, rttMs = NaN, attempts, error }: Sample,
   ): void {
-    this.startedAt = sentAt - sentMs;
-    if (this.length === this.#limit) {
+    // Whole, without the rounding error of the difference.
+    this.startedAt = Math.round(sentAt - sentMs);
+    if (seq >= this.limit) {
       this.leftOut++;
       return;
     }
-    const at = 3 * this.length++;
-    if (at === this.#values.length) {
-      const [values, codes] = [this.#values, this.#codes];
-      this.#values = new Float64Array(2 * at);
-      this.#values.set(values);
-      this.#codes = new Uint16Array(2 * at);
-      this.#codes.set(codes);
-    }
-    this.#values.set([seq, sentMs, rttMs], at);
-    const why = error === undefined ? 0 : this.#codeOf(errorMessage(error));
-    this.#codes.set([OUTCOMES.indexOf(outcome), attempts, why], at);
+    this.length++;
+    const chunk = this.#chunks[Math.floor(seq / CHUNK)] ??= {
+      atMs: new Float64Array(CHUNK),
+      rttMs: new Float64Array(CHUNK),
+      outcome: new Uint8Array(CHUNK),
+      attempts: new Uint16Array(CHUNK),
+      why: new Uint8Array(CHUNK),
+    };
+    const at = seq % CHUNK;
+    chunk.atMs[at] = sentMs;
+    chunk.rttMs[at] = rttMs;
+    chunk.outcome[at] = OUTCOMES.indexOf(outcome);
+    chunk.attempts[at] = attempts;
+    chunk.why[at] = error === undefined ? 0 : this.#codeOf(errorMessage(error));
   }
 
   /** The number of each text; few errors differ. */
@@ -68,17 +78,20 @@ export class Samples implements Iterable<SamplePoint> {
   }
 
   *[Symbol.iterator](): Generator<SamplePoint> {
-    for (let i = 0; i < this.length; i++) {
-      const [seq, atMs, rttMs] = this.#values.subarray(3 * i, 3 * i + 3);
-      const [outcome, attempts, why] = this.#codes.subarray(3 * i, 3 * i + 3);
-      yield {
-        seq: seq!,
-        outcome: OUTCOMES[outcome!]!,
-        atMs: atMs!,
-        rttMs: rttMs!,
-        attempts: attempts!,
-        why: this.#whys[why!]!,
-      };
+    for (const [i, chunk] of this.#chunks.entries()) {
+      if (chunk === undefined) continue;
+      for (let at = 0; at < CHUNK; at++) {
+        const code = chunk.outcome[at]!;
+        if (code === 0) continue;
+        yield {
+          seq: i * CHUNK + at,
+          outcome: OUTCOMES[code] as Outcome,
+          atMs: chunk.atMs[at]!,
+          rttMs: chunk.rttMs[at]!,
+          attempts: chunk.attempts[at]!,
+          why: this.#whys[chunk.why[at]!]!,
+        };
+      }
     }
   }
 }
@@ -94,10 +107,11 @@ export function* csvOf(runs: Iterable<RecordedRun>): Generator<string> {
   let part = "run,seq,at_ms,rtt_ms,time,outcome,attempts,why\n";
   for (const { label, samples } of runs) {
     const { startedAt } = samples;
+    const run = quoted(label);
     for (const { seq, atMs, rttMs, outcome, attempts, why } of samples) {
       const rtt = Number.isNaN(rttMs) ? "" : rttMs.toFixed(6);
       const time = new Date(startedAt + atMs).toISOString();
-      part += `${label},${seq},${atMs.toFixed(6)},${rtt},` +
+      part += `${run},${seq},${atMs.toFixed(6)},${rtt},` +
         `${time},${outcome},${attempts},${quoted(why)}\n`;
       if (part.length < PART_CHARS) continue;
       yield part;
@@ -112,14 +126,17 @@ function quoted(text: string): string {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-const OUTCOMES: readonly Outcome[] = [
+const OUTCOMES: readonly (Outcome | "")[] = [
+  "",
   "received",
   "lost",
   "rejected",
   "unsent",
   "pending",
 ];
-const FIRST_ROOM = 1024;
+const CHUNK = 4096;
 const MAX_WHYS = 100;
 const OTHER = 1;
+/** 200 MB of them. */
+export const MAX_SAMPLES = 10_000_000;
 const PART_CHARS = 1 << 16;
