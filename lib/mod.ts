@@ -46,15 +46,14 @@ export {
   type GatherOptions,
   type GatherSummary,
 } from "./client/gather.ts";
-export {
-  type Load,
-  load,
-  type LoadInterval,
-  type LoadResult,
-} from "./client/load.ts";
+export { type Load, load, type LoadResult } from "./client/load.ts";
 export type { LoadOptions } from "./client/load_options.ts";
 export type { RunHandle } from "./client/run.ts";
-export type { PartCounts, RunCounts } from "./stats/counts.ts";
+export type { RunOptions } from "./client/run_options.ts";
+export type { Interval } from "./stats/books.ts";
+export type { PartCounts, Reason, RunCounts } from "./stats/counts.ts";
+export type { LossStructure, Outage } from "./stats/loss_periods.ts";
+export type { Outcome, Sample } from "./stats/sample.ts";
 export type { TailSummary } from "./stats/distribution.ts";
 export type { GuardOptions, Refusal } from "./server/guard.ts";
 export type { Datagram, DatagramFacts } from "./socket/datagram.ts";

@@ -205,7 +205,11 @@ const DECODERS: Record<string, (input: Uint8Array, random: Random) => void> = {
     assertEquals((reply as Uint8Array).length, Math.max(44, input.length));
   },
   session(input, random) {
-    const session = new SenderSession(0, 100);
+    const session = new SenderSession(0, {
+      capacity: 100,
+      timeoutMs: 1000,
+      size: PACKET.length,
+    });
     for (let seq = 0; seq < 3; seq++) session.onSent(PACKET, seq, seq);
     const remote = { hostname: "192.0.2.2", port: random.integer(60_000) };
     const reply = REFLECTOR(PACKET.slice(), infoOf(remote)) as Uint8Array;

@@ -82,6 +82,10 @@ export async function withTables(page: string): Promise<string> {
       case "union":
       case "intersection":
         return type.value.flatMap(propertiesOf);
+      case "typeOperator":
+        return propertiesOf(type.value.tsType);
+      case "array":
+        return propertiesOf(type.value);
       case "typeRef":
         return propertiesOf(types.get(type.value.typeName));
       default:
@@ -148,11 +152,11 @@ export async function withTables(page: string): Promise<string> {
   const { summary, interval: _, ...server } = SERVER_EVENTS;
   const tables: Record<string, string> = {
     figures: columns(figures, "TailSummary"),
-    interval: columns(EVENTS.interval, "LoadInterval"),
+    interval: columns(EVENTS.interval, "Interval"),
     series: columns(SERIES_COLUMNS, "SeriesSummary"),
     "series events": events(SERIES_EVENTS, "UdpReply", "TimeoutError"),
     stamp: columns(STAMP_COLUMNS, "MeasureResult"),
-    "stamp events": events(STAMP_EVENTS, "Sample"),
+    "stamp events": events(STAMP_EVENTS, "StampSample"),
     load: columns(LOAD_COLUMNS, "LoadResult"),
     gather: columns(GATHER_COLUMNS, "GatherSummary"),
     "gather events": events(GATHER_EVENTS, "UdpReply"),

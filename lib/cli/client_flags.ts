@@ -258,11 +258,10 @@ export const CLIENT_FLAGS = {
       kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
       modes: RUNS,
-      oneHost: true,
     },
     csv: {
       kind: flag.text("FILE"),
-      help: "write each RTT as CSV; - writes to stdout",
+      help: "write each datagram as CSV; - on stdout",
       modes: RUNS,
     },
   }),

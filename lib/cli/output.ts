@@ -134,7 +134,8 @@ export class LineWriter {
   }
 }
 
-const stderr = new LineWriter(Deno.stderr, "stderr");
+/** Lines for stderr, where stdout has another use. */
+export const stderr: LineWriter = new LineWriter(Deno.stderr, "stderr");
 
 /** Writes one line on stderr, after the program's name. */
 export function complain(program: string, message: string): void {

@@ -13,7 +13,7 @@ import { RecentMap } from "../base/recent_map.ts";
 import type {
   DatagramSocket,
   Receiver,
-  SendErrorListener,
+  SendListener,
 } from "../socket/contract.ts";
 import { type Datagram, OwnedDatagram } from "../socket/datagram.ts";
 import {
@@ -36,7 +36,7 @@ import {
 } from "./udp_client.ts";
 
 /** A request until it is settled. */
-class Pending implements SendErrorListener {
+class Pending implements SendListener {
   attempts = 0;
   isSettled = false;
   key: Key | undefined;
@@ -123,7 +123,8 @@ export class Client implements UdpClient, Receiver {
     this.#observer = observeClient(plan.telemetry, () => {
       const stats = this.stats();
       // Its `sent` includes retransmissions.
-      return { ...stats, retransmissions: 0, received: stats.answered };
+      const { answered: received, errors: unsent } = stats;
+      return { ...stats, retransmissions: 0, received, unsent };
     });
     this.#forget = () => signal?.removeEventListener("abort", abort);
     this.#finished = this.#socket.start(this)
@@ -215,7 +216,7 @@ export class Client implements UdpClient, Receiver {
 
   onReceiveError(
     error: unknown,
-    unsent: readonly SendErrorListener[] = [],
+    unsent: readonly SendListener[] = [],
   ): void {
     if (!this.#socket.reportsClosedPort) return;
     const others = new Set(unsent);
@@ -365,12 +366,18 @@ export class Client implements UdpClient, Receiver {
     this.#cancelTimer();
     this.#timerAt = deadline;
     const waitMs = Math.max(0, deadline - this.#plan.runtime.now());
-    this.#cancelTimer = this.#plan.runtime.after(waitMs, () => this.#check());
+    this.#cancelTimer = this.#plan.runtime.after(
+      waitMs,
+      () => void this.#check().catch((error) => this.#end(error)),
+    );
   }
 
-  #check(): void {
-    this.#timerAt = Infinity;
+  async #check(): Promise<void> {
     const now = this.#plan.runtime.now();
+    // The timer may be late, with the replies in the socket.
+    await this.#socket.drain?.();
+    if (this.#failure !== undefined) return;
+    this.#timerAt = Infinity;
     let next = Infinity;
     for (const pending of [...this.#inFlight.values()]) {
       if (pending.deadline > now) next = Math.min(next, pending.deadline);

@@ -166,6 +166,12 @@ export interface ExchangeListener {
   onTimeout(error: TimeoutError): void;
   /** The system failed to send or receive; the exchange is over. */
   onError(error: unknown): void;
+  /** The system has taken a datagram. */
+  onSent?(): void;
+  /** The datagram is about to be sent again. */
+  onRetransmit?(): void;
+  /** A datagram arrived that is no reply. */
+  onForeign?(): void;
   /** The first reply arrived after the time-out. */
   onLate?(): void;
   /** The first address was reported unreachable; the exchange uses the next one. */
@@ -208,14 +214,36 @@ export class Exchange implements Receiver {
     return Math.min(this.#replies, this.attempts);
   }
 
-  /** Opens the socket and sends; throws the system's error. */
-  start(): void {
-    const { runtime, maxDatagramBytes } = this.plan;
-    const { target, local } = this.ends;
-    const socket = runtime.open({ ...local, maxDatagramBytes, peer: target });
+  /** The port that it is sent from; 0 before the socket is open. */
+  get localPort(): number {
+    return this.#socket?.addr.port ?? 0;
+  }
+
+  /**
+   * Opens the socket and sends; throws the system's error. Late replies may arrive at
+   * ports that are used, so the socket gets another one.
+   */
+  start(isUsed: (port: number) => boolean = () => false): void {
+    const socket = this.#open(isUsed);
     this.#socket = socket;
     this.#finished = socket.start(this).catch((error) => this.#fail(error));
     this.#send(socket);
+  }
+
+  #open(isUsed: (port: number) => boolean): DatagramSocket {
+    const { runtime, maxDatagramBytes } = this.plan;
+    const { target, local } = this.ends;
+    const refused: DatagramSocket[] = [];
+    try {
+      for (let tries = 0;; tries++) {
+        const options = { ...local, maxDatagramBytes, peer: target };
+        const socket = runtime.open(options);
+        if (!isUsed(socket.addr.port) || tries === MAX_TRIES) return socket;
+        refused.push(socket);
+      }
+    } finally {
+      for (const socket of refused) socket.close();
+    }
   }
 
   /** Ends the exchange in any state; resolves when its socket is closed. */
@@ -238,6 +266,7 @@ export class Exchange implements Receiver {
         : undefined;
       if (reply === undefined) {
         this.foreign++;
+        this.listener.onForeign?.();
         this.#foreignFrom ??= { ...datagram.remoteAddr };
         return;
       }
@@ -290,7 +319,7 @@ export class Exchange implements Receiver {
 
   #send(socket: DatagramSocket): void {
     const { runtime } = this.plan;
-    this.attempts++;
+    if (++this.attempts > 1) this.listener.onRetransmit?.();
     let payload: Uint8Array;
     try {
       payload = encode(this.plan.payload(this.attempts, this.seq));
@@ -304,13 +333,16 @@ export class Exchange implements Receiver {
     const { timeoutMs, retries } = this.plan;
     const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
     this.#cancelTimer = runtime.after(waitMs, () => {
-      if (this.attempts <= this.plan.retries) this.#send(socket);
-      else this.#timeOut();
+      this.#whenRead(() => {
+        if (this.attempts <= this.plan.retries) this.#send(socket);
+        else this.#timeOut();
+      });
     });
     this.#sentAt = runtime.now();
     const { target, next } = this.ends;
     socket.send(payload, target).then(() => {
       this.#isSent = true;
+      this.listener.onSent?.();
     }, (error) => {
       if (this.ends.target !== target) return;
       // The report about an earlier datagram, delivered by this send.
@@ -329,7 +361,18 @@ export class Exchange implements Receiver {
   #waitForMore(): void {
     this.#isOver = false;
     const { runtime, timeoutMs } = this.plan;
-    this.#cancelTimer = runtime.after(timeoutMs, () => this.#timeOut());
+    this.#cancelTimer = runtime.after(
+      timeoutMs,
+      () => this.#whenRead(() => this.#timeOut()),
+    );
+  }
+
+  /** Calls back if the reply does not lie in the socket: a timer may be late. */
+  #whenRead(callback: () => void): void {
+    const timer = this.#cancelTimer;
+    (this.#socket!.drain?.() ?? Promise.resolve()).then(() => {
+      if (!this.#isOver && this.#cancelTimer === timer) callback();
+    }).catch((error) => this.#fail(error));
   }
 
   #timeOut(): void {
@@ -454,3 +497,5 @@ function anything(): boolean {
 const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_BACKOFF_MS = 60_000;
 const MAX_JITTER = 0.1;
+/** Of the ports that a system gives at random, a third may be in use. */
+const MAX_TRIES = 16;

@@ -100,7 +100,7 @@ export const GATHER = {
 
 /** The counts of a gathering. */
 export interface GatherSummary {
-  /** Datagrams sent to all addresses, retransmissions included. */
+  /** Datagrams that the system took, to all addresses, retransmissions included. */
   sent: number;
   /** Replies given. */
   received: number;
@@ -108,8 +108,8 @@ export interface GatherSummary {
   duplicates: number;
   /** Datagrams from other addresses, or refused by `match`. */
   foreign: number;
-  /** Datagrams that could not be sent. */
-  errors: number;
+  /** Datagrams that the system refused to send; not among `sent`. */
+  unsent: number;
   /** Replies among `received` that were not iterated, as 16 MiB of earlier ones waited. */
   eventsDropped: number;
 }
@@ -193,7 +193,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
     received: 0,
     duplicates: 0,
     foreign: 0,
-    errors: 0,
+    unsent: 0,
     eventsDropped: 0,
   };
   readonly #request: RequestPlan;
@@ -314,7 +314,8 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
       this.#sendTo(target).catch((error) => {
         // The report is about an earlier datagram, to any of the targets.
         if (isPortClosed(error)) return;
-        this.counts.errors++;
+        this.counts.sent--;
+        this.counts.unsent++;
         const isHopeless = ++failed === this.#targets.length &&
           this.counts.received === 0;
         if (isHopeless) this.run.end({ error: sendError(error, target) });

@@ -8,49 +8,22 @@ import type { UdpAddress } from "../address.ts";
 import { isPortClosed } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { Distribution, type TailSummary } from "../stats/distribution.ts";
-import {
-  NO_COUNTS,
-  type PartCounts,
-  type RunCounts,
-  withLoss,
-} from "../stats/counts.ts";
+import { Books, type Interval } from "../stats/books.ts";
+import type { RunCounts } from "../stats/counts.ts";
 import { runtimeOf } from "../socket/runtime.ts";
 import {
   type Datagram,
   type DatagramSocket,
   MAX_PAYLOAD,
   type Receiver,
-  type SendErrorListener,
+  type SendListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
 import { Run, type RunHandle, type Workload } from "./run.ts";
 import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
-/** The counts of a part of a run; those of all parts add up to the result. */
-export interface LoadInterval extends PartCounts {
-  /** Distinguishes it from the events of other runs. */
-  type: "interval";
-  /** Begin of the part, since the first send, in milliseconds. */
-  fromMs: number;
-  /** End of the part, since the first send, in milliseconds. */
-  toMs: number;
-  /** Datagrams that the system refused to send; they are not among `sent`. */
-  errors: number;
-  /** RTTs of the replies; undefined without any. */
-  rttMs: TailSummary | undefined;
-}
-
 /** The result of a load. */
 export interface LoadResult extends RunCounts {
-  /** Datagrams that the system refused to send; they are not among `sent`. */
-  errors: number;
-  /** Reports of a closed port. */
-  portClosed: number;
-  /**
-   * Receives that failed, on the linux engine also since the network says that
-   * it cannot deliver a datagram, which then is among the lost.
-   */
-  receiveErrors: number;
   /**
    * Echoes that this machine dropped, since its receive buffer was full; they
    * are among the lost. Undefined where that is not known.
@@ -60,7 +33,7 @@ export interface LoadResult extends RunCounts {
   durationMs: number;
   /** Datagrams sent a second, within `durationMs`; undefined if that is 0. */
   sentPerSecond: number | undefined;
-  /** Datagrams echoed a second, within `durationMs`; undefined if that is 0. */
+  /** Echoes a second, from the first to the last; undefined with fewer than two. */
   receivedPerSecond: number | undefined;
   /** Bits of their payload: `sentPerSecond` times 8 times the size. */
   sentBitsPerSecond: number | undefined;
@@ -77,7 +50,7 @@ export interface LoadResult extends RunCounts {
 }
 
 /** A load; its iteration gives an interval each `reportMs`. */
-export type Load = RunHandle<LoadInterval, LoadResult>;
+export type Load = RunHandle<Interval, LoadResult>;
 
 /**
  * Loads a server that echoes, with numbered datagrams: at a rate that nothing
@@ -127,84 +100,83 @@ export function load(address: UdpAddress | string, options: LoadOptions): Load {
 
 type LoadPlan = option.Values<typeof LOAD> & { durationMs: number };
 
-/** The datagrams in flight, and the counts of a load. */
-class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
-  readonly run: Run<LoadInterval, LoadResult>;
+/** The sends and the echoes of a load. */
+class Loader implements Workload<LoadResult>, Receiver {
+  readonly run: Run<Interval, LoadResult>;
+  readonly books: Books;
   /** The number of datagrams to send. */
   readonly #count: number;
   /** Distinguishes the echoes of this run from other datagrams. */
   readonly #cookie: number;
   readonly #payload: Uint8Array<ArrayBuffer>;
-  /** The due time or send time of the latest datagrams, and their states. */
-  readonly #times = new Float64Array(RING);
-  readonly #states = new Uint8Array(RING);
-  readonly #rtts = new Distribution();
   readonly #sendErrors = new Distribution();
-  /** The RTTs of the current interval. */
-  #part = new Distribution();
   #socket: DatagramSocket | undefined;
   #isSending = true;
   #willContinue = false;
   #lastSentAt = 0;
-  /** The number of the next datagram, and of the oldest in flight. */
-  #next = 0;
-  #oldest = 0;
-  /** The counts; `sent` and `lost` follow from others, see `#counts()`. */
-  readonly #own = { ...NO_COUNTS, portClosed: 0, receiveErrors: 0 };
-  /** Echoes received before the last send. */
-  #receivedInTime = 0;
-  #timedOut = 0;
-  #partAt = { ms: 0, counts: this.#counts() };
-  #cancelLook = () => {};
+  #firstEchoAt = 0;
+  #lastEchoAt = 0;
 
   constructor(ends: NamedEnds, readonly plan: LoadPlan) {
     const runtime = runtimeOf(plan);
-    const { rate = Infinity, count, durationMs, mayBlock, signal } = plan;
-    // A rate counts from due times, so that a stalled client hides nothing.
-    const pace = { intervalMs: 1000, perInterval: plan.rate, catchesUp: true };
-    const schedule = { ...pace, count, mayBlock, signal };
+    const { rate = Infinity, count, durationMs, timeoutMs, size } = plan;
+    const { mayBlock, signal, reportMs, onSample } = plan;
+    const pace = { intervalMs: 1000, perInterval: plan.rate };
+    const schedule = { ...pace, count, mayBlock, signal, reportMs };
     this.run = new Run(schedule, ends, runtime, this);
+    // Room for those in flight, and as many whose echo may be late or doubled.
+    const inFlight = plan.window ?? Math.ceil(rate * timeoutMs / 1000);
+    const capacity = Math.min(
+      Math.max(MIN_REMEMBERED, 2 * inFlight),
+      MAX_REMEMBERED,
+    );
+    this.books = new Books({ capacity, timeoutMs, size, onSample });
     this.#count = Math.min(count, Math.ceil(durationMs * rate / 1000));
     this.#cookie = Math.floor(runtime.random() * 2 ** 32);
     this.#payload = this.#newPayload();
   }
 
   get sent(): number {
-    return this.#next - this.#own.errors;
+    return this.books.summary().sent;
   }
 
   summary(): LoadResult {
-    const counts = this.#counts();
+    const counts = this.books.summary();
     const durationMs = this.#lastSentAt - this.run.startedAt;
-    const perSecond = (count: number) =>
-      durationMs > 0 ? count / durationMs * 1000 : undefined;
     // N datagrams have N - 1 intervals between the first and the last.
-    const sentPerSecond = perSecond(Math.max(0, counts.sent - 1));
-    const receivedPerSecond = perSecond(this.#receivedInTime);
+    const perSecond = (count: number, ms: number) =>
+      ms > 0 ? Math.max(0, count - 1) / ms * 1000 : undefined;
+    const sentPerSecond = perSecond(counts.sent, durationMs);
+    const echoingMs = this.#lastEchoAt - this.#firstEchoAt;
+    const receivedPerSecond = perSecond(counts.received, echoingMs);
     const bits = (each: number | undefined) =>
       each === undefined ? undefined : each * this.plan.size * 8;
     return {
-      ...withLoss(counts),
+      ...counts,
       kernelDrops: this.run.kernelDrops,
       durationMs,
       sentPerSecond,
       receivedPerSecond,
       sentBitsPerSecond: bits(sentPerSecond),
       receivedBitsPerSecond: bits(receivedPerSecond),
-      rttMs: this.#rtts.tail(),
+      rttMs: this.books.rtts.tail(),
       sendErrorMs: this.#sendErrors.tail(),
     };
   }
 
   open(): void {
     const { target: peer } = this.run.ends;
-    const options = { maxDatagramBytes: MAX_PAYLOAD, peer, isBusy: true };
-    this.#socket = this.run.open(options, this);
-    this.#lookSoon();
+    this.#socket = this.run.open({
+      maxDatagramBytes: MAX_PAYLOAD,
+      peer,
+      isBusy: true,
+      // The time of arrival in a standstill; a tenth of the speed at full load.
+      packetInfo: (this.plan.rate ?? Infinity) <= MAX_TIMED_RATE,
+    }, this);
+    this.books.localPort = this.#socket.addr.port;
   }
 
   close(): void {
-    this.#cancelLook();
     this.run.lookAtDrops();
   }
 
@@ -212,55 +184,57 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
   send(): void {
     if (!this.#isSending || this.run.ended) return;
     const now = this.run.runtime.now();
-    const { rate, durationMs } = this.plan;
-    if (now - this.run.startedAt < durationMs) {
-      if (rate === undefined) this.#fillWindow(now);
-      else this.#sendDue(now);
-      if (this.#next < this.#count) return;
-    }
-    this.#isSending = false;
-    this.#endIfDone();
-  }
-
-  #sendDue(now: number): void {
-    const upTo = Math.min(this.#count, this.#next + MAX_BURST);
-    while (this.#next < upTo) {
-      const dueAt = this.run.dueAt(this.#next);
-      if (dueAt > now) break;
-      this.#sendErrors.add(now - dueAt);
-      this.#sendOne(dueAt, now);
-    }
-    if (this.#next === this.#count) return;
+    const endsAt = this.run.startedAt + this.plan.durationMs;
+    const { books } = this;
+    if (this.plan.rate !== undefined) this.#sendDue(Math.min(now, endsAt), now);
+    else if (now < endsAt) this.#fillWindow(now);
+    const dueAt = this.plan.rate === undefined
+      ? now
+      : this.run.dueAt(books.next);
+    this.#isSending = books.next < this.#count && dueAt < endsAt;
+    if (!this.#isSending) return this.check();
+    if (this.plan.rate === undefined) return;
     // Datagrams that have arrived are read before the next burst.
     const { sleep } = this.#socket!;
-    const isLate = this.run.dueAt(this.#next) <= this.run.runtime.now();
-    if (isLate) this.#socket!.sleep?.(0);
+    if (dueAt <= this.run.runtime.now()) this.#socket!.sleep?.(0);
     this.run.sendNext(
-      this.#next,
+      books.next,
       "afterExactly",
       sleep === undefined ? "after" : "afterExactly",
     );
   }
 
-  #fillWindow(now: number): void {
-    const open = this.#next - this.#own.received - this.#timedOut;
-    const upTo = Math.min(this.#next + this.plan.window! - open, this.#count);
-    while (this.#next < upTo) this.#sendOne(now, now);
+  #sendDue(until: number, now: number): void {
+    const { books } = this;
+    this.run.skipLate(books.next, until);
+    const upTo = Math.min(this.#count, books.next + MAX_BURST);
+    while (books.next < upTo && books.hasRoom) {
+      const dueAt = this.run.dueAt(books.next);
+      if (dueAt > until) return;
+      this.#sendErrors.add(now - dueAt);
+      this.#sendOne(dueAt, now);
+    }
   }
 
-  #sendOne(since: number, now: number): void {
-    const seq = this.#next++;
-    if (seq - this.#oldest >= RING) this.#timeOut(this.#oldest++);
-    const slot = seq % RING;
-    this.#times[slot] = since;
-    this.#states[slot] = IN_FLIGHT;
+  #fillWindow(now: number): void {
+    const { books } = this;
+    const upTo = Math.min(
+      books.next + this.plan.window! - books.open,
+      this.#count,
+    );
+    while (books.next < upTo && books.hasRoom) this.#sendOne(now, now);
+  }
+
+  #sendOne(dueAt: number, now: number): void {
+    const seq = this.books.add(dueAt, now);
     this.#lastSentAt = now;
     // A payload that the socket does not copy must not change in flight.
     const payload = this.#socket!.copiesReplies
       ? this.#payload
       : this.#newPayload();
     if (payload.length >= NUMBERS_BYTES) writeWord(payload, 4, seq);
-    this.#socket!.post(payload, this.run.ends.target, this);
+    const posted = new Posted(this.books, seq);
+    this.#socket!.post(payload, this.run.ends.target, posted);
   }
 
   #newPayload(): Uint8Array<ArrayBuffer> {
@@ -269,75 +243,18 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
     return payload;
   }
 
-  #endIfDone(): void {
-    if (this.#isSending) return;
-    if (this.#own.received + this.#timedOut < this.#next) return;
-    this.#endInterval();
-    this.run.end();
-  }
-
-  #lookSoon(): void {
-    this.#cancelLook = this.run.runtime.after(LOOK_MS, () => this.#look());
-  }
-
-  /** Times out datagrams, and ends an interval that is over. */
-  #look(): void {
+  /** Ends the run if all is settled; else fills the window. */
+  check(): void {
     if (this.run.ended) return;
-    const now = this.run.runtime.now();
-    const { timeoutMs, window } = this.plan;
-    while (this.#oldest < this.#next) {
-      const slot = this.#oldest % RING;
-      if (this.#states[slot] === IN_FLIGHT) {
-        if (this.#times[slot]! + timeoutMs > now) break;
-        this.#timeOut(this.#oldest);
-      }
-      this.#oldest++;
-    }
-    if (now - this.run.startedAt - this.#partAt.ms >= this.plan.reportMs) {
-      this.#endInterval();
-    }
-    if (window !== undefined) this.send();
-    this.#endIfDone();
-    if (!this.run.ended) this.#lookSoon();
-  }
-
-  #timeOut(seq: number): void {
-    const slot = seq % RING;
-    if (this.#states[slot] !== IN_FLIGHT) return;
-    this.#states[slot] = TIMED_OUT;
-    this.#timedOut++;
-    this.#report(seq, undefined);
-  }
-
-  #endInterval(): void {
-    const before = this.#partAt;
-    const ms = this.run.runtime.now() - this.run.startedAt;
-    const counts = this.#counts();
-    const since = (name: keyof typeof counts) =>
-      counts[name] - before.counts[name];
-    this.run.push({
-      type: "interval",
-      fromMs: before.ms,
-      toMs: ms,
-      sent: since("sent"),
-      received: since("received"),
-      lost: since("lost"),
-      duplicates: since("duplicates"),
-      late: since("late"),
-      errors: since("errors"),
-      rttMs: this.#part.tail(),
-    });
-    this.#partAt = { ms, counts };
-    this.#part = new Distribution();
-  }
-
-  #counts() {
-    const lost = Math.max(0, this.#timedOut - this.#own.errors);
-    return { ...this.#own, sent: this.sent, lost };
+    if (!this.#isSending) {
+      if (this.books.open === 0) this.run.end();
+    } else if (this.plan.rate === undefined) this.send();
   }
 
   onDatagram(datagram: Datagram): void {
     const { remoteAddr, receivedAt, data } = datagram;
+    const { books } = this;
+    const arrivedAt = this.run.arrivalOf(datagram);
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
       data.length === this.plan.size &&
       (data.length < NUMBERS_BYTES || readWord(data, 0) === this.#cookie);
@@ -345,11 +262,28 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
       ? -1
       : data.length < NUMBERS_BYTES
       ? this.#firstInFlight()
-      : readWord(data, 4);
+      : numberOf(readWord(data, 4), books.next - 1);
     this.#socket!.release(datagram);
-    if (seq < 0 || seq >= this.#next) this.#own.foreign++;
-    else this.#answered(seq, receivedAt);
+    if (seq < 0) books.count("foreign");
+    else if (!books.isRemembered(seq)) books.count("late");
+    else this.#echoed(seq, receivedAt, arrivedAt);
     this.#continueSoon();
+  }
+
+  #echoed(
+    seq: number,
+    receivedAt: number,
+    arrivedAt: number | undefined,
+  ): void {
+    const { books } = this;
+    if (books.replied(seq) !== "received") return;
+    if (books.received === 1) this.#firstEchoAt = receivedAt;
+    this.#lastEchoAt = receivedAt;
+    const isTimed = this.plan.size >= NUMBERS_BYTES && arrivedAt !== undefined;
+    // From due times, a client that falls behind hides nothing.
+    const rttMs = isTimed ? arrivedAt - books.dueAt(seq) : undefined;
+    books.measured(seq, rttMs);
+    if (rttMs !== undefined) this.run.measured(rttMs);
   }
 
   /** Once for all datagrams that are received together. */
@@ -359,53 +293,40 @@ class Loader implements Workload<LoadResult>, Receiver, SendErrorListener {
     queueMicrotask(() => {
       this.#willContinue = false;
       this.send();
-      this.#endIfDone();
+      this.check();
     });
-  }
-
-  #answered(seq: number, receivedAt: number): void {
-    const slot = seq % RING;
-    // Older ones are forgotten, and timed out before.
-    const state = seq <= this.#next - RING - 1 ? TIMED_OUT : this.#states[slot];
-    if (state === ANSWERED) this.#own.duplicates++;
-    else if (state === TIMED_OUT) this.#own.late++;
-    else {
-      this.#states[slot] = ANSWERED;
-      this.#own.received++;
-      if (this.#isSending && !this.run.ended) this.#receivedInTime++;
-      if (this.plan.size < NUMBERS_BYTES) return;
-      const rttMs = receivedAt - this.#times[slot]!;
-      this.#report(seq, rttMs);
-      this.run.measured(rttMs);
-      this.#rtts.add(rttMs);
-      this.#part.add(rttMs);
-    }
-  }
-
-  #report(seq: number, rttMs: number | undefined): void {
-    const { onSample } = this.plan;
-    onSample?.(seq, this.#times[seq % RING]! - this.run.startedAt, rttMs);
   }
 
   /** The datagram that an echo without a number counts for; -1 for none. */
   #firstInFlight(): number {
-    while (
-      this.#oldest < this.#next &&
-      this.#states[this.#oldest % RING] !== IN_FLIGHT
-    ) this.#oldest++;
-    return this.#oldest < this.#next ? this.#oldest : -1;
+    const { oldest, next } = this.books;
+    return oldest < next ? oldest : -1;
   }
 
   onReceiveError(error: unknown): void {
-    if (isPortClosed(error)) this.#own.portClosed++;
-    else this.#own.receiveErrors++;
+    this.books.report(error);
+  }
+}
+
+/** A datagram until the system has taken or refused it. */
+class Posted implements SendListener {
+  constructor(readonly books: Books, readonly seq: number) {}
+
+  onSent(): void {
+    this.books.taken(this.seq);
   }
 
   onSendError(error: unknown): void {
     // The report is about an earlier datagram; this one is in flight.
-    if (isPortClosed(error)) this.#own.portClosed++;
-    else this.#own.errors++;
+    if (!isPortClosed(error)) return this.books.refused(this.seq, error);
+    this.books.report(error);
+    this.books.taken(this.seq);
   }
+}
+
+/** The latest number, up to the last one, that ends in these 32 bits; else negative. */
+export function numberOf(word: number, last: number): number {
+  return last - ((last - word) >>> 0);
 }
 
 function writeWord(bytes: Uint8Array, at: number, word: number): void {
@@ -420,14 +341,11 @@ function readWord(bytes: Uint8Array, at: number): number {
     bytes[at + 3]!) >>> 0;
 }
 
-/** The states of a datagram. */
-const IN_FLIGHT = 1;
-const ANSWERED = 2;
-const TIMED_OUT = 3;
 /** The number of the run, and that of the datagram. */
 const NUMBERS_BYTES = 8;
 /** The number of datagrams remembered. */
-const RING = 1 << 20;
+const MIN_REMEMBERED = 1 << 20;
+const MAX_REMEMBERED = 1 << 23;
 /** The number sent before received datagrams are read. */
 const MAX_BURST = 256;
-const LOOK_MS = 20;
+const MAX_TIMED_RATE = 20_000;

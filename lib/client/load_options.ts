@@ -5,10 +5,11 @@
  */
 import * as option from "../base/options.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
+import { RUN, type RunOptions } from "./run_options.ts";
 import { ORIGIN, type OriginOptions } from "./target.ts";
 
 /** Options of {@linkcode load}; of `rate` and `window` there is one. */
-export interface LoadOptions extends OriginOptions {
+export interface LoadOptions extends OriginOptions, RunOptions {
   /**
    * Datagrams per second, whether or not they are answered, 0.001 to 10,000,000.
    * The effect on the path is the caller's responsibility (RFC 8085, section 3.1).
@@ -44,24 +45,6 @@ export interface LoadOptions extends OriginOptions {
    */
   timeoutMs?: number | undefined;
   /**
-   * The length of an interval, in milliseconds, 1 to 86,400,000 (a day).
-   *
-   * @default {1000}
-   */
-  reportMs?: number | undefined;
-  /**
-   * Called for each datagram that is answered or lost; of those below 8 bytes
-   * only for the lost.
-   *
-   * @param seq The number of the datagram, from 0.
-   * @param atMs The time from the first send until it was due or sent, in
-   * milliseconds.
-   * @param rttMs The RTT; undefined if it is lost.
-   */
-  onSample?:
-    | ((seq: number, atMs: number, rttMs: number | undefined) => void)
-    | undefined;
-  /**
    * Whether this thread may sleep until the next datagram is due, on the linux
    * engine: for programs that do nothing else meanwhile. Otherwise a rate
    * keeps a processor busy.
@@ -74,6 +57,7 @@ export interface LoadOptions extends OriginOptions {
 /** The table of {@linkcode LoadOptions}. */
 export const LOAD = {
   ...ORIGIN,
+  ...RUN,
   rate: option.real(0.001, 10_000_000),
   window: option.integer(1, 65_536),
   durationMs: option.dependent(option.orInfinity(option.time(1, 10_000))),
@@ -81,7 +65,6 @@ export const LOAD = {
   size: option.integer(0, MAX_PAYLOAD, 64),
   timeoutMs: option.time(1, 1000),
   reportMs: option.time(1, 1000),
-  onSample: option.callback(),
   mayBlock: option.flag(false),
 } satisfies option.Table<LoadOptions>;
 

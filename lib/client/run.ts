@@ -9,12 +9,14 @@ import { formatAddress, type UdpAddress } from "../address.ts";
 import { TimeoutError } from "../base/errors.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import type {
+  Datagram,
   DatagramSocket,
   OpenOptions,
   Receiver,
 } from "../socket/contract.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import { type Ends, type NamedEnds, resolveEnds } from "./target.ts";
+import { type Books, type Interval, isEmpty } from "../stats/books.ts";
 import { type ClientFigures, NO_OBSERVER, observeClient } from "./telemetry.ts";
 
 /** The number of datagrams, their times, and the end. */
@@ -23,9 +25,9 @@ export interface Schedule {
   intervalMs: number;
   /** Datagrams per interval; 1 if undefined. */
   perInterval?: number | undefined;
-  /** Whether all that became due in a long stall is sent after it. */
-  catchesUp?: boolean | undefined;
   deadlineMs?: number | undefined;
+  /** The length of an interval of the report. */
+  reportMs?: number | undefined;
   /** Whether the thread may sleep in the socket until a datagram is due. */
   mayBlock?: boolean | undefined;
   signal: AbortSignal | undefined;
@@ -39,11 +41,15 @@ export interface Workload<S extends ClientFigures> {
   resolve?(): Promise<Ends>;
   /** Opens the socket for the first send. */
   open?(): void;
+  /** Its record of all datagrams; a gathering has none. */
+  readonly books?: Books;
   /** Sends all that is due, and schedules the next call. */
   send(): void;
-  /** Settles unanswered datagrams at the deadline. */
-  giveUp?(): void;
-  /** Cancels its timers, and closes sockets that the run does not own. */
+  /** A datagram of the books timed out. */
+  onLost?(seq: number): void;
+  /** Concludes the run if all is settled. */
+  check?(): void;
+  /** Cancels its timers, and closes sockets that the run does not own, at the end. */
   close(): Promise<void> | void;
   /** The current public figures; the run knows `eventsDropped`. */
   summary(): S;
@@ -59,11 +65,20 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   #ends: Ends | undefined;
   #socket: DatagramSocket | undefined;
   #socketClosed: Promise<void> | undefined;
+  #closed: Promise<void> | void = undefined;
   #startedAt: number | undefined;
   #endedAt: number | undefined;
   #isLingering = false;
   #observer = NO_OBSERVER;
   #cancelNext = () => {};
+  #cancelBeat = () => {};
+  #intervals = 0;
+  /** When the next send is due. */
+  #sendAt = Infinity;
+  /** When it last ran. */
+  #awakeAt = 0;
+  /** Whether received datagrams may have waited in the socket. */
+  #isCatchingUp = false;
 
   /** Prepares a run; opens nothing. */
   constructor(
@@ -72,11 +87,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     readonly runtime: Runtime,
     readonly workload: Workload<S>,
   ) {
-    this.#pacer = new Pacer(
-      schedule.intervalMs,
-      schedule.perInterval,
-      schedule.catchesUp ? Infinity : undefined,
-    );
+    this.#pacer = new Pacer(schedule.intervalMs, schedule.perInterval);
   }
 
   /** The resolved target; undefined before. */
@@ -167,7 +178,13 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
 
   /** Ends the iteration after the queued events, with an error if given. */
   end(failure?: { error: unknown }): void {
+    if (this.ended) return;
     this.conclude();
+    this.workload.books?.end();
+    this.#endInterval(true);
+    // What arrives from now on is no part of the run.
+    this.#socket?.close();
+    this.#closed = this.workload.close();
     this.#queue.end(failure);
   }
 
@@ -185,7 +202,115 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       ? (leftMs: number) => socket.sleep!(leftMs)
       : undefined;
     const next = waitMs === 0 ? late : timer;
-    this.#cancelNext = this.runtime[next](waitMs, () => this.#send(), pause);
+    const wakeAt = this.startedAt + elapsedMs + waitMs;
+    this.#sendAt = wakeAt;
+    const send = () => {
+      this.#look(wakeAt);
+      this.#sendAt = Infinity;
+      this.#send();
+    };
+    this.#cancelNext = this.runtime[next](waitMs, send, pause);
+  }
+
+  /**
+   * Skips sends that are so late that they would leave in a burst, and counts them,
+   * unless they are late because others were unanswered.
+   */
+  skipLate(seq: number, now = this.runtime.now(), isCounted = true): void {
+    const skipped = this.#pacer.skip(now - this.startedAt, seq);
+    if (isCounted) this.workload.books?.count("skipped", skipped);
+  }
+
+  /**
+   * Records that this program stood still, if it has not run for long although it
+   * was due to at some time, a beat later at most. What it receives next may have
+   * arrived meanwhile.
+   */
+  #look(dueAt = Infinity): void {
+    const now = this.runtime.now();
+    const beatAt = this.#awakeAt + BEAT_MS;
+    const wantedAt = Math.min(dueAt, this.#sendAt, beatAt);
+    const from = Math.max(wantedAt, this.#awakeAt);
+    this.#awakeAt = now;
+    if (now - from <= STALL_MS) return;
+    this.workload.books?.stalled(from, now - from);
+    this.#isCatchingUp = true;
+    const caughtUp = this.#socket?.drain?.() ?? Promise.resolve();
+    caughtUp.then(() => this.#isCatchingUp = false)
+      .catch((error) => this.end({ error }));
+  }
+
+  /**
+   * When a datagram arrived, as far as that is known: the time at which it was read,
+   * unless it may have waited for this program to wake. By the kernel's time all that
+   * arrived before it has been read, so what had timed out by then is lost.
+   */
+  arrivalOf({ receivedAt, arrivedAt }: Datagram): number | undefined {
+    if (receivedAt - this.#awakeAt > BEAT_MS + STALL_MS) this.#look();
+    // The kernel's clock may have been set meanwhile.
+    if (arrivedAt !== undefined) this.#expire(Math.min(receivedAt, arrivedAt));
+    return this.#isCatchingUp ? arrivedAt : receivedAt;
+  }
+
+  /** Takes for lost what had timed out at a time. */
+  #expire(at: number): void {
+    const { workload } = this;
+    if (workload.books!.nextLossAt(at) > at) return;
+    for (const seq of workload.books!.expire(at)) workload.onLost?.(seq);
+  }
+
+  /**
+   * Times out datagrams, ends intervals, and looks for standstills. A datagram is
+   * lost only after the socket has been read empty.
+   */
+  async #beat(wakeAt: number): Promise<void> {
+    this.#look(wakeAt);
+    const { books } = this.workload;
+    const now = this.runtime.now();
+    if (books === undefined || this.ended) return;
+    if (this.#socket !== undefined && books.nextLossAt(now) <= now) {
+      await this.#socket.drain?.();
+      if (this.ended) return;
+      this.#expire(now);
+    }
+    if (now >= this.#nextIntervalAt) this.#endInterval();
+    this.workload.check?.();
+    if (!this.ended) this.#nextBeat();
+  }
+
+  #nextBeat(): void {
+    const now = this.runtime.now();
+    const wakeAt = Math.max(
+      now,
+      Math.min(
+        now + BEAT_MS,
+        this.#nextIntervalAt,
+        this.#socket === undefined
+          ? Infinity
+          : this.workload.books!.nextLossAt(now),
+      ),
+    );
+    this.#cancelBeat = this.runtime.after(
+      wakeAt - now,
+      () => void this.#beat(wakeAt).catch((error) => this.end({ error })),
+    );
+  }
+
+  get #nextIntervalAt(): number {
+    const { reportMs = Infinity } = this.schedule;
+    return this.startedAt + (this.#intervals + 1) * reportMs;
+  }
+
+  /** Ends the current interval; the last one is an event if it has anything. */
+  #endInterval(isLast = false): void {
+    const { books } = this.workload;
+    const { reportMs } = this.schedule;
+    if (books === undefined || reportMs === undefined) return;
+    if (this.#startedAt === undefined) return;
+    const now = this.runtime.now();
+    this.#intervals = Math.floor((now - this.startedAt) / reportMs);
+    const interval = books.endInterval(now);
+    if (!isLast || !isEmpty(interval)) this.push(interval as E & Interval);
   }
 
   /** All is settled: later events are not part of the duration. */
@@ -211,9 +336,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     signal?.throwIfAborted();
     const abort = () => this.end({ error: signal!.reason });
     signal?.addEventListener("abort", abort);
+    const endsAt = this.runtime.now() + (deadlineMs ?? 0);
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
-      : this.runtime.after(deadlineMs, () => this.#meetDeadline(deadlineMs));
+      : this.runtime.after(deadlineMs, () => this.#meetDeadline(endsAt));
     const workload = this.workload;
     try {
       // A look-up cannot be cancelled, but the end does not wait for it.
@@ -227,7 +353,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
           this.named.options.telemetry,
           () => workload.summary(),
         );
-        this.#startedAt = this.runtime.now();
+        const now = this.#startedAt = this.#awakeAt = this.runtime.now();
+        const { books } = this.workload;
+        books?.begin(now, this.runtime.timeOrigin + now, this.target!);
+        if (books !== undefined) this.#nextBeat();
         this.#send();
       }
       yield* this.#queue;
@@ -236,9 +365,9 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       signal?.removeEventListener("abort", abort);
       cancelDeadline();
       this.#cancelNext();
+      this.#cancelBeat();
       this.#observer.end();
-      await workload.close();
-      this.#socket?.close();
+      await this.#closed;
       await this.#socketClosed;
     }
   }
@@ -247,9 +376,14 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     if (!this.ended) this.workload.send();
   }
 
-  #meetDeadline(deadlineMs: number): void {
-    if (this.#ends !== undefined) {
-      this.workload.giveUp?.();
+  #meetDeadline(endsAt: number): void {
+    const { count, deadlineMs } = this.schedule;
+    if (this.#startedAt !== undefined) {
+      const { books } = this.workload;
+      this.#look();
+      if (books !== undefined && books.next < count) {
+        this.skipLate(books.next, endsAt);
+      }
       return this.end();
     }
     const target = formatAddress(this.named.target);
@@ -282,27 +416,34 @@ export interface RunHandle<Event, Summary> extends AsyncIterable<Event> {
  */
 export class Pacer {
   #skippedMs = 0;
+  readonly #eachMs: number;
 
-  /**
-   * Makes a schedule of `perInterval` datagrams per interval. A lateness of more than
-   * `maxCatchUpMs`, as when the machine slept, is skipped instead of sent in a burst.
-   */
-  constructor(
-    readonly intervalMs: number,
-    readonly perInterval = 1,
-    readonly maxCatchUpMs: number = MAX_CATCH_UP_MS,
-  ) {}
+  /** Makes a schedule of `perInterval` datagrams per interval. */
+  constructor(intervalMs: number, perInterval = 1) {
+    this.#eachMs = intervalMs / perInterval;
+  }
 
   /** The time from the first datagram until this one is due. */
   dueMs(seq: number): number {
-    return seq * this.intervalMs / this.perInterval + this.#skippedMs;
+    return seq * this.#eachMs + this.#skippedMs;
   }
 
   /** The wait for a datagram, `elapsedMs` after the first one was due. */
   waitMs(elapsedMs: number, seq: number): number {
+    return Math.max(0, this.dueMs(seq) - elapsedMs);
+  }
+
+  /**
+   * Skips what was due while the program stood still, or was too slow, instead of
+   * sending it in a burst: if a datagram is later than 100 ms, it and all others
+   * are due that much later. Gives the number of sends that were skipped.
+   */
+  skip(elapsedMs: number, seq: number): number {
     const behindMs = elapsedMs - this.dueMs(seq);
-    if (behindMs > this.maxCatchUpMs) this.#skippedMs += behindMs;
-    return Math.max(0, -behindMs);
+    if (behindMs <= STALL_MS) return 0;
+    const count = this.#eachMs === 0 ? 0 : Math.floor(behindMs / this.#eachMs);
+    this.#skippedMs += this.#eachMs === 0 ? behindMs : count * this.#eachMs;
+    return count;
   }
 }
 
@@ -313,5 +454,7 @@ export function lingerMs(longestMs: number, maxMs: number): number {
     : Math.min(Math.max(3 * longestMs, MIN_LINGER_MS), maxMs);
 }
 
-const MAX_CATCH_UP_MS = 100;
+/** Lateness that is a standstill, and is not caught up with. */
+const STALL_MS = 100;
+const BEAT_MS = 100;
 const MIN_LINGER_MS = 20;

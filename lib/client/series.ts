@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../address.ts";
-import { Distribution } from "../stats/distribution.ts";
-import { TimeoutError } from "../base/errors.ts";
+import type { UdpAddress } from "../address.ts";
+import type { TimeoutError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { RecentMap } from "../base/recent_map.ts";
 import {
   Exchange,
   type ExchangeListener,
@@ -17,11 +17,13 @@ import {
   type UdpReply,
 } from "./exchange.ts";
 import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
-import { NO_COUNTS, type RunCounts, withLoss } from "../stats/counts.ts";
-import type { Summary } from "../stats/statistics.ts";
+import { RUN, type RunOptions } from "./run_options.ts";
+import { Books, type Interval } from "../stats/books.ts";
+import type { RunCounts } from "../stats/counts.ts";
+import type { TailSummary } from "../stats/distribution.ts";
 
 /** Options of {@linkcode requestMany}. */
-export interface RequestManyOptions extends RequestOptions {
+export interface RequestManyOptions extends RequestOptions, RunOptions {
   /**
    * The number of datagrams, 1 to 1,000,000,000, or Infinity for a series that
    * only `stop()`, a deadline or a signal ends. Retransmissions are extra.
@@ -39,7 +41,7 @@ export interface RequestManyOptions extends RequestOptions {
   intervalMs?: number | undefined;
   /**
    * The duration after which the series ends, in milliseconds, 1 to 86,400,000
-   * (a day), the time to resolve names included; unanswered datagrams are lost.
+   * (a day), the time to resolve names included; those in flight are `pending`.
    *
    * @default {no deadline}
    */
@@ -49,6 +51,7 @@ export interface RequestManyOptions extends RequestOptions {
 /** The table of {@linkcode RequestManyOptions}. */
 export const SERIES = {
   ...REQUEST,
+  ...RUN,
   retries: option.dependent(REQUEST.retries),
   count: option.orInfinity(option.integer(1, 1_000_000_000, 1)),
   intervalMs: option.time(0, 1000),
@@ -64,19 +67,11 @@ export type SeriesEvent =
   | { type: "lost"; seq: number; error: TimeoutError }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
-  | { type: "error"; seq: number; error: unknown };
+  | { type: "error"; seq: number; error: unknown }
+  | Interval;
 
 /** The figures of a series. */
 export interface SeriesSummary extends RunCounts {
-  /**
-   * The share of settled datagrams, retransmissions included, without a reply.
-   * With `retries`, `lossPercent` is of exchanges instead.
-   */
-  datagramLossPercent: number | undefined;
-  /** Datagrams sent again for want of a reply. */
-  retransmissions: number;
-  /** Datagrams that the system failed to send or to receive for, among `lost`. */
-  errors: number;
   /**
    * Datagrams that were sent later than due, as 256 were unanswered: then
    * `intervalMs` was not kept.
@@ -88,7 +83,7 @@ export interface SeriesSummary extends RunCounts {
    * Round-trip times of replies without a retransmission; undefined when there
    * are none. Quantiles of more than 1,000 are right to 0.1 %.
    */
-  rttMs: Summary | undefined;
+  rttMs: TailSummary | undefined;
 }
 
 /** A series of requests. */
@@ -97,9 +92,9 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
 /**
  * Sends a series of datagrams and gives the outcome of each.
  *
- * Each datagram has a socket and port of its own for as long as the series
- * runs (the last 256 at least), so that a late reply is never taken for the
- * answer to a later datagram, even where all replies are alike. At most 256 are
+ * Each datagram has a port of its own, which none of the next 4,096 uses again, so
+ * that a late reply is never taken for the answer to one of them, even where all
+ * replies are alike; the sockets of the last 256 are open. At most 256 are
  * unanswered at a time; beyond that the next one waits. When all are settled, a
  * series of more than one still receives duplicates: for three times the longest
  * RTT, at least 20 ms and at most `timeoutMs`.
@@ -162,55 +157,58 @@ export function requestMany(
   return series.run.handle({});
 }
 
-/** The exchanges and the counts of a series. */
+/** The exchanges of a series. */
 class SeriesWorkload implements Workload<SeriesSummary> {
   readonly run: Run<SeriesEvent, SeriesSummary>;
-  readonly #counts = { ...NO_COUNTS, retransmissions: 0, heldBack: 0 };
-  readonly #rttsMs = new Distribution();
-  /** Datagrams of exchanges whose sockets are closed. */
-  readonly #datagrams = { sent: 0, answered: 0 };
+  readonly books: Books;
+  #heldBack = 0;
   readonly #unanswered = new Map<number, Exchange>();
   /** Settled exchanges, oldest first, open for late replies and copies. */
   readonly #over = new Set<Exchange>();
+  /** Ports of closed exchanges, to which their late replies may arrive. */
+  readonly #usedPorts = new RecentMap<number, true>(MAX_USED_PORTS);
   /** The next send waits until an unanswered datagram is settled. */
   #held = false;
 
-  constructor(readonly plan: RequestPlan, schedule: Schedule) {
+  constructor(
+    readonly plan: RequestPlan,
+    schedule: Schedule & RunOptions,
+  ) {
     this.run = new Run(schedule, plan.ends, plan.runtime, this);
+    this.books = new Books({
+      capacity: Math.min(schedule.count, MAX_REMEMBERED),
+      timeoutMs: plan.timeoutMs,
+      size: plan.ends.payloadBytes,
+      onSample: schedule.onSample,
+    });
   }
 
   get sent(): number {
-    return this.#counts.sent;
-  }
-
-  /** In percent of the datagrams of settled exchanges. */
-  #datagramLoss(): number | undefined {
-    let { sent, answered } = this.#datagrams;
-    for (const exchange of this.#over) {
-      sent += exchange.attempts;
-      answered += exchange.answered;
-    }
-    return sent === 0 ? undefined : 100 * (sent - answered) / sent;
+    return this.books.summary().sent;
   }
 
   summary(): SeriesSummary {
-    const counts = { ...this.#counts };
-    for (const exchange of this.#exchanges()) addCounts(counts, exchange);
     return {
-      ...withLoss(counts),
-      datagramLossPercent: this.#datagramLoss(),
+      ...this.books.summary(),
+      heldBack: this.#heldBack,
       durationMs: this.run.durationMs,
-      rttMs: this.#rttsMs.summary(),
+      rttMs: this.books.rtts.tail(),
     };
   }
 
   send(): void {
-    this.#held = this.#unanswered.size >= MAX_OPEN;
+    const { count, intervalMs } = this.run.schedule;
+    const wasHeld = this.#held;
+    this.#held = this.#unanswered.size >= MAX_OPEN || !this.books.hasRoom;
     if (this.#held) {
-      this.#counts.heldBack++;
+      if (!wasHeld) this.#heldBack++;
       return;
     }
-    const seq = this.#counts.sent++;
+    const now = this.run.runtime.now();
+    if (intervalMs > 0) this.run.skipLate(this.books.next, now, !wasHeld);
+    const isDue = intervalMs > 0 && this.books.next > 0;
+    const dueAt = isDue ? this.run.dueAt(this.books.next) : now;
+    const seq = this.books.add(dueAt, now);
     const listener = this.#listenerOf(seq);
     const exchange = new Exchange(this.plan, this.run.ends, listener, seq);
     this.#unanswered.set(seq, exchange);
@@ -221,22 +219,9 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     } catch (error) {
       return this.run.end({ error });
     }
-    const { count, intervalMs } = this.run.schedule;
-    if (this.#counts.sent === count) return;
+    if (this.books.next === count) return;
     if (intervalMs === 0) this.#held = true;
-    else this.run.sendNext(this.sent, "after");
-  }
-
-  giveUp(): void {
-    const target = formatAddress(this.run.ends.target);
-    for (const [seq, { attempts, foreign }] of this.#unanswered) {
-      this.#counts.lost++;
-      const error = new TimeoutError(
-        `No reply from ${target} by the deadline`,
-        { attempts, foreign },
-      );
-      this.run.push({ type: "lost", seq, error });
-    }
+    else this.run.sendNext(this.books.next, "after");
   }
 
   async close(): Promise<void> {
@@ -244,51 +229,59 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   }
 
   #start(exchange: Exchange): void {
+    const isUsed = (port: number) => this.#usedPorts.get(port) === true;
     try {
-      exchange.start();
+      exchange.start(isUsed);
     } catch (error) {
       // Too many sockets may be open: those of settled exchanges can go.
       if (this.#over.size === 0) throw error;
       while (this.#over.size > 0) this.#closeOne();
-      exchange.start();
+      exchange.start(isUsed);
     }
   }
 
   #listenerOf(seq: number): ExchangeListener {
+    const { books } = this;
+    const attemptsOf = () => {
+      const { attempts, localPort } = this.#unanswered.get(seq)!;
+      books.localPort = localPort;
+      return attempts;
+    };
     return {
+      onSent: () => books.taken(seq),
+      onRetransmit: () => books.count("retransmissions"),
+      onForeign: () => books.count("foreign"),
       onReply: (reply: UdpReply) => {
-        this.#counts.received++;
-        if (reply.rttMs !== undefined) {
-          this.#rttsMs.add(reply.rttMs);
-          this.run.measured(reply.rttMs);
-        }
+        books.replied(seq);
+        books.measured(seq, reply.rttMs, attemptsOf());
+        if (reply.rttMs !== undefined) this.run.measured(reply.rttMs);
         this.#conclude({ type: "reply", seq, reply });
       },
       onMoved: (ends) => {
         this.run.ends = ends;
       },
       onTimeout: (error: TimeoutError) => {
-        this.#counts.lost++;
+        if (error.cause !== undefined) books.report(error.cause);
+        books.lose(seq, error.cause, attemptsOf());
         this.#conclude({ type: "lost", seq, error });
       },
       onError: (error: unknown) => {
-        this.#counts.lost++;
-        this.#counts.errors++;
+        books.refused(seq, error, attemptsOf());
         this.#conclude({ type: "error", seq, error });
       },
       onLate: () => {
-        this.#counts.late++;
+        books.count("late");
         this.run.push({ type: "late", seq });
       },
       onDuplicate: () => {
-        this.#counts.duplicates++;
+        books.count("duplicates");
         this.run.push({ type: "duplicate", seq });
       },
     };
   }
 
   /** A datagram is settled: the next one may have waited for it. */
-  #conclude(event: SeriesEvent): void {
+  #conclude(event: SeriesEvent & { seq: number }): void {
     const isReply = event.type === "reply";
     this.run.push(event, isReply ? event.reply.data.length : 0);
     const exchange = this.#unanswered.get(event.seq)!;
@@ -296,19 +289,17 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     this.#over.add(exchange);
     const { count } = this.run.schedule;
     if (this.#held) return this.send();
-    if (this.#counts.sent < count || this.#unanswered.size > 0) return;
-    const longestMs = count === 1 ? 0 : this.#rttsMs.max ?? 0;
+    if (this.books.next < count || this.#unanswered.size > 0) return;
+    const longestMs = count === 1 ? 0 : this.books.rtts.max ?? 0;
     this.run.linger(longestMs, this.plan.timeoutMs);
   }
 
-  /** Closes the oldest settled exchange, and keeps its counts. */
+  /** Closes the oldest settled exchange. */
   #closeOne(): void {
     const [oldest] = this.#over;
     this.#over.delete(oldest!);
+    this.#usedPorts.set(oldest!.localPort, true);
     oldest!.close();
-    addCounts(this.#counts, oldest!);
-    this.#datagrams.sent += oldest!.attempts;
-    this.#datagrams.answered += oldest!.answered;
   }
 
   *#exchanges(): Generator<Exchange> {
@@ -317,12 +308,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   }
 }
 
-type Added = Pick<SeriesSummary, "retransmissions" | "foreign">;
-
-function addCounts(counts: Added, exchange: Exchange): void {
-  counts.retransmissions += Math.max(0, exchange.attempts - 1);
-  counts.foreign += exchange.foreign;
-}
-
+const MAX_USED_PORTS = 8192;
 /** The most datagrams that are unanswered at a time. */
 export const MAX_OPEN = 256;
+/** The number of datagrams that may follow an unanswered one. */
+const MAX_REMEMBERED = 1 << 14;

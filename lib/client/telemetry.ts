@@ -5,7 +5,7 @@
  * @module
  */
 import { TimeoutError } from "../base/errors.ts";
-import { NO_COUNTS } from "../stats/counts.ts";
+import type { PartCounts } from "../stats/counts.ts";
 import {
   beginSpan,
   count,
@@ -17,9 +17,7 @@ import {
 } from "../base/telemetry.ts";
 
 /** The public figures of a client that are exported. */
-export interface ClientFigures extends Partial<typeof NO_COUNTS> {
-  /** Retransmissions, where `sent` does not have them. */
-  retransmissions?: number;
+export interface ClientFigures extends Partial<PartCounts> {
   lostUp?: number | undefined;
   lostDown?: number | undefined;
   lostUnattributed?: number | undefined;
@@ -70,7 +68,7 @@ export function observeRequest(isOn: boolean): (_: RequestOutcome) => void {
       ? "received"
       : failure.error instanceof TimeoutError
       ? "lost"
-      : "errors";
+      : "unsent";
     const figures = { sent: attempts, foreign, [outcome]: 1 };
     count(...readingsOf(figures).counts);
   };
@@ -110,5 +108,11 @@ function readingsOf(figures: ClientFigures): Readings {
   };
 }
 
-const { sent: _, ...outcomes } = NO_COUNTS;
-const OUTCOMES = Object.keys(outcomes) as Array<keyof typeof outcomes>;
+const OUTCOMES = [
+  "received",
+  "lost",
+  "unsent",
+  "duplicates",
+  "late",
+  "foreign",
+] as const satisfies ReadonlyArray<keyof PartCounts>;

@@ -64,7 +64,7 @@ export interface Receiver {
    * @param error The system's error.
    * @param unsent Listeners of datagrams that had not left at the report.
    */
-  onReceiveError?(error: unknown, unsent?: readonly SendErrorListener[]): void;
+  onReceiveError?(error: unknown, unsent?: readonly SendListener[]): void;
   /** Reports, once, that a fast path is off from now on. */
   onNotice?(notice: Error): void;
 }
@@ -77,8 +77,10 @@ export interface ReplyOptions {
   trafficClass?: number | undefined;
 }
 
-/** The callback of a datagram that is posted. */
-export interface SendErrorListener {
+/** The callbacks of a datagram that is posted. */
+export interface SendListener {
+  /** The system has taken it. */
+  onSent?(): void;
   /** Reports the system's error. */
   onSendError(error: unknown): void;
 }
@@ -139,7 +141,7 @@ export interface DatagramSocket {
    * promise: for callers that send very many, and need failures only, of which the
    * listener is never called within the call. The same `to` each time is the fastest.
    */
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void;
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void;
   /**
    * Sends `payload` to the source of `datagram`, and hands the datagram back.
    * `payload` may be a part of `datagram.data`; it must not change until

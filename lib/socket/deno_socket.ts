@@ -16,7 +16,7 @@ import type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
 } from "./contract.ts";
 
 /**
@@ -222,11 +222,11 @@ export class DenoSocket implements DatagramSocket {
     );
   }
 
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
     this.#queue(payload, this.#reachable(to), listener);
   }
 
-  #queue(payload: Uint8Array, to: Deno.NetAddr, listener: Listener): void {
+  #queue(payload: Uint8Array, to: Deno.NetAddr, listener: SendListener): void {
     this.#unsent.push({ payload, to, listener });
     if (!this.#isSending) this.#sendAll().catch(reportError);
   }
@@ -398,12 +398,10 @@ interface Slot {
   readonly onSendError: (error: unknown) => void;
 }
 
-type Listener = SendErrorListener & { onSent?(): void };
-
 interface Unsent {
   payload: Uint8Array;
   to: Deno.NetAddr;
-  listener: Listener;
+  listener: SendListener;
 }
 
 /** Buffers of closed sockets, of the size that was last in use. */

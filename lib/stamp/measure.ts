@@ -88,7 +88,7 @@ export function measure(
     { ...values, runtime, size, question },
   );
   return sender.run.handle({
-    bins: (steps: number) => sender.session.rtts.bins(steps),
+    bins: (steps: number) => sender.books.rtts.bins(steps),
   });
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import * as option from "../base/options.ts";
+import { RUN, type RunOptions } from "../client/run_options.ts";
 import { ORIGIN, type OriginOptions } from "../client/target.ts";
 import { MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
 import { type Extension, EXTENSION_NAMES } from "./tlv.ts";
@@ -15,7 +16,7 @@ export type Clock = "auto" | "kernel" | "program";
 export const CLOCKS: readonly Clock[] = ["auto", "kernel", "program"];
 
 /** Options of {@linkcode measure}. */
-export interface MeasureOptions extends OriginOptions {
+export interface MeasureOptions extends OriginOptions, RunOptions {
   /**
    * The number of requests, 1 to 4,294,967,295 (a sequence has 32 bits), or Infinity
    * for no other end than `stop()`, a deadline or a signal.
@@ -129,6 +130,7 @@ export const KEY: option.Option<Uint8Array, undefined> = option.custom(
 /** The table of {@linkcode MeasureOptions}. */
 export const MEASURE = {
   ...ORIGIN,
+  ...RUN,
   count: option.orInfinity(option.integer(1, MAX_COUNT, 10)),
   intervalMs: option.time(0.01, 1000),
   size: option.dependent(option.integer(44, MAX_PAYLOAD_IPV4)),

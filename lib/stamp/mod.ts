@@ -46,11 +46,16 @@ export {
 export type {
   MeasureEvent,
   MeasureResult,
-  Sample,
   SessionResult,
+  StampSample,
 } from "./session_result.ts";
 export type { Extension } from "./tlv.ts";
 export { summarize, type Summary } from "../stats/statistics.ts";
-export type { PartCounts, RunCounts } from "../stats/counts.ts";
+export type { Interval } from "../stats/books.ts";
+export type { PartCounts, Reason, RunCounts } from "../stats/counts.ts";
+export type { TailSummary } from "../stats/distribution.ts";
+export type { LossStructure, Outage } from "../stats/loss_periods.ts";
+export type { Outcome, Sample } from "../stats/sample.ts";
 export type { RunHandle } from "../client/run.ts";
+export type { RunOptions } from "../client/run_options.ts";
 export type { OriginOptions } from "../client/target.ts";

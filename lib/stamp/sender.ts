@@ -5,7 +5,8 @@
  */
 import type * as option from "../base/options.ts";
 import type { MEASURE } from "./measure_options.ts";
-import { isPortClosed, sendError } from "../base/errors.ts";
+import { sendError } from "../base/errors.ts";
+import type { Books } from "../stats/books.ts";
 import { lingerMs, Run, type Schedule, type Workload } from "../client/run.ts";
 import { comesFrom, type NamedEnds } from "../client/target.ts";
 import type { Runtime } from "../socket/runtime.ts";
@@ -40,7 +41,6 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   readonly session: SenderSession;
   readonly #plan: SenderPlan;
   #socket: DatagramSocket | undefined;
-  #cancelExpiry: (() => void) | undefined;
   /** The error estimate of the own clock at a time. */
   readonly #estimateAt: (now: number) => ErrorEstimate;
   /** Whether some request could not be sent. */
@@ -48,7 +48,6 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   /** The number of closing probes sent. */
   #closing = 0;
   #cancelClosing: (() => void) | undefined;
-  #portClosed = 0;
 
   constructor(schedule: Schedule, ends: NamedEnds, plan: SenderPlan) {
     const { runtime, timeoutMs, question, ssid } = plan;
@@ -57,23 +56,27 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     this.run = new Run(schedule, ends, runtime, this);
     // Room for unanswered requests, and as much again for copies and late replies.
     const pending = Math.ceil(timeoutMs / schedule.intervalMs);
+    const capacity = Math.max(MIN_REMEMBERED, 2 * pending);
     this.session = new SenderSession(
       runtime.timeOrigin,
-      Math.max(MIN_REMEMBERED, 2 * pending),
+      { capacity, timeoutMs, size: plan.size, onSample: plan.onSample },
       ssid,
       question.extensions.length > 0 ? question : undefined,
     );
   }
 
+  get books(): Books {
+    return this.session.books;
+  }
+
   get sent(): number {
-    return this.session.sent;
+    return this.books.summary().sent;
   }
 
   summary(): MeasureResult {
     return {
       ...this.session.result(),
       durationMs: this.run.durationMs,
-      portClosed: this.#portClosed,
       kernelDrops: this.run.kernelDrops,
     };
   }
@@ -89,6 +92,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
       packetInfo: true,
       stampSends: clock !== "program",
     }, this);
+    this.books.localPort = this.#socket.addr.port;
     if (clock === "kernel" && !this.#socket.stampsSends) {
       throw new Deno.errors.NotSupported(
         "Cannot measure by the kernel's clock: it stamps nothing here, which it does on engine 'linux'",
@@ -98,23 +102,25 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
 
   send(): void {
     const { runtime } = this.#plan;
-    if (this.session.hasRoom) {
-      const seq = this.session.sent;
+    const { books } = this;
+    this.run.skipLate(books.next);
+    if (books.hasRoom) {
+      const seq = books.next;
       const dueAt = this.run.dueAt(seq);
       const sentAt = runtime.now();
       const request = this.#request(seq, sentAt, seq + 1);
       this.session.onSent(request, dueAt, sentAt);
-      this.#send(request).catch((error) => {
+      this.#send(request).then(() => books.taken(seq), (error) => {
         this.#hasFailed = true;
-        this.session.onSendError(seq);
         const shown = sendError(error, this.run.ends.target);
+        this.session.onUnsent();
+        books.refused(seq, shown);
         this.run.push({ type: "error", seq, error: shown });
-        this.#lingerIfDone();
+        this.check();
       });
-      this.#watch();
     }
-    if (this.session.sent < this.run.schedule.count) {
-      this.run.sendNext(this.session.sent, "afterExactly");
+    if (books.next < this.run.schedule.count) {
+      this.run.sendNext(books.next, "afterExactly");
     }
   }
 
@@ -147,13 +153,8 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     );
   }
 
-  giveUp(): void {
-    this.#expire(this.#plan.runtime.now() - this.#plan.timeoutMs);
-  }
-
   close(): void {
     this.run.lookAtDrops();
-    this.#cancelExpiry?.();
     this.#cancelClosing?.();
   }
 
@@ -163,6 +164,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
+    this.run.arrivalOf(datagram);
     const verdict = comesFrom(remoteAddr, this.run.ends.target)
       ? this.session.onReceived(
         data,
@@ -183,7 +185,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     this.run.push(verdict);
     if (verdict.type !== "reply") return;
     this.run.measured(verdict.sample.rttMs);
-    this.#lingerIfDone();
+    this.check();
   }
 
   onSent(index: number, at: number): void {
@@ -196,24 +198,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   }
 
   onReceiveError(error: unknown): void {
-    if (isPortClosed(error)) this.#portClosed++;
-  }
-
-  /** One timer serves all unanswered requests. */
-  #watch(): void {
-    if (this.#cancelExpiry !== undefined) return;
-    const oldest = this.session.oldestSentAt();
-    if (oldest === undefined) return;
-    const dueAt = oldest + this.#plan.timeoutMs;
-    const waitMs = Math.max(0, dueAt - this.#plan.runtime.now());
-    this.#cancelExpiry = this.#plan.runtime.after(waitMs, () => {
-      this.#cancelExpiry = undefined;
-      // The oldest is due now, even if a sum of fractions is below it.
-      const sentBefore = this.#plan.runtime.now() - this.#plan.timeoutMs;
-      this.#expire(Math.max(sentBefore, oldest));
-      this.#watch();
-      this.#lingerIfDone();
-    });
+    this.books.report(error);
   }
 
   /**
@@ -225,7 +210,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     this.#closing++;
     this.run.conclude();
     const { runtime, timeoutMs } = this.#plan;
-    const { sent } = this.session;
+    const sent = this.books.next;
     const request = this.#request(sent, runtime.now(), sent + this.#closing);
     this.session.onClosingSent(request);
     // Without the probe only less is known.
@@ -233,23 +218,23 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     const waitMs = lingerMs(this.session.longestMs, timeoutMs);
     this.#cancelClosing = runtime.after(waitMs, () => {
       this.#cancelClosing = undefined;
-      this.#lingerIfDone();
+      this.check();
     });
   }
 
-  #expire(sentBefore: number): void {
-    for (const seq of this.session.expire(sentBefore)) {
-      this.run.push({ type: "lost", seq });
-    }
+  onLost(seq: number): void {
+    this.session.onLost(seq);
+    this.run.push({ type: "lost", seq });
   }
 
-  #lingerIfDone(): void {
-    const { sent, pending, longestMs } = this.session;
-    if (sent < this.run.schedule.count || pending > 0) return;
+  check(): void {
+    if (this.books.next < this.run.schedule.count || this.books.open > 0) {
+      return;
+    }
     if (this.session.wantsClosing && this.#closing < MAX_CLOSING) {
       return this.#close();
     }
-    this.run.linger(longestMs, this.#plan.timeoutMs);
+    this.run.linger(this.session.longestMs, this.#plan.timeoutMs);
   }
 }
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { NO_COUNTS, withLoss } from "../stats/counts.ts";
+import { Books, type BooksPlan } from "../stats/books.ts";
 import { Distribution } from "../stats/distribution.ts";
 import { type Question, readReported, type Reported } from "./ask.ts";
 import {
@@ -21,7 +21,11 @@ import {
 import { Reflections } from "./reflections.ts";
 import { aboveMinimum, Reordering } from "../stats/statistics.ts";
 import { OneWayVariation } from "./one_way_variation.ts";
-import type { MeasureEvent, Sample, SessionResult } from "./session_result.ts";
+import type {
+  MeasureEvent,
+  SessionResult,
+  StampSample,
+} from "./session_result.ts";
 
 /** The kind of a received datagram. */
 export type Verdict =
@@ -31,15 +35,14 @@ export type Verdict =
 
 /** The state and the figures of a session. */
 export class SenderSession {
-  readonly rtts = new Distribution();
+  readonly books: Books;
   /** Whether the reflector returns the SSID; undefined for unknown. */
   returnsSsid: boolean | undefined;
   readonly #slots: ReturnType<typeof makeSlots>;
   readonly #capacity: number;
-  readonly #counts = {
-    ...NO_COUNTS,
-    ...{ reordered: 0, kernelTimed: 0, impossibleTimestamps: 0 },
-  };
+  #reordered = 0;
+  #kernelTimed = 0;
+  #impossibleTimestamps = 0;
   readonly #seen = new Distribution();
   readonly #reflector = new Distribution();
   readonly #ipdv = new Distribution();
@@ -52,8 +55,6 @@ export class SenderSession {
   readonly #sendError = new Distribution();
   readonly #reordering: Reordering;
   readonly #reflections: Reflections;
-  /** The first request that is neither answered nor lost, or the next one. */
-  #oldest = 0;
   /** Whether both clocks are reported as synchronized, and the largest error of each, in ms. */
   #clocksAgree = true;
   #ownError = 0;
@@ -66,15 +67,16 @@ export class SenderSession {
    * Makes a session.
    *
    * @param timeOrigin The Unix time at which the clock of the other methods was 0.
-   * @param capacity The number of latest requests that are remembered; more than are
-   * ever unanswered.
+   * @param plan Its `capacity` is more than are ever unanswered.
    */
   constructor(
     public timeOrigin: number,
-    capacity: number,
+    plan: BooksPlan,
     ssid = 0,
     question?: Question | undefined,
   ) {
+    const { capacity } = plan;
+    this.books = new Books(plan);
     this.#capacity = capacity;
     this.#ssid = ssid;
     this.#question = question;
@@ -83,25 +85,9 @@ export class SenderSession {
     this.#reordering = new Reordering(capacity);
   }
 
-  /** The number of requests sent. */
-  get sent(): number {
-    return this.#counts.sent;
-  }
-
-  /** The number of requests neither answered nor lost. */
-  get pending(): number {
-    const { sent, received, lost } = this.#counts;
-    return sent - received - lost;
-  }
-
   /** The longest round trip; 0 before the first. */
   get longestMs(): number {
     return this.#seen.max ?? 0;
-  }
-
-  /** Whether another request can be remembered. */
-  get hasRoom(): boolean {
-    return this.#counts.sent - this.#oldest < this.#capacity;
   }
 
   /** Adds an error estimate of this machine's clock. */
@@ -112,33 +98,29 @@ export class SenderSession {
 
   /** Adds the next request. Requests are numbered from 0. */
   onSent(request: Uint8Array, dueAt: number, sentAt: number): void {
-    const seq = this.#counts.sent++;
+    const seq = this.books.add(dueAt, sentAt);
     const at = seq % this.#capacity;
     this.#reflections.onSent(seq);
-    this.#slots.state[at] = PENDING;
-    this.#slots.sentAt[at] = sentAt;
-    this.#slots.sendError[at] = sentAt - dueAt;
     this.#slots.rtt[at] = NaN;
     this.#slots.stampedAt[at] = NaN;
     this.#slots.timestamp[at] = timestampBits(request, TIMESTAMP_AT);
     this.#sendError.add(sentAt - dueAt);
   }
 
-  /** Adds the failed send of a request, which is lost. */
-  onSendError(seq: number): void {
-    this.#counts.errors++;
-    if (!this.#isRemembered(seq)) return;
-    const at = seq % this.#capacity;
-    if (this.#slots.state[at] !== PENDING) return;
-    this.#slots.state[at] = LOST;
-    this.#counts.lost++;
+  /** Takes a request for lost; its reply may still arrive. */
+  onLost(seq: number): void {
+    this.#reflections.onLost(seq);
+  }
+
+  /** Takes note of a request that the system refused to send. */
+  onUnsent(): void {
     this.#reflections.onUnsent();
   }
 
   /** Adds the time at which the kernel sent a request. */
   onStamp(seq: number, at: number): void {
-    if (!this.#isRemembered(seq)) return;
-    const sentAt = this.#slots.sentAt[seq % this.#capacity]!;
+    if (!this.books.isRemembered(seq)) return;
+    const sentAt = this.books.sentAt(seq);
     // Else it is that of another send, or the clock was set.
     if (at >= sentAt - STAMP_SLACK_MS && at - sentAt < MAX_STAMP_MS) {
       this.#slots.stampedAt[seq % this.#capacity] = at;
@@ -164,33 +146,24 @@ export class SenderSession {
     const at = seq % this.#capacity;
     if (this.#isClosing(data, packet, trafficClass)) return { type: "closing" };
     if (
-      !this.#isRemembered(seq) ||
+      !this.books.isRemembered(seq) ||
       timestampBits(data, SENDER_TIMESTAMP_AT) !== this.#slots.timestamp[at] ||
       !this.#isOfSession(packet)
     ) return this.onForeign();
 
-    const state = this.#slots.state[at];
     this.#reflections.onNumber(packet.sequence, seq);
-    if (state === LOST) {
-      this.#slots.state[at] = LATE;
-      this.#counts.late++;
-      return { type: "late", seq };
-    }
-    if (state !== PENDING) {
-      this.#counts.duplicates++;
-      return { type: "duplicate", seq };
-    }
-    this.#slots.state[at] = ANSWERED;
-    this.#counts.received++;
+    const { books } = this;
+    const kind = books.replied(seq);
+    if (kind !== "received") return { type: kind, seq };
 
-    const sentAt = this.#slots.sentAt[at]!;
+    const sentAt = books.sentAt(seq);
     const stampedAt = this.#slots.stampedAt[at]!;
     const seenMs = receivedAt - sentAt;
     // Both ends of the round trip are timed by the same clock.
     const isKernel = arrivedAt !== undefined && !Number.isNaN(stampedAt) &&
       arrivedAt >= stampedAt && arrivedAt <= receivedAt + STAMP_SLACK_MS;
     const [from, to] = isKernel ? [stampedAt, arrivedAt] : [sentAt, receivedAt];
-    if (isKernel) this.#counts.kernelTimed++;
+    if (isKernel) this.#kernelTimed++;
     const departed = timestampOf(this.timeOrigin + from);
     const returned = timestampOf(this.timeOrigin + to);
     const { receiveTimestamp, timestamp } = packet;
@@ -200,7 +173,7 @@ export class SenderSession {
     const isPossible = tookMs >= 0 && tookMs <= roundMs &&
       timestampBits(data, TIMESTAMP_AT) > 0n;
     const reflectorMs = isPossible ? tookMs : undefined;
-    const sample: Sample = {
+    const sample: StampSample = {
       seq,
       rttMs: roundMs - (reflectorMs ?? 0),
       clock: isKernel ? "kernel" : "program",
@@ -209,7 +182,7 @@ export class SenderSession {
       forwardMs: isPossible ? elapsedMs(departed, receiveTimestamp) : undefined,
       backwardMs: isPossible ? elapsedMs(timestamp, returned) : undefined,
       reordered: this.#reordering.isReordered(seq),
-      sendErrorMs: this.#slots.sendError[at]!,
+      sendErrorMs: sentAt - books.dueAt(seq),
     };
     if (this.#question !== undefined) {
       sample.reported = this.#readReport(data, packet, trafficClass);
@@ -218,6 +191,7 @@ export class SenderSession {
     const { errorEstimate } = packet;
     if (!errorEstimate.synchronized) this.#clocksAgree = false;
     this.#theirError = Math.max(this.#theirError, errorMsOf(errorEstimate));
+    books.measured(seq, sample.rttMs, 1, sample.clock);
     this.#add(sample, sentAt);
     return { type: "reply", seq, sample };
   }
@@ -243,39 +217,16 @@ export class SenderSession {
 
   /** Adds a datagram that is no reply to a request. */
   onForeign(): Verdict {
-    this.#counts.foreign++;
+    this.books.count("foreign");
     return { type: "foreign" };
-  }
-
-  /** Takes unanswered requests for lost that were sent before a time; gives them. */
-  expire(sentBefore: number): number[] {
-    const { state, sentAt } = this.#slots;
-    const lost: number[] = [];
-    for (; this.#oldest < this.#counts.sent; this.#oldest++) {
-      const at = this.#oldest % this.#capacity;
-      if (state[at] !== PENDING) continue;
-      if (sentAt[at]! > sentBefore) break;
-      state[at] = LOST;
-      this.#counts.lost++;
-      this.#reflections.onLost(this.#oldest);
-      lost.push(this.#oldest);
-    }
-    return lost;
-  }
-
-  /** When the oldest unanswered request was sent; undefined if there is none. */
-  oldestSentAt(): number | undefined {
-    this.expire(-Infinity);
-    return this.#oldest < this.#counts.sent
-      ? this.#slots.sentAt[this.#oldest % this.#capacity]
-      : undefined;
   }
 
   /** All current figures. */
   result(): SessionResult {
     const { clockSteps, clockOffsetMs, drift } = this.#oneWay;
-    const { received, impossibleTimestamps } = this.#counts;
-    const timed = received - impossibleTimestamps;
+    const counts = this.books.summary();
+    const impossibleTimestamps = this.#impossibleTimestamps;
+    const timed = counts.received - impossibleTimestamps;
     // A synchronized clock is not set.
     const isOneWay = this.#clocksAgree && timed > 0 && clockSteps === 0;
     // A clock that is set again and again carries no figures.
@@ -284,7 +235,10 @@ export class SenderSession {
     const copied = this.#reflections.whereCopied();
     const reordered = this.#reflections.whereReordered();
     return {
-      ...withLoss(this.#counts),
+      ...counts,
+      reordered: this.#reordered,
+      kernelTimed: this.#kernelTimed,
+      impossibleTimestamps,
       lostUp: where?.up,
       lostDown: where?.down,
       lostUnattributed: where?.unattributed,
@@ -293,8 +247,8 @@ export class SenderSession {
       reorderedUp: reordered?.up,
       reorderedDown: reordered?.down,
       reorderingExtent: this.#reordering.extent,
-      exact: this.rtts.isExact,
-      rttMs: this.rtts.summary(),
+      exact: this.books.rtts.isExact,
+      rttMs: this.books.rtts.summary(),
       seenMs: this.#seen.summary(),
       reflectorMs: this.#reflector.summary(),
       ipdvMs: this.#ipdv.summary(),
@@ -315,13 +269,12 @@ export class SenderSession {
     };
   }
 
-  #add(sample: Sample, sentAt: number): void {
+  #add(sample: StampSample, sentAt: number): void {
     const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
-    if (sample.reordered) this.#counts.reordered++;
-    this.rtts.add(rttMs);
+    if (sample.reordered) this.#reordered++;
     this.#pdv.add(rttMs);
     this.#seen.add(seenMs);
-    if (reflectorMs === undefined) this.#counts.impossibleTimestamps++;
+    if (reflectorMs === undefined) this.#impossibleTimestamps++;
     else {
       this.#reflector.add(reflectorMs);
       this.#oneWay.add(sentAt, forwardMs!, backwardMs!);
@@ -338,19 +291,14 @@ export class SenderSession {
   }
 
   #rttOf(seq: number): number {
-    return this.#isRemembered(seq)
+    return this.books.isRemembered(seq)
       ? this.#slots.rtt[seq % this.#capacity]!
       : NaN;
   }
 
-  #isRemembered(seq: number): boolean {
-    const { sent } = this.#counts;
-    return seq >= 0 && seq < sent && seq >= sent - this.#capacity;
-  }
-
   /** Whether a closing probe could attribute loss. */
   get wantsClosing(): boolean {
-    const { lost, late, received } = this.#counts;
+    const { lost, late, received } = this.books.summary();
     return lost > late && received > 0 && this.#reflections.wantsProbe;
   }
 
@@ -365,7 +313,7 @@ export class SenderSession {
     packet: ReflectorPacket,
     trafficClass: number | undefined,
   ): boolean {
-    const { sent } = this.#counts;
+    const sent = this.books.next;
     if (packet.senderSequence !== sent || !this.#isOfSession(packet)) {
       return false;
     }
@@ -384,11 +332,8 @@ export class SenderSession {
 /** The latest requests, by their sequence modulo the capacity. */
 function makeSlots(capacity: number) {
   return {
-    state: new Uint8Array(capacity),
-    sentAt: new Float64Array(capacity),
     /** When the kernel sent each; NaN if not known. */
     stampedAt: new Float64Array(capacity),
-    sendError: new Float64Array(capacity),
     rtt: new Float64Array(capacity),
     /** The bits of the timestamp as sent. */
     timestamp: new BigUint64Array(capacity),
@@ -403,7 +348,3 @@ function timestampBits(packet: Uint8Array, at: number): bigint {
 const STAMP_SLACK_MS = 0.05;
 /** Longer than a datagram waits in a send queue. */
 const MAX_STAMP_MS = 10_000;
-const PENDING = 1;
-const ANSWERED = 2;
-const LOST = 3;
-const LATE = 4;

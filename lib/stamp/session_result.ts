@@ -4,12 +4,13 @@
  * @module
  */
 import type { RunCounts } from "../stats/counts.ts";
+import type { Interval } from "../stats/books.ts";
 import type { Summary } from "../stats/statistics.ts";
 import type { Reported } from "./ask.ts";
 import type { DriftBound } from "./drift.ts";
 
 /** The measurement of one reply. All times are in milliseconds. */
-export interface Sample {
+export interface StampSample {
   /** Of the request, from 0. */
   seq: number;
   /**
@@ -49,11 +50,12 @@ export interface Sample {
 
 /** The outcome of one request; `seq` counts them from 0. */
 export type MeasureEvent =
-  | { type: "reply"; seq: number; sample: Sample }
+  | { type: "reply"; seq: number; sample: StampSample }
   | { type: "lost"; seq: number }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
-  | { type: "error"; seq: number; error: unknown };
+  | { type: "error"; seq: number; error: unknown }
+  | Interval;
 
 /** The figures of a session. Times are in milliseconds. */
 export interface SessionResult extends RunCounts {
@@ -91,8 +93,6 @@ export interface SessionResult extends RunCounts {
   reorderedDown: number | undefined;
   /** Replies from the first one to a later request to a reordered one (RFC 4737, 4.2). */
   reorderingExtent: { max: number; mean: number } | undefined;
-  /** Requests that the system failed to send, among `lost`, but lost in no direction. */
-  errors: number;
   /** Whether all quantiles are exact; of more than 1,000 RTTs, to 0.1 %. */
   exact: boolean;
   /**
@@ -167,8 +167,6 @@ export interface SessionResult extends RunCounts {
 export interface MeasureResult extends SessionResult {
   /** Since the first send, in milliseconds, without the wait at the end. */
   durationMs: number;
-  /** Reports of a closed port by the system, on the linux engine only. */
-  portClosed: number;
   /**
    * Replies that this machine dropped, since its receive buffer was full: they are
    * among `lost` and `lostDown`, but not lost on the path. Undefined where that is

@@ -37,7 +37,7 @@ import {
   type OpenOptions,
   type Receiver,
   type ReplyOptions,
-  type SendErrorListener,
+  type SendListener,
 } from "../socket/contract.ts";
 
 /** A datagram in flight. */
@@ -330,8 +330,11 @@ export class SimulatedSocket implements DatagramSocket {
   }
 
   /** As {@linkcode DatagramSocket} has it. */
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
-    this.send(payload, to).catch((error) => listener.onSendError(error));
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
+    this.send(payload, to).then(
+      () => listener.onSent?.(),
+      (error) => listener.onSendError(error),
+    );
   }
 
   /** As {@linkcode DatagramSocket} has it. */
@@ -437,7 +440,7 @@ export type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
   SendOptions,
 } from "../socket/contract.ts";
 export type { UdpAddress } from "../address.ts";

@@ -220,7 +220,7 @@ programTest(
     assertEquals(otlp.total("roundtrip.client.sent"), 5);
     assertEquals(otlp.total("roundtrip.client.rtt"), 2);
     for (
-      const [outcome, count] of [["received", 2], ["lost", 1], ["errors", 1]]
+      const [outcome, count] of [["received", 2], ["lost", 1], ["unsent", 1]]
     ) {
       assertEquals(
         otlp.total(datagrams, `outcome=${outcome}`),

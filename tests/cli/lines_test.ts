@@ -26,7 +26,7 @@ import { measure } from "../../lib/stamp/measure.ts";
 import type { MeasureEvent } from "../../lib/stamp/session_result.ts";
 import { type Refusal, REFUSALS } from "../../lib/server/guard.ts";
 import type { ServerStats } from "../../lib/server/udp_server.ts";
-import type { SeriesEvent } from "../../lib/client/series.ts";
+import { requestMany, type SeriesEvent } from "../../lib/client/series.ts";
 
 const PEER = { hostname: "127.0.0.1", port: 51696 };
 const TARGET = { hostname: "::1", port: 20001 };
@@ -41,24 +41,19 @@ const SERIES_VIEW = seriesView();
 const { line: eventLine, lines: summaryLines } = SERIES_VIEW;
 const { line: measureLine, lines: resultLines } = stampView();
 
-const RTT = summarize([0.1, 0.2, 0.3])!;
+const RTT = { ...summarize([0.1, 0.2, 0.3])!, p999: 0.3 };
 
 const SUMMARY: SeriesResult = {
+  ...requestMany(TARGET, "").summary(),
   target: "[::1]:20001",
   unexpected: 0,
   sent: 4,
   received: 3,
   lost: 1,
-  pending: 0,
   lossPercent: 25,
-  datagramLossPercent: 25,
-  duplicates: 0,
-  late: 0,
-  retransmissions: 0,
-  foreign: 0,
-  errors: 0,
-  eventsDropped: 0,
-  heldBack: 0,
+  lossPeriods: 1,
+  longestLossPeriod: 1,
+  startedAt: 1000,
   durationMs: 3012.3456789,
   rttMs: RTT,
 };
@@ -209,7 +204,9 @@ Deno.test("seriesView: closing lines are laid out as those of ping", () => {
   assertEquals(summaryLines(SUMMARY).split("\n"), [
     "--- [::1]:20001 statistics ---",
     "4 sent, 3 received, 0 duplicates, 0 late, 25% loss, time 3012 ms",
+    "1 missing: 1 unanswered; in one loss period",
     "rtt min/avg/max/mdev = 0.100/0.200/0.300/0.082 ms",
+    "rtt median/p90/p99/p99.9 = 0.200/0.300/0.300/0.300 ms",
   ]);
 });
 
@@ -220,16 +217,13 @@ Deno.test("seriesView: closing lines name unusual counts, and leave out unknown 
     lost: 0,
     pending: 4,
     lossPercent: undefined,
-    datagramLossPercent: undefined,
     retransmissions: 5,
     foreign: 6,
-    errors: 7,
     rttMs: undefined,
   };
   assertEquals(summaryLines(unusual).split("\n").slice(1), [
-    "4 sent, 0 received, 4 pending, 0 duplicates, 0 late, 5 retransmissions, " +
-    "6 foreign, 7 errors, n/a of exchanges failed, n/a of datagrams lost, " +
-    "time 3012 ms",
+    "4 sent, 0 received, 0 duplicates, 0 late, 4 pending, 6 foreign, " +
+    "5 retransmissions, n/a of exchanges failed, time 3012 ms",
   ]);
 });
 
@@ -250,17 +244,27 @@ Deno.test("SERIES: every key, null for unknown figures", () => {
     lost: 1,
     pending: 0,
     lossPercent: 25,
-    datagramLossPercent: 25,
     duplicates: 0,
     late: 0,
     retransmissions: 0,
     foreign: 0,
-    errors: 0,
     eventsDropped: 0,
+    rejected: 0,
+    unsent: 0,
+    skipped: 0,
+    stalls: 0,
+    stalledMs: 0,
+    longestStall: null,
     heldBack: 0,
     unexpected: 0,
     durationMs: 3012.345679,
     rttMs: { ...RTT, mean: 0.2, stddev: 0.08165 },
+    lossPeriods: 1,
+    longestLossPeriod: 1,
+    outageCount: 0,
+    outages: [],
+    reasons: [],
+    startedAt: "1970-01-01T00:00:01.000Z",
   });
   const { lossPercent, rttMs } = objectOf(SERIES_COLUMNS, {
     ...SUMMARY,
@@ -268,6 +272,11 @@ Deno.test("SERIES: every key, null for unknown figures", () => {
     rttMs: undefined,
   });
   assertEquals([lossPercent, rttMs], [null, null]);
+  const before = objectOf(SERIES_COLUMNS, {
+    ...SUMMARY,
+    startedAt: undefined,
+  });
+  assertEquals(before.startedAt, null);
 });
 
 Deno.test("listeningLine(): a limit where there is one, and an unusual engine", () => {
@@ -378,7 +387,7 @@ Deno.test("json(): escapes characters that act on a terminal, for the same value
 
 Deno.test("stampView: closing lines have the counts and the table", () => {
   const rttMs = {
-    ...RTT,
+    ...summarize([0.1])!,
     ...{ min: 0.1, mean: 0.25, median: 0.2, p90: 12, p99: 345.6, max: 1000.5 },
     stddev: 0.5,
   };
@@ -390,14 +399,15 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     ...{ pending: 1, duplicates: 3, reordered: 4, late: 5, durationMs: 99.6 },
     ...{ lostUp: 2, lostDown: 0, lostUnattributed: undefined },
     ...{ duplicatesUp: 1, duplicatesDown: 2 },
-    ...{ rttMs, pdvMs: { ...rttMs, min: 0 }, exact: true },
+    ...{ rttMs, pdvMs: { ...rttMs, min: 0 }, exact: true, lossPeriods: 1 },
     ...{ forwardJitterMs: 0.5, backwardJitterMs: 0.75 },
     clockOffsetMs: { estimate: -2.5, error: 0.125 },
   };
   assertEquals(resultLines(result).split("\n"), [
     "--- [::1]:20001 STAMP statistics ---",
-    "9 sent, 6 received, 2 lost (25%), 1 pending, 3 duplicates, 4 reordered, 5 late, time 100 ms",
+    "9 sent, 6 received, 2 lost (25%), 3 duplicates, 4 reordered, 5 late, 1 pending, time 100 ms",
     "lost up 2, down 0, unattributed n/a",
+    "2 missing: 2 unanswered; in one loss period",
     "duplicates up 1, down 2",
     "ms                  min      mean    median       p90       p99       max    stddev  (exact)",
     "rtt               0.100     0.250     0.200    12.000   345.600  1000.500     0.500",
@@ -408,13 +418,13 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
   const [, counts, head] = resultLines({
     target: "[::1]:20001",
     ...nothing,
-    ...{ foreign: 1, errors: 2, portClosed: 3, kernelDrops: 4, rttMs },
+    ...{ foreign: 1, pending: 2, kernelDrops: 4, rttMs },
     exact: false,
   }).split("\n");
   assertEquals(
     counts,
     "0 sent, 0 received, 0 lost (n/a), 0 duplicates, 0 reordered, 0 late, " +
-      "1 foreign, 2 errors, 3 reports of a closed port, 4 dropped by this machine, time 0 ms",
+      "2 pending, 1 foreign, 4 dropped by this machine, time 0 ms",
   );
   assertMatch(head!, / {2}\(quantiles to 0\.1 %\)$/);
   const json = objectOf(STAMP_COLUMNS, result);

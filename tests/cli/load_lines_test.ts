@@ -10,13 +10,18 @@ import {
   loadWarnings,
 } from "../../lib/cli/show/load.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
-import type { LoadInterval } from "../../lib/client/load.ts";
 import { ENGINE, netTest } from "../helpers.ts";
+import type { Interval } from "../../lib/stats/books.ts";
+import { NO_COUNTS } from "../../lib/stats/counts.ts";
+import { load } from "../../lib/client/load.ts";
 import { peer } from "./peers.ts";
 
 const RTT = { ...summarize([0.1, 0.2, 0.6])!, p90: 0.3, p99: 0.4, p999: 0.5 };
 
+const TARGET = { hostname: "::1", port: 7 };
+
 const RESULT: LoadRow = {
+  ...load(TARGET, { rate: 1 }).summary(),
   target: "[::1]:7",
   rate: 100,
   window: undefined,
@@ -24,15 +29,12 @@ const RESULT: LoadRow = {
   sent: 100,
   received: 90,
   lost: 10,
-  pending: 0,
   lossPercent: 10,
   duplicates: 1,
   late: 2,
-  foreign: 0,
-  errors: 0,
-  portClosed: 0,
-  receiveErrors: 0,
   eventsDropped: 0,
+  lossPeriods: 4,
+  longestLossPeriod: 3,
   kernelDrops: 0,
   durationMs: 1000.4,
   sentPerSecond: 99.96,
@@ -47,6 +49,7 @@ Deno.test("LOAD_VIEW: closing lines have the request, the counts and the duratio
   assertEquals(LOAD_VIEW.lines(RESULT).split("\n"), [
     "--- [::1]:7 load statistics: 16 bytes, 100 a second asked for ---",
     "100 sent, 90 received, 10 lost (10%), 1 duplicates, 2 late, time 1000 ms",
+    "10 missing: 10 unanswered; in 4 loss periods, the longest of 3",
     "sent 100 a second (999 bit/s), received 90 a second (1.235 Mbit/s)",
     "rtt min/mean/median/p90/p99/p99.9/max = 0.100/0.300/0.200/0.300/0.400/0.500/0.600 ms",
   ]);
@@ -56,15 +59,16 @@ Deno.test("LOAD_VIEW: closing lines name unusual counts, and leave out unknown f
   const lines = LOAD_VIEW.lines({
     ...RESULT,
     ...{ rate: undefined, window: 8, size: 0 },
-    ...{ pending: 1, foreign: 2, errors: 3, portClosed: 4, receiveErrors: 5 },
+    ...{ pending: 1, foreign: 2, unsent: 3, lossPeriods: 1 },
     ...{ kernelDrops: 6, rttMs: undefined, sendErrorMs: RTT },
     ...{ sentPerSecond: undefined, receivedBitsPerSecond: 2e12 },
   }).split("\n");
   assertEquals(lines, [
     "--- [::1]:7 load statistics: 0 bytes, 8 in flight ---",
-    "100 sent, 90 received, 10 lost (10%), 1 pending, 1 duplicates, 2 late, " +
-    "2 foreign, 3 errors, 4 reports of a closed port, 5 receive errors, " +
-    "6 dropped by this machine, time 1000 ms",
+    "100 sent, 90 received, 10 lost and 3 unsent (12.62%), 1 duplicates, " +
+    "2 late, 1 pending, 2 foreign, 6 dropped by this machine, time 1000 ms",
+    "13 missing: 3 refused by this system, 6 dropped by this machine's full " +
+    "buffer, 4 unanswered; in one loss period",
     "sent n/a, received 90 a second (2000 Gbit/s)",
     "send error min/mean/median/p90/p99/p99.9/max = 0.100/0.300/0.200/0.300/0.400/0.500/0.600 ms",
   ]);
@@ -83,16 +87,15 @@ Deno.test("LOAD: every key, null for unknown figures", () => {
 });
 
 Deno.test("intervalLine(): an interval of a load is shown as that of a series", () => {
-  const part: LoadInterval = {
+  const part: Interval = {
+    ...NO_COUNTS,
     type: "interval",
     fromMs: 1000,
     toMs: 3000.04,
     sent: 200,
     received: 190,
     lost: 10,
-    duplicates: 0,
     late: 3,
-    errors: 0,
     rttMs: RTT,
   };
   assertEquals(

@@ -47,7 +47,7 @@ programTest(
       received: 2,
       duplicates: 0,
       foreign: 0,
-      errors: 0,
+      unsent: 0,
       eventsDropped: 0,
       unexpected: 0,
     });
@@ -305,7 +305,10 @@ programTest("client --csv -, --plot -: show each datagram", async () => {
     seq,
   ) => [p.target, seq, seq !== "1"]);
   assertEquals(rows(shown.stdout).sort(), expected);
-  assertMatch(shown.stdout, /^run,seq,at_ms,rtt_ms$/m);
+  assertMatch(
+    shown.stdout,
+    /^run,seq,at_ms,rtt_ms,time,outcome,attempts,why$/m,
+  );
   const drawn = await client([...args, "--plot", "-"]);
   assertMatch(drawn.stdout, /\u2022/);
   assertMatch(drawn.stdout, /^ +lost  *x/m);

@@ -45,7 +45,7 @@ programTest(
       "sent",
       "received",
       "lost",
-      "pending",
+      "unsent",
       "lossPercent",
       "lostUp",
       "lostDown",
@@ -58,9 +58,13 @@ programTest(
       "reorderedDown",
       "reorderingExtent",
       "late",
+      "pending",
       "foreign",
-      "errors",
-      "portClosed",
+      "retransmissions",
+      "rejected",
+      "skipped",
+      "stalls",
+      "stalledMs",
       "kernelDrops",
       "eventsDropped",
       "durationMs",
@@ -85,6 +89,13 @@ programTest(
       "clockDriftPpm",
       "returnsSsid",
       "reported",
+      "lossPeriods",
+      "longestLossPeriod",
+      "outageCount",
+      "outages",
+      "reasons",
+      "startedAt",
+      "longestStall",
     ]);
     assertEquals([document.sent, document.received, samples.length], [3, 3, 3]);
     const streamed = (await client([...args, "--json-stream"])).stdout.trim()
@@ -108,10 +119,10 @@ programTest(
     const target = await closedPort();
     const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
     const asked = await client([...args, "--json"]);
-    const { lost, lossPercent, rttMs, clockOffsetMs, portClosed } = JSON.parse(
+    const { lost, lossPercent, rttMs, clockOffsetMs, reasons } = JSON.parse(
       asked.stdout,
     );
-    assertEquals(portClosed > 0, ENGINE === "linux");
+    assertEquals(reasons.length > 0, ENGINE === "linux");
     assertEquals([asked.code, lost, lossPercent, rttMs, clockOffsetMs], [
       1,
       2,

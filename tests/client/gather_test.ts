@@ -51,7 +51,7 @@ Deno.test("gather(): it gives every reply of a group until its time is over", as
     received: 3,
     duplicates: 0,
     foreign: 0,
-    errors: 0,
+    unsent: 0,
     eventsDropped: 0,
   });
   assertEquals(network.sockets.size, 3, "its own socket is closed");
@@ -182,7 +182,7 @@ Deno.test("gather(): it continues if one target cannot be sent to, and throws if
   };
   const some = start([at(HOSTS[0]!), at(HOSTS[1]!)]);
   assertEquals(await network.run(all(some)), [HOSTS[1]]);
-  assertEquals(some.summary().errors, 1);
+  assertEquals(some.summary().unsent, 1);
   const none = all(start([at(HOSTS[0]!)]));
   await assertRejects(() => network.run(none), Error, "unreachable");
 });

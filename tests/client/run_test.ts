@@ -22,10 +22,8 @@ Deno.test("Pacer: each datagram is due at a multiple of the interval", () => {
     [23, 3, 7, 30],
     [45, 4, 0, 40],
     [46, 5, 4, 50],
-    // Up to 100 ms are caught up with; more are skipped.
+    // Up to 100 ms are caught up with.
     [160, 6, 0, 60],
-    [161, 6, 0, 161],
-    [165, 7, 6, 171],
   ];
   const pacer = new Pacer(10);
   for (const [elapsedMs, count, waitMs, dueMs] of table) {
@@ -42,11 +40,27 @@ Deno.test("Pacer: an interval that binary fractions miss does not drift", () => 
   assertEquals(pacer.dueMs(1_000_000), 100_000);
 });
 
-Deno.test("Pacer: N datagrams an interval, and none is skipped without a limit", () => {
-  const pacer = new Pacer(1000, 3, Infinity);
+Deno.test("Pacer: N datagrams an interval", () => {
+  const pacer = new Pacer(1000, 3);
   assertEquals([3, 6, 3000].map((seq) => pacer.dueMs(seq)), [1000, 2000, 1e6]);
   assertEquals(pacer.waitMs(1e6, 3), 0);
-  assertEquals(pacer.dueMs(3), 1000);
+});
+
+Deno.test("Pacer: whole intervals are skipped once it is more than 100 ms late", () => {
+  // An interval, how late, the number of skipped sends, and when 0 is due then.
+  const table: Array<[number, number, number, number]> = [
+    [10, 100, 0, 0],
+    [10, 101, 10, 100],
+    [10, 1507, 150, 1500],
+    [1000, 999, 0, 0],
+    [1000, 2500, 2, 2000],
+    [0, 500, 0, 500],
+  ];
+  for (const [intervalMs, lateMs, skipped, dueMs] of table) {
+    const pacer = new Pacer(intervalMs);
+    assertEquals(pacer.skip(lateMs, 0), skipped, `${intervalMs} ${lateMs}`);
+    assertEquals(pacer.dueMs(0), dueMs, `${intervalMs} ${lateMs}`);
+  }
 });
 
 Deno.test("lingerMs(): three round trips, within bounds", () => {
@@ -65,15 +79,17 @@ Deno.test("lingerMs(): three round trips, within bounds", () => {
 /** The runs that may have a deadline, and all others. */
 function start(
   address: UdpAddress | string,
-  { reportMs, ...options }: RequestManyOptions & { reportMs?: number },
+  options: RequestManyOptions,
 ) {
   const some = [requestMany(address, "x", options), measure(address, options)];
-  const { deadlineMs: _, count, intervalMs: __, ...others } = options;
+  const { reportMs, onSample } = options;
+  const { deadlineMs: _, count, intervalMs: __, ...each } = options;
+  const { reportMs: ___, onSample: ____, ...others } = each;
   return {
     some,
     all: [
       ...some,
-      load(address, { ...others, count, reportMs, window: 1 }),
+      load(address, { ...others, count, reportMs, onSample, window: 1 }),
       gather(address, "x", others) as Gathering & Series,
     ],
   };

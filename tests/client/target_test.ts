@@ -143,8 +143,8 @@ linuxTest(
     const series = requestMany(`localhost:${port}`, "x", options);
     for await (const { type } of series) assertEquals(type, "reply");
     assertEquals(series.target, server.addr);
-    const { sent, received, datagramLossPercent } = series.summary();
-    assertEquals([sent, received, datagramLossPercent], [3, 3, 0]);
+    const { sent, received, lossPercent } = series.summary();
+    assertEquals([sent, received, lossPercent], [3, 3, 0]);
     await server.shutdown();
     await assertRejects(
       () => request(`localhost:${port}`, "x", { runtime }),

@@ -600,12 +600,12 @@ namespaceTest(
     const swept = await client(target, ...sweep, "--json");
     const { runs } = JSON.parse(swept.stdout);
     assertEquals(
-      runs.map(({ size, received, errors }: Record<string, unknown>) => [
+      runs.map(({ size, received, unsent }: Record<string, unknown>) => [
         size,
         received,
-        errors,
+        unsent,
       ]),
-      [[472, 1, 0], [572, 1, 0], [672, undefined, undefined]],
+      [[472, 1, 0], [572, 1, 0], [672, 0, 1]],
     );
     assertEquals(
       runs[2].error,

@@ -8,7 +8,7 @@ import {
   stampReflector,
 } from "../../lib/stamp/reflector.ts";
 import { serve } from "../../lib/server/serve.ts";
-import type { Sample } from "../../lib/stamp/session_result.ts";
+import type { StampSample } from "../../lib/stamp/session_result.ts";
 import { ENGINE, linuxTest, netTest } from "../helpers.ts";
 import { Relay } from "../client/relay.ts";
 import {
@@ -53,7 +53,9 @@ async function run(network: SimulatedNetwork, measurement: Measurement) {
 
 const isUp = ({ to }: Passing) => to.port === SERVER.port;
 const brief = (events: MeasureEvent[]) =>
-  events.map(({ type, seq }) => `${type} ${seq}`);
+  events.map((event) =>
+    event.type === "interval" ? event.type : `${event.type} ${event.seq}`
+  );
 
 Deno.test("measure(): it sends on an absolute schedule and reports each reply", async () => {
   const network = networkWith((passing) => isUp(passing) ? [3] : [4]);
@@ -273,8 +275,9 @@ Deno.test("measure(): a failed send is reported, and it continues", async () => 
   });
   const measurement = start(network, { count: 2, intervalMs: 20 });
   assertEquals(brief(await run(network, measurement)), ["error 0", "reply 1"]);
-  const { sent, lost, errors } = measurement.summary();
-  assertEquals([sent, lost, errors], [2, 1, 1]);
+  const { sent, lost, unsent, lossPercent, reasons } = measurement.summary();
+  assertEquals([sent, lost, unsent, lossPercent], [1, 0, 1, 50]);
+  assertEquals(reasons, [{ reason: "no route", count: 1 }]);
 });
 
 Deno.test("measure(): it does not catch up with a long sleep in a burst", async () => {
@@ -296,7 +299,10 @@ Deno.test("measure(): it does not catch up with a long sleep in a burst", async 
     runtime: slept,
   });
   await run(network, measurement);
-  assertEquals(sentAt, [0, 10, 20, 20, 30]);
+  assertEquals(sentAt, [0, 10, 20, 30, 40]);
+  const { skipped, stalls, longestStall } = measurement.summary();
+  assertEquals([skipped, stalls], [100, 1]);
+  assertEquals(longestStall, { fromMs: 20, ms: 1000 });
 });
 
 Deno.test("measure(): it checks its options at once", () => {
@@ -528,7 +534,7 @@ linuxTest(
       while (performance.now() < until);
       return reflector(data, info);
     });
-    const samples: Sample[] = [];
+    const samples: StampSample[] = [];
     const measurement = measure(server.addr, {
       count: 20,
       intervalMs: 10,

@@ -15,36 +15,38 @@ import { UsageError } from "../flags.ts";
 import type { keyOf } from "../key_file.ts";
 import { onStop } from "../main.ts";
 import type { Ended, RunOne } from "./many.ts";
-import { complain, type LineWriter } from "../output.ts";
+import { complain, type LineWriter, stderr } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
 export async function runClient(
   plan: ClientPlan,
-  out: LineWriter,
+  stdout: LineWriter,
 ): Promise<Ended[]> {
   const { targets, sizes, plot, csv } = plan;
+  // With --csv - the rows are all that stdout has.
+  const out = csv === "-" ? stderr : stdout;
   const [target, size] = [targets[0]!, sizes[0]];
   // While a signal still ends the process: both may wait for the user.
   if ("payload" in plan) await payloadOf(plan, undefined);
   if (plan.mode === "stamp") await keysOf(plan);
   const record = plot === undefined && csv === undefined
     ? undefined
-    : await (await import("./record.ts")).openRecord(plan, out);
+    : await (await import("./record.ts")).openRecord(plan, stdout);
   const stopping = new AbortController();
-  const forget = onStop(out, () => stopping.abort());
+  const forget = onStop(stdout, () => stopping.abort());
   const report: ReportOptions = { ...plan.report, stopping: stopping.signal };
   try {
     const isOne = targets.length === 1 && sizes.length === 1;
     if (isOne || plan.mode === "gather") {
-      const samples = record?.samplesOf(formatAddress(target));
-      const shown = { ...report, samples };
+      const onSample = record?.recordOf(formatAddress(target));
+      const shown = { ...report, onSample };
       return [{ outcome: await runOne(plan, target, size, shown, out) }];
     }
     const { runMany } = await import("./many.ts");
     const run: RunOne = (target, size, shown) =>
       runOne(plan, target, size, shown, out);
-    return await runMany(targets, sizes, run, report, out, record?.samplesOf);
+    return await runMany(targets, sizes, run, report, out, record?.recordOf);
   } finally {
     await record?.write();
     forget();

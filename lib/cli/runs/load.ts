@@ -18,13 +18,13 @@ export async function runLoad(
   report: ReportOptions,
   out: LineWriter,
 ): Promise<LoadResult> {
-  const { reportMs, samples } = report;
+  const { reportMs, onSample } = report;
   const run = load(target, {
     ...options,
     reportMs,
     // This program does nothing else.
     mayBlock: true,
-    onSample: samples && ((seq, atMs, rttMs) => samples.add(seq, atMs, rttMs)),
+    onSample,
   });
   const { engine, rate, window, size } = options;
   await warmUp(

@@ -9,7 +9,7 @@ import { errorMessage } from "../../base/errors.ts";
 import { json, lossText, milliseconds, tableLine } from "../show/format.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
-import type { Samples } from "../show/samples.ts";
+import type { Sample } from "../../stats/sample.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
 export interface Ended {
@@ -33,7 +33,8 @@ export async function runMany(
   runOne: RunOne,
   report: ReportOptions,
   out: LineWriter,
-  samplesOf: (label: string) => Samples | undefined = () => undefined,
+  recordOf: (label: string) => ((sample: Sample) => void) | undefined = () =>
+    undefined,
 ): Promise<Ended[]> {
   const isSweep = sizes.length > 1;
   const ends: Ended[] = [];
@@ -50,18 +51,18 @@ export async function runMany(
     };
     const label = { text, facts, hasLines: !isSweep, collect };
     try {
-      const samples = samplesOf(text);
+      const onSample = recordOf(text);
       const outcome = await runOne(address, size, {
         ...report,
         label,
-        samples,
+        onSample,
       });
       ends[place] = { label: text, outcome };
     } catch (thrown) {
       const error = errorMessage(thrown);
       complain("client", `${text}: ${error}`);
       ends[place] = { label: text, error };
-      collect({ ...facts, error });
+      documents[place] ??= { ...facts, error };
     }
   };
   await Promise.all(targets.map(async (target, i) => {

@@ -4,38 +4,47 @@
  * @module
  */
 import { errorMessage } from "../../base/errors.ts";
+import type { Sample } from "../../stats/sample.ts";
 import type { ClientPlan } from "../client_plan.ts";
 import { complain, type LineWriter } from "../output.ts";
 import { plotSvg, plotText } from "../show/plot.ts";
-import { csvOf, Samples } from "../show/samples.ts";
+import {
+  csvOf,
+  MAX_SAMPLES,
+  type RecordedRun,
+  Samples,
+} from "../show/samples.ts";
 
 /** Opens the files before anything is measured, for the samples of all runs. */
 export async function openRecord(
-  { plot, csv, options: { timeoutMs } }: ClientPlan,
+  { plot, csv, targets, sizes }: ClientPlan,
   out: LineWriter,
 ) {
   const plotFile = await openFile("plot", plot);
   const csvFile = await openFile("csv", csv);
-  const runs: Array<{ label: string; samples: Samples }> = [];
+  const runs: RecordedRun[] = [];
+  const limit = Math.floor(MAX_SAMPLES / (targets.length * sizes.length));
   return {
-    samplesOf(label: string): Samples {
-      const samples = new Samples(timeoutMs);
+    recordOf(label: string): (sample: Sample) => void {
+      const samples = new Samples(limit);
       runs.push({ label, samples });
-      return samples;
+      return (sample) => samples.add(sample);
     },
     async write(): Promise<void> {
       for (const { label, samples } of runs) {
         if (samples.leftOut === 0) continue;
-        complain("client", `${label}: ${samples.leftOut} samples are left out`);
+        const { leftOut, limit } = samples;
+        complain(
+          "client",
+          `${label}: --plot and --csv have the first ${limit} datagrams, without ${leftOut} later ones`,
+        );
       }
       if (csv !== undefined) await writeTo(csvFile, csvOf(runs), out);
-      const [first] = runs;
-      if (plot === undefined || first === undefined) return;
-      const { label, samples } = first;
+      if (plot === undefined || runs.length === 0) return;
       const width = out.isTerminal ? Deno.consoleSize().columns : 80;
       const picture = plotFile === undefined
-        ? `${plotText(samples, width)}\n`
-        : plotSvg(label, samples, new Date());
+        ? `${plotText(runs, width)}\n`
+        : plotSvg(runs);
       await writeTo(plotFile, [picture], out);
     },
   };

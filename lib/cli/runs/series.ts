@@ -16,7 +16,12 @@ export async function runSeries(
   report: ReportOptions,
   out: LineWriter,
 ): Promise<SeriesResult> {
-  const series = requestMany(target, payload, options);
+  const { reportMs, onSample } = report;
+  const series = requestMany(target, payload, {
+    ...options,
+    reportMs,
+    onSample,
+  });
   // One of several runs is shown as a series is, however short.
   const isSeries = report.isSeries || report.label !== undefined;
   if (isSeries) await warmUpSeries();

@@ -19,7 +19,8 @@ export async function runStamp(
   report: ReportOptions & { histogram: boolean },
   out: LineWriter,
 ): Promise<RunOutcome> {
-  const measurement = measure(target, options);
+  const { reportMs, onSample } = report;
+  const measurement = measure(target, { ...options, reportMs, onSample });
   await warmUp(
     (server) => Array.fromAsync(measure(server, WARM_UP)),
     stampReflector(),

@@ -7,8 +7,8 @@
  */
 import { textOrHex } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
-import type { LoadInterval } from "../../client/load.ts";
-import { lossPercentOf } from "../../stats/counts.ts";
+import type { Interval } from "../../stats/books.ts";
+import { lossPercentOf, type RunCounts } from "../../stats/counts.ts";
 import type { TailSummary } from "../../stats/distribution.ts";
 import { lossText, milliseconds, rounded } from "./format.ts";
 
@@ -47,8 +47,8 @@ export function objectOf<R>(columns: Columns<R>, result: R) {
   const object: Record<string, unknown> = {};
   for (const { key, column, value } of cellsOf(columns, result)) {
     if (value === undefined && column.optional) continue;
-    const shown = value === undefined ? null : column.json?.(value);
-    object[key] = plain(shown ?? value);
+    const isKnown = value !== undefined && column.json !== undefined;
+    object[key] = plain(isKnown ? column.json!(value) : value);
   }
   return object;
 }
@@ -107,10 +107,16 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
 export const KERNEL_DROPS = rare("dropped by this machine");
 export const DROPPED = rare("events left out");
-export const PORT_CLOSED = rare("reports of a closed port");
-export const LOST: Column<number, { lossPercent: number | undefined }> = {
-  text: (value, { lossPercent }) => `${value} lost (${lossText(lossPercent)})`,
+export const LOST: Column<number, Settled> = {
+  text: (lost, counts) => {
+    const { unsent } = counts;
+    const missing = unsent === 0
+      ? `${lost} lost`
+      : `${lost} lost and ${unsent} unsent`;
+    return `${missing} (${lossText(lossPercentOf(counts))})`;
+  },
 };
+type Settled = Parameters<typeof lossPercentOf>[0];
 export const DURATION: Column<number> = {
   text: (value) => `time ${Math.round(value)} ms`,
 };
@@ -152,19 +158,37 @@ export function pingFigures(
   return [["min", min], ["avg", mean], ["max", max], ...others];
 }
 
-export type Interval = Omit<LoadInterval, "type">;
+/** The columns of a run's counts that only JSON has, or that are rarely not 0. */
+export const RUN_COUNTS = {
+  pending: RARE,
+  foreign: RARE,
+  retransmissions: RARE,
+  ...only("rejected", "skipped", "stalls", "stalledMs"),
+} satisfies Partial<Columns<RunCounts>>;
 
-const INTERVAL: Columns<Interval> = {
+/** The columns of loss and of standstills that have lines of their own. */
+export const LOSS_COLUMNS = {
+  ...only("lossPeriods", "longestLossPeriod", "outageCount"),
+  outages: {},
+  reasons: {},
+  startedAt: {
+    json: (unixMs) => unixMs && new Date(unixMs).toISOString(),
+    docs: "the first send, by the wall clock (RFC 3339)",
+  } as Column<number | undefined>,
+  longestStall: {},
+} satisfies Partial<Columns<RunCounts>>;
+
+const INTERVAL: Columns<Omit<Interval, "type">> = {
   ...only("fromMs", "toMs"),
   sent: COUNT,
   received: COUNT,
-  lost: {
-    text: (lost, { received }) =>
-      `${lost} lost (${lossText(lossPercentOf(lost, received))})`,
-  },
+  lost: LOST,
+  unsent: {},
   duplicates: RARE,
   late: RARE,
-  errors: RARE,
+  foreign: RARE,
+  retransmissions: RARE,
+  ...only("rejected", "skipped", "stalls", "stalledMs"),
   rttMs: { text: (rtt) => rtt && `rtt ${figuresText(INTERVAL_RTTS(rtt))}` },
 };
 
@@ -172,18 +196,10 @@ const INTERVAL_RTTS = (
   { min, median, max }: Pick<TailSummary, "min" | "median" | "max">,
 ): Array<[string, number]> => [["min", min], ["median", median], ["max", max]];
 
-export function intervalLine(interval: Interval): string {
+export function intervalLine(interval: Omit<Interval, "type">): string {
   const { fromMs, toMs } = interval;
   const [from, to] = [fromMs, toMs].map((ms) => (ms / 1000).toFixed(1));
   return `${from} to ${to} s: ${countsOf(INTERVAL, interval)}`;
-}
-
-/** An interval as a line that fits into 80 columns. */
-export function statusLine({ rttMs, ...counts }: Interval): string {
-  const rtt = rttMs && `, rtt ${milliseconds(rttMs.median)} ms in the median`;
-  const line = countsOf(INTERVAL, { ...counts, rttMs: undefined }) +
-    (rtt ?? "");
-  return line.slice(0, 79);
 }
 
 export const SEQ: Column<number> = { docs: "number of the datagram, from 0" };

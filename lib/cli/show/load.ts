@@ -3,10 +3,12 @@
  *
  * @module
  */
-import type { LoadInterval, LoadResult } from "../../client/load.ts";
+import type { LoadResult } from "../../client/load.ts";
+import type { Interval } from "../../stats/books.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
 import * as column from "./columns.ts";
 import { present } from "./format.ts";
+import { lossLines } from "./loss.ts";
 import type { View } from "./reporter.ts";
 
 /** A load, and the rate, window and size that were asked for. */
@@ -23,14 +25,11 @@ export const LOAD_COLUMNS: column.Columns<LoadRow> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: column.LOST,
-  pending: column.RARE,
+  unsent: {},
   lossPercent: {},
   duplicates: column.COUNT,
   late: column.COUNT,
-  foreign: column.RARE,
-  errors: column.RARE,
-  portClosed: column.PORT_CLOSED,
-  receiveErrors: column.rare("receive errors"),
+  ...column.RUN_COUNTS,
   kernelDrops: column.KERNEL_DROPS,
   eventsDropped: column.DROPPED,
   durationMs: column.DURATION,
@@ -38,14 +37,15 @@ export const LOAD_COLUMNS: column.Columns<LoadRow> = {
   ...column.only("sentBitsPerSecond", "receivedBitsPerSecond"),
   rttMs: { label: "rtt" },
   sendErrorMs: { label: "send error" },
+  ...column.LOSS_COLUMNS,
 };
 
 /** A load; its events are intervals, which all views show alike. */
-export const LOAD_VIEW: View<LoadInterval, LoadRow> = {
+export const LOAD_VIEW: View<Interval, LoadRow> = {
   list: "intervals",
   events: { interval: column.EVENTS.interval },
   result: LOAD_COLUMNS,
-  line: () => undefined,
+  line: column.intervalLine,
   lines: loadLines,
   warnings: loadWarnings,
 };
@@ -61,6 +61,7 @@ function loadLines(result: LoadRow): string {
   const received = rateText(receivedPerSecond, receivedBitsPerSecond);
   return [
     column.closingLines(head, LOAD_COLUMNS, result),
+    ...lossLines(result),
     `sent ${sent}, received ${received}`,
     ...column.timesOf(LOAD_COLUMNS, result).map(({ label, summary }) =>
       `${label} ${column.figuresText(column.figuresOf(summary, "stddev"))}`
@@ -72,12 +73,12 @@ function loadLines(result: LoadRow): string {
 export function loadWarnings(
   { rate = 0, sentPerSecond = rate, sendErrorMs, ...counts }: LoadRow,
 ): string[] {
-  const { received, foreign, kernelDrops = 0 } = counts;
+  const { received, foreign, skipped, stalls, kernelDrops = 0 } = counts;
   // Of few datagrams a single late one is no rule.
-  const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS;
+  const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS || skipped > 0;
   const reached = Math.round(sentPerSecond);
   return present([
-    isBehind && sentPerSecond < 0.995 * rate &&
+    isBehind && stalls === 0 && sentPerSecond < 0.995 * rate &&
     `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
     kernelDrops > 0 &&
     `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,

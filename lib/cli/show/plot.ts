@@ -1,247 +1,273 @@
 /**
- * RTTs over time as a picture, the lost datagrams marked, and how they are
- * distributed beside it: as SVG, or for a terminal. Pure.
+ * A picture of runs, as SVG or for a terminal: RTTs over time, outages, and what
+ * is missing; the distribution of the RTTs beside it. Pure.
  *
  * @module
  */
-import { lossPercentOf } from "../../stats/counts.ts";
-import { Distribution } from "../../stats/distribution.ts";
-import { figuresOf, figuresText } from "./columns.ts";
-import { lossText } from "./format.ts";
-import type { Samples } from "./samples.ts";
+import { printable } from "../../encoding.ts";
+import { figuresOf } from "./columns.ts";
+import { milliseconds, present } from "./format.ts";
+import { outageLine } from "./loss.ts";
+import {
+  heightAt,
+  numberText,
+  type Panel,
+  type Picture,
+  pictureOf,
+  timeTicks,
+} from "./picture.ts";
+import type { RecordedRun } from "./samples.ts";
 
 /** The picture as one SVG file, in light and dark as its reader has it. */
-export function plotSvg(label: string, samples: Samples, now: Date): string {
-  const picture = pictureOf(samples, COLUMNS, BARS);
-  const { received, lost, scale, columns, bars, fromMs, toMs } = picture;
-  const y = (ms: number) => round(BOTTOM - scale.heightOf(ms) * HEIGHT);
-  const x = (column: number) => round(LEFT + column * WIDTH / COLUMNS);
-  const parts = scale.ticks().flatMap((ms) => [
-    `<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${y(ms)}" y2="${
-      y(ms)
-    }"/>`,
-    textAt(LEFT - 6, y(ms) + 4, tickText(ms), "end"),
-  ]);
-  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    const seconds = tickText((fromMs + share * (toMs - fromMs)) / 1000);
-    const at = LEFT + share * WIDTH;
-    parts.push(textAt(at, BOTTOM + 32, `${seconds} s`, "middle"));
-  }
-  // One path for each kind of mark, however many there are.
-  let [ranges, dots, losses] = ["", "", ""];
-  for (const [i, column] of columns.entries()) {
-    const { min, max, lost, received } = column;
-    const at = `M${x(i + 0.5)} `;
-    const all = `${at}${round(y(min) + 1)}V${round(y(max) - 1)}`;
-    if (received > MANY) {
-      // All of them lightly, and the middle half on top of that.
-      ranges += all;
-      const [from, to] = [0.25, 0.75]
-        .map((share) => BOTTOM - heightAt(column, share) * HEIGHT);
-      dots += `${at}${round(from! + 1)}V${round(to! - 1)}`;
-    } else if (received > 0) dots += all;
-    const tall = 3 + 9 * lost / (lost + received);
-    if (lost > 0) losses += `${at}${BOTTOM + 16}v${round(-tall)}`;
-  }
-  const thick = received > COLUMNS / 2 ? 2 : 4;
-  parts.push(
-    `<path class="range" d="${ranges}"/>`,
-    `<path class="rtt" stroke-width="${thick}" d="${dots}"/>`,
-    `<path class="lost" d="${losses}"/>`,
-  );
-  const most = Math.max(1, ...bars);
-  const step = HEIGHT / BARS;
-  for (const [i, count] of bars.entries()) {
-    if (count === 0) continue;
-    const wide = round(Math.max(1, count / most * BAR_WIDTH));
-    const place = `x="${BARS_LEFT}" y="${round(BOTTOM - (i + 1) * step)}"`;
-    const size = `width="${wide}" height="${round(step - 1)}"`;
-    parts.push(`<rect class="bar" ${place} ${size}/>`);
-  }
-  const loss = lossText(lossPercentOf(lost, received));
-  const counts = `${received} received, ${lost} lost (${loss})`;
-  const middle = (TOP + BOTTOM) / 2;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 420" role="img">
-<title>RTTs of ${escape(label)}</title>
+export function plotSvg(runs: readonly RecordedRun[]): string {
+  const picture = pictureOf(runs, COLUMNS, BARS);
+  const height = runs.length === 1 ? 300 : 160;
+  const panelHeight = TOP + height + ROW * picture.missing.length + 60;
+  const panels = picture.panels.map((panel, i) => {
+    const kind = panel.counts.received > COLUMNS / 2 ? "many" : "few";
+    const parts = panelSvg(picture, panel, height).join("\n");
+    const place = `translate(0 ${i * panelHeight})`;
+    return `<g class="${kind}" transform="${place}">\n${parts}\n</g>\n`;
+  });
+  const whole = runs.length * panelHeight;
+  const size = `viewBox="0 0 960 ${whole}" width="960" height="${whole}"`;
+  const names = runs.map(({ label }) => escape(label)).join(", ");
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">
+<title>RTTs of ${names}</title>
 <style>
 svg { background: #fff; color: #222; font: 12px system-ui, sans-serif; }
 text { fill: currentColor; }
+path { stroke: currentColor; fill: none; }
 .title { font-size: 15px; font-weight: 600; }
-.grid { stroke: #8884; }
-.rtt { stroke: #1f77b4; stroke-linecap: round; fill: none; }
-.range { stroke: #1f77b4; stroke-opacity: 0.25; fill: none; }
-.lost { stroke: #d62728; stroke-width: 2; fill: none; }
-.bar { fill: #1f77b4; }
+.grid { color: #8884; }
+.rtt, .range, .bar { color: #1f77b4; }
+.rtt { stroke-linecap: round; stroke-width: 2; }
+.few .rtt { stroke-width: 4; }
+.range { stroke-opacity: 0.25; }
+.percentile { color: #e8590c; stroke-dasharray: 6 3; }
+.bar, .outage { fill: currentColor; stroke: none; }
+.outage { fill-opacity: 0.2; }
+.outage, .lost { color: #d62728; }
+.rejected { color: #a35200; }
+.unsent { color: #8250df; }
+.lost, .rejected, .unsent { stroke-width: 1.5; }
 @media (prefers-color-scheme: dark) {
 svg { background: #16181c; color: #ddd; }
-.rtt, .range { stroke: #6db3f2; }
-.bar { fill: #6db3f2; }
-.lost { stroke: #ff6b6b; }
+.rtt, .range, .bar { color: #6db3f2; }
+.percentile { color: #ffd43b; }
+.outage, .lost { color: #ff6b6b; }
+.rejected { color: #ffb454; }
+.unsent { color: #c9a5ff; }
 }
 </style>
-<text class="title" x="${LEFT}" y="22">RTT of ${escape(label)}</text>
-${textAt(LEFT, 40, `${now.toISOString()}, ${counts}`)}
-${textAt(LEFT, 56, figures(picture))}
-${parts.join("\n")}
-${textAt(LEFT - 6, BOTTOM + 16, "lost", "end")}
-${textAt(BARS_LEFT, BOTTOM + 16, "how many of each")}
-<text x="14" y="${middle}" text-anchor="middle" transform="rotate(-90 14 ${middle})">RTT in ms${
-    scale.isLog ? ", logarithmic" : ""
-  }</text>
-</svg>
+${panels.join("")}</svg>
 `;
 }
 
-function textAt(x: number, y: number, text: string, anchor?: string): string {
-  const attribute = anchor === undefined ? "" : ` text-anchor="${anchor}"`;
-  return `<text x="${x}" y="${y}"${attribute}>${text}</text>`;
+/** The elements of one panel, whose plot is `height` high. */
+function panelSvg(picture: Picture, panel: Panel, height: number): string[] {
+  const { scale, missing } = picture;
+  const { columns, bars, outages, startedAt, summary } = panel;
+  const bottom = TOP + height;
+  const yOf = (share: number) => round(bottom - share * height);
+  const y = (ms: number) => yOf(scale.heightOf(ms));
+  const x = (share: number) => round(LEFT + share * WIDTH);
+  const rowAt = (row: number) => bottom + 16 + ROW * row;
+  const axis = rowAt(missing.length) + 8;
+  const name = shortened(printable(panel.label), NAME_CHARS);
+  const middle = TOP + height / 2;
+  const unit = scale.isLog ? "RTT in ms, logarithmic" : "RTT in ms";
+  const parts = [
+    textAt(LEFT, 22, `RTT of ${name}`, ' class="title"'),
+    textAt(LEFT, 40, panel.line),
+    textAt(LEFT, 56, figures(panel)),
+    textAt(BARS_LEFT, bottom + 16, "distribution"),
+    textAt(14, middle, unit, `${MIDDLE} transform="rotate(-90 14 ${middle})"`),
+    ...outages.map((outage) => {
+      const [from, to] = [x(outage.from), x(outage.to)];
+      const d = `M${from} ${TOP}V${bottom}H${Math.max(from + 2, to)}V${TOP}z`;
+      const title = escape(outageLine(outage, startedAt));
+      return `<path class="outage" d="${d}"><title>${title}</title></path>`;
+    }),
+  ];
+  // One path for each kind of mark, however many there are.
+  const paths = {
+    ...{ grid: "", range: "", rtt: "", percentile: "", bar: "" },
+    ...{ lost: "", rejected: "", unsent: "" },
+  };
+  for (const ms of scale.ticks()) {
+    paths.grid += `M${LEFT} ${y(ms)}H${RIGHT}`;
+    parts.push(textAt(LEFT - 6, y(ms) + 4, numberText(ms), END));
+  }
+  parts.push(textAt(8, axis + 16, "UTC"));
+  for (const { share, since, clock } of timeTicks(picture, TIME_TICKS)) {
+    paths.grid += `M${x(share)} ${TOP}V${axis - 14}`;
+    parts.push(textAt(x(share), axis, since, MIDDLE));
+    parts.push(textAt(x(share), axis + 16, clock, MIDDLE));
+  }
+  for (const [i, column] of columns.entries()) {
+    const at = `M${x((i + 0.5) / COLUMNS)} `;
+    const all = `${at}${round(y(column.min) + 1)}V${round(y(column.max) - 1)}`;
+    if (column.measured > MANY) {
+      // All of them lightly, and the middle half on top of that.
+      paths.range += all;
+      const [from, to] = [0.25, 0.75].map((part) =>
+        yOf(heightAt(column, part))
+      );
+      paths.rtt += `${at}${round(from! + 1)}V${round(to! - 1)}`;
+    } else if (column.measured > 0) paths.rtt += all;
+    for (const [row, kind] of missing.entries()) {
+      const share = column[kind] / column.settled;
+      if (share > 0) paths[kind] += at + (rowAt(row) - 4) + markOf(kind, share);
+    }
+  }
+  for (const [row, kind] of missing.entries()) {
+    const mark = `M${LEFT - 8} ${rowAt(row) - 4}${markOf(kind, 1)}`;
+    parts.push(`<path class="${kind}" d="${mark}"/>`);
+    parts.push(textAt(LEFT - 16, rowAt(row), kind, END));
+  }
+  if (summary !== undefined) {
+    const [at50, at99] = [y(summary.median), y(summary.p99)];
+    paths.percentile = `M${LEFT} ${at50}H${RIGHT}M${LEFT} ${at99}H${RIGHT}`;
+    const above = Math.min(at99, at50 - 14);
+    const [p50, p99] = [summary.median, summary.p99].map(numberText);
+    parts.push(textAt(RIGHT + 6, at50 + 4, `p50 ${p50}`));
+    parts.push(textAt(RIGHT + 6, above + 4, `p99 ${p99}`));
+  }
+  const thick = round(height / BARS - 1);
+  for (const [i, count] of bars.entries()) {
+    const wide = round(Math.max(1, count / Math.max(...bars) * BAR_WIDTH));
+    if (count === 0) continue;
+    const at = `M${BARS_LEFT} ${yOf((i + 1) / BARS)}`;
+    paths.bar += `${at}h${wide}v${thick}h${-wide}z`;
+  }
+  const drawn = Object.entries(paths)
+    .map(([kind, d]) => `<path class="${kind}" d="${d}"/>`);
+  return [...drawn, ...parts];
 }
 
-/** The picture for a terminal of `width` columns. */
-export function plotText(samples: Samples, width: number): string {
+/** A mark around a point, whose size grows with a share from 0 to 1. */
+function markOf(kind: Picture["missing"][number], share: number): string {
+  const half = Math.round(2 + 3 * share);
+  const size = 2 * half;
+  return {
+    lost: `m0 ${-half}v${size}`,
+    rejected: `m${-half} ${-half}l${size} ${size}m0 ${-size}l${-size} ${size}`,
+    unsent: `m${-half} ${-half}h${size}v${size}h${-size}z`,
+  }[kind];
+}
+
+function textAt(x: number, y: number, text: string, attributes = ""): string {
+  return `<text x="${x}" y="${y}"${attributes}>${escape(text)}</text>`;
+}
+
+/** The picture for a terminal of `width` columns, each run below the last. */
+export function plotText(runs: readonly RecordedRun[], width: number): string {
   const barWidth = Math.max(8, Math.floor(width / 5));
   const plotWidth = Math.max(10, width - barWidth - 12);
-  const picture = pictureOf(samples, plotWidth, ROWS);
-  const { columns, bars, scale, fromMs, toMs, received, lost } = picture;
+  const picture = pictureOf(runs, plotWidth, ROWS);
+  const ticks = timeTicks(picture, Math.max(2, plotWidth / TICK_CHARS));
+  const [times, clocks] = (["since", "clock"] as const).map((key) =>
+    ticks.reduce((row, tick) => {
+      const longer = `${row.padEnd(tick.share * plotWidth)} ${tick[key]}`;
+      return longer.length > width - 9 ? row : longer;
+    }, "").slice(1)
+  );
+  return picture.panels.map((panel) =>
+    [
+      shortened(printable(panel.label), width),
+      ...panelText(picture, panel, barWidth),
+      rowOf("", times!),
+      rowOf("UTC", clocks!),
+      ...wrapped(panel.line, width),
+      ...wrapped(figures(panel), width),
+    ].map((line) => line.trimEnd()).join("\n")
+  ).join("\n\n");
+}
+
+/** The RTTs of one panel from the longest down, then what is missing. */
+function panelText(
+  { scale, missing }: Picture,
+  { columns, bars, summary }: Panel,
+  barWidth: number,
+): string[] {
   const most = Math.max(1, ...bars);
-  const lines = bars.map((count, row) => {
+  const rows = bars.map((count, row) => {
     const [from, to] = [row / ROWS, (row + 1) / ROWS];
+    const isIn = (ms = NaN) =>
+      scale.heightOf(ms) >= from && scale.heightOf(ms) < to;
+    const levels = present([
+      isIn(summary?.median) && "p50",
+      isIn(summary?.p99) && "p99",
+    ]);
+    const empty = levels.length > 0 ? "┄" : " ";
     const cells = columns.map(({ min, max }) =>
-      scale.heightOf(min) < to && scale.heightOf(max) >= from ? "•" : " "
+      scale.heightOf(min) < to && scale.heightOf(max) >= from ? "•" : empty
     ).join("");
     const wide = count === 0 ? 0 : Math.max(1, count / most * barWidth);
+    const middle = numberText(scale.rttAt((from + to) / 2));
     const bar = "█".repeat(Math.round(wide));
-    const middle = tickText(scale.rttAt((from + to) / 2));
-    return `${middle.padStart(9)} ${cells} ${bar}`.trimEnd();
+    return rowOf(levels.join(" ") || middle, `${cells} ${bar}`);
   }).reverse();
-  const marks = columns.map(({ lost }) => lost > 0 ? "x" : " ").join("");
-  const losses = lost === 0 ? [] : [`${"lost".padStart(9)} ${marks.trimEnd()}`];
-  const seconds = `${((toMs - fromMs) / 1000).toFixed(1)} s`;
-  return [
-    ...lines,
-    ...losses,
-    `${"ms".padStart(9)} over ${seconds}: ${received} received, ${lost} lost`,
-    `${" ".repeat(10)}${figures(picture)}`,
-  ].join("\n");
-}
-
-type Picture = ReturnType<typeof pictureOf>;
-type Column = Picture["columns"][number];
-
-/** All that is drawn, in a number of columns and of bars. */
-function pictureOf(samples: Samples, columnCount: number, barCount: number) {
-  const distribution = new Distribution();
-  let [fromMs, toMs] = samples.length === 0 ? [0, 0] : [Infinity, -Infinity];
-  for (const { atMs, rttMs } of samples) {
-    fromMs = Math.min(fromMs, atMs);
-    toMs = Math.max(toMs, atMs);
-    if (!Number.isNaN(rttMs)) distribution.add(rttMs);
+  for (const kind of ["outage", ...missing] as const) {
+    const marks = columns.map((column) => column[kind] > 0 ? "x" : " ").join(
+      "",
+    );
+    if (marks.trim() !== "") rows.push(rowOf(kind, marks));
   }
-  const scale = scaleFor(distribution);
-  const columns = Array.from({ length: columnCount }, () => ({
-    ...{ min: Infinity, max: -Infinity, lost: 0, received: 0 },
-    /** Numbers of RTTs in each row, from the lowest up. */
-    rows: new Uint32Array(COLUMN_ROWS),
-  }));
-  /** Numbers of RTTs in each bar, from the lowest up. */
-  const bars = new Array<number>(barCount).fill(0);
-  const partOf = (share: number, count: number) =>
-    Math.min(count - 1, Math.floor(share * count));
-  for (const { atMs, rttMs } of samples) {
-    const share = (atMs - fromMs) / (toMs - fromMs || 1);
-    const column = columns[partOf(share, columnCount)]!;
-    if (Number.isNaN(rttMs)) {
-      column.lost++;
-      continue;
-    }
-    column.received++;
-    column.min = Math.min(column.min, rttMs);
-    column.max = Math.max(column.max, rttMs);
-    const height = scale.heightOf(rttMs);
-    bars[partOf(height, barCount)]!++;
-    column.rows[partOf(height, COLUMN_ROWS)]!++;
-  }
-  const received = distribution.count;
-  const lost = samples.length - received;
-  return { columns, bars, fromMs, toMs, scale, received, lost, distribution };
+  return rows;
 }
 
-/** The height below which a share of a column's RTTs are, from 0 to 1. */
-function heightAt({ rows, received }: Column, share: number): number {
-  let [below, row] = [0, 0];
-  while (row < rows.length - 1 && below + rows[row]! < share * received) {
-    below += rows[row++]!;
-  }
-  return (row + 0.5) / rows.length;
+function rowOf(head: string, cells: string): string {
+  return `${head.padStart(9)} ${cells}`;
 }
 
-/**
- * RTTs as heights from 0 to 1: linear from 0 where that shows all, logarithmic
- * where few are far above the rest.
- */
-function scaleFor(distribution: Distribution) {
-  const { min, median, max } = distribution.summary() ??
-    { min: 0, median: 0, max: 1 };
-  const isLog = min > 0 && max > LOG_FROM * median;
-  const [low, high] = isLog ? [min / 1.1, max * 1.1] : [0, max * 1.05 || 1];
-  return {
-    isLog,
-    heightOf: (ms: number) =>
-      isLog ? Math.log(ms / low) / Math.log(high / low) : ms / high,
-    rttAt: (height: number) =>
-      isLog ? low * (high / low) ** height : height * high,
-    /** Round values to write beside it. */
-    ticks: () => isLog ? powersOf(low, high) : stepsOf(high),
-  };
+/** The lines of a text, broken at spaces. */
+function wrapped(text: string, width: number): string[] {
+  return text.match(RegExp(`\\S.{0,${width - 2}}(?= |$)`, "g")) ?? [];
 }
 
-function powersOf(low: number, high: number): number[] {
-  const ticks: number[] = [];
-  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high;) {
-    for (const factor of [1, 2, 5]) ticks.push(factor * power);
-    power *= 10;
-  }
-  return ticks.filter((ms) => ms >= low && ms <= high);
-}
-
-function stepsOf(high: number): number[] {
-  const power = 10 ** Math.floor(Math.log10(high / 5));
-  const step = [1, 2, 5, 10].map((factor) => factor * power)
-    .find((step) => step >= high / 5)!;
-  const count = Math.floor(high / step) + 1;
-  return Array.from({ length: count }, (_, i) => i * step);
-}
-
-function figures({ distribution }: Picture): string {
-  const summary = distribution.tail();
+function figures({ summary }: Panel): string {
   if (summary === undefined) return "no RTT is known";
-  return figuresText(figuresOf(summary, "mean", "stddev"));
+  const texts = figuresOf(summary, "mean", "stddev")
+    .map(([name, ms]) => `${name} ${milliseconds(ms)}`);
+  return `${texts.join(", ")} ms`;
 }
 
-function tickText(ms: number): string {
-  return `${Number(ms.toPrecision(3))}`;
+/** A name of at most `length` characters; its end, which has the port, is kept. */
+function shortened(name: string, length: number): string {
+  const half = Math.floor((length - 1) / 2);
+  return name.length <= length
+    ? name
+    : `${name.slice(0, half)}…${name.slice(-half)}`;
 }
 
 function round(value: number): number {
   return Number(value.toFixed(1));
 }
 
+/** A text in XML, without the control characters that it may not have. */
 function escape(text: string): string {
-  return text.replace(/[&<>"]/g, (mark) => `&#${mark.charCodeAt(0)};`);
+  return printable(text)
+    .replace(/[&<>"]/g, (mark) => `&#${mark.charCodeAt(0)};`);
 }
 
-const LOG_FROM = 20;
 const COLUMNS = 640;
 const BARS = 40;
-const COLUMN_ROWS = 150;
 /** The largest number of RTTs that a column draws as one range. */
 const MANY = 8;
 const ROWS = 12;
-const LEFT = 70;
+const TIME_TICKS = 6;
+/** The characters of a tick's text, and a space. */
+const TICK_CHARS = 13;
+const NAME_CHARS = 64;
+const LEFT = 76;
 const WIDTH = 640;
 const RIGHT = LEFT + WIDTH;
 const TOP = 70;
-const BOTTOM = 370;
-const HEIGHT = BOTTOM - TOP;
-const BARS_LEFT = RIGHT + 30;
-const BAR_WIDTH = 190;
+/** The height of a row of marks. */
+const ROW = 14;
+const BARS_LEFT = RIGHT + 80;
+const BAR_WIDTH = 150;
+const MIDDLE = ' text-anchor="middle"';
+const END = ' text-anchor="end"';

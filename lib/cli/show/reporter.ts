@@ -5,6 +5,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
+import { errorMessage } from "../../base/errors.ts";
 import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk } from "../main.ts";
@@ -12,8 +13,9 @@ import { complain, type LineWriter, note } from "../output.ts";
 import type { UdpReply } from "../../client/exchange.ts";
 import type { RunHandle } from "../../client/run.ts";
 import type { Expectation } from "../expect.ts";
-import type { Samples } from "./samples.ts";
-import { isEmpty, Silence, Tally } from "./tally.ts";
+import { type Interval, joined } from "../../stats/books.ts";
+import type { Sample } from "../../stats/sample.ts";
+import { Silence } from "./silence.ts";
 
 /** The format and the extent of a report. */
 export interface ReportOptions {
@@ -29,8 +31,8 @@ export interface ReportOptions {
   reportMs?: number | undefined;
   /** One of several runs: the head of its lines, the first keys of its objects. */
   label?: Label | undefined;
-  /** Where samples are kept for a picture or a file. */
-  samples?: Samples | undefined;
+  /** Takes each sample, for a picture or a file. */
+  onSample?: ((sample: Sample) => void) | undefined;
   /** The condition on replies: failures are complained of, and counted. */
   expected?: Expectation | undefined;
   /** Ends the run, with its result; a run that begins later sends nothing. */
@@ -53,7 +55,6 @@ export interface RunEvent {
   seq?: number;
   error?: unknown;
   reply?: Pick<UdpReply, "rttMs" | "data" | "remoteAddr">;
-  sample?: { rttMs: number };
 }
 
 /** The events `E` and the result `R` of one kind of run: columns and lines. */
@@ -76,12 +77,16 @@ export interface View<E, R> {
 
 export interface Reporter<E, R> {
   /** Shows an event; returns false if it is left out, for want of a reader. */
-  event(event: E | IntervalEvent): boolean;
+  event(event: E): boolean;
   /**
-   * Shows the result: on demand as `interim`, at the end as `summary`; after an
-   * error (`failed`) only as far as a document must be ended.
+   * Shows the result: on demand as `interim`, at the end as `summary`; after an error
+   * of the run (`failed`) as JSON only. JSON has the error.
    */
-  result(type: "interim" | "summary" | "failed", result: R): void;
+  result(
+    type: "interim" | "summary" | "failed",
+    result: R,
+    error?: unknown,
+  ): void;
 }
 
 type MakeReporter = <E extends RunEvent, R>(
@@ -90,9 +95,7 @@ type MakeReporter = <E extends RunEvent, R>(
   out: LineWriter,
 ) => Reporter<E, R>;
 
-type IntervalEvent = column.Interval & { type: "interval" };
-
-function isInterval(event: RunEvent): event is IntervalEvent {
+function isInterval(event: RunEvent): event is Interval {
   return event.type === "interval";
 }
 
@@ -104,9 +107,8 @@ const textReporter: MakeReporter = (view, report, out) => {
   };
   return {
     event(event) {
-      const line = isInterval(event)
-        ? reportMs && column.intervalLine(event)
-        : view.line(event);
+      if (isInterval(event) && reportMs === undefined) return true;
+      const line = view.line(event);
       return !line || out.write(headed(line));
     },
     result(type, result) {
@@ -125,9 +127,10 @@ const streamReporter: MakeReporter = (view, { label }, out) => {
     event(event) {
       return out.write(line(event.type, eventObject(view, event)));
     },
-    result(type, result) {
-      if (type === "failed") return;
-      out.writeResult(line(type, column.objectOf(view.result, result)));
+    result(type, result, error) {
+      const name = type === "failed" ? "summary" : type;
+      const facts = column.objectOf(view.result, result);
+      out.writeResult(line(name, { ...facts, ...failureOf(error) }));
     },
   };
 };
@@ -156,12 +159,12 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
       const kept = isListed ? listed : intervals;
       return kept.length < MAX_KEPT && kept.push(object) > 0;
     },
-    result(type, result) {
+    result(type, result, error) {
       // There is one document on stdout.
       if (type === "interim") return note(view.lines(result));
-      if (type === "failed" && !hasBegun) return;
       const rest = {
         ...column.objectOf(view.result, result),
+        ...failureOf(error),
         ...intervals.length === 0 ? {} : { intervals },
       };
       if (hasBegun) {
@@ -182,9 +185,13 @@ export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
   "json-stream": streamReporter,
 };
 
+function failureOf(error: unknown): { error?: string } {
+  return error === undefined ? {} : { error: errorMessage(error) };
+}
+
 function eventObject<E extends RunEvent, R>(
   { events, facts }: View<E, R>,
-  event: E | IntervalEvent,
+  event: E,
 ): Record<string, unknown> {
   const values = isInterval(event) ? event : facts?.(event) ?? event;
   return column.objectOf<object>(events[event.type]!, values);
@@ -212,11 +219,12 @@ export async function showRun<
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
   let [unexpected, leftOut] = [0, 0];
-  const show = (type: "interim" | "summary" | "failed") => {
-    const ended = result(formatAddress(run.target ?? asked), unexpected);
+  const current = () => result(formatAddress(run.target ?? asked), unexpected);
+  const show = (type: "interim" | "summary" | "failed", error?: unknown) => {
+    const ended = current();
     if (ended.eventsDropped !== undefined) ended.eventsDropped += leftOut;
     out.status("");
-    reporter.result(type, ended);
+    reporter.result(type, ended, error);
     return ended;
   };
   const judge = ({ reply }: RunEvent) => {
@@ -228,68 +236,52 @@ export async function showRun<
     const shown = expected.show(reply.data);
     complain("client", `${expected.flag}: the reply${from} is ${shown}`);
   };
-  const startedAt = performance.now();
-  const now = () => performance.now() - startedAt;
   const silence = new Silence();
   const say = (line: string | undefined) => line && note(`client: ${line}`);
-  const total = new Tally();
-  let part = new Tally();
-  // A load has intervals of its own, and no events but those.
-  const isLoad = view.list === "intervals";
-  let latest: column.Interval | undefined;
-  const endPart = (isLast: boolean) => {
-    const interval = part.upTo(now(), run.sent);
-    if (isLast && isEmpty(interval)) return;
-    // Without room for it, the next one has its counts too.
-    const isShown = reporter.event({ type: "interval", ...interval });
-    if (isShown) part = new Tally(interval.toMs, run.sent);
-    else if (isLast) leftOut++;
-  };
   // One line is too little for several runs, for one datagram, and is no JSON.
   const hasStatus = report.format === "text" && report.label === undefined &&
     (view.list !== "replies" || report.isSeries);
   const look = () => {
-    if (!isLoad) say(silence.look(now()));
-    if (!hasStatus || !out.isTerminal) return;
-    const shown = isLoad ? latest : total.upTo(now(), run.sent);
-    if (shown !== undefined) out.status(column.statusLine(shown));
+    const now = current();
+    say(silence.look(performance.now(), now.received));
+    if (hasStatus && out.isTerminal) {
+      out.status(column.countsOf(view.result, now).slice(0, STATUS_CHARS));
+    }
   };
   // Sizes that are too large have no reply.
   const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
-  const hasParts = report.reportMs !== undefined && !isLoad;
-  if (hasParts) timers.push(setInterval(endPart, report.reportMs, false));
   const stop = () => run.stop();
   report.stopping?.addEventListener("abort", stop);
   if (report.stopping?.aborted) stop();
   const forgetAsk = onAsk(() => void show("interim"));
+  let hasEnded = false;
+  let held: Interval | undefined;
   try {
     let failure: unknown;
     for await (const event of run) {
-      const rttMs = event.reply?.rttMs ?? event.sample?.rttMs;
-      total.add(event.type, rttMs);
-      part.add(event.type, rttMs);
-      report.samples?.onEvent(event, rttMs, now());
       if (event.type === "error") failure = event.error;
-      if (event.type === "reply") say(silence.heard(now()));
-      if (isInterval(event)) {
-        latest = event;
-        say(event.received > 0 ? silence.heard(now()) : silence.look(now()));
-      }
       const isAsked = isInterval(event) && report.reportMs !== undefined;
       const isWanted = isAsked || !report.quiet;
-      if (isWanted && !reporter.event(event)) leftOut++;
+      if (isInterval(event)) {
+        // Without room for it, the next one has its counts too.
+        const interval = held === undefined ? event : joined(held, event);
+        const isShown = !isWanted || reporter.event({ ...event, ...interval });
+        held = isShown ? undefined : interval;
+      } else if (isWanted && !reporter.event(event)) leftOut++;
       const problem = report.format === "text" && view.note?.(event);
       if (problem) complain("client", problem);
       judge(event);
     }
-    if (hasParts) endPart(true);
-    const ended = show("summary");
+    if (held !== undefined) leftOut++;
+    if (current().received > 0) failure = undefined;
+    const ended = show("summary", failure);
+    hasEnded = true;
     await out.flush();
     for (const line of view.warnings?.(ended) ?? []) complain("client", line);
-    if (ended.received === 0 && failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure;
     return ended;
   } catch (error) {
-    show("failed");
+    if (!hasEnded) show("failed", error);
     await out.flush();
     throw error;
   } finally {
@@ -302,3 +294,4 @@ export async function showRun<
 const LOOK_MS = 500;
 /** The most events that wait in memory for a document. */
 const MAX_KEPT = 100_000;
+const STATUS_CHARS = 79;

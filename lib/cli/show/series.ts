@@ -17,6 +17,7 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
+import { lossLines } from "./loss.ts";
 import {
   eventText,
   lossText,
@@ -39,25 +40,20 @@ export const SERIES_COLUMNS: column.Columns<SeriesResult> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: {},
-  pending: column.RARE,
+  unsent: column.RARE,
   duplicates: column.COUNT,
   late: column.COUNT,
-  retransmissions: column.RARE,
-  foreign: column.RARE,
-  errors: column.RARE,
+  ...column.RUN_COUNTS,
   eventsDropped: column.DROPPED,
   heldBack: {},
   lossPercent: {
     text: (value, { retransmissions }) =>
       lossText(value) + (retransmissions ? " of exchanges failed" : " loss"),
   },
-  datagramLossPercent: {
-    text: (value, { retransmissions }) =>
-      retransmissions ? `${lossText(value)} of datagrams lost` : undefined,
-  },
   durationMs: column.DURATION,
   rttMs: {},
   unexpected: UNEXPECTED,
+  ...column.LOSS_COLUMNS,
 };
 
 export const SERIES_EVENTS: column.EventColumns = {
@@ -99,6 +95,8 @@ export function singleView(hasHex = false): View<SeriesEvent, SeriesResult> {
     // Without a reply there is nothing else to report.
     note: (event) => event.type === "lost" ? event.error.message : undefined,
     lines: () => "",
+    warnings: ({ target, pending }) =>
+      pending > 0 ? [`No reply from ${target} by the deadline`] : [],
   };
 }
 
@@ -129,6 +127,7 @@ function eventLine(event: SeriesEvent, hasHex: boolean): string {
     const line = `${replyLine(data, hasHex)} seq=${event.seq}`;
     return `${line} time=${timeText(rttMs)}${suffix}`;
   }
+  if (event.type === "interval") return column.intervalLine(event);
   if (event.type !== "lost") return eventText(event);
   const { attempts, portClosed, rejection } = lossFacts(event.error);
   const why = portClosed ? "closed port" : rejection;
@@ -141,9 +140,16 @@ function seriesLines(result: SeriesResult): string {
   const { target, rttMs } = result;
   const head = `${target} statistics`;
   const lines = column.closingLines(head, SERIES_COLUMNS, result);
-  if (rttMs === undefined) return lines;
+  return [lines, ...lossLines(result), ...rttLines(rttMs)].join("\n");
+}
+
+/** The RTTs as `ping` shows them, and their percentiles. */
+function rttLines(rttMs: SeriesResult["rttMs"]): string[] {
+  if (rttMs === undefined) return [];
   const figures = column.pingFigures(rttMs, ["mdev", rttMs.stddev]);
-  return `${lines}\nrtt ${column.figuresText(figures)}`;
+  const others = ["min", "mean", "max", "stddev"];
+  const percentiles = column.figuresOf(rttMs, ...others);
+  return [figures, percentiles].map((all) => `rtt ${column.figuresText(all)}`);
 }
 
 export interface GatherResult extends GatherSummary {
@@ -157,7 +163,7 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   received: column.COUNT,
   duplicates: column.COUNT,
   foreign: column.RARE,
-  errors: column.RARE,
+  unsent: column.RARE,
   eventsDropped: column.DROPPED,
   unexpected: UNEXPECTED,
 };

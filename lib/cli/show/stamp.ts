@@ -20,6 +20,7 @@ import {
   tableLine,
   timeText,
 } from "./format.ts";
+import { lossLines } from "./loss.ts";
 import type { View } from "./reporter.ts";
 
 export type StampResult = MeasureResult & { target: string };
@@ -33,16 +34,14 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   sent: column.COUNT,
   received: column.COUNT,
   lost: column.LOST,
-  pending: column.RARE,
+  unsent: {},
   ...column.only("lossPercent", "lostUp", "lostDown", "lostUnattributed"),
   duplicates: column.COUNT,
   ...column.only("duplicatesUp", "duplicatesDown"),
   reordered: column.COUNT,
   ...column.only("reorderedUp", "reorderedDown", "reorderingExtent"),
   late: column.COUNT,
-  foreign: column.RARE,
-  errors: column.RARE,
-  portClosed: column.PORT_CLOSED,
+  ...column.RUN_COUNTS,
   kernelDrops: column.KERNEL_DROPS,
   eventsDropped: column.DROPPED,
   durationMs: column.DURATION,
@@ -61,6 +60,7 @@ export const STAMP_COLUMNS: column.Columns<StampResult> = {
   ...column.only("impossibleTimestamps", "clockSteps"),
   ...column.only("clockOffsetMs", "clockDriftPpm", "returnsSsid"),
   reported: REPORTED,
+  ...column.LOSS_COLUMNS,
 };
 
 export const STAMP_EVENTS: column.EventColumns = {
@@ -90,6 +90,7 @@ export function stampView(
 }
 
 function measureLine(event: MeasureEvent): string {
+  if (event.type === "interval") return column.intervalLine(event);
   if (event.type !== "reply") return eventText(event);
   const { rttMs, reflectorMs, reordered } = event.sample;
   const [rtt, reflector] = [rttMs, reflectorMs].map(timeText);
@@ -103,6 +104,7 @@ function resultLines(result: StampResult): string {
   return [
     column.closingLines(`${target} STAMP statistics`, STAMP_COLUMNS, result),
     ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
+    ...lossLines(result),
     ...orderLines(result),
     ...table(result),
     ...clockLines(result),

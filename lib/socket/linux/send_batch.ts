@@ -4,7 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
-import type { ReplyOptions, SendErrorListener } from "../contract.ts";
+import type { ReplyOptions, SendListener } from "../contract.ts";
 import {
   SEGMENT_CONTROL_BYTES,
   segmentControl,
@@ -28,7 +28,7 @@ const ALONE = -1;
 export const POSTED = -2;
 
 /** Called with the outcome of a datagram. */
-export interface Listener extends SendErrorListener {
+export interface Listener extends SendListener {
   /** The system has taken the datagram, which is a message of its own. */
   onSent?(): void;
   /** The source that its sender chose, which no other replaces. */

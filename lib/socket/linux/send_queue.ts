@@ -9,7 +9,7 @@ import {
   MAX_PAYLOAD,
   type Receiver,
   type ReplyOptions,
-  type SendErrorListener,
+  type SendListener,
 } from "../contract.ts";
 import type { BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
@@ -163,7 +163,7 @@ export class SendQueue {
   post(
     payload: Uint8Array,
     to: UdpAddress,
-    listener: SendErrorListener,
+    listener: SendListener,
   ): void {
     const refusal = this.#refusal(payload.length);
     if (refusal !== undefined) throw refusal;

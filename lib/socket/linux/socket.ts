@@ -19,7 +19,7 @@ import type {
   OpenOptions,
   Receiver,
   ReplyOptions,
-  SendErrorListener,
+  SendListener,
 } from "../contract.ts";
 import { PACKET_INFO } from "./cmsg.ts";
 import { Delivery } from "./delivery.ts";
@@ -205,7 +205,7 @@ export class LinuxSocket implements DatagramSocket {
     await this.#queue.send(payload, to, source, this.#knowsLocal);
   }
 
-  post(payload: Uint8Array, to: UdpAddress, listener: SendErrorListener): void {
+  post(payload: Uint8Array, to: UdpAddress, listener: SendListener): void {
     try {
       if (this.#closed) throw errorOf(EBADF);
       const refusal = this.#access?.refusal(to);
