@@ -34,12 +34,8 @@ export type {
 } from "./client/udp_client.ts";
 export { connect, type ConnectOptions } from "./client/connect.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./base/errors.ts";
-export type {
-  Payload,
-  ReplyInfo,
-  RequestOptions,
-  UdpReply,
-} from "./client/exchange.ts";
+export type { Payload, RequestOptions } from "./client/exchange.ts";
+export type { ReplyInfo, UdpReply } from "./client/reply.ts";
 export {
   gather,
   type Gathering,

@@ -18,12 +18,11 @@ import type {
 import { type Datagram, OwnedDatagram } from "../socket/datagram.ts";
 import {
   type Payload,
-  replyOf,
   type RequestPlan,
   timeoutError,
-  type UdpReply,
   waitMsOf,
 } from "./exchange.ts";
+import { replyOf, type UdpReply } from "./reply.ts";
 import { comesFrom, type Ends, maxPayload, requireFit } from "./target.ts";
 import { type ClientObserver, observeClient } from "./telemetry.ts";
 import {

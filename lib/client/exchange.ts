@@ -20,11 +20,8 @@ import {
   MAX_PAYLOAD,
   type Receiver,
 } from "../socket/contract.ts";
-import {
-  type Datagram,
-  DatagramFacts,
-  OwnedDatagram,
-} from "../socket/datagram.ts";
+import type { Datagram } from "../socket/datagram.ts";
+import { anything, type ReplyInfo, replyOf, type UdpReply } from "./reply.ts";
 import {
   checkEnds,
   comesFrom,
@@ -45,9 +42,6 @@ export type Payload =
   | Uint8Array
   | string
   | ((attempt: number) => Uint8Array | string);
-
-/** The facts of a datagram that may be a reply. */
-export type ReplyInfo = Readonly<DatagramFacts>;
 
 /** Options of {@linkcode request}. */
 export interface RequestOptions<Decoded = unknown> extends OriginOptions {
@@ -98,34 +92,6 @@ export const REQUEST = {
   ...EXCHANGE,
   match: option.callback(anything),
 } satisfies option.Table<RequestOptions>;
-
-/** A reply. */
-export interface UdpReply<Decoded = unknown> extends Datagram {
-  /** The address that was asked. */
-  readonly remoteAddr: UdpAddress;
-  /**
-   * The round-trip time in milliseconds, from just before the send until the
-   * reply was read. Undefined after a retransmission, since it is not known
-   * which of the datagrams was answered (Karn's algorithm, RFC 8085, section
-   * 3.1.1).
-   */
-  rttMs: number | undefined;
-  /** The number of times the datagram was sent. */
-  attempts: number;
-  /**
-   * The time of the last send, by the clock of `performance.now()`, in
-   * milliseconds.
-   */
-  sentAt: number;
-  /** The value returned by `match`, unless it was `true`. */
-  value: Decoded | undefined;
-  /**
-   * The payload as text.
-   *
-   * @throws {TypeError} If it is not UTF-8.
-   */
-  text(): string;
-}
 
 /** A request whose options have been checked. */
 export interface RequestPlan extends option.Values<typeof EXCHANGE> {
@@ -443,58 +409,6 @@ function datagrams(count: number, which = ""): string {
   return `${count} ${which}${count === 1 ? "datagram" : "datagrams"}`;
 }
 
-/**
- * Makes a reply of a datagram that `match` accepts; else gives undefined. Throws the
- * errors of `match`, and a TypeError if it returns a promise.
- */
-export function replyOf(
-  datagram: Datagram,
-  match: RequestPlan["match"],
-  request: Pick<UdpReply, "remoteAddr" | "attempts" | "sentAt">,
-): UdpReply | undefined {
-  // The socket's own bytes: refused datagrams are not copied.
-  const value = match === anything ||
-    match(datagram.data, new DatagramFacts(datagram));
-  if (value === false || value === null || value === undefined) return;
-  if (typeof (value as PromiseLike<unknown>).then === "function") {
-    throw new TypeError("'match()' must not return a promise");
-  }
-  return new ReceivedReply(
-    datagram,
-    request,
-    value === true ? undefined : value,
-  );
-}
-
-/** A reply; its `text` is bound to it, so that it can be passed on alone. */
-class ReceivedReply extends OwnedDatagram implements UdpReply {
-  readonly rttMs: number | undefined;
-  readonly attempts: number;
-  readonly sentAt: number;
-
-  constructor(
-    datagram: Datagram,
-    { remoteAddr, attempts, sentAt }: Parameters<typeof replyOf>[2],
-    readonly value: unknown,
-  ) {
-    super(datagram);
-    this.remoteAddr = remoteAddr;
-    this.rttMs = attempts === 1 ? this.receivedAt - sentAt : undefined;
-    this.attempts = attempts;
-    this.sentAt = sentAt;
-  }
-
-  get text(): () => string {
-    return () => STRICT_UTF8.decode(this.data);
-  }
-}
-
-/** Accepts every datagram as a reply. */
-function anything(): boolean {
-  return true;
-}
-
-const STRICT_UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_BACKOFF_MS = 60_000;
 const MAX_JITTER = 0.1;
 /** Of the ports that a system gives at random, a third may be in use. */

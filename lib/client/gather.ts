@@ -17,12 +17,11 @@ import * as option from "../base/options.ts";
 import {
   type Payload,
   planRequest,
-  replyOf,
   REQUEST,
   type RequestOptions,
   type RequestPlan,
-  type UdpReply,
 } from "./exchange.ts";
+import { replyOf, type UdpReply } from "./reply.ts";
 import { broadcastsOf, membershipsOf } from "../socket/multicast.ts";
 import {
   type Datagram,

@@ -13,8 +13,8 @@ import {
   REQUEST,
   type RequestOptions,
   type RequestPlan,
-  type UdpReply,
 } from "./exchange.ts";
+import type { UdpReply } from "./reply.ts";
 import { resolveEnds } from "./target.ts";
 import { observeRequest } from "./telemetry.ts";
 

@@ -14,8 +14,8 @@ import {
   REQUEST,
   type RequestOptions,
   type RequestPlan,
-  type UdpReply,
 } from "./exchange.ts";
+import type { UdpReply } from "./reply.ts";
 import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
 import { RUN, type RunOptions } from "./run_options.ts";
 import { Books, type Interval } from "../stats/books.ts";

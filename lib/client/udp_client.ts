@@ -7,12 +7,8 @@
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
 import type { Datagram } from "../socket/datagram.ts";
-import {
-  type Payload,
-  REQUEST,
-  type RequestOptions,
-  type UdpReply,
-} from "./exchange.ts";
+import { type Payload, REQUEST, type RequestOptions } from "./exchange.ts";
+import type { UdpReply } from "./reply.ts";
 
 /** The key that a reply shares with its request, and with no other. */
 export type Key = number | string;

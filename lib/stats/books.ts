@@ -256,9 +256,10 @@ export class Books {
     this.#counts[name] += by;
   }
 
-  /** Adds a report of the system or of the network. */
+  /** Adds a report of the system or of the network; the words are the system's own. */
   report(error: unknown): void {
-    const reason = isPortClosed(error) ? "closed port" : errorMessage(error);
+    const cause = (error as Error | null)?.cause ?? error;
+    const reason = isPortClosed(cause) ? "closed port" : errorMessage(cause);
     const isNew = !this.#reasons.has(reason);
     const key = isNew && this.#reasons.size >= MAX_REASONS ? "other" : reason;
     this.#reasons.set(key, (this.#reasons.get(key) ?? 0) + 1);

@@ -2,12 +2,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress, type UdpAddress } from "../../lib/address.ts";
 import { decode, encode } from "../../lib/encoding.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
-import type {
-  Payload,
-  ReplyInfo,
-  RequestOptions,
-  UdpReply,
-} from "../../lib/client/exchange.ts";
+import type { Payload, RequestOptions } from "../../lib/client/exchange.ts";
+import type { ReplyInfo, UdpReply } from "../../lib/client/reply.ts";
 import { request } from "../../lib/client/request.ts";
 import { echo, fixedReply } from "../../lib/server/responders.ts";
 import { serve } from "../../lib/server/serve.ts";

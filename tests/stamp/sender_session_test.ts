@@ -38,7 +38,12 @@ function expire(session: SenderSession, sentBy: number): number[] {
 }
 
 /** A session of requests sent 100 ms apart, and replies as the test says. */
-function make(sent: number, capacity = 1000, origin = TIME_ORIGIN) {
+function make(
+  sent: number,
+  capacity = 1000,
+  origin = TIME_ORIGIN,
+  refused: readonly number[] = [],
+) {
   const session = new SenderSession(origin, planOf(capacity));
   const requests: Array<{ request: Uint8Array; at: number }> = [];
   const send = () => {
@@ -52,7 +57,10 @@ function make(sent: number, capacity = 1000, origin = TIME_ORIGIN) {
       ssid: 0,
     });
     session.onSent(request, at, at);
-    session.books.taken(sequence);
+    if (refused.includes(sequence)) {
+      session.books.refused(sequence, new Error("down"));
+      session.onUnsent();
+    } else session.books.taken(sequence);
     requests.push({ request, at });
   };
   for (let i = 0; i < sent; i++) send();
@@ -219,12 +227,9 @@ Deno.test("SenderSession: copies, late replies and foreign datagrams are counted
 });
 
 Deno.test("SenderSession: requests that the system refused are lost in no direction", () => {
-  const { session, receive, send } = make(10);
   // An outage at home, a request lost up, and a reply lost down.
-  for (const seq of [3, 4, 5]) {
-    session.books.refused(seq, new Error("down"));
-    session.onUnsent();
-  }
+  const outage = [3, 4, 5];
+  const { session, receive, send } = make(10, 1000, TIME_ORIGIN, outage);
   const numbers = [0, 1, undefined, ...[, , ,], 2, undefined, 4, 5];
   for (const [seq, number] of numbers.entries()) {
     if (number !== undefined) receive(seq, 10, { number });

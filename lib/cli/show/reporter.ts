@@ -10,7 +10,7 @@ import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
-import type { UdpReply } from "../../client/exchange.ts";
+import type { UdpReply } from "../../client/reply.ts";
 import type { RunHandle } from "../../client/run.ts";
 import type { Expectation } from "../expect.ts";
 import { type Interval, joined } from "../../stats/books.ts";

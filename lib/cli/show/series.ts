@@ -9,7 +9,7 @@ import {
   isPortClosed,
   type TimeoutError,
 } from "../../base/errors.ts";
-import type { UdpReply } from "../../client/exchange.ts";
+import type { UdpReply } from "../../client/reply.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import {
   MAX_OPEN,

@@ -257,7 +257,7 @@ export class SendQueue {
   #transmit(): FlushOutcome {
     const out = this.#out;
     const outcome = newOutcome();
-    let triedAgain = -1;
+    let [tried, tries] = [-1, 0];
     out.complete();
     while (out.first < out.count) {
       const { whole } = out;
@@ -277,15 +277,15 @@ export class SendQueue {
       const error = errorOf(code);
       const reports = takeErrors(this.#libc, this.#bound.fd);
       const hasReports = reports.length > 0;
-      const isFirst = triedAgain !== out.first;
-      triedAgain = out.first;
-      if (this.#isConnected && isFirst && !hasReports && hasMoved(error)) {
+      tries = tried === out.first ? tries + 1 : 1;
+      tried = out.first;
+      if (this.#isConnected && tries === 1 && !hasReports && hasMoved(error)) {
         const errno = reconnect(this.#libc, this.#bound);
         if (errno === 0) continue;
         code = errno;
       } else if (
         hasReports && outcome.reports.length < MAX_REPORTS ||
-        isFirst && code !== EMSGSIZE && isReport(error)
+        tries <= this.#maxTries(code) && isReport(error)
       ) {
         // About an earlier datagram, or perhaps: then this one was not tried yet.
         outcome.reports.push(...hasReports ? reports : [error]);
@@ -302,6 +302,18 @@ export class SendQueue {
     }
     out.clear();
     return outcome;
+  }
+
+  /**
+   * The number of times that an error without a report in the queue may be about an
+   * earlier datagram: the kernel sets the error of a socket after it has queued the
+   * report, which may have been taken by then.
+   */
+  #maxTries(code: number): number {
+    if (!this.#isConnected) return code === EMSGSIZE ? 0 : 1;
+    const { datagrams, size } = this.#out.queued[this.#out.first]!;
+    const isSmall = datagrams === 1 && size <= MIN_PATH_BYTES;
+    return code === EMSGSIZE && !isSmall ? 0 : MAX_TRIES;
   }
 
   /** Sends a message that the kernel refused again, by less demanding means. */
@@ -420,6 +432,7 @@ function newOutcome(): FlushOutcome {
 }
 
 const SEND_BYTES = 1 << 20;
+const MAX_TRIES = 4;
 /** Reports that one flush takes. */
 const MAX_REPORTS = 64;
 /**
