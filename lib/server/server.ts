@@ -102,8 +102,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     this.#options = options;
     this.#traits = traitsOf(handler);
     this.#lends = options.lend || this.#traits.borrows === true;
-    const { departure } = this.#traits;
-    if (departure !== undefined) departure.isAsked = true;
+    if (this.#traits.departure) this.#traits.departure.isAsked = true;
     this.#gates = new Gates({
       guard: options.guard,
       links: options.links,
