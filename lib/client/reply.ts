@@ -72,7 +72,7 @@ export function replyOf(
 
 /** A reply; its `text` is bound to it, so that it can be passed on alone. */
 class ReceivedReply extends OwnedDatagram implements UdpReply {
-  readonly rttMs: number | undefined;
+  rttMs: number | undefined;
   readonly attempts: number;
   readonly sentAt: number;
 

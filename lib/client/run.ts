@@ -72,6 +72,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   #observer = NO_OBSERVER;
   #cancelNext = () => {};
   #cancelBeat = () => {};
+  #cancelCatchUp = () => {};
   #intervals = 0;
   /** When the next send is due. */
   #sendAt = Infinity;
@@ -235,9 +236,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     if (now - from <= STALL_MS) return;
     this.workload.books?.stalled(from, now - from);
     this.#isCatchingUp = true;
-    const caughtUp = this.#socket?.drain?.() ?? Promise.resolve();
-    caughtUp.then(() => this.#isCatchingUp = false)
-      .catch((error) => this.end({ error }));
+    const end = () => this.#isCatchingUp = false;
+    this.#cancelCatchUp();
+    this.#cancelCatchUp = this.runtime.after(CATCH_UP_MS, end);
+    this.#socket?.drain?.().then(end).catch((error) => this.end({ error }));
   }
 
   /**
@@ -366,6 +368,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
       cancelDeadline();
       this.#cancelNext();
       this.#cancelBeat();
+      this.#cancelCatchUp();
       this.#observer.end();
       await this.#closed;
       await this.#socketClosed;
@@ -457,4 +460,6 @@ export function lingerMs(longestMs: number, maxMs: number): number {
 /** Lateness that is a standstill, and is not caught up with. */
 const STALL_MS = 100;
 const BEAT_MS = 100;
+/** The time to read what waited in the sockets, at most. */
+const CATCH_UP_MS = 20;
 const MIN_LINGER_MS = 20;

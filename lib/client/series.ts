@@ -252,6 +252,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
       onRetransmit: () => books.count("retransmissions"),
       onForeign: () => books.count("foreign"),
       onReply: (reply: UdpReply) => {
+        // Its RTT would contain the standstill in which it may have arrived.
+        if (this.run.arrivalOf(reply) === undefined) reply.rttMs = undefined;
         books.replied(seq);
         books.measured(seq, reply.rttMs, attemptsOf());
         if (reply.rttMs !== undefined) this.run.measured(reply.rttMs);

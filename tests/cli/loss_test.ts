@@ -67,7 +67,7 @@ Deno.test("lossLines(): outages by the wall clock, the first five and their numb
   const many = Array<Outage>(8).fill(outage);
   assertEquals([lines(...many).length, lines(...many).at(-1)], [
     6,
-    "and 3 more outages",
+    "further outages: 3",
   ]);
   assertEquals(lines(...many.slice(3)).length, 5);
   assertEquals(lines(...many.slice(2)).length, 6);

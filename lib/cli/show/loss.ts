@@ -31,7 +31,7 @@ export function lossLines(
     ...outages.slice(0, MAX_SHOWN).map((outage) =>
       outageLine(outage, startedAt!)
     ),
-    further > 0 && `and ${further} more outages`,
+    further > 0 && `further outages: ${further}`,
     reasons.length > 0 &&
     `reports: ${
       reasons.map(({ reason, count }) => `${count} x ${reason}`).join(", ")

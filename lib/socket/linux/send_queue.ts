@@ -277,8 +277,9 @@ export class SendQueue {
       const error = errorOf(code);
       const reports = takeErrors(this.#libc, this.#bound.fd);
       const hasReports = reports.length > 0;
-      tries = tried === out.first ? tries + 1 : 1;
+      if (tried !== out.first) tries = 0;
       tried = out.first;
+      if (!hasReports) tries++;
       if (this.#isConnected && tries === 1 && !hasReports && hasMoved(error)) {
         const errno = reconnect(this.#libc, this.#bound);
         if (errno === 0) continue;
@@ -288,7 +289,8 @@ export class SendQueue {
         tries <= this.#maxTries(code) && isReport(error)
       ) {
         // About an earlier datagram, or perhaps: then this one was not tried yet.
-        outcome.reports.push(...hasReports ? reports : [error]);
+        if (hasReports) outcome.reports.push(...reports);
+        else if (tries === 1) outcome.reports.push(error);
         const { listener } = out.queued[out.first]!;
         if (listener !== -1) outcome.unsent ??= out.listeners.slice(listener);
         continue;
