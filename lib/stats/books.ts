@@ -69,6 +69,8 @@ export class Books {
   readonly #counts: PartCounts = { ...NO_COUNTS };
   readonly #periods = new LossPeriods();
   readonly #reasons = new Map<string, number>();
+  /** The end of the last standstill. */
+  #awakeAt = 0;
   #longestStall: RunCounts["longestStall"];
   #intervalStart = { ms: 0, counts: NO_COUNTS };
   /** The record of each datagram, by its number modulo the capacity. */
@@ -138,6 +140,8 @@ export class Books {
     if (this.#state[at] !== QUEUED || !this.isRemembered(seq)) return;
     this.#state[at] = IN_FLIGHT;
     this.#counts.sent++;
+    // It waited in this program during a standstill.
+    if (this.#sentAt[at]! < this.#awakeAt) this.#sentAt[at] = this.#awakeAt;
   }
 
   /** The system has refused a datagram; one that it had taken is lost. */
@@ -267,6 +271,7 @@ export class Books {
 
   /** Adds a standstill of this program. */
   stalled(from: number, ms: number): void {
+    this.#awakeAt = from + ms;
     this.#counts.stalls++;
     this.#counts.stalledMs += ms;
     if (ms > (this.#longestStall?.ms ?? 0)) {

@@ -326,3 +326,13 @@ Deno.test("Books: the loss structure is in sending order, whatever the order of 
     assertEquals(structure.longestLossPeriod, longest);
   }
 });
+
+Deno.test("Books: the time-out of a datagram that waited in a standstill counts from its end", () => {
+  const { books, send } = make();
+  send(1000);
+  books.add(1001, 1001);
+  books.stalled(1002, 1500);
+  books.taken(1);
+  assertEquals([...books.expire(2502 + TIMEOUT_MS - 1)], [0]);
+  assertEquals([...books.expire(2502 + TIMEOUT_MS)], [1]);
+});
