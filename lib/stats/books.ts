@@ -126,6 +126,11 @@ export class Books {
   /** Adds the next datagram, which is handed to the system; gives its number. */
   add(dueAt: number, sentAt: number): number {
     const seq = this.#next++;
+    if (seq === 0) {
+      // Times count from here.
+      this.#startedAt! += sentAt - this.#origin;
+      this.#origin = dueAt = sentAt;
+    }
     const at = seq % this.#plan.capacity;
     this.#state[at] = QUEUED;
     this.#dueAt[at] = dueAt;
