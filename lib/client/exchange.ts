@@ -134,8 +134,10 @@ export interface ExchangeListener {
   onError(error: unknown): void;
   /** The system has taken a datagram. */
   onSent?(): void;
-  /** The datagram is about to be sent again. */
+  /** The system has taken a retransmission. */
   onRetransmit?(): void;
+  /** The system refused a datagram, and there is another attempt. */
+  onRefused?(error: unknown): void;
   /** A datagram arrived that is no reply. */
   onForeign?(): void;
   /** The first reply arrived after the time-out. */
@@ -285,7 +287,7 @@ export class Exchange implements Receiver {
 
   #send(socket: DatagramSocket): void {
     const { runtime } = this.plan;
-    if (++this.attempts > 1) this.listener.onRetransmit?.();
+    const attempt = ++this.attempts;
     let payload: Uint8Array;
     try {
       payload = encode(this.plan.payload(this.attempts, this.seq));
@@ -309,6 +311,7 @@ export class Exchange implements Receiver {
     socket.send(payload, target).then(() => {
       this.#isSent = true;
       this.listener.onSent?.();
+      if (attempt > 1) this.listener.onRetransmit?.();
     }, (error) => {
       if (this.ends.target !== target) return;
       // The report about an earlier datagram, delivered by this send.
@@ -319,7 +322,10 @@ export class Exchange implements Receiver {
       const isLast = this.attempts > retries && !this.#isSent;
       if (isLast || !mayPass(error)) {
         this.#fail(sendError(error, target, this.plan.ends.target.hostname));
-      } else this.#report = error;
+      } else {
+        this.#report = error;
+        this.listener.onRefused?.(error);
+      }
     });
   }
 

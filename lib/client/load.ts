@@ -19,7 +19,7 @@ import {
   type SendListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
-import { Run, type RunHandle, type Workload } from "./run.ts";
+import { Run, type RunHandle, STALL_MS, type Workload } from "./run.ts";
 import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
 /** The result of a load. */
@@ -122,7 +122,8 @@ class Loader implements Workload<LoadResult>, Receiver {
     const { rate = Infinity, count, durationMs, timeoutMs, size } = plan;
     const { mayBlock, signal, reportMs, onSample } = plan;
     const pace = { intervalMs: 1000, perInterval: plan.rate };
-    const schedule = { ...pace, count, mayBlock, signal, reportMs };
+    const sendMs = durationMs;
+    const schedule = { ...pace, count, sendMs, mayBlock, signal, reportMs };
     this.run = new Run(schedule, ends, runtime, this);
     // Room for those in flight, and as many whose echo may be late or doubled.
     const inFlight = plan.window ?? Math.ceil(rate * timeoutMs / 1000);
@@ -186,14 +187,15 @@ class Loader implements Workload<LoadResult>, Receiver {
     const now = this.run.runtime.now();
     const endsAt = this.run.startedAt + this.plan.durationMs;
     const { books } = this;
-    if (this.plan.rate !== undefined) this.#sendDue(Math.min(now, endsAt), now);
-    else if (now < endsAt) this.#fillWindow(now);
-    const dueAt = this.plan.rate === undefined
-      ? now
-      : this.run.dueAt(books.next);
-    this.#isSending = books.next < this.#count && dueAt < endsAt;
+    const hasRate = this.plan.rate !== undefined;
+    if (!hasRate && now < endsAt) this.#fillWindow(now);
+    else if (hasRate && now > endsAt + STALL_MS) this.run.skipRest(books.next);
+    else if (hasRate) this.#sendDue(Math.min(now, endsAt), now);
+    const dueAt = hasRate ? this.run.dueAt(books.next) : now;
+    this.#isSending = books.next < this.#count &&
+      Math.max(dueAt, now - STALL_MS) < endsAt;
     if (!this.#isSending) return this.check();
-    if (this.plan.rate === undefined) return;
+    if (!hasRate) return;
     // Datagrams that have arrived are read before the next burst.
     const { sleep } = this.#socket!;
     if (dueAt <= this.run.runtime.now()) this.#socket!.sleep?.(0);
@@ -232,14 +234,14 @@ class Loader implements Workload<LoadResult>, Receiver {
     const payload = this.#socket!.copiesReplies
       ? this.#payload
       : this.#newPayload();
-    if (payload.length >= NUMBERS_BYTES) writeWord(payload, 4, seq);
+    writeWord(payload, 4, seq);
     const posted = new Posted(this.books, seq);
     this.#socket!.post(payload, this.run.ends.target, posted);
   }
 
   #newPayload(): Uint8Array<ArrayBuffer> {
     const payload = new Uint8Array(this.plan.size);
-    if (payload.length >= NUMBERS_BYTES) writeWord(payload, 0, this.#cookie);
+    writeWord(payload, 0, this.#cookie);
     return payload;
   }
 
@@ -256,13 +258,8 @@ class Loader implements Workload<LoadResult>, Receiver {
     const { books } = this;
     const arrivedAt = this.run.arrivalOf(datagram);
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
-      data.length === this.plan.size &&
-      (data.length < NUMBERS_BYTES || readWord(data, 0) === this.#cookie);
-    const seq = !isOurs
-      ? -1
-      : data.length < NUMBERS_BYTES
-      ? this.#firstInFlight()
-      : numberOf(readWord(data, 4), books.next - 1);
+      data.length === this.plan.size && readWord(data, 0) === this.#cookie;
+    const seq = isOurs ? numberOf(readWord(data, 4), books.next - 1) : -1;
     this.#socket!.release(datagram);
     if (seq < 0) books.count("foreign");
     else if (!books.isRemembered(seq)) books.count("late");
@@ -279,9 +276,10 @@ class Loader implements Workload<LoadResult>, Receiver {
     if (books.replied(seq) !== "received") return;
     if (books.received === 1) this.#firstEchoAt = receivedAt;
     this.#lastEchoAt = receivedAt;
-    const isTimed = this.plan.size >= NUMBERS_BYTES && arrivedAt !== undefined;
     // From due times, a client that falls behind hides nothing.
-    const rttMs = isTimed ? arrivedAt - books.dueAt(seq) : undefined;
+    const rttMs = arrivedAt !== undefined
+      ? arrivedAt - books.dueAt(seq)
+      : undefined;
     books.measured(seq, rttMs);
     if (rttMs !== undefined) this.run.measured(rttMs);
   }
@@ -295,12 +293,6 @@ class Loader implements Workload<LoadResult>, Receiver {
       this.send();
       this.check();
     });
-  }
-
-  /** The datagram that an echo without a number counts for; -1 for none. */
-  #firstInFlight(): number {
-    const { oldest, next } = this.books;
-    return oldest < next ? oldest : -1;
   }
 
   onReceiveError(error: unknown): void {
@@ -341,8 +333,6 @@ function readWord(bytes: Uint8Array, at: number): number {
     bytes[at + 3]!) >>> 0;
 }
 
-/** The number of the run, and that of the datagram. */
-const NUMBERS_BYTES = 8;
 /** The number of datagrams remembered. */
 const MIN_REMEMBERED = 1 << 20;
 const MAX_REMEMBERED = 1 << 23;

@@ -30,9 +30,8 @@ export interface LoadOptions extends OriginOptions, RunOptions {
    */
   count?: number | undefined;
   /**
-   * The bytes of a datagram, 0 to 65,527 (over IPv4 65,507). Below 8 there is
-   * no room for a number: replies count in the order of their arrival, and no
-   * RTT is known.
+   * The bytes of a datagram, 8 to 65,527 (over IPv4 65,507): it has its number, by
+   * which its echo is attributed.
    *
    * @default {64}
    */
@@ -62,7 +61,7 @@ export const LOAD = {
   window: option.integer(1, 65_536),
   durationMs: option.dependent(option.orInfinity(option.time(1, 10_000))),
   count: option.orInfinity(option.integer(1, 1_000_000_000, Infinity)),
-  size: option.integer(0, MAX_PAYLOAD, 64),
+  size: option.integer(8, MAX_PAYLOAD, 64),
   timeoutMs: option.time(1, 1000),
   reportMs: option.time(1, 1000),
   mayBlock: option.flag(false),

@@ -26,6 +26,8 @@ export interface Schedule {
   /** Datagrams per interval; 1 if undefined. */
   perInterval?: number | undefined;
   deadlineMs?: number | undefined;
+  /** The time after the first send in which datagrams are sent, if it is bounded. */
+  sendMs?: number | undefined;
   /** The length of an interval of the report. */
   reportMs?: number | undefined;
   /** Whether the thread may sleep in the socket until a datagram is due. */
@@ -74,6 +76,8 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   #cancelBeat = () => {};
   #cancelCatchUp = () => {};
   #intervals = 0;
+  #skipped = 0;
+  #deadlineAt = Infinity;
   /** When the next send is due. */
   #sendAt = Infinity;
   /** When it last ran. */
@@ -218,8 +222,31 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
    * unless they are late because others were unanswered.
    */
   skipLate(seq: number, now = this.runtime.now(), isCounted = true): void {
+    this.#look();
     const skipped = this.#pacer.skip(now - this.startedAt, seq);
-    if (isCounted) this.workload.books?.count("skipped", skipped);
+    if (isCounted) this.#countSkipped(seq, skipped);
+  }
+
+  /** Counts all sends that are left, since their time is over. */
+  skipRest(seq: number): void {
+    this.#look();
+    this.#countSkipped(seq, Infinity);
+  }
+
+  /** Counts sends that are not made up for; those of a count alone come later. */
+  #countSkipped(seq: number, count: number): void {
+    const { schedule } = this;
+    const { intervalMs, perInterval = 1 } = schedule;
+    const sendMs = Math.min(
+      schedule.sendMs ?? Infinity,
+      schedule.deadlineMs ?? Infinity,
+    );
+    if (sendMs === Infinity && schedule.count < Infinity) return;
+    const due = Math.ceil(sendMs * perInterval / intervalMs);
+    const left = Math.min(schedule.count, due) - seq - this.#skipped;
+    const skipped = Math.max(0, Math.min(count, left));
+    this.#skipped += skipped;
+    this.workload.books?.count("skipped", skipped);
   }
 
   /**
@@ -338,10 +365,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     signal?.throwIfAborted();
     const abort = () => this.end({ error: signal!.reason });
     signal?.addEventListener("abort", abort);
-    const endsAt = this.runtime.now() + (deadlineMs ?? 0);
+    this.#deadlineAt = this.runtime.now() + (deadlineMs ?? Infinity);
     const cancelDeadline = deadlineMs === undefined
       ? () => {}
-      : this.runtime.after(deadlineMs, () => this.#meetDeadline(endsAt));
+      : this.runtime.after(deadlineMs, () => this.#meetDeadline());
     const workload = this.workload;
     try {
       // A look-up cannot be cancelled, but the end does not wait for it.
@@ -376,16 +403,19 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   }
 
   #send(): void {
-    if (!this.ended) this.workload.send();
+    if (this.ended) return;
+    // After a standstill the timer of the deadline may be the later one.
+    if (this.runtime.now() >= this.#deadlineAt) this.#meetDeadline();
+    else this.workload.send();
   }
 
-  #meetDeadline(endsAt: number): void {
+  #meetDeadline(): void {
     const { count, deadlineMs } = this.schedule;
     if (this.#startedAt !== undefined) {
       const { books } = this.workload;
       this.#look();
       if (books !== undefined && books.next < count) {
-        this.skipLate(books.next, endsAt);
+        this.skipLate(books.next, this.#deadlineAt);
       }
       return this.end();
     }
@@ -458,7 +488,7 @@ export function lingerMs(longestMs: number, maxMs: number): number {
 }
 
 /** Lateness that is a standstill, and is not caught up with. */
-const STALL_MS = 100;
+export const STALL_MS = 100;
 const BEAT_MS = 100;
 /** The time to read what waited in the sockets, at most. */
 const CATCH_UP_MS = 20;

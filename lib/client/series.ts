@@ -250,6 +250,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     return {
       onSent: () => books.taken(seq),
       onRetransmit: () => books.count("retransmissions"),
+      onRefused: (error) => books.report(error),
       onForeign: () => books.count("foreign"),
       onReply: (reply: UdpReply) => {
         // Its RTT would contain the standstill in which it may have arrived.

@@ -164,13 +164,14 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     const data = key === undefined
       ? datagram.data
       : unseal(datagram.data, key) ?? NOTHING;
-    this.run.arrivalOf(datagram);
+    const isPunctual = this.run.arrivalOf(datagram) === receivedAt;
     const verdict = comesFrom(remoteAddr, this.run.ends.target)
       ? this.session.onReceived(
         data,
         receivedAt,
         clock === "program" ? undefined : arrivedAt,
         trafficClass,
+        isPunctual,
       )
       : this.session.onForeign();
     this.#socket!.release(datagram);
@@ -184,7 +185,8 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     if (verdict.type === "foreign" || verdict.type === "closing") return;
     this.run.push(verdict);
     if (verdict.type !== "reply") return;
-    this.run.measured(verdict.sample.rttMs);
+    const { rttMs } = verdict.sample;
+    if (rttMs !== undefined) this.run.measured(rttMs);
     this.check();
   }
 

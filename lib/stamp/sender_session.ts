@@ -133,12 +133,14 @@ export class SenderSession {
    * @param receivedAt When it was read.
    * @param arrivedAt When the kernel received it, if known.
    * @param trafficClass Its traffic class as received, if known.
+   * @param isPunctual Whether it was read as it arrived; it may have waited.
    */
   onReceived(
     data: Uint8Array,
     receivedAt: number,
     arrivedAt?: number,
     trafficClass?: number,
+    isPunctual = true,
   ): Verdict {
     const packet = decodeReflector(data);
     if (packet === undefined) return this.onForeign();
@@ -158,7 +160,7 @@ export class SenderSession {
 
     const sentAt = books.sentAt(seq);
     const stampedAt = this.#slots.stampedAt[at]!;
-    const seenMs = receivedAt - sentAt;
+    const seenMs = isPunctual ? receivedAt - sentAt : undefined;
     // Both ends of the round trip are timed by the same clock.
     const isKernel = arrivedAt !== undefined && !Number.isNaN(stampedAt) &&
       arrivedAt >= stampedAt && arrivedAt <= receivedAt + STAMP_SLACK_MS;
@@ -170,24 +172,27 @@ export class SenderSession {
     const tookMs = elapsedMs(receiveTimestamp, timestamp);
     const roundMs = to - from;
     // A timestamp of 0 is none, and the reflector's time is part of the round trip.
+    const isTimed = isPunctual || isKernel;
     const isPossible = tookMs >= 0 && tookMs <= roundMs &&
       timestampBits(data, TIMESTAMP_AT) > 0n;
     const reflectorMs = isPossible ? tookMs : undefined;
     const sample: StampSample = {
       seq,
-      rttMs: roundMs - (reflectorMs ?? 0),
+      rttMs: isTimed ? roundMs - (reflectorMs ?? 0) : undefined,
       clock: isKernel ? "kernel" : "program",
       seenMs,
       reflectorMs,
       forwardMs: isPossible ? elapsedMs(departed, receiveTimestamp) : undefined,
-      backwardMs: isPossible ? elapsedMs(timestamp, returned) : undefined,
+      backwardMs: isPossible && isTimed
+        ? elapsedMs(timestamp, returned)
+        : undefined,
       reordered: this.#reordering.isReordered(seq),
       sendErrorMs: sentAt - books.dueAt(seq),
     };
     if (this.#question !== undefined) {
       sample.reported = this.#readReport(data, packet, trafficClass);
     }
-    this.#slots.rtt[at] = sample.rttMs;
+    this.#slots.rtt[at] = sample.rttMs ?? NaN;
     const { errorEstimate } = packet;
     if (!errorEstimate.synchronized) this.#clocksAgree = false;
     this.#theirError = Math.max(this.#theirError, errorMsOf(errorEstimate));
@@ -272,11 +277,12 @@ export class SenderSession {
   #add(sample: StampSample, sentAt: number): void {
     const { seq, rttMs, seenMs, reflectorMs, forwardMs, backwardMs } = sample;
     if (sample.reordered) this.#reordered++;
-    this.#pdv.add(rttMs);
-    this.#seen.add(seenMs);
+    if (seenMs !== undefined) this.#seen.add(seenMs);
     if (reflectorMs === undefined) this.#impossibleTimestamps++;
-    else {
-      this.#reflector.add(reflectorMs);
+    else this.#reflector.add(reflectorMs);
+    if (rttMs === undefined) return;
+    this.#pdv.add(rttMs);
+    if (reflectorMs !== undefined) {
       this.#oneWay.add(sentAt, forwardMs!, backwardMs!);
       if (this.#clocksAgree) {
         this.#forwardDelay.add(forwardMs!);

@@ -15,16 +15,20 @@ export interface StampSample {
   seq: number;
   /**
    * The round-trip delay, without `reflectorMs` if that is known, by the clock that
-   * `clock` names.
+   * `clock` names. Undefined if the reply may have waited for this program in a
+   * standstill, and the kernel took no timestamps.
    */
-  rttMs: number;
+  rttMs: number | undefined;
   /**
    * The clock of both ends of the round trip: the kernel's, which leaves out this
    * program's own share, or the program's where the kernel takes no timestamps.
    */
   clock: "kernel" | "program";
-  /** The round-trip delay as seen, from the send until the reply was read. */
-  seenMs: number;
+  /**
+   * The round-trip delay as seen, from the send until the reply was read; undefined
+   * if it may have waited in a standstill.
+   */
+  seenMs: number | undefined;
   /**
    * The time that the reflector took, by its own timestamps; undefined if these are
    * impossible: one of them 0, or their difference negative or more than the round trip.
@@ -37,7 +41,7 @@ export interface StampSample {
   forwardMs: number | undefined;
   /**
    * The one-way delay back, less the offset of the reflector's clock; undefined as
-   * `reflectorMs`.
+   * `reflectorMs` or `rttMs`.
    */
   backwardMs: number | undefined;
   /** Whether a later request's reply arrived before (RFC 4737, section 3.3). */

@@ -295,6 +295,7 @@ export class Books {
       this.#state[seq % this.#plan.capacity] = PENDING;
       this.#give(seq, "pending", undefined, 1);
     }
+    this.#advance(true);
   }
 
   /** Ends an interval at a time. */
@@ -342,13 +343,16 @@ export class Books {
     this.#state[at] = state;
   }
 
-  /** Passes the settled datagrams behind which all are settled to the loss structure. */
-  #advance(): void {
+  /** Passes the datagrams behind which all are settled to the loss structure. */
+  #advance(hasEnded = false): void {
     const { capacity } = this.#plan;
     for (; this.#oldest < this.#next; this.#oldest++) {
       const at = this.#oldest % capacity;
       const state = this.#state[at]!;
-      if (state <= PENDING) return;
+      if (state <= PENDING) {
+        if (hasEnded) continue;
+        return;
+      }
       const outcome = state === RECEIVED
         ? "received"
         : state === UNSENT

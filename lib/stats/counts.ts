@@ -16,7 +16,11 @@ export interface PartCounts {
    * late ones are among them.
    */
   lost: number;
-  /** Lost datagrams that the network reported undeliverable. */
+  /**
+   * Lost datagrams that the network reported undeliverable, of a series. A load and a
+   * measurement have one socket: which datagram a report is about is not known, and
+   * it is among `reasons`.
+   */
   rejected: number;
   /** Datagrams that the system refused to send; not among `sent`. */
   unsent: number;

@@ -19,7 +19,9 @@ export async function started(args: string[] = []) {
 }
 
 /** A server within the test, with the answers of `onDatagram`. */
-export function peer(answer: (seq: number) => string[]) {
+export function peer(
+  answer: (seq: number, data: Uint8Array) => Array<string | Uint8Array>,
+) {
   const socket = openDenoSocket({
     hostname: "127.0.0.1",
     port: 0,
@@ -28,7 +30,8 @@ export function peer(answer: (seq: number) => string[]) {
   let seq = 0;
   const finished = socket.start({
     onDatagram(datagram) {
-      for (const reply of answer(seq++)) {
+      const data = new Uint8Array(datagram.data);
+      for (const reply of answer(seq++, data)) {
         socket.send(encode(reply), datagram.remoteAddr).catch(() => {});
       }
       socket.release(datagram);

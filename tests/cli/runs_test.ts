@@ -111,8 +111,8 @@ programTest(
     const foreign = await client([fixed.target, ...load]);
     assertEquals(foreign.code, 1);
     assertMatch(foreign.stderr, /^client: the replies are no echoes/m);
-    await using lost = peer((seq) => seq % 2 === 0 ? ["x"] : []);
-    const half = [lost.target, ...load, "--size", "1"];
+    await using lost = peer((seq, data) => seq % 2 === 0 ? [data] : []);
+    const half = [lost.target, ...load];
     assertEquals((await client(half)).code, 0);
     assertEquals((await client([...half, "--max-loss", "10"])).code, 1);
     for (

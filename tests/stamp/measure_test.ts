@@ -301,7 +301,7 @@ Deno.test("measure(): it does not catch up with a long sleep in a burst", async 
   await run(network, measurement);
   assertEquals(sentAt, [0, 10, 20, 30, 40]);
   const { skipped, stalls, longestStall } = measurement.summary();
-  assertEquals([skipped, stalls], [100, 1]);
+  assertEquals([skipped, stalls], [0, 1]);
   assertEquals(longestStall, { fromMs: 20, ms: 1000 });
 });
 
@@ -548,7 +548,7 @@ linuxTest(
     for (const { clock, rttMs, seenMs, reflectorMs } of samples) {
       assertEquals(clock, "kernel");
       assert(reflectorMs! >= 2, `${reflectorMs} ms in the reflector`);
-      assert(rttMs >= 0 && rttMs <= seenMs - reflectorMs! + 0.1);
+      assert(rttMs! >= 0 && rttMs! <= seenMs! - reflectorMs! + 0.1);
     }
   },
 );

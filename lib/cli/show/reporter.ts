@@ -14,6 +14,7 @@ import type { UdpReply } from "../../client/reply.ts";
 import type { RunHandle } from "../../client/run.ts";
 import type { Expectation } from "../expect.ts";
 import { type Interval, joined } from "../../stats/books.ts";
+import type { Reason } from "../../stats/counts.ts";
 import type { Sample } from "../../stats/sample.ts";
 import { Silence } from "./silence.ts";
 
@@ -208,7 +209,12 @@ function eventObject<E extends RunEvent, R>(
 export async function showRun<
   E extends RunEvent,
   Shown,
-  R extends Shown & { received: number; eventsDropped?: number },
+  R extends Shown & {
+    received: number;
+    eventsDropped?: number;
+    sent?: number;
+    reasons?: readonly Reason[];
+  },
 >(
   run: Omit<RunHandle<E, unknown>, "summary">,
   asked: UdpAddress,
@@ -273,7 +279,12 @@ export async function showRun<
       judge(event);
     }
     if (held !== undefined) leftOut++;
-    if (current().received > 0) failure = undefined;
+    const { received, sent, reasons = [] } = current();
+    if (received > 0) failure = undefined;
+    else if (sent === 0 && reasons.length > 0 && failure === undefined) {
+      const target = formatAddress(run.target ?? asked);
+      failure = new Error(`Cannot send to ${target}: ${reasons[0]!.reason}`);
+    }
     const ended = show("summary", failure);
     hasEnded = true;
     await out.flush();

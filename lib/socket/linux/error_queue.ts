@@ -59,7 +59,10 @@ export function errorIn(
   const origin = view.getUint8(4);
   const type = view.getUint8(5);
   const code = view.getUint8(6);
-  if ((origin === FROM_THIS_MACHINE) !== isOwn) return undefined;
+  const isAsked = isOwn
+    ? origin === FROM_THIS_MACHINE
+    : origin === FROM_ICMP || origin === FROM_ICMPV6;
+  if (!isAsked) return undefined;
   const error = errorOf(errno);
   if (errno === ECONNREFUSED) return error;
   const mtu = view.getUint32(8, true);
@@ -99,12 +102,15 @@ export function keepStamps(libc: Libc, { fd }: SocketDescriptor): boolean {
   return trySet(libc, fd, sys.SOL_SOCKET, sys.SO_TIMESTAMPING, flags);
 }
 
-/** Takes all stamps from the queue; other entries are dropped. */
-export function* takeStamps(libc: Libc, fd: number): Generator<SendStamp> {
-  for (const control of takeControls(libc, fd)) {
+/** Takes all stamps and the network's reports from the queue, oldest first. */
+export function takeEntries(
+  libc: Libc,
+  fd: number,
+): Array<{ stamp?: SendStamp | undefined; error?: Error | undefined }> {
+  return Array.from(takeControls(libc, fd), (control) => {
     const stamp = stampIn(control);
-    if (stamp !== undefined) yield stamp;
-  }
+    return stamp === undefined ? { error: errorIn(control, false) } : { stamp };
+  });
 }
 
 /** The stamp in control messages; undefined if there is none. */
@@ -121,6 +127,7 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
 const MAX_ENTRIES = 1024;
 const FROM_THIS_MACHINE = 1;
 const FROM_ICMP = 2;
+const FROM_ICMPV6 = 3;
 
 /** The meaning of ICMP messages, by type and code (RFC 792, RFC 1812). */
 const ICMP: Record<string, string> = {

@@ -271,7 +271,7 @@ export class SendQueue {
         while (out.first < end) this.#taken(out.first++, outcome);
         continue;
       }
-      let code = this.#libc.errno();
+      const code = this.#libc.errno();
       if (code === EINTR) continue;
       if (code === EAGAIN) return outcome;
       const error = errorOf(code);
@@ -282,8 +282,9 @@ export class SendQueue {
       if (!hasReports) tries++;
       if (this.#isConnected && tries === 1 && !hasReports && hasMoved(error)) {
         const errno = reconnect(this.#libc, this.#bound);
-        if (errno === 0) continue;
-        code = errno;
+        // Without a peer its datagrams would fail one by one, too.
+        if (errno !== 0) this.#failed(out.first++, errorOf(errno), outcome);
+        continue;
       } else if (
         hasReports && outcome.reports.length < MAX_REPORTS ||
         tries <= this.#maxTries(code) && isReport(error)
@@ -352,6 +353,7 @@ export class SendQueue {
         isSent = this.#sendOne(message);
       }
       if (isSent) {
+        listener?.onSent?.();
         if (listener === undefined) {
           outcome.sent++;
           outcome.bytes += bytes;
@@ -381,7 +383,12 @@ export class SendQueue {
     if (listener === -1) {
       outcome.sent += datagrams;
       outcome.bytes += end - start;
-    } else this.#out.listeners[listener]!.onSent?.();
+      return;
+    }
+    // Posts share a message, and each has its listener.
+    for (let i = 0; i < datagrams; i++) {
+      this.#out.listeners[listener + i]!.onSent?.();
+    }
   }
 
   #failed(message: number, error: Error, outcome: FlushOutcome): void {

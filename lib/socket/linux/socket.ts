@@ -38,12 +38,7 @@ import {
 import type { Membership } from "../multicast.ts";
 import type { NetAccess } from "../net_access.ts";
 import { EAGAIN, EBADF, EINTR, errorOf } from "./errno.ts";
-import {
-  keepErrors,
-  keepStamps,
-  takeErrors,
-  takeStamps,
-} from "./error_queue.ts";
+import { keepErrors, keepStamps, takeEntries } from "./error_queue.ts";
 import * as sys from "./layout.ts";
 import { type BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
 import { clockOffset } from "../../base/wall_clock.ts";
@@ -152,7 +147,7 @@ export class LinuxSocket implements DatagramSocket {
       this.#clockOffset,
     );
     this.stampsSends = options.stampSends === true && keepStamps(libc, bound);
-    if (this.reportsClosedPort && !this.stampsSends) keepErrors(libc, bound);
+    if (this.reportsClosedPort) keepErrors(libc, bound);
     this.#queue = new SendQueue(
       libc,
       poller,
@@ -328,7 +323,7 @@ export class LinuxSocket implements DatagramSocket {
           : this.#delivery.receivedAt;
         const receivedAt = this.#turns.now();
         // Stamps of requests precede their replies.
-        if (this.stampsSends) this.#takeStamps();
+        if (this.stampsSends) this.#takeEntries();
         this.#turns.pace.onBatch(receivedAt - before, count);
         this.#delivery.begin(count, receivedAt);
         while (!this.#delivery.run()) {
@@ -358,8 +353,7 @@ export class LinuxSocket implements DatagramSocket {
         wasFull = false;
         this.#endDrain();
         // An error queue that is not empty ends each wait.
-        if (this.stampsSends) this.#takeStamps();
-        else if (hadNothing) this.#takeReports();
+        if (this.stampsSends || hadNothing) this.#takeEntries();
         hadNothing = this.reportsClosedPort;
         // While others are at work, all that has arrived by the end of their turn
         // is received at once: woken for each datagram, they would get less done.
@@ -370,7 +364,7 @@ export class LinuxSocket implements DatagramSocket {
       } else if (code !== EINTR) {
         const error = errorOf(code);
         if (isReport(error)) {
-          this.#takeReports(error);
+          this.#takeEntries(error);
           continue;
         }
         if (++failures >= MAX_RECEIVE_FAILURES) throw error;
@@ -386,16 +380,15 @@ export class LinuxSocket implements DatagramSocket {
   }
 
   /** Reports what the error queue has, or else the error of a receive. */
-  #takeReports(error?: Error): void {
-    const reports = takeErrors(this.#libc, this.#bound.fd);
-    if (error !== undefined && reports.length === 0) reports.push(error);
-    for (const report of reports) this.#receiver.onReceiveError?.(report);
-  }
-
-  #takeStamps(): void {
-    const aheadMs = this.#clockOffset();
-    for (const { index, stampMs } of takeStamps(this.#libc, this.#bound.fd)) {
-      this.#receiver.onSent?.(index, stampMs - aheadMs);
+  #takeEntries(error?: Error): void {
+    const aheadMs = this.stampsSends ? this.#clockOffset() : 0;
+    const entries = takeEntries(this.#libc, this.#bound.fd);
+    const hasReport = entries.some((entry) => entry.error !== undefined);
+    if (error !== undefined && !hasReport) entries.push({ error });
+    for (const { stamp, error } of entries) {
+      if (stamp !== undefined) {
+        this.#receiver.onSent?.(stamp.index, stamp.stampMs - aheadMs);
+      } else if (error !== undefined) this.#receiver.onReceiveError?.(error);
     }
   }
 

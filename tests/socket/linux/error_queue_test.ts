@@ -4,8 +4,8 @@ import {
   keepErrors,
   keepStamps,
   stampIn,
+  takeEntries,
   takeErrors,
-  takeStamps,
 } from "../../../lib/socket/linux/error_queue.ts";
 import {
   AF_INET,
@@ -140,7 +140,7 @@ Deno.test("stampIn(): has a datagram's number and time, and nothing of other ent
   assertEquals(stampIn(rejected("192.0.2.1", closed)), undefined);
 });
 
-Deno.test("takeStamps(): takes all stamps from the queue, up to a number", () => {
+Deno.test("takeEntries(): takes all stamps and reports from the queue, up to a number", () => {
   const libc = new FakeLibc();
   assertEquals(keepStamps(libc, socket(AF_INET)), true);
   // SOF_TIMESTAMPING_TX_SOFTWARE, _SOFTWARE, _OPT_ID and _OPT_TSONLY.
@@ -153,11 +153,16 @@ Deno.test("takeStamps(): takes all stamps from the queue, up to a number", () =>
     rejected("192.0.2.1", closed),
     stamped(1, 2),
   );
-  assertEquals([...takeStamps(libc, FD)], [
+  const [first, report, last] = takeEntries(libc, FD);
+  assertEquals([first!.stamp, last!.stamp], [
     { index: 0, stampMs: 1000.5 },
     { index: 1, stampMs: 2000.5 },
   ]);
+  assert(report!.error instanceof Deno.errors.ConnectionRefused);
+  // A stamp is no report.
+  libc.errorQueue.push(stamped(0, 1));
+  assertEquals(takeErrors(libc, FD), []);
   for (let i = 0; i < 1030; i++) libc.errorQueue.push(stamped(i, 1));
-  assertEquals([...takeStamps(libc, FD)].length, 1024);
+  assertEquals(takeEntries(libc, FD).length, 1024);
   assertEquals(libc.errorQueue.length, 6);
 });
