@@ -8,7 +8,7 @@ import { equalBytes } from "../encoding.ts";
 import { type Links, mayBeGroup } from "../socket/multicast.ts";
 import type { Guard, Refusal } from "./guard.ts";
 import type { HandlerTraits } from "./handler.ts";
-import type { Incoming } from "./incoming.ts";
+import { Incoming } from "./incoming.ts";
 import type { LoopProbe } from "./loop_probe.ts";
 
 /** The outcome for an answer: it leaves now, is held, or is refused for a reason. */
@@ -53,19 +53,26 @@ export class Gates {
     isOneOfSeveral: boolean,
   ): Verdict {
     const { guard, loops, traits, holdsGroups } = this.#options;
-    const { remoteAddr, localAddr, receivedAt, data, spent } = incoming;
+    const remoteAddr = Incoming.source(incoming);
+    const localAddr = Incoming.destination(incoming);
+    const data = Incoming.data(incoming);
     let refusal = this.#judgePeer(incoming);
     if (refusal !== undefined) return refusal;
     if (guard && payload === traits.fixedReply && equalBytes(payload, data)) {
       return "ownReply";
     }
-    refusal = guard?.permit(remoteAddr, data, payload, spent);
+    refusal = guard?.permit(
+      remoteAddr,
+      data,
+      payload,
+      Incoming.spent(incoming),
+    );
     if (refusal !== undefined) return refusal;
     if (loops && !traits.isNoLoop?.(data)) {
       loops.onAnswer(
         remoteAddr,
         localAddr,
-        receivedAt,
+        Incoming.receivedAt(incoming),
         payload,
         isOneOfSeveral,
       );
@@ -79,15 +86,24 @@ export class Gates {
     const { guard } = this.#options;
     if (guard === undefined) return Infinity;
     if (this.#judgePeer(incoming) !== undefined) return 0;
-    const { remoteAddr, data, spent } = incoming;
-    return Math.max(0, guard.maxReplyBytes(remoteAddr, data.length, spent));
+    return Math.max(
+      0,
+      guard.maxReplyBytes(
+        Incoming.source(incoming),
+        Incoming.size(incoming),
+        Incoming.spent(incoming),
+      ),
+    );
   }
 
   /** Judges the peer, whatever the answer. */
   #judgePeer(incoming: Incoming): Refusal | undefined {
     const { guard, loops, traits } = this.#options;
     const { links } = this;
-    const { remoteAddr, localAddr, receivedAt, data } = incoming;
+    const remoteAddr = Incoming.source(incoming);
+    const localAddr = Incoming.destination(incoming);
+    const receivedAt = Incoming.receivedAt(incoming);
+    const data = Incoming.data(incoming);
     const refusal = guard?.admit(remoteAddr);
     if (refusal !== undefined) return refusal;
     if (links && mayBeGroup(localAddr) && !links.has(remoteAddr.hostname)) {

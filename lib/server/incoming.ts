@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { UdpAddress } from "../address.ts";
 import { headersOf } from "./guard.ts";
 import type { DatagramInfo } from "./handler.ts";
 import { copyFacts, type DatagramFacts } from "../socket/datagram.ts";
@@ -20,10 +21,17 @@ export interface AnsweringServer {
 /** The facts of the datagram; a class that extends them is measurably slower. */
 export interface Incoming extends DatagramFacts {}
 
-/** A datagram that a server works on, as its handler sees it. */
+/**
+ * A datagram that a server works on, as its handler sees it. The handler may write to
+ * it, or to its prototype: the server reads the private fields, by static methods.
+ */
 export class Incoming implements DatagramInfo {
   readonly #server: AnsweringServer;
   readonly #data: Uint8Array;
+  readonly #size: number;
+  readonly #source: UdpAddress;
+  readonly #destination: UdpAddress;
+  readonly #receivedAt: number;
   /** Undefined once the handler has settled or timed out. */
   #datagram: Datagram | undefined;
   /**
@@ -37,10 +45,14 @@ export class Incoming implements DatagramInfo {
     this.#server = server;
     this.#datagram = datagram;
     this.#data = data;
+    this.#size = data.length;
+    this.#source = datagram.remoteAddr;
+    this.#destination = datagram.localAddr;
+    this.#receivedAt = datagram.receivedAt;
   }
 
   get maxReplyBytes(): number {
-    return this.isSettled ? 0 : this.#server.maxReplyBytes(this);
+    return Incoming.isSettled(this) ? 0 : this.#server.maxReplyBytes(this);
   }
 
   /** A function of its own, so that it can be taken out of the object. */
@@ -61,26 +73,42 @@ export class Incoming implements DatagramInfo {
     };
   }
 
-  get data(): Uint8Array {
-    return this.#data;
+  static data(incoming: Incoming): Uint8Array {
+    return incoming.#data;
   }
 
-  get spent(): number {
-    return this.#spent;
+  static size(incoming: Incoming): number {
+    return incoming.#size;
   }
 
-  spend(bytes: number): void {
-    this.#spent += bytes + headersOf(this.remoteAddr);
+  static source(incoming: Incoming): UdpAddress {
+    return incoming.#source;
   }
 
-  get isSettled(): boolean {
-    return this.#datagram === undefined;
+  static destination(incoming: Incoming): UdpAddress {
+    return incoming.#destination;
+  }
+
+  static receivedAt(incoming: Incoming): number {
+    return incoming.#receivedAt;
+  }
+
+  static spent(incoming: Incoming): number {
+    return incoming.#spent;
+  }
+
+  static spend(incoming: Incoming, bytes: number): void {
+    incoming.#spent += bytes + headersOf(incoming.#source);
+  }
+
+  static isSettled(incoming: Incoming): boolean {
+    return incoming.#datagram === undefined;
   }
 
   /** The handler has no more to say; gives the datagram, the first time. */
-  settle(): Datagram | undefined {
-    const datagram = this.#datagram;
-    this.#datagram = undefined;
+  static settle(incoming: Incoming): Datagram | undefined {
+    const datagram = incoming.#datagram;
+    incoming.#datagram = undefined;
     return datagram;
   }
 }

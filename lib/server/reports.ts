@@ -6,6 +6,7 @@
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
 import { type Refusal, REFUSAL_WORDS } from "./guard.ts";
+import { Incoming } from "./incoming.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import type { Hooks } from "./udp_server.ts";
@@ -43,36 +44,38 @@ export class Reports {
   }
 
   /** The guard has withheld an answer. */
-  refused(reason: Refusal, incoming: DatagramInfo): void {
+  refused(reason: Refusal, incoming: Incoming): void {
     const { onRefuse } = this.#hooks;
     if (onRefuse !== undefined) {
       return this.#call(() => onRefuse(reason, incoming), incoming);
     }
     this.once(
       reason,
-      `refused to answer ${formatAddress(incoming.remoteAddr)}: ${
+      `refused to answer ${formatAddress(Incoming.source(incoming))}: ${
         REFUSAL_WORDS[reason]
       }${REMEDIES[reason] ?? ""}`,
     );
   }
 
   /** A datagram was dropped, since too many are at work. */
-  overloaded(incoming: DatagramInfo): void {
+  overloaded(incoming: Incoming): void {
     const { onOverload, maxInFlight } = this.#hooks;
     if (onOverload !== undefined) {
       return this.#call(() => onOverload(incoming), incoming);
     }
     this.once(
       "overload",
-      `dropped a datagram from ${formatAddress(incoming.remoteAddr)}, as ` +
+      `dropped a datagram from ${
+        formatAddress(Incoming.source(incoming))
+      }, as ` +
         `${maxInFlight} are at work: answer faster, or raise maxInFlight`,
     );
   }
 
   /** Calls back; its errors end here, those of an async function too. */
-  #call(callback: () => unknown, incoming: DatagramInfo): void {
+  #call(callback: () => unknown, incoming: Incoming): void {
     Promise.try(callback).catch((error) =>
-      this.error("callback", error, incoming)
+      this.error("callback", error, incoming, Incoming.source(incoming))
     );
   }
 
@@ -81,23 +84,22 @@ export class Reports {
     failing: Failing,
     error: unknown,
     info?: Pick<DatagramInfo, "remoteAddr">,
+    source?: UdpAddress,
   ): Reply | Promise<Reply> {
     const { onError, quiet } = this.#hooks;
     if (onError !== undefined) {
       return Promise.try(onError, error, info).catch(() => undefined);
     }
-    if (!quiet) this.#warnOf(failing, error, info);
+    if (!quiet) this.#warnOf(failing, error, source);
   }
 
   #warnOf(
     failing: Failing,
     error: unknown,
-    info?: Pick<DatagramInfo, "remoteAddr">,
+    source: UdpAddress | undefined,
   ): void {
     this.#warnings(`${failing} ${errorName(error)}`, () => {
-      const peer = info === undefined
-        ? ""
-        : ` (${formatAddress(info.remoteAddr)})`;
+      const peer = source === undefined ? "" : ` (${formatAddress(source)})`;
       return `${FAILURES[failing]}${peer}: ${describeError(error)}`;
     });
   }

@@ -5,12 +5,10 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { type GroupOptions, Memberships } from "../socket/memberships.ts";
+import { Memberships } from "../socket/memberships.ts";
 import { Links } from "../socket/multicast.ts";
 import { Gates, type Verdict } from "./gates.ts";
-import type { Guard } from "./guard.ts";
 import {
-  type Handler,
   type HandlerTraits,
   type Reply,
   replyBytes,
@@ -24,13 +22,8 @@ import {
   type PushOptions,
   pushOptions,
 } from "../socket/outbox.ts";
-import type { Runtime } from "../socket/runtime.ts";
-import {
-  type Hooks,
-  noStats,
-  type ServerStats,
-  type UdpServer,
-} from "./udp_server.ts";
+import type { ServerParts } from "./server_parts.ts";
+import { noStats, type ServerStats, type UdpServer } from "./udp_server.ts";
 import { oneLine } from "../base/errors.ts";
 import { isPromiseLike, Reports } from "./reports.ts";
 import {
@@ -41,33 +34,12 @@ import {
   type ReplyOptions,
 } from "../socket/contract.ts";
 
-/** The parts and limits of a server, checked. */
-export interface ServerOptions extends Hooks {
-  handler: Handler;
-  lend: boolean;
-  maxInFlight: number;
-  maxReplies: number;
-  handlerTimeoutMs: number;
-  groupDelayMs: number;
-  guard: Guard | undefined;
-  /** Whether loops are ended. */
-  loops: boolean;
-  /** The links whose members are answered when they ask a group; undefined: all. */
-  links: Links | undefined;
-  /** Whether no others are, once a group is joined. */
-  answersLinksOnly: boolean;
-  groups: GroupOptions;
-  runtime: Runtime;
-  signal: AbortSignal | undefined;
-  onClosed(): void;
-}
-
 /** {@linkcode UdpServer}, on an open socket. */
 export class Server implements UdpServer, Receiver, AnsweringServer {
   readonly addr: UdpAddress;
   readonly finished: Promise<void>;
   readonly #socket: DatagramSocket;
-  readonly #options: ServerOptions;
+  readonly #options: ServerParts;
   readonly #gates: Gates;
   readonly #traits: HandlerTraits;
   readonly #lends: boolean;
@@ -91,7 +63,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   #draining = false;
   #closed = false;
 
-  constructor(socket: DatagramSocket, options: ServerOptions) {
+  constructor(socket: DatagramSocket, options: ServerParts) {
     const { runtime, handler } = options;
     this.#socket = socket;
     this.#outbox = new Outbox(
@@ -219,11 +191,16 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (this.isFull()) {
       this.#stats.dropped.overload++;
       const dropped = new Incoming(this, datagram, datagram.data);
-      dropped.settle();
+      Incoming.settle(dropped);
       this.#reports.overloaded(dropped);
       return this.#socket.release(datagram);
     }
-    const data = this.#lends ? datagram.data : copyOf(datagram.data);
+    // A view of its own: a handler may define properties on what it borrows.
+    const data = this.#options.lend
+      ? datagram.data.subarray()
+      : this.#lends
+      ? datagram.data
+      : copyOf(datagram.data);
     const incoming = new Incoming(this, datagram, data);
     this.#atWork++;
     let reply: Reply | Promise<Reply>;
@@ -238,7 +215,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (reply !== data && isPromiseLike(reply)) {
       this.#whenSettled(incoming, reply)
         .catch((error) => this.onNotice(error));
-    } else this.#respond(incoming, incoming.settle()!, reply);
+    } else this.#respond(incoming, Incoming.settle(incoming)!, reply);
   }
 
   isFull(): boolean {
@@ -265,7 +242,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   onReplyError(error: unknown, remoteAddr: UdpAddress, count: number): void {
     this.#stats.errors.send += count;
-    this.#reports.error("send", error, { remoteAddr });
+    this.#reports.error("send", error, { remoteAddr }, remoteAddr);
     this.#unsent -= count;
     this.#closeIfDrained();
   }
@@ -294,7 +271,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       this.#outbox.dropped++;
       return false;
     }
-    incoming.spend(payload.length);
+    Incoming.spend(incoming, payload.length);
     // The handler may use its array again; a socket that copies needs no copy.
     const isCopied = verdict === "send" && this.#socket.copiesReplies;
     const bytes = isCopied ? payload : new Uint8Array(payload);
@@ -322,11 +299,11 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     try {
       reply = await settled;
     } catch (error) {
-      if (incoming.isSettled) return;
+      if (Incoming.isSettled(incoming)) return;
       reply = await this.#handlerFailed(error, incoming);
     }
     // A handler that timed out in the meantime has none.
-    const datagram = incoming.settle();
+    const datagram = Incoming.settle(incoming);
     this.#waiting.delete(incoming);
     if (datagram !== undefined) this.#respond(incoming, datagram, reply);
   }
@@ -358,7 +335,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
    * is replaced; its promise, which may never settle, keeps neither.
    */
   #abandon(incoming: Incoming): void {
-    const datagram = incoming.settle()!;
+    const datagram = Incoming.settle(incoming)!;
     this.#waiting.delete(incoming);
     if (this.#lends) this.#socket.abandon(datagram);
     else this.#socket.release(datagram);
@@ -369,9 +346,10 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     let payload: Uint8Array | undefined;
     let verdict: Verdict | undefined;
     try {
-      const { data } = incoming;
+      const [data, size] = [Incoming.data(incoming), Incoming.size(incoming)];
       // An echo needs no look at its value, unless the array was transferred.
-      payload = reply === data && data.length > 0 ? data : replyBytes(reply);
+      const isEcho = reply === data && size > 0 && data.length === size;
+      payload = isEcho ? data : replyBytes(reply);
       verdict = payload && this.#gates.judge(incoming, payload, false);
     } catch (error) {
       this.#handlerFailed(error, incoming);
@@ -410,11 +388,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     options: ReplyOptions | undefined,
     datagram?: Datagram | "beside",
   ): void {
-    const { remoteAddr, localAddr } = incoming;
+    const remoteAddr = Incoming.source(incoming);
+    const localAddr = Incoming.destination(incoming);
     if (datagram === "beside") {
       this.#outbox.trySend(payload, remoteAddr, localAddr).then((failure) => {
         if (failure === undefined || this.#closed) return;
-        this.#reports.error("send", failure.error, incoming);
+        this.#reports.error("send", failure.error, incoming, remoteAddr);
       }).catch((error) => this.onNotice(error));
       return;
     }
@@ -457,7 +436,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   /** Counts and reports a handler's error; returns the reply of `onError`. */
   #handlerFailed(error: unknown, info: Incoming): Reply | Promise<Reply> {
     this.#stats.errors.handler++;
-    return this.#reports.error("handler", error, info);
+    return this.#reports.error("handler", error, info, Incoming.source(info));
   }
 
   /** Takes no more datagrams, holds no answers and sends no probes. */
