@@ -162,7 +162,7 @@ export function isTooLong(error: unknown): boolean {
 export function mayPass(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
   const isUnsent = code === "EADDRNOTAVAIL" || code === "ENETDOWN" ||
-    code === "ENOBUFS" || code === "EPERM";
+    code === "ENOBUFS" || code === "EPERM" || code === "EINVAL";
   return isUnsent || !isTooLong(error) && isReport(error);
 }
 
@@ -245,5 +245,6 @@ const SEND_REASONS: ReadonlyMap<unknown, string> = new Map([
     "ENOBUFS",
     "the link dropped it: its queue is full, or its next hop has a smaller MTU",
   ],
+  ["EINVAL", "a route discards it, or no datagram can be sent to it"],
   ["EPERM", "a filter of this machine refuses it: check the firewall"],
 ]);

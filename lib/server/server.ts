@@ -349,7 +349,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       const [data, size] = [Incoming.data(incoming), Incoming.size(incoming)];
       // An echo needs no look at its value, unless the array was transferred.
       const isEcho = reply === data && size > 0 && data.length === size;
-      payload = isEcho ? data : replyBytes(reply);
+      const echo = this.#options.lend ? datagram.data : data;
+      payload = isEcho ? echo : replyBytes(reply);
       verdict = payload && this.#gates.judge(incoming, payload, false);
     } catch (error) {
       this.#handlerFailed(error, incoming);

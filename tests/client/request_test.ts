@@ -247,7 +247,9 @@ Deno.test("request(): it continues after a send that reports an earlier datagram
   assertEquals([error.cause, error.attempts], [refused, 3]);
 });
 
-for (const code of ["ENETUNREACH", "EHOSTUNREACH", "ENOBUFS", "EPERM"]) {
+for (
+  const code of ["ENETUNREACH", "EHOSTUNREACH", "ENOBUFS", "EPERM", "EINVAL"]
+) {
   const refused = Object.assign(new Error(code), { code });
 
   Deno.test(`request(): retries a send that fails with ${code}`, async () => {

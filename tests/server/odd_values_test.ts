@@ -1,10 +1,13 @@
 /** Handlers and callbacks that throw and return odd values, on each network. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { UdpAddress } from "../../lib/address.ts";
-import type { Handler } from "../../lib/server/handler.ts";
+import { TimeoutError } from "../../lib/base/errors.ts";
+import { request } from "../../lib/client/request.ts";
+import type { DatagramInfo, Handler } from "../../lib/server/handler.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
 import { type Runtime, runtimeFor } from "../../lib/socket/runtime.ts";
+import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { ENGINE, netTest } from "../helpers.ts";
 import { makeNetwork, SERVER, start } from "./serving.ts";
 
@@ -273,4 +276,38 @@ Deno.test("onOverload: may misbehave", async () => {
     await network.run(server.shutdown());
     assertEquals(server.stats().dropped.overload, 2);
   }
+});
+
+Deno.test("serve(): what a handler writes to its info is not used by the server", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const lines: string[] = [];
+  const address = { hostname: "192.0.2.9", port: 7 };
+  const wrote: Array<(info: DatagramInfo) => unknown> = [
+    (info) => Object.assign(info, { remoteAddr: { hostname: "x", port: 1 } }),
+    (info) => Object.assign(info, { remoteAddr: undefined, localAddr: 1 }),
+    (info) => Object.setPrototypeOf(info, null),
+    (info) => {
+      Object.assign(info, { remoteAddr: undefined });
+      throw new Error("mine");
+    },
+  ];
+  const server = serve({
+    ...address,
+    runtime: { ...runtime, warn: (text) => void lines.push(text) },
+  }, (data, info) => {
+    wrote[data[0]!]?.(info);
+    return data;
+  });
+  const ask = (kind: number) =>
+    network.run(
+      request(address, new Uint8Array([kind]), { runtime, retries: 0 }),
+    );
+  for (const kind of [0, 1, 2, 4]) {
+    assertEquals((await ask(kind)).data, new Uint8Array([kind]));
+  }
+  await assertRejects(() => ask(3), TimeoutError);
+  assertEquals(server.stats().errors.handler, 1);
+  assertEquals(lines.length, 1);
+  await network.run(server.shutdown());
 });

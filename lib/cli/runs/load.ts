@@ -29,7 +29,8 @@ export async function runLoad(
   const { engine, rate, window, size } = options;
   await warmUp(
     async (server) => {
-      const shared = { engine, timeoutMs: 100, telemetry: false };
+      const { stopping: signal } = report;
+      const shared = { engine, timeoutMs: 100, telemetry: false, signal };
       await Array.fromAsync(load(server, { ...shared, ...CLOSED_LOOP }));
       await Array.fromAsync(load(server, { ...shared, ...OPEN_LOOP }));
     },

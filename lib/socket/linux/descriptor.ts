@@ -16,6 +16,7 @@ import { bindError, mayPass, sendError } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
 import type { OpenOptions } from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
+import { requireNet } from "../net_access.ts";
 import { errorOf } from "./errno.ts";
 import * as sys from "./layout.ts";
 import type { Libc, Memory } from "./libc.ts";
@@ -163,6 +164,7 @@ export function own(
 ): Descriptor {
   let place: SocketDescriptor | undefined;
   try {
+    requireNet({ hostname: address, port: 0 });
     place = bindDescriptor(libc, { hostname: address, port: 0 });
     check(libc, libc.dup(fd, place.fd));
   } catch (error) {

@@ -71,6 +71,8 @@ export class ReceiveBatch extends Messages {
   readonly #destinations: Destination[] = Array(MAX_DESTINATIONS).fill(NOWHERE);
   #lastDestination: Destination | undefined;
   #nextId = 1;
+  /** The time in units of about a second, of which 16 bits count. */
+  tick = 0;
   #memberships: readonly Membership[] = [];
   /** The number of messages whose headers the kernel has written. */
   #used = BATCH;
@@ -134,7 +136,10 @@ export class ReceiveBatch extends Messages {
   readAddresses(datagram: BatchDatagram, bound: UdpAddress): void {
     const destination = this.#destination(datagram, bound.port);
     const at = datagram.message * sys.NAME_BYTES;
-    datagram.remoteAddr = this.#peers.get(this.names, at, destination?.id ?? 0);
+    const latest = destination === undefined
+      ? 0
+      : (destination.id | this.tick << 16) >>> 0;
+    datagram.remoteAddr = this.#peers.get(this.names, at, latest);
     datagram.destination = destination;
     datagram.localAddr = destination?.addr ?? bound;
   }
@@ -180,7 +185,8 @@ export class ReceiveBatch extends Messages {
   }
 
   #newDestination(bytes: Uint8Array, at: number, port: number): Destination {
-    const id = this.#nextId++;
+    const id = this.#nextId;
+    this.#nextId = id % 0xffff + 1;
     const hostname = destinationHostname(bytes);
     const destination = {
       id,
@@ -219,7 +225,10 @@ export class ReceiveBatch extends Messages {
     from: string | undefined,
     family: number,
   ): Uint8Array | undefined {
-    const id = this.#peers.destinationOf(memory, at);
+    const latest = this.#peers.destinationOf(memory, at);
+    // A silent peer may not reach that address any more.
+    const isFresh = (this.tick - (latest >>> 16) & 0xffff) <= MAX_AGE;
+    const id = isFresh ? latest & 0xffff : 0;
     const place = this.#destinations[id % MAX_DESTINATIONS];
     const last = place?.id === id ? place : undefined;
     if (from === undefined || from === last?.addr.hostname) return last?.source;
@@ -266,7 +275,7 @@ class PeerCache {
     return this.#addresses[index] = address;
   }
 
-  /** The number of the destination that a peer sent to last; 0 if it is unknown. */
+  /** The destination that a peer sent to last, and when; 0 if it is unknown. */
   destinationOf({ u32 }: Memory, at: number): number {
     const index = this.#place(u32, at / 4);
     return this.#isAt(index, u32, at / 4) ? this.#destinations[index]! : 0;
@@ -312,6 +321,8 @@ function wordsOf(u32: Uint32Array, first: number): number {
 }
 
 const MAX_DESTINATIONS = 64;
+/** In ticks: longer than the silence of a peer that keeps a NAT's state. */
+const MAX_AGE = 60;
 const FIRST_PEERS = 1 << 6;
 const MAX_PEERS = 1 << 16;
 const SOCKADDR_IN_WORDS = 2;

@@ -45,6 +45,10 @@ export class SendQueue {
   readonly #in: ReceiveBatch;
   readonly #out: SendBatch;
   readonly #isConnected: boolean;
+  readonly #now: () => number;
+  /** When the peer was last heard, and the last look for another route. */
+  heardAt = 0;
+  #routedAt: number;
   /** Larger answers to one peer are not coalesced. */
   #maxCoalesced = ETHERNET_BYTES;
   #closed = false;
@@ -55,6 +59,7 @@ export class SendQueue {
     bound: SocketDescriptor,
     received: ReceiveBatch,
     isConnected: boolean,
+    now: () => number,
   ) {
     this.#libc = libc;
     this.#poller = poller;
@@ -63,6 +68,8 @@ export class SendQueue {
     const segments = trySet(libc, bound.fd, sys.SOL_UDP, sys.UDP_SEGMENT, 0);
     this.#out = new SendBatch(libc, SEND_BYTES, segments);
     this.#isConnected = isConnected;
+    this.#now = now;
+    this.#routedAt = now();
   }
 
   /**
@@ -185,6 +192,7 @@ export class SendQueue {
   /** Sends the queue, and reports the outcomes. */
   flush(): void {
     if (this.#out.count === 0 || this.isBlocked) return;
+    if (this.#isConnected) this.#lookAtRoute();
     const outcome = this.#transmit();
     if (this.#out.count > 0) {
       this.#waitForRoom().catch((error) =>
@@ -192,6 +200,18 @@ export class SendQueue {
       );
     }
     this.#report(outcome);
+  }
+
+  /**
+   * Connects anew while the peer is silent: another route may be the way by now, but
+   * the kernel keeps a connected socket's address without an error.
+   */
+  #lookAtRoute(): void {
+    const now = this.#now();
+    if (now - Math.max(this.heardAt, this.#routedAt) < SILENT_MS) return;
+    this.#routedAt = now;
+    // Without a route the sends report it.
+    reconnect(this.#libc, this.#bound);
   }
 
   /** Drops the queue, as the socket is about to be closed, and reports it. */
@@ -442,6 +462,8 @@ function newOutcome(): FlushOutcome {
 
 const SEND_BYTES = 1 << 20;
 const MAX_TRIES = 4;
+/** The silence after which a connected socket looks for another route. */
+const SILENT_MS = 1000;
 /** Reports that one flush takes. */
 const MAX_REPORTS = 64;
 /**

@@ -154,6 +154,7 @@ export class LinuxSocket implements DatagramSocket {
       bound,
       this.#in,
       this.reportsClosedPort,
+      now,
     );
     this.#pollfd = libc.allocate(sys.POLLFD_BYTES);
     this.#pollfd.u32.set([fd, sys.POLLIN]);
@@ -197,6 +198,7 @@ export class LinuxSocket implements DatagramSocket {
     const source = from && !isMulticast(from.hostname)
       ? numberZone(this.#libc, from).hostname
       : undefined;
+    this.#in.tick = this.#turns.now() >>> TICK_BITS;
     await this.#queue.send(payload, to, source, this.#knowsLocal);
   }
 
@@ -321,7 +323,8 @@ export class LinuxSocket implements DatagramSocket {
         const before = this.reportsClosedPort
           ? this.#workedAt
           : this.#delivery.receivedAt;
-        const receivedAt = this.#turns.now();
+        const receivedAt = this.#queue.heardAt = this.#turns.now();
+        this.#in.tick = receivedAt >>> TICK_BITS;
         // Stamps of requests precede their replies.
         if (this.stampsSends) this.#takeEntries();
         this.#turns.pace.onBatch(receivedAt - before, count);
@@ -457,6 +460,8 @@ export class LinuxSocket implements DatagramSocket {
 }
 
 const MAX_COALESCED_BYTES = 65_536;
+/** A tick has 1,024 ms. */
+const TICK_BITS = 10;
 const MAX_RECEIVE_FAILURES = 16;
 const MAX_PAUSE_MS = 32;
 /** The longest wait in the thread itself. */

@@ -239,3 +239,25 @@ Deno.test("LinuxSocket: a client takes little memory until it needs more, and th
   assertEquals((await large).text(), "!");
   await client.close();
 });
+
+Deno.test("connect(): a silent peer is connected anew each second, for another route", async () => {
+  const { libc, client } = await connected({ retries: 0 });
+  const ofOpening = libc.connects;
+  const connects = async (now: number) => {
+    libc.now = now;
+    await client.send("?");
+    await idle();
+    return (libc.connects - ofOpening) / 2;
+  };
+  const start = libc.now;
+  assertEquals(await connects(start + 999), 0);
+  // The connection is ended, and begun anew.
+  assertEquals(await connects(start + 1000), 1);
+  assertEquals(await connects(start + 1999), 1);
+  assertEquals(await connects(start + 2000), 2);
+  libc.now = start + 2500;
+  libc.arrive({ payloads: ["!"] });
+  await idle();
+  assertEquals(await connects(start + 3400), 2);
+  await client.close();
+});

@@ -125,6 +125,8 @@ export class FakeLibc implements Libc {
   access: NetAccess | undefined;
   /** The peer of a connected socket. */
   peer: UdpAddress | undefined;
+  /** The number of calls of connect(). */
+  connects = 0;
   readonly #memories: Memory[] = [];
   #nextAddress = 2 ** 33;
   #errno = 0;
@@ -143,7 +145,7 @@ export class FakeLibc implements Libc {
       warn: () => {},
       open: (options) =>
         new LinuxSocket(
-          bound,
+          { ...bound, ...options.peer && { peer: options.peer } },
           options,
           this,
           poller,
@@ -209,6 +211,7 @@ export class FakeLibc implements Libc {
 
   connect(_fd: number, name: Memory): number {
     this.peer = decodeSockaddr(name.u8);
+    this.connects++;
     return 0;
   }
 

@@ -180,6 +180,27 @@ Deno.test("SendQueue: no more than 64 datagrams are one message", async () => {
   await closed;
 });
 
+Deno.test("SendQueue: each post has its own report of the send, also in one message", async () => {
+  const { libc, socket, closed } = posting();
+  const taken: string[] = [];
+  const to = { hostname: "127.0.0.2", port: 1 };
+  const post = (text: string) =>
+    socket.post(new TextEncoder().encode(text), to, {
+      onSent: () => taken.push(text),
+      onSendError() {},
+    });
+  for (const text of ["aa", "bb", "cc"]) post(text);
+  await idle();
+  assertEquals(payloads(libc), ["aabbcc"]);
+  // One by one, as the device cannot segment.
+  libc.sends = [-EMSGSIZE];
+  for (const text of ["dd", "ee"]) post(text);
+  await idle();
+  assertEquals(taken, ["aa", "bb", "cc", "dd", "ee"]);
+  socket.close();
+  await closed;
+});
+
 Deno.test(
   "SendQueue: the listener of an unsent post is called, and no other",
   async () => {
