@@ -43,10 +43,11 @@ export interface ServerStats {
     sent: number;
     /** Refused by the guard. */
     refused: number;
-    /** Not sent, as too many were in flight or the server had closed. */
-    dropped: number;
-    /** Refused by the system, or of a wrong address or payload. */
-    failed: number;
+    /**
+     * Not sent: refused by the system, of a wrong address or payload, with too many
+     * others in flight, or after the close.
+     */
+    unsent: number;
   };
   /** Bytes of payload. */
   bytes: {
@@ -181,7 +182,7 @@ export function noStats(): ServerStats {
     refused: Object.fromEntries(
       REFUSALS.map((reason) => [reason, 0]),
     ) as Record<Refusal, number>,
-    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0 },
+    pushed: { sent: 0, refused: 0, unsent: 0 },
     bytes: { received: 0, replied: 0 },
     inFlight: 0,
     errors: { handler: 0, send: 0, receive: 0 },

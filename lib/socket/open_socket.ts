@@ -53,18 +53,25 @@ export const SOCKET = {
 
 /** The counts of a socket. */
 export interface SocketStats {
-  /** Datagrams given to the callback. */
+  /** Datagrams received. */
   received: number;
-  /** Datagrams dropped, as they were longer than `maxDatagramBytes`. */
-  tooLong: number;
-  /** Datagrams that the system dropped; undefined where it cannot be known. */
+  /** Received datagrams that were dropped, by reason. */
+  dropped: {
+    /** Longer than `maxDatagramBytes`. */
+    tooLong: number;
+  };
+  /**
+   * Datagrams that the system dropped, in no other count; undefined where that
+   * cannot be known.
+   */
   kernelDrops: number | undefined;
   /** Datagrams that the system has taken. */
   sent: number;
-  /** Datagrams unsent, as 4,096 were in flight or the socket was closed. */
-  dropped: number;
-  /** Datagrams refused by the system, or of a wrong address or payload. */
-  failed: number;
+  /**
+   * Datagrams not sent: refused by the system, of a wrong address or payload, with
+   * 4,096 others in flight, or after the close.
+   */
+  unsent: number;
 }
 
 /** An open UDP socket. */
@@ -180,7 +187,7 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly #onDatagram: (datagram: Datagram) => void;
   readonly #onError: (error: unknown) => void;
   #received = 0;
-  #tooLong = 0;
+  readonly #dropped: SocketStats["dropped"] = { tooLong: 0 };
 
   constructor(
     socket: DatagramSocket,
@@ -241,14 +248,13 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   stats(): SocketStats {
-    const { sent, dropped, failed } = this.#outbox;
+    const { sent, unsent } = this.#outbox;
     return {
       received: this.#received,
-      tooLong: this.#tooLong,
+      dropped: { ...this.#dropped },
       kernelDrops: this.#socket.kernelDrops(),
       sent,
-      dropped,
-      failed,
+      unsent,
     };
   }
 
@@ -283,7 +289,8 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   onTooLong(): void {
-    this.#tooLong++;
+    this.#received++;
+    this.#dropped.tooLong++;
   }
 
   onReceiveError(error: unknown): void {

@@ -59,10 +59,8 @@ export interface Outgoing extends PushOptions {
 export class Outbox {
   /** Datagrams that the system has taken. */
   sent = 0;
-  /** Unsent, as too many were in flight or the socket was closed. */
-  dropped = 0;
-  /** Refused by the system. */
-  failed = 0;
+  /** All others: refused by the system, wrong, too many at once, after the close. */
+  unsent = 0;
   /** Neither taken nor refused by the system yet. */
   pending = 0;
   readonly #socket: DatagramSocket;
@@ -84,7 +82,7 @@ export class Outbox {
     this.#onSettled = onSettled;
   }
 
-  /** Whether a datagram would be dropped. */
+  /** Whether a further datagram would be unsent. */
   get isFull(): boolean {
     return this.#closed || this.pending >= MAX_PENDING;
   }
@@ -113,7 +111,7 @@ export class Outbox {
     from?: UdpAddress,
   ): Promise<{ error: unknown } | undefined> {
     if (this.isFull) {
-      this.dropped++;
+      this.unsent++;
       const why = this.#closed
         ? "The socket is closed"
         : `${MAX_PENDING} datagrams are in flight, wait for some of them`;
@@ -125,8 +123,7 @@ export class Outbox {
       await this.#socket.send(payload, to, from);
       this.sent++;
     } catch (error) {
-      if (this.#closed) this.dropped++;
-      else this.failed++;
+      this.unsent++;
       return { error };
     } finally {
       this.pending--;
@@ -167,7 +164,7 @@ export class Outbox {
       if (failure === undefined) return undefined;
       prefix = `Cannot send to ${formatAddress(destination)}: `;
     } catch (error) {
-      this.failed++;
+      this.unsent++;
       failure = { error };
     }
     if (!this.#closed) {
