@@ -55,6 +55,7 @@ export type { GuardOptions, Refusal } from "./server/guard.ts";
 export type { Datagram, DatagramFacts } from "./socket/datagram.ts";
 export {
   openSocket,
+  type ReceiveOptions,
   type SocketOptions,
   type SocketStats,
   type UdpSocket,

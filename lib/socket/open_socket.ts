@@ -1,10 +1,11 @@
 /**
  * A UDP socket itself, for protocols that are neither a server nor a client:
- * datagrams are received by a callback and sent to any peer.
+ * datagrams are received one by one or by a callback, and sent to any peer.
  *
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import { EventQueue } from "../base/event_queue.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
@@ -51,6 +52,17 @@ export const SOCKET = {
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
+/** Options of {@linkcode UdpSocket.receive}. */
+export interface ReceiveOptions {
+  /** Ends the wait when aborted, by a rejection with its reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The table of {@linkcode ReceiveOptions}. */
+export const RECEIVE = {
+  signal: option.SIGNAL,
+} satisfies option.Table<ReceiveOptions>;
+
 /** The counts of a socket. */
 export interface SocketStats {
   /** Datagrams received. */
@@ -59,6 +71,8 @@ export interface SocketStats {
   dropped: {
     /** Longer than `maxDatagramBytes`. */
     tooLong: number;
+    /** Received while 16 MiB of others were unread, see {@linkcode UdpSocket}. */
+    overload: number;
   };
   /**
    * Datagrams that the system dropped, in no other count; undefined where that
@@ -74,8 +88,14 @@ export interface SocketStats {
   unsent: number;
 }
 
-/** An open UDP socket. */
-export interface UdpSocket extends AsyncDisposable, GroupMember {
+/**
+ * An open UDP socket. Without a callback `receive()` and `for await` read its
+ * datagrams, each of which is read once. Up to 16 MiB of unread ones are kept, 512
+ * bytes being counted for each beside its payload; further ones are dropped and
+ * counted.
+ */
+export interface UdpSocket
+  extends AsyncDisposable, AsyncIterable<Datagram>, GroupMember {
   /** The bound address, the port never 0. */
   readonly addr: UdpAddress;
   /**
@@ -83,6 +103,17 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
    * receiving fails permanently, or a group cannot be joined.
    */
   readonly finished: Promise<void>;
+  /**
+   * Takes the next datagram, or waits for it. Calls that wait are served in their
+   * order; an aborted one takes no datagram.
+   *
+   * @param options The signal that ends the wait.
+   * @returns The datagram, owned by the caller. Rejects with the signal's reason; with
+   * `Deno.errors.Interrupted` if the socket is closed and all datagrams are read,
+   * which ends an iteration; with the system's error if receiving failed permanently.
+   * @throws {TypeError} If the socket has a callback, which takes every datagram.
+   */
+  receive(options?: ReceiveOptions): Promise<Datagram>;
   /**
    * Sends a datagram. Datagrams of one turn of the event loop leave in one system
    * call on the linux engine. At most 4,096 may be in flight. A failure is counted
@@ -132,7 +163,7 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
  *
  * @param options The address to bind, and the options of sends.
  * @param onDatagram Called with each received datagram, whose bytes are a copy
- * that it owns.
+ * that it owns; without it they are read by `receive()` and `for await`.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an option is unknown or of a wrong type, or a group is
@@ -149,23 +180,24 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
  * import { openSocket } from "@roundtrip/udp";
  * import { assertEquals } from "@std/assert";
  *
- * const { promise, resolve } = Promise.withResolvers<string>();
  * const local = { hostname: "127.0.0.1" };
- * await using one = openSocket(local, ({ data }) => {
- *   resolve(new TextDecoder().decode(data));
- * });
- * await using two = openSocket(local, () => {});
+ * await using one = openSocket(local);
+ * await using two = openSocket(local);
  * await two.send("hello", one.addr);
- * assertEquals(await promise, "hello");
+ * const { data, remoteAddr } = await one.receive();
+ * assertEquals(new TextDecoder().decode(data), "hello");
+ * assertEquals(remoteAddr.port, two.addr.port);
  * ```
  */
 export function openSocket(
   options: SocketOptions,
-  onDatagram: (datagram: Datagram) => void,
+  onDatagram?: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
   const { onError, signal } = values;
-  option.callback().read(onDatagram, "onDatagram");
+  if (onDatagram !== undefined) {
+    option.callback().read(onDatagram, "onDatagram");
+  }
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
   const socket = runtime.open({ ...binding, ...sendOptionsOf(values) });
   return new OpenSocket(
@@ -184,16 +216,17 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly #socket: DatagramSocket;
   readonly #outbox: Outbox;
   readonly #memberships: Memberships;
-  readonly #onDatagram: (datagram: Datagram) => void;
+  readonly #onDatagram: ((datagram: Datagram) => void) | undefined;
+  readonly #unread = new EventQueue<Datagram>();
   readonly #onError: (error: unknown) => void;
   #received = 0;
-  readonly #dropped: SocketStats["dropped"] = { tooLong: 0 };
+  #tooLong = 0;
 
   constructor(
     socket: DatagramSocket,
     groups: GroupOptions,
     runtime: Runtime,
-    onDatagram: (datagram: Datagram) => void,
+    onDatagram: ((datagram: Datagram) => void) | undefined,
     onError: ((error: unknown) => void) | undefined,
     signal: AbortSignal | undefined,
   ) {
@@ -220,11 +253,34 @@ class OpenSocket implements UdpSocket, Receiver {
     );
     const close = () => this.#close();
     signal?.addEventListener("abort", close);
-    this.finished = socket.start(this).finally(() => {
+    const finished = socket.start(this);
+    finished.then(
+      () => this.#unread.end(),
+      (error) => this.#unread.end({ error }),
+    );
+    this.finished = finished.finally(() => {
       this.#outbox.close();
       this.#memberships.close();
       signal?.removeEventListener("abort", close);
     });
+  }
+
+  async receive(options: ReceiveOptions = {}): Promise<Datagram> {
+    const { signal } = option.readAll("receive", RECEIVE, options);
+    const datagram = await this.#readable().take(signal);
+    if (datagram !== undefined) return datagram;
+    throw new Deno.errors.Interrupted("The socket was closed");
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Datagram> {
+    return this.#readable()[Symbol.asyncIterator]();
+  }
+
+  #readable(): EventQueue<Datagram> {
+    if (this.#onDatagram === undefined) return this.#unread;
+    throw new TypeError(
+      "Cannot receive, as 'onDatagram' of openSocket() takes every datagram: leave it out",
+    );
   }
 
   send(
@@ -251,7 +307,7 @@ class OpenSocket implements UdpSocket, Receiver {
     const { sent, unsent } = this.#outbox;
     return {
       received: this.#received,
-      dropped: { ...this.#dropped },
+      dropped: { tooLong: this.#tooLong, overload: this.#unread.dropped },
       kernelDrops: this.#socket.kernelDrops(),
       sent,
       unsent,
@@ -284,13 +340,15 @@ class OpenSocket implements UdpSocket, Receiver {
     const owned = new OwnedDatagram(datagram);
     this.#socket.release(datagram);
     this.#received++;
-    // An asynchronous callback may fail as well.
-    Promise.try(this.#onDatagram, owned).catch(this.#onError);
+    if (this.#onDatagram !== undefined) {
+      // An asynchronous callback may fail as well.
+      Promise.try(this.#onDatagram, owned).catch(this.#onError);
+    } else this.#unread.push(owned, owned.data.length);
   }
 
   onTooLong(): void {
     this.#received++;
-    this.#dropped.tooLong++;
+    this.#tooLong++;
   }
 
   onReceiveError(error: unknown): void {
