@@ -114,14 +114,11 @@ export function formatAddress({ hostname, port }: UdpAddress): string {
  */
 export function canonicalHostname(hostname: string): string {
   if (ipVersion(hostname) !== 6) return asciiHostname(hostname.toLowerCase());
-  const canonical = new URL(`http://[${withoutZone(hostname)}]`).hostname
-    .slice(1, -1);
-  const groups = ipv6Groups(canonical);
-  if (groups.slice(0, 6).join(":") === MAPPED_PREFIX) {
-    const [high, low] = groups.slice(6) as [number, number];
-    return [high >> 8, high & 255, low >> 8, low & 255].join(".");
-  }
-  const zone = zoneOf(hostname);
+  const { host } = new URL(`http://[${withoutZone(hostname)}]`);
+  let canonical = host.slice(1, -1);
+  // Perhaps IPv4-mapped.
+  if (canonical.startsWith("::ffff:")) canonical = ipv6Text(bytesOf(canonical));
+  const zone = canonical.includes(":") ? zoneOf(hostname) : undefined;
   return zone === undefined ? canonical : `${canonical}%${zone}`;
 }
 
@@ -149,12 +146,14 @@ export function addressBytes(hostname: string): Uint8Array<ArrayBuffer> {
       `'${hostname}' is no IP address: resolve a name first`,
     );
   }
-  const groups = groupsOf(withoutZone(canonicalHostname(hostname)));
-  return new Uint8Array(
-    groups.length === 4
-      ? groups
-      : groups.flatMap((group) => [group >> 8, group & 255]),
-  );
+  return new Uint8Array(bytesOf(canonicalHostname(hostname)));
+}
+
+/** The bytes of an IP address in canonical form. */
+function bytesOf(hostname: string): number[] {
+  return hostname.includes(":")
+    ? ipv6Groups(withoutZone(hostname)).flatMap((two) => [two >> 8, two & 255])
+    : hostname.split(".").map(Number);
 }
 
 /**
@@ -277,7 +276,7 @@ export function ipv6Groups(hostname: string): number[] {
  * The IPv6 address of 16 bytes in canonical form; without a parser, which takes
  * several times as long.
  */
-export function ipv6Text(bytes: Uint8Array, at = 0): string {
+export function ipv6Text(bytes: ArrayLike<number>, at = 0): string {
   const group = (i: number) => bytes[at + 2 * i]! << 8 | bytes[at + 2 * i + 1]!;
   let [start, longest, zeros] = [0, 1, 0];
   for (let i = 0; i < 8; i++) {
@@ -285,7 +284,7 @@ export function ipv6Text(bytes: Uint8Array, at = 0): string {
     if (zeros > longest) [start, longest] = [i + 1 - zeros, zeros];
   }
   if (start === 0 && longest === 5 && group(5) === 0xffff) {
-    return bytes.subarray(at + 12, at + 16).join(".");
+    return [12, 13, 14, 15].map((i) => bytes[at + i]).join(".");
   }
   let hostname = "";
   for (let i = 0; i < 8; i++) {
@@ -398,6 +397,3 @@ const IPV4_REGEXP = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 
 /** Text that may be passed to `URL`: no `@`, `#` or the like, which it takes apart. */
 const IPV6_CHARS_REGEXP = /^[\da-f:.]*:[\da-f:.]*$/i;
-
-/** The first six groups of an IPv4-mapped address, in decimal. */
-const MAPPED_PREFIX = "0:0:0:0:0:65535";

@@ -55,14 +55,13 @@ export type { GuardOptions, Refusal } from "./server/guard.ts";
 export type { Datagram, DatagramFacts } from "./socket/datagram.ts";
 export {
   openSocket,
-  type ReceiveOptions,
   type SocketOptions,
   type SocketStats,
   type UdpSocket,
 } from "./socket/open_socket.ts";
 export type { BindOptions } from "./socket/bind_options.ts";
 export type { GroupMember } from "./socket/memberships.ts";
-export type { Outgoing, PushOptions } from "./socket/outbox.ts";
+export type { Endpoint, Outgoing, PushOptions } from "./socket/outbox.ts";
 export { type RepliesOptions, request } from "./client/request.ts";
 export {
   requestMany,

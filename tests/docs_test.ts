@@ -12,7 +12,7 @@ import { GUARD, REFUSALS } from "../lib/server/guard.ts";
 import { SERVE } from "../lib/server/serve.ts";
 import { BIND } from "../lib/socket/bind_options.ts";
 import { GROUP_SEND_OPTIONS, SEND_OPTIONS } from "../lib/socket/contract.ts";
-import { RECEIVE, SOCKET } from "../lib/socket/open_socket.ts";
+import { SOCKET } from "../lib/socket/open_socket.ts";
 import { RUNTIME } from "../lib/socket/runtime.ts";
 import { MEASURE } from "../lib/stamp/measure_options.ts";
 import {
@@ -254,7 +254,6 @@ const TABLES: Array<[string, string, AnyTable]> = [
   ["lib/socket/contract.ts", "GroupSendOptions", GROUP_SEND_OPTIONS],
   ["lib/socket/bind_options.ts", "BindOptions", BIND],
   ["lib/socket/open_socket.ts", "SocketOptions", SOCKET],
-  ["lib/socket/open_socket.ts", "ReceiveOptions", RECEIVE],
   ["lib/server/serve.ts", "ServeOptions", SERVE],
   ["lib/server/udp_server.ts", "Hooks", SERVE],
   ["lib/server/guard.ts", "GuardOptions", GUARD],

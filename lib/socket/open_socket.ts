@@ -9,12 +9,13 @@ import { EventQueue } from "../base/event_queue.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
-import { Outbox, type Outgoing, type PushOptions } from "./outbox.ts";
 import {
-  type GroupMember,
-  type GroupOptions,
-  Memberships,
-} from "./memberships.ts";
+  type Endpoint,
+  Outbox,
+  type Outgoing,
+  type PushOptions,
+} from "./outbox.ts";
+import { type GroupOptions, Memberships } from "./memberships.ts";
 import type { Runtime } from "./runtime.ts";
 import {
   type DatagramSocket,
@@ -52,17 +53,6 @@ export const SOCKET = {
   onError: option.callback(),
 } satisfies option.Table<SocketOptions>;
 
-/** Options of {@linkcode UdpSocket.receive}. */
-export interface ReceiveOptions {
-  /** Ends the wait when aborted, by a rejection with its reason. */
-  signal?: AbortSignal | undefined;
-}
-
-/** The table of {@linkcode ReceiveOptions}. */
-export const RECEIVE = {
-  signal: option.SIGNAL,
-} satisfies option.Table<ReceiveOptions>;
-
 /** The counts of a socket. */
 export interface SocketStats {
   /** Datagrams received. */
@@ -94,15 +84,7 @@ export interface SocketStats {
  * bytes being counted for each beside its payload; further ones are dropped and
  * counted.
  */
-export interface UdpSocket
-  extends AsyncDisposable, AsyncIterable<Datagram>, GroupMember {
-  /** The bound address, the port never 0. */
-  readonly addr: UdpAddress;
-  /**
-   * Resolves when the socket is closed; rejects with the system's error if
-   * receiving fails permanently, or a group cannot be joined.
-   */
-  readonly finished: Promise<void>;
+export interface UdpSocket extends Endpoint, AsyncIterable<Datagram> {
   /**
    * Takes the next datagram, or waits for it. Calls that wait are served in their
    * order; an aborted one takes no datagram.
@@ -113,30 +95,7 @@ export interface UdpSocket
    * which ends an iteration; with the system's error if receiving failed permanently.
    * @throws {TypeError} If the socket has a callback, which takes every datagram.
    */
-  receive(options?: ReceiveOptions): Promise<Datagram>;
-  /**
-   * Sends a datagram. Datagrams of one turn of the event loop leave in one system
-   * call on the linux engine. At most 4,096 may be in flight. A failure is counted
-   * and reported to `onError`, so that a rejection that nobody handles does not end
-   * the process.
-   *
-   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
-   * not change until the promise settles.
-   * @param to An IP address and a port, or `"IP:PORT"`.
-   * @param options The address that it leaves from.
-   * @returns Resolves when the system has taken it; rejects with its error.
-   * @throws {TypeError} If the address has a name, or the payload is neither
-   * bytes nor text.
-   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
-   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
-   * @throws {RangeError} If the port is none from 1 to 65,535.
-   * @throws {SyntaxError} If the address does not parse.
-   */
-  send(
-    payload: Uint8Array | string,
-    to: UdpAddress | string,
-    options?: PushOptions,
-  ): Promise<void>;
+  receive(options?: Pick<SocketOptions, "signal">): Promise<Datagram>;
   /**
    * Sends many datagrams, each with its own payload and address, no faster than
    * the system takes them. One that is wrong or fails stops none of the others.
@@ -150,10 +109,6 @@ export interface UdpSocket
   stats(): SocketStats;
   /** Closes the socket at once. */
   close(): Promise<void>;
-  /** Lets the socket keep the process alive, as it does at first. */
-  ref(): void;
-  /** Lets the process end while the socket is open. */
-  unref(): void;
 }
 
 /**
@@ -265,8 +220,11 @@ class OpenSocket implements UdpSocket, Receiver {
     });
   }
 
-  async receive(options: ReceiveOptions = {}): Promise<Datagram> {
-    const { signal } = option.readAll("receive", RECEIVE, options);
+  async receive(
+    options: Pick<SocketOptions, "signal"> = {},
+  ): Promise<Datagram> {
+    const table = { signal: BIND.signal };
+    const { signal } = option.readAll("receive", table, options);
     const datagram = await this.#readable().take(signal);
     if (datagram !== undefined) return datagram;
     throw new Deno.errors.Interrupted("The socket was closed");

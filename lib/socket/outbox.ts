@@ -15,6 +15,7 @@ import { encode } from "../encoding.ts";
 import { errorMessage, oneLine } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
+import type { GroupMember } from "./memberships.ts";
 
 /** The number of datagrams that may be in flight to the system at once. */
 const MAX_PENDING = 4096;
@@ -53,6 +54,46 @@ export interface Outgoing extends PushOptions {
   payload: Uint8Array | string;
   /** An IP address and a port, or `"IP:PORT"`. */
   to: UdpAddress | string;
+}
+
+/** A server or a socket that is open. */
+export interface Endpoint extends AsyncDisposable, GroupMember {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when it has closed; rejects with the system's error if receiving fails
+   * permanently, or a group cannot be joined.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Sends a datagram that answers nothing, past the guard of a server. Datagrams of
+   * one turn of the event loop leave in one system call on the linux engine. At most
+   * 4,096 may be in flight. A failure is counted and reported to `onError`, so that a
+   * rejection that nobody handles does not end the process: `remoteAddr` of a
+   * datagram may have port 0, or an address without a route.
+   *
+   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
+   * not change until the promise settles.
+   * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
+   * @param options The address that it leaves from.
+   * @returns Resolves when the system has taken it. Rejects with the system's
+   * error, or with an `Error` if too many are in flight, or after the close.
+   * @throws {TypeError} If the address has a name instead of an IP address, or
+   * the payload is neither bytes nor text.
+   * @throws {RangeError} If the port is none from 1 to 65,535.
+   * @throws {SyntaxError} If the address does not parse.
+   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
+   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
+   */
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void>;
+  /** Lets it keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while it is open. */
+  unref(): void;
 }
 
 /** The sends of one socket. */
