@@ -149,20 +149,12 @@ export function openSocket(
   onDatagram?: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
-  const { onError, signal } = values;
   if (onDatagram !== undefined) {
     option.callback().read(onDatagram, "onDatagram");
   }
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
   const socket = runtime.open({ ...binding, ...sendOptionsOf(values) });
-  return new OpenSocket(
-    socket,
-    binding,
-    runtime,
-    onDatagram,
-    onError,
-    signal,
-  );
+  return new OpenSocket(socket, binding, runtime, onDatagram, values);
 }
 
 class OpenSocket implements UdpSocket, Receiver {
@@ -182,8 +174,7 @@ class OpenSocket implements UdpSocket, Receiver {
     groups: GroupOptions,
     runtime: Runtime,
     onDatagram: ((datagram: Datagram) => void) | undefined,
-    onError: ((error: unknown) => void) | undefined,
-    signal: AbortSignal | undefined,
+    { onError, signal }: SocketOptions,
   ) {
     this.#socket = socket;
     this.#outbox = new Outbox(socket, (error) => this.#onError(error));
