@@ -133,11 +133,12 @@ export function canonicalHostname(hostname: string): string {
  *
  * @example
  * ```ts
- * import { addressBytes } from "@roundtrip/udp/address";
+ * import { addressBytes, addressFromBytes } from "@roundtrip/udp/address";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals([...addressBytes("192.0.2.1")], [192, 0, 2, 1]);
- * assertEquals(addressBytes("fe80::1%eth0").length, 16);
+ * const bytes = addressBytes("192.0.2.1");
+ * assertEquals([...bytes], [192, 0, 2, 1]);
+ * assertEquals(addressFromBytes(bytes), "192.0.2.1");
  * ```
  */
 export function addressBytes(hostname: string): Uint8Array<ArrayBuffer> {
@@ -162,14 +163,6 @@ function bytesOf(hostname: string): number[] {
  * @param bytes 4 bytes of IPv4, or 16 of IPv6.
  * @returns The address in canonical form, an IPv4-mapped one as IPv4.
  * @throws {RangeError} If it is another number of bytes.
- *
- * @example
- * ```ts
- * import { addressFromBytes } from "@roundtrip/udp/address";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(addressFromBytes(new Uint8Array([192, 0, 2, 1])), "192.0.2.1");
- * ```
  */
 export function addressFromBytes(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");

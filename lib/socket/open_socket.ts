@@ -177,7 +177,6 @@ class OpenSocket implements UdpSocket, Receiver {
     { onError, signal }: SocketOptions,
   ) {
     this.#socket = socket;
-    this.#outbox = new Outbox(socket, (error) => this.#onError(error));
     this.addr = socket.addr;
     this.#onDatagram = onDatagram;
     const warnings = throttle(
@@ -191,12 +190,8 @@ class OpenSocket implements UdpSocket, Receiver {
     this.#onError = (error) => {
       Promise.try(onError ?? print, error).catch(print);
     };
-    this.#memberships = new Memberships(
-      socket,
-      groups,
-      runtime,
-      (error) => this.#onError(error),
-    );
+    this.#outbox = new Outbox(socket, this.#onError);
+    this.#memberships = new Memberships(socket, groups, runtime, this.#onError);
     const close = () => this.#close();
     signal?.addEventListener("abort", close);
     const finished = socket.start(this);
