@@ -61,7 +61,7 @@ export {
 } from "./socket/open_socket.ts";
 export type { BindOptions } from "./socket/bind_options.ts";
 export type { GroupMember } from "./socket/memberships.ts";
-export type { Outgoing, PushOptions } from "./socket/outbox.ts";
+export type { Endpoint, Outgoing, PushOptions } from "./socket/outbox.ts";
 export { type RepliesOptions, request } from "./client/request.ts";
 export {
   requestMany,
@@ -74,6 +74,11 @@ export { echo, fixedReply } from "./server/responders.ts";
 export type { Engine, Runtime, RuntimeOptions } from "./socket/runtime.ts";
 export type { ClockState } from "./base/wall_clock.ts";
 export { serve, type ServeOptions } from "./server/serve.ts";
+export {
+  type SessionEnd,
+  Sessions,
+  type SessionsOptions,
+} from "./server/sessions.ts";
 export type { DatagramInfo, Handler, Reply } from "./server/handler.ts";
 export type { Hooks, ServerStats, UdpServer } from "./server/udp_server.ts";
 export type { GroupSendOptions, SendOptions } from "./socket/contract.ts";

@@ -1,5 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  addressBytes,
+  addressFromBytes,
   canonicalHostname,
   formatAddress,
   ipVersion,
@@ -190,6 +192,51 @@ Deno.test("parseNetwork(): an error shows the form of a network", () => {
       () => parseNetwork(text),
       SyntaxError,
       `'${text}' is no network: write ADDRESS/BITS`,
+    );
+  }
+});
+
+Deno.test("addressBytes(), addressFromBytes(): 4 or 16 bytes in the order of the network, and back", () => {
+  const cases: Array<[string, string, string]> = [
+    ["192.0.2.1", "c0000201", "192.0.2.1"],
+    ["0.0.0.0", "00000000", "0.0.0.0"],
+    ["255.255.255.255", "ffffffff", "255.255.255.255"],
+    ["::ffff:192.0.2.1", "c0000201", "192.0.2.1"],
+    ["::", "0".repeat(32), "::"],
+    ["::1", "1".padStart(32, "0"), "::1"],
+    [
+      "2001:DB8:0:0:1:0:0:1",
+      "20010db8000000000001000000000001",
+      "2001:db8::1:0:0:1",
+    ],
+    ["fe80::1%eth0", "fe80".padEnd(31, "0") + "1", "fe80::1"],
+    ["::192.0.2.1", "c0000201".padStart(32, "0"), "::c000:201"],
+    ["1:2:3:4:5:6:7:8", "00010002000300040005000600070008", "1:2:3:4:5:6:7:8"],
+  ];
+  for (const [hostname, hex, canonical] of cases) {
+    const bytes = addressBytes(hostname);
+    assertEquals(bytes.toHex(), hex, hostname);
+    // Bytes within a larger buffer, as a packet has them.
+    const packet = new Uint8Array([9, ...bytes, 9]);
+    assertEquals(addressFromBytes(packet.subarray(1, -1)), canonical);
+  }
+  const mapped = Uint8Array.fromHex("00000000000000000000ffffc0000201");
+  assertEquals(addressFromBytes(mapped), "192.0.2.1");
+});
+
+Deno.test("addressBytes(), addressFromBytes(): refuse names, and other numbers of bytes", () => {
+  for (const name of ["localhost", "", "[::1]", "1.2.3"]) {
+    assertThrows(
+      () => addressBytes(name),
+      SyntaxError,
+      `'${name}' is no IP address: resolve a name first`,
+    );
+  }
+  for (const size of [0, 3, 5, 15, 17]) {
+    assertThrows(
+      () => addressFromBytes(new Uint8Array(size)),
+      RangeError,
+      `An IP address has 4 or 16 bytes: there are ${size}`,
     );
   }
 });

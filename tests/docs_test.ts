@@ -10,6 +10,7 @@ import { SERIES } from "../lib/client/series.ts";
 import { ORIGIN } from "../lib/client/target.ts";
 import { GUARD, REFUSALS } from "../lib/server/guard.ts";
 import { SERVE } from "../lib/server/serve.ts";
+import { SESSIONS } from "../lib/server/sessions.ts";
 import { BIND } from "../lib/socket/bind_options.ts";
 import { GROUP_SEND_OPTIONS, SEND_OPTIONS } from "../lib/socket/contract.ts";
 import { SOCKET } from "../lib/socket/open_socket.ts";
@@ -256,6 +257,7 @@ const TABLES: Array<[string, string, AnyTable]> = [
   ["lib/socket/open_socket.ts", "SocketOptions", SOCKET],
   ["lib/server/serve.ts", "ServeOptions", SERVE],
   ["lib/server/udp_server.ts", "Hooks", SERVE],
+  ["lib/server/sessions.ts", "SessionsOptions", SESSIONS],
   ["lib/server/guard.ts", "GuardOptions", GUARD],
   ["lib/client/target.ts", "OriginOptions", ORIGIN],
   ["lib/client/exchange.ts", "RequestOptions", REPLIES],

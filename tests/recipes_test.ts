@@ -1,12 +1,17 @@
 /** The programs of docs/recipes.md, run unchanged. */
 import { assert, assertEquals } from "@std/assert";
+import { stripTypeScriptTypes } from "node:module";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
-import type { UdpAddress } from "../lib/address.ts";
+import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { echo } from "../lib/server/responders.ts";
 import { request } from "../lib/client/request.ts";
-import { serve } from "../lib/server/serve.ts";
+import type { Handler } from "../lib/server/handler.ts";
+import { serve, type ServeOptions } from "../lib/server/serve.ts";
+import { Sessions, type SessionsOptions } from "../lib/server/sessions.ts";
+import { openSocket, type SocketOptions } from "../lib/socket/open_socket.ts";
+import { SimulatedNetwork } from "../lib/testing/mod.ts";
 import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
 
 /** The programs, by their file names. */
@@ -186,6 +191,127 @@ programTest(
     assertEquals([a[0], b[0]], ["a", "b"]);
     assert(a[1] !== b[1]);
     assertEquals(await ask(one, "c"), ["c", a[1]!]);
+  },
+);
+
+/** Runs a recipe on a simulated network, its clock and its timers included. */
+async function simulate(name: string, ...args: string[]) {
+  const code = (await recipes()).get(name)!.replace(/^import .*$/m, "");
+  const network = new SimulatedNetwork();
+  const { runtime } = network;
+  const addr = Promise.withResolvers<number>();
+  const cleanups: Array<() => unknown> = [];
+  const repeat = (callback: () => void, ms: number) => {
+    const next = () =>
+      cleanups[at] = runtime.after(ms, () => (next(), callback()));
+    const at = cleanups.length;
+    next();
+  };
+  const scope = {
+    formatAddress,
+    openSocket: (options: SocketOptions, onDatagram: () => void) =>
+      openSocket({ ...options, runtime }, onDatagram),
+    serve(options: ServeOptions, handler: Handler) {
+      const server = serve({ ...options, runtime }, handler);
+      cleanups.push(() => server.shutdown());
+      return server;
+    },
+    Sessions: class<Value> extends Sessions<Value> {
+      constructor(
+        make: (addr: UdpAddress) => Value,
+        options: SessionsOptions<Value>,
+      ) {
+        super(make, { ...options, runtime });
+        cleanups.push(() => this.close());
+      }
+    },
+    setInterval: repeat,
+    console: { log: addr.resolve },
+    Deno: { args },
+  };
+  const program = new Function(
+    ...Object.keys(scope),
+    `return (async () => {${stripTypeScriptTypes(code)}})();`,
+  );
+  await program(...Object.values(scope));
+  return {
+    network,
+    addr: { hostname: "127.0.0.1", port: await addr.promise },
+    async [Symbol.asyncDispose]() {
+      const all = cleanups.map((cleanup) => cleanup());
+      await network.run(Promise.all(all));
+      assertEquals([network.timers, network.held], [0, 0]);
+    },
+  };
+}
+
+readTest(
+  "game.ts: a silent player leaves after ten seconds, and a flood of joins removes no active one",
+  async () => {
+    await using game = await simulate("game.ts");
+    const { network, addr } = game;
+    const { runtime } = network;
+    let state = { players: 0 };
+    const hostname = "192.0.2.20";
+    await using one = openSocket({ hostname, runtime }, ({ data }) => {
+      state = JSON.parse(decode(data)!);
+    });
+    await using two = openSocket({ hostname, runtime }, () => {});
+    for (const player of [one, two]) {
+      await network.run(player.send("join", addr));
+    }
+    for (let second = 0; second < 9; second++) {
+      await network.runFor(1000);
+      await network.run(one.send("left", addr));
+      assertEquals(state.players, 2);
+    }
+    await network.runFor(1100);
+    assertEquals(state.players, 1);
+    for (let port = 1; port <= 500; port++) {
+      network.pass({ hostname: "198.51.100.1", port }, addr, encode("join"));
+    }
+    const before = network.sent.length;
+    await network.runFor(100);
+    assertEquals(state.players, 100);
+    const pushed = network.sent.slice(before).filter(({ to }) =>
+      to.port === one.addr.port
+    );
+    assert(pushed.length > 0, "the active player still gets the state");
+  },
+);
+
+readTest(
+  "proxy.ts: closes the socket of a client after a minute, and has a thousand at most",
+  async () => {
+    const upstream = { hostname: "127.0.0.1", port: 20001 };
+    await using proxy = await simulate("proxy.ts");
+    const { network, addr } = proxy;
+    const { runtime } = network;
+    const ports: number[] = [];
+    await using _server = serve({ ...upstream, runtime }, (data, info) => {
+      ports.push(info.remoteAddr.port);
+      return data;
+    });
+    const idle = network.sockets.size;
+    await using client = openSocket({ hostname: "192.0.2.20", runtime });
+    const ask = async (text: string) => {
+      await client.send(text, addr);
+      return decode((await client.receive()).data);
+    };
+    assertEquals(await network.run(ask("one")), "one");
+    assertEquals(network.sockets.size, idle + 2);
+    await network.runFor(59_000);
+    assertEquals(await network.run(ask("two")), "two");
+    assertEquals(ports[1], ports[0]);
+    for (let port = 1; port <= 1500; port++) {
+      network.pass({ hostname: "198.51.100.1", port }, addr, encode("x"));
+    }
+    await network.runFor(100);
+    assertEquals(network.sockets.size, idle + 1 + 1000);
+    assertEquals(await network.run(ask("three")), "three");
+    assertEquals(ports.at(-1), ports[0]);
+    await network.runFor(60_000);
+    assertEquals(network.sockets.size, idle + 1);
   },
 );
 

@@ -1,20 +1,22 @@
 /**
- * A queue of events from callbacks to an iteration, in bounded memory.
+ * A queue of events from callbacks to their readers, in bounded memory.
  *
  * @module
  */
 
-/** Iterates pushed events in order until the end or a failure. */
+/** Gives pushed events, each once and in order, until the end or a failure. */
 export class EventQueue<T> {
-  #events: T[] = [];
-  /** Of the events that are not iterated, payloads included. */
+  /** Unread events, the latest last; and earlier ones, the first last. */
+  #arrived: Array<{ event: T; bytes: number }> = [];
+  #next: Array<{ event: T; bytes: number }> = [];
+  /** Of all unread events, payloads included. */
   #bytes = 0;
-  #wake = () => {};
+  readonly #readers = new Set<PromiseWithResolvers<T | undefined>>();
   #failure: { error: unknown } | undefined;
   readonly #end = Promise.withResolvers<void>();
   /** Whether further events are refused. */
   ended = false;
-  /** Events left out, as `MAX_BYTES` of earlier ones had not been iterated. */
+  /** Events left out, as `MAX_BYTES` of earlier ones were unread. */
   dropped = 0;
   /** Resolves when further events are refused. */
   readonly whenEnded = this.#end.promise;
@@ -22,35 +24,65 @@ export class EventQueue<T> {
   /** Adds an event with its payload, unless the queue has ended or is full. */
   push(event: T, payloadBytes = 0): void {
     if (this.ended) return;
-    if (this.#bytes + EVENT_BYTES + payloadBytes > MAX_BYTES) {
+    const [reader] = this.#readers;
+    if (reader !== undefined) {
+      this.#readers.delete(reader);
+      return reader.resolve(event);
+    }
+    const bytes = EVENT_BYTES + payloadBytes;
+    if (this.#bytes + bytes > MAX_BYTES) {
       this.dropped++;
       return;
     }
-    this.#bytes += EVENT_BYTES + payloadBytes;
-    this.#events.push(event);
-    this.#wake();
+    this.#bytes += bytes;
+    this.#arrived.push({ event, bytes });
   }
 
-  /** Ends the iteration after the queued events, with an error if given. */
+  /** Ends the reading after the queued events, with an error if given. */
   end(failure?: { error: unknown }): void {
     this.#failure ??= failure;
     this.ended = true;
     this.#end.resolve();
-    this.#wake();
+    for (const reader of this.#readers) {
+      if (failure === undefined) reader.resolve(undefined);
+      else reader.reject(failure.error);
+    }
+    this.#readers.clear();
   }
 
-  /** All events; can be iterated once. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    while (true) {
-      const [events, bytes] = [this.#events, this.#bytes];
-      this.#events = [];
-      yield* events;
-      this.#bytes -= bytes;
-      if (this.#events.length > 0) continue;
-      if (this.#failure !== undefined) throw this.#failure.error;
-      if (this.ended) return;
-      await new Promise<void>((resolve) => this.#wake = resolve);
+  /**
+   * Takes the first event, or waits for the next one; undefined after the end. Rejects
+   * with the reason of the signal, and takes no event then.
+   */
+  async take(signal?: AbortSignal): Promise<T | undefined> {
+    signal?.throwIfAborted();
+    if (this.#next.length === 0) {
+      this.#next = this.#arrived.reverse();
+      this.#arrived = [];
     }
+    const first = this.#next.pop();
+    if (first !== undefined) {
+      this.#bytes -= first.bytes;
+      return first.event;
+    }
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (this.ended) return undefined;
+    const reader = Promise.withResolvers<T | undefined>();
+    this.#readers.add(reader);
+    const abort = () => {
+      this.#readers.delete(reader);
+      reader.reject(signal!.reason);
+    };
+    signal?.addEventListener("abort", abort);
+    return await reader.promise.finally(() =>
+      signal?.removeEventListener("abort", abort)
+    );
+  }
+
+  /** The events until the end. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+    let event: T | undefined;
+    while ((event = await this.take()) !== undefined) yield event;
   }
 }
 

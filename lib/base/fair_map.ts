@@ -64,7 +64,7 @@ export class FairMap<V> {
 }
 
 /** A member of a doubly linked ring; alone it is a ring of its own. */
-class Link {
+export class Link {
   previous: Link = this;
   next: Link = this;
 

@@ -91,7 +91,6 @@ export class Client implements UdpClient, Receiver {
   /** The count for further replies to the latest requests, by their keys. */
   readonly #settled = new RecentMap<Key, "duplicates" | "late">(MAX_SETTLED);
   readonly #unclaimed = new EventQueue<Unclaimed>();
-  #untaken = 0;
   readonly #observer: ClientObserver;
   readonly #maxBytes: number;
   #timerAt = Infinity;
@@ -186,7 +185,7 @@ export class Client implements UdpClient, Receiver {
   }
 
   stats(): ClientStats {
-    return { ...this.#stats };
+    return { ...this.#stats, dropped: this.#unclaimed.dropped };
   }
 
   close(): Promise<void> {
@@ -198,11 +197,8 @@ export class Client implements UdpClient, Receiver {
     return this.close();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Unclaimed> {
-    for await (const datagram of this.#unclaimed) {
-      this.#untaken--;
-      yield datagram;
-    }
+  [Symbol.asyncIterator](): AsyncIterator<Unclaimed> {
+    return this.#unclaimed[Symbol.asyncIterator]();
   }
 
   onDatagram(datagram: Datagram): void {
@@ -268,12 +264,7 @@ export class Client implements UdpClient, Receiver {
       return;
     }
     this.#stats.unmatched++;
-    if (this.#untaken >= MAX_UNTAKEN) {
-      this.#stats.dropped++;
-      return;
-    }
-    this.#untaken++;
-    this.#unclaimed.push(new OwnedDatagram(datagram));
+    this.#unclaimed.push(new OwnedDatagram(datagram), data.length);
   }
 
   /** Settles a request by a datagram; returns whether it is settled. */
@@ -442,4 +433,3 @@ export class Client implements UdpClient, Receiver {
 
 const MAX_SETTLED = 4096;
 const LEAST_RENEWED = 1024;
-const MAX_UNTAKEN = 1024;

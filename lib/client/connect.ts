@@ -40,8 +40,9 @@ export const CONNECT = {
 /**
  * Opens a socket for many requests to one server.
  *
- * Iterated, the client gives the server's datagrams that no request waits for, up
- * to 1,024 at a time; further ones are counted as `dropped`.
+ * Iterated, the client gives the server's datagrams that no request waits for. Up to
+ * 16 MiB of unread ones are kept, 512 bytes being counted for each beside its payload;
+ * further ones are counted as `dropped`.
  *
  * @param address The server, as for `request`.
  * @param options The key of replies, the number in flight, and the defaults of

@@ -50,7 +50,7 @@ export interface ClientStats {
   duplicates: number;
   /** Datagrams from the server that no request waited for. */
   unmatched: number;
-  /** Unmatched datagrams that were not iterated in time. */
+  /** Unmatched datagrams received while 16 MiB of others were unread. */
   dropped: number;
   /** Datagrams from other addresses. */
   foreign: number;

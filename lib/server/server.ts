@@ -162,8 +162,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
 
   stats(): ServerStats {
     const stats = structuredClone(this.#stats);
-    const { sent, dropped, failed } = this.#outbox;
-    stats.pushed = { ...stats.pushed, sent, dropped, failed };
+    const { sent, unsent } = this.#outbox;
+    stats.pushed = { ...stats.pushed, sent, unsent };
     stats.inFlight = this.#atWork + this.#unsent;
     stats.kernelDrops = this.#socket.kernelDrops();
     return stats;
@@ -268,7 +268,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       return false;
     }
     if (this.#outbox.isFull || this.#held.size >= MAX_HELD) {
-      this.#outbox.dropped++;
+      this.#outbox.unsent++;
       return false;
     }
     Incoming.spend(incoming, payload.length);

@@ -4,8 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { GroupMember } from "../socket/memberships.ts";
-import type { PushOptions } from "../socket/outbox.ts";
+import type { Endpoint, PushOptions } from "../socket/outbox.ts";
 import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
 
@@ -43,10 +42,11 @@ export interface ServerStats {
     sent: number;
     /** Refused by the guard. */
     refused: number;
-    /** Not sent, as too many were in flight or the server had closed. */
-    dropped: number;
-    /** Refused by the system, or of a wrong address or payload. */
-    failed: number;
+    /**
+     * Not sent: refused by the system, of a wrong address or payload, with too many
+     * others in flight, or after the close.
+     */
+    unsent: number;
   };
   /** Bytes of payload. */
   bytes: {
@@ -69,41 +69,9 @@ export interface ServerStats {
 }
 
 /** A running server. */
-export interface UdpServer extends AsyncDisposable, GroupMember {
-  /** The bound address, the port never 0. */
-  readonly addr: UdpAddress;
+export interface UdpServer extends Endpoint {
   /**
-   * Resolves when the server has closed; rejects with the system's error if
-   * receiving fails for good.
-   */
-  readonly finished: Promise<void>;
-  /**
-   * Sends a datagram that answers nothing, from the server's port, past the
-   * guard. At most 4,096 may be in flight. A failure is counted and reported to
-   * `onError`, so that a rejection that nobody handles does not end the process:
-   * `remoteAddr` of a datagram may have port 0, or an address without a route.
-   *
-   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
-   * not change until the promise settles.
-   * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
-   * @param options The address that it leaves from.
-   * @returns Resolves when the system has taken it. Rejects with the system's
-   * error, or with an `Error` if too many are in flight or the server has
-   * closed.
-   * @throws {TypeError} If the address has a name instead of an IP address, or
-   * the payload is neither bytes nor text.
-   * @throws {RangeError} If the port is none from 1 to 65,535.
-   * @throws {SyntaxError} If the address does not parse.
-   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
-   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
-   */
-  send(
-    payload: Uint8Array | string,
-    to: UdpAddress | string,
-    options?: PushOptions,
-  ): Promise<void>;
-  /**
-   * Sends the same datagram to many, as {@linkcode UdpServer.send} does to one,
+   * Sends the same datagram to many, as {@linkcode Endpoint.send} does to one,
    * no faster than the system takes them. An address that is wrong, or that the
    * system cannot send to, is counted and reported to `onError`; all others are
    * sent to.
@@ -127,10 +95,6 @@ export interface UdpServer extends AsyncDisposable, GroupMember {
   shutdown(): Promise<void>;
   /** A snapshot of the counts. */
   stats(): ServerStats;
-  /** Lets the server keep the process alive, as it does at first. */
-  ref(): void;
-  /** Lets the process end while the server is running. */
-  unref(): void;
 }
 
 /** Callbacks, each in place of a line on stderr. */
@@ -181,7 +145,7 @@ export function noStats(): ServerStats {
     refused: Object.fromEntries(
       REFUSALS.map((reason) => [reason, 0]),
     ) as Record<Refusal, number>,
-    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0 },
+    pushed: { sent: 0, refused: 0, unsent: 0 },
     bytes: { received: 0, replied: 0 },
     inFlight: 0,
     errors: { handler: 0, send: 0, receive: 0 },

@@ -5,12 +5,7 @@
  *
  * @module
  */
-import {
-  ipv6Groups,
-  ipVersion,
-  type UdpAddress,
-  withoutZone,
-} from "../address.ts";
+import { addressBytes, type UdpAddress } from "../address.ts";
 
 /** The number of a socket; undefined where it is not known. */
 export function dropsOf(
@@ -51,9 +46,7 @@ export function parseDrops(text: string): Map<string, number> {
 
 /** The socket's address in such a file. */
 export function dropsKey({ hostname, port }: UdpAddress): string {
-  const bytes = ipVersion(hostname) === 4
-    ? hostname.split(".").map(Number)
-    : ipv6Groups(withoutZone(hostname)).flatMap((g) => [g >> 8, g & 255]);
+  const bytes = [...addressBytes(hostname)];
   const hex = (value: number) => value.toString(16).padStart(2, "0");
   // Each four bytes of an address are written as a number of this machine.
   let address = "";

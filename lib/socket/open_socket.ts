@@ -1,19 +1,21 @@
 /**
  * A UDP socket itself, for protocols that are neither a server nor a client:
- * datagrams are received by a callback and sent to any peer.
+ * datagrams are received one by one or by a callback, and sent to any peer.
  *
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import { EventQueue } from "../base/event_queue.ts";
 import * as option from "../base/options.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
-import { Outbox, type Outgoing, type PushOptions } from "./outbox.ts";
 import {
-  type GroupMember,
-  type GroupOptions,
-  Memberships,
-} from "./memberships.ts";
+  type Endpoint,
+  Outbox,
+  type Outgoing,
+  type PushOptions,
+} from "./outbox.ts";
+import { type GroupOptions, Memberships } from "./memberships.ts";
 import type { Runtime } from "./runtime.ts";
 import {
   type DatagramSocket,
@@ -53,52 +55,47 @@ export const SOCKET = {
 
 /** The counts of a socket. */
 export interface SocketStats {
-  /** Datagrams given to the callback. */
+  /** Datagrams received. */
   received: number;
-  /** Datagrams dropped, as they were longer than `maxDatagramBytes`. */
-  tooLong: number;
-  /** Datagrams that the system dropped; undefined where it cannot be known. */
+  /** Received datagrams that were dropped, by reason. */
+  dropped: {
+    /** Longer than `maxDatagramBytes`. */
+    tooLong: number;
+    /** Received while 16 MiB of others were unread, see {@linkcode UdpSocket}. */
+    overload: number;
+  };
+  /**
+   * Datagrams that the system dropped, in no other count; undefined where that
+   * cannot be known.
+   */
   kernelDrops: number | undefined;
   /** Datagrams that the system has taken. */
   sent: number;
-  /** Datagrams unsent, as 4,096 were in flight or the socket was closed. */
-  dropped: number;
-  /** Datagrams refused by the system, or of a wrong address or payload. */
-  failed: number;
+  /**
+   * Datagrams not sent: refused by the system, of a wrong address or payload, with
+   * 4,096 others in flight, or after the close.
+   */
+  unsent: number;
 }
 
-/** An open UDP socket. */
-export interface UdpSocket extends AsyncDisposable, GroupMember {
-  /** The bound address, the port never 0. */
-  readonly addr: UdpAddress;
+/**
+ * An open UDP socket. Without a callback `receive()` and `for await` read its
+ * datagrams, each of which is read once. Up to 16 MiB of unread ones are kept, 512
+ * bytes being counted for each beside its payload; further ones are dropped and
+ * counted.
+ */
+export interface UdpSocket extends Endpoint, AsyncIterable<Datagram> {
   /**
-   * Resolves when the socket is closed; rejects with the system's error if
-   * receiving fails permanently, or a group cannot be joined.
-   */
-  readonly finished: Promise<void>;
-  /**
-   * Sends a datagram. Datagrams of one turn of the event loop leave in one system
-   * call on the linux engine. At most 4,096 may be in flight. A failure is counted
-   * and reported to `onError`, so that a rejection that nobody handles does not end
-   * the process.
+   * Takes the next datagram, or waits for it. Calls that wait are served in their
+   * order; an aborted one takes no datagram.
    *
-   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
-   * not change until the promise settles.
-   * @param to An IP address and a port, or `"IP:PORT"`.
-   * @param options The address that it leaves from.
-   * @returns Resolves when the system has taken it; rejects with its error.
-   * @throws {TypeError} If the address has a name, or the payload is neither
-   * bytes nor text.
-   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
-   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
-   * @throws {RangeError} If the port is none from 1 to 65,535.
-   * @throws {SyntaxError} If the address does not parse.
+   * @param options The signal that ends the wait.
+   * @returns The datagram, owned by the caller. Rejects with the signal's reason; with
+   * `Deno.errors.Interrupted` if the socket is closed and all datagrams are read,
+   * which ends an iteration; with the system's error if receiving failed permanently.
+   * @throws {TypeError} If the socket has a callback, which takes every datagram.
    */
-  send(
-    payload: Uint8Array | string,
-    to: UdpAddress | string,
-    options?: PushOptions,
-  ): Promise<void>;
+  receive(options?: Pick<SocketOptions, "signal">): Promise<Datagram>;
   /**
    * Sends many datagrams, each with its own payload and address, no faster than
    * the system takes them. One that is wrong or fails stops none of the others.
@@ -112,10 +109,6 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
   stats(): SocketStats;
   /** Closes the socket at once. */
   close(): Promise<void>;
-  /** Lets the socket keep the process alive, as it does at first. */
-  ref(): void;
-  /** Lets the process end while the socket is open. */
-  unref(): void;
 }
 
 /**
@@ -125,7 +118,7 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
  *
  * @param options The address to bind, and the options of sends.
  * @param onDatagram Called with each received datagram, whose bytes are a copy
- * that it owns.
+ * that it owns; without it they are read by `receive()` and `for await`.
  * @returns The open socket.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an option is unknown or of a wrong type, or a group is
@@ -142,33 +135,26 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
  * import { openSocket } from "@roundtrip/udp";
  * import { assertEquals } from "@std/assert";
  *
- * const { promise, resolve } = Promise.withResolvers<string>();
  * const local = { hostname: "127.0.0.1" };
- * await using one = openSocket(local, ({ data }) => {
- *   resolve(new TextDecoder().decode(data));
- * });
- * await using two = openSocket(local, () => {});
+ * await using one = openSocket(local);
+ * await using two = openSocket(local);
  * await two.send("hello", one.addr);
- * assertEquals(await promise, "hello");
+ * const { data, remoteAddr } = await one.receive();
+ * assertEquals(new TextDecoder().decode(data), "hello");
+ * assertEquals(remoteAddr.port, two.addr.port);
  * ```
  */
 export function openSocket(
   options: SocketOptions,
-  onDatagram: (datagram: Datagram) => void,
+  onDatagram?: (datagram: Datagram) => void,
 ): UdpSocket {
   const values = option.readAll("openSocket", SOCKET, options);
-  const { onError, signal } = values;
-  option.callback().read(onDatagram, "onDatagram");
+  if (onDatagram !== undefined) {
+    option.callback().read(onDatagram, "onDatagram");
+  }
   const { binding, runtime } = bindingOf(values, SOCKET.hostname.default);
   const socket = runtime.open({ ...binding, ...sendOptionsOf(values) });
-  return new OpenSocket(
-    socket,
-    binding,
-    runtime,
-    onDatagram,
-    onError,
-    signal,
-  );
+  return new OpenSocket(socket, binding, runtime, onDatagram, values);
 }
 
 class OpenSocket implements UdpSocket, Receiver {
@@ -177,7 +163,8 @@ class OpenSocket implements UdpSocket, Receiver {
   readonly #socket: DatagramSocket;
   readonly #outbox: Outbox;
   readonly #memberships: Memberships;
-  readonly #onDatagram: (datagram: Datagram) => void;
+  readonly #onDatagram: ((datagram: Datagram) => void) | undefined;
+  readonly #unread = new EventQueue<Datagram>();
   readonly #onError: (error: unknown) => void;
   #received = 0;
   #tooLong = 0;
@@ -186,12 +173,10 @@ class OpenSocket implements UdpSocket, Receiver {
     socket: DatagramSocket,
     groups: GroupOptions,
     runtime: Runtime,
-    onDatagram: (datagram: Datagram) => void,
-    onError: ((error: unknown) => void) | undefined,
-    signal: AbortSignal | undefined,
+    onDatagram: ((datagram: Datagram) => void) | undefined,
+    { onError, signal }: SocketOptions,
   ) {
     this.#socket = socket;
-    this.#outbox = new Outbox(socket, (error) => this.#onError(error));
     this.addr = socket.addr;
     this.#onDatagram = onDatagram;
     const warnings = throttle(
@@ -205,19 +190,41 @@ class OpenSocket implements UdpSocket, Receiver {
     this.#onError = (error) => {
       Promise.try(onError ?? print, error).catch(print);
     };
-    this.#memberships = new Memberships(
-      socket,
-      groups,
-      runtime,
-      (error) => this.#onError(error),
-    );
+    this.#outbox = new Outbox(socket, this.#onError);
+    this.#memberships = new Memberships(socket, groups, runtime, this.#onError);
     const close = () => this.#close();
     signal?.addEventListener("abort", close);
-    this.finished = socket.start(this).finally(() => {
+    const finished = socket.start(this);
+    finished.then(
+      () => this.#unread.end(),
+      (error) => this.#unread.end({ error }),
+    );
+    this.finished = finished.finally(() => {
       this.#outbox.close();
       this.#memberships.close();
       signal?.removeEventListener("abort", close);
     });
+  }
+
+  async receive(
+    options: Pick<SocketOptions, "signal"> = {},
+  ): Promise<Datagram> {
+    const table = { signal: BIND.signal };
+    const { signal } = option.readAll("receive", table, options);
+    const datagram = await this.#readable().take(signal);
+    if (datagram !== undefined) return datagram;
+    throw new Deno.errors.Interrupted("The socket was closed");
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Datagram> {
+    return this.#readable()[Symbol.asyncIterator]();
+  }
+
+  #readable(): EventQueue<Datagram> {
+    if (this.#onDatagram === undefined) return this.#unread;
+    throw new TypeError(
+      "Cannot receive, as 'onDatagram' of openSocket() takes every datagram: leave it out",
+    );
   }
 
   send(
@@ -241,14 +248,13 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   stats(): SocketStats {
-    const { sent, dropped, failed } = this.#outbox;
+    const { sent, unsent } = this.#outbox;
     return {
       received: this.#received,
-      tooLong: this.#tooLong,
+      dropped: { tooLong: this.#tooLong, overload: this.#unread.dropped },
       kernelDrops: this.#socket.kernelDrops(),
       sent,
-      dropped,
-      failed,
+      unsent,
     };
   }
 
@@ -278,11 +284,14 @@ class OpenSocket implements UdpSocket, Receiver {
     const owned = new OwnedDatagram(datagram);
     this.#socket.release(datagram);
     this.#received++;
-    // An asynchronous callback may fail as well.
-    Promise.try(this.#onDatagram, owned).catch(this.#onError);
+    if (this.#onDatagram !== undefined) {
+      // An asynchronous callback may fail as well.
+      Promise.try(this.#onDatagram, owned).catch(this.#onError);
+    } else this.#unread.push(owned, owned.data.length);
   }
 
   onTooLong(): void {
+    this.#received++;
     this.#tooLong++;
   }
 

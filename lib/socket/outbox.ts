@@ -15,6 +15,7 @@ import { encode } from "../encoding.ts";
 import { errorMessage, oneLine } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
+import type { GroupMember } from "./memberships.ts";
 
 /** The number of datagrams that may be in flight to the system at once. */
 const MAX_PENDING = 4096;
@@ -55,14 +56,52 @@ export interface Outgoing extends PushOptions {
   to: UdpAddress | string;
 }
 
+/** A server or a socket that is open. */
+export interface Endpoint extends AsyncDisposable, GroupMember {
+  /** The bound address, the port never 0. */
+  readonly addr: UdpAddress;
+  /**
+   * Resolves when it has closed; rejects with the system's error if receiving fails
+   * permanently, or a group cannot be joined.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Sends a datagram that answers nothing, past the guard of a server. Datagrams of
+   * one turn of the event loop leave in one system call on the linux engine. At most
+   * 4,096 may be in flight. A failure is counted and reported to `onError`, so that a
+   * rejection that nobody handles does not end the process: `remoteAddr` of a
+   * datagram may have port 0, or an address without a route.
+   *
+   * @param payload 0 to 65,507 bytes (IPv6: 65,527), text as UTF-8. Bytes must
+   * not change until the promise settles.
+   * @param to An IP address and a port, or `"IP:PORT"`. Names are not resolved.
+   * @param options The address that it leaves from.
+   * @returns Resolves when the system has taken it. Rejects with the system's
+   * error, or with an `Error` if too many are in flight, or after the close.
+   * @throws {TypeError} If the address has a name instead of an IP address, or
+   * the payload is neither bytes nor text.
+   * @throws {RangeError} If the port is none from 1 to 65,535.
+   * @throws {SyntaxError} If the address does not parse.
+   * @throws {Deno.errors.AddrNotAvailable} If `from` is not this machine's.
+   * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
+   */
+  send(
+    payload: Uint8Array | string,
+    to: UdpAddress | string,
+    options?: PushOptions,
+  ): Promise<void>;
+  /** Lets it keep the process alive, as it does at first. */
+  ref(): void;
+  /** Lets the process end while it is open. */
+  unref(): void;
+}
+
 /** The sends of one socket. */
 export class Outbox {
   /** Datagrams that the system has taken. */
   sent = 0;
-  /** Unsent, as too many were in flight or the socket was closed. */
-  dropped = 0;
-  /** Refused by the system. */
-  failed = 0;
+  /** All others: refused by the system, wrong, too many at once, after the close. */
+  unsent = 0;
   /** Neither taken nor refused by the system yet. */
   pending = 0;
   readonly #socket: DatagramSocket;
@@ -84,7 +123,7 @@ export class Outbox {
     this.#onSettled = onSettled;
   }
 
-  /** Whether a datagram would be dropped. */
+  /** Whether a further datagram would be unsent. */
   get isFull(): boolean {
     return this.#closed || this.pending >= MAX_PENDING;
   }
@@ -113,7 +152,7 @@ export class Outbox {
     from?: UdpAddress,
   ): Promise<{ error: unknown } | undefined> {
     if (this.isFull) {
-      this.dropped++;
+      this.unsent++;
       const why = this.#closed
         ? "The socket is closed"
         : `${MAX_PENDING} datagrams are in flight, wait for some of them`;
@@ -125,8 +164,7 @@ export class Outbox {
       await this.#socket.send(payload, to, from);
       this.sent++;
     } catch (error) {
-      if (this.#closed) this.dropped++;
-      else this.failed++;
+      this.unsent++;
       return { error };
     } finally {
       this.pending--;
@@ -167,7 +205,7 @@ export class Outbox {
       if (failure === undefined) return undefined;
       prefix = `Cannot send to ${formatAddress(destination)}: `;
     } catch (error) {
-      this.failed++;
+      this.unsent++;
       failure = { error };
     }
     if (!this.#closed) {

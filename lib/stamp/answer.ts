@@ -4,12 +4,7 @@
  *
  * @module
  */
-import {
-  ipv6Groups,
-  ipVersion,
-  type UdpAddress,
-  withoutZone,
-} from "../address.ts";
+import { addressBytes, type UdpAddress } from "../address.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import { areAuthentic, hmacOfTlvs, type Signer } from "./auth.ts";
 import {
@@ -184,15 +179,8 @@ function answerPlaces(bytes: Uint8Array, facts: TlvFacts): void {
       continue;
     }
     // The types of IPv4 and IPv6 addresses follow the requested one.
-    const isIPv4 = ipVersion(addr.hostname) === 4;
-    bytes[at + 1] = type + (isIPv4 ? 1 : 2);
-    if (reportsLocation) bytes.set(addressBytes(addr.hostname, isIPv4), start);
+    const address = addressBytes(addr.hostname);
+    bytes[at + 1] = type + (address.length === 4 ? 1 : 2);
+    if (reportsLocation) bytes.set(address, start);
   }
-}
-
-function addressBytes(hostname: string, isIPv4: boolean): number[] {
-  return isIPv4
-    ? hostname.split(".").map(Number)
-    : ipv6Groups(withoutZone(hostname))
-      .flatMap((group) => [group >> 8, group & 0xff]);
 }

@@ -131,13 +131,14 @@ Deno.test("connect(): late, duplicate, foreign and unmatched datagrams are count
 
 Deno.test("connect(): datagrams that are not iterated are bounded and counted", async () => {
   const { client, socket } = await start();
-  for (let i = 0; i < 1030; i++) socket.arrive(encode(`${i}:`), SERVER);
+  const large = new Uint8Array(65_024);
+  for (let i = 0; i < 262; i++) socket.arrive(large, SERVER);
   const { unmatched, dropped } = client.stats();
-  assertEquals([unmatched, dropped], [1030, 6]);
+  assertEquals([unmatched, dropped], [262, 6]);
   await client.close();
   let taken = 0;
   for await (const _ of client) taken++;
-  assertEquals(taken, 1024);
+  assertEquals(taken, 256);
 });
 
 Deno.test("connect().stats(): each request is answered, lost or an error", async () => {

@@ -65,7 +65,7 @@ export function counts(expected: {
       loop: 0,
       ...expected.refused,
     },
-    pushed: { sent: 0, refused: 0, dropped: 0, failed: 0, ...expected.pushed },
+    pushed: { sent: 0, refused: 0, unsent: 0, ...expected.pushed },
     errors: { handler: 0, send: 0, receive: 0, ...expected.errors },
   };
 }

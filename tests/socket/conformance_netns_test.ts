@@ -476,11 +476,10 @@ namespaceTest(
         if (attempt === 2) sh("ip link set wire0 up; ip route replace default dev wire0");
         return "x";
       };
-      const asked = [request("10.0.0.2:5999", up, options), client.request("y")];
-      for (const one of asked) {
-        console.log(await one.catch(({ cause, attempts }) =>
+      const asked = [request("10.0.0.2:5999", up, options), client.request("y")]
+        .map((one) => one.catch(({ cause, attempts }) =>
           cause.name + " " + (attempts < 10)));
-      }
+      for (const outcome of await Promise.all(asked)) console.log(outcome);
       await client.close();`,
     );
     const { stdout, stderr } = await client.ended();

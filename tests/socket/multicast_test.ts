@@ -414,8 +414,8 @@ Deno.test("groupDelayMs: spreads answers of info.reply() too, with their bytes a
   const own = answers.filter((byte) => byte === 1);
   assertEquals([own.length, answers.length], [1, 1024]);
   // At most 1,024 answers wait.
-  const { sent, dropped } = server.stats().pushed;
-  assertEquals([sent, dropped], [1024, 2]);
+  const { sent, unsent } = server.stats().pushed;
+  assertEquals([sent, unsent], [1024, 2]);
   await network.run(server.shutdown());
 });
 

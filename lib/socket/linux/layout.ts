@@ -6,6 +6,7 @@
  */
 import {
   ipv6Groups,
+  ipv6Text,
   ipVersion,
   type UdpAddress,
   withoutZone,
@@ -33,33 +34,12 @@ export function decodeSockaddr(bytes: Uint8Array, at = 0): UdpAddress {
   return { hostname: decodeIPv6(bytes, at + 8), port };
 }
 
-/**
- * Reads a struct in6_addr, and the number of the interface after it; the canonical
- * form without a parser, which takes several times as long.
- */
+/** Reads a struct in6_addr, and the number of the interface after it. */
 export function decodeIPv6(bytes: Uint8Array, at: number): string {
-  const group = (i: number) => bytes[at + 2 * i]! << 8 | bytes[at + 2 * i + 1]!;
-  let [start, longest, zeros] = [0, 1, 0];
-  for (let i = 0; i < 8; i++) {
-    zeros = group(i) === 0 ? zeros + 1 : 0;
-    if (zeros > longest) [start, longest] = [i + 1 - zeros, zeros];
-  }
-  if (start === 0 && longest === 5 && group(5) === 0xffff) {
-    return bytes.subarray(at + 12, at + 16).join(".");
-  }
-  let hostname = "";
-  for (let i = 0; i < 8; i++) {
-    if (longest > 1 && i === start) {
-      hostname += "::";
-      i += longest - 1;
-    } else {
-      const colon = hostname === "" || hostname.endsWith(":") ? "" : ":";
-      hostname += colon + group(i).toString(16);
-    }
-  }
+  const hostname = ipv6Text(bytes, at);
   const view = new DataView(bytes.buffer, bytes.byteOffset + at);
   const zone = view.getUint32(16, true);
-  const isLinkLocal = (group(0) & 0xffc0) === 0xfe80;
+  const isLinkLocal = (view.getUint16(0) & 0xffc0) === 0xfe80;
   return isLinkLocal && zone !== 0 ? `${hostname}%${zone}` : hostname;
 }
 
