@@ -46,24 +46,29 @@ export async function runMain<Plan extends object>(
 
 /**
  * Calls back on the first SIGINT or SIGTERM, when the terminal closes (SIGHUP), or when
- * `out` has lost its reader; a second SIGINT or SIGTERM ends the process at once. Gives
- * a function that removes the signal handlers.
+ * `out` has lost its reader; a second SIGINT or SIGTERM, later than
+ * {@linkcode SAME_SIGNAL_MS}, ends the process at once. Gives a function that removes
+ * the signal handlers.
  */
 export function onStop(out: LineWriter, callback: () => void): () => void {
-  let interrupted = false;
+  let interruptedAt: number | undefined;
   const { onFailure } = out;
   out.onFailure = (error) => {
     onFailure(error);
     callback();
   };
   const stop = () => {
-    interrupted = true;
+    interruptedAt ??= performance.now();
     callback();
   };
   const isWindows = Deno.build.os === "windows";
   const forget = onSignals(
     ["SIGINT", isWindows ? "SIGBREAK" : "SIGTERM"],
-    () => interrupted ? Deno.exit(EXIT_INTERRUPTED) : stop(),
+    () => {
+      if (interruptedAt === undefined) return stop();
+      const sinceMs = performance.now() - interruptedAt;
+      if (sinceMs > SAME_SIGNAL_MS) Deno.exit(EXIT_INTERRUPTED);
+    },
   );
   // A closing terminal may send it twice: by the kernel, and by the shell.
   const forgetHangup = onSignals(isWindows ? [] : ["SIGHUP"], stop);
@@ -85,6 +90,12 @@ export function onAsk(callback: () => void): () => void {
   if (os === "darwin") signals.push("SIGINFO");
   return onSignals(os === "windows" ? [] : signals, callback);
 }
+
+/**
+ * The time in which a second signal counts as the first one. One Ctrl-C arrives twice
+ * under `deno task`: from the terminal, and passed on by the task.
+ */
+const SAME_SIGNAL_MS = 300;
 
 function onSignals(signals: Deno.Signal[], listener: () => void): () => void {
   for (const signal of signals) Deno.addSignalListener(signal, listener);

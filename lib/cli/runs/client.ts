@@ -49,7 +49,8 @@ export async function runClient(
     return await runMany(targets, sizes, run, report, out, record?.recordOf);
   } finally {
     await record?.write();
-    forget();
+    // The same Ctrl-C may arrive once more, and must not end the last lines.
+    if (!stopping.signal.aborted) forget();
   }
 }
 
