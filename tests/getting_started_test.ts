@@ -12,16 +12,8 @@ async function shell(script: string): Promise<string> {
   return stdout;
 }
 
-signalTest(
-  "deno task pack: the package works in another project, without a warning",
-  async () => {
-    const lines = await shell(`
-    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-    $DENO pack -q --allow-dirty -o "$folder/roundtrip-udp.tgz" 2>/dev/null >&2
-    cd "$folder"
-    echo '{ "unstable": ["net"] }' > deno.json
-    npm install --offline --no-audit --no-fund ./roundtrip-udp.tgz >/dev/null 2>&1
-    cat > main.ts <<'END'
+/** A program of a project's own, and its output. */
+const MAIN = `
 import { request, serve, type UdpReply } from "@roundtrip/udp";
 import { STAMP_PORT } from "@roundtrip/udp/stamp";
 import { SimulatedNetwork } from "@roundtrip/udp/testing";
@@ -30,22 +22,68 @@ import { bytesLiteral } from "@roundtrip/udp/encoding";
 await using server = serve({}, () => "pong");
 const reply: UdpReply = await request(server.addr, "ping");
 console.log(reply.text(), bytesLiteral(reply.data), STAMP_PORT);
-console.log(isLoopback(server.addr.hostname), new SimulatedNetwork().now);
+console.log(isLoopback(server.addr.hostname), new SimulatedNetwork().now);`;
+const OUTPUT = 'pong b"pong" 862\ntrue 0\n';
+
+const tasks = async (): Promise<Record<string, { command: string }>> =>
+  JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT))).tasks;
+
+signalTest(
+  "README.md: links in deno.json make the library work in another project, offline",
+  async () => {
+    const readme = await Deno.readTextFile(new URL("README.md", ROOT));
+    const [, json] = /^ *```json\n([^`]*"links"[^`]*)```/m.exec(readme)!;
+    const config = json!.replace("../roundtrip", ROOT.pathname.slice(0, -1));
+    const lines = await shell(`
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    cd "$folder"
+    cat > deno.json <<'END'
+${config}
 END
+    cat > main.ts <<'END'
+${MAIN}
+END
+    export HTTPS_PROXY=http://127.0.0.1:9 HTTP_PROXY=http://127.0.0.1:9
     $DENO run --check --quiet --allow-net main.ts 2>&1`);
-    assertEquals(lines, 'pong b"pong" 862\ntrue 0\n');
+    assertEquals(lines, OUTPUT);
   },
-  ["npm"],
+);
+
+signalTest(
+  "deno task pack: works in another project without a warning, and in Node names Deno",
+  async () => {
+    const pack = (await tasks()).pack!.command
+      .replace("deno", "$DENO").replace(
+        "roundtrip-udp",
+        "$folder/roundtrip-udp",
+      );
+    const lines = await shell(`
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    ${pack} 2>&1
+    cd "$folder"
+    echo '{ "unstable": ["net"] }' > deno.json
+    npm install --offline --no-audit --no-fund ./roundtrip-udp.tgz >/dev/null 2>&1
+    cat > main.ts <<'END'
+${MAIN}
+END
+    $DENO run --check --quiet --allow-net main.ts 2>&1
+    for door in udp udp/stamp udp/testing; do
+      node --input-type=module -e "await import('@roundtrip/$door')" 2>&1 |
+        grep -o "Error: [^]]*" || true
+    done
+    node --input-type=module -e "await import('@roundtrip/udp/address')"`);
+    const needed =
+      "Error: roundtrip needs Deno 2.9 or newer: https://deno.com\n";
+    assertEquals(lines, OUTPUT + needed.repeat(3));
+  },
+  ["npm", "node"],
 );
 
 signalTest("deno task install: the programs run from any folder", async () => {
-  const tasks = JSON.parse(
-    await Deno.readTextFile(new URL("deno.json", ROOT)),
-  ).tasks;
   const lines = await shell(`
     folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
     export DENO_INSTALL_ROOT="$folder" PATH="$(dirname "$DENO"):$PATH"
-    ( ${tasks.install.command} ) >/dev/null 2>&1
+    ( ${(await tasks()).install!.command} ) >/dev/null 2>&1
     cd /
     "$folder/bin/roundtrip-server" --port 0 --count 1 > "$folder/out" 2>&1 &
     trap 'kill $! 2>/dev/null || true; rm -rf "$folder"' EXIT
