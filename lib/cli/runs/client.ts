@@ -15,7 +15,7 @@ import { UsageError } from "../flags.ts";
 import type { keyOf } from "../key_file.ts";
 import { onStop } from "../main.ts";
 import type { Ended, RunOne } from "./many.ts";
-import { complain, type LineWriter, stderr } from "../output.ts";
+import { complain, type LineWriter, note, stderr } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
@@ -148,6 +148,9 @@ let stdin: Promise<Uint8Array> | undefined;
 async function readStdin(): Promise<Uint8Array> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
+  if (Deno.stdin.isTerminal()) {
+    note("client: --message - reads stdin: end it with Ctrl-D");
+  }
   for await (const chunk of Deno.stdin.readable) {
     chunks.push(chunk);
     size += chunk.length;
