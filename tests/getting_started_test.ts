@@ -79,11 +79,14 @@ END
   ["npm", "node"],
 );
 
-signalTest("deno task install: the programs run from any folder", async () => {
-  const lines = await shell(`
+signalTest(
+  "deno task install: the programs run from any folder, and name themselves",
+  async () => {
+    const install = (await tasks()).install!.command.replace("deno", "$DENO");
+    const lines = await shell(`
     folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
     export DENO_INSTALL_ROOT="$folder" PATH="$(dirname "$DENO"):$PATH"
-    ( ${(await tasks()).install!.command} ) >/dev/null 2>&1
+    ${install} 2>&1 | grep -e use: -e undo
     cd /
     "$folder/bin/roundtrip-server" --port 0 --count 1 > "$folder/out" 2>&1 &
     trap 'kill $! 2>/dev/null || true; rm -rf "$folder"' EXIT
@@ -91,6 +94,29 @@ signalTest("deno task install: the programs run from any folder", async () => {
       if grep -q listening "$folder/out"; then break; fi
       sleep 0.1
     done
-    "$folder/bin/roundtrip-client" "$(sed 's/.* //;q' "$folder/out")" 2>&1`);
-  assertEquals(lines, 'Message from Server b"Hello UDP Client"\n');
-}, [new URL("lib/std/import_map.json", ROOT).pathname]);
+    "$folder/bin/roundtrip-client" "$(sed 's/.* //;q' "$folder/out")" 2>&1
+    "$folder/bin/roundtrip-client" --help | grep Usage
+    "$folder/bin/roundtrip-server" --engine linux 2>&1 | grep -o "run '.*" || true
+    deno uninstall -q -g roundtrip-server roundtrip-client
+    test ! -e "$folder/bin/roundtrip-client"`);
+    const [use, undo, reply, usage, remedy] = lines.split("\n");
+    assertEquals(
+      use,
+      "They may use: --allow-net --allow-env=TERM --allow-sys=networkInterfaces",
+    );
+    assertEquals(
+      undo,
+      "To undo it: deno uninstall -g roundtrip-server roundtrip-client",
+    );
+    assertEquals(reply, 'Message from Server b"Hello UDP Client"');
+    assertEquals(
+      usage,
+      "Usage: roundtrip-client [flags] [HOST[:PORT]… | HOST PORT]",
+    );
+    if (Deno.build.os === "linux") {
+      const way = "run 'deno task install --allow-ffi' in the clone";
+      assertEquals(remedy, way);
+    }
+  },
+  [new URL("lib/std/import_map.json", ROOT).pathname],
+);

@@ -28,21 +28,52 @@ export async function runMain<Plan extends object>(
 ): Promise<never> {
   const out = new LineWriter(Deno.stdout);
   let code = EXIT_OK;
+  const [first, ...args] = Deno.args;
+  const isInstalled = first === INSTALLED;
+  const asStarted = (text: string) => startedText(text, program, isInstalled);
   try {
     requireDeno(Deno.version.deno);
-    const plan = planOf(Deno.args);
+    const plan = planOf(isInstalled ? args : Deno.args);
     if (typeof plan === "string") {
-      out.writeResult(plan);
+      out.writeResult(asStarted(plan));
       await out.flush();
     } else code = await main(plan, out);
   } catch (error) {
     const hint = error instanceof UsageError ? " (see --help)" : "";
-    complain(program, errorMessage(error) + hint);
+    complain(program, asStarted(errorMessage(error)) + hint);
     code = EXIT_ERROR;
   }
   await flushNotes();
   Deno.exit(code);
 }
+
+/**
+ * The text of a program as it was started: by a task, or installed. It then names
+ * itself, and the way to more permissions.
+ */
+export function startedText(
+  text: string,
+  program: string,
+  isInstalled: boolean,
+): string {
+  if (!isInstalled) {
+    const task = `run 'deno task ${program}-linux', or add $1`;
+    return text.replace(/run with (--allow-(?:ffi|read)\b(?!=))/, task);
+  }
+  return text
+    .replaceAll(
+      /run with (--allow-\S+)/g,
+      "run 'deno task install $1' in the clone",
+    )
+    .replaceAll(
+      /'deno task \w+-linux' has/g,
+      "'deno task install --allow-ffi' gives",
+    )
+    .replaceAll(/deno task (server|client)\b/g, "roundtrip-$1");
+}
+
+/** The first argument of a program that `deno task install` installed. */
+const INSTALLED = "--installed";
 
 /**
  * Calls back on the first SIGINT or SIGTERM, when the terminal closes (SIGHUP), or when

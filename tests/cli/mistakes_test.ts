@@ -1,6 +1,7 @@
 /** Natural mistakes on the command line, and the remedy in their one line. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "../../lib/cli/flags.ts";
+import { startedText } from "../../lib/cli/main.ts";
 import { CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
 import { planClient } from "../../lib/cli/client_plan.ts";
 import { planServer, SERVER_FLAGS } from "../../lib/cli/server_flags.ts";
@@ -110,6 +111,40 @@ for (
     assert(full !== short);
   });
 }
+
+Deno.test("startedText(): names the way to a permission that there is", () => {
+  const table: Array<[string, string, string]> = [
+    [
+      "run with --allow-ffi",
+      "run 'deno task server-linux', or add --allow-ffi",
+      "run 'deno task install --allow-ffi' in the clone",
+    ],
+    [
+      "run with --allow-read",
+      "run 'deno task server-linux', or add --allow-read",
+      "run 'deno task install --allow-read' in the clone",
+    ],
+    [
+      "run with --allow-read=keys",
+      "run with --allow-read=keys",
+      "run 'deno task install --allow-read=keys' in the clone",
+    ],
+    [
+      "which 'deno task client-linux' has",
+      "which 'deno task client-linux' has",
+      "which 'deno task install --allow-ffi' gives",
+    ],
+    [
+      "Usage: deno task server [flags]",
+      "Usage: deno task server [flags]",
+      "Usage: roundtrip-server [flags]",
+    ],
+  ];
+  for (const [text, asTask, installed] of table) {
+    assertEquals(startedText(text, "server", false), asTask);
+    assertEquals(startedText(text, "server", true), installed);
+  }
+});
 
 Deno.test("client --max-loss: takes a percent sign", () => {
   const maxLoss = (text: string) => {
