@@ -24,6 +24,8 @@
  *
  * @module
  */
+import "./base/deno.ts";
+
 export { formatAddress, parseAddress, type UdpAddress } from "./address.ts";
 export type {
   ClientRequestOptions,

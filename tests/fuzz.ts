@@ -34,6 +34,7 @@ import { Guard, networkOf } from "../lib/server/guard.ts";
 import { stampReflector } from "../lib/stamp/reflector.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";
+import { toolFlags } from "./tool_flags.ts";
 import { SenderSession } from "../lib/stamp/sender_session.ts";
 import {
   decodeReflector,
@@ -333,14 +334,19 @@ function orSyntaxError(decode: () => void): void {
 }
 
 if (import.meta.main) {
-  const { given } = parseFlags({
-    seed: { kind: integer(0, 2 ** 31), help: "" },
-    count: { kind: integer(1, 1_000_000_000), help: "" },
+  const about = "Feeds random input to every decoder and a live server.";
+  const given = toolFlags("fuzz", about, {
+    seed: { kind: integer(0, 2 ** 31), usual: "any", help: "the random input" },
+    count: {
+      kind: integer(1, 1_000_000_000),
+      default: 100_000,
+      help: "inputs for each decoder, and datagrams",
+    },
     engine: SHARED_FLAGS.engine,
-    seconds: { kind: integer(1, 3600), help: "" },
-  }, Deno.args);
+    seconds: { kind: integer(1, 3600), default: 60, help: "the longest run" },
+  });
   const seed = given.seed ?? Math.floor(Math.random() * 2 ** 31);
-  const count = given.count ?? 100_000;
-  const ms = 1000 * (given.seconds ?? 60);
+  const { count } = given;
+  const ms = 1000 * given.seconds;
   console.log(await fuzz({ seed, count, ms, engine: given.engine }));
 }

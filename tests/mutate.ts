@@ -6,7 +6,8 @@
  * lib/server/guard.ts`
  */
 // deno-lint-ignore-file no-console no-sync-fn-in-async-fn -- a program that has all the time there is
-import { parseArgs } from "@std/cli/parse-args";
+import { integer, text as textKind } from "../lib/cli/flags.ts";
+import { toolFlags } from "./tool_flags.ts";
 
 /** A change at one place of a file. */
 interface Mutant {
@@ -190,15 +191,23 @@ function* walk(folder: URL, below = ""): Generator<string> {
 }
 
 async function main(): Promise<void> {
-  const {
-    seed = "1",
-    count = "100",
-    seconds = "600",
-    jobs = "2",
-    only = "lib/",
-  } = parseArgs(Deno.args, {
-    string: ["seed", "count", "seconds", "jobs", "only"],
-  }) as Record<string, string | undefined>;
+  const about =
+    "Changes the library in one place at a time, and runs the tests.";
+  const { seed, count, seconds, jobs, only } = toolFlags("mutate", about, {
+    seed: {
+      kind: integer(0, 2 ** 31),
+      default: 1,
+      help: "the choice of places",
+    },
+    count: { kind: integer(1, 100_000), default: 100, help: "changes to try" },
+    seconds: {
+      kind: integer(1, 86_400),
+      default: 600,
+      help: "the longest run",
+    },
+    jobs: { kind: integer(1, 64), default: 2, help: "tests that run at once" },
+    only: { kind: textKind("PATH"), default: "lib/", help: "files to change" },
+  });
   const mutants: Mutant[] = [];
   for (const name of walk(new URL("lib/", root))) {
     const file = `lib/${name}`;
@@ -207,16 +216,16 @@ async function main(): Promise<void> {
     mutants.push(...mutantsOf(file, text));
   }
   console.log(`${mutants.length} places, seed ${seed}`);
-  const next = random(Number(seed));
+  const next = random(seed);
   const chosen: Mutant[] = [];
-  while (chosen.length < Number(count) && mutants.length > 0) {
+  while (chosen.length < count && mutants.length > 0) {
     const at = Math.floor(next() * mutants.length);
     chosen.push(...mutants.splice(at, 1));
   }
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, stop);
   }
-  const until = performance.now() + 1000 * Number(seconds);
+  const until = performance.now() + 1000 * seconds;
   let killed = 0, tried = 0;
   const work = async () => {
     const copy = Deno.makeTempDirSync({ prefix: "mutate-" });
@@ -245,7 +254,7 @@ async function main(): Promise<void> {
       Deno.removeSync(copy, { recursive: true });
     }
   };
-  await Promise.all(Array.from({ length: Number(jobs) }, work));
+  await Promise.all(Array.from({ length: jobs }, work));
   const share = tried === 0 ? 0 : Math.round(1000 * killed / tried) / 10;
   console.log(`${killed} of ${tried} killed (${share} %)`);
 }

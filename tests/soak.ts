@@ -6,12 +6,13 @@
 // deno-lint-ignore-file no-console -- it is a program
 import { formatAddress } from "../lib/address.ts";
 import { encode } from "../lib/encoding.ts";
-import { decimal, parseFlags, SHARED_FLAGS } from "../lib/cli/flags.ts";
+import { decimal, SHARED_FLAGS } from "../lib/cli/flags.ts";
 import { statsLine } from "../lib/cli/show/server.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";
 import type { UdpServer } from "../lib/server/udp_server.ts";
 import { type Engine, runtimeFor } from "../lib/socket/runtime.ts";
+import { toolFlags } from "./tool_flags.ts";
 
 /** The result of a soak. */
 export interface SoakReport {
@@ -208,10 +209,10 @@ function until(time: number): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { given } = parseFlags({
+  const given = toolFlags("soak", "Applies mixed load, valid and malformed.", {
     engine: SHARED_FLAGS.engine,
-    minutes: { kind: decimal(0, 10_000), default: 1, help: "" },
-  }, Deno.args);
+    minutes: { kind: decimal(0, 10_000), default: 1, help: "its length" },
+  });
   const { lines, faults } = await soak(
     60_000 * given.minutes,
     given.engine,

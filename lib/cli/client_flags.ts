@@ -18,6 +18,7 @@ import { MAX_RTT, MAX_RTT_FIGURES } from "./thresholds.ts";
 /** The host and the payload where no other is given. */
 export const CLIENT_DEFAULTS = {
   host: "127.0.0.1",
+  ipv6: "::1",
   message: "Hello UDP Server",
 };
 
@@ -40,6 +41,12 @@ const ANY = [...NOT_MTU, "find-mtu"] as const;
 
 const DSCP = { value: "N", parse: parseDscp };
 
+/** A percentage, with or without its sign. */
+const PERCENT: flag.Kind<number> = {
+  ...flag.decimal(0, 100, "PERCENT"),
+  parse: (text) => flag.decimal(0, 100).parse(text.replace(/%$/, "")),
+};
+
 export const CLIENT_FLAGS = {
   ...flag.group({ group: "Target" }, {
     port: {
@@ -48,6 +55,12 @@ export const CLIENT_FLAGS = {
       usual: `${flag.USUAL_PORT}; --stamp: ${STAMP_PORT}`,
       help: "port of a HOST without one",
       everyday: true,
+    },
+    ipv4: { short: "4", help: "use an IPv4 address of HOST" },
+    ipv6: {
+      short: "6",
+      help: "use an IPv6 address of HOST",
+      excludes: ["ipv4"],
     },
     all: {
       help: "show every answer of a group, broadcast or HOSTs",
@@ -221,7 +234,7 @@ export const CLIENT_FLAGS = {
       excludes: ["expect", "expect-hex", "expect-part"],
     },
     "max-loss": {
-      kind: flag.decimal(0, 100, "PERCENT"),
+      kind: PERCENT,
       help: "exit with 1 if more is lost",
       everyday: true,
       modes: RUNS,
@@ -272,6 +285,14 @@ export const CLIENT_FLAGS = {
 export const CLIENT = {
   flags: CLIENT_FLAGS,
   modes: CLIENT_MODES,
+  foreign: {
+    "-n": "-c N sends N datagrams",
+    "-l": "'deno task server' answers datagrams",
+    "-u": "UDP is all that it has",
+    "-I": "--interface NAME, or --bind ADDRESS",
+    "-t": "--ttl N",
+    "--retry": "did you mean --retries?",
+  },
   intro: `Sends UDP datagrams and shows the replies.
 Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`,
   notes:

@@ -26,6 +26,8 @@ import type { MaxRtt } from "./thresholds.ts";
 interface CommonPlan {
   /** One at least. */
   targets: UdpAddress[];
+  /** The version of the address of a name; undefined for any. */
+  version: 4 | 6 | undefined;
   /** One at least: a sweep has many; undefined leaves the size to the payload. */
   sizes: Array<number | undefined>;
   report: ReportOptions;
@@ -85,6 +87,7 @@ export function planClient(args: string[]): ClientPlan | string {
   const { given, mode } = command;
   const common: CommonPlan = {
     targets: targetsOf(command),
+    version: given.ipv4 ? 4 : given.ipv6 ? 6 : undefined,
     sizes: given.size ?? [mode === "load" ? LOAD_DEFAULTS.size : undefined],
     report: reportOf(command),
     plot: given.plot,
@@ -181,7 +184,8 @@ function targetsOf(command: ClientCommand): UdpAddress[] {
       `Unexpected argument '${second}': with --${lone} the client takes one HOST`,
     );
   }
-  const texts = positionals.length > 0 ? positionals : [CLIENT_DEFAULTS.host];
+  const usual = given.ipv6 ? CLIENT_DEFAULTS.ipv6 : CLIENT_DEFAULTS.host;
+  const texts = positionals.length > 0 ? positionals : [usual];
   return texts.map((text) => targetOf(command, text));
 }
 
@@ -192,6 +196,13 @@ function targetOf(
 ): UdpAddress {
   const usual = mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT;
   try {
+    const [, bare] = /^\w+:\/\/([^/]*)/.exec(text) ?? [];
+    if (bare) throw new SyntaxError(`'${text}' is a URL: write ${bare}`);
+    if (second === undefined && /^\d{1,5}$/.test(text)) {
+      throw new SyntaxError(
+        `'${text}' is a port: write ${CLIENT_DEFAULTS.host}:${text}`,
+      );
+    }
     const first = flag.HOST_AND_PORT.parse(text);
     const { hostname } = first;
     const own = second === undefined ? first.port : parsePort(second);

@@ -9,6 +9,7 @@ import config from "../../deno.json" with { type: "json" };
 import { parseAddress, type UdpAddress } from "../address.ts";
 import { type Facts, MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
+import { remedyFor } from "./near_miss.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {
@@ -71,6 +72,8 @@ export interface Program<F extends Flags, Mode extends string> {
    * has a name instead.
    */
   modes: Record<Mode, readonly string[] | string>;
+  /** Flags of other tools, with the remedy for each. */
+  foreign?: Readonly<Record<string, string>>;
   /** The first lines of the usage text. */
   intro: string;
   /** The last lines of `--help all`. */
@@ -140,8 +143,14 @@ export function parseCommand<F extends Flags, Mode extends string>(
   program: Program<F, Mode> & { flags: Flags<NoInfer<Mode>, keyof F> },
   args: string[],
 ): Command<F, Mode> | string {
-  const { flags, modes } = program;
-  const { given, names, positionals } = parseFlags(flags, args);
+  const { flags, modes, foreign } = program;
+  // `client help` is as common as `client --help`.
+  const [first, ...rest] = args;
+  const { given, names, positionals } = parseFlags(
+    flags,
+    first === "help" ? ["--help", ...rest] : args,
+    foreign,
+  );
   if (names.has("help")) return usage(program, positionals.includes("all"));
   if (names.has("version")) return `roundtrip ${config.version}`;
   const chooses = (mode: Mode) =>
@@ -156,7 +165,10 @@ export function parseCommand<F extends Flags, Mode extends string>(
     if (other !== undefined) throw exclusive(`--${name}`, `--${other}`);
     const needed = (needs?.modes ?? own).includes(mode) && needs?.flag;
     if (needed && !names.has(needed)) {
-      throw new UsageError(`--${name} needs --${needed} with ${label}`);
+      const { value } = flags[needed]!.kind ?? { value: "" };
+      throw new UsageError(
+        `--${name} needs --${needed} with ${label}: add --${needed} ${value}`,
+      );
     }
     if (linux?.includes(mode) && given.engine === "deno") {
       throw new UsageError(
@@ -193,13 +205,14 @@ export function meaningless(
 export function parseFlags<F extends Flags>(
   flags: F,
   args: string[],
+  foreign: Program<F, string>["foreign"] = {},
 ): Pick<Command<F, string>, "given" | "names" | "positionals"> {
   const unreadable = args.find((arg) => arg.includes("\ufffd"));
   if (unreadable !== undefined) {
     throw new UsageError(`'${unreadable}' is not UTF-8: give bytes as --hex`);
   }
   const all = Object.entries(flags);
-  const parsed = parseArgs(spellOut(flags, args), {
+  const parsed = parseArgs(spellOut(flags, args, foreign), {
     boolean: all.filter(([, { kind }]) => !kind).map(([name]) => name),
     string: ["_", ...all.filter(([, { kind }]) => kind).map(([name]) => name)],
   }) as Record<string, unknown>;
@@ -223,8 +236,12 @@ export function parseFlags<F extends Flags>(
  * parser then takes any value as it is: an empty one, one that begins with a dash,
  * the dash that means stdin; and nothing for the value of a flag without one.
  */
-function spellOut(flags: Flags, args: string[]): string[] {
-  const spelled: string[] = [];
+function spellOut(
+  flags: Flags,
+  args: string[],
+  foreign: Readonly<Record<string, string>>,
+): string[] {
+  const long: string[] = [];
   const positionals: string[] = [];
   const rest = args.values();
   for (const arg of rest) {
@@ -236,40 +253,64 @@ function spellOut(flags: Flags, args: string[]): string[] {
       positionals.push(arg);
       continue;
     }
-    const parts = arg.startsWith("--") ? [arg] : letters(flags, arg.slice(1));
+    const parts = arg.startsWith("--")
+      ? [arg]
+      : letters(flags, arg.slice(1), foreign);
     for (const part of parts) {
       const [head, ...value] = part.split("=");
       const name = head!.slice(2);
       if (!Object.hasOwn(flags, name)) {
-        throw new UsageError(`unknown flag ${head}`);
+        throw unknown(head!, Object.keys(flags).map(spelled), foreign);
       }
       const { kind } = flags[name]!;
+      if (name === "help") {
+        // `--help=all` is as common as `--help all`.
+        long.push(head!);
+        positionals.push(...value);
+        continue;
+      }
       if (!kind && value.length > 0) {
         throw new UsageError(`${head} takes no value`);
       }
       if (!kind || value.length > 0) {
-        spelled.push(part);
+        long.push(part);
         continue;
       }
       const next = rest.next().value;
       if (next === undefined) {
         throw new UsageError(`${head} needs a value: ${head} ${kind.value}`);
       }
-      spelled.push(`${head}=${next}`);
+      long.push(`${head}=${next}`);
     }
   }
-  return [...spelled, "--", ...positionals];
+  return [...long, "--", ...positionals];
 }
 
 /** Short flags as long ones; the rest behind one with a value is its value. */
-function letters(flags: Flags, text: string): string[] {
+function letters(
+  flags: Flags,
+  text: string,
+  foreign: Readonly<Record<string, string>>,
+): string[] {
   if (text === "") return [];
+  const word = text.split("=")[0]!;
+  if (word.length > 1 && Object.hasOwn(flags, word)) {
+    throw new UsageError(`unknown flag -${word}: did you mean --${word}?`);
+  }
   const [letter, rest] = [text[0]!, text.slice(1)];
   const entry = Object.entries(flags).find(([, { short }]) => short === letter);
-  if (entry === undefined) throw new UsageError(`unknown flag -${letter}`);
+  if (entry === undefined) {
+    const known = Object.values(flags).map(({ short }) => `-${short}`);
+    throw unknown(`-${letter}`, known, foreign);
+  }
   const [name, { kind }] = entry;
-  if (!kind) return [`--${name}`, ...letters(flags, rest)];
+  if (!kind) return [`--${name}`, ...letters(flags, rest, foreign)];
   return [rest === "" ? `--${name}` : `--${name}=${rest}`];
+}
+
+function unknown(...parts: Parameters<typeof remedyFor>): UsageError {
+  const remedy = remedyFor(...parts);
+  return new UsageError(`unknown flag ${parts[0]}${remedy && `: ${remedy}`}`);
 }
 
 function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {

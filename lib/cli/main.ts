@@ -28,16 +28,19 @@ export async function runMain<Plan extends object>(
 ): Promise<never> {
   const out = new LineWriter(Deno.stdout);
   let code = EXIT_OK;
+  const [first, ...args] = Deno.args;
+  const isInstalled = first === INSTALLED;
+  const asStarted = (text: string) => startedText(text, program, isInstalled);
   try {
     requireDeno(Deno.version.deno);
-    const plan = planOf(Deno.args);
+    const plan = planOf(isInstalled ? args : Deno.args);
     if (typeof plan === "string") {
-      out.writeResult(plan);
+      out.writeResult(asStarted(plan));
       await out.flush();
     } else code = await main(plan, out);
   } catch (error) {
     const hint = error instanceof UsageError ? " (see --help)" : "";
-    complain(program, errorMessage(error) + hint);
+    complain(program, asStarted(errorMessage(error)) + hint);
     code = EXIT_ERROR;
   }
   await flushNotes();
@@ -45,25 +48,58 @@ export async function runMain<Plan extends object>(
 }
 
 /**
+ * The text of a program as it was started: by a task, or installed. It then names
+ * itself, and the way to more permissions.
+ */
+export function startedText(
+  text: string,
+  program: string,
+  isInstalled: boolean,
+): string {
+  if (!isInstalled) {
+    const task = `run 'deno task ${program}-linux', or add $1`;
+    return text.replace(/run with (--allow-(?:ffi|read)\b(?!=))/, task);
+  }
+  return text
+    .replaceAll(
+      /run with (--allow-\S+)/g,
+      "run 'deno task install $1' in the clone",
+    )
+    .replaceAll(
+      /'deno task \w+-linux' has/g,
+      "'deno task install --allow-ffi' gives",
+    )
+    .replaceAll(/deno task (server|client)\b/g, "roundtrip-$1");
+}
+
+/** The first argument of a program that `deno task install` installed. */
+const INSTALLED = "--installed";
+
+/**
  * Calls back on the first SIGINT or SIGTERM, when the terminal closes (SIGHUP), or when
- * `out` has lost its reader; a second SIGINT or SIGTERM ends the process at once. Gives
- * a function that removes the signal handlers.
+ * `out` has lost its reader; a second SIGINT or SIGTERM, later than
+ * {@linkcode SAME_SIGNAL_MS}, ends the process at once. Gives a function that removes
+ * the signal handlers.
  */
 export function onStop(out: LineWriter, callback: () => void): () => void {
-  let interrupted = false;
+  let interruptedAt: number | undefined;
   const { onFailure } = out;
   out.onFailure = (error) => {
     onFailure(error);
     callback();
   };
   const stop = () => {
-    interrupted = true;
+    interruptedAt ??= performance.now();
     callback();
   };
   const isWindows = Deno.build.os === "windows";
   const forget = onSignals(
     ["SIGINT", isWindows ? "SIGBREAK" : "SIGTERM"],
-    () => interrupted ? Deno.exit(EXIT_INTERRUPTED) : stop(),
+    () => {
+      if (interruptedAt === undefined) return stop();
+      const sinceMs = performance.now() - interruptedAt;
+      if (sinceMs > SAME_SIGNAL_MS) Deno.exit(EXIT_INTERRUPTED);
+    },
   );
   // A closing terminal may send it twice: by the kernel, and by the shell.
   const forgetHangup = onSignals(isWindows ? [] : ["SIGHUP"], stop);
@@ -85,6 +121,12 @@ export function onAsk(callback: () => void): () => void {
   if (os === "darwin") signals.push("SIGINFO");
   return onSignals(os === "windows" ? [] : signals, callback);
 }
+
+/**
+ * The time in which a second signal counts as the first one. One Ctrl-C arrives twice
+ * under `deno task`: from the terminal, and passed on by the task.
+ */
+const SAME_SIGNAL_MS = 300;
 
 function onSignals(signals: Deno.Signal[], listener: () => void): () => void {
   for (const signal of signals) Deno.addSignalListener(signal, listener);

@@ -118,6 +118,14 @@ export const SERVER_FLAGS = {
 export const SERVER = {
   flags: SERVER_FLAGS,
   modes: SERVER_MODES,
+  foreign: {
+    "-4": "--host 0.0.0.0 takes IPv4",
+    "-6": "--host :: takes IPv6 and IPv4",
+    "-l": "it does nothing else",
+    "-u": "UDP is all that it has",
+    "-n": "-c N exits after N replies",
+    "--bind": "the address goes behind --host",
+  },
   intro: `Answers UDP datagrams.
 Usage: deno task server [flags]`,
   notes:
@@ -134,8 +142,9 @@ export function planServer(args: string[]) {
   if (typeof command === "string") return command;
   const { given, names, mode, positionals } = command;
   if (positionals.length > 0) {
+    const [first] = positionals;
     throw new flag.UsageError(
-      `Unexpected argument '${positionals[0]}': the address goes behind --host`,
+      `Unexpected argument '${first}': ${placeOf(first!)}`,
     );
   }
   const { workers, group: groups = [], quiet, json, timestamps } = given;
@@ -174,6 +183,18 @@ export function planServer(args: string[]) {
   // The keys in the file, once it is read.
   const keys = undefined as Keys | undefined;
   return { ...common, mode, stateless, ssids, keyFile, keys };
+}
+
+/** The flags behind which an argument belongs. */
+function placeOf(text: string): string {
+  if (/^\d+$/.test(text)) return "a port goes behind --port";
+  try {
+    const { hostname, port } = flag.HOST_AND_PORT.parse(text);
+    if (port !== flag.NO_PORT) return `write --host ${hostname} --port ${port}`;
+  } catch {
+    // It is no address either.
+  }
+  return "the address goes behind --host";
 }
 
 function parseReply(text: string): string {

@@ -109,6 +109,8 @@ export interface GatherSummary {
   foreign: number;
   /** Datagrams that the system refused to send; not among `sent`. */
   unsent: number;
+  /** The addresses of a list that have not answered; of a group or broadcast none. */
+  unanswered: readonly UdpAddress[];
   /** Replies among `received` that were not iterated, as 16 MiB of earlier ones waited. */
   eventsDropped: number;
 }
@@ -187,7 +189,7 @@ export function gather<Decoded = unknown>(
 /** The targets, the replies and the counts. */
 class Gatherer implements Workload<GatherSummary>, Receiver {
   readonly run: Run<UdpReply, GatherSummary>;
-  readonly counts: GatherSummary = {
+  readonly counts = {
     sent: 0,
     received: 0,
     duplicates: 0,
@@ -220,7 +222,12 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
   }
 
   summary(): GatherSummary {
-    return { ...this.counts };
+    const unanswered = this.#isOpenToAll
+      ? []
+      : this.#targets.filter((target) =>
+        !this.#answered.has(formatAddress(target))
+      );
+    return { ...this.counts, unanswered };
   }
 
   open(): void {

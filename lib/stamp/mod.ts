@@ -17,6 +17,8 @@
  *
  * @module
  */
+import "../base/deno.ts";
+
 export type { Reported, StampedBy } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
 export type { Clock, MeasureOptions } from "./measure_options.ts";

@@ -19,6 +19,7 @@
  *
  * @module
  */
+import "../base/deno.ts";
 import { setImmediate } from "node:timers";
 import type { UdpAddress } from "../address.ts";
 import {

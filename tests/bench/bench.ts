@@ -6,8 +6,9 @@
  * compares clients instead, on one server in C.
  */
 // deno-lint-ignore-file no-console -- it is a program
-import { decimal, integer, parseFlags, text } from "../../lib/cli/flags.ts";
+import { decimal, integer, text } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
+import { toolFlags } from "../tool_flags.ts";
 
 /** A program to compare; `build` compiles it, in one attempt. */
 interface Peer {
@@ -32,6 +33,25 @@ interface Measured {
 }
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
+const GIVEN = toolFlags(
+  "bench",
+  "Compares the server with its peers, or the clients.",
+  {
+    seconds: {
+      kind: decimal(0, 60),
+      default: 0.5,
+      help: "length of each measurement",
+    },
+    rounds: { kind: integer(1, 100), default: 5, help: "rounds of each" },
+    only: {
+      kind: text(),
+      default: "",
+      help: "the scenarios that have this in their names",
+    },
+    json: { kind: text("FILE"), help: "write all results to this file" },
+    clients: { help: "compare clients, on one server in C" },
+  },
+);
 const out = await Deno.makeTempDir();
 const DENO = Deno.execPath();
 const SERVER = here("../../server.ts");
@@ -107,14 +127,7 @@ const SCENARIOS: Scenario[] = [
 ];
 
 async function main(): Promise<number> {
-  const { given } = parseFlags({
-    seconds: { kind: decimal(0, 60), default: 0.5, help: "" },
-    rounds: { kind: integer(1, 100), default: 5, help: "" },
-    only: { kind: text(), default: "", help: "" },
-    json: { kind: text(), help: "" },
-    clients: { help: "" },
-  }, Deno.args);
-  const { seconds, rounds, only } = given;
+  const { seconds, rounds, only } = GIVEN;
   if (!await ran(["cc", "-O2", "-o", `${out}/load`, here("load.c")])) {
     console.error("bench: needs a C compiler, cc, for its load generator");
     return 2;
@@ -130,7 +143,7 @@ async function main(): Promise<number> {
       "ratios of each round",
   );
   const raw: Record<string, Record<string, Measured[]>> = {};
-  if (given.clients) {
+  if (GIVEN.clients) {
     await ran(["cc", "-O2", "-o", `${out}/echo`, here("peers/echo.c")]);
     for (const peer of CLIENTS) {
       if (peer.build !== undefined) await ran(peer.build);
@@ -150,9 +163,9 @@ async function main(): Promise<number> {
       raw[scenario.name] = Object.fromEntries(results);
       show(scenario, results, ["roundtrip linux", "roundtrip deno"]);
     }}
-  if (given.json !== undefined) {
+  if (GIVEN.json !== undefined) {
     const run = { ...facts, results: raw };
-    await Deno.writeTextFile(given.json, JSON.stringify(run, null, 1) + "\n");
+    await Deno.writeTextFile(GIVEN.json, JSON.stringify(run, null, 1) + "\n");
   }
   await Deno.remove(out, { recursive: true });
   const wrong = Object.values(raw)

@@ -282,6 +282,8 @@ const CLIENT_MODES = [
  */
 const CLIENT_MATRIX = `
   port=7           x x x x x x x
+  ipv4             x x x x x x x
+  ipv6             x x x x x x x
   all              x - - - - = -
   bind=127.0.0.2   x x x x x x x
   source-port=7    x - x x x x x
@@ -512,7 +514,7 @@ Deno.test("planClient(): a target has its own port, that of --port, or the usual
       [["-p", "0", "a"], "--port: '0' is not a whole number from 1"],
       [["a:0"], "no server has port 0"],
       // With --all it would be one more host.
-      [["--all", "a", "7"], "HOST[:PORT]: '7' is no IP address"],
+      [["--all", "a", "7"], "HOST[:PORT]: '7' is a port"],
       [
         ["--find-mtu", "--engine", "linux", "a", "b"],
         "with --find-mtu the client takes one HOST",

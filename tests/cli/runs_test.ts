@@ -48,6 +48,7 @@ programTest(
       duplicates: 0,
       foreign: 0,
       unsent: 0,
+      unanswered: [],
       eventsDropped: 0,
       unexpected: 0,
     });

@@ -52,6 +52,7 @@ Deno.test("gather(): it gives every reply of a group until its time is over", as
     duplicates: 0,
     foreign: 0,
     unsent: 0,
+    unanswered: [],
     eventsDropped: 0,
   });
   assertEquals(network.sockets.size, 3, "its own socket is closed");

@@ -7,7 +7,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
 output = b""
-while b"requests" not in output:
+while b"requests" not in output and b"reads stdin" not in output:
     try:
         more = os.read(terminal, 4096)
     except OSError:

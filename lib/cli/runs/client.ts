@@ -9,13 +9,13 @@ import type { OriginOptions } from "../../client/target.ts";
 import { repeatTo } from "../../encoding.ts";
 import { MAX_PAYLOAD } from "../../socket/contract.ts";
 import type { Interface } from "../../socket/multicast.ts";
-import { denoRuntime } from "../../socket/runtime.ts";
+import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
 import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
 import { UsageError } from "../flags.ts";
 import type { keyOf } from "../key_file.ts";
 import { onStop } from "../main.ts";
 import type { Ended, RunOne } from "./many.ts";
-import { complain, type LineWriter, stderr } from "../output.ts";
+import { complain, type LineWriter, note, stderr } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
@@ -49,18 +49,20 @@ export async function runClient(
     return await runMany(targets, sizes, run, report, out, record?.recordOf);
   } finally {
     await record?.write();
-    forget();
+    // The same Ctrl-C may arrive once more, and must not end the last lines.
+    if (!stopping.signal.aborted) forget();
   }
 }
 
 /** Runs one target with one size; only `--all` is one run for all targets. */
 async function runOne(
   plan: ClientPlan,
-  target: UdpAddress,
+  named: UdpAddress,
   size: number | undefined,
   report: ReportOptions,
   out: LineWriter,
 ): Promise<RunOutcome> {
+  const target = await addressed(named, plan.version);
   switch (plan.mode) {
     case "request": {
       const { runSeries } = await import("./series.ts");
@@ -72,7 +74,9 @@ async function runOne(
       const { runGather } = await import("./gather.ts");
       const options = resolveOrigin(plan.options, target);
       const payload = await payloadOf(plan, size);
-      return runGather(plan.targets, payload, options, report, out);
+      const targets = plan.targets.map((one) => addressed(one, plan.version));
+      const all = await Promise.all(targets);
+      return runGather(all, payload, options, report, out);
     }
     case "load": {
       const { runLoad } = await import("./load.ts");
@@ -92,6 +96,20 @@ async function runOne(
       return runStamp(target, options, shown, out);
     }
   }
+}
+
+/** A target by its first address of a version, where one is given. */
+async function addressed(
+  target: UdpAddress,
+  version: ClientPlan["version"],
+): Promise<UdpAddress> {
+  if (version === undefined) return target;
+  const addresses = await addressesOf(target.hostname, denoRuntime);
+  const hostname = addresses.find((one) => ipVersion(one) === version);
+  if (hostname !== undefined) return { ...target, hostname };
+  throw new Error(
+    `Cannot send to '${target.hostname}': it has no IPv${version} address`,
+  );
 }
 
 async function keyFor(
@@ -130,6 +148,9 @@ let stdin: Promise<Uint8Array> | undefined;
 async function readStdin(): Promise<Uint8Array> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
+  if (Deno.stdin.isTerminal()) {
+    note("client: --message - reads stdin: end it with Ctrl-D");
+  }
   for await (const chunk of Deno.stdin.readable) {
     chunks.push(chunk);
     size += chunk.length;

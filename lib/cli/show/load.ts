@@ -8,7 +8,7 @@ import type { Interval } from "../../stats/books.ts";
 import type { LoadOptions } from "../../client/load_options.ts";
 import * as column from "./columns.ts";
 import { present } from "./format.ts";
-import { lossLines } from "./loss.ts";
+import { lossLines, silenceLine } from "./loss.ts";
 import type { View } from "./reporter.ts";
 
 /** A load, and the rate, window and size that were asked for. */
@@ -48,6 +48,8 @@ export const LOAD_VIEW: View<Interval, LoadRow> = {
   line: column.intervalLine,
   lines: loadLines,
   warnings: loadWarnings,
+  // Of foreign datagrams there is a warning.
+  silence: (result) => result.foreign > 0 ? undefined : silenceLine(result),
 };
 
 function loadLines(result: LoadRow): string {

@@ -45,6 +45,29 @@ export function lossLines(
   ]);
 }
 
+/** The likely reasons of a run in which nothing was received, if it is one. */
+export function silenceLine(
+  { target, received, lost, foreign, reasons }:
+    & Pick<RunCounts, "received" | "lost" | "foreign" | "reasons">
+    & { target: string },
+): string | undefined {
+  if (received > 0 || lost === 0) return undefined;
+  const why = reasons.length > 0
+    ? reasons[0]!.reason
+    : foreign > 0
+    ? `${foreign} datagrams arrived that are no replies`
+    : NOTHING;
+  return `No reply from ${target} to ${datagrams(lost)}: ${why}`;
+}
+
+function datagrams(count: number): string {
+  return count === 1 ? "1 datagram" : `${count} datagrams`;
+}
+
+/** The likely reasons of silence without any report. */
+export const NOTHING =
+  "is a server running there, and does no firewall drop UDP?";
+
 /** An outage of a run that started at a Unix time in milliseconds. */
 export function outageLine(
   { fromMs, toMs, datagrams, unsent }: Outage,

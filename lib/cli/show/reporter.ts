@@ -9,7 +9,7 @@ import { errorMessage } from "../../base/errors.ts";
 import * as column from "./columns.ts";
 import { clockText, json } from "./format.ts";
 import { onAsk } from "../main.ts";
-import { complain, type LineWriter, note } from "../output.ts";
+import { complain, type LineWriter, note, stderr } from "../output.ts";
 import type { UdpReply } from "../../client/reply.ts";
 import type { RunHandle } from "../../client/run.ts";
 import type { Expectation } from "../expect.ts";
@@ -74,6 +74,10 @@ export interface View<E, R> {
   lines(result: R): string;
   /** The lines of the result on stderr, in each format. */
   warnings?(result: R): string[];
+  /** The line on stderr about a result without replies, beside text. */
+  silence?(result: R): string | undefined;
+  /** The line on a terminal's stderr while a reply is awaited. */
+  progress?(result: R): string | undefined;
 }
 
 export interface Reporter<E, R> {
@@ -224,6 +228,7 @@ export async function showRun<
   out: LineWriter,
 ): Promise<R> {
   const reporter = REPORTERS[report.format](view, report, out);
+  const { label } = report;
   let [unexpected, leftOut] = [0, 0];
   const current = () => result(formatAddress(run.target ?? asked), unexpected);
   const show = (type: "interim" | "summary" | "failed", error?: unknown) => {
@@ -247,8 +252,11 @@ export async function showRun<
   // One line is too little for several runs, for one datagram, and is no JSON.
   const hasStatus = report.format === "text" && report.label === undefined &&
     (view.list !== "replies" || report.isSeries);
+  let progress: string | undefined;
   const look = () => {
     const now = current();
+    const shown = view.progress?.(now);
+    if (stderr.isTerminal && shown !== progress) say(progress = shown);
     say(silence.look(performance.now(), now.received));
     if (hasStatus && out.isTerminal) {
       out.status(column.countsOf(view.result, now).slice(0, STATUS_CHARS));
@@ -289,6 +297,10 @@ export async function showRun<
     hasEnded = true;
     await out.flush();
     for (const line of view.warnings?.(ended) ?? []) complain("client", line);
+    // Of a sweep a size may be too large.
+    const hasReason = report.format === "text" && label?.hasLines !== false;
+    const silent = hasReason && view.silence?.(ended);
+    if (silent && failure === undefined) complain("client", silent);
     if (failure !== undefined) throw failure;
     return ended;
   } catch (error) {

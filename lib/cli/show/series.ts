@@ -17,7 +17,7 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { lossLines } from "./loss.ts";
+import { lossLines, NOTHING, silenceLine } from "./loss.ts";
 import {
   eventText,
   lossText,
@@ -76,6 +76,7 @@ export function seriesView(hasHex = false): View<SeriesEvent, SeriesResult> {
     facts: (event) => seriesFacts(event, hasHex),
     line: (event) => eventLine(event, hasHex),
     lines: seriesLines,
+    silence: silenceLine,
     warnings: ({ heldBack, sent, durationMs }) => {
       const each = timeText(durationMs / Math.max(1, sent - 1));
       return present([
@@ -95,8 +96,13 @@ export function singleView(hasHex = false): View<SeriesEvent, SeriesResult> {
     // Without a reply there is nothing else to report.
     note: (event) => event.type === "lost" ? event.error.message : undefined,
     lines: () => "",
+    silence: () => undefined,
+    progress: ({ target, retransmissions, received, lost }) =>
+      retransmissions > 0 && received + lost === 0
+        ? `no reply from ${target} yet, retransmissions: ${retransmissions}`
+        : undefined,
     warnings: ({ target, pending }) =>
-      pending > 0 ? [`No reply from ${target} by the deadline`] : [],
+      pending > 0 ? [`No reply from ${target} before the end of the run`] : [],
   };
 }
 
@@ -164,6 +170,7 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   duplicates: column.COUNT,
   foreign: column.RARE,
   unsent: column.RARE,
+  unanswered: { json: (targets) => targets.map(formatAddress) },
   eventsDropped: column.DROPPED,
   unexpected: UNEXPECTED,
 };
@@ -196,5 +203,17 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
       const head = `${result.targets.join(", ")} statistics`;
       return column.closingLines(head, GATHER_COLUMNS, result);
     },
+    silence({ targets, received, unanswered }) {
+      const silent = unanswered.map(formatAddress);
+      if (received > 0 && silent.length === 0) return undefined;
+      const names = silent.length > 0 ? silent : targets;
+      const shown = names.slice(0, MAX_NAMES).join(", ");
+      const further = names.length - MAX_NAMES;
+      const others = further > 0 ? ` and ${further} more` : "";
+      const why = received === 0 ? `: ${NOTHING}` : "";
+      return `No reply from ${shown}${others}${why}`;
+    },
   };
 }
+
+const MAX_NAMES = 20;

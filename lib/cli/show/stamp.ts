@@ -20,7 +20,7 @@ import {
   tableLine,
   timeText,
 } from "./format.ts";
-import { lossLines } from "./loss.ts";
+import { lossLines, silenceLine } from "./loss.ts";
 import type { View } from "./reporter.ts";
 
 export type StampResult = MeasureResult & { target: string };
@@ -84,6 +84,7 @@ export function stampView(
     result: STAMP_COLUMNS,
     facts: (event) => event.type === "reply" ? event.sample : event,
     line: measureLine,
+    silence: silenceLine,
     lines: (result) =>
       [resultLines(result), ...histogramLines(bins())].join("\n"),
   };

@@ -232,7 +232,7 @@ linuxTest(
     const { code, stderr } = await s.ended();
     assertEquals([code, stderr], [
       2,
-      "server: Cannot start workers: run with --allow-read\n",
+      "server: Cannot start workers: run 'deno task server-linux', or add --allow-read\n",
     ]);
   },
 );
