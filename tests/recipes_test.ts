@@ -2,11 +2,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
-import type { UdpAddress } from "../lib/address.ts";
+import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
 import { echo } from "../lib/server/responders.ts";
 import { request } from "../lib/client/request.ts";
 import { serve } from "../lib/server/serve.ts";
+import type { UdpServer } from "../lib/server/udp_server.ts";
+import { openSocket } from "../lib/socket/open_socket.ts";
+import { SimulatedNetwork } from "../lib/testing/mod.ts";
 import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
 
 /** The programs, by their file names. */
@@ -23,6 +26,12 @@ async function start(name: string, ...args: string[]): Promise<Program> {
   const code = (await recipes()).get(name)!.replace(/port: \d+/, "port: 0");
   const deno = ["eval", "--unstable-net", code, ...args];
   return new Program(Deno.execPath(), deno);
+}
+
+/** The exports of a recipe, to run in this process. */
+async function exportsOf(name: string) {
+  const code = encodeURIComponent((await recipes()).get(name)!);
+  return await import(`data:application/typescript,${code}`);
 }
 
 const at = async (program: Program) => ({
@@ -113,6 +122,31 @@ programTest(
   },
 );
 
+readTest("game.ts: removes a player after ten seconds of silence", async () => {
+  const network = new SimulatedNetwork();
+  const { runtime, clock } = network;
+  const { game } = await exportsOf("game.ts");
+  const server: UdpServer = game({ hostname: "192.0.2.9", runtime }, clock);
+  const states: Array<{ tick: number; players: number }> = [];
+  const player = openSocket(
+    { runtime },
+    ({ data }) => void states.push(JSON.parse(decode(data)!)),
+  );
+  const silent = openSocket({ hostname: "192.0.2.2", runtime }, () => {});
+  for (const one of [player, silent]) {
+    await network.run(one.send("join", server.addr));
+  }
+  const stays = clock.setInterval(() => player.send("stay", server.addr), 1000);
+  await network.runFor(20_000);
+  clock.clearInterval(stays);
+  assertEquals(states.map(({ tick }) => tick), [...states.keys()]);
+  assertEquals(states.filter(({ players }) => players === 2).length, 200);
+  assertEquals(states.length, 399, "20 a second, the last one in flight");
+  await network.run(server.shutdown());
+  assertEquals(network.timers, 0);
+  await network.run(Promise.all([player.close(), silent.close()]));
+});
+
 /** chronyd, without the right to set a clock and without a command socket. */
 async function chronyd(...args: string[]) {
   // chronyd may remove this file at its end, or leave it.
@@ -186,6 +220,40 @@ programTest(
     assertEquals([a[0], b[0]], ["a", "b"]);
     assert(a[1] !== b[1]);
     assertEquals(await ask(one, "c"), ["c", a[1]!]);
+  },
+);
+
+readTest(
+  "proxy.ts: keeps a flow under loss, and closes it after a minute of silence",
+  async () => {
+    const network = new SimulatedNetwork(({ random }) =>
+      random() < 0.2 ? [] : [5 + 5 * random()]
+    );
+    const { runtime, clock } = network;
+    const { proxy } = await exportsOf("proxy.ts");
+    const upstream = serve(
+      { hostname: "192.0.2.9", runtime },
+      (_, { remoteAddr }) => `${remoteAddr.port}`,
+    );
+    const server: UdpServer = proxy(
+      formatAddress(upstream.addr),
+      { hostname: "192.0.2.8", runtime },
+      clock,
+    );
+    const client = await network.run(connect(server.addr, { runtime }));
+    const ask = async () =>
+      (await network.run(client.request("?", { retries: 9 }))).text();
+    const port = await ask();
+    for (let i = 0; i < 20; i++) assertEquals(await ask(), port);
+    const open = network.sockets.size;
+    await network.runFor(59_000);
+    assertEquals(await ask(), port);
+    await network.runFor(71_000);
+    assertEquals(network.sockets.size, open - 1);
+    assert(await ask() !== port);
+    await network.run(client.close());
+    await network.run(Promise.all([server.shutdown(), upstream.shutdown()]));
+    assertEquals([network.timers, network.sockets.size], [0, 0]);
   },
 );
 
