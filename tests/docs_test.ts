@@ -356,3 +356,13 @@ readTest(
     assert(seen > 10, `${seen} names found`);
   },
 );
+
+readTest("docs/testing.md: its example has 20 lines, and passes", async () => {
+  const page = await read("docs/testing.md");
+  const [, code] = /<!-- loss.ts -->\n\n```ts\n([^]*?)```/.exec(page)!;
+  const statements = code!.trim().split("\n").filter((line) =>
+    !/^(import|$)/.test(line)
+  );
+  assert(statements.length <= 20, `${statements.length} lines`);
+  await import(`data:application/typescript,${encodeURIComponent(code!)}`);
+});

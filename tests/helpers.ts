@@ -262,7 +262,8 @@ export function restfulNetworks(): (plan?: Plan) => SimulatedNetwork {
     }
   });
   return (plan) => {
-    const network = new SimulatedNetwork(plan);
+    // Handlers of tests often wait for the tests themselves.
+    const network = new SimulatedNetwork(plan, { patienceMs: 0 });
     networks.push(network);
     return network;
   };

@@ -290,9 +290,9 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
     if (this.#closed) this.#lose(incoming);
     else {
       this.#waiting.set(incoming, runtime.now() + handlerTimeoutMs);
-      this.#cancelCheck ??= runtime.after(
+      this.#cancelCheck ??= runtime.afterUnref(
         handlerTimeoutMs,
-        () => this.#checkWaiting(),
+        () => this.#checkAll(),
       );
     }
     let reply: unknown;
@@ -309,13 +309,13 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   /** Times out handlers that take too long. One timer serves them all. */
-  #checkWaiting(): void {
+  #checkAll(): void {
     const { runtime, handlerTimeoutMs } = this.#options;
     this.#cancelCheck = undefined;
     for (const [incoming, deadline] of this.#waiting) {
       const leftMs = deadline - runtime.now();
       if (leftMs > 0) {
-        this.#cancelCheck = runtime.after(leftMs, () => this.#checkWaiting());
+        this.#cancelCheck = runtime.afterUnref(leftMs, () => this.#checkAll());
         return;
       }
       this.#abandon(incoming);

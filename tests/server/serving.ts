@@ -51,7 +51,7 @@ export function counts(expected: {
     received: 0,
     replied: 0,
     unanswered: 0,
-    kernelDrops: undefined,
+    kernelDrops: 0,
     ...expected,
     dropped: { tooLong: 0, overload: 0, closing: 0, ...expected.dropped },
     refused: {

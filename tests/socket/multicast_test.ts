@@ -230,6 +230,7 @@ function ask(options: ServeOptions) {
   const limits: number[] = [];
   const server = serve(
     {
+      hostname: "::",
       groups: [GROUP.hostname],
       port: GROUP.port,
       quiet: true,
