@@ -334,7 +334,7 @@ signalTest(
     await c.line();
     c.kill("SIGINT");
     const { code, stdout } = await c.ended();
-    assertMatch(stdout, /\n +sent .*\n1 bytes +\d+ .*\n$/);
+    assertMatch(stdout, /\nrtt in ms +sent .*\n1 bytes +\d+ .*\n$/);
     assertEquals(code, 0);
   },
 );
