@@ -23,9 +23,22 @@ signalTest(
     assertEquals(code, 0, stdout);
     assert(lines.some((line) => line.startsWith("ms (exact)")), stdout);
     for (const line of lines) assert(line.length <= 44, line);
-    assert(!stdout.includes("\x1b"), Deno.inspect(stdout));
     const json = await onTerminal(env, [...args, "--json"]);
     assertEquals(JSON.parse(json.lines[0]!).received, 3);
+  },
+  ["script"],
+);
+
+signalTest(
+  "client: a status line where the terminal can erase it, not where TERM is dumb",
+  async () => {
+    await using server = await started(["-q"]);
+    // Longer than the half second until the first status.
+    const args = [server.target, "-c", "0", "-i", "50ms", "-w", "1.5", "-q"];
+    const erases = async (TERM: string) =>
+      (await onTerminal({ TERM }, args)).stdout.includes("\x1b[K");
+    assertEquals(await erases("xterm"), true);
+    assertEquals(await erases("dumb"), false);
   },
   ["script"],
 );
