@@ -14,14 +14,17 @@ async function onTerminal(env: Record<string, string>, args: string[]) {
 }
 
 signalTest(
-  "client: closing lines have the width of the terminal, and JSON has any",
+  "client: intervals and closing lines have the width of the terminal, and JSON has any",
   async () => {
     await using server = await started(["--stamp"]);
-    const args = ["--stamp", server.target, "-c", "3", "-i", "1ms", "--quiet"];
+    const args = ["--stamp", server.target, "-c", "3", "-i", "1ms"];
+    args.push("--quiet", "--report", "1m");
     const env = { TERM: "dumb" };
     const { code, stdout, lines } = await onTerminal(env, args);
     assertEquals(code, 0, stdout);
-    assert(lines.some((line) => line.startsWith("ms (exact)")), stdout);
+    for (const head of ["0.0 to 0.", "ms (exact)"]) {
+      assert(lines.some((line) => line.startsWith(head)), stdout);
+    }
     for (const line of lines) assert(line.length <= 44, line);
     const json = await onTerminal(env, [...args, "--json"]);
     assertEquals(JSON.parse(json.lines[0]!).received, 3);

@@ -109,7 +109,12 @@ const textReporter: MakeReporter = (view, report, out) => {
     event(event) {
       if (isInterval(event) && reportMs === undefined) return true;
       const line = view.line(event);
-      return !line || out.write(headed(line));
+      if (!line) return true;
+      // In a file an event is one line.
+      const width = isInterval(event) && out.isTerminal
+        ? out.columns
+        : Infinity;
+      return out.write(wrap(headed(line), width));
     },
     result(type, result) {
       if (type === "failed") return;
