@@ -315,7 +315,8 @@ signalTest(
     assertEquals(replies.length, received);
     assert(received > 0 && sent - received <= 1, stdout);
     const lines = (await Deno.readTextFile(csv)).trim().split("\n");
-    assertEquals(lines.length, 1 + received);
+    // A datagram that is pending at the end has a row too.
+    assertEquals(lines.length, 1 + sent);
     s.program.kill("SIGHUP");
     const served = await s.program.ended();
     assertEquals(JSON.parse(served.stdout.split("\n")[1]!).replied, sent);
