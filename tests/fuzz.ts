@@ -335,7 +335,7 @@ function orSyntaxError(decode: () => void): void {
 
 if (import.meta.main) {
   const about = "Feeds random input to every decoder and a live server.";
-  const given = toolFlags("fuzz", about, {
+  const given = await toolFlags("fuzz", about, {
     seed: { kind: integer(0, 2 ** 31), usual: "any", help: "the random input" },
     count: {
       kind: integer(1, 1_000_000_000),

@@ -193,21 +193,37 @@ function* walk(folder: URL, below = ""): Generator<string> {
 async function main(): Promise<void> {
   const about =
     "Changes the library in one place at a time, and runs the tests.";
-  const { seed, count, seconds, jobs, only } = toolFlags("mutate", about, {
-    seed: {
-      kind: integer(0, 2 ** 31),
-      default: 1,
-      help: "the choice of places",
+  const { seed, count, seconds, jobs, only } = await toolFlags(
+    "mutate",
+    about,
+    {
+      seed: {
+        kind: integer(0, 2 ** 31),
+        default: 1,
+        help: "the choice of places",
+      },
+      count: {
+        kind: integer(1, 100_000),
+        default: 100,
+        help: "changes to try",
+      },
+      seconds: {
+        kind: integer(1, 86_400),
+        default: 600,
+        help: "the longest run",
+      },
+      jobs: {
+        kind: integer(1, 64),
+        default: 2,
+        help: "tests that run at once",
+      },
+      only: {
+        kind: textKind("PATH"),
+        default: "lib/",
+        help: "files to change",
+      },
     },
-    count: { kind: integer(1, 100_000), default: 100, help: "changes to try" },
-    seconds: {
-      kind: integer(1, 86_400),
-      default: 600,
-      help: "the longest run",
-    },
-    jobs: { kind: integer(1, 64), default: 2, help: "tests that run at once" },
-    only: { kind: textKind("PATH"), default: "lib/", help: "files to change" },
-  });
+  );
   const mutants: Mutant[] = [];
   for (const name of walk(new URL("lib/", root))) {
     const file = `lib/${name}`;

@@ -1,6 +1,5 @@
 /** The programs of docs/recipes.md, run unchanged. */
 import { assert, assertEquals } from "@std/assert";
-import type { stripTypeScriptTypes } from "node:module";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
 import { formatAddress, type UdpAddress } from "../lib/address.ts";

@@ -209,10 +209,14 @@ function until(time: number): Promise<void> {
 }
 
 if (import.meta.main) {
-  const given = toolFlags("soak", "Applies mixed load, valid and malformed.", {
-    engine: SHARED_FLAGS.engine,
-    minutes: { kind: decimal(0, 10_000), default: 1, help: "its length" },
-  });
+  const given = await toolFlags(
+    "soak",
+    "Applies mixed load, valid and malformed.",
+    {
+      engine: SHARED_FLAGS.engine,
+      minutes: { kind: decimal(0, 10_000), default: 1, help: "its length" },
+    },
+  );
   const { lines, faults } = await soak(
     60_000 * given.minutes,
     given.engine,

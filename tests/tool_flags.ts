@@ -5,6 +5,7 @@ import {
   type Flags,
   type Given,
   group,
+  isText,
   parseCommand,
   UsageError,
 } from "../lib/cli/flags.ts";
@@ -13,21 +14,25 @@ import {
  * Reads the flags of `deno task` TOOL, or prints `--help`, or one line about a
  * mistake, and ends the program.
  */
-export function toolFlags<const F extends Flags>(
+export async function toolFlags<const F extends Flags>(
   tool: string,
   about: string,
   flags: F,
-): Given<F> {
+): Promise<Given<F>> {
   const shown = group({ group: "Flags", everyday: true }, flags as Flags);
   try {
     const command = parseCommand({
       flags: { ...shown, ...COMMON_FLAGS },
       modes: { run: `deno task ${tool}` },
-      intro: `${about}\nUsage: deno task ${tool} [flags]`,
+      name: tool,
+      summary: about,
+      synopsis: "[flags]",
+      examples: {},
+      exits: { 0: "nothing wrong was found", 1: "else", 2: "error" },
       notes: "",
     }, Deno.args);
-    if (typeof command === "string") {
-      console.log(command);
+    if (isText(command)) {
+      console.log(await command);
       return Deno.exit(0);
     }
     const [extra] = command.positionals;

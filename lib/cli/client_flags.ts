@@ -140,7 +140,11 @@ export const CLIENT_FLAGS = {
     ptp: { help: "timestamps in PTP's format" },
     "key-file": flag.SHARED_FLAGS["key-file"],
     extensions: {
-      kind: { value: "LIST", parse: parseExtensions },
+      kind: {
+        value: "LIST",
+        parse: parseExtensions,
+        choices: ["all", ...EXTENSION_NAMES],
+      },
       help: "extensions, or all (RFC 8972; docs/measuring.md)",
     },
     "reply-dscp": { kind: DSCP, help: "DSCP that replies should have" },
@@ -293,16 +297,33 @@ export const CLIENT = {
     "-t": "--ttl N",
     "--retry": "did you mean --retries?",
   },
-  intro: `Sends UDP datagrams and shows the replies.
-Usage: deno task client [flags] [HOST[:PORT]… | HOST PORT]`,
+  name: "client",
+  summary: "Sends UDP datagrams and shows the replies.",
+  synopsis: "[flags] [HOST[:PORT]… | HOST PORT]",
+  examples: {
+    Target: "-p 20001 localhost",
+    "Source and path": "-B 127.0.0.2",
+    Payload: "-m ping -s 1400",
+    "With --stamp": "--stamp --ptp",
+    Schedule: "-c 5 -i 200ms",
+    Failure: "-c 100 -i 10ms --max-loss 1",
+    Output: "-c 5 --json",
+    Engine: "--engine auto",
+    Help: "--help man | man -l -",
+  },
+  exits: {
+    0: "answered",
+    1: "not, or not as expected",
+    2: "error",
+    130: "Ctrl-C twice",
+  },
   notes:
     `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
 [IPV6]:PORT. Several are asked at once, and compared; any failure counts.
 A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
 FIGURE is ${MAX_RTT_FIGURES.join(", ")}.
 A load may harm a network: its sender is responsible (RFC 8085).
-SIGUSR2 shows the status. Exit codes: 0 answered; 1 no answer, a wrong one, or a
-missed threshold; 2 an error.`,
+SIGUSR2 shows the status.`,
 };
 
 /** Reads a size, or `FROM..TO:STEP` for many. */

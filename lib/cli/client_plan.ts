@@ -80,9 +80,9 @@ const FLAGS: flag.Flags = CLIENT.flags;
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
 
 /** Makes the plan of a command line, or the text that `--help` asks for. */
-export function planClient(args: string[]): ClientPlan | string {
+export function planClient(args: string[]): ClientPlan | flag.Text {
   const command = flag.parseCommand(CLIENT, args);
-  if (typeof command === "string") return command;
+  if (flag.isText(command)) return command;
   refuse(command);
   const { given, mode } = command;
   const common: CommonPlan = {

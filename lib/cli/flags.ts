@@ -1,6 +1,6 @@
 /**
- * The flags of a program as one table, from which parsing, refusals and usage
- * text are made. Pure.
+ * Command lines, parsed by the table of a program's flags: values and refusals.
+ * Pure.
  *
  * @module
  */
@@ -10,53 +10,20 @@ import { parseAddress, type UdpAddress } from "../address.ts";
 import { type Facts, MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
 import { remedyFor } from "./near_miss.ts";
+import {
+  type Flag,
+  type Flags,
+  type Kind,
+  type Program,
+  usage,
+} from "./usage.ts";
+
+export type * from "./usage.ts";
 
 /** A mistake on the command line; the message names the flag. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
-
-/** A kind of value: its name in the usage text, its syntax and its range. */
-export interface Kind<T> {
-  value: string;
-  /** Reads a value; throws a `SyntaxError` that names the correct values. */
-  parse(text: string): T;
-  /** Writes a default for the usage text; `String` unless given. */
-  show?(value: T): string;
-}
-
-/**
- * A flag: a switch, or with a `kind` one that takes a value. Its entry refers to
- * modes of the program, and to other flags by name.
- */
-export interface Flag<Mode extends string = string, Name = string> {
-  short?: string;
-  /** The heading in the usage text. */
-  group?: string;
-  help: string;
-  /** Whether `--help` lists the flag, and not only `--help all`. */
-  everyday?: boolean;
-  kind?: Kind<unknown>;
-  /** The value where none is given. */
-  default?: unknown;
-  /** The default in words, where it depends on other flags. */
-  usual?: string | number;
-  /** The modes that the flag has a meaning in; all unless given. */
-  modes?: readonly Mode[];
-  /** Other flags that rule this one out. */
-  excludes?: readonly Name[];
-  /** The flag without which this one has no effect, in all modes or in some. */
-  needs?: { flag: Name; modes?: readonly Mode[] };
-  /** The modes in which the flag needs the linux engine. */
-  linux?: readonly Mode[];
-  /** Whether the flag allows for one HOST only. */
-  oneHost?: boolean;
-}
-
-export type Flags<Mode extends string = string, Name = string> = Record<
-  string,
-  Flag<Mode, Name>
->;
 
 /** The values of all flags: `undefined` for one without value and default. */
 export type Given<F extends Flags> = {
@@ -64,21 +31,6 @@ export type Given<F extends Flags> = {
     ? F[Name] extends { default: unknown } ? T : T | undefined
     : boolean;
 };
-
-export interface Program<F extends Flags, Mode extends string> {
-  flags: F;
-  /**
-   * The flags that choose a mode, the first match first; the mode without any
-   * has a name instead.
-   */
-  modes: Record<Mode, readonly string[] | string>;
-  /** Flags of other tools, with the remedy for each. */
-  foreign?: Readonly<Record<string, string>>;
-  /** The first lines of the usage text. */
-  intro: string;
-  /** The last lines of `--help all`. */
-  notes: string;
-}
 
 /** A command line that is right as far as the table of flags shows. */
 export interface Command<F extends Flags, Mode extends string> {
@@ -90,9 +42,16 @@ export interface Command<F extends Flags, Mode extends string> {
   positionals: string[];
 }
 
+const SHELLS = ["bash", "zsh", "fish"] as const;
+
 export const COMMON_FLAGS = group({ group: "Help", everyday: true }, {
   help: { short: "h", help: "show this text; --help all shows every flag" },
   version: { short: "V", help: "show the version" },
+  completions: {
+    kind: oneOf(SHELLS, "SHELL"),
+    help: "print completions for bash, zsh or fish",
+    everyday: false,
+  },
 });
 
 export const SHARED_FLAGS = {
@@ -132,9 +91,16 @@ export function group<
 /** No properties but those named: a misspelled one is a type error. */
 type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
+/** A text that the arguments ask for, in place of a run. */
+export type Text = string | Promise<string>;
+
+export function isText(plan: object | Text): plan is Text {
+  return typeof plan === "string" || plan instanceof Promise;
+}
+
 /**
- * Parses the command line of a program, or gives the text that `--help` or
- * `--version` asks for.
+ * Parses the command line of a program, or gives the text that `--help`,
+ * `--version` or `--completions` asks for.
  *
  * @throws {UsageError} If a flag is unknown, its value wrong, means nothing in the
  * mode, or is ruled out by another.
@@ -142,7 +108,7 @@ type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 export function parseCommand<F extends Flags, Mode extends string>(
   program: Program<F, Mode> & { flags: Flags<NoInfer<Mode>, keyof F> },
   args: string[],
-): Command<F, Mode> | string {
+): Command<F, Mode> | Text {
   const { flags, modes, foreign } = program;
   // `client help` is as common as `client --help`.
   const [first, ...rest] = args;
@@ -151,7 +117,18 @@ export function parseCommand<F extends Flags, Mode extends string>(
     first === "help" ? ["--help", ...rest] : args,
     foreign,
   );
-  if (names.has("help")) return usage(program, positionals.includes("all"));
+  if (names.has("help")) {
+    if (!positionals.includes("man")) {
+      return usage(program, positionals.includes("all"));
+    }
+    return import("./man.ts").then(({ manPage }) => manPage(program));
+  }
+  const { completions: shell } = given as Given<typeof COMMON_FLAGS>;
+  if (shell !== undefined) {
+    return import("./completions.ts").then((module) =>
+      module.completions(program, shell)
+    );
+  }
   if (names.has("version")) return `roundtrip ${config.version}`;
   const chooses = (mode: Mode) =>
     typeof modes[mode] === "string"
@@ -324,34 +301,6 @@ function valueOf(name: string, kind: Kind<unknown>, text: unknown): unknown {
 
 const spelled = (name: string) => `--${name}`;
 
-/** The text of `--help`, or `--help all`: the flags in groups. */
-export function usage(
-  { flags, intro, notes }: Omit<Program<Flags, string>, "modes">,
-  isFull: boolean,
-): string {
-  const heads = new Map(
-    Object.entries<Flag>(flags)
-      .filter(([, { everyday }]) => isFull || everyday)
-      .map(([name, flag]) => {
-        const short = flag.short === undefined ? "    " : `-${flag.short}, `;
-        const value = flag.kind ? ` ${flag.kind.value}` : "";
-        return [flag, `  ${short}--${name}${value}`];
-      }),
-  );
-  const width = Math.max(...[...heads.values()].map((head) => head.length)) + 2;
-  const groups = Map.groupBy(heads, ([{ group }]) => group);
-  const lines = [...groups].flatMap(([group, heads]) => [
-    `${group}:`,
-    ...heads.map(([flag, head]) => head.padEnd(width) + helpOf(flag)),
-  ]);
-  return [intro, ...lines, ...isFull ? [notes] : []].join("\n");
-}
-
-function helpOf({ help, kind, usual, default: value }: Flag): string {
-  const shown = value === undefined ? usual : (kind?.show ?? String)(value);
-  return shown === undefined ? help : `${help} (${shown})`;
-}
-
 /** Makes a kind of number, with a range. */
 const numberOf =
   (words: string, syntax: RegExp) =>
@@ -409,6 +358,7 @@ export function oneOf<T extends string>(
 ): Kind<T> {
   return {
     value,
+    choices: known,
     parse(text) {
       const found = known.find((name) => name === text);
       if (found !== undefined) return found;

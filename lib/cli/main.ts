@@ -4,7 +4,7 @@
  * @module
  */
 import { errorMessage } from "../base/errors.ts";
-import { UsageError } from "./flags.ts";
+import { isText, type Text, UsageError } from "./flags.ts";
 import { complain, flushNotes, LineWriter } from "./output.ts";
 
 /** Answered, and every condition holds. */
@@ -23,7 +23,7 @@ const EXIT_INTERRUPTED = 130;
  */
 export async function runMain<Plan extends object>(
   program: string,
-  planOf: (args: string[]) => Plan | string,
+  planOf: (args: string[]) => Plan | Text,
   main: (plan: Plan, out: LineWriter) => Promise<number>,
 ): Promise<never> {
   const out = new LineWriter(Deno.stdout);
@@ -34,8 +34,8 @@ export async function runMain<Plan extends object>(
   try {
     requireDeno(Deno.version.deno);
     const plan = planOf(isInstalled ? args : Deno.args);
-    if (typeof plan === "string") {
-      out.writeResult(asStarted(plan));
+    if (isText(plan)) {
+      out.writeResult(asStarted(await plan));
       await out.flush();
     } else code = await main(plan, out);
   } catch (error) {

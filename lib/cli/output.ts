@@ -7,6 +7,7 @@
 import { bold, red } from "@std/fmt/colors";
 import { printable } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
+import { COLUMNS } from "./show/format.ts";
 
 /** Where lines go, such as `Deno.stdout`. */
 export type Sink =
@@ -60,14 +61,26 @@ export class LineWriter {
     return this.#sink.isTerminal?.() ?? false;
   }
 
+  /** The width of the terminal, 80 where there is none or it is unknown. */
+  get columns(): number {
+    try {
+      return this.isTerminal && Deno.consoleSize().columns || COLUMNS;
+    } catch {
+      return COLUMNS;
+    }
+  }
+
   /** Whether the sink failed or its reader went away. */
   get hasFailed(): boolean {
     return this.#failure !== undefined;
   }
 
-  /** Shows a line below all others, on a terminal only; "" takes it away. */
+  /**
+   * Shows a line below all others, on a terminal that can erase it; "" takes it
+   * away.
+   */
   status(line: string): void {
-    if (!this.isTerminal) return;
+    if (!this.isTerminal || isDumb()) return;
     this.#status = line;
     this.#drain();
   }
@@ -140,15 +153,15 @@ export const stderr: LineWriter = new LineWriter(Deno.stderr, "stderr");
 /** Writes one line on stderr, after the program's name. */
 export function complain(program: string, message: string): void {
   const head = `${program}:`;
-  const shown = hasColors() ? bold(red(head)) : head;
+  const hasColors = Deno.stderr.isTerminal() && !isDumb();
+  const shown = hasColors ? bold(red(head)) : head;
   stderr.write(`${shown} ${printable(message)}`);
 }
 
-/** Whether stderr is a terminal that shows colours, as far as can be known. */
-function hasColors(): boolean {
-  if (!Deno.stderr.isTerminal()) return false;
+/** Whether the terminal shows plain text only, as far as can be known. */
+function isDumb(): boolean {
   const mayAsk = Deno.permissions.querySync({ name: "env", variable: "TERM" });
-  return mayAsk.state !== "granted" || Deno.env.get("TERM") !== "dumb";
+  return mayAsk.state === "granted" && Deno.env.get("TERM") === "dumb";
 }
 
 /** Writes one line on stderr. */

@@ -126,20 +126,31 @@ export const SERVER = {
     "-n": "-c N exits after N replies",
     "--bind": "the address goes behind --host",
   },
-  intro: `Answers UDP datagrams.
-Usage: deno task server [flags]`,
+  name: "server",
+  summary: "Answers UDP datagrams.",
+  synopsis: "[flags]",
+  examples: {
+    Address: "--host 0.0.0.0 -p 7",
+    Answer: "--echo",
+    "With --stamp": "--stamp --ssid 1,2",
+    Limits: "--host 0.0.0.0 --rate-limit 100",
+    Output: "-q --report 10s",
+    Engine: "--engine auto",
+    Help: "--help man | man -l -",
+  },
+  exits: { 0: "stopped", 2: "error", 130: "Ctrl-C twice" },
   notes:
     `Ctrl-C lets pending answers finish, and prints the counts; a second one ends the
-server at once. SIGUSR2 prints the counts. Exit codes: 0 stopped; 2 an error.`,
+server at once. SIGUSR2 prints the counts.`,
 };
 
 /** A command line, checked: data only, so that a worker can receive it. */
-export type ServerPlan = Exclude<ReturnType<typeof planServer>, string>;
+export type ServerPlan = Exclude<ReturnType<typeof planServer>, flag.Text>;
 
 /** Makes the plan of a command line, or the text that `--help` asks for. */
 export function planServer(args: string[]) {
   const command = flag.parseCommand(SERVER, args);
-  if (typeof command === "string") return command;
+  if (flag.isText(command)) return command;
   const { given, names, mode, positionals } = command;
   if (positionals.length > 0) {
     const [first] = positionals;

@@ -33,7 +33,7 @@ interface Measured {
 }
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
-const GIVEN = toolFlags(
+const GIVEN = await toolFlags(
   "bench",
   "Compares the server with its peers, or the clients.",
   {

@@ -2,14 +2,15 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   decimal,
   duration,
+  type Flag,
   type Flags,
   HOST,
   integer,
   parseFlags,
   text,
-  usage,
   UsageError,
 } from "../../lib/cli/flags.ts";
+import { usage } from "../../lib/cli/usage.ts";
 import { CLIENT, CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
 import { type ClientPlan, planClient } from "../../lib/cli/client_plan.ts";
 import {
@@ -182,26 +183,58 @@ Deno.test("usage(): everyday flags in groups, and all flags on request", () => {
     "max-loss": { ...FLAGS["max-loss"], group: "Target", usual: "any" },
     json: { ...FLAGS.json, everyday: true },
   };
-  const program = { flags, intro: "Intro", notes: "Notes" };
-  const port = "  -p, --port PORT  a port (7)";
-  assertEquals(usage(program as unknown as typeof CLIENT, false).split("\n"), [
-    ...["Intro", "Target:", port, "Output:"],
+  const program = {
+    flags,
+    name: "x",
+    summary: "Does it.",
+    synopsis: "[flags]",
+    examples: { Target: "-p 7", Output: "--json" },
+    exits: { 0: "done", 2: "error" },
+    notes: "Notes",
+  };
+  const head = ["Does it.", "Usage: deno task x [flags]", "Target:"];
+  assertEquals(usage(program, false).split("\n"), [
+    ...head,
+    "  -p, --port PORT  a port (7)",
+    "  Example: deno task x -p 7",
+    "Output:",
     "      --json       one document",
+    "  Example: deno task x --json",
+    "Exit codes: 0 done; 2 error.",
   ]);
-  assertEquals(usage(program as unknown as typeof CLIENT, true).split("\n"), [
-    ...["Intro", "Target:"],
+  assertEquals(usage(program, true).split("\n"), [
+    ...head,
     "  -p, --port PORT         a port (7)",
     "      --max-loss PERCENT  a limit (any)",
+    "  Example: deno task x -p 7",
     "Output:",
     "      --json              one document",
+    "  Example: deno task x --json",
     "Notes",
+    "Exit codes: 0 done; 2 error.",
   ]);
+});
+
+Deno.test("usage(): each group of both programs has an example that is accepted", async () => {
+  const programs = [[CLIENT, planClient], [SERVER, planServer]] as const;
+  for (const [program, planOf] of programs) {
+    const groups = Object.values<Flag>(program.flags).map(({ group }) => group);
+    assertEquals(
+      Object.keys(program.examples).sort(),
+      [...new Set(groups)].sort() as string[],
+    );
+    for (const example of Object.values(program.examples)) {
+      const [args] = example.split(" | ");
+      await planOf(args!.split(" "));
+    }
+    assert(usage(program, false).includes("; 130 Ctrl-C twice."));
+  }
 });
 
 Deno.test("usage(): both programs fit into 80 columns", () => {
   for (const program of [CLIENT, SERVER]) {
     for (const isFull of [false, true]) {
-      for (const line of usage(program as typeof CLIENT, isFull).split("\n")) {
+      for (const line of usage(program, isFull).split("\n")) {
         assert(line.length <= 80, line);
       }
     }
@@ -368,7 +401,12 @@ for (
   Deno.test(`${program}: each flag in each mode has an effect or is refused`, () => {
     const rows = matrix.trim().split("\n").map((row) => row.trim().split(/ +/));
     assertEquals(
-      [...rows.map(([flag]) => flag!.split("=")[0]!), "help", "version"].sort(),
+      [
+        ...rows.map(([flag]) => flag!.split("=")[0]!),
+        "help",
+        "version",
+        "completions",
+      ].sort(),
       Object.keys(flags).sort(),
     );
     const shown = (args: string[]) => Deno.inspect(planOf(args), { depth: 9 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../../lib/encoding.ts";
 import { errorMessage, TimeoutError } from "../../lib/base/errors.ts";
 import {
@@ -19,7 +19,12 @@ import {
   seriesView,
 } from "../../lib/cli/show/series.ts";
 import type { View } from "../../lib/cli/show/reporter.ts";
-import { json, payloadText } from "../../lib/cli/show/format.ts";
+import {
+  json,
+  payloadText,
+  tableLines,
+  wrap,
+} from "../../lib/cli/show/format.ts";
 import { STAMP_COLUMNS, stampView } from "../../lib/cli/show/stamp.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { measure } from "../../lib/stamp/measure.ts";
@@ -97,6 +102,48 @@ const EVENTS: SeriesEvent[] = [
   { type: "duplicate", seq: 0 },
   { type: "error", seq: 3, error: new Error("No\nroute") },
 ];
+
+Deno.test("wrap(): no line beyond the width, numbers with their words, an indent", () => {
+  const text = "12 sent, 10 received, 2 lost (16.7%), time 99 ms\n" +
+    "rtt min/avg/max = 1.000/2.000/3.000 ms\nshort";
+  assertEquals(wrap(text, 80), text);
+  for (let columns = 22; columns < 50; columns++) {
+    const lines = wrap(text, columns).split("\n");
+    assert(lines.every((line) => line.length <= columns), `${columns}`);
+    const lone = /\d$|^ *[=(]/;
+    assertEquals(lines.find((line) => lone.test(line)), undefined);
+    assertEquals(
+      lines.join(" ").replaceAll(/ +/g, " "),
+      text.replaceAll("\n", " "),
+    );
+  }
+  assertEquals(wrap(text, 40).split("\n"), [
+    "12 sent, 10 received, 2 lost (16.7%),",
+    "  time 99 ms",
+    "rtt min/avg/max = 1.000/2.000/3.000 ms",
+    "short",
+  ]);
+  assertEquals(wrap(text, 30).split("\n").slice(2, 4), [
+    "rtt min/avg/max =",
+    "  1.000/2.000/3.000 ms",
+  ]);
+});
+
+Deno.test("tableLines(): columns that do not fit follow below, with the labels", () => {
+  const rows = [["ms", "min", "median", "max"], ["rtt", "1", "22.5", "1000"]];
+  assertEquals(tableLines(rows, 22), [
+    "ms   min  median   max",
+    "rtt    1    22.5  1000",
+  ]);
+  assertEquals(tableLines(rows, 21), [
+    "ms   min  median",
+    "rtt    1    22.5",
+    "ms    max",
+    "rtt  1000",
+  ]);
+  // Narrower than any column.
+  assertEquals(tableLines(rows, 1).length, 6);
+});
 
 Deno.test("exchangeLines(), replyLine(): the lines of the seed", () => {
   assertEquals(
@@ -409,9 +456,9 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     "lost up 2, down 0, unattributed n/a",
     "2 missing: 2 unanswered; in one loss period",
     "duplicates up 1, down 2",
-    "ms                  min      mean    median       p90       p99       max    stddev  (exact)",
-    "rtt               0.100     0.250     0.200    12.000   345.600  1000.500     0.500",
-    "pdv               0.000     0.250     0.200    12.000   345.600  1000.500     0.500",
+    "ms (exact)    min   mean  median     p90      p99       max  stddev",
+    "rtt         0.100  0.250   0.200  12.000  345.600  1000.500   0.500",
+    "pdv         0.000  0.250   0.200  12.000  345.600  1000.500   0.500",
     "jitter forward 0.500 ms, backward 0.750 ms",
     "one-way delay n/a: the clocks are not known to be synchronized; the reflector's is -2.500 ms ahead, within 0.125 ms",
   ]);
@@ -426,7 +473,7 @@ Deno.test("stampView: closing lines have the counts and the table", () => {
     "0 sent, 0 received, 0 lost (n/a), 0 duplicates, 0 reordered, 0 late, " +
       "2 pending, 1 foreign, 4 dropped by this machine, time 0 ms",
   );
-  assertMatch(head!, / {2}\(quantiles to 0\.1 %\)$/);
+  assertMatch(head!, /^ms \(to 0\.1 %\) .* stddev$/);
   const json = objectOf(STAMP_COLUMNS, result);
   assertEquals(json.clockOffsetMs, { estimate: -2.5, error: 0.125 });
   assertEquals([json.lostUp, json.lostUnattributed, json.reported], [

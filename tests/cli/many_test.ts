@@ -1,16 +1,17 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import {
+  comparisonLines,
   type Ended,
   runMany,
   sorted,
-  tableLines,
 } from "../../lib/cli/runs/many.ts";
 import { type Probe, runMtu, searchSizes } from "../../lib/cli/runs/mtu.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { flushNotes, LineWriter } from "../../lib/cli/output.ts";
 import type { ReportOptions } from "../../lib/cli/show/reporter.ts";
 import { serve } from "../../lib/server/serve.ts";
+import type { OpenOptions } from "../../lib/socket/contract.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
 
 const RTT = summarize([1, 2, 3])!;
@@ -39,12 +40,12 @@ Deno.test("client HOST...: a table is sorted by loss, then by RTT", () => {
     "unknown",
   ]);
   assertEquals(
-    tableLines([row("fast", 0, 2), row("lost", 100), unknown]),
+    comparisonLines([row("fast", 0, 2), unknown, row("lost", 100)]),
     [
-      "             sent  received      loss       min    median       p99       max  (rtt in ms)",
-      "fast            4         2        0%     1.000     2.000     3.000     3.000",
-      "lost            4         2      100%       n/a       n/a       n/a       n/a",
-      "unknown  no such name",
+      "rtt in ms  sent  received  loss    min  median    p99    max",
+      "fast          4         2    0%  1.000   2.000  3.000  3.000",
+      "lost          4         2  100%    n/a     n/a    n/a    n/a",
+      "unknown: no such name",
     ].join("\n"),
   );
 });
@@ -56,7 +57,8 @@ function path(limit: number, hintOf: (size: number) => number | undefined) {
     tried.push(size);
     const isAnswered = size <= limit;
     const hint = isAnswered ? undefined : hintOf(size);
-    return Promise.resolve({ type: "probe", size, isAnswered, hint });
+    const facts = { size, isAnswered, hint, dontFragment: true };
+    return Promise.resolve({ type: "probe", ...facts });
   };
   return { tried, probe };
 }
@@ -151,14 +153,12 @@ Deno.test("client HOST..., --size A..B: measures all targets or sizes, and compa
     "100 bytes",
   ]);
   assertEquals(sizes.labels[0]![1], false);
-  assertEquals(
-    sizes.text.split("\n").slice(1, 4).map((line) => line.slice(0, 46)),
-    [
-      "300 bytes         2         2       30%     1.",
-      "200 bytes  no such interface",
-      "100 bytes         2         2       10%     1.",
-    ].map((line) => line.slice(0, 46)),
-  );
+  assertEquals(sizes.text.split("\n").slice(1), [
+    "300 bytes     2         2   30%  1.000   2.000  3.000  3.000",
+    "100 bytes     2         2   10%  1.000   2.000  3.000  3.000",
+    "200 bytes: no such interface",
+    "",
+  ]);
   const both = await manyWritten("json", [a, b], [100, 200]);
   const { runs } = JSON.parse(both.text);
   assertEquals(
@@ -175,6 +175,7 @@ async function mtuWritten(
   report: ReportOptions,
   limit: number,
   reply: (data: Uint8Array<ArrayBuffer>) => Uint8Array,
+  { hostname = "192.0.2.9", hasFragments = true } = {},
 ) {
   let text = "";
   const out = new LineWriter({
@@ -183,11 +184,21 @@ async function mtuWritten(
       return Promise.resolve(bytes.length);
     },
   });
+  // The option of the last socket, the only one that sends.
+  let isWhole: boolean | undefined;
   const network = new SimulatedNetwork(({ data, to }) =>
-    to.port === 7 && data.length > limit ? [] : [1]
+    to.port === 7 && data.length > limit && (isWhole || !hasFragments)
+      ? []
+      : [1]
   );
-  const { runtime } = network;
-  const server = { hostname: "192.0.2.9", port: 7 };
+  const runtime = {
+    ...network.runtime,
+    open: (options: OpenOptions) => {
+      isWhole = options.dontFragment;
+      return network.runtime.open(options);
+    },
+  };
+  const server = { hostname, port: 7 };
   serve({ ...server, runtime, guard: false }, reply);
   const options = { runtime, timeoutMs: 20 };
   const outcome = await network.run(runMtu(server, options, report, out));
@@ -211,17 +222,20 @@ Deno.test("client --find-mtu: tries each size three times at most", async () => 
     echoed.text,
     "192.0.2.9:7: largest unfragmented payload 1472 bytes to the server, MTU 1500\n",
   );
-  assertEquals(echoed.outcome.received, 5);
-  assertEquals(echoed.mostTries, 3);
+  assertEquals(echoed.outcome.received, 6);
+  // One size more, with fragments allowed.
+  assertEquals(echoed.mostTries, 4);
   const short = await mtuWritten(quiet, 100, () => new Uint8Array(1));
   assertEquals(
     short.text,
-    "192.0.2.9:7: largest unfragmented payload 100 bytes to the server, MTU 128; the replies are shorter\n",
+    "192.0.2.9:7: largest unfragmented payload 100 bytes to the server, MTU 128; the\n  replies are shorter\n",
   );
   const stream = { format: "json-stream", quiet: false } as const;
   const { text } = await mtuWritten(stream, 1, (data) => data);
   const lines = text.trim().split("\n").map((line) => JSON.parse(line));
-  const probe = { type: "probe", replyBytes: null, why: null };
+  const probe = {
+    ...{ type: "probe", dontFragment: true, replyBytes: null, why: null },
+  };
   assertEquals(lines[0], {
     ...probe,
     size: 1,
@@ -235,6 +249,7 @@ Deno.test("client --find-mtu: tries each size three times at most", async () => 
     target: "192.0.2.9:7",
     payloadBytes: 1,
     mtu: 29,
+    mtuAtLeast: 29,
     isEcho: true,
   });
   const shown = await mtuWritten({ ...quiet, quiet: false }, 1, (data) => data);
@@ -251,4 +266,32 @@ Deno.test("client --find-mtu: tries each size three times at most", async () => 
   assertEquals([none.text, none.outcome.received], ["", 0]);
   assertEquals([documents[0]!.payloadBytes, documents[0]!.mtu], [null, null]);
   assertEquals(documents[0]!.probes, undefined);
+});
+
+Deno.test("client --find-mtu: a server that ignores longer requests is no limit of the path", async () => {
+  const ignored = { hasFragments: false };
+  const echo = (data: Uint8Array) => data;
+  const json = { format: "json", quiet: true } as const;
+  const { text } = await mtuWritten(json, 512, echo, ignored);
+  const { payloadBytes, mtu, mtuAtLeast } = JSON.parse(text);
+  assertEquals([payloadBytes, mtu, mtuAtLeast], [512, null, 540]);
+  const shown = { format: "text", quiet: false } as const;
+  const lines = (await mtuWritten(shown, 512, echo, ignored)).text.trim();
+  assertEquals(lines.split("\n").slice(-3), [
+    "513 bytes in fragments: no answer: not within the time, 3 times",
+    "192.0.2.9:7: the server answers at most 512 bytes; the path's MTU is unknown (at",
+    "  least 540)",
+  ]);
+  const path = (await mtuWritten(shown, 512, echo)).text.trim();
+  assertEquals(path.split("\n").slice(-2), [
+    "513 bytes in fragments: answered",
+    "192.0.2.9:7: largest unfragmented payload 512 bytes to the server, MTU 540",
+  ]);
+  // Each path takes 1,280 bytes of IPv6; no router fragments more.
+  const ipv6 = { ...ignored, hostname: "2001:db8::9" };
+  const limits = await Promise.all([512, 1231, 1232].map(async (limit) => {
+    const { text } = await mtuWritten(json, limit, echo, ipv6);
+    return JSON.parse(text).mtu;
+  }));
+  assertEquals(limits, [null, null, 1280]);
 });

@@ -1,6 +1,6 @@
 /** Natural mistakes on the command line, and the remedy in their one line. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { UsageError } from "../../lib/cli/flags.ts";
+import { isText, UsageError } from "../../lib/cli/flags.ts";
 import { startedText } from "../../lib/cli/main.ts";
 import { CLIENT_FLAGS } from "../../lib/cli/client_flags.ts";
 import { planClient } from "../../lib/cli/client_plan.ts";
@@ -149,7 +149,7 @@ Deno.test("startedText(): names the way to a permission that there is", () => {
 Deno.test("client --max-loss: takes a percent sign", () => {
   const maxLoss = (text: string) => {
     const plan = planClient(["--max-loss", text]);
-    return typeof plan === "string" ? plan : plan.maxLoss;
+    return isText(plan) ? plan : plan.maxLoss;
   };
   assertEquals(["5", "5%", "0.5%"].map(maxLoss), [5, 5, 0.5]);
 });
@@ -157,7 +157,7 @@ Deno.test("client --max-loss: takes a percent sign", () => {
 Deno.test("client HOST: 'help' is a host behind a flag or with a port", () => {
   for (const args of [["-q", "help"], ["help:1"]]) {
     const plan = planClient(args);
-    assert(typeof plan !== "string");
+    assert(!isText(plan));
     assertEquals(plan.targets[0]!.hostname, "help");
   }
 });

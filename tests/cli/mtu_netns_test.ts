@@ -44,9 +44,10 @@ const needs = await mayMakeHosts()
 /** The sizes and outcomes of a search, and the MTU that it finds. */
 async function findMtu(
   timeout: string,
-): Promise<{ probes: string[]; mtu: number }> {
+  handler = "echo()",
+): Promise<{ probes: string[]; mtu: number | null; mtuAtLeast: number }> {
   const serve = `import { echo, serve } from "./lib/mod.ts";
-    serve({ hostname: "10.2.0.2", port: 7, engine: "linux" }, echo());
+    serve({ hostname: "10.2.0.2", port: 7, engine: "linux" }, ${handler});
     console.log("listening");`;
   const deno = [Deno.execPath(), "eval", "--unstable-net", serve];
   await using server = new Program("ip", ["netns", "exec", SERVER, ...deno]);
@@ -58,11 +59,11 @@ async function findMtu(
   ]);
   const { stdout, stderr } = await client.ended();
   assertEquals(stderr, "");
-  const { probes, mtu } = JSON.parse(stdout);
+  const { probes, mtu, mtuAtLeast } = JSON.parse(stdout);
   const outcomes = probes.map((
     { size, why }: { size: number; why: string | null },
   ) => why === null ? `${size}` : `${size} ${why}`);
-  return { probes: outcomes, mtu };
+  return { probes: outcomes, mtu, mtuAtLeast };
 }
 
 programTest(
@@ -98,6 +99,28 @@ programTest(
       );
       // The link takes a tag of 4 bytes too.
       assertEquals(mtu, 1284);
+    } finally {
+      await sh(REMOVE);
+    }
+  },
+  needs,
+);
+
+programTest(
+  "client --find-mtu: a router that drops without a report is the path's limit, a server's limit is not",
+  async () => {
+    try {
+      // The router's own datagrams, its reports, have no route.
+      await sh(`${MAKE}${LINK}
+        ip netns exec $2 sysctl -qw net.ipv4.icmp_errors_use_inbound_ifaddr=1
+        ip -n $2 rule add from 10.1.0.2 blackhole`);
+      const silent = await findMtu("200ms");
+      assertEquals([silent.mtu, silent.mtuAtLeast], [1300, 1300]);
+      assertEquals(silent.probes.at(-1), "1273");
+      const handler = "(data) => data.length > 512 ? undefined : data";
+      const limited = await findMtu("200ms", handler);
+      assertEquals([limited.mtu, limited.mtuAtLeast], [null, 540]);
+      assertEquals(limited.probes.at(-1), "513 not within the time, 3 times");
     } finally {
       await sh(REMOVE);
     }

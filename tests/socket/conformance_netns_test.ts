@@ -593,6 +593,7 @@ namespaceTest(
       target,
       payloadBytes: 572,
       mtu: 600,
+      mtuAtLeast: 600,
       isEcho: true,
     });
     const sweep = ["--size", "472..672:100", "--dont-fragment", "-q"];

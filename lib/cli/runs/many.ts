@@ -6,7 +6,13 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
-import { json, lossText, milliseconds, tableLine } from "../show/format.ts";
+import {
+  json,
+  lossText,
+  milliseconds,
+  tableLines,
+  wrap,
+} from "../show/format.ts";
 import { complain, type LineWriter } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
 import type { Sample } from "../../stats/sample.ts";
@@ -74,7 +80,9 @@ export async function runMany(
   // Without the places of sizes that were not tried.
   const ended = Object.values(ends);
   if (report.format === "text") {
-    out.writeResult(tableLines(isSweep ? ended : sorted(ended)));
+    const shown = isSweep ? ended : sorted(ended);
+    const { columns } = out;
+    out.writeResult(wrap(comparisonLines(shown, columns), columns));
   } else if (report.format === "json") {
     out.writeResult(json({ runs: Object.values(documents) }));
   }
@@ -82,19 +90,21 @@ export async function runMany(
   return ended;
 }
 
-export function tableLines(ends: Ended[]): string {
-  const width = Math.max(...ends.map(({ label = "" }) => label.length));
-  const head = ["sent", "received", "loss", ...SHOWN_FIGURES];
-  const rows = ends.map(({ label = "", outcome, error }) => {
-    if (outcome === undefined) return `${label.padEnd(width)}  ${error}`;
+/** A table of the runs, and below it the errors of those that failed. */
+export function comparisonLines(ends: Ended[], columns?: number): string {
+  const head = ["rtt in ms", "sent", "received", "loss", ...SHOWN_FIGURES];
+  const rows = ends.flatMap(({ label = "", outcome }) => {
+    if (outcome === undefined) return [];
     const { sent, received, lossPercent, rttMs } = outcome;
     const times = SHOWN_FIGURES.map((figure) =>
       rttMs === undefined ? "n/a" : milliseconds(rttMs[figure])
     );
-    const counts = [`${sent}`, `${received}`, lossText(lossPercent)];
-    return tableLine(label, width, [...counts, ...times]);
+    return [[label, `${sent}`, `${received}`, lossText(lossPercent), ...times]];
   });
-  return [`${tableLine("", width, head)}  (rtt in ms)`, ...rows].join("\n");
+  const errors = ends.flatMap(({ label, error }) =>
+    error === undefined ? [] : [`${label}: ${error}`]
+  );
+  return [...tableLines([head, ...rows], columns), ...errors].join("\n");
 }
 
 /** Sorts by loss, then by RTT, with failed runs at the end. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { UdpAddress } from "../../address.ts";
+import { ipVersion, type UdpAddress } from "../../address.ts";
 import { errorMessage, TimeoutError } from "../../base/errors.ts";
 import { request } from "../../client/request.ts";
 import type { RequestOptions } from "../../client/exchange.ts";
@@ -23,27 +23,40 @@ export interface Probe {
   why?: string;
   /** The largest payload by the report of the network. */
   hint?: number | undefined;
+  /** Whether neither a reply nor a report arrived. */
+  isSilent?: boolean;
+  dontFragment?: boolean;
 }
 
 /** The outcome of a search. */
 interface MtuResult {
   target: string;
   payloadBytes: number | undefined;
+  /** The MTU of the path; undefined if the limit is the server's. */
   mtu: number | undefined;
+  mtuAtLeast: number | undefined;
   /** Whether the reply to the largest size was as large. */
   isEcho: boolean;
 }
 
+const PROBE_KEYS = [
+  ...["size", "dontFragment", "isAnswered", "replyBytes", "why"] as const,
+];
+
 const MTU_VIEW: View<Probe, MtuResult> = {
   list: "probes",
-  events: { probe: only("size", "isAnswered", "replyBytes", "why") },
-  result: only("target", "payloadBytes", "mtu", "isEcho"),
-  line({ size, isAnswered, why }) {
+  events: { probe: only(...PROBE_KEYS) },
+  result: only("target", "payloadBytes", "mtu", "mtuAtLeast", "isEcho"),
+  line({ size, isAnswered, why, dontFragment }) {
     const outcome = isAnswered ? "answered" : `no answer: ${why}`;
-    return `${size} ${size === 1 ? "byte" : "bytes"}: ${outcome}`;
+    const form = dontFragment ? "" : " in fragments";
+    return `${size} ${size === 1 ? "byte" : "bytes"}${form}: ${outcome}`;
   },
-  lines({ target, payloadBytes, mtu, isEcho }) {
+  lines({ target, payloadBytes, mtu, mtuAtLeast, isEcho }) {
     if (payloadBytes === undefined) return "";
+    if (mtu === undefined) {
+      return `${target}: the server answers at most ${payloadBytes} bytes; the path's MTU is unknown (at least ${mtuAtLeast})`;
+    }
     const limit = isEcho ? "" : "; the replies are shorter";
     return `${target}: largest unfragmented payload ${payloadBytes} bytes to the server, MTU ${mtu}${limit}`;
   },
@@ -83,24 +96,26 @@ export async function runMtu(
 ): Promise<RunOutcome> {
   const stopping = new AbortController();
   const probes: Probe[] = [];
-  const probe = async (size: number): Promise<Probe> => {
-    let found: Probe = { type: "probe", size, isAnswered: false };
+  const probe = async (size: number, dontFragment = true): Promise<Probe> => {
+    const tried = { type: "probe", size, dontFragment } as const;
+    let found: Probe = { ...tried, isAnswered: false };
     for (let tries = 0; tries < MAX_TRIES && !found.isAnswered; tries++) {
       run.sent++;
       try {
         const reply = await request(run.target, new Uint8Array(size), {
           ...options,
           retries: 0,
-          dontFragment: true,
+          dontFragment,
           signal: stopping.signal,
         });
         run.target = reply.remoteAddr;
         const replyBytes = reply.data.length;
-        found = { type: "probe", size, isAnswered: true, replyBytes };
+        found = { ...tried, isAnswered: true, replyBytes };
       } catch (error) {
         if (stopping.signal.aborted) throw error;
-        const { why, mtu } = reasonOf(error);
-        found = { ...found, why, hint: mtu && mtu - headersOf(run.target) };
+        const { mtu, ...reason } = reasonOf(error);
+        const hint = mtu && mtu - headersOf(run.target);
+        found = { ...tried, isAnswered: false, ...reason, hint };
         // A report of the network needs no second try.
         if (mtu !== undefined) break;
       }
@@ -108,23 +123,40 @@ export async function runMtu(
     probes.push(found);
     return found;
   };
+  /** The largest size that is answered with don't-fragment. */
+  const largest = () =>
+    probes.findLast((probe) => probe.isAnswered && probe.dontFragment);
+  let isServerLimit = false;
+  async function* search(): AsyncGenerator<Probe> {
+    yield* searchSizes(maxPayload(target.hostname), probe);
+    const { size } = largest() ?? {};
+    const beyond = probes.find((probe) => probe.size === (size ?? 0) + 1);
+    if (size === undefined || !beyond?.isSilent) return;
+    if (ipVersion(run.target.hostname) === 6) {
+      // Routers fragment no IPv6, and each path takes this much (RFC 8200).
+      isServerLimit = beyond.size + headersOf(run.target) <= MIN_IPV6_MTU;
+      return;
+    }
+    const fragmented = await probe(beyond.size, false);
+    isServerLimit = !fragmented.isAnswered;
+    yield fragmented;
+  }
   const run = {
     target,
     sent: 0,
     stop: () => stopping.abort(),
-    [Symbol.asyncIterator]: () =>
-      searchSizes(maxPayload(target.hostname), probe),
+    [Symbol.asyncIterator]: search,
   };
   const result = (target: string) => {
-    const answered = probes.filter(({ isAnswered }) => isAnswered);
-    // No size is tried after a larger one that is answered.
-    const { size, replyBytes } = answered.at(-1) ?? {};
+    const { size, replyBytes } = largest() ?? {};
+    const mtuAtLeast = size && size + headersOf(run.target);
     return {
       target,
       sent: run.sent,
-      received: answered.length,
+      received: probes.filter(({ isAnswered }) => isAnswered).length,
       payloadBytes: size,
-      mtu: size && size + headersOf(run.target),
+      mtu: isServerLimit ? undefined : mtuAtLeast,
+      mtuAtLeast,
       isEcho: size !== undefined && size === replyBytes,
     };
   };
@@ -137,17 +169,19 @@ export async function runMtu(
 }
 
 /** The reason of a failure, and the MTU that the network reports. */
-function reasonOf(error: unknown): { why: string; mtu: number | undefined } {
+function reasonOf(error: unknown) {
   // The report of the network, or the system's error of the send.
   const { cause = error } = error as { cause?: unknown };
   const { mtu, code } = cause as { mtu?: number; code?: unknown };
-  if (code === "ENOBUFS") return { why: DROPPED, mtu };
+  if (code === "ENOBUFS") return { why: DROPPED, mtu, isSilent: false };
   if (mtu === undefined && !(error instanceof TimeoutError)) throw error;
-  const why = cause instanceof TimeoutError
+  const isSilent = cause instanceof TimeoutError;
+  const why = isSilent
     ? `not within the time, ${MAX_TRIES} times`
     : errorMessage(cause);
-  return { why, mtu };
+  return { why, mtu, isSilent };
 }
 
 const DROPPED = "the link dropped it, as its next hop has a smaller MTU";
 const MAX_TRIES = 3;
+const MIN_IPV6_MTU = 1280;

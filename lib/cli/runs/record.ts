@@ -41,9 +41,8 @@ export async function openRecord(
       }
       if (csv !== undefined) await writeTo(csvFile, csvOf(runs), out);
       if (plot === undefined || runs.length === 0) return;
-      const width = out.isTerminal ? Deno.consoleSize().columns : 80;
       const picture = plotFile === undefined
-        ? `${plotText(runs, width)}\n`
+        ? `${plotText(runs, out.columns)}\n`
         : plotSvg(runs);
       await writeTo(plotFile, [picture], out);
     },

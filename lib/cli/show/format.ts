@@ -40,9 +40,47 @@ export function lossText(lossPercent: number | undefined): string {
   return lossPercent === undefined ? "n/a" : percent(lossPercent);
 }
 
-/** A line of a table: a label, and cells of 10 characters. */
-export function tableLine(label: string, width: number, cells: string[]) {
-  return label.padEnd(width) + cells.map((cell) => cell.padStart(10)).join("");
+/**
+ * Rows of cells as a table, each column as wide as its cells. The first column
+ * has labels; columns beyond the width follow below, with the labels again.
+ */
+export function tableLines(rows: string[][], columns = COLUMNS): string[] {
+  const [labelled = 0, ...widths] = (rows[0] ?? []).map((_, i) =>
+    Math.max(...rows.map((row) => row[i]!.length))
+  );
+  const lines: string[] = [];
+  let [from, to] = [0, 0];
+  while (from < widths.length) {
+    let width = labelled;
+    do width += GAP + widths[to++]!; while (
+      to < widths.length && width + GAP + widths[to]! <= columns
+    );
+    for (const [label = "", ...cells] of rows) {
+      const shown = cells.slice(from, to)
+        .map((cell, i) => cell.padStart(GAP + widths[from + i]!));
+      lines.push(label.padEnd(labelled) + shown.join(""));
+    }
+    from = to;
+  }
+  return lines;
+}
+
+/**
+ * Wraps lines that are longer than `columns`, with an indent. A number stays with
+ * the word behind it, figures with their names if they fit.
+ */
+export function wrap(text: string, columns: number): string {
+  return text.split("\n").map((line) => {
+    if (line.length <= columns) return line;
+    const [first = "", ...parts] = line.split(/(?<!\d) (?![=(])/);
+    const lines = [first];
+    for (const part of parts) {
+      const longer = `${lines.at(-1)} ${part}`;
+      if (longer.length <= columns) lines.splice(-1, 1, longer);
+      else lines.push(`  ${part}`);
+    }
+    return lines.join("\n");
+  }).join("\n");
 }
 
 /** The lines whose condition holds. */
@@ -83,5 +121,8 @@ export function eventText(
   return `seq=${seq} ${type}${why}`;
 }
 
+/** The width of a page without a terminal. */
+export const COLUMNS = 80;
+const GAP = 2;
 const MAX_SHOWN_CHARS = 1024;
 const QUOTES_CHARS = 'b""'.length;

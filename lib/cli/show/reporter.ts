@@ -7,7 +7,7 @@
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
 import * as column from "./columns.ts";
-import { clockText, json } from "./format.ts";
+import { clockText, json, wrap } from "./format.ts";
 import { onAsk } from "../main.ts";
 import { complain, type LineWriter, note, stderr } from "../output.ts";
 import type { UdpReply } from "../../client/reply.ts";
@@ -70,8 +70,8 @@ export interface View<E, R> {
   line(event: E): string | undefined;
   /** The line of an event on stderr, however quiet the report is. */
   note?(event: E): string | undefined;
-  /** The result as lines; "" for none. */
-  lines(result: R): string;
+  /** The result as lines, its tables of this width; "" for none. */
+  lines(result: R, columns?: number): string;
   /** The lines of the result on stderr, in each format. */
   warnings?(result: R): string[];
   /** The line on stderr about a result without replies, beside text. */
@@ -114,12 +114,17 @@ const textReporter: MakeReporter = (view, report, out) => {
     event(event) {
       if (isInterval(event) && reportMs === undefined) return true;
       const line = view.line(event);
-      return !line || out.write(headed(line));
+      if (!line) return true;
+      // In a file an event is one line.
+      const width = isInterval(event) && out.isTerminal
+        ? out.columns
+        : Infinity;
+      return out.write(wrap(headed(line), width));
     },
     result(type, result) {
       if (type === "failed") return;
       if (type === "summary" && label?.hasLines === false) return;
-      const lines = view.lines(result);
+      const lines = linesOf(view, result, out);
       if (lines !== "") out.writeResult(lines);
     },
   };
@@ -166,7 +171,7 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
     },
     result(type, result, error) {
       // There is one document on stdout.
-      if (type === "interim") return note(view.lines(result));
+      if (type === "interim") return note(linesOf(view, result, stderr));
       const rest = {
         ...column.objectOf(view.result, result),
         ...failureOf(error),
@@ -189,6 +194,10 @@ export const REPORTERS: Record<ReportOptions["format"], MakeReporter> = {
   json: documentReporter,
   "json-stream": streamReporter,
 };
+
+function linesOf<E, R>(view: View<E, R>, result: R, out: LineWriter): string {
+  return wrap(view.lines(result, out.columns), out.columns);
+}
 
 function failureOf(error: unknown): { error?: string } {
   return error === undefined ? {} : { error: errorMessage(error) };
@@ -259,7 +268,7 @@ export async function showRun<
     if (stderr.isTerminal && shown !== progress) say(progress = shown);
     say(silence.look(performance.now(), now.received));
     if (hasStatus && out.isTerminal) {
-      out.status(column.countsOf(view.result, now).slice(0, STATUS_CHARS));
+      out.status(column.countsOf(view.result, now).slice(0, out.columns - 1));
     }
   };
   // Sizes that are too large have no reply.
@@ -317,4 +326,3 @@ export async function showRun<
 const LOOK_MS = 500;
 /** The most events that wait in memory for a document. */
 const MAX_KEPT = 100_000;
-const STATUS_CHARS = 79;

@@ -17,7 +17,7 @@ import {
   eventText,
   milliseconds,
   present,
-  tableLine,
+  tableLines,
   timeText,
 } from "./format.ts";
 import { lossLines, silenceLine } from "./loss.ts";
@@ -85,8 +85,8 @@ export function stampView(
     facts: (event) => event.type === "reply" ? event.sample : event,
     line: measureLine,
     silence: silenceLine,
-    lines: (result) =>
-      [resultLines(result), ...histogramLines(bins())].join("\n"),
+    lines: (result, columns) =>
+      [resultLines(result, columns), ...histogramLines(bins())].join("\n"),
   };
 }
 
@@ -99,7 +99,7 @@ function measureLine(event: MeasureEvent): string {
   return `seq=${event.seq} rtt=${rtt} reflector=${reflector}${suffix}`;
 }
 
-function resultLines(result: StampResult): string {
+function resultLines(result: StampResult, columns?: number): string {
   const { target, lost, lostUp, lostDown, lostUnattributed } = result;
   const [up, down, either] = [lostUp, lostDown, lostUnattributed].map(orNa);
   return [
@@ -107,7 +107,7 @@ function resultLines(result: StampResult): string {
     ...lost > 0 ? [`lost up ${up}, down ${down}, unattributed ${either}`] : [],
     ...lossLines(result),
     ...orderLines(result),
-    ...table(result),
+    ...table(result, columns),
     ...clockLines(result),
     ...reportedLines(result),
   ].join("\n");
@@ -160,18 +160,18 @@ function dateText({ seconds, nanoseconds }: Timestamp): string {
   return `${whole}.${fraction}Z`;
 }
 
-function table(result: StampResult): string[] {
+function table(result: StampResult, columns?: number): string[] {
   const rows = column.timesOf(STAMP_COLUMNS, result)
     .map(({ label, summary }) => ({ label, all: column.figuresOf(summary) }));
   if (rows.length === 0) return [];
-  const names = rows[0]!.all.map(([name]) => name);
-  const quantiles = result.exact ? "exact" : "quantiles to 0.1 %";
-  return [
-    `${tableLine("ms", NAME_CHARS, names)}  (${quantiles})`,
-    ...rows.map(({ label, all }) =>
-      tableLine(label, NAME_CHARS, all.map(([, ms]) => milliseconds(ms)))
-    ),
-  ];
+  const unit = result.exact ? "ms (exact)" : "ms (to 0.1 %)";
+  return tableLines([
+    [unit, ...rows[0]!.all.map(([name]) => name)],
+    ...rows.map(({ label, all }) => [
+      label,
+      ...all.map(([, ms]) => milliseconds(ms)),
+    ]),
+  ], columns);
 }
 
 function clockLines(result: StampResult): string[] {
@@ -244,5 +244,4 @@ function orNa(value: number | undefined): string {
   return value === undefined ? "n/a" : `${value}`;
 }
 
-const NAME_CHARS = 13;
 const BAR_CHARS = 40;
