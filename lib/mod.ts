@@ -34,6 +34,7 @@ export type {
 } from "./client/udp_client.ts";
 export { connect, type ConnectOptions } from "./client/connect.ts";
 export { TimeoutError, type TimeoutErrorOptions } from "./base/errors.ts";
+export type { PayloadInit } from "./base/payload.ts";
 export type { Payload, RequestOptions } from "./client/exchange.ts";
 export type { ReplyInfo, UdpReply } from "./client/reply.ts";
 export {

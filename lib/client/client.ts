@@ -5,9 +5,9 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { encode } from "../encoding.ts";
 import { isPortClosed, mayPass, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import type {
@@ -48,7 +48,7 @@ class Pending implements SendListener {
   constructor(
     readonly client: Client,
     /** The bytes, or the function that makes them for each attempt. */
-    readonly payload: Uint8Array | ((attempt: number) => Uint8Array | string),
+    readonly payload: Uint8Array | ((attempt: number) => PayloadInit),
     readonly plan: Pick<RequestPlan, "timeoutMs" | "retries" | "match">,
     readonly resolve: (reply: UdpReply) => void,
     readonly reject: (error: unknown) => void,
@@ -145,7 +145,9 @@ export class Client implements UdpClient, Receiver {
       own?.signal?.throwIfAborted();
       pending = new Pending(
         this,
-        typeof payload === "function" ? payload : encode(payload),
+        typeof payload === "function"
+          ? payload
+          : payloadOf(payload, "request()"),
         own === undefined ? this.#plan : this.#planOf(own),
         resolve,
         reject,
@@ -167,15 +169,15 @@ export class Client implements UdpClient, Receiver {
     return promise as Promise<UdpReply<Decoded>>;
   }
 
-  send(payload: Uint8Array | string): Promise<void> {
+  send(payload: PayloadInit): Promise<void> {
     const sending = this.#send(payload);
     sending.catch(() => this.#stats.errors++);
     return sending;
   }
 
-  async #send(payload: Uint8Array | string): Promise<void> {
+  async #send(payload: PayloadInit): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
-    const bytes = encode(payload);
+    const bytes = payloadOf(payload, "send()");
     requireFit(bytes.length, this.#maxBytes);
     this.#stats.sent++;
     try {
@@ -314,7 +316,7 @@ export class Client implements UdpClient, Receiver {
     let payload: Uint8Array;
     try {
       payload = typeof pending.payload === "function"
-        ? encode(pending.payload(pending.attempts))
+        ? payloadOf(pending.payload(pending.attempts), "request()", "return")
         : pending.payload;
       requireFit(payload.length, this.#maxBytes);
       const key = this.#keyOf?.(payload);

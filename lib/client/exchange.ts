@@ -4,7 +4,6 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { encode } from "../encoding.ts";
 import {
   errorMessage,
   isPortClosed,
@@ -14,6 +13,7 @@ import {
   TimeoutError,
 } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   type DatagramSocket,
@@ -38,10 +38,7 @@ import {
  * for each datagram, so that ids and times in them are right. It is called just
  * before each send with the number of the attempt, from 1.
  */
-export type Payload =
-  | Uint8Array
-  | string
-  | ((attempt: number) => Uint8Array | string);
+export type Payload = PayloadInit | ((attempt: number) => PayloadInit);
 
 /** Options of {@linkcode request}. */
 export interface RequestOptions<Decoded = unknown> extends OriginOptions {
@@ -96,30 +93,36 @@ export const REQUEST = {
 /** A request whose options have been checked. */
 export interface RequestPlan extends option.Values<typeof EXCHANGE> {
   ends: NamedEnds;
-  /** Makes the payload of a datagram. */
-  payload: (attempt: number, seq: number) => Uint8Array | string;
+  /** Makes the payload of a datagram, checked. */
+  payload: (attempt: number, seq: number) => Uint8Array;
   match: NonNullable<RequestOptions["match"]>;
   runtime: Runtime;
 }
 
-/** The plan of a request with checked options, by {@linkcode checkEnds}. */
+/**
+ * The plan of a request of this function with checked options, by
+ * {@linkcode checkEnds} and {@linkcode payloadOf}.
+ */
 export function planRequest(
+  owner: string,
   address: UdpAddress | string,
-  payload: Uint8Array | string | RequestPlan["payload"],
+  payload: PayloadInit | ((attempt: number, seq: number) => PayloadInit),
   options:
     & option.Values<typeof EXCHANGE>
     & Partial<option.Values<typeof REQUEST>>,
 ): RequestPlan {
-  const made = typeof payload === "function" ? undefined : encode(payload);
+  const made = typeof payload === "function"
+    ? undefined
+    : payloadOf(payload, owner);
   // The size of a payload that is made later is checked when it is made.
   const ends = checkEnds(address, options, made?.length ?? 0);
   return {
     match: anything,
     ...options,
     ends,
-    payload: made === undefined
-      ? payload as RequestPlan["payload"]
-      : () => made,
+    payload: typeof payload === "function"
+      ? (attempt, seq) => payloadOf(payload(attempt, seq), owner, "return")
+      : () => made!,
     runtime: runtimeOf(options),
   };
 }
@@ -288,7 +291,7 @@ export class Exchange implements Receiver {
     if (++this.attempts > 1) this.listener.onRetransmit?.();
     let payload: Uint8Array;
     try {
-      payload = encode(this.plan.payload(this.attempts, this.seq));
+      payload = this.plan.payload(this.attempts, this.seq);
       // The function may have closed the exchange.
       if (this.#isOver) return;
       requireFit(payload.length, maxPayload(this.ends.target.hostname));

@@ -11,7 +11,6 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { encode } from "../encoding.ts";
 import { isPortClosed, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import {
@@ -175,7 +174,7 @@ export function gather<Decoded = unknown>(
     throw new TypeError("There is no address to send to");
   }
   const plans = addresses.map((address) =>
-    planRequest(address, payload, values)
+    planRequest("gather()", address, payload, values)
   );
   const gatherer = new Gatherer(plans, values);
   const run = gatherer.run as Run<UdpReply<Decoded>, GatherSummary>;
@@ -323,7 +322,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
   }
 
   async #sendTo(target: UdpAddress): Promise<void> {
-    const payload = encode(this.#request.payload(this.#attempts, 0));
+    const payload = this.#request.payload(this.#attempts, 0);
     requireFit(payload.length, maxPayload(target.hostname));
     await this.#socket!.send(payload, target);
   }

@@ -122,7 +122,7 @@ export async function request<Decoded = unknown>(
 ): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]> {
   const values = option.readAll("request", REPLIES, options);
   const { replies: wanted, signal } = values;
-  const plan = planRequest(address, payload, values);
+  const plan = planRequest("request()", address, payload, values);
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // An abort may follow the last wait.

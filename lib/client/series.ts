@@ -6,6 +6,7 @@
 import type { UdpAddress } from "../address.ts";
 import type { TimeoutError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import {
   Exchange,
@@ -130,10 +131,7 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
  */
 export function requestMany(
   address: UdpAddress | string,
-  payload:
-    | Uint8Array
-    | string
-    | ((seq: number, attempt: number) => Uint8Array | string),
+  payload: PayloadInit | ((seq: number, attempt: number) => PayloadInit),
   options: RequestManyOptions = {},
 ): Series {
   const values = option.readAll("requestMany", SERIES, options);
@@ -147,6 +145,7 @@ export function requestMany(
     );
   }
   const plan = planRequest(
+    "requestMany()",
     address,
     typeof payload === "function"
       ? (attempt, seq) => payload(seq, attempt)

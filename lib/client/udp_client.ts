@@ -6,6 +6,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import type { Datagram } from "../socket/datagram.ts";
 import { type Payload, REQUEST, type RequestOptions } from "./exchange.ts";
 import type { UdpReply } from "./reply.ts";
@@ -82,7 +83,7 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
    *
    * @returns Resolves when the system has taken it; rejects with its error.
    */
-  send(payload: Uint8Array | string): Promise<void>;
+  send(payload: PayloadInit): Promise<void>;
   /** A snapshot of the counts. */
   stats(): ClientStats;
   /** Closes the socket, and rejects all requests in flight or waiting. */

@@ -18,12 +18,7 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import {
-  Outbox,
-  payloadOf,
-  type PushOptions,
-  pushOptions,
-} from "../socket/outbox.ts";
+import { Outbox, type PushOptions, pushOptions } from "../socket/outbox.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
   type Hooks,
@@ -32,6 +27,7 @@ import {
   type UdpServer,
 } from "./udp_server.ts";
 import { oneLine } from "../base/errors.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { isPromiseLike, Reports } from "./reports.ts";
 import {
   copyOf,
@@ -137,7 +133,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void> {
@@ -145,12 +141,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   async sendMany(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     addresses: Iterable<UdpAddress | string>,
     options?: PushOptions,
   ): Promise<number> {
     const common = {
-      payload: payloadOf(payload),
+      payload: payloadOf(payload, "sendMany()"),
       ...pushOptions("sendMany", options),
     };
     return await this.#outbox.sendMany(

@@ -4,6 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import type { GroupMember } from "../socket/memberships.ts";
 import type { PushOptions } from "../socket/outbox.ts";
 import { type Refusal, REFUSALS } from "./guard.ts";
@@ -98,7 +99,7 @@ export interface UdpServer extends AsyncDisposable, GroupMember {
    * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
    */
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void>;
@@ -114,7 +115,7 @@ export interface UdpServer extends AsyncDisposable, GroupMember {
    * @returns The number of addresses that it was sent to.
    */
   sendMany(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     addresses: Iterable<UdpAddress | string>,
     options?: PushOptions,
   ): Promise<number>;

@@ -6,6 +6,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
 import { Outbox, type Outgoing, type PushOptions } from "./outbox.ts";
@@ -95,7 +96,7 @@ export interface UdpSocket extends AsyncDisposable, GroupMember {
    * @throws {SyntaxError} If the address does not parse.
    */
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void>;
@@ -221,7 +222,7 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void> {
