@@ -187,3 +187,21 @@ for (const [name, send] of Object.entries(FUNCTIONS)) {
     }
   });
 }
+
+Deno.test("send(), sendBatch(): a wrong address or datagram is an error that names it, and stops no other", async () => {
+  const network = makeNetwork();
+  const { runtime } = network;
+  const errors: Error[] = [];
+  const onError = (error: unknown) => void errors.push(error as Error);
+  const socket = openSocket({ ...SERVER, runtime, onError }, () => {});
+  const wrong = [undefined, null, 5, {}] as never[];
+  for (const to of wrong) await socket.send("x", to).catch(() => {});
+  const right = { payload: "x", to: PEER };
+  assertEquals(await socket.sendBatch([...wrong, right]), 1);
+  assertEquals(errors.length, 2 * wrong.length);
+  for (const { message } of errors) {
+    assert(message.startsWith("'hostname' must be"), message);
+  }
+  await socket.close();
+  assertEquals(network.sockets.size, 0);
+});

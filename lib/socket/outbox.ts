@@ -162,8 +162,9 @@ export class Outbox {
     let failure: { error: unknown } | undefined;
     let prefix = "";
     try {
-      const { payload, to, from = pushOptions(owner, options)?.from } =
-        outgoing;
+      const { payload, to, from = pushOptions(owner, options)?.from } = Object(
+        outgoing,
+      ) as Outgoing;
       const destination = destinationOf(to);
       const bytes = payloadOf(payload, `${owner}()`);
       const source = from && this.#sourceOf(from, destination);
@@ -206,7 +207,9 @@ export class Outbox {
 
 /** A destination, which must be an IP address. */
 function destinationOf(to: UdpAddress | string): UdpAddress {
-  const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
+  const { hostname, port }: UdpAddress = typeof to === "string"
+    ? parseAddress(to)
+    : Object(to);
   PEER.hostname.read(hostname, "hostname");
   if (ipVersion(hostname) === undefined) {
     throw new TypeError(
