@@ -113,8 +113,8 @@ export interface GatherSummary {
 }
 
 /**
- * The replies: iterated as they arrive, or awaited as an array. Either begins
- * the gathering, and can be done once.
+ * The replies: iterated as they arrive, once, or awaited as an array, any number of
+ * times. Either begins the gathering, and excludes the other.
  */
 export interface Gathering<Decoded = unknown>
   extends AsyncIterable<UdpReply<Decoded>>, PromiseLike<UdpReply<Decoded>[]> {
@@ -178,8 +178,18 @@ export function gather<Decoded = unknown>(
   );
   const gatherer = new Gatherer(plans, values);
   const run = gatherer.run as Run<UdpReply<Decoded>, GatherSummary>;
+  let replies: Promise<UdpReply<Decoded>[]> | undefined;
   return run.handle<Pick<Gathering<Decoded>, "then">>({
-    then: (onReplies, onError) => Array.fromAsync(run).then(onReplies, onError),
+    then: (onReplies, onError) => {
+      replies ??= run.hasBegun
+        ? Promise.reject(
+          new TypeError(
+            "Cannot await replies that are iterated: collect them there, or gather anew",
+          ),
+        )
+        : Array.fromAsync(run);
+      return replies.then(onReplies, onError);
+    },
   });
 }
 
