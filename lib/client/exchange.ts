@@ -10,7 +10,6 @@ import {
   isTooLong,
   mayPass,
   sendError,
-  TimeoutError,
 } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { type PayloadInit, payloadOf } from "../base/payload.ts";
@@ -21,7 +20,13 @@ import {
   type Receiver,
 } from "../socket/contract.ts";
 import type { Datagram } from "../socket/datagram.ts";
-import { anything, type ReplyInfo, replyOf, type UdpReply } from "./reply.ts";
+import {
+  anything,
+  type ReplyInfo,
+  replyOf,
+  TimeoutError,
+  type UdpReply,
+} from "./reply.ts";
 import {
   checkEnds,
   comesFrom,
@@ -64,15 +69,15 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
    */
   maxDatagramBytes?: number | undefined;
   /**
-   * Decides whether a datagram is the reply: by `true`, or by the decoded value,
-   * which becomes the reply's `value`. With `false`, `null` or `undefined` the
+   * Decides whether a datagram is the reply: by `true`, or by the decoded value, the
+   * reply's `value`. With `false`, `null` or `undefined` the
    * datagram is ignored.
    */
   match?:
     | ((
       data: Uint8Array<ArrayBuffer>,
       info: ReplyInfo,
-    ) => Decoded | boolean | null | undefined)
+    ) => Decoded | false | null | undefined)
     | undefined;
 }
 
@@ -96,6 +101,8 @@ export interface RequestPlan extends option.Values<typeof EXCHANGE> {
   /** Makes the payload of a datagram, checked. */
   payload: (attempt: number, seq: number) => Uint8Array;
   match: NonNullable<RequestOptions["match"]>;
+  /** Whether retransmissions after the first reply request the missing ones. */
+  hasMissing?: boolean;
   runtime: Runtime;
 }
 
@@ -196,7 +203,7 @@ export class Exchange implements Receiver {
     const socket = this.#open(isUsed);
     this.#socket = socket;
     this.#finished = socket.start(this).catch((error) => this.#fail(error));
-    this.#send(socket);
+    this.#send();
   }
 
   #open(isUsed: (port: number) => boolean): DatagramSocket {
@@ -286,7 +293,7 @@ export class Exchange implements Receiver {
     this.#finished = this.#finished.then(() => closed);
   }
 
-  #send(socket: DatagramSocket): void {
+  #send(): void {
     const { runtime } = this.plan;
     if (++this.attempts > 1) this.listener.onRetransmit?.();
     let payload: Uint8Array;
@@ -300,16 +307,10 @@ export class Exchange implements Receiver {
       return queueMicrotask(() => this.#fail(error));
     }
     const { timeoutMs, retries } = this.plan;
-    const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
-    this.#cancelTimer = runtime.after(waitMs, () => {
-      this.#whenRead(() => {
-        if (this.attempts <= this.plan.retries) this.#send(socket);
-        else this.#timeOut();
-      });
-    });
+    this.#wait(waitMsOf(timeoutMs, retries, this.attempts, runtime), true);
     this.#sentAt = runtime.now();
     const { target, next } = this.ends;
-    socket.send(payload, target).then(() => {
+    this.#socket!.send(payload, target).then(() => {
       this.#isSent = true;
       this.listener.onSent?.();
     }, (error) => {
@@ -326,14 +327,22 @@ export class Exchange implements Receiver {
     });
   }
 
-  /** After the first reply nothing is retransmitted for the others. */
+  /** Waits for a further reply. */
   #waitForMore(): void {
     this.#isOver = false;
-    const { runtime, timeoutMs } = this.plan;
-    this.#cancelTimer = runtime.after(
-      timeoutMs,
-      () => this.#whenRead(() => this.#timeOut()),
-    );
+    const { timeoutMs, hasMissing = false } = this.plan;
+    this.#wait(timeoutMs, hasMissing);
+  }
+
+  /** Waits for a reply; then retransmits, as far as that is allowed, or times out. */
+  #wait(ms: number, isRetransmitted: boolean): void {
+    this.#cancelTimer = this.plan.runtime.after(ms, () => {
+      this.#whenRead(() => {
+        const { retries } = this.plan;
+        if (isRetransmitted && this.attempts <= retries) this.#send();
+        else this.#timeOut();
+      });
+    });
   }
 
   /** Calls back if the reply does not lie in the socket: a timer may be late. */

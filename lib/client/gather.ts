@@ -145,8 +145,8 @@ export interface Gathering<Decoded = unknown>
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, there is no
- * address, or one cannot be asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, the payload is
+ * neither bytes nor text, there is no address, or one cannot be asked.
  *
  * @example
  * ```ts
@@ -159,7 +159,7 @@ export interface Gathering<Decoded = unknown>
  * assertEquals(replies.map((reply) => reply.text()).sort(), ["one", "two"]);
  * ```
  */
-export function gather<Decoded = unknown>(
+export function gather<Decoded = undefined>(
   to: UdpAddress | string | Iterable<UdpAddress | string>,
   payload: Payload,
   options: GatherOptions<Decoded> = {},

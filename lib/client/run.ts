@@ -6,7 +6,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { TimeoutError } from "../base/errors.ts";
+import { TimeoutError } from "./reply.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import type {
   Datagram,

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import { connect, type ConnectOptions } from "../../lib/client/connect.ts";
 import { decode, encode } from "../../lib/encoding.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import {
