@@ -35,9 +35,14 @@ export type {
   Unclaimed,
 } from "./client/udp_client.ts";
 export { connect, type ConnectOptions } from "./client/connect.ts";
-export { TimeoutError, type TimeoutErrorOptions } from "./base/errors.ts";
+export type { PayloadInit } from "./base/payload.ts";
 export type { Payload, RequestOptions } from "./client/exchange.ts";
-export type { ReplyInfo, UdpReply } from "./client/reply.ts";
+export {
+  type ReplyInfo,
+  TimeoutError,
+  type TimeoutErrorOptions,
+  type UdpReply,
+} from "./client/reply.ts";
 export {
   gather,
   type Gathering,
@@ -64,7 +69,8 @@ export {
 export type { BindOptions } from "./socket/bind_options.ts";
 export type { GroupMember } from "./socket/memberships.ts";
 export type { Endpoint, Outgoing, PushOptions } from "./socket/outbox.ts";
-export { type RepliesOptions, request } from "./client/request.ts";
+export type { OptionalReplies, RepliesOptions } from "./client/replies.ts";
+export { request } from "./client/request.ts";
 export {
   requestMany,
   type RequestManyOptions,

@@ -5,7 +5,8 @@ import { COUNTERS, GAUGES } from "../lib/base/telemetry.ts";
 import { CONNECT } from "../lib/client/connect.ts";
 import { GATHER } from "../lib/client/gather.ts";
 import { LOAD } from "../lib/client/load_options.ts";
-import { REPLIES } from "../lib/client/request.ts";
+import { REQUEST } from "../lib/client/exchange.ts";
+import { REPLIES } from "../lib/client/replies.ts";
 import { SERIES } from "../lib/client/series.ts";
 import { ORIGIN } from "../lib/client/target.ts";
 import { GUARD, REFUSALS } from "../lib/server/guard.ts";
@@ -260,8 +261,8 @@ const TABLES: Array<[string, string, AnyTable]> = [
   ["lib/server/sessions.ts", "SessionsOptions", SESSIONS],
   ["lib/server/guard.ts", "GuardOptions", GUARD],
   ["lib/client/target.ts", "OriginOptions", ORIGIN],
-  ["lib/client/exchange.ts", "RequestOptions", REPLIES],
-  ["lib/client/request.ts", "RepliesOptions", REPLIES],
+  ["lib/client/exchange.ts", "RequestOptions", REQUEST],
+  ["lib/client/replies.ts", "RepliesOptions", REPLIES],
   ["lib/client/series.ts", "RequestManyOptions", SERIES],
   ["lib/client/gather.ts", "GatherOptions", GATHER],
   ["lib/client/connect.ts", "ConnectOptions", CONNECT],

@@ -41,7 +41,7 @@ const at = async (program: Program) => ({
 
 readTest("docs/recipes.md: a recipe has at most 60 lines", async () => {
   const all = [...await recipes()];
-  assertEquals(all.length, 10);
+  assertEquals(all.length, 11);
   for (const [name, code] of all) {
     assert(code.split("\n").length <= 60, name);
   }
@@ -339,6 +339,51 @@ for (const [name, use] of Object.entries(USES)) {
     await use(addr, program);
   }, ["python3"]);
 }
+
+programTest(
+  "game_rules.ts: solves a challenge, and requests a lost part anew",
+  async () => {
+    const rules = ["sv_gravity", "800", "mp_teams", "0", ""].join("\0");
+    const answer = [255, 255, 255, 255, 0x45, 2, 0, ...encode(rules)];
+    let queries = 0;
+    await using server = serve((data, { remoteAddr, reply }) => {
+      const { port } = remoteAddr;
+      const challenge = [1, 2, port >> 8, port & 255];
+      if (challenge.some((byte, i) => data[5 + i] !== byte)) {
+        return new Uint8Array([255, 255, 255, 255, 0x41, ...challenge]);
+      }
+      queries++;
+      for (const number of [2, 0, 1]) {
+        if (queries === 1 && number === 1) continue;
+        const share = answer.slice(number * 12, number * 12 + 12);
+        reply(
+          new Uint8Array([
+            0xfe,
+            255,
+            255,
+            255,
+            7,
+            0,
+            0,
+            0,
+            3,
+            number,
+            12,
+            0,
+            ...share,
+          ]),
+        );
+      }
+    });
+    await using asking = await start(
+      "game_rules.ts",
+      `127.0.0.1:${server.addr.port}`,
+    );
+    const { stdout, stderr } = await asking.ended();
+    assertEquals([stdout, stderr], ["sv_gravity = 800\nmp_teams = 0\n", ""]);
+    assertEquals(queries, 2);
+  },
+);
 
 programTest("who_is_there.ts: lists all responders", async () => {
   await using one = serve(() => "printer");

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress, type UdpAddress } from "../lib/address.ts";
 import { decode, encode } from "../lib/encoding.ts";
-import { TimeoutError } from "../lib/base/errors.ts";
+import { TimeoutError } from "../lib/client/reply.ts";
 import type { RequestOptions } from "../lib/client/exchange.ts";
 import { request as requestOn } from "../lib/client/request.ts";
 import {

@@ -10,48 +10,6 @@ import {
   zoneOf,
 } from "../address.ts";
 
-/** The facts about a request without a reply. */
-export interface TimeoutErrorOptions extends ErrorOptions {
-  /** The number of times the datagram was sent. */
-  attempts: number;
-  /** Received datagrams that were no reply, and were ignored. */
-  foreign: number;
-}
-
-/**
- * No reply was received in time. UDP cannot distinguish a lost request from a lost
- * reply, a closed port or a silent server. If the system reports a closed port, or the
- * network that it rejects the datagram, that error is the `cause`.
- *
- * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
- * of the same name, which `AbortSignal.timeout()` gives as its reason.
- *
- * @example
- * ```ts
- * import { TimeoutError } from "@roundtrip/udp";
- * import { assertEquals } from "@std/assert";
- *
- * const error = new TimeoutError("No reply", { attempts: 3, foreign: 0 });
- * assertEquals(error.attempts, 3);
- * ```
- */
-export class TimeoutError extends Error {
-  // An assignment would throw where `Error.prototype` is frozen.
-  /** The name of the class. */
-  override readonly name = "TimeoutError";
-  /** The number of times the datagram was sent. */
-  readonly attempts: number;
-  /** Received datagrams that were no reply, and were ignored. */
-  readonly foreign: number;
-
-  /** Makes the error. */
-  constructor(message: string, options: TimeoutErrorOptions) {
-    super(message, options);
-    this.attempts = options.attempts;
-    this.foreign = options.foreign;
-  }
-}
-
 /**
  * The error of binding a socket, with its address and the remedy in the
  * message. The class and the `code` stay those of the system's error, so that

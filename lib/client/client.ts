@@ -5,9 +5,9 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import { encode } from "../encoding.ts";
 import { isPortClosed, mayPass, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import type {
@@ -22,6 +22,8 @@ import {
   timeoutError,
   waitMsOf,
 } from "./exchange.ts";
+import { Pending, type PendingPlan } from "./pending.ts";
+import { checkReplies, incomplete, type OptionalReplies } from "./replies.ts";
 import { replyOf, type UdpReply } from "./reply.ts";
 import { comesFrom, type Ends, maxPayload, requireFit } from "./target.ts";
 import { type ClientObserver, observeClient } from "./telemetry.ts";
@@ -33,31 +35,6 @@ import {
   type UdpClient,
   type Unclaimed,
 } from "./udp_client.ts";
-
-/** A request until it is settled. */
-class Pending implements SendListener {
-  attempts = 0;
-  isSettled = false;
-  key: Key | undefined;
-  sentAt = 0;
-  /** The last report of the system or the network about a sent datagram. */
-  report: unknown;
-  /** The time at which it is retransmitted or times out. */
-  deadline = Infinity;
-
-  constructor(
-    readonly client: Client,
-    /** The bytes, or the function that makes them for each attempt. */
-    readonly payload: Uint8Array | ((attempt: number) => Uint8Array | string),
-    readonly plan: Pick<RequestPlan, "timeoutMs" | "retries" | "match">,
-    readonly resolve: (reply: UdpReply) => void,
-    readonly reject: (error: unknown) => void,
-  ) {}
-
-  onSendError(error: unknown): void {
-    this.client.sendFailed(this, error);
-  }
-}
 
 /** The client that `connect()` opens. */
 export class Client implements UdpClient, Receiver {
@@ -129,22 +106,27 @@ export class Client implements UdpClient, Receiver {
       .catch((error) => this.#end(error));
   }
 
-  request<Decoded = unknown>(
+  request(
     payload: Payload,
-    options?: ClientRequestOptions<Decoded>,
-  ): Promise<UdpReply<Decoded>> {
-    const { promise, resolve, reject } = Promise.withResolvers<UdpReply>();
+    options?: ClientRequestOptions & OptionalReplies,
+  ): Promise<never> {
+    const { promise, resolve, reject } = Promise.withResolvers<
+      UdpReply | UdpReply[]
+    >();
     let pending: Pending;
     let own: option.Values<typeof CLIENT_REQUEST> | undefined;
     try {
       if (this.#failure !== undefined) throw this.#failure.error;
       if (options !== undefined) {
         own = option.readAll("UdpClient.request", CLIENT_REQUEST, options);
+        checkReplies(own);
       }
       own?.signal?.throwIfAborted();
       pending = new Pending(
         this,
-        typeof payload === "function" ? payload : encode(payload),
+        typeof payload === "function"
+          ? payload
+          : payloadOf(payload, "request()"),
         own === undefined ? this.#plan : this.#planOf(own),
         resolve,
         reject,
@@ -163,18 +145,19 @@ export class Client implements UdpClient, Receiver {
     if (this.#inFlight.size < this.#maxInFlight && this.#waiting.size === 0) {
       this.#transmit(pending);
     } else this.#waiting.add(pending);
-    return promise as Promise<UdpReply<Decoded>>;
+    // By the options one reply or several, see the contract.
+    return promise as Promise<never>;
   }
 
-  send(payload: Uint8Array | string): Promise<void> {
+  send(payload: PayloadInit): Promise<void> {
     const sending = this.#send(payload);
     sending.catch(() => this.#stats.errors++);
     return sending;
   }
 
-  async #send(payload: Uint8Array | string): Promise<void> {
+  async #send(payload: PayloadInit): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
-    const bytes = encode(payload);
+    const bytes = payloadOf(payload, "send()");
     requireFit(bytes.length, this.#maxBytes);
     this.#stats.sent++;
     try {
@@ -233,8 +216,10 @@ export class Client implements UdpClient, Receiver {
   }
 
   /** The plan of a request: its own options, and the client's. */
-  #planOf(own: option.Values<typeof CLIENT_REQUEST>): Pending["plan"] {
+  #planOf(own: option.Values<typeof CLIENT_REQUEST>): PendingPlan {
     return {
+      replies: own.replies,
+      missing: own.missing,
       timeoutMs: own.timeoutMs ?? this.#plan.timeoutMs,
       retries: own.retries ?? this.#plan.retries,
       match: own.match ?? this.#plan.match,
@@ -267,26 +252,35 @@ export class Client implements UdpClient, Receiver {
     this.#unclaimed.push(new OwnedDatagram(datagram), data.length);
   }
 
-  /** Settles a request by a datagram; returns whether it is settled. */
+  /** Takes a datagram as a reply, if it is one; returns whether it is over. */
   #answer(pending: Pending, datagram: Datagram): boolean {
     let reply: UdpReply | undefined;
+    let isLast = true;
     try {
       const { remoteAddr } = this;
       const { attempts, sentAt, plan } = pending;
       reply = replyOf(datagram, plan.match, { remoteAddr, attempts, sentAt });
+      if (reply !== undefined && !pending.isSettled) {
+        isLast = pending.completes(reply);
+      }
     } catch (error) {
       this.#settle(pending, { error });
     }
-    // An abort or a close within `match` has settled it.
+    // An abort or a close within `match` or `replies` has settled it.
     if (pending.isSettled) return true;
     if (reply === undefined) return false;
-    this.#stats.answered++;
     if (reply.rttMs !== undefined) this.#observer.rtt(reply.rttMs);
+    if (!isLast) {
+      pending.deadline = this.#plan.runtime.now() + pending.plan.timeoutMs;
+      this.#checkAt(pending.deadline);
+      return true;
+    }
+    this.#stats.answered++;
     if (pending.key !== undefined) {
       this.#settled.set(pending.key, "duplicates");
     }
     this.#remove(pending);
-    pending.resolve(reply);
+    pending.resolve(pending.replies ?? reply);
     this.#sendWaiting();
     return true;
   }
@@ -304,9 +298,7 @@ export class Client implements UdpClient, Receiver {
     pending.attempts++;
     let payload: Uint8Array;
     try {
-      payload = typeof pending.payload === "function"
-        ? encode(pending.payload(pending.attempts))
-        : pending.payload;
+      payload = pending.bytes();
       requireFit(payload.length, this.#maxBytes);
       const key = this.#keyOf?.(payload);
       // An abort or a close within one of the two functions.
@@ -372,9 +364,8 @@ export class Client implements UdpClient, Receiver {
     for (const pending of [...this.#inFlight.values()]) {
       if (pending.deadline > now) next = Math.min(next, pending.deadline);
       else if (pending.isSettled) continue;
-      else if (pending.attempts <= pending.plan.retries) {
-        this.#transmit(pending);
-      } else this.#timeOut(pending);
+      else if (pending.isRetried) this.#transmit(pending);
+      else this.#timeOut(pending);
     }
     this.#sendWaiting();
     // At most once per millisecond, for deadlines that are close together.
@@ -383,10 +374,14 @@ export class Client implements UdpClient, Receiver {
 
   #timeOut(pending: Pending): void {
     if (pending.key !== undefined) this.#settled.set(pending.key, "late");
-    const { attempts, report } = pending;
+    const { remoteAddr } = this;
+    const { attempts, report, replies, plan } = pending;
     this.#stats.lost++;
     this.#remove(pending);
-    pending.reject(timeoutError([this.remoteAddr], attempts, 0, report));
+    const error = timeoutError([remoteAddr], attempts, 0, report);
+    pending.reject(
+      incomplete(error, replies, plan.replies, remoteAddr),
+    );
   }
 
   #settle(pending: Pending, { error }: { error: unknown }): void {

@@ -73,7 +73,7 @@ export async function connect(
 ): Promise<UdpClient> {
   const values = option.readAll("connect", CONNECT, options);
   const { key, maxInFlight, signal } = values;
-  const plan = planRequest(address, "", values);
+  const plan = planRequest("connect()", address, "", values);
   signal?.throwIfAborted();
   const ends = await resolveEnds(plan.ends, plan.runtime);
   signal?.throwIfAborted();

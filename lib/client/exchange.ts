@@ -4,16 +4,15 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { encode } from "../encoding.ts";
 import {
   errorMessage,
   isPortClosed,
   isTooLong,
   mayPass,
   sendError,
-  TimeoutError,
 } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { type Runtime, runtimeOf } from "../socket/runtime.ts";
 import {
   type DatagramSocket,
@@ -21,7 +20,13 @@ import {
   type Receiver,
 } from "../socket/contract.ts";
 import type { Datagram } from "../socket/datagram.ts";
-import { anything, type ReplyInfo, replyOf, type UdpReply } from "./reply.ts";
+import {
+  anything,
+  type ReplyInfo,
+  replyOf,
+  TimeoutError,
+  type UdpReply,
+} from "./reply.ts";
 import {
   checkEnds,
   comesFrom,
@@ -38,10 +43,7 @@ import {
  * for each datagram, so that ids and times in them are right. It is called just
  * before each send with the number of the attempt, from 1.
  */
-export type Payload =
-  | Uint8Array
-  | string
-  | ((attempt: number) => Uint8Array | string);
+export type Payload = PayloadInit | ((attempt: number) => PayloadInit);
 
 /** Options of {@linkcode request}. */
 export interface RequestOptions<Decoded = unknown> extends OriginOptions {
@@ -67,15 +69,15 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
    */
   maxDatagramBytes?: number | undefined;
   /**
-   * Decides whether a datagram is the reply: by `true`, or by the decoded value,
-   * which becomes the reply's `value`. With `false`, `null` or `undefined` the
+   * Decides whether a datagram is the reply: by `true`, or by the decoded value, the
+   * reply's `value`. With `false`, `null` or `undefined` the
    * datagram is ignored.
    */
   match?:
     | ((
       data: Uint8Array<ArrayBuffer>,
       info: ReplyInfo,
-    ) => Decoded | boolean | null | undefined)
+    ) => Decoded | false | null | undefined)
     | undefined;
 }
 
@@ -96,30 +98,38 @@ export const REQUEST = {
 /** A request whose options have been checked. */
 export interface RequestPlan extends option.Values<typeof EXCHANGE> {
   ends: NamedEnds;
-  /** Makes the payload of a datagram. */
-  payload: (attempt: number, seq: number) => Uint8Array | string;
+  /** Makes the payload of a datagram, checked. */
+  payload: (attempt: number, seq: number) => Uint8Array;
   match: NonNullable<RequestOptions["match"]>;
+  /** Whether retransmissions after the first reply request the missing ones. */
+  hasMissing?: boolean;
   runtime: Runtime;
 }
 
-/** The plan of a request with checked options, by {@linkcode checkEnds}. */
+/**
+ * The plan of a request of this function with checked options, by
+ * {@linkcode checkEnds} and {@linkcode payloadOf}.
+ */
 export function planRequest(
+  owner: string,
   address: UdpAddress | string,
-  payload: Uint8Array | string | RequestPlan["payload"],
+  payload: PayloadInit | ((attempt: number, seq: number) => PayloadInit),
   options:
     & option.Values<typeof EXCHANGE>
     & Partial<option.Values<typeof REQUEST>>,
 ): RequestPlan {
-  const made = typeof payload === "function" ? undefined : encode(payload);
+  const made = typeof payload === "function"
+    ? undefined
+    : payloadOf(payload, owner);
   // The size of a payload that is made later is checked when it is made.
   const ends = checkEnds(address, options, made?.length ?? 0);
   return {
     match: anything,
     ...options,
     ends,
-    payload: made === undefined
-      ? payload as RequestPlan["payload"]
-      : () => made,
+    payload: typeof payload === "function"
+      ? (attempt, seq) => payloadOf(payload(attempt, seq), owner, "return")
+      : () => made!,
     runtime: runtimeOf(options),
   };
 }
@@ -195,7 +205,7 @@ export class Exchange implements Receiver {
     const socket = this.#open(isUsed);
     this.#socket = socket;
     this.#finished = socket.start(this).catch((error) => this.#fail(error));
-    this.#send(socket);
+    this.#send();
   }
 
   #open(isUsed: (port: number) => boolean): DatagramSocket {
@@ -285,12 +295,12 @@ export class Exchange implements Receiver {
     this.#finished = this.#finished.then(() => closed);
   }
 
-  #send(socket: DatagramSocket): void {
+  #send(): void {
     const { runtime } = this.plan;
     const attempt = ++this.attempts;
     let payload: Uint8Array;
     try {
-      payload = encode(this.plan.payload(this.attempts, this.seq));
+      payload = this.plan.payload(this.attempts, this.seq);
       // The function may have closed the exchange.
       if (this.#isOver) return;
       requireFit(payload.length, maxPayload(this.ends.target.hostname));
@@ -299,16 +309,10 @@ export class Exchange implements Receiver {
       return queueMicrotask(() => this.#fail(error));
     }
     const { timeoutMs, retries } = this.plan;
-    const waitMs = waitMsOf(timeoutMs, retries, this.attempts, runtime);
-    this.#cancelTimer = runtime.after(waitMs, () => {
-      this.#whenRead(() => {
-        if (this.attempts <= this.plan.retries) this.#send(socket);
-        else this.#timeOut();
-      });
-    });
+    this.#wait(waitMsOf(timeoutMs, retries, this.attempts, runtime), true);
     this.#sentAt = runtime.now();
     const { target, next } = this.ends;
-    socket.send(payload, target).then(() => {
+    this.#socket!.send(payload, target).then(() => {
       this.#isSent = true;
       this.listener.onSent?.();
       if (attempt > 1) this.listener.onRetransmit?.();
@@ -329,14 +333,22 @@ export class Exchange implements Receiver {
     });
   }
 
-  /** After the first reply nothing is retransmitted for the others. */
+  /** Waits for a further reply. */
   #waitForMore(): void {
     this.#isOver = false;
-    const { runtime, timeoutMs } = this.plan;
-    this.#cancelTimer = runtime.after(
-      timeoutMs,
-      () => this.#whenRead(() => this.#timeOut()),
-    );
+    const { timeoutMs, hasMissing = false } = this.plan;
+    this.#wait(timeoutMs, hasMissing);
+  }
+
+  /** Waits for a reply; then retransmits, as far as that is allowed, or times out. */
+  #wait(ms: number, isRetransmitted: boolean): void {
+    this.#cancelTimer = this.plan.runtime.after(ms, () => {
+      this.#whenRead(() => {
+        const { retries } = this.plan;
+        if (isRetransmitted && this.attempts <= retries) this.#send();
+        else this.#timeOut();
+      });
+    });
   }
 
   /** Calls back if the reply does not lie in the socket: a timer may be late. */

@@ -11,7 +11,6 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { encode } from "../encoding.ts";
 import { isPortClosed, sendError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import {
@@ -116,8 +115,8 @@ export interface GatherSummary {
 }
 
 /**
- * The replies: iterated as they arrive, or awaited as an array. Either begins
- * the gathering, and can be done once.
+ * The replies: iterated as they arrive, once, or awaited as an array, any number of
+ * times. Either begins the gathering, and excludes the other.
  */
 export interface Gathering<Decoded = unknown>
   extends AsyncIterable<UdpReply<Decoded>>, PromiseLike<UdpReply<Decoded>[]> {
@@ -148,8 +147,8 @@ export interface Gathering<Decoded = unknown>
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, there is no
- * address, or one cannot be asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, the payload is
+ * neither bytes nor text, there is no address, or one cannot be asked.
  *
  * @example
  * ```ts
@@ -162,7 +161,7 @@ export interface Gathering<Decoded = unknown>
  * assertEquals(replies.map((reply) => reply.text()).sort(), ["one", "two"]);
  * ```
  */
-export function gather<Decoded = unknown>(
+export function gather<Decoded = undefined>(
   to: UdpAddress | string | Iterable<UdpAddress | string>,
   payload: Payload,
   options: GatherOptions<Decoded> = {},
@@ -177,12 +176,22 @@ export function gather<Decoded = unknown>(
     throw new TypeError("There is no address to send to");
   }
   const plans = addresses.map((address) =>
-    planRequest(address, payload, values)
+    planRequest("gather()", address, payload, values)
   );
   const gatherer = new Gatherer(plans, values);
   const run = gatherer.run as Run<UdpReply<Decoded>, GatherSummary>;
+  let replies: Promise<UdpReply<Decoded>[]> | undefined;
   return run.handle<Pick<Gathering<Decoded>, "then">>({
-    then: (onReplies, onError) => Array.fromAsync(run).then(onReplies, onError),
+    then: (onReplies, onError) => {
+      replies ??= run.hasBegun
+        ? Promise.reject(
+          new TypeError(
+            "Cannot await replies that are iterated: collect them there, or gather anew",
+          ),
+        )
+        : Array.fromAsync(run);
+      return replies.then(onReplies, onError);
+    },
   });
 }
 
@@ -330,7 +339,7 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
   }
 
   async #sendTo(target: UdpAddress): Promise<void> {
-    const payload = encode(this.#request.payload(this.#attempts, 0));
+    const payload = this.#request.payload(this.#attempts, 0);
     requireFit(payload.length, maxPayload(target.hostname));
     await this.#socket!.send(payload, target);
   }

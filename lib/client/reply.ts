@@ -1,5 +1,6 @@
 /**
- * A reply: a received datagram, and the facts of the request that it answers.
+ * A reply: a received datagram, and the facts of the request that it answers; and
+ * the error of a request without one.
  *
  * @module
  */
@@ -37,14 +38,65 @@ export interface UdpReply<Decoded = unknown> extends Datagram {
    * milliseconds.
    */
   sentAt: number;
-  /** The value returned by `match`, unless it was `true`. */
-  value: Decoded | undefined;
+  /** The value returned by `match`; undefined if that was `true`, or without it. */
+  value: Decoded extends true ? undefined : Decoded;
   /**
    * The payload as text.
    *
    * @throws {TypeError} If it is not UTF-8.
    */
   text(): string;
+}
+
+/** The facts about a request without a reply. */
+export interface TimeoutErrorOptions extends ErrorOptions {
+  /** The number of times the datagram was sent. */
+  attempts: number;
+  /** Received datagrams that were no reply, and were ignored. */
+  foreign: number;
+  /**
+   * The replies received, of a request for several.
+   *
+   * @default {none}
+   */
+  replies?: readonly UdpReply[] | undefined;
+}
+
+/**
+ * No reply was received in time. UDP cannot distinguish a lost request from a lost
+ * reply, a closed port or a silent server. If the system reports a closed port, or the
+ * network that it rejects the datagram, that error is the `cause`.
+ *
+ * It is this library's own: neither `Deno.errors.TimedOut` nor the `DOMException`
+ * of the same name, which `AbortSignal.timeout()` gives as its reason.
+ *
+ * @example
+ * ```ts
+ * import { TimeoutError } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new TimeoutError("No reply", { attempts: 3, foreign: 0 });
+ * assertEquals(error.attempts, 3);
+ * ```
+ */
+export class TimeoutError extends Error {
+  // An assignment would throw where `Error.prototype` is frozen.
+  /** The name of the class. */
+  override readonly name = "TimeoutError";
+  /** The number of times the datagram was sent. */
+  readonly attempts: number;
+  /** Received datagrams that were no reply, and were ignored. */
+  readonly foreign: number;
+  /** The replies received, if not all of `replies` were; else none. */
+  readonly replies: readonly UdpReply[];
+
+  /** Makes the error. */
+  constructor(message: string, options: TimeoutErrorOptions) {
+    super(message, options);
+    this.attempts = options.attempts;
+    this.foreign = options.foreign;
+    this.replies = options.replies ?? [];
+  }
 }
 
 /**

@@ -3,44 +3,61 @@
  *
  * @module
  */
-import { formatAddress, type UdpAddress } from "../address.ts";
-import { TimeoutError } from "../base/errors.ts";
+import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import { payloadOf } from "../base/payload.ts";
 import {
   Exchange,
   type Payload,
   planRequest,
   REQUEST,
   type RequestOptions,
-  type RequestPlan,
 } from "./exchange.ts";
+import {
+  checkReplies,
+  incomplete,
+  isWhole,
+  type OptionalReplies,
+  REPLIES,
+  type RepliesOptions,
+} from "./replies.ts";
 import type { UdpReply } from "./reply.ts";
 import { resolveEnds } from "./target.ts";
 import { observeRequest } from "./telemetry.ts";
 
-/** The option of a {@linkcode request} with several replies. */
-export interface RepliesOptions<Decoded = unknown> {
-  /**
-   * The number of replies, 1 to 65,536, or a function that gets each reply as it
-   * arrives and returns whether it is the last one. After the first reply nothing
-   * is retransmitted, and each further one may take `timeoutMs`.
-   */
-  replies: number | ((reply: UdpReply<Decoded>) => boolean);
-}
+/** The table of all options of {@linkcode request}. */
+export const REQUEST_OPTIONS = { ...REQUEST, ...REPLIES };
 
-const COUNT = option.integer(1, 65_536);
-
-/** The table of {@linkcode RequestOptions} and {@linkcode RepliesOptions}. */
-export const REPLIES = {
-  ...REQUEST,
-  replies: option.custom<RepliesOptions["replies"]>(
-    `${COUNT.words} or a function`,
-    (value) => typeof value === "function" ? undefined : COUNT.judge(value),
-    undefined,
-    COUNT,
-  ),
-} satisfies option.Table<RequestOptions & Partial<RepliesOptions>>;
-
+/**
+ * Sends a datagram and gives several replies, in the order of their arrival.
+ *
+ * @param address The server.
+ * @param payload The payload.
+ * @param options The number of replies or their end, beside all others.
+ * @returns The replies.
+ * @throws {TimeoutError} If not all arrive; its `replies` are those that did.
+ *
+ * @example
+ * ```ts
+ * import { request, serve } from "@roundtrip/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = serve((_, { reply }) => {
+ *   reply("one");
+ *   reply("two");
+ *   return "END";
+ * });
+ * const replies = await request(server.addr, "all", {
+ *   replies: (reply) => reply.text() === "END",
+ * });
+ * assertEquals(replies.length, 3);
+ * ```
+ */
+export function request<Decoded = undefined>(
+  address: UdpAddress | string,
+  payload: Payload,
+  options: RequestOptions<Decoded> & RepliesOptions<Decoded>,
+): Promise<UdpReply<Decoded>[]>;
 /**
  * Sends a datagram and gives the reply.
  *
@@ -63,8 +80,9 @@ export const REPLIES = {
  * @throws {RangeError} If the payload is too large for UDP, or a number is out
  * of range.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the
- * address cannot be asked: a wildcard, or IPv6 from an IPv4 `localHostname`.
+ * @throws {TypeError} If an option is unknown or of a wrong type, the payload is
+ * neither bytes nor text, or the address cannot be asked: a wildcard, or IPv6 from an
+ * IPv4 `localHostname`.
  * @throws {Deno.errors.NotFound} If the name does not resolve.
  * @throws {Error} The system's error if binding fails, or each send, with the
  * address and the remedy in its message.
@@ -80,49 +98,33 @@ export const REPLIES = {
  * assert(reply.attempts > 1 || reply.rttMs! > 0);
  * ```
  */
-export function request<Decoded = unknown>(
+export function request<Decoded = undefined>(
   address: UdpAddress | string,
   payload: Payload,
   options?: RequestOptions<Decoded>,
 ): Promise<UdpReply<Decoded>>;
 /**
- * Sends a datagram and gives several replies, in the order of their arrival.
+ * Sends a datagram and gives the reply, or several where `replies` is given.
  *
  * @param address The server.
  * @param payload The payload.
- * @param options The number of replies or their end, beside all others.
- * @returns The replies.
- * @throws {TimeoutError} If not all arrive.
- *
- * @example
- * ```ts
- * import { request, serve } from "@roundtrip/udp";
- * import { assertEquals } from "@std/assert";
- *
- * await using server = serve((_, { reply }) => {
- *   reply("one");
- *   reply("two");
- *   return "END";
- * });
- * const replies = await request(server.addr, "all", {
- *   replies: (reply) => reply.text() === "END",
- * });
- * assertEquals(replies.length, 3);
- * ```
+ * @param options All options.
+ * @returns The reply or the replies.
  */
-export function request<Decoded = unknown>(
+export function request<Decoded = undefined>(
   address: UdpAddress | string,
   payload: Payload,
-  options: RequestOptions<Decoded> & RepliesOptions<Decoded>,
-): Promise<UdpReply<Decoded>[]>;
-export async function request<Decoded = unknown>(
+  options: RequestOptions<Decoded> & OptionalReplies<Decoded>,
+): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]>;
+export async function request(
   address: UdpAddress | string,
   payload: Payload,
-  options: RequestOptions<Decoded> & Partial<RepliesOptions<Decoded>> = {},
-): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]> {
-  const values = option.readAll("request", REPLIES, options);
-  const { replies: wanted, signal } = values;
-  const plan = planRequest(address, payload, values);
+  options: RequestOptions & OptionalReplies = {},
+): Promise<UdpReply | UdpReply[]> {
+  const values = option.readAll("request", REQUEST_OPTIONS, options);
+  const { replies: wanted, missing, signal } = values;
+  checkReplies(values);
+  const plan = planRequest("request()", address, payload, values);
   signal?.throwIfAborted();
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   aborted.catch(() => {}); // An abort may follow the last wait.
@@ -134,7 +136,15 @@ export async function request<Decoded = unknown>(
   };
   signal?.addEventListener("abort", onAbort);
   let failure: { error: unknown } | undefined;
-  const replies: UdpReply<Decoded>[] = [];
+  const replies: UdpReply[] = [];
+  if (missing !== undefined) {
+    const { payload: first } = plan;
+    plan.hasMissing = true;
+    plan.payload = (attempt, seq) =>
+      replies.length === 0
+        ? first(attempt, seq)
+        : payloadOf(missing(replies), "request()", "return");
+  }
   const observe = observeRequest(plan.telemetry);
   try {
     // A look-up cannot be cancelled, but the end does not wait for it.
@@ -145,16 +155,16 @@ export async function request<Decoded = unknown>(
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     exchange = new Exchange(plan, ends, {
       onReply: (reply) => {
-        replies.push(reply as UdpReply<Decoded>);
+        replies.push(reply);
         try {
-          if (isWhole(replies, wanted)) resolve();
+          if (wanted === undefined || isWhole(replies, wanted)) resolve();
           else return true;
         } catch (error) {
           reject(error);
         }
       },
       onTimeout: (error) =>
-        reject(incomplete(error, replies.length, plan, wanted)),
+        reject(incomplete(error, replies, wanted, plan.ends.target)),
       onError: reject,
     });
     exchange.start();
@@ -169,35 +179,4 @@ export async function request<Decoded = unknown>(
     signal?.removeEventListener("abort", onAbort);
     await exchange?.close();
   }
-}
-
-/** Whether the last reply completes the answer. */
-function isWhole<Decoded>(
-  replies: UdpReply<Decoded>[],
-  wanted: RepliesOptions<Decoded>["replies"] = 1,
-): boolean {
-  const { length } = replies;
-  if (typeof wanted === "number") return length >= wanted;
-  if (wanted(replies[length - 1]!)) return true;
-  if (length < COUNT.max!) return false;
-  throw new Error(
-    `${length} replies received, and 'replies()' took none as the last`,
-  );
-}
-
-/** The error of a time-out after this many replies. */
-function incomplete(
-  error: TimeoutError,
-  count: number,
-  { ends, timeoutMs }: RequestPlan,
-  wanted: unknown,
-): TimeoutError {
-  if (count === 0) return error;
-  const { attempts, foreign, cause } = error;
-  const received = typeof wanted === "number" ? `${count} of ${wanted}` : count;
-  return new TimeoutError(
-    `Replies received from ${formatAddress(ends.target)}: ${received}, ` +
-      `and no other within ${timeoutMs} ms`,
-    { attempts, foreign, cause },
-  );
 }

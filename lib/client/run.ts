@@ -6,7 +6,7 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
-import { TimeoutError } from "../base/errors.ts";
+import { TimeoutError } from "./reply.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import type {
   Datagram,
@@ -63,7 +63,8 @@ type Timer = "after" | "afterExactly";
 export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   readonly #pacer: Pacer;
   readonly #queue = new EventQueue<E>();
-  #hasBegun = false;
+  /** Whether it was iterated. */
+  hasBegun = false;
   #ends: Ends | undefined;
   #socket: DatagramSocket | undefined;
   #socketClosed: Promise<void> | undefined;
@@ -357,10 +358,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<E> {
-    if (this.#hasBegun) {
+    if (this.hasBegun) {
       throw new TypeError("Cannot iterate a second time: start another run");
     }
-    this.#hasBegun = true;
+    this.hasBegun = true;
     const { signal, deadlineMs } = this.schedule;
     signal?.throwIfAborted();
     const abort = () => this.end({ error: signal!.reason });

@@ -4,8 +4,8 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
-import type { TimeoutError } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import { RecentMap } from "../base/recent_map.ts";
 import {
   Exchange,
@@ -15,7 +15,7 @@ import {
   type RequestOptions,
   type RequestPlan,
 } from "./exchange.ts";
-import type { UdpReply } from "./reply.ts";
+import type { TimeoutError, UdpReply } from "./reply.ts";
 import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
 import { RUN, type RunOptions } from "./run_options.ts";
 import { Books, type Interval } from "../stats/books.ts";
@@ -23,7 +23,8 @@ import type { RunCounts } from "../stats/counts.ts";
 import type { TailSummary } from "../stats/distribution.ts";
 
 /** Options of {@linkcode requestMany}. */
-export interface RequestManyOptions extends RequestOptions, RunOptions {
+export interface RequestManyOptions<Decoded = unknown>
+  extends RequestOptions<Decoded>, RunOptions {
   /**
    * The number of datagrams, 1 to 1,000,000,000, or Infinity for a series that
    * only `stop()`, a deadline or a signal ends. Retransmissions are extra.
@@ -62,8 +63,8 @@ export const SERIES = {
 export const SERIES_DEFAULTS = option.defaultsOf(SERIES);
 
 /** The outcome of one datagram of a series; `seq` counts them from 0. */
-export type SeriesEvent =
-  | { type: "reply"; seq: number; reply: UdpReply }
+export type SeriesEvent<Decoded = unknown> =
+  | { type: "reply"; seq: number; reply: UdpReply<Decoded> }
   | { type: "lost"; seq: number; error: TimeoutError }
   | { type: "late"; seq: number }
   | { type: "duplicate"; seq: number }
@@ -87,7 +88,10 @@ export interface SeriesSummary extends RunCounts {
 }
 
 /** A series of requests. */
-export type Series = RunHandle<SeriesEvent, SeriesSummary>;
+export type Series<Decoded = unknown> = RunHandle<
+  SeriesEvent<Decoded>,
+  SeriesSummary
+>;
 
 /**
  * Sends a series of datagrams and gives the outcome of each.
@@ -114,8 +118,8 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If the address does not parse.
- * @throws {TypeError} If an option is unknown or of a wrong type, or the
- * address cannot be asked.
+ * @throws {TypeError} If an option is unknown or of a wrong type, the payload is
+ * neither bytes nor text, or the address cannot be asked.
  *
  * @example
  * ```ts
@@ -128,14 +132,11 @@ export type Series = RunHandle<SeriesEvent, SeriesSummary>;
  * assertEquals(series.summary().received, 3);
  * ```
  */
-export function requestMany(
+export function requestMany<Decoded = undefined>(
   address: UdpAddress | string,
-  payload:
-    | Uint8Array
-    | string
-    | ((seq: number, attempt: number) => Uint8Array | string),
-  options: RequestManyOptions = {},
-): Series {
+  payload: PayloadInit | ((seq: number, attempt: number) => PayloadInit),
+  options: RequestManyOptions<Decoded> = {},
+): Series<Decoded> {
   const values = option.readAll("requestMany", SERIES, options);
   const { count, localPort } = values;
   // A series measures the path, whose loss a retransmission would hide.
@@ -147,6 +148,7 @@ export function requestMany(
     );
   }
   const plan = planRequest(
+    "requestMany()",
     address,
     typeof payload === "function"
       ? (attempt, seq) => payload(seq, attempt)
@@ -154,7 +156,7 @@ export function requestMany(
     { ...values, retries },
   );
   const series = new SeriesWorkload(plan, values);
-  return series.run.handle({});
+  return series.run.handle({}) as Series<Decoded>;
 }
 
 /** The exchanges of a series. */

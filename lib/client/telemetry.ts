@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { TimeoutError } from "../base/errors.ts";
+import { TimeoutError } from "./reply.ts";
 import type { PartCounts } from "../stats/counts.ts";
 import {
   beginSpan,

@@ -6,8 +6,14 @@
  */
 import type { UdpAddress } from "../address.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import type { Datagram } from "../socket/datagram.ts";
 import { type Payload, REQUEST, type RequestOptions } from "./exchange.ts";
+import {
+  type OptionalReplies,
+  REPLIES,
+  type RepliesOptions,
+} from "./replies.ts";
 import type { UdpReply } from "./reply.ts";
 
 /** The key that a reply shares with its request, and with no other. */
@@ -19,13 +25,14 @@ export type ClientRequestOptions<Decoded = unknown> = Pick<
   "timeoutMs" | "retries" | "match" | "signal"
 >;
 
-/** The table of {@linkcode ClientRequestOptions}; the client has the defaults. */
+/** The table of all options of a request; the client has the defaults. */
 export const CLIENT_REQUEST = {
   timeoutMs: option.dependent(REQUEST.timeoutMs),
   retries: option.dependent(REQUEST.retries),
   match: option.dependent(REQUEST.match),
   signal: REQUEST.signal,
-} satisfies option.Table<ClientRequestOptions>;
+  ...REPLIES,
+} satisfies option.Table<ClientRequestOptions & OptionalReplies>;
 
 /** A datagram that no request was waiting for. */
 export type Unclaimed = Datagram;
@@ -63,6 +70,18 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
   /** The server's address. */
   readonly remoteAddr: UdpAddress;
   /**
+   * Sends a request and gives several replies, all with its key.
+   *
+   * @param payload The payload.
+   * @param options The number of replies or their end, beside all others.
+   * @returns The replies. Rejects as with a single one; the `replies` of a
+   * {@linkcode TimeoutError} are those received.
+   */
+  request<Decoded = undefined>(
+    payload: Payload,
+    options: ClientRequestOptions<Decoded> & RepliesOptions<Decoded>,
+  ): Promise<UdpReply<Decoded>[]>;
+  /**
    * Sends a request and gives its reply, as the function {@linkcode request}
    * does; time-outs and retries count from the first send.
    *
@@ -72,17 +91,22 @@ export interface UdpClient extends AsyncDisposable, AsyncIterable<Unclaimed> {
    * with the system's error if sending fails, and with `Deno.errors.Interrupted`
    * if the client is closed.
    */
-  request<Decoded = unknown>(
+  request<Decoded = undefined>(
     payload: Payload,
     options?: ClientRequestOptions<Decoded>,
   ): Promise<UdpReply<Decoded>>;
+  /** Sends a request and gives the reply, or several where `replies` is given. */
+  request<Decoded = undefined>(
+    payload: Payload,
+    options: ClientRequestOptions<Decoded> & OptionalReplies<Decoded>,
+  ): Promise<UdpReply<Decoded> | UdpReply<Decoded>[]>;
   /**
    * Sends a datagram without waiting for a reply. A failure is counted among
    * `errors`, so that a rejection that nobody handles does not end the process.
    *
    * @returns Resolves when the system has taken it; rejects with its error.
    */
-  send(payload: Uint8Array | string): Promise<void>;
+  send(payload: PayloadInit): Promise<void>;
   /** A snapshot of the counts. */
   stats(): ClientStats;
   /** Closes the socket, and rejects all requests in flight or waiting. */

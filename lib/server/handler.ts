@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { oneLine } from "../base/errors.ts";
-import { bytesOf } from "../socket/outbox.ts";
+import { bytesOf, type PayloadInit, wrongBytes } from "../base/payload.ts";
 import type { ReplyOptions } from "../socket/contract.ts";
 import type { DatagramFacts } from "../socket/datagram.ts";
 import type { Readings } from "../base/telemetry.ts";
@@ -28,7 +27,7 @@ export interface DatagramInfo extends Readonly<DatagramFacts> {
    * @throws {TypeError} If it is neither bytes nor text, or the handler has
    * settled already.
    */
-  readonly reply: (payload: Uint8Array | string) => boolean;
+  readonly reply: (payload: PayloadInit) => boolean;
   /**
    * Lifts `guard.maxAmplification` for the further answers to this datagram. Call
    * it when the datagram proves that its sender receives at `remoteAddr`, as one that returns a token of 64 unpredictable bits or more
@@ -38,7 +37,7 @@ export interface DatagramInfo extends Readonly<DatagramFacts> {
 }
 
 /** A payload to answer with, text as UTF-8; `undefined` or `null` is silence. */
-export type Reply = Uint8Array | string | null | undefined | void;
+export type Reply = PayloadInit | null | undefined | void;
 
 /**
  * Makes the reply to one datagram.
@@ -99,9 +98,5 @@ export function replyBytes(reply: unknown): Uint8Array | undefined {
   if (reply === undefined || reply === null) return undefined;
   const bytes = bytesOf(reply);
   if (bytes !== undefined) return bytes;
-  throw oneLine(
-    new TypeError(
-      `Cannot reply as the handler must return a Uint8Array, a string, null or undefined: it returned ${typeof reply}`,
-    ),
-  );
+  throw wrongBytes("The handler must return", ", null or undefined", reply);
 }

@@ -7,7 +7,7 @@ import type { UdpAddress } from "../address.ts";
 import { headersOf } from "./guard.ts";
 import type { DatagramInfo } from "./handler.ts";
 import { copyFacts, type DatagramFacts } from "../socket/datagram.ts";
-import { payloadOf } from "../socket/outbox.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import type { Datagram } from "../socket/contract.ts";
 
 /** The server that received the datagram. */
@@ -56,12 +56,12 @@ export class Incoming implements DatagramInfo {
   }
 
   /** A function of its own, so that it can be taken out of the object. */
-  get reply(): (payload: Uint8Array | string) => boolean {
+  get reply(): (payload: PayloadInit) => boolean {
     return (payload) => {
       if (this.#datagram === undefined) {
         throw new TypeError("Cannot reply as the handler has settled");
       }
-      const bytes = payloadOf(payload);
+      const bytes = payloadOf(payload, "reply()");
       return this.#server.pushReply(this, bytes);
     };
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { encode } from "../encoding.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { type Handler, withTraits } from "./handler.ts";
 
 /**
@@ -12,6 +12,7 @@ import { type Handler, withTraits } from "./handler.ts";
  *
  * @param reply The reply; text is sent as UTF-8.
  * @returns The handler.
+ * @throws {TypeError} If the reply is neither bytes nor text.
  *
  * @example
  * ```ts
@@ -23,8 +24,8 @@ import { type Handler, withTraits } from "./handler.ts";
  * assertEquals(new TextDecoder().decode(data), "Hello UDP Client");
  * ```
  */
-export function fixedReply(reply: string | Uint8Array): Handler {
-  const bytes = new Uint8Array(encode(reply));
+export function fixedReply(reply: PayloadInit): Handler {
+  const bytes = new Uint8Array(payloadOf(reply, "fixedReply()"));
   return withTraits(() => bytes, { borrows: true, fixedReply: bytes });
 }
 

@@ -16,15 +16,11 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import {
-  Outbox,
-  payloadOf,
-  type PushOptions,
-  pushOptions,
-} from "../socket/outbox.ts";
+import { Outbox, type PushOptions, pushOptions } from "../socket/outbox.ts";
 import type { ServerParts } from "./server_parts.ts";
 import { noStats, type ServerStats, type UdpServer } from "./udp_server.ts";
 import { oneLine } from "../base/errors.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { isPromiseLike, Reports } from "./reports.ts";
 import {
   copyOf,
@@ -109,7 +105,7 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void> {
@@ -117,12 +113,12 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
   }
 
   async sendMany(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     addresses: Iterable<UdpAddress | string>,
     options?: PushOptions,
   ): Promise<number> {
     const common = {
-      payload: payloadOf(payload),
+      payload: payloadOf(payload, "sendMany()"),
       ...pushOptions("sendMany", options),
     };
     return await this.#outbox.sendMany(

@@ -4,6 +4,7 @@
  * @module
  */
 import type { UdpAddress } from "../address.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import type { Endpoint, PushOptions } from "../socket/outbox.ts";
 import { type Refusal, REFUSALS } from "./guard.ts";
 import type { DatagramInfo, Reply } from "./handler.ts";
@@ -82,7 +83,7 @@ export interface UdpServer extends Endpoint {
    * @returns The number of addresses that it was sent to.
    */
   sendMany(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     addresses: Iterable<UdpAddress | string>,
     options?: PushOptions,
   ): Promise<number>;

@@ -7,6 +7,7 @@
 import type { UdpAddress } from "../address.ts";
 import { EventQueue } from "../base/event_queue.ts";
 import * as option from "../base/options.ts";
+import type { PayloadInit } from "../base/payload.ts";
 import { BIND, bindingOf, type BindOptions } from "./bind_options.ts";
 import { type Datagram, OwnedDatagram } from "./datagram.ts";
 import {
@@ -228,7 +229,7 @@ class OpenSocket implements UdpSocket, Receiver {
   }
 
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void> {

@@ -11,9 +11,9 @@ import {
   parseAddress,
   type UdpAddress,
 } from "../address.ts";
-import { encode } from "../encoding.ts";
 import { errorMessage, oneLine } from "../base/errors.ts";
 import * as option from "../base/options.ts";
+import { type PayloadInit, payloadOf } from "../base/payload.ts";
 import { type DatagramSocket, PEER } from "./contract.ts";
 import type { GroupMember } from "./memberships.ts";
 
@@ -51,7 +51,7 @@ export function pushOptions(
 /** A datagram to send. */
 export interface Outgoing extends PushOptions {
   /** The payload, text as UTF-8. */
-  payload: Uint8Array | string;
+  payload: PayloadInit;
   /** An IP address and a port, or `"IP:PORT"`. */
   to: UdpAddress | string;
 }
@@ -86,7 +86,7 @@ export interface Endpoint extends AsyncDisposable, GroupMember {
    * @throws {Deno.errors.NotSupported} If the engine cannot send from there.
    */
   send(
-    payload: Uint8Array | string,
+    payload: PayloadInit,
     to: UdpAddress | string,
     options?: PushOptions,
   ): Promise<void>;
@@ -138,7 +138,7 @@ export class Outbox {
    * counted and reported, it ends no process where nobody handles it.
    */
   send(outgoing: Outgoing, options?: PushOptions): Promise<void> {
-    const sent = this.#send(outgoing, options).then((failure) => {
+    const sent = this.#send(outgoing, "send", options).then((failure) => {
       if (failure !== undefined) throw failure.error;
     });
     sent.catch(() => {});
@@ -183,7 +183,9 @@ export class Outbox {
     let sent = 0;
     for (let at = 0; at < all.length; at += CHUNK) {
       const chunk = all.slice(at, at + CHUNK);
-      const failures = await Promise.all(chunk.map((one) => this.#send(one)));
+      const failures = await Promise.all(
+        chunk.map((one) => this.#send(one, "sendBatch")),
+      );
       sent += failures.filter((failure) => failure === undefined).length;
     }
     return sent;
@@ -191,15 +193,18 @@ export class Outbox {
 
   /** Checks and sends a datagram; resolves with its error, which is reported. */
   async #send(
-    { payload, to, from }: Outgoing,
+    outgoing: Outgoing,
+    owner: string,
     options?: PushOptions,
   ): ReturnType<Outbox["trySend"]> {
     let failure: { error: unknown } | undefined;
     let prefix = "";
     try {
+      const { payload, to, from = pushOptions(owner, options)?.from } = Object(
+        outgoing,
+      ) as Outgoing;
       const destination = destinationOf(to);
-      const bytes = payloadOf(payload);
-      from ??= pushOptions("send", options)?.from;
+      const bytes = payloadOf(payload, `${owner}()`);
       const source = from && this.#sourceOf(from, destination);
       failure = await this.trySend(bytes, destination, source);
       if (failure === undefined) return undefined;
@@ -238,43 +243,11 @@ export class Outbox {
   }
 }
 
-/** The bytes of a payload; throws a TypeError if it is neither bytes nor text. */
-export function payloadOf(payload: unknown): Uint8Array {
-  const bytes = bytesOf(payload);
-  if (bytes !== undefined) return bytes;
-  throw new TypeError(
-    `Cannot send as the payload must be a Uint8Array or a string: it is ${typeof payload}`,
-  );
-}
-
-/**
- * The bytes of an array or text, undefined for all other values. It runs no code of
- * the value's: a proxy is no array, and arrays of a subclass, such as Node's Buffer,
- * are copied.
- *
- * @throws {TypeError} If the array's buffer was transferred.
- */
-export function bytesOf(value: unknown): Uint8Array | undefined {
-  if (typeof value === "string") return encode(value);
-  if (CLASS_OF.call(value) !== "Uint8Array") return undefined;
-  const bytes = value as Uint8Array;
-  const isPlain = Object.getPrototypeOf(bytes) === Uint8Array.prototype &&
-    !Object.hasOwn(bytes, "length");
-  if (isPlain && bytes.length > 0) return bytes;
-  const copy = new Uint8Array(bytes);
-  return isPlain ? bytes : copy;
-}
-
-/** The class of a typed array, undefined for all other values. */
-const CLASS_OF: (this: unknown) => string | undefined = Object
-  .getOwnPropertyDescriptor(
-    Object.getPrototypeOf(Uint8Array.prototype),
-    Symbol.toStringTag,
-  )!.get!;
-
 /** A destination, which must be an IP address. */
 function destinationOf(to: UdpAddress | string): UdpAddress {
-  const { hostname, port } = typeof to === "string" ? parseAddress(to) : to;
+  const { hostname, port }: UdpAddress = typeof to === "string"
+    ? parseAddress(to)
+    : Object(to);
   PEER.hostname.read(hostname, "hostname");
   if (ipVersion(hostname) === undefined) {
     throw new TypeError(

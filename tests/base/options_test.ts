@@ -17,7 +17,7 @@ import { CLIENT_REQUEST } from "../../lib/client/udp_client.ts";
 import { GATHER, gather } from "../../lib/client/gather.ts";
 import { load } from "../../lib/client/load.ts";
 import { LOAD, type LoadOptions } from "../../lib/client/load_options.ts";
-import { REPLIES, request } from "../../lib/client/request.ts";
+import { request, REQUEST_OPTIONS } from "../../lib/client/request.ts";
 import { requestMany, SERIES } from "../../lib/client/series.ts";
 import { GUARD } from "../../lib/server/guard.ts";
 import { echo } from "../../lib/server/responders.ts";
@@ -60,7 +60,7 @@ const CALLS: Record<string, Call> = {
     call: (options) => openSocket(options, () => {}).close(),
   },
   request: {
-    table: REPLIES,
+    table: REQUEST_OPTIONS,
     base: { runtime, signal },
     call: (options) => request(TARGET, "x", options),
   },
@@ -383,7 +383,10 @@ Deno.test("options: the tables have the defaults that are documented", () => {
     [hostname, port, maxInFlight, handlerTimeoutMs].map((o) => o.default),
     ["127.0.0.1", 0, 256, 10_000],
   );
-  assertEquals([REPLIES.timeoutMs.default, REPLIES.retries.default], [1000, 2]);
+  assertEquals([
+    REQUEST_OPTIONS.timeoutMs.default,
+    REQUEST_OPTIONS.retries.default,
+  ], [1000, 2]);
   assertEquals([GATHER.retries.default, SERIES.count.default], [0, 1]);
   assertEquals([LOAD.durationMs.default, MEASURE.count.default], [10_000, 10]);
 });

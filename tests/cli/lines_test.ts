@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { encode } from "../../lib/encoding.ts";
-import { errorMessage, TimeoutError } from "../../lib/base/errors.ts";
+import { errorMessage } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import {
   exchangeJson,
   exchangeLines,

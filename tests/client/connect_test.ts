@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
 import { connect, type ConnectOptions } from "../../lib/client/connect.ts";
 import { decode, encode } from "../../lib/encoding.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import {
@@ -439,6 +439,49 @@ for (const place of PLACES) {
     });
   }
 }
+
+Deno.test("connect(): an option of a request replaces the client's, all others remain", async () => {
+  // All combinations of three options of the request and two of the client.
+  for (let set = 0; set < 32; set++) {
+    const [hasTime, hasRetries, hasMatch, clientHasTime, clientHasRetries] = [
+      1,
+      2,
+      4,
+      8,
+      16,
+    ].map((bit) => (set & bit) !== 0);
+    // Without a match nothing answers, with it all replies are refused.
+    const { network, client, run } = await start(
+      hasMatch ? undefined : () => {},
+      {
+        timeoutMs: clientHasTime ? 200 : undefined,
+        retries: clientHasRetries ? 4 : undefined,
+      },
+    );
+    let refused = 0;
+    const times: number[] = [];
+    const payload = () => {
+      times.push(network.now);
+      return "x";
+    };
+    const asked = client.request(payload, {
+      timeoutMs: hasTime ? 50 : undefined,
+      retries: hasRetries ? 1 : undefined,
+      match: hasMatch ? () => ++refused < 0 : undefined,
+    });
+    const error = await run(assertRejects(() => asked, TimeoutError));
+    const timeoutMs = hasTime ? 50 : clientHasTime ? 200 : 1000;
+    const retries = hasRetries ? 1 : clientHasRetries ? 4 : 2;
+    const waitMs = times[1]! - times[0]!;
+    assert(
+      waitMs >= timeoutMs && waitMs <= timeoutMs * 1.1,
+      `${set}: ${waitMs} ms instead of ${timeoutMs}`,
+    );
+    assertEquals(error.attempts, retries + 1, `${set}`);
+    assertEquals(refused, hasMatch ? retries + 1 : 0, `${set}`);
+    await client.close();
+  }
+});
 
 Deno.test("connect(): a request that is aborted in its own payload is not sent, and the next one is", async () => {
   const { client, network, run } = await start(undefined, {});

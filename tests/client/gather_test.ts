@@ -207,11 +207,41 @@ Deno.test("gather(): it checks its options and addresses at the call", () => {
   assertEquals(network.sockets.size, 3);
 });
 
-Deno.test("gather(): it gathers once", async () => {
+Deno.test("gather(): it can be awaited any number of times, and gathers once", async () => {
   const { network, start } = networkWith();
   const gathering = start(GROUP);
-  await network.run(all(gathering));
-  await assertRejects(() => all(gathering), TypeError, "a second time");
+  const both = Promise.all([all(gathering), all(gathering)]);
+  assertEquals(await network.run(both), [HOSTS, HOSTS]);
+  assertEquals(await all(gathering), HOSTS);
+  assertEquals(gathering.summary().sent, 1);
+  await assertRejects(
+    async () => {
+      for await (const _ of gathering);
+    },
+    TypeError,
+    "a second time",
+  );
+  const failing = start(["nowhere.invalid:5000"]);
+  const fails = () => network.run(all(failing));
+  const first = await assertRejects(fails, Deno.errors.NotFound);
+  assertEquals(await assertRejects(fails, Deno.errors.NotFound), first);
+});
+
+Deno.test("gather(): awaiting what is iterated is an error that says so", async () => {
+  const { network, start } = networkWith();
+  const gathering = start(GROUP);
+  const iterated = network.run((async () => {
+    for await (const { remoteAddr } of gathering) {
+      await assertRejects(
+        () => all(gathering),
+        TypeError,
+        "Cannot await replies that are iterated: collect them there, or gather anew",
+      );
+      return remoteAddr.hostname;
+    }
+  })());
+  assertEquals(await iterated, HOSTS[0]);
+  await assertRejects(() => all(gathering), TypeError, "Cannot await");
 });
 
 Deno.test("gather(): it ends when all of a list have answered, each asked once", async () => {

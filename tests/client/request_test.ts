@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatAddress, type UdpAddress } from "../../lib/address.ts";
 import { decode, encode } from "../../lib/encoding.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
 import type { Payload, RequestOptions } from "../../lib/client/exchange.ts";
-import type { ReplyInfo, UdpReply } from "../../lib/client/reply.ts";
+import { type ReplyInfo, TimeoutError } from "../../lib/client/reply.ts";
 import { request } from "../../lib/client/request.ts";
 import { echo, fixedReply } from "../../lib/server/responders.ts";
 import { serve } from "../../lib/server/serve.ts";
@@ -499,92 +498,6 @@ Deno.test("request(): changes of a reply's address have no effect", async () => 
   const first = await ask(network);
   first.remoteAddr.port = 1;
   assertEquals((await ask(network)).remoteAddr, SERVER);
-});
-
-/** Asks for several replies. */
-function askAll(
-  network: SimulatedNetwork,
-  replies: number | ((reply: UdpReply) => boolean),
-  options: RequestOptions = {},
-) {
-  const { runtime } = network;
-  return network.run(
-    request(SERVER, "ping", { runtime, replies, ...options }),
-  );
-}
-
-/** A network with a server on it that answers with four datagrams. */
-function networkOfFour(): SimulatedNetwork {
-  const network = makeNetwork();
-  const { runtime } = network;
-  serve({ ...SERVER, runtime, guard: false }, (_, { reply }) => {
-    for (const text of ["a", "b", "c"]) reply(text);
-    return "end";
-  });
-  return network;
-}
-
-Deno.test("request(): it gives as many replies as the answer has", async () => {
-  const network = networkOfFour();
-  const texts = async (...args: Parameters<typeof askAll>) =>
-    (await askAll(...args)).map((reply) => reply.text()).sort();
-  assertEquals(await texts(network, 4), ["a", "b", "c", "end"]);
-  assertEquals((await askAll(network, 2)).length, 2);
-  const isLast = (reply: UdpReply) => reply.text() === "end";
-  assertEquals((await texts(network, isLast)).at(-1), "end");
-  assertEquals(clients(network), []);
-});
-
-Deno.test("request(): a partial answer is not retransmitted for, and its error has the count", async () => {
-  const network = networkOfFour();
-  const error = await assertRejects(
-    () => askAll(network, 5, { timeoutMs: 100 }),
-    TimeoutError,
-    "Replies received from 198.51.100.1:20001: 4 of 5, and no other within 100 ms",
-  );
-  assertEquals(error.attempts, 1);
-  assertEquals(network.now, 2 * LATENCY_MS + 100);
-  const silent = networkWith(() => {});
-  await assertRejects(
-    () => askAll(silent, 5, { retries: 1 }),
-    TimeoutError,
-    "No reply from 198.51.100.1:20001 to 2 datagrams",
-  );
-});
-
-Deno.test("request(): it rejects with the error of `replies`, which is checked", async () => {
-  const network = networkOfFour();
-  const failing = () => {
-    throw new Error("from replies");
-  };
-  await assertRejects(() => askAll(network, failing), Error, "from replies");
-  for (const wrong of [0, 65_537, 1.5]) {
-    await assertRejects(() => askAll(network, wrong), RangeError, "'replies'");
-  }
-  for (const wrong of ["2", null, {}]) {
-    await assertRejects(
-      () => askAll(network, wrong as never),
-      TypeError,
-      "'replies' must be an integer from 1 to 65536 or a function",
-    );
-  }
-  assertEquals(clients(network), []);
-});
-
-Deno.test("request(): it takes 65,536 replies at most", async () => {
-  const network = makeNetwork();
-  let asked = 0;
-  const answered = askAll(network, () => ++asked < 0);
-  network.runtime.after(1, () => {
-    const [client] = clients(network);
-    for (let i = 0; i < 65_540; i++) client!.arrive(encode("x"), SERVER);
-  });
-  await assertRejects(
-    () => answered,
-    Error,
-    "65536 replies received, and 'replies()' took none as the last",
-  );
-  assertEquals(asked, 65_536);
 });
 
 Deno.test("request(): an abort within its payload sends nothing more", async () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { UdpAddress } from "../../lib/address.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import { gather, type Gathering } from "../../lib/client/gather.ts";
 import { load } from "../../lib/client/load.ts";
 import {

@@ -11,7 +11,7 @@ import { serve } from "../../lib/server/serve.ts";
 import { measure } from "../../lib/stamp/measure.ts";
 import { stampReflector } from "../../lib/stamp/reflector.ts";
 import { type Runtime, runtimeFor } from "../../lib/socket/runtime.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import type { Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { linuxTest, restfulNetworks } from "../helpers.ts";
 

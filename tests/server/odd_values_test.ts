@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { UdpAddress } from "../../lib/address.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import { request } from "../../lib/client/request.ts";
 import type { DatagramInfo, Handler } from "../../lib/server/handler.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
@@ -76,9 +76,21 @@ const WRONG: Record<string, () => unknown> = {
   "a number": () => 5,
   "a symbol": () => Symbol("returned"),
   "a function": () => () => {},
-  "wider numbers": () => new Float64Array(1),
-  "a view": () => new DataView(new ArrayBuffer(1)),
-  "a buffer": () => new ArrayBuffer(1),
+  "a list of numbers": () => [1, 2],
+  "a proxy of a buffer": () => new Proxy(new ArrayBuffer(1), {}),
+  "an object that inherits from a buffer": () =>
+    Object.create(ArrayBuffer.prototype),
+  "a shared buffer": () => new SharedArrayBuffer(1),
+  "transferred wider numbers": () => {
+    const numbers = new Float64Array(1);
+    structuredClone(numbers, { transfer: [numbers.buffer] });
+    return numbers;
+  },
+  "a transferred buffer": () => {
+    const buffer = new ArrayBuffer(1);
+    structuredClone(buffer, { transfer: [buffer] });
+    return buffer;
+  },
   "transferred bytes": () => {
     const bytes = new Uint8Array(3);
     structuredClone(bytes, { transfer: [bytes.buffer] });
@@ -100,6 +112,10 @@ const WRONG: Record<string, () => unknown> = {
 /** Values that are replies, made of the two bytes of the request. */
 const RIGHT: Record<string, (id: number[]) => unknown> = {
   "a Buffer": (id) => Buffer.from(id),
+  "a buffer": (id) => new Uint8Array(id).buffer,
+  "wider numbers": (id) => new Uint16Array(new Uint8Array(id).buffer),
+  "a part of a buffer": (id) =>
+    new DataView(new Uint8Array([9, ...id, 9]).buffer, 1, 2),
   "bytes whose length is wrong": (id) =>
     Object.defineProperty(new Uint8Array(id), "length", { value: 9999 }),
   "bytes whose length throws": (id) =>

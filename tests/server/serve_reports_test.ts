@@ -53,7 +53,7 @@ Deno.test("serve(): survives an onError that throws or rejects", async () => {
 });
 
 Deno.test("serve(): reports a handler that returns an invalid reply", async () => {
-  const wrong: unknown[] = [true, 42, {}, new ArrayBuffer(1), [1]];
+  const wrong: unknown[] = [true, 42, {}, new SharedArrayBuffer(1), [1]];
   const errors: unknown[] = [];
   const next = wrong.values();
   const { server, ask, settle } = start(() => next.next().value as Reply, {

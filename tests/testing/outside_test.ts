@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { request } from "../../lib/client/request.ts";
 import { requestMany } from "../../lib/client/series.ts";
 import type { Handler } from "../../lib/server/handler.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { TimeoutError } from "../../lib/client/reply.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { formatAddress } from "../../lib/address.ts";
 import { type Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import { ipVersion, type UdpAddress } from "../../address.ts";
-import { errorMessage, TimeoutError } from "../../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
+import { TimeoutError } from "../../client/reply.ts";
 import { request } from "../../client/request.ts";
 import type { RequestOptions } from "../../client/exchange.ts";
 import { maxPayload } from "../../client/target.ts";

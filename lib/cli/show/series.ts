@@ -4,12 +4,8 @@
  * @module
  */
 import { formatAddress } from "../../address.ts";
-import {
-  errorMessage,
-  isPortClosed,
-  type TimeoutError,
-} from "../../base/errors.ts";
-import type { UdpReply } from "../../client/reply.ts";
+import { errorMessage, isPortClosed } from "../../base/errors.ts";
+import type { TimeoutError, UdpReply } from "../../client/reply.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import {
   MAX_OPEN,

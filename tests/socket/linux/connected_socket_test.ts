@@ -1,7 +1,7 @@
 /** A client with many requests on the linux engine, on a fake C library. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, type ConnectOptions } from "../../../lib/client/connect.ts";
-import { TimeoutError } from "../../../lib/base/errors.ts";
+import { TimeoutError } from "../../../lib/client/reply.ts";
 import type { UdpClient } from "../../../lib/client/udp_client.ts";
 import { FakeLibc, idle } from "./fake_libc.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { UdpAddress } from "../../../lib/address.ts";
 import { decode, encode } from "../../../lib/encoding.ts";
-import { TimeoutError } from "../../../lib/base/errors.ts";
+import { TimeoutError } from "../../../lib/client/reply.ts";
 import { request } from "../../../lib/client/request.ts";
 import { echo } from "../../../lib/server/responders.ts";
 import { runtimeFor } from "../../../lib/socket/runtime.ts";
