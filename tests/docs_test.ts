@@ -106,7 +106,7 @@ signalTest(
     for (const [args, list, result, events] of runs) {
       const target = targets[list === "samples" ? 1 : 0]!;
       const count = args[0] === "--all" ? [] : ["-c", "2"];
-      const common = [target, "-W", "100ms", ...count, ...args];
+      const common = [target, "-W", "5s", ...count, ...args];
       const { stdout } = await client([...common, "--json"]);
       const document = JSON.parse(stdout);
       assertEquals(Object.keys(document), [list, ...keysIn(result)]);
