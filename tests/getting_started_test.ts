@@ -1,6 +1,10 @@
-/** The packed library and the installed programs, outside the checkout. */
-import { assertEquals } from "@std/assert";
-import { Program, ROOT, signalTest } from "./helpers.ts";
+/**
+ * The commands of README.md in their order, and the packed library and the
+ * installed programs, outside the checkout.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { Program, readTest, ROOT, signalTest, tempFolder } from "./helpers.ts";
+import { ASKING as HOST, inHost, ip, namespaceTest } from "./namespaces.ts";
 
 /** The output of a shell script, which may write files as the tests may not. */
 async function shell(script: string): Promise<string> {
@@ -120,3 +124,132 @@ signalTest(
   },
   [new URL("lib/std/import_map.json", ROOT).pathname],
 );
+
+const readme = () => Deno.readTextFile(new URL("README.md", ROOT));
+
+readTest("README.md: has at most 200 lines", async () => {
+  assert((await readme()).split("\n").length <= 201);
+});
+
+/** The code blocks of README.md in their order, as scripts and file contents. */
+async function blocks(): Promise<Array<{ file?: string; lines: string[] }>> {
+  const found = (await readme()).matchAll(
+    /(?:<!-- (\S+) -->\n\n)?^```(sh|console|ts)\b.*\n([^]*?)\n```$/gm,
+  );
+  return [...found].map(([, file, kind, text]) => {
+    const lines = text!.split("\n");
+    if (kind === "ts") return { file: file!, lines };
+    return { lines: kind === "sh" ? lines.map((line) => `$ ${line}`) : lines };
+  });
+}
+
+/** A block's commands, each with the output that the page shows. */
+function commandsOf(
+  lines: string[],
+): Array<{ command: string; shown: string[] }> {
+  const commands: Array<{ command: string; shown: string[] }> = [];
+  for (const line of lines) {
+    if (line.startsWith("$ ")) {
+      commands.push({ command: line.slice(2), shown: [] });
+    } else commands.at(-1)!.shown.push(line);
+  }
+  return commands;
+}
+
+/**
+ * Compares an output with the page's, but for numbers, the order of replies, and
+ * lines that "…" omits.
+ */
+function assertShown(command: string, output: string, shown: string[]): void {
+  const isOpen = shown.at(-1) === "…";
+  const expected = isOpen ? shown.slice(0, -1) : shown;
+  const lines = output.split("\n").filter((line) => !line.startsWith("Task "));
+  const masked = (lines: string[]) =>
+    lines.map((line) =>
+      line.replaceAll(/\d+(\.\d+)?/g, "N").replaceAll(/ +/g, " ")
+        .replace(", N skipped", "")
+    ).sort();
+  const compared = lines.slice(0, isOpen ? expected.length : -1);
+  assertEquals(masked(compared), masked(expected), command);
+}
+
+namespaceTest("README.md: its commands run in their order", async () => {
+  await using clone = await tempFolder();
+  // Without npm's registry, `npx deno` is this Deno; this test is in `task test`.
+  await shell(`
+    mkdir "${clone.path}/bin"
+    cp -r deno.json server.ts client.ts lib tests "${clone.path}"
+    echo '[ "$4" = test ] || exec deno task "$4"' > "${clone.path}/bin/npx"
+    chmod +x "${clone.path}/bin/npx"`);
+  const run = (script: string) => {
+    const path = `${clone.path}/bin:$(dirname "${Deno.execPath()}"):$PATH`;
+    const setting = `cd "${clone.path}"; export PATH="${path}"`;
+    return inHost(HOST, "sh", "-c", `${setting}\n${script}`);
+  };
+  await ip("netns", "add", HOST);
+  let servers: Array<{ program: Program; shown: string[] }> = [];
+  /** Ends all servers, as Ctrl-C does, and gives the last one's closing line. */
+  const end = async () => {
+    // A signal to `deno task` may reach its program twice.
+    await shell(`for pid in $(ip netns pids ${HOST}); do
+      if grep -q "serv.*[.]ts" /proc/$pid/cmdline; then kill -INT $pid; fi
+    done`);
+    let closing = "";
+    for (const { program, shown } of servers) {
+      const { stdout, stderr } = await program.ended();
+      assertShown("server", stdout, shown.length > 1 ? shown : [...shown, "…"]);
+      closing = stderr.trim().split("\n").at(-1)!;
+    }
+    servers = [];
+    return closing;
+  };
+  try {
+    await ip("-n", HOST, "link", "set", "lo", "up");
+    // The address of the other machine is one of this machine.
+    await ip("-n", HOST, "addr", "add", "192.0.2.7/32", "dev", "lo");
+    let count = 0;
+    for (const { file, lines } of await blocks()) {
+      if (file !== undefined) {
+        await shell(
+          `cat > "${clone.path}/${file}" <<'END'\n${lines.join("\n")}\nEND`,
+        );
+        continue;
+      }
+      const commands = commandsOf(lines);
+      count += commands.length;
+      const [{ command, shown }] = commands as [typeof commands[0]];
+      if (/task server|service\.ts/.test(command)) {
+        if (command.includes("--host")) {
+          const counts = `counts: \`${await end()}\``;
+          assert((await readme()).includes(counts), counts);
+        }
+        const program = run(`exec ${command}`);
+        servers.push({ program, shown });
+        if (shown.length > 0) assertEquals(await program.line(), shown[0]);
+        continue;
+      }
+      // `echo $?` prints the exit code of the command before it.
+      const script = commands.map(({ command }) =>
+        `(exit $code)\n${command}\ncode=$?\necho "<end>"`
+      );
+      const { stdout } = await run(`exec 2>&1\n${script.join("\n")}`).ended();
+      const outputs = stdout.split("<end>\n");
+      for (const [i, { command, shown }] of commands.entries()) {
+        if (!command.startsWith("npx")) {
+          assertShown(command, outputs[i]!, shown);
+        } else if (command.includes("demo")) {
+          assert(
+            outputs[i]!.includes("client | Message from Server"),
+            outputs[i],
+          );
+        }
+      }
+    }
+    assert(count > 10, `${count} commands found`);
+    await end();
+  } finally {
+    await shell(`ip netns pids ${HOST} | xargs -r kill -KILL || true`);
+    for (const { program } of servers) await program.ended();
+    await ip("netns", "del", HOST);
+  }
+});

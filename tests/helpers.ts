@@ -13,7 +13,9 @@ const [net, run, read] = await Promise.all(
 
 /** The reason for ignored tests, if there are any. */
 export const IGNORED_NOTE = net && run && read ? undefined : "Ignored: " +
-  "tests that need the network or run programs; `deno task test` runs them.";
+  "all tests that use the network, files or programs.\n" +
+  "`deno task test` or `deno test -A` runs them, and `deno task test-linux` " +
+  "those of the linux engine.";
 
 /** The engine that all real sockets use: `deno test … -- --engine linux`. */
 export const ENGINE: Engine =

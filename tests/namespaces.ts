@@ -33,6 +33,9 @@ export async function cabled(): Promise<AsyncDisposable> {
       const address = `${prefix}::${i + 1}/64`;
       await ip("-n", host, "addr", "add", address, "dev", device, "nodad");
     }
+    // The kernel adds no link-local address beside that one.
+    const alone = ["addrgenmode", "none"];
+    await ip("-n", host, "link", "set", "dev", device, ...alone);
     await ip("-n", host, "link", "set", device, "up");
     await ip("-n", host, "route", "add", "default", "dev", device);
   }
@@ -63,12 +66,12 @@ export function run(host: string, code: string): Program {
 /** The reason why namespaces cannot be made, if there is one. */
 async function missing(): Promise<string | undefined> {
   const { state } = await Deno.permissions.query({ name: "run" });
-  if (state !== "granted") return "permission to run";
+  if (state !== "granted") return "--allow-run";
   try {
     await ip("netns", "add", ASKING);
     await ip("netns", "del", ASKING);
   } catch {
-    return "ip, and root";
+    return "ip and root";
   }
 }
 

@@ -10,20 +10,13 @@ import { serve } from "../lib/server/serve.ts";
 import type { UdpServer } from "../lib/server/udp_server.ts";
 import { openSocket } from "../lib/socket/open_socket.ts";
 import { SimulatedNetwork } from "../lib/testing/mod.ts";
-import { Program, programTest, readTest, ROOT, tempFolder } from "./helpers.ts";
-
-/** The programs, by their file names. */
-async function recipes(): Promise<Map<string, string>> {
-  const page = await Deno.readTextFile(new URL("docs/recipes.md", ROOT));
-  const found = page.matchAll(
-    /<!-- (\w+\.ts) -->\n\n```ts ignore\n([^]*?)```/g,
-  );
-  return new Map([...found].map(([, name, code]) => [name!, code!]));
-}
+import { Program, programTest, readTest, tempFolder } from "./helpers.ts";
+import { recipes } from "./recipe.ts";
 
 /** Starts a recipe, at any free port instead of its own. */
 async function start(name: string, ...args: string[]): Promise<Program> {
-  const code = (await recipes()).get(name)!.replace(/port: \d+/, "port: 0");
+  const code = (await recipes()).get(name.replace(".ts", ""))!
+    .replace(/port: \d+/, "port: 0");
   const deno = ["eval", "--unstable-net", code, ...args];
   return new Program(Deno.execPath(), deno);
 }
@@ -47,8 +40,31 @@ readTest("docs/recipes.md: a recipe has at most 60 lines", async () => {
   }
 });
 
-programTest("name_server.ts: answers dig", async () => {
-  await using server = await start("name_server.ts");
+/** Runs a task of deno.json. */
+const task = (...args: string[]) =>
+  new Program(Deno.execPath(), ["task", "--quiet", ...args]);
+
+programTest("deno task recipe: runs a recipe with its arguments", async () => {
+  await using server = await start("dns.ts");
+  const { port } = await at(server);
+  await using program = task("recipe", "dns_client", `127.0.0.1:${port}`);
+  const { code, stdout, stderr } = await program.ended();
+  assertEquals([code, stdout, stderr], [0, "192.0.2.1 1\n", ""]);
+});
+
+programTest("deno task recipe: lists the recipes of the page", async () => {
+  await using program = task("recipe");
+  const { code, stdout } = await program.ended();
+  const names = stdout.trim().split("\n");
+  assertEquals([code, names], [0, [...(await recipes()).keys()]]);
+  await using wrong = task("recipe", "dsn");
+  const ended = await wrong.ended();
+  assertEquals([ended.code, ended.stdout], [2, ""]);
+  assert(ended.stderr.startsWith('recipe: no recipe "dsn": '), ended.stderr);
+});
+
+programTest("dns.ts: answers dig", async () => {
+  await using server = await start("dns.ts");
   const { port } = await at(server);
   const dig = (...args: string[]) =>
     new Program("dig", ["@127.0.0.1", "-p", `${port}`, "+tries=1", ...args])
@@ -61,12 +77,12 @@ programTest("name_server.ts: answers dig", async () => {
 }, ["dig"]);
 
 programTest(
-  "ask_name_server.ts: reads answers of name_server.ts and dnsmasq",
+  "dns_client.ts: reads answers of dns.ts and dnsmasq",
   async () => {
     // Without dnsmasq the only name server is that of the recipes.
-    await using ours = await start("name_server.ts");
+    await using ours = await start("dns.ts");
     const { port } = await at(ours);
-    await using asking = await start("ask_name_server.ts", `127.0.0.1:${port}`);
+    await using asking = await start("dns_client.ts", `127.0.0.1:${port}`);
     assertEquals((await asking.ended()).stdout, "192.0.2.1 1\n");
     const theirs = port > 50_000 ? port - 1000 : port + 1000;
     await using _dnsmasq = new Program("dnsmasq", [
@@ -76,7 +92,7 @@ programTest(
       "--address=/example.org/192.0.2.77",
     ]);
     await using again = await start(
-      "ask_name_server.ts",
+      "dns_client.ts",
       `127.0.0.1:${theirs}`,
     );
     assert((await again.ended()).stdout.startsWith("192.0.2.77 "));
@@ -165,11 +181,11 @@ async function chronyd(...args: string[]) {
 }
 
 programTest(
-  "time_server.ts: chronyd and ask_time.ts accept its time",
+  "ntp.ts: chronyd and ntp_client.ts accept its time",
   async () => {
-    await using server = await start("time_server.ts");
+    await using server = await start("ntp.ts");
     const { port } = await at(server);
-    await using ours = await start("ask_time.ts", `127.0.0.1:${port}`);
+    await using ours = await start("ntp_client.ts", `127.0.0.1:${port}`);
     const { stdout } = await ours.ended();
     const [, offset] = /^stratum 1\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
     assert(Math.abs(Number(offset)) < 100, stdout);
@@ -183,7 +199,7 @@ programTest(
   ["chronyd"],
 );
 
-programTest("ask_time.ts: reads the time of chronyd", async () => {
+programTest("ntp_client.ts: reads the time of chronyd", async () => {
   // A free port, since chronyd cannot choose one.
   const free = serve(() => {});
   const { port } = free.addr;
@@ -195,7 +211,7 @@ programTest("ask_time.ts: reads the time of chronyd", async () => {
   // The recipe fails until chronyd answers.
   let stdout = "";
   for (let tries = 0; tries < 30 && stdout === ""; tries++) {
-    await using asking = await start("ask_time.ts", `127.0.0.1:${port}`);
+    await using asking = await start("ntp_client.ts", `127.0.0.1:${port}`);
     ({ stdout } = await asking.ended());
   }
   const [, offset] = /^stratum 7\noffset (-?[\d.]+) ms/.exec(stdout) ?? [];
@@ -295,7 +311,7 @@ const USES: Record<
   string,
   (addr: UdpAddress, program: Program) => Promise<unknown>
 > = {
-  async "name_server.ts"(addr) {
+  async "dns.ts"(addr) {
     const query = "07070100000100000000000001610000010001";
     const { data } = await request(addr, Uint8Array.fromHex(query));
     assertEquals(data.toHex().slice(0, 4), "0707");
@@ -312,7 +328,7 @@ const USES: Record<
     await player.send("join", addr);
     await promise;
   },
-  async "time_server.ts"(addr) {
+  async "ntp.ts"(addr) {
     const packet = new Uint8Array(48);
     packet[0] = 4 << 3 | 3;
     assertEquals((await request(addr, packet)).data.length, 48);
@@ -385,11 +401,11 @@ programTest(
   },
 );
 
-programTest("who_is_there.ts: lists all responders", async () => {
+programTest("discovery.ts: lists all responders", async () => {
   await using one = serve(() => "printer");
   await using two = serve(() => "camera");
   const names = [one, two].map(({ addr }) => `127.0.0.1:${addr.port}`);
-  await using asking = await start("who_is_there.ts", ...names);
+  await using asking = await start("discovery.ts", ...names);
   assertEquals(
     (await asking.ended()).stdout.trim().split("\n").sort(),
     [`${names[0]} printer`, `${names[1]} camera`].sort(),

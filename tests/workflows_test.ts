@@ -1,6 +1,9 @@
 /** Rules of the workflows: who may publish, and what runs beside that right. */
 import { assert, assertEquals } from "@std/assert";
-import { readTest, textsBelow } from "./helpers.ts";
+import { Program, readTest, ROOT, signalTest, textsBelow } from "./helpers.ts";
+
+/** The real packages replace the stand-ins. */
+const WITHOUT_LINKS = `sed -i '/"links": \\[/,/\\]/d' deno.json`;
 
 /** The jobs of a workflow, by their names: their lines. */
 function jobsOf(workflow: string): Map<string, string> {
@@ -31,7 +34,22 @@ readTest("publish: only a job without tests has the identity", async () => {
   assert(commands("ok").some((run) => run!.includes("origin/main")));
   assert(jobs.get("publish")!.includes("needs: ok"));
   assertEquals(commands("publish"), [
-    "sed -i '/\"links\"/d' deno.json",
+    WITHOUT_LINKS,
     "deno publish --allow-dirty",
   ]);
+  assert(commands("ok").includes(WITHOUT_LINKS));
 });
+
+signalTest(
+  "publish: removes the links from deno.json, and no more",
+  async () => {
+    const deno = JSON.parse(
+      await Deno.readTextFile(new URL("deno.json", ROOT)),
+    );
+    const script = WITHOUT_LINKS.replace("sed -i", "sed");
+    await using program = new Program("sh", ["-c", script]);
+    const { stdout } = await program.ended();
+    const { links, ...rest } = deno;
+    assertEquals([links.length, JSON.parse(stdout)], [3, rest]);
+  },
+);

@@ -1,5 +1,5 @@
 /**
- * Load: numbered datagrams to an echo, at a rate that nothing slows down (open
+ * Load: numbered datagrams to an echo, at a rate independent of the echoes (open
  * loop), or with a constant number in flight (closed loop).
  *
  * @module

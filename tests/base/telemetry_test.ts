@@ -205,7 +205,7 @@ programTest(
     const engine = "${ENGINE}";
     const server = serve({ engine }, (d) => d[0] === 48 ? null : d);
     const key = (data) => data[0];
-    const once = { timeoutMs: 20, retries: 1 };
+    const once = { timeoutMs: 500, retries: 1 };
     for (const telemetry of [true, false]) {
       await using client = await connect(server.addr, { key, engine, telemetry, ...once });
       const asked = ["0", "1", "2"].map((text) => client.request(text));

@@ -298,7 +298,7 @@ signalTest("client: Ctrl-C prints the summary, and ends it", async () => {
   assertEquals([code, stderr], [0, ""]);
   assertMatch(
     stdout,
-    /statistics ---\n\d+ sent, \d+ received.*\nrtt .*\nrtt .*\n$/,
+    /statistics ---\n\d+ sent, \d+ received.*\n(.*\n)*rtt .*\nrtt .*\n$/,
   );
 });
 
@@ -315,9 +315,9 @@ signalTest(
     assertEquals([code, stderr], [0, ""]);
     const { sent, received, replies } = JSON.parse(stdout);
     assertEquals(replies.length, received);
-    assert(received > 0 && sent - received <= 1, stdout);
+    assert(received > 0 && received <= sent, stdout);
     const lines = (await Deno.readTextFile(csv)).trim().split("\n");
-    // A datagram that is pending at the end has a row too.
+    // The pending ones have a row too.
     assertEquals(lines.length, 1 + sent);
     s.program.kill("SIGHUP");
     const served = await s.program.ended();
@@ -395,9 +395,14 @@ signalTest(
 programTest(
   "client: exits by its results after a broken pipe",
   async () => {
-    for (const [answers, code] of [[["a"], 0], [[], 1]] as const) {
+    for (
+      const [answers, timeout, code] of [
+        [["a"], "5s", 0],
+        [[], "20ms", 1],
+      ] as const
+    ) {
       await using p = peer(() => [...answers]);
-      const args = [p.target, "-c", "1000", "-i", "10ms", "-W", "20ms"];
+      const args = [p.target, "-c", "1000", "-i", "10ms", "-W", timeout];
       await using c = new Program(Deno.execPath(), [
         "run",
         "--allow-net",

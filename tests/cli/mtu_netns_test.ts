@@ -37,9 +37,7 @@ async function mayMakeHosts(): Promise<boolean> {
   return await sh(MAKE) && await sh(REMOVE);
 }
 
-const needs = await mayMakeHosts()
-  ? []
-  : ["nothing but --engine linux, ip, and root"];
+const needs = await mayMakeHosts() ? [] : ["--engine linux, ip and root"];
 
 /** The sizes and outcomes of a search, and the MTU that it finds. */
 async function findMtu(

@@ -326,7 +326,7 @@ programTest("client --csv -: stdout has the rows alone", async () => {
     "-i",
     "5ms",
     "-W",
-    "100ms",
+    "1s",
   ]];
   const modes: Array<[string[], number]> = [
     [[s.target], 1],
@@ -354,7 +354,7 @@ programTest(
     await using folder = await tempFolder();
     const closed = await closedPort();
     const path = `${folder.path}/a.svg`;
-    const args = [s.target, closed, "-c", "3", "-i", "5ms", "-W", "100ms"];
+    const args = [s.target, closed, "-c", "3", "-i", "5ms", "-W", "1s"];
     const permissions = [
       ...["--allow-net", "--allow-ffi", "--allow-read"],
       `--allow-write=${folder.path}`,

@@ -39,7 +39,7 @@ programTest(
       "3",
       "--json",
       "-W",
-      "200ms",
+      "5s",
     ];
     const counted = await client(missing);
     assertEquals(counted.code, 1);
@@ -111,7 +111,7 @@ programTest(
   "client --rate, --window: exit by the received echoes",
   async () => {
     await using fixed = await started(["--quiet"]);
-    const load = ["--rate", "200", "--count", "10", "-W", "0.1"];
+    const load = ["--rate", "200", "--count", "10", "-W", "0.5"];
     const foreign = await client([fixed.target, ...load]);
     assertEquals(foreign.code, 1);
     assertMatch(foreign.stderr, /^client: the replies are no echoes/m);
@@ -141,7 +141,7 @@ programTest(
     await using one = await started(["--reply", "one"]);
     await using p = peer((seq) => seq % 2 === 0 ? ["two"] : []);
     const silent = await closedPort();
-    const args = ["-c", "2", "-i", "10ms", "-W", "300ms"];
+    const args = ["-c", "2", "-i", "10ms", "-W", "1s"];
     const targets = [silent, p.target, one.target];
     const asked = await client([...targets, "no.such.invalid", ...args]);
     assertEquals(asked.code, 1);
@@ -299,7 +299,7 @@ signalTest(
 
 programTest("client --csv -, --plot -: show each datagram", async () => {
   await using p = peer((seq) => seq % 4 === 1 ? [] : ["a"]);
-  const args = [p.target, "-c", "4", "-i", "5ms", "-W", "100ms", "-q"];
+  const args = [p.target, "-c", "4", "-i", "5ms", "-W", "1s", "-q"];
   const rows = (csv: string) =>
     csv.trim().split("\n").filter((line) => line.startsWith("127"))
       .map((line) => line.split(","))
@@ -351,12 +351,12 @@ programTest(
   "client --interval: warns about an interval that cannot be kept",
   async () => {
     await using p = peer(() => []);
-    const args = [p.target, "-c", "300", "-i", "1ms", "-W", "400ms", "-q"];
+    const args = [p.target, "-c", "300", "-i", "1ms", "-W", "2s", "-q"];
     const { code, stderr } = await client(args);
     assertEquals(code, 1);
     assertMatch(
       stderr,
-      /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d\.\d+ ms in the mean/m,
+      /^client: --interval was not kept, as 256 datagrams were unanswered \d+ times: it was \d+\.\d+ ms in the mean/m,
     );
   },
 );

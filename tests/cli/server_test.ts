@@ -162,7 +162,7 @@ programTest(
     const target = /(127\.0\.0\.1:\d+), at most 1 answers/.exec(
       await s.line(),
     )![1]!;
-    const args = [target, "-c", "5", "-i", "0", "-W", "0.1", "--retries", "0"];
+    const args = [target, "-c", "5", "-i", "0", "-W", "0.5", "--retries", "0"];
     const { received } = JSON.parse((await client([...args, "--json"])).stdout);
     assert(received >= 1 && received < 5);
   },

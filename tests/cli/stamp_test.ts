@@ -117,7 +117,7 @@ programTest(
   "client --stamp: exits with 1 without a reflector, and reports no figures",
   async () => {
     const target = await closedPort();
-    const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "20ms"];
+    const args = ["--stamp", target, "-c", "2", "-i", "5ms", "-W", "200ms"];
     const asked = await client([...args, "--json"]);
     const { lost, lossPercent, rttMs, clockOffsetMs, reasons } = JSON.parse(
       asked.stdout,

@@ -57,7 +57,7 @@ const PREAMBLE = `
 const WITHOUT_IPV4 = "ip addr del 127.0.0.1/8 dev lo";
 const WITHOUT_IPV6 = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 " +
   "net.ipv6.conf.lo.disable_ipv6=1";
-const needs = await mayMakeHosts() ? [] : ["nothing but ip, and root"];
+const needs = await mayMakeHosts() ? [] : ["ip and root"];
 
 for (
   const [version, script, address] of [

@@ -32,7 +32,7 @@ programTest(
       client([`127.0.0.1:${front}`, ...args, "--json"]);
     {
       await using _nginx = await startNginx(front, ports.slice(0, 2));
-      const { stdout, code } = await ask(["-c", "40", "-i", "0", "-W", "0.5"]);
+      const { stdout, code } = await ask(["-c", "40", "-i", "0", "-W", "5"]);
       assertEquals(code, 0);
       const { received, foreign, replies } = JSON.parse(stdout);
       assertEquals([received, foreign], [40, 0]);

@@ -21,7 +21,7 @@ async function serveBoth(
   const codes = [];
   for (const local of ["127.0.0.1", "127.0.0.2"]) {
     const args = [`127.0.0.1:${port}`, "--bind", local];
-    const limits = ["--retries", "0", "-W", "300ms"];
+    const limits = ["--retries", "0", "-W", "1s"];
     codes.push((await client([...args, ...limits])).code);
   }
   program.kill("SIGINT");

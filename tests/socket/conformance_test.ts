@@ -173,7 +173,7 @@ function promise(
     const why = cannot[kind];
     const isReal = kind !== "network in memory";
     Deno.test({
-      name: `DatagramSocket: ${name} (${kind}${why ? `, not: ${why}` : ""})`,
+      name: `DatagramSocket: ${name} (${kind}${why ? ` cannot: ${why}` : ""})`,
       ignore: isReal && IGNORED_NOTE !== undefined ||
         kind === "linux engine" && NO_LINUX !== undefined,
       async fn() {

@@ -24,7 +24,7 @@ async function missing(): Promise<string | undefined> {
     await ip("netns", "add", ASKING);
     await ip("netns", "del", ASKING);
   } catch {
-    return "ip, and root";
+    return "ip and root";
   }
 }
 
@@ -41,6 +41,8 @@ async function addCable(i: number): Promise<void> {
       const nodad = to.includes(":") ? ["nodad"] : ["brd", "+"];
       await ip("-n", host, "addr", "add", to, ...device, ...nodad);
     }
+    // The kernel adds no link-local address beside that one.
+    await ip("-n", host, "link", "set", ...device, "addrgenmode", "none");
     await ip("-n", host, "link", "set", ...device, "up");
   }
   // Until the kernel has noticed that both ends are up, it drops what is sent.
@@ -74,7 +76,7 @@ function run(host: string, code: string): Program {
 }
 
 const reason = await missing();
-const needs = reason === undefined ? [] : [`nothing but ${reason}`];
+const needs = reason === undefined ? [] : [reason];
 
 /** Has `send(link, group, text)` send to a group by one of the links. */
 const SENDING = `import { openSocket } from "./lib/mod.ts";

@@ -11,7 +11,7 @@ import type { ReflectorStats } from "../../stamp/reflector.ts";
 import * as column from "./columns.ts";
 import { payloadText } from "./format.ts";
 
-/** All counts of a server; the program sends nothing unasked. */
+/** All counts of a server; the program pushes nothing. */
 export interface ServerCounts {
   server: Omit<ServerStats, "pushed">;
   reflector?: ReflectorStats | undefined;
