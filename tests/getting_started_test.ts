@@ -33,10 +33,10 @@ const tasks = async (): Promise<Record<string, { command: string }>> =>
   JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT))).tasks;
 
 signalTest(
-  "README.md: links in deno.json make the library work in another project, offline",
+  "docs/library.md: links in deno.json make the library work in another project, offline",
   async () => {
-    const readme = await Deno.readTextFile(new URL("README.md", ROOT));
-    const [, json] = /^ *```json\n([^`]*"links"[^`]*)```/m.exec(readme)!;
+    const page = await Deno.readTextFile(new URL("docs/library.md", ROOT));
+    const [, json] = /^ *```json\n([^`]*"links"[^`]*)```/m.exec(page)!;
     const config = json!.replace("../roundtrip", ROOT.pathname.slice(0, -1));
     const lines = await shell(`
     folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT

@@ -23,7 +23,9 @@ async function start(name: string, ...args: string[]): Promise<Program> {
 
 /** The exports of a recipe, to run in this process. */
 async function exportsOf(name: string) {
-  const code = encodeURIComponent((await recipes()).get(name)!);
+  const code = encodeURIComponent(
+    (await recipes()).get(name.replace(".ts", ""))!,
+  );
   return await import(`data:application/typescript,${code}`);
 }
 

@@ -67,12 +67,12 @@ export function tableLines(rows: string[][], columns = COLUMNS): string[] {
 
 /**
  * Wraps lines that are longer than `columns`, with an indent. A number stays with
- * the word behind it, figures with their names if they fit.
+ * the word behind it, figures with their names if they fit, a time with its word.
  */
 export function wrap(text: string, columns: number): string {
   return text.split("\n").map((line) => {
     if (line.length <= columns) return line;
-    const [first = "", ...parts] = line.split(/(?<!\d) (?![=(])/);
+    const [first = "", ...parts] = line.split(/(?<!\d|\btime) (?![=(])/);
     const lines = [first];
     for (const part of parts) {
       const longer = `${lines.at(-1)} ${part}`;
