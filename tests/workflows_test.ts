@@ -50,6 +50,7 @@ signalTest(
     await using program = new Program("sh", ["-c", script]);
     const { stdout } = await program.ended();
     const { links, ...rest } = deno;
-    assertEquals([links.length, JSON.parse(stdout)], [3, rest]);
+    assert(links.length > 0);
+    assertEquals(JSON.parse(stdout), rest);
   },
 );
