@@ -251,6 +251,7 @@ Deno.test("client --find-mtu: tries each size three times at most", async () => 
     mtu: 29,
     mtuAtLeast: 29,
     isEcho: true,
+    isStopped: false,
   });
   const shown = await mtuWritten({ ...quiet, quiet: false }, 1, (data) => data);
   assertMatch(shown.text, /^1 byte: answered\n65507 bytes: no answer: /);

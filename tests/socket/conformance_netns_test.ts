@@ -601,6 +601,7 @@ namespaceTest(
       mtu: 600,
       mtuAtLeast: 600,
       isEcho: true,
+      isStopped: false,
     });
     const sweep = ["--size", "472..672:100", "--dont-fragment", "-q"];
     const swept = await client(target, ...sweep, "--json");

@@ -33,11 +33,13 @@ export interface Probe {
 interface MtuResult {
   target: string;
   payloadBytes: number | undefined;
-  /** The MTU of the path; undefined if the limit is the server's. */
+  /** The MTU of the path; undefined if the limit is the server's, or not found. */
   mtu: number | undefined;
   mtuAtLeast: number | undefined;
   /** Whether the reply to the largest size was as large. */
   isEcho: boolean;
+  /** Whether a signal ended the search. */
+  isStopped: boolean;
 }
 
 const PROBE_KEYS = [
@@ -47,14 +49,20 @@ const PROBE_KEYS = [
 const MTU_VIEW: View<Probe, MtuResult> = {
   list: "probes",
   events: { probe: only(...PROBE_KEYS) },
-  result: only("target", "payloadBytes", "mtu", "mtuAtLeast", "isEcho"),
+  result: only(
+    ...["target", "payloadBytes", "mtu", "mtuAtLeast", "isEcho"] as const,
+    "isStopped",
+  ),
   line({ size, isAnswered, why, dontFragment }) {
     const outcome = isAnswered ? "answered" : `no answer: ${why}`;
     const form = dontFragment ? "" : " in fragments";
     return `${size} ${size === 1 ? "byte" : "bytes"}${form}: ${outcome}`;
   },
-  lines({ target, payloadBytes, mtu, mtuAtLeast, isEcho }) {
+  lines({ target, payloadBytes, mtu, mtuAtLeast, isEcho, isStopped }) {
     if (payloadBytes === undefined) return "";
+    if (isStopped) {
+      return `${target}: stopped; ${payloadBytes} bytes are answered, MTU at least ${mtuAtLeast}`;
+    }
     if (mtu === undefined) {
       return `${target}: the server answers at most ${payloadBytes} bytes; the path's MTU is unknown (at least ${mtuAtLeast})`;
     }
@@ -128,6 +136,7 @@ export async function runMtu(
   const largest = () =>
     probes.findLast((probe) => probe.isAnswered && probe.dontFragment);
   let isServerLimit = false;
+  let isStopped = false;
   async function* search(): AsyncGenerator<Probe> {
     yield* searchSizes(maxPayload(target.hostname), probe);
     const { size } = largest() ?? {};
@@ -146,7 +155,14 @@ export async function runMtu(
     target,
     sent: 0,
     stop: () => stopping.abort(),
-    [Symbol.asyncIterator]: search,
+    async *[Symbol.asyncIterator](): AsyncGenerator<Probe> {
+      try {
+        yield* search();
+      } catch (error) {
+        if (!stopping.signal.aborted) throw error;
+        isStopped = true;
+      }
+    },
   };
   const result = (target: string) => {
     const { size, replyBytes } = largest() ?? {};
@@ -156,14 +172,15 @@ export async function runMtu(
       sent: run.sent,
       received: probes.filter(({ isAnswered }) => isAnswered).length,
       payloadBytes: size,
-      mtu: isServerLimit ? undefined : mtuAtLeast,
+      mtu: isServerLimit || isStopped ? undefined : mtuAtLeast,
+      isStopped,
       mtuAtLeast,
       isEcho: size !== undefined && size === replyBytes,
     };
   };
   const ended = await showRun(run, target, result, MTU_VIEW, report, out);
   if (ended.received === 0 && report.format === "text") {
-    const why = probes[0]!.why;
+    const why = probes[0]?.why ?? "stopped before its time was over";
     complain("client", `No answer from ${ended.target} to 1 byte: ${why}`);
   }
   return ended;
