@@ -105,6 +105,8 @@ export async function withTables(page: string): Promise<string> {
       const docs = column.docs ?? prose(found?.jsDoc?.doc);
       if (docs === undefined) throw new Error(`No definition of '${key}'`);
       const name = `${prefix}${key}`;
+      // A value that is written in another form has none of its type's keys.
+      if (column.docs && column.json && !column.columns) return [[name, docs]];
       if (isSummary(found?.tsType)) return [[name, `a summary: ${docs}`]];
       const parts = propertiesOf(found?.tsType);
       if (parts.length > 0 && listed.has(parts[0]!)) return [[name, docs]];

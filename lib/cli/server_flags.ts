@@ -130,7 +130,7 @@ export const SERVER = {
   summary: "Answers UDP datagrams.",
   synopsis: "[flags]",
   examples: {
-    Address: "--host 0.0.0.0 -p 7",
+    Address: "--host 0.0.0.0 -p 7007",
     Answer: "--echo",
     "With --stamp": "--stamp --ssid 1,2",
     Limits: "--host 0.0.0.0 --rate-limit 100",

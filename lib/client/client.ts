@@ -304,9 +304,9 @@ export class Client implements UdpClient, Receiver {
       // An abort or a close within one of the two functions.
       if (this.#failure !== undefined) throw this.#failure.error;
       if (pending.isSettled) return;
-      if (this.#keyOf !== undefined && key === undefined) {
+      if (this.#keyOf !== undefined && !isKey(key)) {
         throw new TypeError(
-          "'key()' must give a number or a string of a request",
+          `'key()' must give a number or a string of a request: it gave ${typeof key}`,
         );
       }
       // The payload of another attempt may have another key.
@@ -424,6 +424,11 @@ export class Client implements UdpClient, Receiver {
     const isClosed = error instanceof Deno.errors.Interrupted;
     this.#unclaimed.end(isClosed ? undefined : { error });
   }
+}
+
+function isKey(key: unknown): key is Key {
+  return typeof key === "string" ||
+    typeof key === "number" && !Number.isNaN(key);
 }
 
 const MAX_SETTLED = 4096;

@@ -143,7 +143,8 @@ export interface Gathering<Decoded = unknown>
  * @param options Duration, limits and retransmissions; `match` and all others as
  * for `request`.
  * @returns The replies. The iteration throws errors of resolving and binding,
- * that of sending if it failed for all addresses, and `signal.reason`.
+ * that of sending if it failed for all addresses, and `signal.reason`. A reply for
+ * which `match` throws is `foreign`; its error is thrown if no other arrived.
  * @throws {RangeError} If a number among the options is out of range, or the
  * payload too large.
  * @throws {SyntaxError} If an address does not parse.
@@ -214,6 +215,8 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
   #attempts = 0;
   #sentAt = 0;
   #cancelEnd = () => {};
+  /** The first error of `match`. */
+  #failure: { error: unknown } | undefined;
 
   constructor(
     readonly requests: RequestPlan[],
@@ -244,7 +247,10 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
     const { multicastTtl, loopback } = this.options;
     const options = { maxDatagramBytes, multicastTtl, loopback };
     this.#socket = this.run.open(options, this);
-    this.#cancelEnd = runtime.after(timeoutMs, () => this.run.end());
+    this.#cancelEnd = runtime.after(timeoutMs, () => {
+      const isFailed = this.counts.received === 0;
+      this.run.end(isFailed ? this.#failure : undefined);
+    });
   }
 
   close(): void {
@@ -376,7 +382,9 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
         this.#answered.size >= this.#targets.length;
       if (counts.received >= maxReplies || isComplete) this.run.end();
     } catch (error) {
-      this.run.end({ error });
+      // One malformed answer does not end the others.
+      counts.foreign++;
+      this.#failure ??= { error };
     } finally {
       this.#socket!.release(datagram);
     }

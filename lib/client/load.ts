@@ -127,12 +127,14 @@ class Loader implements Workload<LoadResult>, Receiver {
     this.run = new Run(schedule, ends, runtime, this);
     // Room for those in flight, and as many whose echo may be late or doubled.
     const inFlight = plan.window ?? Math.ceil(rate * timeoutMs / 1000);
+    const total = Math.min(count, Math.ceil(durationMs * rate / 1000));
     const capacity = Math.min(
       Math.max(MIN_REMEMBERED, 2 * inFlight),
+      Math.max(1, total),
       MAX_REMEMBERED,
     );
     this.books = new Books({ capacity, timeoutMs, size, onSample });
-    this.#count = Math.min(count, Math.ceil(durationMs * rate / 1000));
+    this.#count = total;
     this.#cookie = Math.floor(runtime.random() * 2 ** 32);
     this.#payload = this.#newPayload();
   }
@@ -175,10 +177,6 @@ class Loader implements Workload<LoadResult>, Receiver {
       packetInfo: (this.plan.rate ?? Infinity) <= MAX_TIMED_RATE,
     }, this);
     this.books.localPort = this.#socket.addr.port;
-  }
-
-  close(): void {
-    this.run.lookAtDrops();
   }
 
   /** Sends the datagrams that are due, or that the window has room for. */

@@ -6,6 +6,7 @@
  */
 import type { UdpAddress } from "../address.ts";
 import {
+  copyOf,
   type Datagram,
   DatagramFacts,
   OwnedDatagram,
@@ -108,9 +109,9 @@ export function replyOf(
   match: Match,
   request: Pick<UdpReply, "remoteAddr" | "attempts" | "sentAt">,
 ): UdpReply | undefined {
-  // The socket's own bytes: refused datagrams are not copied.
+  // A copy, as a value may be a view of it.
   const value = match === anything ||
-    match(datagram.data, new DatagramFacts(datagram));
+    match(copyOf(datagram.data), new DatagramFacts(datagram));
   if (value === false || value === null || value === undefined) return;
   if (typeof (value as PromiseLike<unknown>).then === "function") {
     throw new TypeError("'match()' must not return a promise");

@@ -52,7 +52,7 @@ export interface Workload<S extends ClientFigures> {
   /** Concludes the run if all is settled. */
   check?(): void;
   /** Cancels its timers, and closes sockets that the run does not own, at the end. */
-  close(): Promise<void> | void;
+  close?(): Promise<void> | void;
   /** The current public figures; the run knows `eventsDropped`. */
   summary(): S;
 }
@@ -132,11 +132,6 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     return this.#socket?.kernelDrops();
   }
 
-  /** Looks a last time at the drops of the socket, which is about to be closed. */
-  lookAtDrops(): void {
-    this.#socket?.kernelDrops();
-  }
-
   /** The members that all runs show their callers, and those of one kind. */
   handle<Own extends object>(own: Own): RunHandle<E, S> & Own {
     const [target, workload] = [() => this.target, this.workload];
@@ -188,9 +183,11 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.conclude();
     this.workload.books?.end();
     this.#endInterval(true);
+    // A closed socket has the drops that it was asked for last.
+    this.#socket?.kernelDrops();
     // What arrives from now on is no part of the run.
     this.#socket?.close();
-    this.#closed = this.workload.close();
+    this.#closed = this.workload.close?.();
     this.#queue.end(failure);
   }
 

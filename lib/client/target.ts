@@ -94,10 +94,17 @@ export function checkEnds(
   options: option.Values<typeof ORIGIN>,
   payloadBytes: number,
 ): NamedEnds {
+  if (typeof address !== "string" && typeof address !== "object" || !address) {
+    throw new TypeError(
+      `'address' must be "HOST:PORT", or have 'hostname' and 'port': current value is ${
+        String(address)
+      }`,
+    );
+  }
   const asked = typeof address === "string" ? parseAddress(address) : address;
   const target = {
     hostname: canonicalHostname(
-      PEER.hostname.read(asked?.hostname, "hostname"),
+      PEER.hostname.read(asked.hostname, "hostname"),
     ),
     port: PEER.port.read(asked.port, "port"),
   };

@@ -16,7 +16,12 @@ import {
 } from "./handler.ts";
 import { type AnsweringServer, Incoming } from "./incoming.ts";
 import { LoopProbe } from "./loop_probe.ts";
-import { Outbox, type PushOptions, pushOptions } from "../socket/outbox.ts";
+import {
+  listOf,
+  Outbox,
+  type PushOptions,
+  pushOptions,
+} from "../socket/outbox.ts";
 import type { ServerParts } from "./server_parts.ts";
 import { noStats, type ServerStats, type UdpServer } from "./udp_server.ts";
 import { oneLine } from "../base/errors.ts";
@@ -121,9 +126,8 @@ export class Server implements UdpServer, Receiver, AnsweringServer {
       payload: payloadOf(payload, "sendMany()"),
       ...pushOptions("sendMany", options),
     };
-    return await this.#outbox.sendMany(
-      Array.from(addresses, (to) => ({ ...common, to })),
-    );
+    const all = listOf(addresses, "sendMany() takes a list of addresses");
+    return await this.#outbox.sendMany(all.map((to) => ({ ...common, to })));
   }
 
   async join(group: string): Promise<void> {

@@ -119,6 +119,8 @@ export class Sessions<Value> implements Iterable<[UdpAddress, Value]> {
       const oldest = oldestOf<Value>(this.#newcomers);
       if (oldest === undefined) return undefined;
       this.#end(oldest, "replaced");
+      // `onEnd` may have opened a session in its place.
+      if (this.size >= max) return undefined;
     }
     const value = this.#make(remoteAddr);
     const session = new Session(remoteAddr, value, this.#runtime.now());
@@ -143,7 +145,10 @@ export class Sessions<Value> implements Iterable<[UdpAddress, Value]> {
   close(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    for (const session of this.#sessions.values()) this.#end(session, "ended");
+    // Those that `onEnd` opens are of a table in use again.
+    for (const session of [...this.#sessions.values()]) {
+      this.#end(session, "ended");
+    }
   }
 
   /** The addresses and values of all peers. */

@@ -179,7 +179,7 @@ export class Outbox {
    * @returns The number of datagrams sent.
    */
   async sendMany(datagrams: Iterable<Outgoing>): Promise<number> {
-    const all = Array.from(datagrams);
+    const all = listOf(datagrams, "sendBatch() takes a list of datagrams");
     let sent = 0;
     for (let at = 0; at < all.length; at += CHUNK) {
       const chunk = all.slice(at, at + CHUNK);
@@ -255,6 +255,14 @@ function destinationOf(to: UdpAddress | string): UdpAddress {
     );
   }
   return { hostname: canonicalHostname(hostname), port };
+}
+
+/** The values of an iterable other than a text; throws a TypeError for all else. */
+export function listOf<T>(values: Iterable<T>, rule: string): T[] {
+  const isList = typeof values === "object" && values !== null &&
+    Symbol.iterator in values;
+  if (isList) return Array.from(values);
+  throw new TypeError(`${rule}: current value is ${String(values)}`);
 }
 
 /** The datagrams of `sendMany` that are in flight at once. */

@@ -154,7 +154,6 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   }
 
   close(): void {
-    this.run.lookAtDrops();
     this.#cancelClosing?.();
   }
 

@@ -180,7 +180,7 @@ export class SimulatedNetwork {
    * @returns Resolves as the promise does.
    * @throws {Error} If nothing is left that could happen.
    */
-  async run<T>(promise: Promise<T>): Promise<T> {
+  async run<T>(promise: PromiseLike<T>): Promise<T> {
     let settled = false;
     const settle = () => {
       settled = true;

@@ -5,6 +5,7 @@ import type { Interval } from "../../lib/stats/books.ts";
 import type { Sample } from "../../lib/stats/sample.ts";
 import { echo } from "../../lib/server/responders.ts";
 import { serve } from "../../lib/server/serve.ts";
+import { measure } from "../../lib/stamp/measure.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import { type Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { ENGINE, netTest } from "../helpers.ts";
@@ -294,6 +295,32 @@ Deno.test("load(): it sleeps only if it may, and polls its socket when it is beh
   // What is due by then goes in bursts, and between them it looks.
   const looks = await ran({ rate: 10_000, count: 1000 }, 90);
   assert(looks.length >= 2 && looks.every((ms) => ms === 0), `${looks}`);
+});
+
+Deno.test("load(), measure(): the drops of the socket are looked at before its close", async () => {
+  for (const isLoad of [true, false]) {
+    const network = new SimulatedNetwork();
+    const { runtime } = network;
+    await using _ = serve({ ...TARGET, runtime, guard: false }, echo());
+    const { open } = runtime;
+    runtime.open = (options) => {
+      const socket = open(options);
+      const close = socket.close.bind(socket);
+      let [isOpen, known]: [boolean, number | undefined] = [true, undefined];
+      socket.close = () => {
+        isOpen = false;
+        close();
+      };
+      // As a socket of the default engine does.
+      socket.kernelDrops = () => isOpen ? known = 7 : known;
+      return socket;
+    };
+    const run = isLoad
+      ? load(TARGET, { runtime, rate: 100, count: 3 })
+      : measure(TARGET, { runtime, count: 3, intervalMs: 10 });
+    await network.run(Array.fromAsync<unknown>(run));
+    assertEquals(run.summary().kernelDrops, 7);
+  }
 });
 
 Deno.test("load(): every datagram is a sample: when it was due, and its RTT or none", async () => {

@@ -141,6 +141,27 @@ Deno.test("onEnd: may begin and end other sessions", async () => {
   assertEquals(ends.at(-1), [3, "idle"]);
 });
 
+Deno.test("onEnd: what it opens is within the bound, and outlives close()", () => {
+  const opened = new Set<number>();
+  const peers = new Sessions(({ port }) => port, {
+    max: 2,
+    runtime: makeNetwork().runtime,
+    onEnd: (port) => {
+      if (opened.has(port)) return;
+      opened.add(port);
+      peers.open(peer(port));
+    },
+  });
+  for (let port = 1; port <= 9; port++) {
+    peers.open(peer(port));
+    assert(peers.size <= 2, `${peers.size} sessions`);
+  }
+  peers.close();
+  assert(peers.size <= 2, `${peers.size} sessions after the close`);
+  peers.close();
+  assertEquals(peers.size, 0);
+});
+
 Deno.test("make, onEnd: their errors leave the table as it is", async () => {
   const network = makeNetwork();
   const { runtime } = network;

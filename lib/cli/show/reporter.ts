@@ -159,7 +159,9 @@ const documentReporter: MakeReporter = (view, { quiet, label }, out) => {
         ? view.list === "intervals"
         : view.list !== "replies" || event.type === "reply";
       if (!isListed && !isInterval(event)) return true;
-      const object = { time: new Date(), ...eventObject(view, event) };
+      // Samples are replies, late ones, copies and losses.
+      const type = view.list === "samples" ? { type: event.type } : {};
+      const object = { ...type, time: new Date(), ...eventObject(view, event) };
       if (isListed && label === undefined) {
         const head = hasBegun ? "," : `{"${view.list}":[\n`;
         const isWritten = out.write(head + json(object));
@@ -272,7 +274,9 @@ export async function showRun<
     }
   };
   // Sizes that are too large have no reply.
-  const timers = view.list === "probes" ? [] : [setInterval(look, LOOK_MS)];
+  const timer = view.list === "probes" ? undefined : setInterval(look, LOOK_MS);
+  // Else a status could follow the last line.
+  const stopLooking = () => clearInterval(timer);
   const stop = () => run.stop();
   report.stopping?.addEventListener("abort", stop);
   if (report.stopping?.aborted) stop();
@@ -302,6 +306,7 @@ export async function showRun<
       const target = formatAddress(run.target ?? asked);
       failure = new Error(`Cannot send to ${target}: ${reasons[0]!.reason}`);
     }
+    stopLooking();
     const ended = show("summary", failure);
     hasEnded = true;
     await out.flush();
@@ -313,11 +318,11 @@ export async function showRun<
     if (failure !== undefined) throw failure;
     return ended;
   } catch (error) {
+    stopLooking();
     if (!hasEnded) show("failed", error);
     await out.flush();
     throw error;
   } finally {
-    for (const timer of timers) clearInterval(timer);
     report.stopping?.removeEventListener("abort", stop);
     forgetAsk();
   }

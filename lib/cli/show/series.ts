@@ -166,7 +166,11 @@ export const GATHER_COLUMNS: column.Columns<GatherResult> = {
   duplicates: column.COUNT,
   foreign: column.RARE,
   unsent: column.RARE,
-  unanswered: { json: (targets) => targets.map(formatAddress) },
+  unanswered: {
+    json: (targets) => targets.map(formatAddress),
+    docs:
+      "the addresses of a list that have not answered, as text; of a group or broadcast none",
+  },
   eventsDropped: column.DROPPED,
   unexpected: UNEXPECTED,
 };
