@@ -286,13 +286,21 @@ export const CLIENT_FLAGS = {
   ...flag.COMMON_FLAGS,
 };
 
+const SERVER_ALONE = "the server's address stands alone: HOST:PORT";
+
 export const CLIENT = {
   flags: CLIENT_FLAGS,
   modes: CLIENT_MODES,
   foreign: {
     "-n": "-c N sends N datagrams",
     "-l": "'deno task server' answers datagrams",
-    "-u": "UDP is all that it has",
+    "-u": "it always uses UDP",
+    "--host": SERVER_ALONE,
+    "--server": SERVER_ALONE,
+    "--target": SERVER_ALONE,
+    "--data": "--message TEXT",
+    "--payload": "--message TEXT",
+    "--text": "--message TEXT",
     "-I": "--interface NAME, or --bind ADDRESS",
     "-t": "--ttl N",
     "--retry": "did you mean --retries?",
@@ -320,7 +328,7 @@ export const CLIENT = {
   notes:
     `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
 [IPV6]:PORT. Several are asked at once, and compared; any failure counts.
-A TIME is in seconds, or has a unit: 200ms, 1s, 1m.
+A TIME is in seconds, or has a unit: 200ms, 1s, 1m, 1h.
 FIGURE is ${MAX_RTT_FIGURES.join(", ")}.
 A load may harm a network: its sender is responsible (RFC 8085).
 SIGUSR2 shows the status.`,

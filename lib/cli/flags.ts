@@ -334,11 +334,11 @@ export function duration(minMs: number): Kind<number> {
   return {
     value: "TIME",
     parse(text) {
-      const match = /^(\d+\.?\d*|\.\d+)(ms|s|m|)$/.exec(text);
+      const match = /^(\d+\.?\d*|\.\d+)(ms|s|m|h|)$/.exec(text);
       const ms = match === null ? NaN : Number(match[1]) * UNIT_MS[match[2]!]!;
       if (!(ms >= minMs && ms <= MAX_MS)) {
         throw new SyntaxError(
-          `'${text}' is not a time from ${minMs}ms to a day, such as 0.5, 200ms, 1s or 1m`,
+          `'${text}' is not a time from ${minMs}ms to a day, such as 0.5, 200ms, 1s, 1m or 1h`,
         );
       }
       return ms;
@@ -392,4 +392,10 @@ export const HOST: Kind<string> = {
 export const USUAL_PORT = 20_001;
 /** A port that no address has. */
 export const NO_PORT = -1;
-const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, "": 1000 };
+const UNIT_MS: Record<string, number> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  "": 1000,
+};

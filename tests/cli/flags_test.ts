@@ -155,12 +155,13 @@ Deno.test("duration(): seconds unless there is a unit", () => {
     ["0.5ms", 0.5],
     ["1s", 1000],
     ["1m", 60_000],
+    ["1.5h", 5_400_000],
     ["0", 0],
   ];
   for (const [text, ms] of cases) {
     assertEquals(duration(0).parse(text), ms, text);
   }
-  for (const text of ["", "s", "1h", "-1", "1 s", "1e3", "2000m", "∞"]) {
+  for (const text of ["", "s", "1d", "-1", "1 s", "1e3", "2000m", "∞"]) {
     assertThrows(() => duration(0).parse(text), SyntaxError, "200ms", text);
   }
   assertThrows(() => duration(1).parse("0.5ms"), SyntaxError, "from 1ms");

@@ -24,7 +24,13 @@ const CLIENT: Array<[string, string]> = [
   ["-size=3", "unknown flag -size: did you mean --size?"],
   ["-C 3", "unknown flag -C: did you mean -c?"],
   ["-n 3", "unknown flag -n: -c N sends N datagrams"],
-  ["-u", "unknown flag -u: UDP is all that it has"],
+  [
+    "--host 127.0.0.1",
+    "unknown flag --host: the server's address stands alone",
+  ],
+  ["--data hi", "unknown flag --data: --message TEXT"],
+  ["--timeout 25h", "to a day, such as 0.5, 200ms, 1s, 1m or 1h"],
+  ["-u", "unknown flag -u: it always uses UDP"],
   ["-i 0.2", "--interval needs --count with plain requests: add --count N"],
   ["-4 -6", "--ipv6 and --ipv4 exclude each other"],
   ["22003", "'22003' is a port: write 127.0.0.1:22003"],
@@ -35,6 +41,8 @@ const CLIENT: Array<[string, string]> = [
 
 const SERVER: Array<[string, string]> = [
   ["22003", "Unexpected argument '22003': a port goes behind --port"],
+  ["--listen :7", "unknown flag --listen: --host ADDRESS and --port N"],
+  ["-d", "unknown flag -d: it stays in the foreground"],
   ["0.0.0.0:7", "'0.0.0.0:7': write --host 0.0.0.0 --port 7"],
   ["[::1]:7", "'[::1]:7': write --host ::1 --port 7"],
   ["::1", "Unexpected argument '::1': the address goes behind --host"],

@@ -86,7 +86,9 @@ export function stampView(
     line: measureLine,
     silence: silenceLine,
     lines: (result, columns) =>
-      [resultLines(result, columns), ...histogramLines(bins())].join("\n"),
+      [resultLines(result, columns), ...histogramLines(bins(), columns)].join(
+        "\n",
+      ),
   };
 }
 
@@ -126,12 +128,13 @@ function orderLines(result: StampResult): string[] {
   ]);
 }
 
-/** The distribution of the RTTs: a line for each bin. */
-function histogramLines(bins: Bin[]): string[] {
+/** The distribution of the RTTs: a line for each bin, of this width. */
+function histogramLines(bins: Bin[], columns = 80): string[] {
+  const barChars = Math.max(1, Math.min(BAR_CHARS, columns - COUNT_CHARS));
   const most = Math.max(...bins.map(({ count }) => count));
   return bins.map(({ from, to, count }) => {
     const span = [from, to].map((ms) => milliseconds(ms).padStart(10));
-    const bar = "#".repeat(Math.ceil(BAR_CHARS * count / most));
+    const bar = "#".repeat(Math.ceil(barChars * count / most));
     const size = `${count}`.padStart(8);
     return `${span.join(" -")} ms ${size} ${bar}`.trimEnd();
   });
@@ -245,3 +248,5 @@ function orNa(value: number | undefined): string {
 }
 
 const BAR_CHARS = 40;
+/** The characters of a line before its bar. */
+const COUNT_CHARS = 35;
