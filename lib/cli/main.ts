@@ -55,21 +55,38 @@ export function startedText(
   text: string,
   program: string,
   isInstalled: boolean,
+  granted = grantedFlags,
 ): string {
   if (!isInstalled) {
     const task = `run 'deno task ${program}-linux', or add $1`;
-    return text.replace(/run with (--allow-(?:ffi|read)\b(?!=))/, task);
+    return text
+      .replace(/run with (--allow-(?:ffi|read)\b(?!=))/, task)
+      .replace(
+        /run with (--allow-\S+)/,
+        `run 'deno run --allow-net $1 ${program}.ts'`,
+      );
   }
   return text
+    // An installation replaces the one before, with its permissions.
     .replaceAll(
       /run with (--allow-\S+)/g,
-      "run 'deno task install $1' in the clone",
+      (_, flag) =>
+        `run 'deno task install ${
+          [...granted(), flag].join(" ")
+        }' in the clone`,
     )
     .replaceAll(
       /'deno task \w+-linux' has/g,
       "'deno task install --allow-ffi' gives",
     )
     .replaceAll(/deno task (server|client)\b/g, "roundtrip-$1");
+}
+
+/** The flags of what an installation may have been granted beyond the network. */
+function grantedFlags(): string[] {
+  return (["ffi", "read", "write"] as const)
+    .filter((name) => Deno.permissions.querySync({ name }).state === "granted")
+    .map((name) => `--allow-${name}`);
 }
 
 /** The first argument of a program that `deno task install` installed. */

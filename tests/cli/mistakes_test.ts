@@ -134,7 +134,7 @@ Deno.test("startedText(): names the way to a permission that there is", () => {
     ],
     [
       "run with --allow-read=keys",
-      "run with --allow-read=keys",
+      "run 'deno run --allow-net --allow-read=keys server.ts'",
       "run 'deno task install --allow-read=keys' in the clone",
     ],
     [
@@ -150,8 +150,13 @@ Deno.test("startedText(): names the way to a permission that there is", () => {
   ];
   for (const [text, asTask, installed] of table) {
     assertEquals(startedText(text, "server", false), asTask);
-    assertEquals(startedText(text, "server", true), installed);
+    assertEquals(startedText(text, "server", true, () => []), installed);
   }
+  // A new installation replaces the one before.
+  assertEquals(
+    startedText("run with --allow-read", "server", true, () => ["--allow-ffi"]),
+    "run 'deno task install --allow-ffi --allow-read' in the clone",
+  );
 });
 
 Deno.test("client --max-loss: takes a percent sign", () => {
