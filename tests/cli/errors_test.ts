@@ -269,7 +269,9 @@ programTest(
     );
     const target = `127.0.0.1:${await portOf(auto)}`;
     const args = [target, "--engine", "auto"];
-    assertEquals((await client(args, { permissions })).code, 0);
+    const asked = await client(args, { permissions });
+    assertEquals(asked.code, 0);
+    assertMatch(asked.stderr, /^client: no linux engine: it needs [^\n]+\n$/);
   },
 );
 

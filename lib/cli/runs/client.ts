@@ -9,7 +9,11 @@ import type { OriginOptions } from "../../client/target.ts";
 import { repeatTo } from "../../encoding.ts";
 import { MAX_PAYLOAD } from "../../socket/contract.ts";
 import type { Interface } from "../../socket/multicast.ts";
-import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import {
+  addressesOf,
+  chooseEngine,
+  denoRuntime,
+} from "../../socket/runtime.ts";
 import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
 import { UsageError } from "../flags.ts";
 import type { keyOf } from "../key_file.ts";
@@ -27,6 +31,8 @@ export async function runClient(
   // With --csv - the rows are all that stdout has.
   const out = csv === "-" ? stderr : stdout;
   const [target, size] = [targets[0]!, sizes[0]];
+  const { why } = chooseEngine(plan.options.engine ?? "deno");
+  if (why !== undefined) note(`client: ${why}`);
   // While a signal still ends the process: both may wait for the user.
   if ("payload" in plan) await payloadOf(plan, undefined);
   if (plan.mode === "stamp") await keysOf(plan);
