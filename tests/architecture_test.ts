@@ -174,3 +174,22 @@ readTest("server.ts, client.ts: at most 120 lines each", async () => {
     assert(lines <= 120, `${path} has ${lines} lines`);
   }
 });
+
+readTest(
+  "deno.json: test-linux runs every file with tests that need the linux engine",
+  async () => {
+    const { tasks } = JSON.parse(
+      await Deno.readTextFile(new URL("deno.json", ROOT)),
+    );
+    const listed = tasks["test-linux"].command.split(" ");
+    const needing = [...await textsBelow("tests/")]
+      .filter(([path, text]) =>
+        path.endsWith("_test.ts") && /\blinuxTest\(|\bENGINE\b/.test(text)
+      )
+      .map(([path]) => path);
+    const left = needing.filter((path) =>
+      !listed.some((one: string) => path === one || path.startsWith(`${one}/`))
+    );
+    assertEquals(left, []);
+  },
+);

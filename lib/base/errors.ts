@@ -45,7 +45,7 @@ export function sendError(
   const isUnzoned = code === "EINVAL" && isLinkLocal(hostname);
   const zone = isUnresolved(error) ? missingZone(to) : undefined;
   const reason = isUnzoned
-    ? `a link-local address needs a zone, such as ${hostname}%eth0`
+    ? zoneNeeded(hostname)
     : zone ?? SEND_REASONS.get(code) ?? errorMessage(error);
   const shown = formatAddress(to) + (name === hostname ? "" : ` (${name})`);
   const ErrorClass = isUnzoned
@@ -54,6 +54,11 @@ export function sendError(
     ? undefined
     : Deno.errors.NotFound;
   return explained(error, `Cannot send to ${shown}: ${reason}`, ErrorClass);
+}
+
+/** The remedy for a link-local address without a zone. */
+export function zoneNeeded(hostname: string): string {
+  return `a link-local address needs a zone, such as ${hostname}%eth0`;
 }
 
 /** Whether the system's resolver failed, which Deno uses for zones too. */

@@ -48,8 +48,8 @@ export function wrongBytes(
 
 /**
  * The bytes of a payload, undefined for a value that is neither bytes nor text, or
- * whose buffer was transferred. Of arrays of bytes it runs no code: a proxy is none,
- * and those of a subclass, such as Node's Buffer, are copied.
+ * whose buffer was transferred. It runs no code of the value: a
+ * proxy of an array counts as no bytes, and those of a subclass, such as Node's Buffer, are copied.
  */
 export function bytesOf(value: unknown): Uint8Array | undefined {
   if (typeof value === "string") return encode(value);

@@ -12,7 +12,7 @@ export const EXIT_OK = 0;
 /** No answer, a wrong answer, or a missed threshold. */
 export const EXIT_UNANSWERED = 1;
 /** A usage error, or any other. */
-export const EXIT_ERROR = 2;
+const EXIT_ERROR = 2;
 /** Ended at once by a second signal, as a shell reports SIGINT. */
 const EXIT_INTERRUPTED = 130;
 

@@ -57,7 +57,7 @@ export interface RequestOptions<Decoded = unknown> extends OriginOptions {
   timeoutMs?: number | undefined;
   /**
    * The number of retransmissions without a reply, 0 to 100. In a series of more
-   * than one datagram the default is 0, so that its loss is the path's.
+   * than one datagram the default is 0: each lost datagram then counts as lost.
    *
    * @default {2}
    */
@@ -266,8 +266,8 @@ export class Exchange implements Receiver {
     if (this.#isOver || !(reportsClosedPort || isPortClosed(error))) return;
     this.#report = error;
     // A hint, not a verdict (RFC 8085, section 5.2; RFC 1122, section 3.2.2.1): the
-    // wait continues. A connected socket ends it by a closed port, or a path that
-    // takes no such datagram whole; a name with another address continues there.
+    // wait continues. A socket that sees a closed port ends it by that, or by a path
+    // that takes no such datagram whole; a name with another address continues there.
     if (!reportsClosedPort) return;
     const { next, local } = this.ends;
     if (isTooLong(error)) {
@@ -423,7 +423,8 @@ export function timeoutError(
   );
 }
 
-function datagrams(count: number, which = ""): string {
+/** A number of datagrams in words. */
+export function datagrams(count: number, which = ""): string {
   return `${count} ${which}${count === 1 ? "datagram" : "datagrams"}`;
 }
 

@@ -53,8 +53,8 @@ export interface LoadResult extends RunCounts {
 export type Load = RunHandle<Interval, LoadResult>;
 
 /**
- * Loads a server that echoes, with numbered datagrams: at a rate that nothing
- * slows down (`rate`, an open loop), or with a number of them in flight (`window`,
+ * Loads a server that echoes, with numbered datagrams: at a rate that does
+ * not depend on the echoes (`rate`, an open loop), or with a number of them in flight (`window`,
  * a closed loop). Each echo is attributed to its datagram by that number, so the
  * result has loss, duplicates, late echoes and the distribution of the RTTs, in
  * bounded memory, its quantiles to 0.1 %.

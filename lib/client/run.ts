@@ -231,7 +231,10 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.#countSkipped(seq, Infinity);
   }
 
-  /** Counts sends that are not made up for; those of a count alone come later. */
+  /**
+   * Counts sends that are skipped for good. Without a bound on the time, skipped
+   * datagrams of a `count` are sent later, and are not counted.
+   */
   #countSkipped(seq: number, count: number): void {
     const { schedule } = this;
     const { intervalMs, perInterval = 1 } = schedule;
@@ -248,8 +251,8 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   }
 
   /**
-   * Records that this program stood still, if it has not run for long although it
-   * was due to at some time, a beat later at most. What it receives next may have
+   * Records a standstill of this program, if it runs much later than it was due to:
+   * for a send, for `dueAt`, or for the next beat. What it receives next may have
    * arrived meanwhile.
    */
   #look(dueAt = Infinity): void {

@@ -8,12 +8,13 @@ import {
   canonicalHostname,
   formatAddress,
   ipVersion,
+  isLinkLocal,
   isWildcard,
   parseAddress,
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
-import { isTooLong } from "../base/errors.ts";
+import { isTooLong, zoneNeeded } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import {
   addressesOf,
@@ -212,11 +213,9 @@ function requireReachable(
 ): void {
   const { hostname } = target;
   const hasLink = link !== undefined || local?.includes("%");
-  if (/^fe[89ab].:[^%]*$/.test(hostname) && !hasLink) {
+  if (isLinkLocal(hostname) && !hasLink) {
     throw new TypeError(
-      `Cannot send to ${
-        formatAddress(target)
-      }: a link-local address needs a zone, such as ${hostname}%eth0`,
+      `Cannot send to ${formatAddress(target)}: ${zoneNeeded(hostname)}`,
     );
   }
   if (isWildcard(hostname)) {

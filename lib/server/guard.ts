@@ -87,7 +87,7 @@ export const GUARD = {
 } satisfies option.Table<GuardOptions>;
 
 /** The defaults of {@linkcode GuardOptions}, where not bound to loopback. */
-export const GUARD_DEFAULTS = option.defaultsOf(GUARD);
+const GUARD_DEFAULTS = option.defaultsOf(GUARD);
 
 /** The limits that {@linkcode GuardOptions} set, with their defaults. */
 export interface GuardLimits {

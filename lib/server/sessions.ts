@@ -108,8 +108,9 @@ export class Sessions<Value> implements Iterable<[UdpAddress, Value]> {
   }
 
   /**
-   * The value of a datagram's source, which is active then, in a new session if it has
-   * none; undefined if all sessions are those of active peers. Throws as `make` does.
+   * The value of a datagram's source, for which it begins a session if there is none.
+   * The source counts as active now. Undefined if the table is full of active peers.
+   * Throws as `make` does.
    */
   open(remoteAddr: UdpAddress): Value | undefined {
     const known = this.#touch(remoteAddr);

@@ -38,7 +38,7 @@ export interface GroupMember {
   leave(group: string): Promise<void>;
 }
 
-/** A group, how it is joined, and by which interfaces that was decided. */
+/** How a group is joined, and the interfaces that this was decided by, as text. */
 interface Joined {
   /** Undefined while the interface is away. */
   membership: Membership | undefined;

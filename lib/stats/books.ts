@@ -48,7 +48,7 @@ export function joined(one: Interval, next: Interval): Interval {
 /** The kind of a reply to a datagram of the run. */
 export type ReplyKind = "received" | "late" | "duplicate";
 
-/** What all datagrams of a run have in common, and where samples go. */
+/** The options of the books of a run. */
 export interface BooksPlan {
   /** The number of latest datagrams that are remembered. */
   capacity: number;

@@ -178,4 +178,4 @@ export class Distribution {
 }
 
 /** The largest sample whose quantiles are exact. */
-export const MAX_EXACT = 1000;
+const MAX_EXACT = 1000;

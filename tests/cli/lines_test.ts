@@ -498,6 +498,9 @@ Deno.test("stampView: a histogram has a bar for each bin, the longest 40 wide", 
     "     0.500 -     1.000 ms        1 #",
     "     1.000 -  1000.000 ms        0",
   ]);
+  const narrow = stampView(() => bins).lines({ target: "", ...nothing }, 60);
+  const widths = narrow.split("\n").slice(-3).map((line) => line.length);
+  assertEquals(widths, [60, 36, 34]);
 });
 
 Deno.test("stampView: closing lines have the reports of the reflector", () => {

@@ -131,6 +131,36 @@ async function looked(
   return await shown();
 }
 
+Deno.test("showRun(): no status line follows the closing lines", async () => {
+  const { out, shown } = written(true);
+  let tick: (() => void) | undefined;
+  const { setInterval, clearInterval } = globalThis;
+  globalThis.setInterval =
+    ((look: () => void) => tick = look) as unknown as typeof setInterval;
+  globalThis.clearInterval = () => tick = undefined;
+  const flush = out.flush.bind(out);
+  out.flush = () => {
+    // The output is slow, so that the timer would fire meanwhile.
+    tick?.();
+    return flush();
+  };
+  try {
+    const run = runOf([{ type: "reply", seq: 0 }]);
+    const options = { format: "text", quiet: true } as const;
+    await showRun(
+      run,
+      TARGET,
+      RESULT,
+      { ...VIEW, list: "samples" },
+      options,
+      out,
+    );
+  } finally {
+    Object.assign(globalThis, { setInterval, clearInterval });
+  }
+  assertEquals(await shown(), "the end\n");
+});
+
 Deno.test("showRun(): text has a status line on a terminal, for one run of several datagrams", async () => {
   const reply = { type: "reply", seq: 0 };
   const status = "1 received\r\x1b[K";

@@ -220,6 +220,12 @@ Deno.test("connect(): a key that is in use or missing rejects its request alone"
     "in flight already",
   );
   await assertRejects(() => client.request(""), TypeError, "'key()' must give");
+  for (const wrong of [null, {}, NaN, true]) {
+    const odd = await start(undefined, { key: () => wrong as never });
+    const asked = () => odd.client.request("x");
+    await assertRejects(asked, TypeError, "'key()' must give");
+    await odd.client.close();
+  }
   assertEquals((await run(first)).text(), "a:1");
   const large = new Uint8Array(65_508);
   await assertRejects(() => client.request(large), RangeError, "at most 65507");

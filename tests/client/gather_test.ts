@@ -160,6 +160,25 @@ Deno.test("gather(): it decodes, and ignores what match refuses", async () => {
   assertEquals(gathering.summary().foreign, 1);
 });
 
+Deno.test("gather(): a reply on which match throws is foreign, an error if there is no other", async () => {
+  const failing = (hosts: string[]) => {
+    const { network, start } = networkWith((_, { localAddr }) =>
+      localAddr.hostname
+    );
+    const gathering = start(GROUP, {
+      match: (data) => {
+        if (hosts.includes(decode(data)!)) throw new Error("malformed");
+        return data;
+      },
+    });
+    return { gathering, replies: () => network.run(all(gathering)) };
+  };
+  const one = failing([HOSTS[0]!]);
+  assertEquals(await one.replies(), [HOSTS[1], HOSTS[2]]);
+  assertEquals(one.gathering.summary().foreign, 1);
+  await assertRejects(failing(HOSTS).replies, Error, "malformed");
+});
+
 Deno.test("gather(): it ends with the reason of its signal, or by stop()", async () => {
   const { network, start } = networkWith();
   const reason = new Error("enough");

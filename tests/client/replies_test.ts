@@ -14,7 +14,7 @@ import {
   type SimulatedNetwork,
   type SimulatedSocket,
 } from "../../lib/testing/mod.ts";
-import { restfulNetworks } from "../helpers.ts";
+import { ENGINE, netTest, restfulNetworks } from "../helpers.ts";
 
 const makeNetwork = restfulNetworks();
 
@@ -334,3 +334,20 @@ Deno.test("connect(): a challenge bound to the port precedes an answer of severa
   );
   await client.close();
 });
+
+netTest(
+  "request({ replies, match }): a value may be a view of its datagram",
+  async () => {
+    const options = { engine: ENGINE, quiet: true, guard: false } as const;
+    await using server = serve(options, async (_, { reply }) => {
+      for (const text of ["one", "two", "three"]) await reply(text);
+    });
+    const replies = await request(server.addr, "x", {
+      engine: ENGINE,
+      replies: 3,
+      match: (data) => data,
+    });
+    const values = replies.map(({ value }) => decode(value));
+    assertEquals(values.sort(), ["one", "three", "two"]);
+  },
+);

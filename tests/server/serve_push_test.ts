@@ -234,6 +234,10 @@ Deno.test("send(), sendMany(): count and report invalid addresses", async () => 
   const noPayload = 5 as unknown as string;
   await assertRejects(() => server.send(noPayload, "192.0.2.1:9"), TypeError);
   await assertRejects(() => server.sendMany(noPayload, []), TypeError);
+  for (const wrong of ["192.0.2.1:9", 5, null] as never[]) {
+    const sending = () => server.sendMany("x", wrong);
+    await assertRejects(sending, TypeError, "takes a list of addresses");
+  }
   assertEquals(network.sent.length, 2 * wrong.length);
   // Rejections that nobody awaits: a test with an unhandled one fails.
   server.send("x", { hostname: "192.0.2.1", port: 0 });

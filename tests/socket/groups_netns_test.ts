@@ -3,30 +3,12 @@
  * namespaces with two cables, for which they need root on Linux, with `ip`.
  */
 import { assertEquals } from "@std/assert";
-import { ENGINE, Program, programTest } from "../helpers.ts";
+import { ENGINE, type Program } from "../helpers.ts";
+import { inHost, ip, namespaceTest } from "../namespaces.ts";
 
 const [ASKING, ANSWERING] = ["asking", "answering"].map((name) =>
   `roundtrip-groups-${Deno.pid}-${name}`
 ) as [string, string];
-
-async function ip(...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command("ip", { args })
-    .output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
-
-/** The reason why namespaces cannot be made, if there is one. */
-async function missing(): Promise<string | undefined> {
-  const { state } = await Deno.permissions.query({ name: "run" });
-  if (ENGINE !== "linux" || state !== "granted") return "--engine linux";
-  try {
-    await ip("netns", "add", ASKING);
-    await ip("netns", "del", ASKING);
-  } catch {
-    return "ip and root";
-  }
-}
 
 /** A cable from `a0` to `b0`, 10.1.0.1 and .2, and the like for `a1`, `b1`, 10.2. */
 async function addCable(i: number): Promise<void> {
@@ -71,12 +53,10 @@ async function cabled(): Promise<AsyncDisposable> {
 /** Runs a program on one of the hosts, half a minute at most. */
 function run(host: string, code: string): Program {
   const limited = `setTimeout(() => Deno.exit(3), 30_000);\n${code}`;
-  const deno = [Deno.execPath(), "eval", "--unstable-net", limited];
-  return new Program("ip", ["netns", "exec", host, ...deno]);
+  return inHost(host, Deno.execPath(), "eval", "--unstable-net", limited);
 }
 
-const reason = await missing();
-const needs = reason === undefined ? [] : [reason];
+const needs = ENGINE === "linux" ? [] : ["--engine linux"];
 
 /** Has `send(link, group, text)` send to a group by one of the links. */
 const SENDING = `import { openSocket } from "./lib/mod.ts";
@@ -87,7 +67,7 @@ const SENDING = `import { openSocket } from "./lib/mod.ts";
     ? six.send(text, "[" + group + "%a" + link + "]:" + port)
     : sockets[link].send(text, group + ":" + port);`;
 
-programTest(
+namespaceTest(
   "openSocket({ groups }): hears its groups on the links on which it has joined them, and no others",
   async () => {
     await using _cables = await cabled();
@@ -135,10 +115,10 @@ programTest(
     ]);
     assertEquals((await sender.ended()).stderr, "");
   },
-  needs,
+  ...needs,
 );
 
-programTest(
+namespaceTest(
   "serve(), gather(): `::` is IPv4 too where net.ipv6.bindv6only is 1",
   async () => {
     await using _cables = await cabled();
@@ -167,10 +147,10 @@ programTest(
       "",
     ]);
   },
-  needs,
+  ...needs,
 );
 
-programTest(
+namespaceTest(
   "server.send(), sendMany(), openSocket().send(), sendBatch(): leave from the address that the peer sent to last, or from the one given",
   async () => {
     await using _cables = await cabled();
@@ -259,7 +239,7 @@ programTest(
     ]);
     assertEquals(stderr, "");
   },
-  needs,
+  ...needs,
 );
 
 /**
@@ -303,7 +283,7 @@ const DRIVING = `${SENDING}
   };`;
 
 for (const engine of ["linux", "deno"]) {
-  programTest(
+  namespaceTest(
     `openSocket({ groups }), join(), leave(): by several links, while it is open (${engine} engine)`,
     async () => {
       await using _cables = await cabled();
@@ -341,11 +321,11 @@ for (const engine of ["linux", "deno"]) {
       ]);
       assertEquals(stderr, "");
     },
-    needs,
+    ...needs,
   );
 }
 
-programTest(
+namespaceTest(
   "openSocket({ groups }), join(), leave(): from a single source",
   async () => {
     await using _cables = await cabled();
@@ -384,11 +364,11 @@ programTest(
     ]);
     assertEquals(stderr, "");
   },
-  needs,
+  ...needs,
 );
 
 for (const engine of ["linux", "deno"]) {
-  programTest(
+  namespaceTest(
     `openSocket({ groups }): joins again on an interface that was away (${engine} engine)`,
     async () => {
       await using _cables = await cabled();
@@ -416,11 +396,11 @@ for (const engine of ["linux", "deno"]) {
       await using after = run(ASKING, both);
       assertEquals((await after.ended()).stdout, all);
     },
-    needs,
+    ...needs,
   );
 }
 
-programTest(
+namespaceTest(
   "serve({ multicastTtl }): sends to groups cross the routers given",
   async () => {
     await using _cables = await cabled();
@@ -451,10 +431,10 @@ programTest(
       assertEquals(await receiver.line(), `${engine} 7`);
     }
   },
-  needs,
+  ...needs,
 );
 
-programTest(
+namespaceTest(
   "gather(): receives the replies to a broadcast address of any mask",
   async () => {
     await using _cables = await cabled();
@@ -482,5 +462,5 @@ programTest(
     const { stdout, stderr } = await client.ended();
     assertEquals([stdout, stderr], ["deno 10.3.0.2\nlinux 10.3.0.2\n", ""]);
   },
-  needs,
+  ...needs,
 );

@@ -28,7 +28,7 @@ export async function runClient(
   stdout: LineWriter,
 ): Promise<Ended[]> {
   const { targets, sizes, plot, csv } = plan;
-  // With --csv - the rows are all that stdout has.
+  // With --csv - stdout has the rows and nothing else.
   const out = csv === "-" ? stderr : stdout;
   const [target, size] = [targets[0]!, sizes[0]];
   const { why } = chooseEngine(plan.options.engine ?? "deno");

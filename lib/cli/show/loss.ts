@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { datagrams } from "../../client/exchange.ts";
 import type { RunCounts } from "../../stats/counts.ts";
 import type { Outage } from "../../stats/loss_periods.ts";
 import { present } from "./format.ts";
@@ -58,10 +59,6 @@ export function silenceLine(
     ? `${foreign} datagrams arrived that are no replies`
     : NOTHING;
   return `No reply from ${target} to ${datagrams(lost)}: ${why}`;
-}
-
-function datagrams(count: number): string {
-  return count === 1 ? "1 datagram" : `${count} datagrams`;
 }
 
 /** The likely reasons of silence without any report. */

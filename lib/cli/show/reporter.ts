@@ -290,7 +290,7 @@ export async function showRun<
       const isAsked = isInterval(event) && report.reportMs !== undefined;
       const isWanted = isAsked || !report.quiet;
       if (isInterval(event)) {
-        // Without room for it, the next one has its counts too.
+        // If it is left out, its counts are added to the next one.
         const interval = held === undefined ? event : joined(held, event);
         const isShown = !isWanted || reporter.event({ ...event, ...interval });
         held = isShown ? undefined : interval;

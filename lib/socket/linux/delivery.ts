@@ -81,18 +81,18 @@ export class Delivery {
       }
       const length = this.#batch.length(this.#message);
       const segment = this.#reusable.segmentBytes || length;
-      let mayGoOn = true;
+      let continues = true;
       // An empty datagram is one too.
       do {
         const size = Math.min(segment, length - this.#at);
-        mayGoOn = this.#deliver(size, segment);
+        continues = this.#deliver(size, segment);
         this.#at += size;
-      } while (mayGoOn && this.#at < length && this.#count > 0);
+      } while (continues && this.#at < length && this.#count > 0);
       if (this.#at >= length) {
         this.#message++;
         this.#at = 0;
       }
-      if (!mayGoOn) return this.#message >= this.#count;
+      if (!continues) return this.#message >= this.#count;
     }
     return true;
   }

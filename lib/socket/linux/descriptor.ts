@@ -187,7 +187,7 @@ export function addressOf(libc: Libc, fd: number): UdpAddress {
 }
 
 /** Sets an option whose value is an int. */
-export function setOption(
+function setOption(
   libc: Libc,
   fd: number,
   level: number,

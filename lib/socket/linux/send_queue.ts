@@ -203,8 +203,8 @@ export class SendQueue {
   }
 
   /**
-   * Connects anew while the peer is silent: another route may be the way by now, but
-   * the kernel keeps a connected socket's address without an error.
+   * Connects anew while the peer is silent: the route may have changed, and the kernel
+   * keeps the old source address of a connected socket without an error.
    */
   #lookAtRoute(): void {
     const now = this.#now();
