@@ -27,7 +27,7 @@ const LINK = `
   for each in "$1 a0" "$2 r0" "$2 r1" "$3 b0"; do
     ip -n \${each% *} link set \${each#* } up
   done
-  ip netns exec $2 sysctl -qw net.ipv4.ip_forward=1
+  ip netns exec $2 sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
   ip -n $1 route add default via 10.1.0.2
   ip -n $3 route add default via 10.2.0.1`;
 
@@ -110,7 +110,8 @@ programTest(
     try {
       // The router's own datagrams, its reports, have no route.
       await sh(`${MAKE}${LINK}
-        ip netns exec $2 sysctl -qw net.ipv4.icmp_errors_use_inbound_ifaddr=1
+        ip netns exec $2 sh -c \
+          'echo 1 >/proc/sys/net/ipv4/icmp_errors_use_inbound_ifaddr'
         ip -n $2 rule add from 10.1.0.2 blackhole`);
       const silent = await findMtu("200ms");
       assertEquals([silent.mtu, silent.mtuAtLeast], [1300, 1300]);

@@ -55,8 +55,8 @@ const PREAMBLE = `
   };
 `;
 const WITHOUT_IPV4 = "ip addr del 127.0.0.1/8 dev lo";
-const WITHOUT_IPV6 = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 " +
-  "net.ipv6.conf.lo.disable_ipv6=1";
+const WITHOUT_IPV6 =
+  "for of in all lo; do echo 1 >/proc/sys/net/ipv6/conf/$of/disable_ipv6; done";
 const needs = await mayMakeHosts() ? [] : ["ip and root"];
 
 for (

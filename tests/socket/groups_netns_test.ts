@@ -123,8 +123,8 @@ namespaceTest(
   async () => {
     await using _cables = await cabled();
     for (const host of [ASKING, ANSWERING]) {
-      const set = ["sysctl", "-q", "-w", "net.ipv6.bindv6only=1"];
-      await ip("netns", "exec", host, ...set);
+      const set = "echo 1 >/proc/sys/net/ipv6/bindv6only";
+      await ip("netns", "exec", host, "sh", "-c", set);
     }
     await using server = run(
       ANSWERING,
