@@ -67,6 +67,8 @@ export const COUNTERS = {
   "roundtrip.reflector.packets": ["{packet}", "STAMP packets"],
   "roundtrip.client.sent": ["{datagram}", "Datagrams sent"],
   "roundtrip.client.datagrams": ["{datagram}", "Datagrams by outcome"],
+  "roundtrip.client.outages": ["{outage}", "Outages"],
+  "roundtrip.client.outage_time": ["s", "Duration of outages"],
 } as const;
 
 /** Numbers that go up and down: units and descriptions. */
@@ -78,6 +80,16 @@ export const GAUGES = {
   "roundtrip.stamp.clock_offset": ["s", "Lead of the reflector's clock"],
 } as const;
 
+/** Distributions: units and descriptions. */
+export const HISTOGRAMS = {
+  "roundtrip.client.rtt": ["s", "Round-trip times"],
+} as const;
+
+/** The bounds of histograms of RTTs, in seconds: from 10 us to 10 s. */
+export const RTT_BOUNDS_S: readonly number[] = [-5, -4, -3, -2, -1, 0].flatMap((
+  power,
+) => [1, 2, 5].map((factor) => factor * 10 ** power)).concat(10);
+
 /** All instruments, made at their first use. */
 class Instruments {
   readonly rtts: Recorder;
@@ -88,9 +100,10 @@ class Instruments {
   constructor(meter: Meter) {
     this.#counters = all(COUNTERS, (...args) => meter.createCounter(...args));
     this.#gauges = all(GAUGES, (...args) => meter.createGauge(...args));
+    const [unit, description] = HISTOGRAMS["roundtrip.client.rtt"];
     this.rtts = meter.createHistogram("roundtrip.client.rtt", {
-      unit: "s",
-      description: "Round-trip times",
+      unit,
+      description,
       advice: { explicitBucketBoundaries: RTT_BOUNDS_S },
     });
     const timer = setInterval(() => {
@@ -246,7 +259,3 @@ const READ_MS = 1000;
 /** As OpenTelemetry numbers them. */
 const SPAN_KINDS = { server: 1, client: 2 };
 const STATUS_ERROR = 2;
-/** From 10 us to 10 s. */
-const RTT_BOUNDS_S = [-5, -4, -3, -2, -1, 0].flatMap((power) =>
-  [1, 2, 5].map((factor) => factor * 10 ** power)
-).concat(10);

@@ -140,7 +140,7 @@ class Loader implements Workload<LoadResult>, Receiver {
   }
 
   get sent(): number {
-    return this.books.summary().sent;
+    return this.books.sent;
   }
 
   summary(): LoadResult {

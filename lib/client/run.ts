@@ -55,6 +55,8 @@ export interface Workload<S extends ClientFigures> {
   close?(): Promise<void> | void;
   /** The current public figures; the run knows `eventsDropped`. */
   summary(): S;
+  /** Figures for an observer beyond the counts of the books. */
+  figures?(): ClientFigures;
 }
 
 type Timer = "after" | "afterExactly";
@@ -130,6 +132,13 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
   /** The drops of the system for want of buffer; undefined where unknown. */
   get kernelDrops(): number | undefined {
     return this.#socket?.kernelDrops();
+  }
+
+  /** The figures for an observer: those that cost no look at all RTTs. */
+  figures(): ClientFigures {
+    const { workload } = this;
+    return workload.figures?.() ?? workload.books?.summary() ??
+      workload.summary();
   }
 
   /** The members that all runs show their callers, and those of one kind. */
@@ -381,7 +390,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
         workload.open?.();
         this.#observer = observeClient(
           this.named.options.telemetry,
-          () => workload.summary(),
+          () => this.figures(),
         );
         const now = this.#startedAt = this.#awakeAt = this.runtime.now();
         const { books } = this.workload;
@@ -494,3 +503,5 @@ const BEAT_MS = 100;
 /** The time to read what waited in the sockets, at most. */
 const CATCH_UP_MS = 20;
 const MIN_LINGER_MS = 20;
+/** The longest time that a datagram lives on its path (RFC 9293, section 3.4.2). */
+export const MAX_LATE_MS = 120_000;

@@ -16,7 +16,13 @@ import {
   type RequestPlan,
 } from "./exchange.ts";
 import type { TimeoutError, UdpReply } from "./reply.ts";
-import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
+import {
+  MAX_LATE_MS,
+  Run,
+  type RunHandle,
+  type Schedule,
+  type Workload,
+} from "./run.ts";
 import { RUN, type RunOptions } from "./run_options.ts";
 import { Books, type Interval } from "../stats/books.ts";
 import type { RunCounts } from "../stats/counts.ts";
@@ -47,7 +53,18 @@ export interface RequestManyOptions<Decoded = unknown>
    * @default {no deadline}
    */
   deadlineMs?: number | undefined;
+  /**
+   * The most sockets that are open at a time, 2 to 256: those of unanswered
+   * datagrams, and of settled ones, for their late replies and copies. Beyond it the
+   * next datagram waits, and the oldest settled one is closed.
+   *
+   * @default {256}
+   */
+  maxSockets?: number | undefined;
 }
+
+/** The most datagrams that are unanswered at a time. */
+export const MAX_OPEN = 256;
 
 /** The table of {@linkcode RequestManyOptions}. */
 export const SERIES = {
@@ -57,6 +74,7 @@ export const SERIES = {
   count: option.orInfinity(option.integer(1, 1_000_000_000, 1)),
   intervalMs: option.time(0, 1000),
   deadlineMs: option.time(1),
+  maxSockets: option.integer(2, MAX_OPEN, MAX_OPEN),
 } satisfies option.Table<RequestManyOptions>;
 
 /** The defaults of {@linkcode RequestManyOptions}. */
@@ -74,7 +92,7 @@ export type SeriesEvent<Decoded = unknown> =
 /** The figures of a series. */
 export interface SeriesSummary extends RunCounts {
   /**
-   * Datagrams that were sent later than due, as 256 were unanswered: then
+   * Datagrams that were sent later than due, as `maxSockets` were unanswered: then
    * `intervalMs` was not kept.
    */
   heldBack: number;
@@ -96,10 +114,10 @@ export type Series<Decoded = unknown> = RunHandle<
 /**
  * Sends a series of datagrams and gives the outcome of each.
  *
- * Each datagram has a port of its own, which none of the next 4,096 uses again, so
- * that a late reply is never taken for the answer to one of them, even where all
- * replies are alike; the sockets of the last 256 are open. At most 256 are
- * unanswered at a time; beyond that the next one waits. When all are settled, a
+ * Each datagram has a port of its own, which none of the next 4,096, or of the next
+ * two minutes, uses again, so that a late reply is never taken for the answer to one of
+ * them, even where all replies are alike; the sockets of the last `maxSockets` are
+ * open. At most that many are unanswered at a time; beyond that the next one waits. When all are settled, a
  * series of more than one still receives duplicates: for three times the longest
  * RTT, at least 20 ms and at most `timeoutMs`.
  *
@@ -137,6 +155,15 @@ export function requestMany<Decoded = undefined>(
   payload: PayloadInit | ((seq: number, attempt: number) => PayloadInit),
   options: RequestManyOptions<Decoded> = {},
 ): Series<Decoded> {
+  return seriesOf(address, payload, options).handle({}) as Series<Decoded>;
+}
+
+/** The run of a series, for callers that read its books. */
+export function seriesOf<Decoded>(
+  address: UdpAddress | string,
+  payload: PayloadInit | ((seq: number, attempt: number) => PayloadInit),
+  options: RequestManyOptions<Decoded>,
+): Run<SeriesEvent, SeriesSummary> {
   const values = option.readAll("requestMany", SERIES, options);
   const { count, localPort } = values;
   // A series measures the path, whose loss a retransmission would hide.
@@ -155,8 +182,7 @@ export function requestMany<Decoded = undefined>(
       : payload,
     { ...values, retries },
   );
-  const series = new SeriesWorkload(plan, values);
-  return series.run.handle({}) as Series<Decoded>;
+  return new SeriesWorkload(plan, values).run;
 }
 
 /** The exchanges of a series. */
@@ -168,25 +194,33 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   /** Settled exchanges, oldest first, open for late replies and copies. */
   readonly #over = new Set<Exchange>();
   /** Ports of closed exchanges, to which their late replies may arrive. */
-  readonly #usedPorts = new RecentMap<number, true>(MAX_USED_PORTS);
+  readonly #usedPorts: RecentMap<number, true>;
   /** The next send waits until an unanswered datagram is settled. */
   #held = false;
 
   constructor(
     readonly plan: RequestPlan,
-    schedule: Schedule & RunOptions,
+    readonly options: Schedule & RunOptions & { maxSockets: number },
   ) {
-    this.run = new Run(schedule, plan.ends, plan.runtime, this);
+    const { count, intervalMs } = options;
+    this.run = new Run(options, plan.ends, plan.runtime, this);
+    // With an interval of 0 each waits for the one before.
+    const perMs = 1 / (intervalMs || 1);
+    const lateCount = Math.ceil(MAX_LATE_MS * perMs);
+    this.#usedPorts = new RecentMap(Math.min(MAX_USED_PORTS, 2 * lateCount));
+    // Each wait for a reply is at most twice the one before.
+    const lifeMs = plan.timeoutMs * 2 ** (plan.retries + 1);
+    const followers = MAX_OPEN + Math.ceil(lifeMs * perMs);
     this.books = new Books({
-      capacity: Math.min(schedule.count, MAX_REMEMBERED),
+      capacity: Math.min(count, MAX_REMEMBERED, followers),
       timeoutMs: plan.timeoutMs,
       size: plan.ends.payloadBytes,
-      onSample: schedule.onSample,
+      onSample: options.onSample,
     });
   }
 
   get sent(): number {
-    return this.books.summary().sent;
+    return this.books.sent;
   }
 
   summary(): SeriesSummary {
@@ -201,7 +235,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   send(): void {
     const { count, intervalMs } = this.run.schedule;
     const wasHeld = this.#held;
-    this.#held = this.#unanswered.size >= MAX_OPEN || !this.books.hasRoom;
+    const { maxSockets } = this.options;
+    this.#held = this.#unanswered.size >= maxSockets || !this.books.hasRoom;
     if (this.#held) {
       if (!wasHeld) this.#heldBack++;
       return;
@@ -215,7 +250,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     const exchange = new Exchange(this.plan, this.run.ends, listener, seq);
     this.#unanswered.set(seq, exchange);
     // Bounds the number of sockets.
-    if (this.#unanswered.size + this.#over.size > MAX_OPEN) this.#closeOne();
+    if (this.#unanswered.size + this.#over.size > maxSockets) this.#closeOne();
     try {
       this.#start(exchange);
     } catch (error) {
@@ -314,7 +349,5 @@ class SeriesWorkload implements Workload<SeriesSummary> {
 }
 
 const MAX_USED_PORTS = 8192;
-/** The most datagrams that are unanswered at a time. */
-export const MAX_OPEN = 256;
 /** The number of datagrams that may follow an unanswered one. */
 const MAX_REMEMBERED = 1 << 14;

@@ -18,6 +18,8 @@ import {
 
 /** The public figures of a client that are exported. */
 export interface ClientFigures extends Partial<PartCounts> {
+  outageCount?: number | undefined;
+  outageMs?: number | undefined;
   lostUp?: number | undefined;
   lostDown?: number | undefined;
   lostUnattributed?: number | undefined;
@@ -74,7 +76,8 @@ export function observeRequest(isOn: boolean): (_: RequestOutcome) => void {
   };
 }
 
-function readingsOf(figures: ClientFigures): Readings {
+/** The figures by the names that they are exported by. */
+export function readingsOf(figures: ClientFigures): Readings {
   const { sent = 0, retransmissions = 0 } = figures;
   const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = figures;
   const level = (
@@ -96,6 +99,11 @@ function readingsOf(figures: ClientFigures): Readings {
         attributes: { "roundtrip.outcome": outcome },
         value: figures[outcome],
       })),
+      { name: "roundtrip.client.outages", value: figures.outageCount },
+      {
+        name: "roundtrip.client.outage_time",
+        value: seconds(figures.outageMs),
+      },
     ],
     levels: [
       level("roundtrip.stamp.lost", figures.lostUp, "up"),

@@ -8,7 +8,7 @@ import type { Bin } from "../stats/distribution.ts";
 import * as option from "../base/options.ts";
 import { runtimeOf } from "../socket/runtime.ts";
 import { MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
-import type { RunHandle } from "../client/run.ts";
+import type { Run, RunHandle } from "../client/run.ts";
 import { checkEnds } from "../client/target.ts";
 import { encodeQuestion, type Question } from "./ask.ts";
 import { AUTHENTICATED_BYTES, hmacOf } from "./auth.ts";
@@ -62,6 +62,21 @@ export function measure(
   address: UdpAddress | string,
   options: MeasureOptions = {},
 ): Measurement {
+  const run = measurementOf(address, options);
+  return run.handle({
+    bins: (steps: number) => run.workload.books!.rtts.bins(steps),
+  });
+}
+
+/**
+ * The run of a measurement, for callers that read its books. Unless `isExact`, a
+ * timer may send a millisecond or two late, and no processor is kept busy before.
+ */
+export function measurementOf(
+  address: UdpAddress | string,
+  options: MeasureOptions,
+  isExact = true,
+): Run<MeasureEvent, MeasureResult> {
   const values = option.readAll("measure", MEASURE, options);
   const { intervalMs, timeoutMs, key, replyDscp, trafficClass = 0 } = values;
   const extensions = new Set(values.extensions);
@@ -85,11 +100,9 @@ export function measure(
   const sender = new StampSender(
     { ...values, count: Math.min(values.count, MAX_COUNT) },
     checkEnds(address, values, size),
-    { ...values, runtime, size, question },
+    { ...values, runtime, size, question, isExact },
   );
-  return sender.run.handle({
-    bins: (steps: number) => sender.books.rtts.bins(steps),
-  });
+  return sender.run;
 }
 
 const MAX_PENDING = 500_000;

@@ -7,7 +7,13 @@ import type * as option from "../base/options.ts";
 import type { MEASURE } from "./measure_options.ts";
 import { sendError } from "../base/errors.ts";
 import type { Books } from "../stats/books.ts";
-import { lingerMs, Run, type Schedule, type Workload } from "../client/run.ts";
+import {
+  lingerMs,
+  MAX_LATE_MS,
+  Run,
+  type Schedule,
+  type Workload,
+} from "../client/run.ts";
 import { comesFrom, type NamedEnds } from "../client/target.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
@@ -25,7 +31,7 @@ import {
   STAMP_BYTES,
   timestampOf,
 } from "./packet.ts";
-import { SenderSession } from "./sender_session.ts";
+import { SenderSession, type SessionFigures } from "./sender_session.ts";
 import type { MeasureEvent, MeasureResult } from "./session_result.ts";
 
 /** The checked options that a sender needs. */
@@ -33,6 +39,8 @@ export interface SenderPlan extends option.Values<typeof MEASURE> {
   runtime: Runtime;
   size: number;
   question: Question;
+  /** Whether a processor is kept busy before each request, so that none is late. */
+  isExact: boolean;
 }
 
 /** The socket, the timers and the session of a measurement. */
@@ -54,9 +62,11 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
     this.#plan = plan;
     this.#estimateAt = estimates(() => runtime.clockState?.());
     this.run = new Run(schedule, ends, runtime, this);
+    const { intervalMs } = schedule;
     // Room for unanswered requests, and as much again for copies and late replies.
-    const pending = Math.ceil(timeoutMs / schedule.intervalMs);
-    const capacity = Math.max(MIN_REMEMBERED, 2 * pending);
+    const pending = Math.ceil(timeoutMs / intervalMs);
+    const late = Math.min(MAX_LATE, Math.ceil(MAX_LATE_MS / intervalMs));
+    const capacity = Math.max(MIN_REMEMBERED, late, 2 * pending);
     this.session = new SenderSession(
       runtime.timeOrigin,
       { capacity, timeoutMs, size: plan.size, onSample: plan.onSample },
@@ -70,7 +80,7 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
   }
 
   get sent(): number {
-    return this.books.summary().sent;
+    return this.books.sent;
   }
 
   summary(): MeasureResult {
@@ -79,6 +89,10 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
       durationMs: this.run.durationMs,
       kernelDrops: this.run.kernelDrops,
     };
+  }
+
+  figures(): SessionFigures {
+    return this.session.figures();
   }
 
   open(): void {
@@ -120,7 +134,8 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
       });
     }
     if (books.next < this.run.schedule.count) {
-      this.run.sendNext(books.next, "afterExactly");
+      const timer = this.#plan.isExact ? "afterExactly" : "after";
+      this.run.sendNext(books.next, timer);
     }
   }
 
@@ -243,4 +258,6 @@ export class StampSender implements Workload<MeasureResult>, Receiver {
 const NOTHING = new Uint8Array(0);
 /** With half of all lost each way, one of 8 is answered nine times in ten. */
 const MAX_CLOSING = 8;
-const MIN_REMEMBERED = 1 << 16;
+const MIN_REMEMBERED = 256;
+/** The most requests whose late replies are known as such. */
+const MAX_LATE = 1 << 16;

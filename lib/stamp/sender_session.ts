@@ -33,6 +33,9 @@ export type Verdict =
   | { type: "closing" }
   | { type: "foreign" };
 
+/** The figures of a session for an observer. */
+export type SessionFigures = ReturnType<SenderSession["figures"]>;
+
 /** The state and the figures of a session. */
 export class SenderSession {
   readonly books: Books;
@@ -226,17 +229,35 @@ export class SenderSession {
     return { type: "foreign" };
   }
 
+  /** The current figures for an observer, which cost little. */
+  figures() {
+    const { received } = this.books;
+    const { clockSteps, clockOffsetMs } = this.#oneWay;
+    const timed = received - this.#impossibleTimestamps;
+    // A clock that is set again and again carries no figures.
+    const oneWay = 4 * clockSteps <= timed ? this.#oneWay : undefined;
+    const where = this.#reflections.whereLost();
+    return {
+      ...this.books.summary(),
+      lostUp: where?.up,
+      lostDown: where?.down,
+      lostUnattributed: where?.unattributed,
+      forwardJitterMs: oneWay?.forwardJitter.value,
+      backwardJitterMs: oneWay?.backwardJitter.value,
+      clockOffsetMs,
+    };
+  }
+
   /** All current figures. */
   result(): SessionResult {
-    const { clockSteps, clockOffsetMs, drift } = this.#oneWay;
-    const counts = this.books.summary();
+    const { clockSteps, drift } = this.#oneWay;
+    const counts = this.figures();
     const impossibleTimestamps = this.#impossibleTimestamps;
     const timed = counts.received - impossibleTimestamps;
     // A synchronized clock is not set.
     const isOneWay = this.#clocksAgree && timed > 0 && clockSteps === 0;
     // A clock that is set again and again carries no figures.
     const oneWay = 4 * clockSteps <= timed ? this.#oneWay : undefined;
-    const where = this.#reflections.whereLost();
     const copied = this.#reflections.whereCopied();
     const reordered = this.#reflections.whereReordered();
     return {
@@ -244,9 +265,6 @@ export class SenderSession {
       reordered: this.#reordered,
       kernelTimed: this.#kernelTimed,
       impossibleTimestamps,
-      lostUp: where?.up,
-      lostDown: where?.down,
-      lostUnattributed: where?.unattributed,
       duplicatesUp: copied?.up,
       duplicatesDown: copied?.down,
       reorderedUp: reordered?.up,
@@ -260,10 +278,7 @@ export class SenderSession {
       pdvMs: aboveMinimum(this.#pdv.summary()),
       forwardPdvMs: oneWay?.forwardPdvMs,
       backwardPdvMs: oneWay?.backwardPdvMs,
-      forwardJitterMs: oneWay?.forwardJitter.value,
-      backwardJitterMs: oneWay?.backwardJitter.value,
       clockSteps,
-      clockOffsetMs,
       clockDriftPpm: drift,
       reported: this.#reported,
       returnsSsid: this.returnsSsid,

@@ -15,7 +15,7 @@ import {
   type RunCounts,
 } from "./counts.ts";
 import { Distribution, type TailSummary } from "./distribution.ts";
-import { LossPeriods } from "./loss_periods.ts";
+import { LossPeriods, type Outage } from "./loss_periods.ts";
 import type { Outcome, Sample } from "./sample.ts";
 
 /** The counts of a part of a run; those of all parts add up to the result. */
@@ -111,6 +111,11 @@ export class Books {
   get open(): number {
     const { received, lost, unsent } = this.#counts;
     return this.#next - received - lost - unsent;
+  }
+
+  /** The number of datagrams that the system took. */
+  get sent(): number {
+    return this.#counts.sent;
   }
 
   /** The number of settled replies. */
@@ -315,6 +320,11 @@ export class Books {
       ...Object.fromEntries(gained) as PartCounts,
       rttMs,
     };
+  }
+
+  /** The latest outage, which may last. */
+  get latestOutage(): Outage | undefined {
+    return this.#periods.latest;
   }
 
   /** All counts; the run has that of events. */

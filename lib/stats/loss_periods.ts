@@ -28,6 +28,8 @@ export interface LossStructure {
   longestLossPeriod: number;
   /** The number of outages. */
   outageCount: number;
+  /** Their duration together, in milliseconds. */
+  outageMs: number;
   /** The first 100 outages. */
   outages: readonly Outage[];
 }
@@ -40,6 +42,8 @@ export class LossPeriods {
   readonly #outages: Outage[] = [];
   #current: Outage | undefined;
   #lastMs = 0;
+  #outageMs = 0;
+  #latest: Outage | undefined;
 
   /** Adds the next datagram that is settled. */
   add(sentMs: number, outcome: "received" | "lost" | "unsent"): void {
@@ -64,17 +68,26 @@ export class LossPeriods {
 
   /** The structure of all that was added. */
   structure(): LossStructure {
-    const open = this.#current;
-    const isOpenOutage = open !== undefined && isOutage(open, this.#lastMs);
-    const shown = isOpenOutage
-      ? [...this.#outages, { ...open }]
-      : this.#outages;
+    const open = this.#open;
+    const shown = open ? [...this.#outages, { ...open }] : this.#outages;
     return {
       lossPeriods: this.#periods,
       longestLossPeriod: this.#longest,
-      outageCount: this.#count + (isOpenOutage ? 1 : 0),
+      outageCount: this.#count + (open ? 1 : 0),
+      outageMs: this.#outageMs + (open ? this.#lastMs - open.fromMs : 0),
       outages: shown.slice(0, MAX_OUTAGES),
     };
+  }
+
+  /** The latest outage, which may last. */
+  get latest(): Outage | undefined {
+    return this.#open ?? this.#latest;
+  }
+
+  /** The outage that lasts. */
+  get #open(): Outage | undefined {
+    const open = this.#current;
+    return open && isOutage(open, this.#lastMs) ? open : undefined;
   }
 
   #close(toMs: number): void {
@@ -82,6 +95,8 @@ export class LossPeriods {
     this.#current = undefined;
     if (!isOutage(ended, toMs)) return;
     this.#count++;
+    this.#outageMs += toMs - ended.fromMs;
+    this.#latest = ended;
     if (this.#outages.length < MAX_OUTAGES) this.#outages.push(ended);
   }
 }

@@ -66,6 +66,7 @@ programTest("client --json: prints all facts in one document", async () => {
     lossPeriods: 0,
     longestLossPeriod: 0,
     outageCount: 0,
+    outageMs: 0,
     outages: [],
     reasons: [],
     heldBack: 0,

@@ -310,6 +310,7 @@ Deno.test("SERIES: every key, null for unknown figures", () => {
     lossPeriods: 1,
     longestLossPeriod: 1,
     outageCount: 0,
+    outageMs: 0,
     outages: [],
     reasons: [],
     startedAt: "1970-01-01T00:00:01.000Z",

@@ -92,6 +92,7 @@ programTest(
       "lossPeriods",
       "longestLossPeriod",
       "outageCount",
+      "outageMs",
       "outages",
       "reasons",
       "startedAt",

@@ -93,6 +93,7 @@ Deno.test("requestMany(): it sends count datagrams, an interval apart, from port
     lossPeriods: 0,
     longestLossPeriod: 0,
     outageCount: 0,
+    outageMs: 0,
     outages: [],
     reasons: [],
     startedAt: TIME_ORIGIN,
@@ -356,6 +357,22 @@ Deno.test("requestMany(): it bounds what is unanswered, and loses none of it", a
   assertEquals([sent, lost], [600, 600]);
   assertEquals(most, 256);
   assert(durationMs > 2000, "the third batch had to wait for the second");
+});
+
+Deno.test("requestMany(): maxSockets bounds the open sockets, and the unanswered", async () => {
+  const network = networkWith(({ index }) => index < 40 ? [1] : []);
+  let most = 0;
+  const { plan } = network;
+  network.plan = (passing) => {
+    most = Math.max(most, network.sockets.size - 1);
+    return plan(passing);
+  };
+  const options = { count: 30, intervalMs: 10, timeoutMs: 100, maxSockets: 4 };
+  const series = start(network, options);
+  await run(network, series);
+  const { sent, received, lost, heldBack } = series.summary();
+  assertEquals([most, sent, received, lost], [4, 30, 20, 10]);
+  assert(heldBack > 0, "the fifth unanswered one waits for the first");
 });
 
 Deno.test("requestMany(): an unanswered datagram outlives many that are answered", async () => {

@@ -25,7 +25,13 @@ Deno.test("LossPeriods: runs of consecutive losses, and the longest of them", ()
   for (const [outcomes, lossPeriods, longestLossPeriod] of table) {
     assertEquals(
       structureOf(outcomes),
-      { lossPeriods, longestLossPeriod, outageCount: 0, outages: [] },
+      {
+        lossPeriods,
+        longestLossPeriod,
+        outageCount: 0,
+        outageMs: 0,
+        outages: [],
+      },
       outcomes,
     );
   }
@@ -53,6 +59,7 @@ Deno.test("LossPeriods: an outage at the end is open, and closes if an answer fo
   periods.add(0, "received");
   for (let ms = 100; ms < 1000; ms += 100) periods.add(ms, "lost");
   assertEquals(periods.structure().outages, [], "9 datagrams within 0.8 s");
+  assertEquals(periods.latest, undefined);
   periods.add(1000, "unsent");
   const open = { fromMs: 100, toMs: undefined, datagrams: 10, unsent: 1 };
   const { outages, outageCount } = periods.structure();
@@ -61,17 +68,18 @@ Deno.test("LossPeriods: an outage at the end is open, and closes if an answer fo
   assertEquals(outages, [open], "a structure does not change later");
   periods.add(1200, "received");
   const ended = periods.structure();
-  assertEquals([ended.outages, ended.outageCount], [
-    [{ fromMs: 100, toMs: 1200, datagrams: 11, unsent: 1 }],
-    1,
-  ]);
+  const only = { fromMs: 100, toMs: 1200, datagrams: 11, unsent: 1 };
+  assertEquals([ended.outages, ended.outageCount], [[only], 1]);
+  periods.add(1300, "lost");
+  assertEquals([periods.latest, periods.structure().outageMs], [only, 1100]);
 });
 
 Deno.test("LossPeriods: the first 100 outages are kept, and all are counted", () => {
-  const { outages, outageCount, lossPeriods } = structureOf(
+  const { outages, outageCount, outageMs, lossPeriods } = structureOf(
     `.${"x".repeat(10)}`.repeat(150),
   );
   assertEquals([outageCount, lossPeriods, outages.length], [150, 150, 100]);
+  assertEquals(outageMs, 149 * 100 + 90, "the last one lasts");
   assertEquals(outages.at(-1), {
     fromMs: 99 * 110 + 10,
     toMs: 100 * 110,
@@ -107,6 +115,9 @@ Deno.test("LossPeriods: the structure is that of a search through all outcomes",
       lossPeriods: periods.length,
       longestLossPeriod: Math.max(0, ...periods.map(([text]) => text.length)),
       outageCount: outages.length,
+      outageMs: outages
+        .map(({ fromMs, toMs = 199 * intervalMs }) => toMs - fromMs)
+        .reduce((sum, ms) => sum + ms, 0),
       outages,
     }, `round ${round}: ${outcomes}`);
   }

@@ -168,7 +168,7 @@ export const RUN_COUNTS = {
 
 /** The columns of loss and of standstills that have lines of their own. */
 export const LOSS_COLUMNS = {
-  ...only("lossPeriods", "longestLossPeriod", "outageCount"),
+  ...only("lossPeriods", "longestLossPeriod", "outageCount", "outageMs"),
   outages: {},
   reasons: {},
   startedAt: {
