@@ -4,20 +4,14 @@
  *
  * @module
  */
-import { formatAddress, ipVersion, type UdpAddress } from "../../address.ts";
-import type { OriginOptions } from "../../client/target.ts";
+import { formatAddress, type UdpAddress } from "../../address.ts";
 import { repeatTo } from "../../encoding.ts";
 import { MAX_PAYLOAD } from "../../socket/contract.ts";
-import type { Interface } from "../../socket/multicast.ts";
-import {
-  addressesOf,
-  chooseEngine,
-  denoRuntime,
-} from "../../socket/runtime.ts";
+import { chooseEngine } from "../../socket/runtime.ts";
 import { type ClientPlan, type PlanOf, USUAL_PAYLOAD } from "../client_plan.ts";
 import { UsageError } from "../flags.ts";
-import type { keyOf } from "../key_file.ts";
 import { onStop } from "../main.ts";
+import { addressed, keyFor, keysOf, resolveOrigin } from "./ends.ts";
 import type { Ended, RunOne } from "./many.ts";
 import { complain, type LineWriter, note, stderr } from "../output.ts";
 import type { ReportOptions } from "../show/reporter.ts";
@@ -35,7 +29,7 @@ export async function runClient(
   if (why !== undefined) note(`client: ${why}`);
   // While a signal still ends the process: both may wait for the user.
   if ("payload" in plan) await payloadOf(plan, undefined);
-  if (plan.mode === "stamp") await keysOf(plan);
+  if (plan.mode === "stamp") await keysOf(plan.keyFile);
   const record = plot === undefined && csv === undefined
     ? undefined
     : await (await import("./record.ts")).openRecord(plan, stdout);
@@ -104,40 +98,6 @@ async function runOne(
   }
 }
 
-/** A target by its first address of a version, where one is given. */
-async function addressed(
-  target: UdpAddress,
-  version: ClientPlan["version"],
-): Promise<UdpAddress> {
-  if (version === undefined) return target;
-  const addresses = await addressesOf(target.hostname, denoRuntime);
-  const hostname = addresses.find((one) => ipVersion(one) === version);
-  if (hostname !== undefined) return { ...target, hostname };
-  throw new Error(
-    `Cannot send to '${target.hostname}': it has no IPv${version} address`,
-  );
-}
-
-async function keyFor(
-  plan: PlanOf<"stamp">,
-  remoteAddr: UdpAddress,
-): Promise<Uint8Array | undefined> {
-  const { keyFile, options: { ssid = 0 } } = plan;
-  const key = (await keysOf(plan))?.({ ssid, remoteAddr });
-  if (key !== undefined || keyFile === undefined) return key;
-  throw new Error(`--key-file ${keyFile}: it has no key for this target`);
-}
-
-function keysOf({ keyFile }: PlanOf<"stamp">): typeof keys {
-  if (keyFile === undefined) return undefined;
-  return keys ??= import("../key_file.ts").then(async ({ keyOf, readKeys }) =>
-    keyOf(await readKeys(keyFile))
-  );
-}
-
-/** Read once for all runs. */
-let keys: Promise<ReturnType<typeof keyOf>> | undefined;
-
 /** The payload of a plan, repeated or truncated to a size if there is one. */
 async function payloadOf(
   { payload }: PlanOf<"request" | "gather">,
@@ -185,31 +145,4 @@ export async function noteUnread(plan: ClientPlan): Promise<void> {
     return;
   }
   complain("client", "stdin is not sent: -m - sends it");
-}
-
-/**
- * The options with the address that `--bind` names: itself, or of the interface of
- * that name the first one of the target's IP version, IPv4 if the target is a name.
- */
-function resolveOrigin<O extends OriginOptions>(
-  options: O,
-  target: UdpAddress,
-): O {
-  const { localHostname: bind } = options;
-  if (bind === undefined) return options;
-  const addresses = interfaces().filter(({ name }) => name === bind)
-    .map(({ address }) => address);
-  const wanted = ipVersion(target.hostname) ?? 4;
-  const found = addresses.find((address) => ipVersion(address) === wanted);
-  return { ...options, localHostname: found ?? addresses[0] ?? bind };
-}
-
-/** None where Deno may not list them: `--bind` is then an address or a name. */
-function interfaces(): readonly Interface[] {
-  try {
-    return denoRuntime.interfaces();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return [];
-    throw error;
-  }
 }

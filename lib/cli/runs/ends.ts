@@ -1,0 +1,78 @@
+/**
+ * The ends of a run as its flags name them: address, interface and key.
+ *
+ * @module
+ */
+import { ipVersion, type UdpAddress } from "../../address.ts";
+import type { OriginOptions } from "../../client/target.ts";
+import type { Interface } from "../../socket/multicast.ts";
+import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import type { ClientPlan, PlanOf } from "../client_plan.ts";
+import type { keyOf } from "../key_file.ts";
+
+/** A target by its first address of a version, where one is given. */
+export async function addressed(
+  target: UdpAddress,
+  version: ClientPlan["version"],
+): Promise<UdpAddress> {
+  if (version === undefined) return target;
+  const addresses = await addressesOf(target.hostname, denoRuntime);
+  const hostname = addresses.find((one) => ipVersion(one) === version);
+  if (hostname !== undefined) return { ...target, hostname };
+  throw new Error(
+    `Cannot send to '${target.hostname}': it has no IPv${version} address`,
+  );
+}
+
+/** The key of a target, by the key file of a plan if it has one. */
+export async function keyFor(
+  plan: PlanOf<"stamp">,
+  remoteAddr: UdpAddress,
+): Promise<Uint8Array | undefined> {
+  const { keyFile, options: { ssid = 0 } } = plan;
+  const key = (await keysOf(keyFile))?.({ ssid, remoteAddr });
+  if (key !== undefined || keyFile === undefined) return key;
+  throw new Error(`--key-file ${keyFile}: it has no key for this target`);
+}
+
+/** The keys of a file, which is read once for all runs. */
+export function keysOf(keyFile: string | undefined) {
+  if (keyFile === undefined) return undefined;
+  let keys = keyFiles.get(keyFile);
+  if (keys === undefined) {
+    keys = import("../key_file.ts").then(async ({ keyOf, readKeys }) =>
+      keyOf(await readKeys(keyFile))
+    );
+    keyFiles.set(keyFile, keys);
+  }
+  return keys;
+}
+
+const keyFiles = new Map<string, Promise<ReturnType<typeof keyOf>>>();
+
+/**
+ * The options with the address that `--bind` names: itself, or of the interface of
+ * that name the first one of the target's IP version, IPv4 if the target is a name.
+ */
+export function resolveOrigin<O extends OriginOptions>(
+  options: O,
+  target: UdpAddress,
+): O {
+  const { localHostname: bind } = options;
+  if (bind === undefined) return options;
+  const addresses = interfaces().filter(({ name }) => name === bind)
+    .map(({ address }) => address);
+  const wanted = ipVersion(target.hostname) ?? 4;
+  const found = addresses.find((address) => ipVersion(address) === wanted);
+  return { ...options, localHostname: found ?? addresses[0] ?? bind };
+}
+
+/** None where Deno may not list them: `--bind` is then an address or a name. */
+function interfaces(): readonly Interface[] {
+  try {
+    return denoRuntime.interfaces();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return [];
+    throw error;
+  }
+}
