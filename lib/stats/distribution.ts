@@ -63,24 +63,8 @@ export class Distribution {
     return this.#kept !== undefined;
   }
 
-  /** Adds a value. */
-  add(value: number): void {
-    this.#add(value, 1);
-  }
-
-  /** Adds the values of another distribution plus a number; more than 1,000 to 0.1 %. */
-  addAll(other: Distribution, plus: number): void {
-    for (const value of other.#kept ?? []) this.add(value + plus);
-    if (other.#kept !== undefined) return;
-    const add = (value: number, times: number) =>
-      this.#add(other.#clamped(other.#base + value) + plus, times);
-    for (const [value, times] of other.#below.values()) add(-value, times);
-    for (const [value, times] of other.#above.values()) add(value, times);
-    this.#min = Math.min(this.#min, other.#min + plus);
-    this.#max = Math.max(this.#max, other.#max + plus);
-  }
-
-  #add(value: number, times: number): void {
+  /** Adds a value, `times` times. */
+  add(value: number, times = 1): void {
     if (this.#kept !== undefined && this.count + times > MAX_EXACT) {
       this.#beginHistograms();
     }
@@ -95,6 +79,18 @@ export class Distribution {
     this.#squares += times * difference * (above - this.#mean);
     if (this.#kept === undefined) this.#record(value, times);
     else for (let i = 0; i < times; i++) this.#kept.push(value);
+  }
+
+  /** Adds the values of another distribution plus a number; more than 1,000 to 0.1 %. */
+  addAll(other: Distribution, plus: number): void {
+    for (const value of other.#kept ?? []) this.add(value + plus);
+    if (other.#kept !== undefined) return;
+    const add = (value: number, times: number) =>
+      this.add(other.#clamped(other.#base + value) + plus, times);
+    for (const [value, times] of other.#below.values()) add(-value, times);
+    for (const [value, times] of other.#above.values()) add(value, times);
+    this.#min = Math.min(this.#min, other.#min + plus);
+    this.#max = Math.max(this.#max, other.#max + plus);
   }
 
   /** The figures; undefined if there is no value. */

@@ -5,29 +5,68 @@
  * @module
  */
 import { Distribution, type TailSummary } from "../../stats/distribution.ts";
-import { LossPeriods } from "../../stats/loss_periods.ts";
+import { LossPeriods, type Outage } from "../../stats/loss_periods.ts";
 import type { Outcome } from "../../stats/sample.ts";
 import { type Columns, COUNT, countsOf, LOST, RARE, rare } from "./columns.ts";
 import { timeOf } from "./loss.ts";
-import type { RecordedRun } from "./samples.ts";
 
 /** The outcomes that have marks of their own below the RTTs. */
 const MISSING = ["lost", "rejected", "unsent"] as const;
 
+/** One datagram, or several of one time, RTT and outcome. */
+export interface PicturePoint {
+  /** The time since the first send, in milliseconds. */
+  atMs: number;
+  /** NaN if it has none. */
+  rttMs: number;
+  outcome: Outcome;
+  /** The number of datagrams, 1 by default. */
+  times?: number;
+}
+
+/** A run as far as a picture shows it: datagram by datagram, or as records. */
+export interface PictureRun {
+  label: string;
+  samples: Iterable<PicturePoint> & {
+    /** The number of points. */
+    readonly length: number;
+    /** The first send by the wall clock, as Unix time in milliseconds. */
+    readonly startedAt: number;
+    /** Datagrams without a point. */
+    readonly leftOut: number;
+  };
+  /** Found from the points if undefined. */
+  outages?: readonly Outage[];
+}
+
+/** The axis of time of records, in Unix time and whole steps, in milliseconds. */
+export interface Axis {
+  from: number;
+  to: number;
+  /** The duration of a record. */
+  stepMs: number;
+}
+
 export type Picture = ReturnType<typeof pictureOf>;
 export type Panel = Picture["panels"][number];
 
-/** All that is drawn, each run in a number of columns and of bars. */
+/**
+ * All that is drawn, each run in a number of columns and of bars: over the time of
+ * all runs, or over that of an axis.
+ */
 export function pictureOf(
-  runs: readonly RecordedRun[],
+  runs: readonly PictureRun[],
   columnCount: number,
   barCount: number,
+  axis?: Axis,
 ) {
   const read = runs.map(readRun);
   const known = read.filter(({ samples }) => samples.length > 0);
-  const startedAt = Math.min(...known.map(({ startedAt }) => startedAt));
+  const startedAt = axis?.from ??
+    Math.min(...known.map(({ startedAt }) => startedAt));
   const ends = known.map(({ startedAt, endMs }) => startedAt + endMs);
-  const spanMs = Math.max(0, Math.max(...ends) - startedAt);
+  const endedAt = axis?.to ?? Math.max(...ends);
+  const spanMs = Math.max(0, endedAt - startedAt);
   const scale = scaleFor(read.flatMap(({ summary }) => summary ?? []));
   const partOf = (share: number, count: number) =>
     Math.min(count - 1, Math.max(0, Math.floor(share * count)));
@@ -42,22 +81,26 @@ export function pictureOf(
     }));
     /** Numbers of RTTs in each bar, from the lowest up. */
     const bars = new Array<number>(barCount).fill(0);
-    for (const { atMs, rttMs, outcome } of run.samples) {
+    for (const { atMs, rttMs, outcome, times = 1 } of run.samples) {
       if (outcome === "pending") continue;
       const column = columns[partOf(shareOf(atMs), columnCount)]!;
-      column[outcome]++;
-      column.settled++;
+      column[outcome] += times;
+      column.settled += times;
       if (Number.isNaN(rttMs)) continue;
-      column.measured++;
+      column.measured += times;
       column.min = Math.min(column.min, rttMs);
       column.max = Math.max(column.max, rttMs);
       const height = scale.heightOf(rttMs);
-      bars[partOf(height, barCount)]!++;
-      column.rows[partOf(height, COLUMN_ROWS)]!++;
+      bars[partOf(height, barCount)]! += times;
+      column.rows[partOf(height, COLUMN_ROWS)]! += times;
     }
+    const lastMs = axis === undefined ? run.endMs : axis.to - run.startedAt;
     const outages = run.outages.map((outage) => {
-      const from = shareOf(outage.fromMs);
-      const to = shareOf(outage.toMs ?? run.endMs);
+      const [from, to] = [outage.fromMs, outage.toMs ?? lastMs]
+        .map((atMs) => Math.min(1, Math.max(0, shareOf(atMs)))) as [
+          number,
+          number,
+        ];
       const last = partOf(to, columnCount);
       for (let i = partOf(from, columnCount); i <= last; i++) {
         columns[i]!.outage++;
@@ -70,25 +113,33 @@ export function pictureOf(
   const missing = MISSING.filter((kind) =>
     read.some(({ counts }) => counts[kind] > 0)
   );
-  return { panels, startedAt, spanMs, scale, missing };
+  return { panels, startedAt, spanMs, scale, missing, axis };
+}
+
+/** The number of columns of whole records, at most `most`. */
+export function columnsOf({ from, to, stepMs }: Axis, most: number): number {
+  const records = Math.max(1, Math.ceil((to - from) / stepMs));
+  return Math.ceil(records / Math.ceil(records / most));
 }
 
 /** The figures of one run. */
-function readRun({ label, samples }: RecordedRun) {
+function readRun({ label, samples, outages: known }: PictureRun) {
   const distribution = new Distribution();
   const periods = new LossPeriods();
   const counts = { received: 0, lost: 0, rejected: 0, unsent: 0, pending: 0 };
   let [withoutRtt, endMs] = [0, 0];
-  for (const { atMs, rttMs, outcome } of samples) {
-    counts[outcome]++;
+  for (const { atMs, rttMs, outcome, times = 1 } of samples) {
+    counts[outcome] += times;
     endMs = Math.max(endMs, atMs);
-    if (!Number.isNaN(rttMs)) distribution.add(rttMs);
-    else if (outcome === "received") withoutRtt++;
+    if (!Number.isNaN(rttMs)) distribution.add(rttMs, times);
+    else if (outcome === "received") withoutRtt += times;
     if (outcome === "pending") continue;
     periods.add(atMs, outcome === "rejected" ? "lost" : outcome);
   }
   const { startedAt, leftOut } = samples;
-  const { outages, outageCount } = periods.structure();
+  const { outages, outageCount } = known === undefined
+    ? periods.structure()
+    : { outages: known, outageCount: known.length };
   const lost = counts.lost + counts.rejected;
   const facts = { ...counts, lost, withoutRtt, outageCount, leftOut };
   const start = samples.length === 0 ? "" : `${timeOf(startedAt)}, `;
@@ -169,21 +220,30 @@ function roundAbove(value: number): number {
 }
 
 /**
- * Round times since the start, at most `count` and one, with their places from 0 to
- * 1; as text, and by the wall clock in UTC.
+ * Round times, at most `count` and one, with their places from 0 to 1 and two texts:
+ * the time since the start and the wall clock's; on an axis of records the wall
+ * clock's and the date. In UTC.
  */
-export function timeTicks({ startedAt, spanMs }: Picture, count: number) {
+export function timeTicks({ startedAt, spanMs, axis }: Picture, count: number) {
   const step = TIME_STEPS.find((step) => step >= spanMs / count) ??
     DAY * roundAbove(spanMs / count / DAY);
   const [unitMs, unit] = UNITS.findLast(([ms]) => step >= ms) ?? UNITS[0]!;
-  const length = spanMs >= step ? Math.floor(spanMs / step) + 1 : 1;
   if (startedAt === Infinity) return [];
-  return Array.from({ length }, (_, i) => ({
-    share: i * step / (spanMs || 1),
-    since: `${numberText(i * step / unitMs)} ${unit}`,
-    clock: new Date(startedAt + i * step).toISOString()
-      .slice(11, step < 1000 ? 23 : 19),
-  }));
+  const first = axis === undefined
+    ? 0
+    : step * Math.ceil(startedAt / step) - startedAt;
+  const length = spanMs >= step ? Math.floor((spanMs - first) / step) + 1 : 1;
+  return Array.from({ length }, (_, i) => {
+    const atMs = first + i * step;
+    const time = new Date(startedAt + atMs).toISOString();
+    const clock = time.slice(11, step < 1000 ? 23 : 19);
+    return {
+      share: atMs / (spanMs || 1),
+      texts: axis === undefined
+        ? [`${numberText(atMs / unitMs)} ${unit}`, clock] as const
+        : [clock.slice(0, 5), time.slice(0, 10)] as const,
+    };
+  });
 }
 
 /** A number to three significant digits. */

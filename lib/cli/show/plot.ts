@@ -9,18 +9,24 @@ import { figuresOf } from "./columns.ts";
 import { milliseconds, present } from "./format.ts";
 import { outageLine } from "./loss.ts";
 import {
+  type Axis,
+  columnsOf,
   heightAt,
   numberText,
   type Panel,
   type Picture,
   pictureOf,
+  type PictureRun,
   timeTicks,
 } from "./picture.ts";
-import type { RecordedRun } from "./samples.ts";
 
-/** The picture as one SVG file, in light and dark as its reader has it. */
-export function plotSvg(runs: readonly RecordedRun[]): string {
-  const picture = pictureOf(runs, COLUMNS, BARS);
+/**
+ * The picture as one SVG file, in light and dark as its reader has it; of records
+ * if there is an axis, each as wide as its time.
+ */
+export function plotSvg(runs: readonly PictureRun[], axis?: Axis): string {
+  const columnCount = axis === undefined ? COLUMNS : columnsOf(axis, COLUMNS);
+  const picture = pictureOf(runs, columnCount, BARS, axis);
   const height = runs.length === 1 ? 300 : 160;
   const panelHeight = TOP + height + ROW * picture.missing.length + 60;
   const panels = picture.panels.map((panel, i) => {
@@ -51,7 +57,11 @@ path { stroke: currentColor; fill: none; }
 .rejected { color: #a35200; }
 .unsent { color: #8250df; }
 .lost, .rejected, .unsent { stroke-width: 1.5; }
-@media (prefers-color-scheme: dark) {
+${
+    axis === undefined
+      ? ""
+      : strokes(WIDTH / columnCount)
+  }@media (prefers-color-scheme: dark) {
 svg { background: #16181c; color: #ddd; }
 .rtt, .range, .bar { color: #6db3f2; }
 .percentile { color: #ffd43b; }
@@ -61,6 +71,56 @@ svg { background: #16181c; color: #ddd; }
 }
 </style>
 ${panels.join("")}</svg>
+`;
+}
+
+/** The style of RTTs whose strokes touch each other. */
+function strokes(width: number): string {
+  return `path.rtt, path.range { stroke-width: ${
+    round(width)
+  }; stroke-linecap: butt; }
+`;
+}
+
+/** A small picture of records: range of RTTs, outages, and loss below. */
+export function sparkSvg(run: PictureRun, axis: Axis): string {
+  const [width, bottom, height] = [160, 25, 32];
+  const count = columnsOf(axis, width);
+  const { scale, panels: [panel] } = pictureOf([run], count, 1, axis);
+  const { columns, outages } = panel!;
+  const y = (ms: number) => round(bottom - scale.heightOf(ms) * (bottom - 1));
+  let [rtt, lost, outage] = ["", "", ""];
+  for (const { from, to } of outages) {
+    const wide = Math.max(1, round((to - from) * width));
+    outage += `M${round(from * width)} 0h${wide}v${height}h${-wide}z`;
+  }
+  for (
+    const [i, { min, max, measured, received, settled }] of columns.entries()
+  ) {
+    const at = `M${round((i + 0.5) * width / count)} `;
+    if (measured > 0) rtt += `${at}${y(min) + 0.5}V${y(max) - 0.5}`;
+    const share = 1 - received / (settled || 1);
+    if (settled > 0 && share > 0) {
+      lost += `${at}${height}v${-round(2 + 4 * share)}`;
+    }
+  }
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
+<title>RTTs of ${escape(run.label)}</title>
+<style>
+path { fill: none; stroke-width: ${round(width / count)}; }
+.rtt { stroke: #1f77b4; }
+.lost { stroke: #d62728; }
+.outage { fill: #d62728; fill-opacity: 0.25; }
+@media (prefers-color-scheme: dark) {
+.rtt { stroke: #6db3f2; }
+.lost { stroke: #ff6b6b; }
+.outage { fill: #ff6b6b; }
+}
+</style>
+<path class="outage" d="${outage}"/>
+<path class="rtt" d="${rtt}"/>
+<path class="lost" d="${lost}"/>
+</svg>
 `;
 }
 
@@ -100,13 +160,13 @@ function panelSvg(picture: Picture, panel: Panel, height: number): string[] {
     parts.push(textAt(LEFT - 6, y(ms) + 4, numberText(ms), END));
   }
   parts.push(textAt(8, axis + 16, "UTC"));
-  for (const { share, since, clock } of timeTicks(picture, TIME_TICKS)) {
+  for (const { share, texts } of timeTicks(picture, TIME_TICKS)) {
     paths.grid += `M${x(share)} ${TOP}V${axis - 14}`;
-    parts.push(textAt(x(share), axis, since, MIDDLE));
-    parts.push(textAt(x(share), axis + 16, clock, MIDDLE));
+    parts.push(textAt(x(share), axis, texts[0], MIDDLE));
+    parts.push(textAt(x(share), axis + 16, texts[1], MIDDLE));
   }
   for (const [i, column] of columns.entries()) {
-    const at = `M${x((i + 0.5) / COLUMNS)} `;
+    const at = `M${x((i + 0.5) / columns.length)} `;
     const all = `${at}${round(y(column.min) + 1)}V${round(y(column.max) - 1)}`;
     if (column.measured > MANY) {
       // All of them lightly, and the middle half on top of that.
@@ -162,14 +222,16 @@ function textAt(x: number, y: number, text: string, attributes = ""): string {
 }
 
 /** The picture for a terminal of `width` columns, each run below the last. */
-export function plotText(runs: readonly RecordedRun[], width: number): string {
+export function plotText(runs: readonly PictureRun[], width: number): string {
   const barWidth = Math.max(8, Math.floor(width / 5));
   const plotWidth = Math.max(10, width - barWidth - 12);
   const picture = pictureOf(runs, plotWidth, ROWS);
   const ticks = timeTicks(picture, Math.max(2, plotWidth / TICK_CHARS));
-  const [times, clocks] = (["since", "clock"] as const).map((key) =>
+  const [times, clocks] = ([0, 1] as const).map((line) =>
     ticks.reduce((row, tick) => {
-      const longer = `${row.padEnd(tick.share * plotWidth)} ${tick[key]}`;
+      const longer = `${row.padEnd(tick.share * plotWidth)} ${
+        tick.texts[line]
+      }`;
       return longer.length > width - 9 ? row : longer;
     }, "").slice(1)
   );
