@@ -3,13 +3,25 @@
  *
  * @module
  */
-import { type ClientPlan, planClient } from "./lib/cli/client_plan.ts";
+import {
+  type ClientPlan,
+  planClient,
+  type WatchPlan,
+} from "./lib/cli/client_plan.ts";
 import { EXIT_OK, EXIT_UNANSWERED, runMain } from "./lib/cli/main.ts";
 import { complain, type LineWriter } from "./lib/cli/output.ts";
 import { noteUnread, runClient } from "./lib/cli/runs/client.ts";
 import { missedBounds } from "./lib/cli/thresholds.ts";
 
-async function main(plan: ClientPlan, out: LineWriter): Promise<number> {
+async function main(
+  plan: ClientPlan | WatchPlan,
+  out: LineWriter,
+): Promise<number> {
+  if (plan.mode === "watch") {
+    const { runWatch } = await import("./lib/cli/runs/watch.ts");
+    await runWatch(plan, out);
+    return EXIT_OK;
+  }
   const { maxLoss, maxRtt, minReplies } = plan;
   let code = EXIT_OK;
   for (const { label, outcome } of await runClient(plan, out)) {

@@ -75,6 +75,10 @@ export const COUNTERS = {
 export const GAUGES = {
   "roundtrip.server.in_flight": ["{datagram}", "Datagrams in handlers"],
   "roundtrip.reflector.sessions": ["{session}", "Sessions of STAMP senders"],
+  "roundtrip.client.up": [
+    "{target}",
+    "1 if the target answers, 0 in an outage",
+  ],
   "roundtrip.stamp.lost": ["{packet}", "Packets lost, by direction"],
   "roundtrip.stamp.jitter": ["s", "Interarrival jitter, by direction"],
   "roundtrip.stamp.clock_offset": ["s", "Lead of the reflector's clock"],

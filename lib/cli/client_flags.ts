@@ -28,6 +28,7 @@ export const CLIENT_MODES = {
   gather: ["all"],
   stamp: ["stamp"],
   load: ["rate", "window"],
+  watch: ["watch"],
   request: "plain requests",
 } as const;
 
@@ -38,6 +39,7 @@ const RUNS = ["request", "load", "stamp"] as const;
 const STAMP = ["stamp"] as const;
 const NOT_MTU = [...RUNS, "gather"] as const;
 const ANY = [...NOT_MTU, "find-mtu"] as const;
+const WATCH = ["watch"] as const;
 
 const DSCP = { value: "N", parse: parseDscp };
 
@@ -280,6 +282,17 @@ export const CLIENT_FLAGS = {
       kind: flag.text("FILE"),
       help: "write each datagram as CSV; - on stdout",
       modes: RUNS,
+    },
+  }),
+  ...flag.group({ group: "Watch", modes: WATCH }, {
+    watch: {
+      kind: flag.text("FILE"),
+      help: "watch the targets of a file: page, metrics",
+      everyday: true,
+    },
+    history: {
+      kind: flag.text("FILE"),
+      help: "keep a day of minutes and a month of hours",
     },
   }),
   engine: flag.SHARED_FLAGS.engine,

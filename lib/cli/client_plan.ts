@@ -45,6 +45,16 @@ type Payload = Uint8Array | "stdin";
 /** Options with a time-out; `localHostname` may be the name of an interface. */
 type Options<O> = O & { timeoutMs: number };
 
+/** The plan of `--watch`: a file has the rest. */
+export interface WatchPlan {
+  mode: "watch";
+  path: string;
+  history: string | undefined;
+  isStream: boolean;
+  engine: string;
+}
+
+/** The plan of runs. */
 export type ClientPlan =
   & CommonPlan
   & (
@@ -80,11 +90,24 @@ const FLAGS: flag.Flags = CLIENT.flags;
 export const USUAL_PAYLOAD = encode(CLIENT_DEFAULTS.message);
 
 /** Makes the plan of a command line, or the text that `--help` asks for. */
-export function planClient(args: string[]): ClientPlan | flag.Text {
+export function planClient(
+  args: string[],
+): ClientPlan | WatchPlan | flag.Text {
   const command = flag.parseCommand(CLIENT, args);
   if (flag.isText(command)) return command;
   refuse(command);
   const { given, mode } = command;
+  if (mode === "watch") {
+    const { watch, history, "json-stream": isStream, engine } = given;
+    if (command.positionals.length > 0) {
+      throw new flag.UsageError(
+        `Unexpected argument '${
+          command.positionals[0]
+        }': the file of --watch has the targets`,
+      );
+    }
+    return { mode, path: watch!, history, isStream, engine };
+  }
   const common: CommonPlan = {
     targets: targetsOf(command),
     version: given.ipv4 ? 4 : given.ipv6 ? 6 : undefined,

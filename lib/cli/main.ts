@@ -96,9 +96,13 @@ const INSTALLED = "--installed";
  * Calls back on the first SIGINT or SIGTERM, when the terminal closes (SIGHUP), or when
  * `out` has lost its reader; a second SIGINT or SIGTERM, later than
  * {@linkcode SAME_SIGNAL_MS}, ends the process at once. Gives a function that removes
- * the signal handlers.
+ * the signal handlers. With `onHangup` SIGHUP is no end, as of services.
  */
-export function onStop(out: LineWriter, callback: () => void): () => void {
+export function onStop(
+  out: LineWriter,
+  callback: () => void,
+  onHangup?: () => void,
+): () => void {
   let interruptedAt: number | undefined;
   const { onFailure } = out;
   out.onFailure = (error) => {
@@ -119,7 +123,7 @@ export function onStop(out: LineWriter, callback: () => void): () => void {
     },
   );
   // A closing terminal may send it twice: by the kernel, and by the shell.
-  const forgetHangup = onSignals(isWindows ? [] : ["SIGHUP"], stop);
+  const forgetHangup = onSignals(isWindows ? [] : ["SIGHUP"], onHangup ?? stop);
   return () => {
     forget();
     forgetHangup();

@@ -77,7 +77,7 @@ export function observeRequest(isOn: boolean): (_: RequestOutcome) => void {
 }
 
 /** The figures by the names that they are exported by. */
-export function readingsOf(figures: ClientFigures): Readings {
+export function readingsOf(figures: ClientFigures, isUp?: boolean): Readings {
   const { sent = 0, retransmissions = 0 } = figures;
   const { forwardJitterMs, backwardJitterMs, clockOffsetMs } = figures;
   const level = (
@@ -106,6 +106,7 @@ export function readingsOf(figures: ClientFigures): Readings {
       },
     ],
     levels: [
+      level("roundtrip.client.up", isUp === undefined ? isUp : Number(isUp)),
       level("roundtrip.stamp.lost", figures.lostUp, "up"),
       level("roundtrip.stamp.lost", figures.lostDown, "down"),
       level("roundtrip.stamp.lost", figures.lostUnattributed, "unattributed"),

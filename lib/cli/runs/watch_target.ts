@@ -1,0 +1,393 @@
+/**
+ * One target of `--watch`: an endless run, begun anew after an error or a change of
+ * address, its state, and its last hour.
+ *
+ * @module
+ */
+import { formatAddress, ipVersion, type UdpAddress } from "../../address.ts";
+import { errorMessage } from "../../base/errors.ts";
+import { RTT_BOUNDS_S } from "../../base/telemetry.ts";
+import { seriesOf } from "../../client/series.ts";
+import type { ClientFigures } from "../../client/telemetry.ts";
+import { repeatTo } from "../../encoding.ts";
+import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import { measurementOf } from "../../stamp/measure.ts";
+import { lossPercentOf, NO_COUNTS, type Reason } from "../../stats/counts.ts";
+import { Distribution } from "../../stats/distribution.ts";
+import type { Sample } from "../../stats/sample.ts";
+import { addressed, keyFor, resolveOrigin } from "./ends.ts";
+import { missedBounds } from "../thresholds.ts";
+import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
+import type { Row } from "../watch/page.ts";
+import {
+  addRtts,
+  type DatedOutage,
+  HOUR_MS,
+  MINUTE_MS,
+  type Part,
+  partOf,
+  Rtts,
+} from "../watch/part.ts";
+
+/** A change of state that lasted for the target's hold time. */
+export type Change =
+  | { type: "down"; since: number; why: string }
+  | { type: "up"; seconds: number; lost: number; why: string }
+  | { type: "missed"; thresholds: readonly string[] }
+  | { type: "met" };
+
+/** The listeners of a target. */
+export interface TargetListener {
+  onChange(change: Change): void;
+  onPart?: ((part: Part) => void) | undefined;
+  onOutage?: ((outage: DatedOutage) => void) | undefined;
+}
+
+/** The place of an RTT among the telemetry's bounds. */
+export function bucketOf(rttMs: number): number {
+  const bucket = RTT_BOUNDS_S.findIndex((bound) => rttMs <= 1000 * bound);
+  return bucket < 0 ? RTT_BOUNDS_S.length : bucket;
+}
+
+/** The run of a plan. */
+export async function runOf(
+  plan: TargetPlan,
+  target: UdpAddress,
+  options: {
+    count: number;
+    maxSockets?: number;
+    reportMs?: number;
+    deadlineMs?: number;
+    onSample?: (sample: Sample) => void;
+  },
+) {
+  const size = plan.sizes[0];
+  if (plan.mode === "stamp") {
+    const { maxSockets: _, ...own } = options;
+    const key = await keyFor(plan, target);
+    const origin = resolveOrigin(plan.options, target);
+    const all = { ...origin, ...own, size, key, mayBlock: false };
+    return measurementOf(target, all, false);
+  }
+  const { options: given, report: { expected } } = plan;
+  const payload = plan.payload as Uint8Array;
+  const bytes = size === undefined ? payload : repeatTo(payload, size);
+  return seriesOf(target, bytes, {
+    ...resolveOrigin(given, target),
+    retries: given.retries ?? 0,
+    ...options,
+    match: (data) => expected?.holds(data) ?? true,
+  });
+}
+
+type WatchRun = Awaited<ReturnType<typeof runOf>>;
+
+/** A target, watched until it is stopped. */
+export class Target {
+  state: Row["state"] = "waiting";
+  /** The thresholds that the last minute misses, a sentence each. */
+  missed: readonly string[] = [];
+  /** The parts of the last hour. */
+  parts: Part[] = [];
+  /** The latest outages; the last one may last. */
+  outages: DatedOutage[] = [];
+  /** Numbers of RTTs up to each of the telemetry's bounds, and above; and their sum. */
+  readonly buckets = new Float64Array(RTT_BOUNDS_S.length + 1);
+  rttSumMs = 0;
+  readonly #finished: Promise<void>;
+  #run: WatchRun | undefined;
+  #isStopped = false;
+  #wake = () => {};
+  /** The counts of the runs that have ended. */
+  readonly #ended = new Map<string, number>();
+  #since = Date.now();
+  #why = "";
+  #isDownReported = false;
+  #isMissReported = false;
+  #missedSince = 0;
+  #checkedAt = 0;
+  /** The counts at the last reply. */
+  #before: { missing: number; reasons: readonly Reason[]; foreign: number } = {
+    ...{ missing: 0, reasons: [], foreign: 0 },
+  };
+  /** The RTTs of the current part. */
+  readonly #rtts = new Rtts();
+  /** The last minute: RTTs, -1 for unknown ones, NaN for missing replies. */
+  readonly #recent: Float64Array;
+  #settled = 0;
+  #hour: Pick<Row, "lossHour" | "medianMs" | "p99Ms"> | undefined;
+  #version = 0;
+
+  constructor(
+    readonly watched: WatchTarget,
+    readonly maxSockets: number,
+    readonly listener: TargetListener,
+    history: { parts: Part[]; outages: DatedOutage[] },
+  ) {
+    this.parts = history.parts;
+    this.outages = history.outages;
+    if (this.parts.length > 0) this.#readHour();
+    const { intervalMs = 1000 } = watched.plan.options;
+    const perMinute = Math.round(MINUTE_MS / intervalMs);
+    this.#recent = new Float64Array(Math.min(600, Math.max(10, perMinute)));
+    this.#finished = this.#watch(Math.min(intervalMs, MAX_PHASE_MS));
+  }
+
+  /** Ends it, and resolves when all of it is reported. */
+  stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#run?.end();
+    this.#wake();
+    return this.#finished;
+  }
+
+  /** The figures since the start; levels are those of the current run. */
+  figures(): ClientFigures & { reasons?: readonly Reason[] } {
+    const figures: Record<string, unknown> = { ...this.#run?.figures() };
+    for (const [name, value] of this.#ended) {
+      figures[name] = value + Number(figures[name] ?? 0);
+    }
+    return figures;
+  }
+
+  /** The row of the page. */
+  row(): Row {
+    const { state, missed, watched: { name, labels, plan } } = this;
+    const { lossPercent: lossNow = null, rtts } = this.#recentFigures();
+    const rttMs = rtts.summary();
+    const outage = this.outages.at(-1);
+    return {
+      ...{ name, labels, state, missed: [...missed], lossNow },
+      address: formatAddress(this.#run?.target ?? plan.targets[0]!),
+      since: this.#since,
+      why: this.#why,
+      lossHour: lossNow,
+      medianMs: rttMs?.median ?? null,
+      p99Ms: rttMs?.p99 ?? null,
+      // Known after the first minute.
+      ...this.#hour,
+      lastOutage: outage === undefined ? null : {
+        at: outage.fromMs,
+        seconds: outage.toMs === undefined
+          ? null
+          : (outage.toMs - outage.fromMs) / 1000,
+        datagrams: outage.datagrams,
+      },
+      version: this.#version,
+    };
+  }
+
+  async #watch(phaseMs: number): Promise<void> {
+    await this.#pause(Math.random() * phaseMs);
+    while (!this.#isStopped) {
+      try {
+        await this.#runOnce();
+        await this.#pause(0);
+      } catch (error) {
+        const now = Date.now();
+        this.#goDown(now, errorMessage(error));
+        this.#report(now);
+        await this.#pause(RETRY_MS);
+      }
+    }
+    if (this.state === "down") this.#endOutage(Date.now());
+  }
+
+  /** One run, to its end. */
+  async #runOnce(): Promise<void> {
+    const { plan } = this.watched;
+    const target = await addressed(plan.targets[0]!, plan.version);
+    const run = await runOf(plan, target, {
+      count: Infinity,
+      maxSockets: this.maxSockets,
+      reportMs: MINUTE_MS,
+      onSample: (sample) => this.#add(sample),
+    });
+    if (this.#isStopped) return;
+    this.#run = run;
+    try {
+      for await (const event of run) {
+        if (event.type === "interval") this.#endPart(run, partOf(event));
+        this.#look(run);
+      }
+    } finally {
+      const figures: Record<string, unknown> = { ...run.figures() };
+      this.#run = undefined;
+      for (const name of SUMMED) {
+        const value = Number(figures[name] ?? 0);
+        this.#ended.set(name, (this.#ended.get(name) ?? 0) + value);
+      }
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#isStopped ? 0 : ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #add({ outcome, rttMs }: Sample): void {
+    if (outcome === "pending") return;
+    const unknown = outcome === "received" ? -1 : NaN;
+    this.#recent[this.#settled++ % this.#recent.length] = rttMs ?? unknown;
+    if (rttMs === undefined) return;
+    this.#rtts.add(rttMs);
+    this.rttSumMs += rttMs;
+    this.buckets[bucketOf(rttMs)]!++;
+  }
+
+  /** The loss and the RTTs of about the last minute. */
+  #recentFigures() {
+    const known = this.#recent.subarray(0, this.#settled);
+    const rtts = new Distribution();
+    for (const rttMs of known) if (rttMs >= 0) rtts.add(rttMs);
+    const lost = known.reduce((sum, ms) => sum + (Number.isNaN(ms) ? 1 : 0), 0);
+    const received = known.length - lost;
+    return { lossPercent: lossPercentOf({ received, lost, unsent: 0 }), rtts };
+  }
+
+  /** Follows the state of the run after an event. */
+  #look(run: WatchRun): void {
+    const books = run.workload.books!;
+    const outage = books.latestOutage;
+    const now = Date.now();
+    // By the wall clock as it is now; it may have been set meanwhile.
+    const dated = (ms: number) =>
+      Math.round(now - (run.runtime.now() - run.startedAt - ms));
+    if (outage !== undefined && outage.toMs === undefined) {
+      this.#goDown(dated(outage.fromMs), this.#reason());
+      const { lost = 0, unsent = 0 } = this.figures();
+      this.outages.at(-1)!.datagrams = lost + unsent - this.#before.missing;
+    } else if (books.received > 0) {
+      this.#goUp(outage?.toMs === undefined ? now : dated(outage.toMs));
+    }
+    this.#report(now);
+  }
+
+  #goDown(since: number, why: string): void {
+    this.#why = why;
+    if (this.state === "down") return;
+    this.state = "down";
+    this.#since = since;
+    const outage = { fromMs: since, toMs: undefined, datagrams: 0 };
+    this.outages = [...this.outages, outage].slice(-MAX_OUTAGES);
+  }
+
+  #goUp(at: number): void {
+    if (this.state === "down") {
+      const { datagrams: lost } = this.#endOutage(at);
+      const seconds = (at - this.#since) / 1000;
+      const change = { type: "up", seconds, lost, why: this.#why } as const;
+      if (this.#isDownReported) this.listener.onChange(change);
+      this.#isDownReported = false;
+    }
+    if (this.state !== "up") this.#since = at;
+    this.state = "up";
+    this.#why = "";
+    const { lost = 0, unsent = 0, foreign = 0, reasons = [] } = this.figures();
+    this.#before = { missing: lost + unsent, reasons, foreign };
+  }
+
+  #endOutage(at: number): DatedOutage {
+    const outage = this.outages.at(-1)!;
+    outage.toMs = at;
+    this.listener.onOutage?.(outage);
+    return outage;
+  }
+
+  /** The report that grew most since the last reply. */
+  #reason(): string {
+    const { reasons = [], foreign = 0 } = this.figures();
+    const grown = reasons.map(({ reason, count }) => {
+      const before = this.#before.reasons.find((one) => one.reason === reason);
+      return { reason, by: count - (before?.count ?? 0) };
+    }).toSorted((a, b) => b.by - a.by)[0];
+    if (grown !== undefined && grown.by > 0) return grown.reason;
+    return foreign > this.#before.foreign
+      ? "no reply is as expected"
+      : "no answer";
+  }
+
+  /** Reports what has lasted for the hold time. */
+  #report(now: number): void {
+    const { holdMs, plan: { maxLoss, maxRtt } } = this.watched;
+    const [since, why] = [this.#since, this.#why];
+    if (this.state === "down") {
+      if (this.#isDownReported || now - since < holdMs) return;
+      this.#isDownReported = true;
+      return this.listener.onChange({ type: "down", since, why });
+    }
+    // The clock may be set, in either direction.
+    if (Math.abs(now - this.#checkedAt) < CHECK_MS) return;
+    this.#checkedAt = now;
+    if (maxLoss === undefined && maxRtt === undefined) return;
+    const { lossPercent, rtts } = this.#recentFigures();
+    const found = { lossPercent, rttMs: rtts.summary() };
+    const thresholds = this.missed = missedBounds(maxLoss, maxRtt, found);
+    const isMissed = thresholds.length > 0;
+    if (isMissed === this.#isMissReported) this.#missedSince = now;
+    else if (now - this.#missedSince >= holdMs) {
+      this.#isMissReported = isMissed;
+      this.listener.onChange(
+        isMissed ? { type: "missed", thresholds } : { type: "met" },
+      );
+    }
+  }
+
+  #endPart(run: WatchRun, counts: Omit<Part, "rtts">): void {
+    const part = { ...counts, rtts: this.#rtts.take() };
+    this.parts.push(part);
+    this.#readHour();
+    this.listener.onPart?.(part);
+    const { hostname } = this.watched.plan.targets[0]!;
+    const isDue = this.#version % LOOKUP_PARTS === 0;
+    if (isDue && ipVersion(hostname) === undefined) {
+      void this.#lookUp(run, hostname);
+    }
+  }
+
+  /** Begins anew if a name has other addresses by now; an error changes nothing. */
+  async #lookUp(run: WatchRun, hostname: string): Promise<void> {
+    const found = await addressesOf(hostname, denoRuntime)
+      .catch((): string[] => []);
+    const isGone = !found.includes(run.target?.hostname ?? "");
+    if (found.length > 0 && isGone) run.end();
+  }
+
+  #readHour(): void {
+    const now = Date.now();
+    this.parts = this.parts.filter(({ at }) => at > now - HOUR_MS && at <= now);
+    const counts = { received: 0, lost: 0, unsent: 0 };
+    for (const part of this.parts) {
+      counts.received += part.received;
+      counts.lost += part.lost;
+      counts.unsent += part.unsent;
+    }
+    const rtts = new Distribution();
+    addRtts(rtts, this.parts);
+    const rttMs = rtts.summary();
+    this.#version++;
+    this.#hour = {
+      lossHour: lossPercentOf(counts) ?? null,
+      medianMs: rttMs?.median ?? null,
+      p99Ms: rttMs?.p99 ?? null,
+    };
+  }
+}
+
+/** The figures of a target that are sums over all of its runs. */
+const SUMMED = [
+  ...Object.keys(NO_COUNTS),
+  ...["outageCount", "outageMs", "lostUp", "lostDown", "lostUnattributed"],
+];
+/** The largest random wait before the first datagram. */
+const MAX_PHASE_MS = 10_000;
+const RETRY_MS = 10_000;
+const CHECK_MS = 1000;
+/** The parts after which a name is looked up. */
+const LOOKUP_PARTS = 5;
+const MAX_OUTAGES = 100;

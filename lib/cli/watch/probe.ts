@@ -1,0 +1,129 @@
+/**
+ * `/probe?target=HOST:PORT&module=NAME`: one run on demand, by the contract of
+ * Prometheus' blackbox exporter. Targets are those of the file's networks only.
+ *
+ * @module
+ */
+import {
+  canonicalHostname,
+  ipVersion,
+  isInNetwork,
+  parseNetwork,
+} from "../../address.ts";
+import { errorMessage } from "../../base/errors.ts";
+import { RTT_BOUNDS_S } from "../../base/telemetry.ts";
+import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import { planOf, type WatchFile } from "../watch_plan.ts";
+import { metricsText } from "./metrics.ts";
+import { bucketOf, runOf } from "../runs/watch_target.ts";
+
+/** The answers to probes, of which few run at a time. */
+export class Prober {
+  #inFlight = 0;
+  /** The probes that may begin now, and when that was counted. */
+  #tokens = 1;
+  #countedAt = performance.now();
+
+  /** The answer to a request; its body is the text of metrics, or the refusal. */
+  async answer(request: Request, file: WatchFile): Promise<Response> {
+    const { atOnce, perSecond } = file.probe;
+    const now = performance.now();
+    const gained = (now - this.#countedAt) / 1000 * perSecond;
+    this.#tokens = Math.min(Math.max(1, perSecond), this.#tokens + gained);
+    this.#countedAt = now;
+    if (this.#inFlight >= atOnce || this.#tokens < 1) {
+      return refusal(429, "too many probes: see 'atOnce' and 'perSecond'");
+    }
+    this.#tokens--;
+    this.#inFlight++;
+    try {
+      return await probe(request, file);
+    } catch (error) {
+      return refusal(400, errorMessage(error));
+    } finally {
+      this.#inFlight--;
+    }
+  }
+}
+
+async function probe(request: Request, file: WatchFile): Promise<Response> {
+  const { searchParams } = new URL(request.url);
+  const [named, module = ""] = ["target", "module"].map((name) =>
+    searchParams.get(name) ?? undefined
+  );
+  if (named === undefined) return refusal(400, "'target' is missing");
+  if (!Object.hasOwn(file.modules, module)) {
+    const known = Object.keys(file.modules).join(", ") || "none in the file";
+    return refusal(400, `'module' must be one of: ${known}`);
+  }
+  const { count = 1, ...flags } = file.modules[module]!;
+  const plan = planOf(flags, named, file.engine, Number(count));
+  const { hostname, port } = plan.targets[0]!;
+  const begun = performance.now();
+  // The address that was checked is the one that is probed.
+  const found = await addressesOf(hostname, denoRuntime)
+    .catch((): string[] => []);
+  const resolvedS = (performance.now() - begun) / 1000;
+  const networks = file.probe.networks.map(parseNetwork);
+  const addresses = found
+    .filter((one) => (plan.version ?? ipVersion(one)) === ipVersion(one));
+  const address = addresses.map(canonicalHostname)[0];
+  if (
+    address !== undefined && !networks.some((one) => isInNetwork(one, address))
+  ) return refusal(403, `'${address}' is in none of the file's 'networks'`);
+  const buckets = new Float64Array(RTT_BOUNDS_S.length + 1);
+  let [received, rttSumMs, sent, figures] = [0, 0, 0, {}];
+  if (address !== undefined) {
+    const run = await runOf(plan, { hostname: address, port }, {
+      count: Number(count),
+      deadlineMs: deadlineOf(request),
+      onSample({ rttMs }) {
+        if (rttMs === undefined) return;
+        rttSumMs += rttMs;
+        buckets[bucketOf(rttMs)]!++;
+      },
+    });
+    try {
+      for await (const _ of run);
+    } catch {
+      // A failure to send is a failed probe.
+    }
+    figures = run.figures();
+    ({ received, next: sent } = run.workload.books!);
+  }
+  const isUp = received > 0 && received === sent;
+  const facts = {
+    probe_success: Number(isUp),
+    probe_duration_seconds: (performance.now() - begun) / 1000,
+    probe_dns_lookup_time_seconds: resolvedS,
+    probe_ip_protocol: address === undefined ? 0 : ipVersion(address)!,
+  };
+  const measured = { labels: {}, figures, isUp, buckets, rttSumMs };
+  const lines = Object.entries(facts).map(([name, value]) =>
+    `# HELP ${name} ${HELP[name as keyof typeof facts]}\n` +
+    `# TYPE ${name} gauge\n${name} ${value}\n`
+  );
+  return new Response([...lines, ...metricsText([measured], false)].join(""), {
+    headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
+  });
+}
+
+/** The time for a probe: half a second less than the scrape's time-out. */
+function deadlineOf({ headers }: Request): number {
+  const seconds = Number(headers.get("x-prometheus-scrape-timeout-seconds"));
+  const timeoutMs = seconds > 0 ? 1000 * seconds : MAX_PROBE_MS;
+  return Math.min(MAX_PROBE_MS, Math.max(MIN_PROBE_MS, timeoutMs - 500));
+}
+
+function refusal(status: number, reason: string): Response {
+  return new Response(`${reason}\n`, { status });
+}
+
+const HELP = {
+  probe_success: "1 if all datagrams were answered as expected",
+  probe_duration_seconds: "Duration of the probe",
+  probe_dns_lookup_time_seconds: "Time to resolve the name",
+  probe_ip_protocol: "IP version of the address",
+};
+const MAX_PROBE_MS = 10_000;
+const MIN_PROBE_MS = 100;

@@ -1,0 +1,193 @@
+/**
+ * The HTTP server of `--watch`: the page and its events, pictures, metrics, probes.
+ *
+ * @module
+ */
+import { formatAddress } from "../../address.ts";
+import { plotSvg, sparkSvg } from "../show/plot.ts";
+import type { WatchFile } from "../watch_plan.ts";
+import { metricsText } from "./metrics.ts";
+import { pageOf, type Row, type Update } from "./page.ts";
+import { HOUR_MS, MINUTE_MS, pictureRunOf } from "./part.ts";
+import { Prober } from "./probe.ts";
+import type { Store } from "./store.ts";
+import type { Target } from "../runs/watch_target.ts";
+
+/** What the server shows. */
+export interface Watch {
+  file: WatchFile;
+  targets: Map<string, Target>;
+  store: Store | undefined;
+}
+
+/** The spans of pictures, and the length of their parts. */
+const SPANS = {
+  hour: [HOUR_MS, MINUTE_MS],
+  day: [24 * HOUR_MS, 10 * MINUTE_MS],
+  month: [31 * 24 * HOUR_MS, 6 * HOUR_MS],
+} as const;
+
+/** Serves until it is aborted. */
+export async function serveWatch(
+  watch: Watch,
+  signal: AbortSignal,
+): Promise<Deno.HttpServer> {
+  const page = await pageOf(watch.store !== undefined);
+  const prober = new Prober();
+  const streams = new Streams(watch, signal);
+  const routes: Record<
+    string,
+    (request: Request) => Response | Promise<Response>
+  > = {
+    "/": () =>
+      new Response(page.html, {
+        headers: {
+          "content-type": "text/html; charset=utf-8",
+          "content-security-policy": page.policy,
+        },
+      }),
+    "/events": () => streams.open(),
+    "/plot.svg": (request) => picture(watch, new URL(request.url).searchParams),
+    "/metrics": (request) => metrics(watch, request),
+    "/probe": (request) => prober.answer(request, watch.file),
+  };
+  return Deno.serve({
+    ...watch.file.listen,
+    signal,
+    onListen() {},
+    handler(request) {
+      const route = routes[new URL(request.url).pathname];
+      if (route === undefined) {
+        return new Response("not found\n", { status: 404 });
+      }
+      if (request.method === "GET" || request.method === "HEAD") {
+        return route(request);
+      }
+      return new Response("only GET\n", { status: 405 });
+    },
+  });
+}
+
+function metrics({ targets }: Watch, { headers }: Request): Response {
+  const isOpen = headers.get("accept")?.includes("openmetrics-text") ?? false;
+  const measured = [...targets.values()].map((target) => ({
+    labels: { target: target.watched.name, ...target.watched.labels },
+    figures: target.figures(),
+    isUp: target.state === "waiting" ? undefined : target.state === "up",
+    buckets: target.buckets.slice(),
+    rttSumMs: target.rttSumMs,
+  }));
+  const parts = metricsText(measured, isOpen);
+  const body = new ReadableStream<Uint8Array>({
+    // Between two parts the event loop has a turn, as datagrams wait for it.
+    async pull(controller) {
+      await new Promise((resolve) => setTimeout(resolve));
+      const text = parts.take(PARTS).toArray().join("");
+      if (text === "") controller.close();
+      else controller.enqueue(ENCODER.encode(text));
+    },
+  });
+  const type = isOpen
+    ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    : "text/plain; version=0.0.4; charset=utf-8";
+  return new Response(body, { headers: { "content-type": type } });
+}
+
+function picture({ targets, store }: Watch, asked: URLSearchParams): Response {
+  const target = targets.get(asked.get("target") ?? "");
+  const span = asked.get("span") ?? "hour";
+  if (target === undefined || !Object.hasOwn(SPANS, span)) {
+    return new Response("no such target, or span\n", { status: 404 });
+  }
+  const [lengthMs, stepMs] = SPANS[span as keyof typeof SPANS];
+  const now = Date.now();
+  const to = now - now % stepMs + stepMs;
+  const axis = { from: to - lengthMs, to, stepMs };
+  const { name } = target.watched;
+  const { parts, outages } = span === "hour" || store === undefined
+    ? target
+    : store.read(name, axis.from);
+  const latest = target.outages.at(-1);
+  const lasting = latest?.toMs === undefined && latest ? [latest] : [];
+  const ended = outages.filter(({ toMs = 0 }) => toMs > axis.from);
+  const run = pictureRunOf(name, parts, [...ended, ...lasting], axis);
+  const svg = asked.has("small") ? sparkSvg(run, axis) : plotSvg([run], axis);
+  return new Response(svg, {
+    headers: {
+      "content-type": "image/svg+xml",
+      "content-security-policy":
+        "default-src 'none'; style-src 'unsafe-inline'",
+      "cache-control": "max-age=60",
+    },
+  });
+}
+
+/** The streams of events: all rows at first, then those that have changed. */
+class Streams {
+  readonly #open = new Set<ReadableStreamDefaultController<Uint8Array>>();
+  #shown = new Map<string, string>();
+
+  constructor(readonly watch: Watch, signal: AbortSignal) {
+    const timer = setInterval(() => this.#send(), UPDATE_MS);
+    signal.addEventListener("abort", () => {
+      clearInterval(timer);
+      for (const stream of this.#open) stream.close();
+    });
+  }
+
+  open(): Response {
+    if (this.#open.size >= MAX_STREAMS) {
+      return new Response("too many streams\n", { status: 503 });
+    }
+    let own: ReadableStreamDefaultController<Uint8Array>;
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.#open.add(own = controller);
+        controller.enqueue(updateOf(this.#rows(), true));
+      },
+      cancel: () => void this.#open.delete(own),
+    }, new ByteLengthQueuingStrategy({ highWaterMark: MAX_WAITING_BYTES }));
+    return new Response(body, {
+      headers: {
+        "content-type": "text/event-stream",
+        "cache-control": "no-store",
+      },
+    });
+  }
+
+  #rows(): Row[] {
+    return [...this.watch.targets.values()].map((target) => target.row());
+  }
+
+  #send(): void {
+    if (this.#open.size === 0) return;
+    const rows = this.#rows();
+    const shown = new Map(rows.map((row) => [row.name, JSON.stringify(row)]));
+    const changed = rows.filter(({ name }) =>
+      shown.get(name) !== this.#shown.get(name)
+    );
+    const gone = [...this.#shown.keys()].filter((name) => !shown.has(name));
+    this.#shown = shown;
+    const update = updateOf(changed, false, gone);
+    for (const stream of this.#open) {
+      // A reader that is slow begins anew, by the browser's own retry.
+      if (stream.desiredSize! > 0) stream.enqueue(update);
+      else {
+        this.#open.delete(stream);
+        stream.close();
+      }
+    }
+  }
+}
+
+function updateOf(targets: Row[], isAll: boolean, gone: string[] = []) {
+  const update: Update = { now: Date.now(), isAll, targets, gone };
+  return ENCODER.encode(`data: ${JSON.stringify(update)}\n\n`);
+}
+
+const ENCODER = new TextEncoder();
+/** Parts of metrics in a turn of the event loop. */
+const PARTS = 200;
+const UPDATE_MS = 2000;
+const MAX_STREAMS = 50;
+const MAX_WAITING_BYTES = 4 << 20;

@@ -1,0 +1,226 @@
+/**
+ * The file of `client --watch`: targets, described by the client's own flags.
+ *
+ * @module
+ */
+import {
+  formatAddress,
+  parseAddress,
+  parseNetwork,
+  type UdpAddress,
+} from "../address.ts";
+import { errorMessage } from "../base/errors.ts";
+import * as option from "../base/options.ts";
+import { planClient, type PlanOf } from "./client_plan.ts";
+import { duration, isText } from "./flags.ts";
+
+/** One target, checked. */
+export interface WatchTarget {
+  name: string;
+  labels: Record<string, string>;
+  /** The time for which a state lasts before it is reported. */
+  holdMs: number;
+  plan: TargetPlan;
+  /** Its description in the file: equal for a target that has not changed. */
+  source: string;
+}
+
+export type TargetPlan = PlanOf<"request"> | PlanOf<"stamp">;
+
+/** Flags of the client by their long names, as in `{"message": "ping"}`. */
+type Flags = Record<string, unknown>;
+
+/** The file, checked. */
+export interface WatchFile {
+  listen: UdpAddress;
+  keepDays: number;
+  targets: WatchTarget[];
+  modules: Record<string, Flags>;
+  probe: Required<ProbeLimits>;
+  /** The engine of all sockets. */
+  engine: string;
+}
+
+/** The bounds of `/probe`. */
+interface ProbeLimits {
+  networks?: readonly string[];
+  atOnce?: number;
+  perSecond?: number;
+}
+
+const PROBE = {
+  networks: option.list(option.text(), []),
+  atOnce: option.integer(1, 1000, 10),
+  perSecond: option.real(0.01, 10_000, 10),
+} satisfies option.Table<ProbeLimits>;
+
+/** The members of the file; `maxRate` is in datagrams a second. */
+const FILE = {
+  listen: option.text("127.0.0.1:9320"),
+  maxRate: option.real(0.001, 100_000, 100),
+  keepDays: option.integer(1, 3660, 31),
+  modules: option.object<Record<string, Flags>>(),
+  targets: option.list(option.object<Flags>(), []),
+  probe: option.object<ProbeLimits>(),
+};
+
+/** The members of a target that are no flags. */
+const OWN = {
+  name: option.text(),
+  address: option.text(),
+  labels: option.object<Record<string, string>>(),
+  hold: option.text("10s"),
+  module: option.text(),
+};
+
+/** The flags of the client that describe a target, or a module of `/probe`. */
+const FLAGS = new Set([
+  ...["bind", "clock", "dont-fragment", "dscp", "expect", "expect-hex"],
+  ...["expect-part", "expect-pattern", "extensions", "hex", "interface"],
+  ...["interval", "ipv4", "ipv6", "key-file", "max-loss", "max-rtt"],
+  ...["message", "port", "ptp", "reply-dscp", "retries", "size", "ssid"],
+  ...["stamp", "timeout", "ttl"],
+]);
+
+/** The file of a path, or its mistakes, each with its place. */
+export async function readWatchFile(
+  path: string,
+  engine: string,
+): Promise<WatchFile | string[]> {
+  const { state } = await Deno.permissions.request({ name: "read", path });
+  if (state !== "granted") {
+    return [`Deno may not read it, run with --allow-read=${path}`];
+  }
+  try {
+    return parseWatchFile(await Deno.readTextFile(path), engine);
+  } catch (error) {
+    return [errorMessage(error)];
+  }
+}
+
+/** Checks the text of a file; a mistake in its outline is thrown. */
+export function parseWatchFile(
+  text: string,
+  engine: string,
+): WatchFile | string[] {
+  const given = option.readAll("the file", FILE, JSON.parse(text), "the file");
+  const { maxRate, keepDays, modules = {} } = given;
+  const mistakes: string[] = [];
+  const attempt = <T>(place: string, read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      mistakes.push(`${place}: ${errorMessage(error)}`);
+      return undefined;
+    }
+  };
+  const listen = attempt("listen", () => parseAddress(given.listen));
+  const probe = attempt("probe", () => {
+    const limits = option.readAll("probe", PROBE, given.probe ?? {}, "probe");
+    limits.networks.forEach(parseNetwork);
+    return limits;
+  });
+  for (const [name, flags] of Object.entries(modules)) {
+    attempt(`modules.${name}`, () => {
+      const { count = 1, ...others } = flags;
+      option.integer(1, 1000).read(count, "count");
+      return planOf(others, "192.0.2.1:7", engine, 1);
+    });
+  }
+  const names = new Map<string, string>();
+  const targets = given.targets.flatMap((target, i) => {
+    const place = `targets[${i}]`;
+    const read = attempt(place, () => targetOf(target, modules, engine));
+    if (read === undefined) return [];
+    const first = names.get(read.name);
+    if (first !== undefined) {
+      mistakes.push(`${place}: '${read.name}' is the name of ${first} too`);
+    }
+    names.set(read.name, place);
+    return [read];
+  });
+  const rate = targets
+    .map(({ plan }) => 1000 / plan.options.intervalMs!)
+    .reduce((sum, each) => sum + each, 0);
+  if (rate > maxRate) {
+    mistakes.push(
+      `targets: they send ${Number(rate.toPrecision(3))} datagrams a second ` +
+        `together: 'maxRate', now ${maxRate}, must allow that`,
+    );
+  }
+  if (targets.length + Object.keys(modules).length === 0) {
+    mistakes.push("'targets' is empty: there is nothing to watch");
+  }
+  return mistakes.length > 0 || listen === undefined || probe === undefined
+    ? mistakes
+    : { listen, keepDays, targets, modules, probe, engine };
+}
+
+function targetOf(
+  target: Flags,
+  modules: Record<string, Flags>,
+  engine: string,
+): WatchTarget {
+  const own: Flags = {};
+  let flags: Flags = {};
+  for (const [key, value] of Object.entries(target)) {
+    (Object.hasOwn(OWN, key) ? own : flags)[key] = value;
+  }
+  const { address, module, labels = {}, hold, ...named } = option
+    .readAll("a target", OWN, own, "the target");
+  if (address === undefined) throw new TypeError("it has no 'address'");
+  if (module !== undefined) {
+    if (!Object.hasOwn(modules, module)) {
+      throw new RangeError(`'module': there is no module '${module}'`);
+    }
+    const { count: _, ...shared } = modules[module]!;
+    flags = { ...shared, ...flags };
+  }
+  for (const [key, value] of Object.entries(labels)) {
+    if (
+      !/^[a-zA-Z_]\w*$/.test(key) || /^(__|target$|le$|roundtrip_)/.test(key)
+    ) {
+      throw new RangeError(`'labels': '${key}' cannot be the name of a label`);
+    }
+    if (typeof value !== "string") {
+      throw new TypeError(`'labels': the value of '${key}' must be a string`);
+    }
+  }
+  const plan = planOf(flags, address, engine, 0);
+  const { name = formatAddress(plan.targets[0]!) } = named;
+  const holdMs = duration(0).parse(hold);
+  const source = JSON.stringify([labels, hold, address, flags]);
+  return { name, labels, holdMs, plan, source };
+}
+
+/** The plan of a run by the client's flags; a `count` of 0 has no end. */
+export function planOf(
+  flags: Flags,
+  address: string,
+  engine: string,
+  count: number,
+): TargetPlan {
+  const args = [`--engine=${engine}`, `--count=${count}`];
+  for (const [name, value] of Object.entries(flags)) {
+    if (!FLAGS.has(name)) {
+      const known = [...FLAGS].join(", ");
+      throw new TypeError(`'${name}' means nothing here: there are ${known}`);
+    }
+    if (value === false) continue;
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+      throw new TypeError(`'${name}' must be a string, a number or true`);
+    }
+    args.push(value === true ? `--${name}` : `--${name}=${value}`);
+  }
+  const plan = planClient([...args, "--", address]);
+  if (isText(plan) || plan.mode !== "request" && plan.mode !== "stamp") {
+    throw new TypeError("only requests and STAMP can be watched");
+  }
+  if (plan.options.intervalMs === 0 || plan.sizes.length > 1) {
+    throw new RangeError("'interval' must not be 0, 'size' not a sweep");
+  }
+  if (plan.mode === "request" && plan.payload === "stdin") {
+    throw new RangeError("'message' - means stdin: give it as 'hex', 2d");
+  }
+  return plan;
+}
