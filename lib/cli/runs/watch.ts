@@ -168,5 +168,5 @@ function wordsOf(change: Change): string {
 }
 
 /** The sockets of all targets together, but for those that are needed. */
-const MAX_SOCKETS = 4096;
+const MAX_SOCKETS = 1024;
 const WRITE_MS = 1000;

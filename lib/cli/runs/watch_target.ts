@@ -76,6 +76,7 @@ export async function runOf(
     ...resolveOrigin(given, target),
     retries: given.retries ?? 0,
     ...options,
+    maxDatagramBytes: MAX_REPLY_BYTES,
     match: (data) => expected?.holds(data) ?? true,
   });
 }
@@ -379,6 +380,8 @@ export class Target {
   }
 }
 
+/** The memory of each of thousands of sockets. */
+const MAX_REPLY_BYTES = 16_384;
 /** The figures of a target that are sums over all of its runs. */
 const SUMMED = [
   ...Object.keys(NO_COUNTS),
