@@ -19,7 +19,8 @@ import {
   type SendListener,
 } from "../socket/contract.ts";
 import { LOAD, type LoadOptions } from "./load_options.ts";
-import { Run, type RunHandle, STALL_MS, type Workload } from "./run.ts";
+import { STALL_MS } from "./pacer.ts";
+import { Run, type RunHandle, type Workload } from "./run.ts";
 import { checkEnds, comesFrom, type NamedEnds } from "./target.ts";
 
 /** The result of a load. */

@@ -16,13 +16,8 @@ import {
   type RequestPlan,
 } from "./exchange.ts";
 import type { TimeoutError, UdpReply } from "./reply.ts";
-import {
-  MAX_LATE_MS,
-  Run,
-  type RunHandle,
-  type Schedule,
-  type Workload,
-} from "./run.ts";
+import { MAX_LATE_MS } from "./pacer.ts";
+import { Run, type RunHandle, type Schedule, type Workload } from "./run.ts";
 import { RUN, type RunOptions } from "./run_options.ts";
 import { Books, type Interval } from "../stats/books.ts";
 import type { RunCounts } from "../stats/counts.ts";

@@ -7,13 +7,8 @@ import type * as option from "../base/options.ts";
 import type { MEASURE } from "./measure_options.ts";
 import { sendError } from "../base/errors.ts";
 import type { Books } from "../stats/books.ts";
-import {
-  lingerMs,
-  MAX_LATE_MS,
-  Run,
-  type Schedule,
-  type Workload,
-} from "../client/run.ts";
+import { lingerMs, MAX_LATE_MS } from "../client/pacer.ts";
+import { Run, type Schedule, type Workload } from "../client/run.ts";
 import { comesFrom, type NamedEnds } from "../client/target.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {

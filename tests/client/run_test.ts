@@ -8,7 +8,7 @@ import {
   type RequestManyOptions,
   type Series,
 } from "../../lib/client/series.ts";
-import { lingerMs, Pacer } from "../../lib/client/run.ts";
+import { lingerMs, Pacer } from "../../lib/client/pacer.ts";
 import type { Runtime } from "../../lib/socket/runtime.ts";
 import { measure } from "../../lib/stamp/measure.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
