@@ -38,6 +38,7 @@ const PAYLOADS = ["request", "gather"] as const;
 const RUNS = ["request", "load", "stamp"] as const;
 const STAMP = ["stamp"] as const;
 const NOT_MTU = [...RUNS, "gather"] as const;
+/** All but `--watch`, whose file has the flags of its targets. */
 const ANY = [...NOT_MTU, "find-mtu"] as const;
 const WATCH = ["watch"] as const;
 
@@ -50,7 +51,7 @@ const PERCENT: flag.Kind<number> = {
 };
 
 export const CLIENT_FLAGS = {
-  ...flag.group({ group: "Target" }, {
+  ...flag.group({ group: "Target", modes: ANY }, {
     port: {
       short: "p",
       kind: flag.number(PEER.port, "PORT"),
@@ -69,7 +70,7 @@ export const CLIENT_FLAGS = {
       modes: ["gather"],
     },
   }),
-  ...flag.group({ group: "Source and path" }, {
+  ...flag.group({ group: "Source and path", modes: ANY }, {
     bind: {
       short: "B",
       kind: flag.HOST_AND_PORT,
@@ -160,7 +161,7 @@ export const CLIENT_FLAGS = {
       excludes: ["json", "json-stream"],
     },
   }),
-  ...flag.group({ group: "Schedule" }, {
+  ...flag.group({ group: "Schedule", modes: ANY }, {
     count: {
       short: "c",
       kind: flag.number({ ...SERIES.count, min: 0 }),
@@ -257,14 +258,18 @@ export const CLIENT_FLAGS = {
       modes: ["gather"],
     },
   }),
-  ...flag.group({ group: "Output" }, {
+  ...flag.group({ group: "Output", modes: ANY }, {
     quiet: {
       short: "q",
       help: "show no replies, only the summary of a series",
       everyday: true,
     },
     json: { help: "print one JSON document", everyday: true },
-    "json-stream": { help: "print one JSON object a line", excludes: ["json"] },
+    "json-stream": {
+      help: "print one JSON object a line",
+      modes: [...ANY, ...WATCH],
+      excludes: ["json"],
+    },
     "show-hex": { help: "show replies as hex digits", modes: PAYLOADS },
     timestamps: {
       ...flag.SHARED_FLAGS.timestamps,
@@ -288,7 +293,6 @@ export const CLIENT_FLAGS = {
     watch: {
       kind: flag.text("FILE"),
       help: "watch the targets of a file: page, metrics",
-      everyday: true,
     },
     history: {
       kind: flag.text("FILE"),
@@ -329,6 +333,7 @@ export const CLIENT = {
     Schedule: "-c 5 -i 200ms",
     Failure: "-c 100 -i 10ms --max-loss 1",
     Output: "-c 5 --json",
+    Watch: "--watch targets.json",
     Engine: "--engine auto",
     Help: "--help man | man -l -",
   },

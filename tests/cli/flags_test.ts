@@ -307,60 +307,64 @@ const CLIENT_MODES = [
   ["--engine", "linux", "--stamp"],
   ["--engine", "linux", "--all"],
   ["--engine", "linux", "--find-mtu"],
+  ["--engine", "linux", "--watch", "targets.json"],
 ];
 
 /**
  * Each flag of the client with an unusual value, and its meaning with one
- * datagram, --count, --rate, --window, --stamp, --all and --find-mtu: "x" changes
+ * datagram, --count, --rate, --window, --stamp, --all, --find-mtu and --watch: "x" changes
  * the plan, "-" is refused, "=" is the flag of the mode itself.
  */
 const CLIENT_MATRIX = `
-  port=7           x x x x x x x
-  ipv4             x x x x x x x
-  ipv6             x x x x x x x
-  all              x - - - - = -
-  bind=127.0.0.2   x x x x x x x
-  source-port=7    x - x x x x x
-  interface=lo     x x x x x x x
-  ttl=3            x x x x x x x
-  dscp=EF          x x x x x x x
-  dont-fragment    x x x x x x -
-  message=x        x x - - - x -
-  hex=00           x x - - - x -
-  size=99          x x x x x x -
-  stamp            x x x - = - -
-  find-mtu         x - - - - - =
-  ssid=7           - - - - x - -
-  ptp              - - - - x - -
-  key-file=x       - - - - x - -
-  extensions=all   - - - - x - -
-  reply-dscp=3     - - - - x - -
-  clock=kernel     - - - - x - -
-  histogram        - - - - x - -
-  count=5          x x x x x - -
-  interval=2       - x - - x - -
-  rate=9           x x x - x - -
-  window=9         x x - x - - -
-  duration=3       - - x x x - -
-  timeout=3        x x x x x x x
-  retries=5        x x - - - x -
-  deadline=9       x x - - x - -
-  expect=x         x x - - - x -
-  expect-hex=00    x x - - - x -
-  expect-part=x    x x - - - x -
-  expect-pattern=x x x - - - x -
-  max-loss=9       x x x x x - -
-  max-rtt=9        x x x x x - -
-  expect-replies=9 - - - - - x -
-  quiet            x x x x x x x
-  json             x x x x x x x
-  json-stream      x x x x x x x
-  show-hex         x x - - - x -
-  timestamps       x x x x x x -
-  report=9         x x x x x - -
-  plot=x           x x x x x - -
-  csv=x            x x x x x - -
-  engine=auto      x x x x x x x`;
+  port=7           x x x x x x x -
+  ipv4             x x x x x x x -
+  ipv6             x x x x x x x -
+  all              x - - - - = - -
+  bind=127.0.0.2   x x x x x x x -
+  source-port=7    x - x x x x x -
+  interface=lo     x x x x x x x -
+  ttl=3            x x x x x x x -
+  dscp=EF          x x x x x x x -
+  dont-fragment    x x x x x x - -
+  message=x        x x - - - x - -
+  hex=00           x x - - - x - -
+  size=99          x x x x x x - -
+  stamp            x x x - = - - -
+  find-mtu         x - - - - - = -
+  ssid=7           - - - - x - - -
+  ptp              - - - - x - - -
+  key-file=x       - - - - x - - -
+  extensions=all   - - - - x - - -
+  reply-dscp=3     - - - - x - - -
+  clock=kernel     - - - - x - - -
+  histogram        - - - - x - - -
+  count=5          x x x x x - - -
+  interval=2       - x - - x - - -
+  rate=9           x x x - x - - -
+  window=9         x x - x - - - -
+  duration=3       - - x x x - - -
+  timeout=3        x x x x x x x -
+  retries=5        x x - - - x - -
+  deadline=9       x x - - x - - -
+  expect=x         x x - - - x - -
+  expect-hex=00    x x - - - x - -
+  expect-part=x    x x - - - x - -
+  expect-pattern=x x x - - - x - -
+  max-loss=9       x x x x x - - -
+  max-rtt=9        x x x x x - - -
+  expect-replies=9 - - - - - x - -
+  quiet            x x x x x x x -
+  json             x x x x x x x -
+  json-stream      x x x x x x x x
+  show-hex         x x - - - x - -
+  timestamps       x x x x x x - -
+  report=9         x x x x x - - -
+  plot=x           x x x x x - - -
+  csv=x            x x x x x - - -
+  engine=auto      x x x x x x x x
+  watch=f          x - - - - - - x
+  history=f        - - - - - - - x
+`;
 
 const SERVER_MODES = [
   [],
