@@ -187,6 +187,12 @@ function targetOf(
     }
   }
   const plan = planOf(flags, address, engine, 0);
+  const { intervalMs = 1000, timeoutMs } = plan.options;
+  if (timeoutMs / intervalMs > MAX_UNANSWERED) {
+    throw new RangeError(
+      `'timeout' must be at most ${MAX_UNANSWERED} times 'interval'`,
+    );
+  }
   const { name = formatAddress(plan.targets[0]!) } = named;
   const holdMs = duration(0).parse(hold);
   const source = JSON.stringify([labels, hold, address, flags]);
@@ -224,3 +230,5 @@ export function planOf(
   }
   return plan;
 }
+
+const MAX_UNANSWERED = 250;

@@ -42,16 +42,15 @@ export async function runWatch(
   } catch (error) {
     throw bindError(error, file.listen);
   }
-  const report = (target: string, change: Change) => {
-    if (plan.isStream) {
-      return void out.write(
-        json({ ...change, time: new Date(), target }),
-      );
-    }
-    const isBad = change.type === "down" || change.type === "missed";
-    const line = `${target} ${wordsOf(change)}`;
-    if (isBad) complain("client", line);
+  const tell = (line: string, type: string, facts: object, isBad = false) => {
+    if (plan.isStream) out.write(json({ type, time: new Date(), ...facts }));
+    else if (isBad) complain("client", line);
     else note(`client: ${line}`);
+  };
+  const report = (target: string, { type, ...facts }: Change) => {
+    const isBad = type === "down" || type === "missed";
+    const words = wordsOf({ type, ...facts } as Change);
+    tell(`${target} ${words}`, type, { target, ...facts }, isBad);
   };
   const follow = async (file: WatchFile) => {
     watch.file = file;
@@ -82,24 +81,26 @@ export async function runWatch(
   const reload = async () => {
     const next = await read();
     if (next === undefined) return;
-    if (next.listen !== file.listen || next.keepDays !== file.keepDays) {
-      note(
-        "client: 'listen' and 'keepDays' are as at the start until a restart",
-      );
+    const fixed = ({ listen, keepDays }: WatchFile) =>
+      formatAddress(listen) + keepDays;
+    if (fixed(next) !== fixed(file)) {
+      complain("client", `${path}: 'listen' and 'keepDays' need a restart`);
     }
     await follow(next);
-    note(
-      `client: watches ${next.targets.length} targets, by ${path} as it is now`,
-    );
+    tell(`watches ${countOf(next)}, by ${path} as it is now`, "reloaded", {
+      targets: next.targets.length,
+    });
   };
   let reloading = Promise.resolve();
   const forget = onStop(out, stop, () => {
-    reloading = reloading.then(reload);
+    reloading = reloading.then(reload)
+      .catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
   });
   const timer = setInterval(() => keep(store), WRITE_MS);
   await follow(file);
-  const page = `http://${formatAddress(server.addr as Deno.NetAddr)}/`;
-  note(`client: watches ${file.targets.length} targets, see ${page}`);
+  const url = `http://${formatAddress(server.addr as Deno.NetAddr)}/`;
+  const facts = { url, targets: file.targets.length };
+  tell(`watches ${countOf(file)}, see ${url}`, "watching", facts);
   await stopped;
   clearInterval(timer);
   await reloading;
@@ -148,6 +149,10 @@ function keep(store: Store | undefined): void {
 }
 
 let isFailing = false;
+
+function countOf({ targets: { length } }: WatchFile): string {
+  return length === 1 ? "1 target" : `${length} targets`;
+}
 
 /** A change in words, after the name of its target. */
 function wordsOf(change: Change): string {
