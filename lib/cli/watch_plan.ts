@@ -148,7 +148,7 @@ export function parseWatchFile(
         `together: 'maxRate', now ${maxRate}, must allow that`,
     );
   }
-  if (targets.length + Object.keys(modules).length === 0) {
+  if (given.targets.length + Object.keys(modules).length === 0) {
     mistakes.push("'targets' is empty: there is nothing to watch");
   }
   return mistakes.length > 0 || listen === undefined || probe === undefined

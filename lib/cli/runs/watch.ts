@@ -139,8 +139,10 @@ function keep(store: Store | undefined): void {
   try {
     store?.write();
     store?.compact(Date.now());
-    if (isFailing) note("client: --history is written again");
+    if (!isFailing) return;
     isFailing = false;
+    const { dropped } = store!;
+    note(`client: --history is written again, without ${dropped} entries`);
   } catch (error) {
     if (isFailing) return;
     isFailing = true;

@@ -107,10 +107,10 @@ export class Target {
   #isMissReported = false;
   #missedSince = 0;
   #checkedAt = 0;
-  /** The counts at the last reply. */
-  #before: { missing: number; reasons: readonly Reason[]; foreign: number } = {
-    ...{ missing: 0, reasons: [], foreign: 0 },
-  };
+  /** The figures at the last reply. */
+  #before: ReturnType<Target["figures"]> = {};
+  /** Datagrams of the lasting outage in runs that have ended. */
+  #missingBefore = 0;
   /** The RTTs of the current part. */
   readonly #rtts = new Rtts();
   /** The last minute: RTTs, -1 for unknown ones, NaN for missing replies. */
@@ -144,7 +144,11 @@ export class Target {
 
   /** The figures since the start; levels are those of the current run. */
   figures(): ClientFigures & { reasons?: readonly Reason[] } {
-    const figures: Record<string, unknown> = { ...this.#run?.figures() };
+    const figures: Record<string, unknown> = {
+      ...NO_COUNTS,
+      ...{ outageCount: 0, outageMs: 0 },
+      ...this.#run?.figures(),
+    };
     for (const [name, value] of this.#ended) {
       figures[name] = value + Number(figures[name] ?? 0);
     }
@@ -209,15 +213,18 @@ export class Target {
     try {
       for await (const event of run) {
         if (event.type === "interval") this.#endPart(run, partOf(event));
+        if (event.type === "reply") this.#before = this.figures();
         this.#look(run);
       }
     } finally {
       const figures: Record<string, unknown> = { ...run.figures() };
       this.#run = undefined;
       for (const name of SUMMED) {
-        const value = Number(figures[name] ?? 0);
+        const value = figures[name];
+        if (typeof value !== "number") continue;
         this.#ended.set(name, (this.#ended.get(name) ?? 0) + value);
       }
+      this.#missingBefore = this.outages.at(-1)?.datagrams ?? 0;
     }
   }
 
@@ -261,8 +268,8 @@ export class Target {
       Math.round(now - (run.runtime.now() - run.startedAt - ms));
     if (outage !== undefined && outage.toMs === undefined) {
       this.#goDown(dated(outage.fromMs), this.#reason());
-      const { lost = 0, unsent = 0 } = this.figures();
-      this.outages.at(-1)!.datagrams = lost + unsent - this.#before.missing;
+      const { datagrams } = outage;
+      this.outages.at(-1)!.datagrams = this.#missingBefore + datagrams;
     } else if (books.received > 0) {
       this.#goUp(outage?.toMs === undefined ? now : dated(outage.toMs));
     }
@@ -276,6 +283,7 @@ export class Target {
     this.#since = since;
     const outage = { fromMs: since, toMs: undefined, datagrams: 0 };
     this.outages = [...this.outages, outage].slice(-MAX_OUTAGES);
+    this.#missingBefore = 0;
   }
 
   #goUp(at: number): void {
@@ -289,8 +297,6 @@ export class Target {
     if (this.state !== "up") this.#since = at;
     this.state = "up";
     this.#why = "";
-    const { lost = 0, unsent = 0, foreign = 0, reasons = [] } = this.figures();
-    this.#before = { missing: lost + unsent, reasons, foreign };
   }
 
   #endOutage(at: number): DatedOutage {
@@ -304,11 +310,11 @@ export class Target {
   #reason(): string {
     const { reasons = [], foreign = 0 } = this.figures();
     const grown = reasons.map(({ reason, count }) => {
-      const before = this.#before.reasons.find((one) => one.reason === reason);
+      const before = this.#before.reasons?.find((one) => one.reason === reason);
       return { reason, by: count - (before?.count ?? 0) };
     }).toSorted((a, b) => b.by - a.by)[0];
     if (grown !== undefined && grown.by > 0) return grown.reason;
-    return foreign > this.#before.foreign
+    return foreign > (this.#before.foreign ?? 0)
       ? "no reply is as expected"
       : "no answer";
   }
