@@ -69,6 +69,7 @@ export const COUNTERS = {
   "roundtrip.client.datagrams": ["{datagram}", "Datagrams by outcome"],
   "roundtrip.client.outages": ["{outage}", "Outages"],
   "roundtrip.client.outage_time": ["s", "Duration of outages"],
+  "roundtrip.client.stall_time": ["s", "Standstills of this program"],
 } as const;
 
 /** Numbers that go up and down: units and descriptions. */

@@ -101,6 +101,10 @@ export function readingsOf(figures: ClientFigures, isUp?: boolean): Readings {
       })),
       { name: "roundtrip.client.outages", value: figures.outageCount },
       {
+        name: "roundtrip.client.stall_time",
+        value: seconds(figures.stalledMs),
+      },
+      {
         name: "roundtrip.client.outage_time",
         value: seconds(figures.outageMs),
       },

@@ -9,6 +9,7 @@ import {
   COUNTERS,
   GAUGES,
   HISTOGRAMS,
+  type Readings,
   RTT_BOUNDS_S,
 } from "../../base/telemetry.ts";
 import { type ClientFigures, readingsOf } from "../../client/telemetry.ts";
@@ -23,13 +24,16 @@ export interface Measured {
   rttSumMs: number;
 }
 
+/** A target, and its figures by the telemetry's names. */
+type Read = Measured & Readings;
+
 /** A family of metrics, and its samples: a suffix, labels and a value each. */
 interface Family {
   name: string;
   type: "counter" | "gauge" | "histogram";
   unit: string;
   help: string;
-  samples(measured: Measured): Array<[string, Attributes, number | undefined]>;
+  samples(target: Read): Array<[string, Attributes, number | undefined]>;
 }
 
 /** The families of all targets, made from the telemetry's tables. */
@@ -38,16 +42,16 @@ const FAMILIES: Family[] = [
     ...namedOf(name, unit),
     type: "counter",
     help,
-    samples: ({ figures }) =>
-      readingsOf(figures).counts.filter((one) => one.name === name)
+    samples: ({ counts }) =>
+      counts.filter((one) => one.name === name)
         .map(({ attributes = {}, value }) => ["_total", attributes, value]),
   })),
   ...Object.entries(GAUGES).map(([name, [unit, help]]): Family => ({
     ...namedOf(name, unit),
     type: "gauge",
     help,
-    samples: ({ figures, isUp }) =>
-      readingsOf(figures, isUp).levels!.filter((one) => one.name === name)
+    samples: ({ levels = [] }) =>
+      levels.filter((one) => one.name === name)
         .map(({ attributes = {}, value }) => ["", attributes, value]),
   })),
   ...Object.entries(HISTOGRAMS).map(([name, [unit, help]]): Family => ({
@@ -80,16 +84,20 @@ export function* metricsText(
   targets: readonly Measured[],
   isOpen: boolean,
 ): Generator<string> {
+  const read = targets.map((one): Read => ({
+    ...one,
+    ...readingsOf(one.figures, one.isUp),
+  }));
   for (const { name, type, unit, help, samples } of FAMILIES) {
     // In the older format the name of a counter has its suffix everywhere.
     const family = !isOpen && type === "counter" ? `${name}_total` : name;
     let head = `# HELP ${family} ${help}\n# TYPE ${family} ${type}\n` +
       (isOpen && unit !== "" ? `# UNIT ${family} ${unit}\n` : "");
-    for (const measured of targets) {
+    for (const target of read) {
       let text = "";
-      for (const [suffix, attributes, value] of samples(measured)) {
+      for (const [suffix, attributes, value] of samples(target)) {
         if (value === undefined) continue;
-        const labels = labelsText({ ...measured.labels, ...attributes });
+        const labels = labelsText({ ...target.labels, ...attributes });
         text += `${name}${suffix}${labels} ${value}\n`;
       }
       if (text !== "") yield head + text;
