@@ -1,11 +1,10 @@
 /**
  * Stands in for `@std/cli/parse-args` where JSR cannot be reached: the part
- * that roundtrip uses, over `node:util`. Delete `links` from `deno.json` and
- * the real package takes its place.
+ * that roundtrip uses. Delete `links` from `deno.json` and the real package
+ * takes its place.
  *
  * @module
  */
-import { parseArgs as nodeParseArgs } from "node:util";
 
 /** The flags that {@linkcode parseArgs} knows. */
 export interface ParseOptions {
@@ -15,21 +14,22 @@ export interface ParseOptions {
   string?: readonly string[];
 }
 
-/** Parses `args`, of known flags only; what is no flag is listed under `_`. */
+/**
+ * Parses `args`, known flags only: `--name`, or `--name=value`; of a flag given
+ * twice the last value counts. What is no flag, or follows `--`, is listed under `_`.
+ */
 export function parseArgs(
   args: string[],
-  { boolean = [], string = [] }: ParseOptions = {},
+  { boolean = [] }: ParseOptions = {},
 ): Record<string, unknown> & { _: Array<string | number> } {
-  const flags = string.filter((name) => name !== "_");
-  const { values, positionals } = nodeParseArgs({
-    args,
-    strict: false,
-    allowPositionals: true,
-    options: Object.fromEntries([
-      ...boolean.map((name) => [name, { type: "boolean" as const }] as const),
-      ...flags.map((name) => [name, { type: "string" as const }] as const),
-    ]),
-  });
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const flags: Record<string, unknown> = {};
+  const positionals: string[] = [];
+  for (const arg of args.slice(0, end)) {
+    const [, name, value = true] = /^--(.+?)(?:=(.*))?$/s.exec(arg) ?? [];
+    if (name === undefined) positionals.push(arg);
+    else flags[name] = value;
+  }
   const ungiven = Object.fromEntries(boolean.map((name) => [name, false]));
-  return { ...ungiven, ...values, _: positionals };
+  return { ...ungiven, ...flags, _: [...positionals, ...args.slice(end + 1)] };
 }

@@ -1,24 +1,21 @@
 /**
  * Stands in for `@std/fmt/colors` where JSR cannot be reached: the part that
- * roundtrip uses, over `node:util`. Delete `links` from `deno.json` and the
- * real package takes its place.
+ * roundtrip uses. Delete `links` from `deno.json` and the real package takes
+ * its place.
  *
  * @module
  */
-import { styleText } from "node:util";
 
 /** `text` in red, unless `NO_COLOR` is set. */
 export function red(text: string): string {
-  return style("red", text);
+  return style(31, 39, text);
 }
 
 /** `text` in bold, unless `NO_COLOR` is set. */
 export function bold(text: string): string {
-  return style("bold", text);
+  return style(1, 22, text);
 }
 
-function style(format: "red" | "bold", text: string): string {
-  return Deno.noColor
-    ? text
-    : styleText(format, text, { validateStream: false });
+function style(on: number, off: number, text: string): string {
+  return Deno.noColor ? text : `\x1b[${on}m${text}\x1b[${off}m`;
 }
