@@ -1,5 +1,6 @@
 /** Helpers of tests with real sockets and real programs. */
 import type { Engine } from "../lib/socket/runtime.ts";
+import "../lib/socket/linux_engine.ts";
 import { libcMissing } from "../lib/socket/linux/libc.ts";
 import { type Plan, SimulatedNetwork } from "../lib/testing/mod.ts";
 import { assertEquals } from "@std/assert";

@@ -15,8 +15,8 @@ import { encode } from "../encoding.ts";
 import {
   MEASURE_DEFAULTS,
   type MeasureOptions,
+  STAMP_PORT,
 } from "../stamp/measure_options.ts";
-import { STAMP_PORT } from "../stamp/packet.ts";
 import { CLIENT, CLIENT_DEFAULTS } from "./client_flags.ts";
 import * as flag from "./flags.ts";
 import type { ReportOptions } from "./show/reporter.ts";

@@ -5,18 +5,11 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import config from "../../deno.json" with { type: "json" };
 import { parseAddress, type UdpAddress } from "../address.ts";
 import { type Facts, MAX_MS } from "../base/options.ts";
 import { DEFAULT_ENGINE, ENGINES } from "../socket/runtime.ts";
 import { remedyFor } from "./near_miss.ts";
-import {
-  type Flag,
-  type Flags,
-  type Kind,
-  type Program,
-  usage,
-} from "./usage.ts";
+import type { Flag, Flags, Kind, Program } from "./usage.ts";
 
 export type * from "./usage.ts";
 
@@ -91,11 +84,11 @@ export function group<
 /** No properties but those named: a misspelled one is a type error. */
 type Only<Known, T> = { [Key in Exclude<keyof T, Known>]: never };
 
-/** A text that the arguments ask for, in place of a run. */
-export type Text = string | Promise<string>;
+/** A text that the arguments ask for, in place of a run; a run does not load it. */
+export type Text = Promise<string>;
 
-export function isText(plan: object | Text): plan is Text {
-  return typeof plan === "string" || plan instanceof Promise;
+export function isText(plan: object): plan is Text {
+  return plan instanceof Promise;
 }
 
 /**
@@ -118,10 +111,11 @@ export function parseCommand<F extends Flags, Mode extends string>(
     foreign,
   );
   if (names.has("help")) {
-    if (!positionals.includes("man")) {
-      return usage(program, positionals.includes("all"));
+    if (positionals.includes("man")) {
+      return import("./man.ts").then(({ manPage }) => manPage(program));
     }
-    return import("./man.ts").then(({ manPage }) => manPage(program));
+    const isFull = positionals.includes("all");
+    return import("./usage.ts").then(({ usage }) => usage(program, isFull));
   }
   const { completions: shell } = given as Given<typeof COMMON_FLAGS>;
   if (shell !== undefined) {
@@ -129,7 +123,9 @@ export function parseCommand<F extends Flags, Mode extends string>(
       module.completions(program, shell)
     );
   }
-  if (names.has("version")) return `roundtrip ${config.version}`;
+  if (names.has("version")) {
+    return import("./man.ts").then(({ NAME_AND_VERSION }) => NAME_AND_VERSION);
+  }
   const chooses = (mode: Mode) =>
     typeof modes[mode] === "string"
       ? modes[mode]

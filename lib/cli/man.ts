@@ -6,6 +6,9 @@
 import config from "../../deno.json" with { type: "json" };
 import { type Described, type Flag, helpOf } from "./usage.ts";
 
+/** The answer to `--version`. */
+export const NAME_AND_VERSION = `roundtrip ${config.version}`;
+
 /** Makes the page for the program's installed name, in roff's `man` macros. */
 export function manPage(
   { name, summary, synopsis, flags, examples, exits, notes }: Described,
@@ -26,7 +29,7 @@ export function manPage(
     ]),
   ]);
   return [
-    `.TH ${escaped(command.toUpperCase())} 1 "" "roundtrip ${config.version}"`,
+    `.TH ${escaped(command.toUpperCase())} 1 "" "${NAME_AND_VERSION}"`,
     ".SH NAME",
     `${escaped(command)} \\- ${escaped(summary)}`,
     ".SH SYNOPSIS",

@@ -10,7 +10,7 @@ import { SERVE } from "../server/serve.ts";
 import { MAX_PAYLOAD } from "../socket/contract.ts";
 import { checkGroups, hostnameFor } from "../socket/multicast.ts";
 import { MEASURE } from "../stamp/measure_options.ts";
-import { STAMP_PORT } from "../stamp/packet.ts";
+import { STAMP_PORT } from "../stamp/measure_options.ts";
 import * as flag from "./flags.ts";
 import type { Keys } from "./key_file.ts";
 

@@ -17,6 +17,7 @@ import {
   hostnameFor,
   membershipsOf,
 } from "./multicast.ts";
+import "./linux_engine.ts";
 import type { GroupOptions } from "./memberships.ts";
 import {
   RUNTIME,

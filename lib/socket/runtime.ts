@@ -15,9 +15,6 @@ import type { DatagramSocket, OpenOptions } from "./contract.ts";
 import * as option from "../base/options.ts";
 import { openDenoSocket } from "./deno_socket.ts";
 import { isPermitted } from "./net_access.ts";
-import { clockState } from "./linux/clock.ts";
-import { libcMissing } from "./linux/libc.ts";
-import { openLinuxSocket } from "./linux/open.ts";
 import { type ClockState, wallOrigin } from "../base/wall_clock.ts";
 import { warn } from "../base/warn.ts";
 
@@ -106,14 +103,31 @@ export const denoRuntime: Runtime = {
   warn,
 };
 
-const linuxRuntime: Runtime = Object.create(denoRuntime, {
-  open: { value: openLinuxSocket },
-  clockState: { value: clockState },
-});
+/** The part of a runtime that the linux engine replaces. */
+interface LinuxEngine extends Required<Pick<Runtime, "open" | "clockState">> {
+  /** The reason for which the engine cannot be used here. */
+  missing(): string | undefined;
+}
+
+let linux: (LinuxEngine & { runtime: Runtime }) | undefined;
+
+/** Adds the linux engine: called by `linux_engine.ts` when it is loaded. */
+export function addLinuxEngine(engine: LinuxEngine): void {
+  const { open, clockState } = engine;
+  const replaced = { open: { value: open }, clockState: { value: clockState } };
+  linux = { ...engine, runtime: Object.create(denoRuntime, replaced) };
+}
+
+function linuxEngine(): NonNullable<typeof linux> {
+  if (linux !== undefined) return linux;
+  throw new Error("The linux engine is not loaded: import linux_engine.ts");
+}
 
 /** The real system, with sockets made by one of the engines. */
 export function runtimeFor(engine: Engine): Runtime {
-  return chooseEngine(engine).engine === "linux" ? linuxRuntime : denoRuntime;
+  return chooseEngine(engine).engine === "linux"
+    ? linuxEngine().runtime
+    : denoRuntime;
 }
 
 /** The engine that `auto` chooses, with the reason where it is not linux. */
@@ -121,7 +135,7 @@ export function chooseEngine(
   engine: Engine,
 ): { engine: "deno" | "linux"; why?: string } {
   if (engine !== "auto") return { engine };
-  const missing = libcMissing();
+  const missing = linuxEngine().missing();
   return missing === undefined
     ? { engine: "linux" }
     : { engine: "deno", why: `no linux engine: ${missing}` };

@@ -9,6 +9,9 @@ import { ORIGIN, type OriginOptions } from "../client/target.ts";
 import { MAX_PAYLOAD_IPV4 } from "../socket/contract.ts";
 import { type Extension, EXTENSION_NAMES } from "./tlv.ts";
 
+/** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
+export const STAMP_PORT = 862;
+
 /** The clock of a round trip, see {@linkcode MeasureOptions}. */
 export type Clock = "auto" | "kernel" | "program";
 

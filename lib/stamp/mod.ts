@@ -18,10 +18,15 @@
  * @module
  */
 import "../base/deno.ts";
+import "../socket/linux_engine.ts";
 
 export type { Reported, StampedBy } from "./ask.ts";
 export { AUTHENTICATED_BYTES, type StampKey } from "./auth.ts";
-export type { Clock, MeasureOptions } from "./measure_options.ts";
+export {
+  type Clock,
+  type MeasureOptions,
+  STAMP_PORT,
+} from "./measure_options.ts";
 export type { Bin } from "../stats/distribution.ts";
 export type { DriftBound } from "./drift.ts";
 export { measure, type Measurement } from "./measure.ts";
@@ -35,7 +40,6 @@ export {
   type ReflectorPacket,
   type SenderPacket,
   STAMP_BYTES,
-  STAMP_PORT,
   type Timestamp,
   timestampOf,
 } from "./packet.ts";

@@ -7,9 +7,6 @@
 import type { ClockState } from "../base/wall_clock.ts";
 import * as tlv from "./tlv.ts";
 
-/** The port that a Session-Reflector listens on (RFC 8762, section 4.1). */
-export const STAMP_PORT = 862;
-
 /** The size of a packet of either role, without TLVs. */
 export const STAMP_BYTES = 44;
 

@@ -523,7 +523,8 @@ namespaceTest(
     await using _cable = await cabled();
     await using client = run(
       ASKING,
-      `import { runtimeFor } from "./lib/socket/runtime.ts";
+      `import "./lib/socket/linux_engine.ts";
+      import { runtimeFor } from "./lib/socket/runtime.ts";
       sh("tc qdisc add dev lo root tbf rate 40mbit burst 64k limit 100m");
       for (const engine of ["deno", "linux"]) {
         const options = { hostname: "127.0.0.1", port: 0, isBusy: true,

@@ -561,7 +561,8 @@ for (const engine of ["deno", "linux"]) {
     async () => {
       for (const isBusy of [false, true]) {
         // Without the ref() it would end within the time of the timer.
-        const code = `import { runtimeFor } from "./lib/socket/runtime.ts";
+        const code = `import "./lib/socket/linux_engine.ts";
+      import { runtimeFor } from "./lib/socket/runtime.ts";
         const socket = runtimeFor("${engine}").open({ hostname: "127.0.0.1",
           port: 0, maxDatagramBytes: 9, isBusy: ${isBusy} });
         socket.start({
@@ -592,7 +593,8 @@ for (const engine of ["deno", "linux"]) {
   programTest(
     `DatagramSocket: a send to a peer that is not granted is an error, and no question (${engine} engine)`,
     async () => {
-      const code = `import { runtimeFor } from "./lib/socket/runtime.ts";
+      const code = `import "./lib/socket/linux_engine.ts";
+      import { runtimeFor } from "./lib/socket/runtime.ts";
       const options = { hostname: "127.0.0.1", port: 0, maxDatagramBytes: 9 };
       for (const isBusy of [false, true]) {
         const socket = runtimeFor("${engine}").open({ ...options, isBusy });
@@ -607,7 +609,7 @@ for (const engine of ["deno", "linux"]) {
       }`;
       const file = `data:application/typescript,${
         encodeURIComponent(
-          code.replace("./lib/", `${ROOT}lib/`),
+          code.replaceAll("./lib/", `${ROOT}lib/`),
         )
       }`;
       const flags = ["--unstable-net", "--allow-net=127.0.0.1", "--no-check"];

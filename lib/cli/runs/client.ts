@@ -25,7 +25,9 @@ export async function runClient(
   // With --csv - stdout has the rows and nothing else.
   const out = csv === "-" ? stderr : stdout;
   const [target, size] = [targets[0]!, sizes[0]];
-  const { why } = chooseEngine(plan.options.engine ?? "deno");
+  const { engine = "deno" } = plan.options;
+  if (engine !== "deno") await import("../../socket/linux_engine.ts");
+  const { why } = chooseEngine(engine);
   if (why !== undefined) note(`client: ${why}`);
   // While a signal still ends the process: both may wait for the user.
   if ("payload" in plan) await payloadOf(plan, undefined);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import "../../socket/linux_engine.ts";
 import { formatAddress } from "../../address.ts";
 import { bindError, errorMessage } from "../../base/errors.ts";
 import type { WatchPlan } from "../client_plan.ts";
