@@ -7,6 +7,7 @@
 import { bold, red } from "@std/fmt/colors";
 import { printable } from "../encoding.ts";
 import { errorMessage } from "../base/errors.ts";
+import { lightTimer } from "../base/light_timer.ts";
 import { COLUMNS } from "./show/format.ts";
 
 /** Where lines go, such as `Deno.stdout`. */
@@ -171,12 +172,10 @@ export function note(line: string): void {
 
 /** Resolves when stderr has taken all, or nobody has read it for a while. */
 export async function flushNotes(): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
   await Promise.race([
     stderr.flush().catch(() => {}), // There is no better place to say so.
-    new Promise((resolve) => timer = setTimeout(resolve, MAX_FLUSH_MS)),
+    new Promise<void>((resolve) => lightTimer(MAX_FLUSH_MS, resolve)),
   ]);
-  clearTimeout(timer);
 }
 
 const ENCODER = new TextEncoder();

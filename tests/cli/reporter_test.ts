@@ -101,6 +101,19 @@ Deno.test("showRun(): a report has its events, unless it is quiet, and always it
   }
 });
 
+/** Light timers that fire only at `tick()`, the last one that was begun. */
+function stoppedTimers(): Disposable & { tick(): void } {
+  const { timeout } = AbortSignal;
+  let begun: Pick<AbortSignal, "onabort"> = { onabort: null };
+  AbortSignal.timeout = () => (begun = { onabort: null }) as AbortSignal;
+  return {
+    tick: () => begun.onabort?.call(AbortSignal.abort(), new Event("abort")),
+    [Symbol.dispose]() {
+      AbortSignal.timeout = timeout;
+    },
+  };
+}
+
 /**
  * The output on a terminal of a run whose status timer fires after one event.
  */
@@ -110,54 +123,33 @@ async function looked(
   report: Partial<ReportOptions>,
 ): Promise<string> {
   const { out, shown } = written(true);
-  const ticks: Array<() => void> = [];
-  const { setInterval } = globalThis;
-  globalThis.setInterval =
-    ((tick: () => void) => ticks.push(tick)) as unknown as typeof setInterval;
-  try {
-    const run = {
-      ...runOf([]),
-      async *[Symbol.asyncIterator]() {
-        yield event;
-        ticks[0]!();
-        await out.flush();
-      },
-    };
-    const options = { format: "text", quiet: true, ...report } as const;
-    await showRun(run, TARGET, RESULT, { ...VIEW, list }, options, out);
-  } finally {
-    globalThis.setInterval = setInterval;
-  }
+  using timers = stoppedTimers();
+  const run = {
+    ...runOf([]),
+    async *[Symbol.asyncIterator]() {
+      yield event;
+      timers.tick();
+      await out.flush();
+    },
+  };
+  const options = { format: "text", quiet: true, ...report } as const;
+  await showRun(run, TARGET, RESULT, { ...VIEW, list }, options, out);
   return await shown();
 }
 
 Deno.test("showRun(): no status line follows the closing lines", async () => {
   const { out, shown } = written(true);
-  let tick: (() => void) | undefined;
-  const { setInterval, clearInterval } = globalThis;
-  globalThis.setInterval =
-    ((look: () => void) => tick = look) as unknown as typeof setInterval;
-  globalThis.clearInterval = () => tick = undefined;
+  using timers = stoppedTimers();
   const flush = out.flush.bind(out);
   out.flush = () => {
     // The output is slow, so that the timer would fire meanwhile.
-    tick?.();
+    timers.tick();
     return flush();
   };
-  try {
-    const run = runOf([{ type: "reply", seq: 0 }]);
-    const options = { format: "text", quiet: true } as const;
-    await showRun(
-      run,
-      TARGET,
-      RESULT,
-      { ...VIEW, list: "samples" },
-      options,
-      out,
-    );
-  } finally {
-    Object.assign(globalThis, { setInterval, clearInterval });
-  }
+  const run = runOf([{ type: "reply", seq: 0 }]);
+  const options = { format: "text", quiet: true } as const;
+  const view = { ...VIEW, list: "samples" } as const;
+  await showRun(run, TARGET, RESULT, view, options, out);
   assertEquals(await shown(), "the end\n");
 });
 
@@ -254,28 +246,25 @@ Deno.test("REPORTERS: intervals have the format of the report, and are not among
 /** The notes on stderr, if 12 s pass before each of these numbers of replies. */
 async function notesOn(counts: number[]): Promise<string[]> {
   const [{ now }, { write }] = [performance, Deno.stderr];
-  const { setInterval } = globalThis;
-  const ticks: Array<() => void> = [];
+  using timers = stoppedTimers();
   let [ms, text, received] = [0, "", 0];
   performance.now = () => ms;
   Deno.stderr.write = (bytes) => {
     text += new TextDecoder().decode(bytes);
     return Promise.resolve(bytes.length);
   };
-  globalThis.setInterval =
-    ((tick: () => void) => ticks.push(tick)) as unknown as typeof setInterval;
   try {
     const run = {
       ...runOf([]),
       async *[Symbol.asyncIterator]() {
         for (const count of counts) {
-          ticks[0]!();
+          timers.tick();
           await Promise.resolve();
           ms += 12_000;
           received = count;
           yield { type: "reply" };
         }
-        ticks[0]!();
+        timers.tick();
       },
     };
     const report = { format: "json", quiet: true } as const;
@@ -285,7 +274,6 @@ async function notesOn(counts: number[]): Promise<string[]> {
   } finally {
     performance.now = now;
     Deno.stderr.write = write;
-    globalThis.setInterval = setInterval;
   }
   return text.split("\n").filter((line) => line !== "");
 }

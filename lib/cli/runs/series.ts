@@ -4,7 +4,9 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
+import { lightTimer } from "../../base/light_timer.ts";
 import { requestMany, type RequestManyOptions } from "../../client/series.ts";
+import { runtimeFor } from "../../socket/runtime.ts";
 import type { LineWriter } from "../output.ts";
 import { type ReportOptions, showRun } from "../show/reporter.ts";
 import { type SeriesResult, seriesView, singleView } from "../show/series.ts";
@@ -17,13 +19,20 @@ export async function runSeries(
   out: LineWriter,
 ): Promise<SeriesResult> {
   const { reportMs, onSample } = report;
+  // One of several runs is shown as a series is, however short.
+  const isSeries = report.isSeries || report.label !== undefined;
+  // The socket of a lone request keeps the process alive.
+  const runtime = isSeries
+    ? undefined
+    : Object.create(runtimeFor(options.engine ?? "deno"), {
+      after: { value: lightTimer },
+    });
   const series = requestMany(target, payload, {
     ...options,
+    runtime,
     reportMs,
     onSample,
   });
-  // One of several runs is shown as a series is, however short.
-  const isSeries = report.isSeries || report.label !== undefined;
   if (isSeries) await warmUpSeries();
   const result = (target: string, unexpected: number) => {
     return { target, ...series.summary(), unexpected };

@@ -6,6 +6,7 @@
  */
 import { formatAddress, type UdpAddress } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
+import { lightTimer } from "../../base/light_timer.ts";
 import * as column from "./columns.ts";
 import { clockText, json, wrap } from "./format.ts";
 import { onAsk } from "../main.ts";
@@ -273,10 +274,13 @@ export async function showRun<
       out.status(column.countsOf(view.result, now).slice(0, out.columns - 1));
     }
   };
+  let stopLooking = () => {};
+  const looking = () => {
+    look();
+    stopLooking = lightTimer(LOOK_MS, looking);
+  };
   // Sizes that are too large have no reply.
-  const timer = view.list === "probes" ? undefined : setInterval(look, LOOK_MS);
-  // Else a status could follow the last line.
-  const stopLooking = () => clearInterval(timer);
+  if (view.list !== "probes") stopLooking = lightTimer(LOOK_MS, looking);
   const stop = () => run.stop();
   report.stopping?.addEventListener("abort", stop);
   if (report.stopping?.aborted) stop();
@@ -306,6 +310,7 @@ export async function showRun<
       const target = formatAddress(run.target ?? asked);
       failure = new Error(`Cannot send to ${target}: ${reasons[0]!.reason}`);
     }
+    // Else a status could follow the last line.
     stopLooking();
     const ended = show("summary", failure);
     hasEnded = true;
