@@ -3,7 +3,8 @@
  * installed peer is started once, on the first processor; the load runs on the
  * last one. Rounds are interleaved, so that other work of the machine affects
  * all peers alike; ratios are of the same round. Linux only. `--clients`
- * compares clients instead, on one server in C.
+ * compares clients instead, on one server in C: under load, and by their start, the
+ * time from the start of the process to the first byte that it prints.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { decimal, integer, text } from "../../lib/cli/flags.ts";
@@ -55,6 +56,7 @@ const GIVEN = await toolFlags(
 const out = await Deno.makeTempDir();
 const DENO = Deno.execPath();
 const SERVER = here("../../server.ts");
+const CLIENT = here("../../client.ts");
 const OURS = ["run", "--allow-net", "--allow-ffi", SERVER, "--echo", "--quiet"];
 
 const PEERS: Peer[] = [
@@ -115,6 +117,19 @@ const CLIENTS: Peer[] = [
   ),
 ];
 
+/** Programs that send one datagram, and print the reply. */
+const STARTS: Peer[] = [
+  { name: "bare script", args: [here("clients/bare.ts"), "PORT"] },
+  { name: "client.ts", args: [CLIENT, "127.0.0.1", "PORT"] },
+  {
+    name: "client.ts linux",
+    args: ["--allow-ffi", CLIENT, "127.0.0.1", "PORT", "--engine", "linux"],
+  },
+].map(({ name, args }) => ({
+  name,
+  command: [DENO, "run", "--unstable-net", "--allow-net", ...args],
+}));
+
 const SCENARIOS: Scenario[] = [
   { name: "1 flow, window 1, 16 B", window: 1, size: 16, flows: 1 },
   { name: "1 flow, window 32, 16 B", window: 32, size: 16, flows: 1 },
@@ -150,9 +165,20 @@ async function main(): Promise<number> {
     }
     for (const window of [1, 32, 256]) {
       const name = `${window} in flight, 16 B`;
+      if (!name.includes(only)) continue;
       const results = await clientSide(window, seconds, rounds);
       raw[name] = Object.fromEntries(results);
-      show({ name, window }, results, ["connect linux", "connect deno"]);
+      const ours = { linux: "connect linux", deno: "connect deno" };
+      show({ name, window }, results, ours);
+    }
+    const name = "start of a lone request";
+    if (name.includes(only)) {
+      const results = await starts(rounds);
+      raw[name] = Object.fromEntries(results);
+      show({ name, window: 1 }, results, {
+        linux: "client.ts linux",
+        deno: "client.ts",
+      });
     }
   } else {for (const scenario of SCENARIOS) {
       if (!scenario.name.includes(only)) continue;
@@ -161,7 +187,8 @@ async function main(): Promise<number> {
       const results = await measureAll(running, scenario, seconds, rounds);
       await Promise.all(running.map(stop));
       raw[scenario.name] = Object.fromEntries(results);
-      show(scenario, results, ["roundtrip linux", "roundtrip deno"]);
+      const ours = { linux: "roundtrip linux", deno: "roundtrip deno" };
+      show(scenario, results, ours);
     }}
   if (GIVEN.json !== undefined) {
     const run = { ...facts, results: raw };
@@ -266,17 +293,53 @@ async function clientSide(
   return results;
 }
 
+/** The start of each program in turn; the first round fills Deno's caches. */
+async function starts(rounds: number): Promise<Map<string, Measured[]>> {
+  const port = 21_099;
+  const server = pinned(0, [`${out}/echo`, `${port}`]).spawn();
+  const results = new Map<string, Measured[]>();
+  for (let round = -1; round < rounds; round++) {
+    for (const { name, command } of STARTS) {
+      const [program, ...args] = command.map((arg) =>
+        arg === "PORT" ? `${port}` : arg
+      );
+      const startedAt = performance.now();
+      const process = new Deno.Command(program!, {
+        args,
+        stdin: "null",
+        stdout: "piped",
+        stderr: "null",
+      }).spawn();
+      const reader = process.stdout.getReader();
+      const { value = new Uint8Array() } = await reader.read();
+      const medianUs = (performance.now() - startedAt) * 1000;
+      await reader.cancel();
+      await process.status;
+      const text = new TextDecoder().decode(value);
+      // Without permission for FFI, or another failure: nothing to compare.
+      if (round < 0 && text === "") console.error(`bench: no reply: ${name}`);
+      if (round < 0 || text === "") continue;
+      const wrong = text.includes("Hello UDP Server") ? 0 : 1;
+      const measured = { repliesPerSecond: 0, lost: 0, wrong, medianUs };
+      results.set(name, [...results.get(name) ?? [], measured]);
+    }
+  }
+  server.kill("SIGKILL");
+  await server.status;
+  return results;
+}
+
 /** Medians with their range, and our ratio to each peer, round by round. */
 function show(
   scenario: Pick<Scenario, "name" | "window">,
   results: Map<string, Measured[]>,
-  [onLinux, onDeno]: [string, string],
+  { linux, deno: onDeno }: { linux: string; deno: string },
 ): void {
   console.log(`\n${scenario.name}`);
   const isLatency = scenario.window === 1;
   const value = ({ medianUs, repliesPerSecond }: Measured) =>
     isLatency ? medianUs! : repliesPerSecond / 1000;
-  const ours = results.get(onLinux) ?? results.get(onDeno)!;
+  const ours = results.get(linux) ?? results.get(onDeno)!;
   const deno = results.get(onDeno)!;
   for (const [name, rounds] of results) {
     const { min, median, max } = summarize(rounds.map(value))!;
