@@ -239,17 +239,6 @@ programTest("client: accepts a host and a port as nc does", async () => {
   ]);
 });
 
-programTest("client: warns about stdin that is not sent", async () => {
-  await using s = await started(["-q"]);
-  const note = "client: stdin is not sent: -m - sends it\n";
-  const piped = await client([s.target], { stdin: "hello" });
-  assertEquals([piped.code, piped.stderr], [0, note]);
-  for (const args of [["-m", "x"], ["--hex", "00"], ["-m", "-"]]) {
-    const { stderr } = await client([s.target, ...args], { stdin: "hello" });
-    assertEquals(stderr, "", args.join(" "));
-  }
-});
-
 programTest("client -c 1: shows a series of one, with its RTT", async () => {
   await using s = await started(["-q"]);
   const asked = await client([s.target, "-c", "1"]);

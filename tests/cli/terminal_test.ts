@@ -33,6 +33,27 @@ signalTest(
 );
 
 signalTest(
+  "client: warns about stdin that is not sent, on a terminal",
+  async () => {
+    await using server = await started(["-q"]);
+    const client = `${Deno.execPath()} run -A client.ts ${server.target}`;
+    const linesOf = async (command: string) => {
+      const script = ["-qec", command, "/dev/null"];
+      await using program = new Program("script", script);
+      return (await program.ended()).stdout.replaceAll("\r", "");
+    };
+    const reply = 'Message from Server b"Hello UDP Client"\n';
+    const warning = "client: stdin is not sent: -m - sends it\n";
+    assertEquals(await linesOf(`echo x | ${client}`), reply + warning);
+    assertEquals(await linesOf(client), reply);
+    for (const args of ["-m x", "--hex 00", "-m -", "2>/dev/null"]) {
+      assertEquals(await linesOf(`echo x | ${client} ${args}`), reply, args);
+    }
+  },
+  ["script"],
+);
+
+signalTest(
   "client: a status line where the terminal can erase it, not where TERM is dumb",
   async () => {
     await using server = await started(["-q"]);

@@ -132,12 +132,12 @@ async function readStdin(): Promise<Uint8Array> {
 }
 
 /**
- * Warns of data that is piped into a client that does not send it. Called at the
- * end: the check loads modules for longer than an answer takes.
+ * Warns a person at a terminal of data that is piped into a client that does not
+ * send it. Called at the end: the check loads modules, for as long as a start takes.
  */
 export async function noteUnread(plan: ClientPlan): Promise<void> {
   if (!("payload" in plan) || plan.payload !== USUAL_PAYLOAD) return;
-  if (Deno.stdin.isTerminal()) return;
+  if (!stderr.isTerminal || Deno.stdin.isTerminal()) return;
   // A closed stdin has no state.
   const { fstatSync } = await import("node:fs");
   try {
