@@ -353,16 +353,15 @@ export class Target {
     const { hostname } = this.watched.plan.targets[0]!;
     const isDue = this.#version % LOOKUP_PARTS === 0;
     if (isDue && ipVersion(hostname) === undefined) {
-      void this.#lookUp(run, hostname);
+      this.#lookUp(run, hostname);
     }
   }
 
   /** Begins anew if a name has other addresses by now; an error changes nothing. */
-  async #lookUp(run: WatchRun, hostname: string): Promise<void> {
-    const found = await addressesOf(hostname, denoRuntime)
-      .catch((): string[] => []);
-    const isGone = !found.includes(run.target?.hostname ?? "");
-    if (found.length > 0 && isGone) run.end();
+  #lookUp(run: WatchRun, hostname: string): void {
+    addressesOf(hostname, denoRuntime).then((found) => {
+      if (!found.includes(run.target?.hostname ?? "")) run.end();
+    }, () => {});
   }
 
   #readHour(): void {

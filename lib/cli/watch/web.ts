@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { formatAddress } from "../../address.ts";
 import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
