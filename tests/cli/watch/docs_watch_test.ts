@@ -106,6 +106,24 @@ readTest(
   },
 );
 
+readTest(
+  "docs/operations.md: names every flag and metric of a watch",
+  async () => {
+    const page = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
+    const section = /^## Watching\n([^]*?)^## /m.exec(page)![1]!;
+    const wrong = `{"targets": [{"address": "192.0.2.1:7", "none": 1}]}`;
+    const [mistake] = parseWatchFile(wrong, "deno") as string[];
+    const flags = /there are (.*)/.exec(mistake!)![1]!.split(", ");
+    assert(flags.length > 20, mistake);
+    const metrics = METRICS.match(/(?<=^# TYPE )\w+/gm)!
+      .filter((name) => METRICS.includes(`\n${name}`));
+    assert(metrics.length >= 9, `${metrics}`);
+    for (const name of [...flags, ...metrics]) {
+      assert(section.includes(`\`${name}\``), name);
+    }
+  },
+);
+
 for (
   const args of [
     ["check", "config", "prometheus.yml"],
