@@ -295,7 +295,7 @@ export const CLIENT_FLAGS = {
     },
     history: {
       kind: flag.text("FILE"),
-      help: "keep a day of minutes and a month of hours",
+      help: "keep two days of minutes and a month of hours",
     },
   }),
   engine: flag.SHARED_FLAGS.engine,

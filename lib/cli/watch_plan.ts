@@ -64,23 +64,35 @@ const FILE = {
   probe: option.object<ProbeLimits>(),
 };
 
-/** The members of a target that are no flags. */
-const OWN = {
+/** A flag as the file has it: `true` for one without a value. */
+const FLAG = option.custom<string | number | boolean>(
+  "a string, a number or true",
+  (value) =>
+    ["string", "number", "boolean"].includes(typeof value)
+      ? undefined
+      : TypeError,
+);
+
+/** The flags of the client that describe a target, or a module of `/probe`. */
+const FLAGS = Object.fromEntries([
+  ...["bind", "clock", "dont-fragment", "dscp", "expect", "expect-hex"],
+  ...["expect-part", "expect-pattern", "extensions", "hex", "interface"],
+  ...["interval", "ipv4", "ipv6", "key-file", "max-loss", "max-rtt"],
+  ...["message", "port", "ptp", "reply-dscp", "retries", "size", "ssid"],
+  ...["stamp", "timeout", "ttl"],
+].map((name) => [name, FLAG]));
+
+const MODULE = { ...FLAGS, count: option.integer(1, 1000, 1) };
+
+/** The members of a target. */
+export const TARGET = {
+  ...FLAGS,
   name: option.text(),
   address: option.text(),
   labels: option.object<Record<string, string>>(),
   hold: option.text("10s"),
   module: option.text(),
 };
-
-/** The flags of the client that describe a target, or a module of `/probe`. */
-const FLAGS = new Set([
-  ...["bind", "clock", "dont-fragment", "dscp", "expect", "expect-hex"],
-  ...["expect-part", "expect-pattern", "extensions", "hex", "interface"],
-  ...["interval", "ipv4", "ipv6", "key-file", "max-loss", "max-rtt"],
-  ...["message", "port", "ptp", "reply-dscp", "retries", "size", "ssid"],
-  ...["stamp", "timeout", "ttl"],
-]);
 
 /** The file of a path, or its mistakes, each with its place. */
 export async function readWatchFile(
@@ -120,12 +132,8 @@ export function parseWatchFile(
     limits.networks.forEach(parseNetwork);
     return limits;
   });
-  for (const [name, flags] of Object.entries(modules)) {
-    attempt(`modules.${name}`, () => {
-      const { count = 1, ...others } = flags;
-      option.integer(1, 1000).read(count, "count");
-      return planOf(others, "192.0.2.1:7", engine, 1);
-    });
+  for (const [name, module] of Object.entries(modules)) {
+    attempt(`modules.${name}`, () => planOfModule(module, "name", engine));
   }
   const names = new Map<string, string>();
   const targets = given.targets.flatMap((target, i) => {
@@ -161,21 +169,13 @@ function targetOf(
   modules: Record<string, Flags>,
   engine: string,
 ): WatchTarget {
-  const own: Flags = {};
-  let flags: Flags = {};
-  for (const [key, value] of Object.entries(target)) {
-    (Object.hasOwn(OWN, key) ? own : flags)[key] = value;
-  }
-  const { address, module, labels = {}, hold, ...named } = option
-    .readAll("a target", OWN, own, "the target");
+  const { address, module, labels = {}, hold, name, ...flags } = option
+    .readAll("a target", TARGET, target, "the target");
   if (address === undefined) throw new TypeError("it has no 'address'");
-  if (module !== undefined) {
-    if (!Object.hasOwn(modules, module)) {
-      throw new RangeError(`'module': there is no module '${module}'`);
-    }
-    const { count: _, ...shared } = modules[module]!;
-    flags = { ...shared, ...flags };
+  if (module !== undefined && !Object.hasOwn(modules, module)) {
+    throw new RangeError(`'module': there is no module '${module}'`);
   }
+  const { count: _, ...shared } = modules[module ?? ""] ?? {};
   for (const [key, value] of Object.entries(labels)) {
     if (
       !/^[a-zA-Z_]\w*$/.test(key) || /^(__|target$|le$|roundtrip_)/.test(key)
@@ -186,21 +186,36 @@ function targetOf(
       throw new TypeError(`'labels': the value of '${key}' must be a string`);
     }
   }
-  const plan = planOf(flags, address, engine, 0);
+  const own = Object.entries(flags).filter(([, value]) => value !== undefined);
+  const all = { ...shared, ...Object.fromEntries(own) };
+  const plan = planOf(all, address, engine, 0);
   const { intervalMs = 1000, timeoutMs } = plan.options;
   if (timeoutMs / intervalMs > MAX_UNANSWERED) {
     throw new RangeError(
       `'timeout' must be at most ${MAX_UNANSWERED} times 'interval'`,
     );
   }
-  const { name = formatAddress(plan.targets[0]!) } = named;
-  const holdMs = duration(0).parse(hold);
-  const source = JSON.stringify([labels, hold, address, flags]);
-  return { name, labels, holdMs, plan, source };
+  return {
+    name: name ?? formatAddress(plan.targets[0]!),
+    labels,
+    holdMs: duration(0).parse(hold),
+    plan,
+    source: JSON.stringify([labels, hold, address, all]),
+  };
+}
+
+/** The plan of a probe by a module. */
+export function planOfModule(
+  module: Flags,
+  address: string,
+  engine: string,
+): TargetPlan {
+  const { count, ...flags } = option.readAll("a module", MODULE, module, "it");
+  return planOf(flags, address, engine, count);
 }
 
 /** The plan of a run by the client's flags; a `count` of 0 has no end. */
-export function planOf(
+function planOf(
   flags: Flags,
   address: string,
   engine: string,
@@ -208,14 +223,7 @@ export function planOf(
 ): TargetPlan {
   const args = [`--engine=${engine}`, `--count=${count}`];
   for (const [name, value] of Object.entries(flags)) {
-    if (!FLAGS.has(name)) {
-      const known = [...FLAGS].join(", ");
-      throw new TypeError(`'${name}' means nothing here: there are ${known}`);
-    }
-    if (value === false) continue;
-    if (!["string", "number", "boolean"].includes(typeof value)) {
-      throw new TypeError(`'${name}' must be a string, a number or true`);
-    }
+    if (value === undefined || value === false) continue;
     args.push(value === true ? `--${name}` : `--${name}=${value}`);
   }
   const plan = planClient([...args, "--", address]);

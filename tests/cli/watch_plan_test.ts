@@ -62,7 +62,7 @@ Deno.test("parseWatchFile(): each mistake has its place", () => {
     ["targets[1]", "HOST[:PORT]"],
     ["targets[2]", "--interval: '-1' is not a time"],
     ["targets[3]", "stdin"],
-    ["targets[4]", "'plot' means nothing here"],
+    ["targets[4]", "Cannot use option 'plot' of a target"],
     ["targets[5]", "'message' must be a string, a number or true"],
     ["targets[6]", "there is no module 'other'"],
     ["targets[7]", "'le' cannot be the name of a label"],

@@ -109,6 +109,8 @@ export class Target {
   #checkedAt = 0;
   /** The figures at the last reply. */
   #before: ReturnType<Target["figures"]> = {};
+  /** The start of the lasting outage, if it is one without a datagram. */
+  #failedAt: number | undefined;
   /** Datagrams of the lasting outage in runs that have ended. */
   #missingBefore = 0;
   /** The RTTs of the current part. */
@@ -190,9 +192,14 @@ export class Target {
         await this.#pause(0);
       } catch (error) {
         const now = Date.now();
+        if (this.state !== "down") {
+          this.#failedAt = now;
+          this.#count("outageCount", 1);
+        }
         this.#goDown(now, errorMessage(error));
         this.#report(now);
-        await this.#pause(RETRY_MS);
+        const { holdMs } = this.watched;
+        await this.#pause(Math.min(RETRY_MS, Math.max(holdMs, MIN_RETRY_MS)));
       }
     }
     if (this.state === "down") this.#endOutage(Date.now());
@@ -221,11 +228,15 @@ export class Target {
       this.#run = undefined;
       for (const name of SUMMED) {
         const value = figures[name];
-        if (typeof value !== "number") continue;
-        this.#ended.set(name, (this.#ended.get(name) ?? 0) + value);
+        if (typeof value === "number") this.#count(name, value);
       }
       this.#missingBefore = this.outages.at(-1)?.datagrams ?? 0;
     }
+  }
+
+  /** Adds to a figure of all runs. */
+  #count(name: string, value: number): void {
+    this.#ended.set(name, (this.#ended.get(name) ?? 0) + value);
   }
 
   #pause(ms: number): Promise<void> {
@@ -302,6 +313,10 @@ export class Target {
   #endOutage(at: number): DatedOutage {
     const outage = this.outages.at(-1)!;
     outage.toMs = at;
+    if (this.#failedAt !== undefined) {
+      this.#count("outageMs", at - this.#failedAt);
+    }
+    this.#failedAt = undefined;
     this.listener.onOutage?.(outage);
     return outage;
   }
@@ -394,6 +409,7 @@ const SUMMED = [
 ];
 /** The largest random wait before the first datagram. */
 const MAX_PHASE_MS = 10_000;
+const MIN_RETRY_MS = 1000;
 const RETRY_MS = 10_000;
 const CHECK_MS = 1000;
 /** The parts after which a name is looked up. */

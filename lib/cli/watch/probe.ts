@@ -13,7 +13,7 @@ import {
 import { errorMessage } from "../../base/errors.ts";
 import { RTT_BOUNDS_S } from "../../base/telemetry.ts";
 import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
-import { planOf, type WatchFile } from "../watch_plan.ts";
+import { planOfModule, type WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
 import { bucketOf, runOf } from "../runs/watch_target.ts";
 
@@ -56,8 +56,7 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
     const known = Object.keys(file.modules).join(", ") || "none in the file";
     return refusal(400, `'module' must be one of: ${known}`);
   }
-  const { count = 1, ...flags } = file.modules[module]!;
-  const plan = planOf(flags, named, file.engine, Number(count));
+  const plan = planOfModule(file.modules[module]!, named, file.engine);
   const { hostname, port } = plan.targets[0]!;
   const begun = performance.now();
   // The address that was checked is the one that is probed.
@@ -75,7 +74,7 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
   let [received, rttSumMs, sent, figures] = [0, 0, 0, {}];
   if (address !== undefined) {
     const run = await runOf(plan, { hostname: address, port }, {
-      count: Number(count),
+      count: plan.options.count!,
       deadlineMs: deadlineOf(request),
       onSample({ rttMs }) {
         if (rttMs === undefined) return;

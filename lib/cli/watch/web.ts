@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ipVersion, isLocalhost, isLoopback } from "../../address.ts";
 import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
@@ -50,11 +51,15 @@ export async function serveWatch(
     "/metrics": (request) => metrics(watch, request),
     "/probe": (request) => prober.answer(request, watch.file),
   };
+  const { listen } = watch.file;
   return Deno.serve({
-    ...watch.file.listen,
+    ...listen,
     signal,
     onListen() {},
     handler(request) {
+      if (isLoopback(listen.hostname) && !isOfMachine(new URL(request.url))) {
+        return new Response("the Host is not this machine\n", { status: 403 });
+      }
       const route = routes[new URL(request.url).pathname];
       if (route === undefined) {
         return new Response("not found\n", { status: 404 });
@@ -65,6 +70,12 @@ export async function serveWatch(
       return new Response("only GET\n", { status: 405 });
     },
   });
+}
+
+/** Whether a URL has an IP address or `localhost`: a page of another name has not. */
+function isOfMachine({ hostname }: URL): boolean {
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return isLocalhost(host) || ipVersion(host) !== undefined;
 }
 
 function metrics({ targets }: Watch, { headers }: Request): Response {
