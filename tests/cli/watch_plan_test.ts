@@ -8,7 +8,10 @@ const read = (file: object) => parseWatchFile(JSON.stringify(file), "deno");
 
 Deno.test("parseWatchFile(): a target has the flags of the client, and those of its module", () => {
   const file = read({
-    modules: { ping: { message: "ping", expect: "pong", interval: "5s" } },
+    modules: {
+      ping: { message: "ping", expect: "pong", interval: "5s" },
+      dns: { port: 53, ipv6: true, count: 3, retries: 0 },
+    },
     targets: [
       { ...TARGET, module: "ping", interval: "2s", labels: { site: "a" } },
       { name: "b", address: "[2001:db8::1]", stamp: true, hold: "1m" },

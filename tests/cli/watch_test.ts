@@ -373,6 +373,32 @@ scrape_configs:
   ["prometheus", "promtool"],
 );
 
+programTest(
+  "client --watch: on loopback it answers no page of another name",
+  async () => {
+    await using folder = await tempFolder();
+    const target = { name: "a", address: "127.0.0.1:9", ...FAST };
+    const { program, url } = await watching(folder.path, { targets: [target] });
+    await using _program = program;
+    const port = Number(new URL(url).port);
+    for (
+      const [host, status] of [
+        ["rebound.example", 403],
+        [`localhost:${port}`, 200],
+        [`127.0.0.1:${port}`, 200],
+        ["[::1]:80", 200],
+      ] as const
+    ) {
+      using tcp = await Deno.connect({ hostname: "127.0.0.1", port });
+      const request = `GET /metrics HTTP/1.1\r\nHost: ${host}\r\n` +
+        "Connection: close\r\n\r\n";
+      await tcp.write(new TextEncoder().encode(request));
+      const answer = await new Response(tcp.readable).text();
+      assertStringIncludes(answer, `HTTP/1.1 ${status} `, host);
+    }
+  },
+);
+
 /** A port of TCP that was free a moment ago. */
 async function freePort(): Promise<number> {
   const listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
