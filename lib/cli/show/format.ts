@@ -16,6 +16,14 @@ export function timeText(ms: number | undefined): string {
   return ms === undefined ? "n/a" : `${milliseconds(ms)} ms`;
 }
 
+/** A duration in one unit: `35 s`, `2.5 h`. */
+export function durationText(ms: number): string {
+  const units = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]] as const;
+  const [unit, word] = units.find(([unit]) => ms >= 2000 * unit) ?? units[3];
+  const value = Math.max(0, ms / 1000 / unit);
+  return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${word}`;
+}
+
 /** A wall clock's time as `ping -D` shows it, in seconds since 1970. */
 export function clockText(ms: number): string {
   return `[${(ms / 1000).toFixed(3)}]`;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { percent } from "../show/format.ts";
+import { durationText, percent } from "../show/format.ts";
 import { numberText } from "../show/picture.ts";
 
 /** A target on the page. Times are Unix time in milliseconds. */
@@ -49,14 +49,6 @@ export function byTrouble(a: Row, b: Row): number {
     (b.p99Ms ?? -1) - (a.p99Ms ?? -1) || (a.name < b.name ? -1 : 1);
 }
 
-/** A duration in one unit: `35 s`, `2.5 h`. The script has its text. */
-export function durationText(ms: number): string {
-  const units = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]] as const;
-  const [unit, word] = units.find(([unit]) => ms >= 2000 * unit) ?? units[3];
-  const value = Math.max(0, ms / 1000 / unit);
-  return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${word}`;
-}
-
 /** The document, and its Content-Security-Policy. */
 export async function pageOf(hasHistory: boolean) {
   const script = new TextEncoder().encode(SCRIPT);
@@ -76,7 +68,7 @@ const STYLE = `
 body { font: 15px/1.4 system-ui, sans-serif; max-width: 1360px; margin: 0 auto; padding: 0 16px;
   background: var(--back); color: var(--text); }
 h1, h2 { font-size: 20px; margin: 12px 0 4px; overflow-wrap: anywhere; }
-p { margin: 4px 0; }
+p, dl { margin: 4px 0; }
 a { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { table-layout: fixed; width: 100%; border-collapse: collapse; }
@@ -86,30 +78,24 @@ th, td { padding: 4px 6px; text-align: end; border-bottom: 1px solid var(--line)
 thead th { position: sticky; top: 0; background: var(--back); vertical-align: bottom; }
 thead th, dt { color: var(--quiet); }
 .name, .state, .outage { text-align: start; }
-.name { width: 24%; }
-.state { width: 15%; }
 .name, dd { overflow-wrap: anywhere; }
-.picture { width: 160px; }
+.name { width: 24%; } .state { width: 15%; } .picture { width: 160px; }
 img { display: block; max-width: 100%; }
-.bad, section ul { color: var(--bad); font-weight: 600; }
-.odd { color: var(--odd); font-weight: 600; }
+.bad, .odd, ul { color: var(--bad); font-weight: 600; } .odd { color: var(--odd); }
 .good { color: var(--good); }
 tr[aria-current] { background: color-mix(in srgb, var(--link) 14%, var(--back)); }
 section { border-bottom: 1px solid var(--line); padding-bottom: 12px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; margin: 8px 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; }
 dd { margin: 0; }
-section div { overflow-x: auto; }
-section img { min-width: 800px; }
+section div { overflow-x: auto; } section img { min-width: 800px; }
 @media (max-width: 1000px) { .hour, .p99 { display: none; } }
 @media (max-width: 640px) { .picture { display: none; } .name { width: 27%; } .state { width: 23%; }
   body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
 
 /** The script; texts of targets become text nodes and attributes only. */
 const SCRIPT = `"use strict";
-const percent = ${percent};
-const numberText = ${numberText};
+const [percent, numberText, durationText] = [${percent}, ${numberText}, ${durationText}];
 const byTrouble = ${byTrouble};
-const durationText = ${durationText};
 const find = (selector) => document.querySelector(selector);
 const [section, scroller, body] = ["section", "section div", "tbody"].map(find);
 const [filter, span] = ["input", "select"].map(find);
@@ -144,20 +130,20 @@ function fill(list, texts, tagOf) {
     put(list.children[i] ?? list.appendChild(document.createElement(tagOf(i))), text);
   }
 }
-function entryOf(name) {
+function entryOf(row) {
   const tr = find("template").content.firstElementChild.cloneNode(true);
-  const [link, img, cells] = ["a", "img", "td"].map((tag) => tr.querySelectorAll(tag));
-  link[0].href = fragmentOf(name);
-  link[0].firstElementChild.textContent = name;
-  return { tr, link: link[0], img: img[0], cells };
+  const [link, img] = [tr.querySelector("a"), tr.querySelector("img")];
+  link.href = fragmentOf(row.name);
+  link.firstElementChild.textContent = row.name;
+  return { row, tr, link, img, cells: tr.querySelectorAll("td") };
 }
 function paint(entry) {
   const { row, tr, cells, img } = entry;
   entry.texts = [stateText(row), orNone(row.lossNow, percent), orNone(row.lossHour, percent),
     orNone(row.medianMs, numberText), orNone(row.p99Ms, numberText), outageText(row.lastOutage)];
   for (const [i, text] of entry.texts.entries()) put(cells[i], text);
-  const tone = { down: "bad", up: "good" }[row.state];
-  put(cells[0], "state " + (isMissed(row) ? "odd" : tone), "className");
+  const tone = isMissed(row) ? "odd" : { down: "bad", up: "good" }[row.state];
+  put(cells[0], "state " + tone, "className");
   put(tr, entry === opened ? "true" : null, "ariaCurrent");
   if (entry.version !== row.version) img.src = urlOf(row, "small");
   entry.version = row.version;
@@ -175,10 +161,9 @@ function order() {
 }
 function sift() {
   const words = filter.value.toLowerCase().split(/\\s+/);
-  for (const { row, tr } of shown.values()) {
-    const labels = Object.entries(row.labels).map((label) => label.join("="));
-    const text = [row.name, row.address, ...labels].join(" ").toLowerCase();
-    tr.hidden = !words.every((word) => text.includes(word));
+  for (const { row: { name, address, labels }, tr } of shown.values()) {
+    const texts = [name, address, ...Object.entries(labels).map((label) => label.join("="))];
+    tr.hidden = !words.every((word) => texts.join(" ").toLowerCase().includes(word));
   }
   const count = body.querySelectorAll("tr:not([hidden])").length;
   put(find(".shown"), filter.value === "" ? "" : plural(count, "target") + " shown");
@@ -187,15 +172,15 @@ function showOpened() {
   section.hidden = opened === undefined;
   if (opened === undefined) return;
   const { row, texts: [state, now, hour, median, p99, outage] } = opened;
-  const last = row.lastOutage;
+  const { at, datagrams } = row.lastOutage ?? {};
   put(find("h2"), row.name);
   fill(find("ul"), row.missed, () => "li");
   fill(find("dl"), ["address", row.address, ...Object.entries(row.labels).flat(),
     "state", state + ", since " + clock(row.since) + (row.why ? ": " + row.why : ""),
     "loss", now + " now, " + hour + " in the hour",
     "RTT", "median " + median + ", p99 " + p99 + " ms in the hour",
-    "last outage", outage + (last === null ? "" : ", from " + clock(last.at) + ": " +
-      plural(last.datagrams, "datagram"))], (i) => i % 2 === 0 ? "dt" : "dd");
+    "last outage", outage + (at ? ", from " + clock(at) + ": " + plural(datagrams, "datagram") : ""),
+  ], (i) => i % 2 === 0 ? "dt" : "dd");
   const url = urlOf(row, "span=" + span.value);
   if (url !== drawn) scroller.firstElementChild.src = drawn = url;
 }
@@ -217,38 +202,35 @@ function update({ now, isAll, targets, gone }) {
     shown.delete(key);
   }
   for (const row of targets) {
-    const key = fragmentOf(row.name);
-    if (!shown.has(key)) shown.set(key, entryOf(row.name));
-    shown.get(key).row = row;
+    const entry = shown.get(fragmentOf(row.name));
+    if (entry === undefined) shown.set(fragmentOf(row.name), entryOf(row));
+    else entry.row = row;
   }
   shown.forEach(paint);
   order();
   sift();
   follow();
-  const count = (test) => [...shown.values()].filter(({ row }) => test(row)).length;
-  const [down, missed] = [count(({ state }) => state === "down"), count(isMissed)];
-  put(find(".summary"), down.toLocaleString("en") + " of " + plural(shown.size, "target") +
-    " down, " + missed.toLocaleString("en") + " with a threshold missed");
-  document.title = (down > 0 ? "(" + down + " down) " : "") + "roundtrip";
+  const rows = [...shown.values()].map(({ row }) => row);
+  const down = rows.filter(({ state }) => state === "down").length.toLocaleString("en");
+  put(find(".summary"), down + " of " + plural(rows.length, "target") + " down, " +
+    rows.filter(isMissed).length.toLocaleString("en") + " with a threshold missed");
+  document.title = (down === "0" ? "" : "(" + down + " down) ") + "roundtrip";
   put(find(".connection"), "");
-}
-function disconnected() {
-  const heard = clock(now() - performance.now() + heardAt);
-  put(find(".connection"), "not connected since " + heard + ", the figures are old");
 }
 function connect() {
   events?.close();
   events = new EventSource("events");
   events.onmessage = ({ data }) => update(JSON.parse(data));
-  events.onerror = disconnected;
 }
 connect();
 // A connection can end without an error, and an error can end the attempts.
 setInterval(() => {
-  if (events.readyState !== 2 && performance.now() - heardAt < 30_000) return;
-  disconnected();
-  connect();
-}, 10_000);
+  const silentMs = performance.now() - heardAt;
+  if (events.readyState === 1 && silentMs < 30_000) return;
+  const heard = clock(now() - silentMs);
+  put(find(".connection"), "not connected since " + heard + ", the figures are old");
+  if (events.readyState !== 0 || silentMs > 30_000) connect();
+}, 5000);
 addEventListener("hashchange", follow);
 addEventListener("keydown", ({ key, target }) => {
   if (key === "Escape" && opened !== undefined && target !== filter) location.hash = "";
@@ -274,22 +256,22 @@ const DOCUMENT = `<!DOCTYPE html>
 <ul></ul>
 <dl></dl>
 <label HIDDEN>The last <select><option>hour<option>day<option>month</select></label>
-<div tabindex="0" role="region" aria-label="picture"><img alt="RTT over time, outages, and the
-distribution"></div>
+<div tabindex="0" role="region" aria-label="picture">
+<img alt="RTT over time, outages, and the distribution"></div>
 </section>
 <p><label>Filter by name, address or label <input type="search" autocomplete="off"></label>
 <span class="shown" role="status"></span></p>
 <table>
 <caption>Targets, by trouble</caption>
-<thead><tr><th scope="col" class="name">target<th scope="col" class="state">state<th scope="col"
->loss now<th scope="col" class="hour">loss in the hour<th scope="col">median RTT, ms<th scope="col"
-class="p99">p99 of RTT, ms<th scope="col" class="outage">last outage<th scope="col" class="picture">
-last hour</thead>
+<thead><tr><th scope="col" class="name">target<th scope="col" class="state">state
+<th scope="col">loss now<th scope="col" class="hour">loss in the hour
+<th scope="col">median RTT, ms<th scope="col" class="p99">p99 of RTT, ms
+<th scope="col" class="outage">last outage<th scope="col" class="picture">last hour</thead>
 <tbody></tbody>
 </table>
 <template><tr><th scope="row" class="name"><a><bdi></bdi></a><td><td><td class="hour"><td>
-<td class="p99"><td class="outage"><td class="picture"><img loading="lazy" alt="" width="160"
-height="32"></template>
+<td class="p99"><td class="outage"><td class="picture">
+<img loading="lazy" alt="" width="160" height="32"></template>
 <noscript>This page needs JavaScript.</noscript>
 </main>
 <script>${SCRIPT}</script>
