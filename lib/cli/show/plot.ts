@@ -82,42 +82,45 @@ function strokes(width: number): string {
 `;
 }
 
-/** A small picture of records: range of RTTs, outages, and loss below. */
+/** A small picture of records: range and median of RTTs, outages, loss below. */
 export function sparkSvg(run: PictureRun, axis: Axis): string {
   const [width, bottom, height] = [160, 25, 32];
   const count = columnsOf(axis, width);
   const { scale, panels: [panel] } = pictureOf([run], count, 1, axis);
   const { columns, outages } = panel!;
-  const y = (ms: number) => round(bottom - scale.heightOf(ms) * (bottom - 1));
-  let [rtt, lost, outage] = ["", "", ""];
+  const yOf = (share: number) => round(bottom - share * (bottom - 1));
+  let [range, rtt, lost, outage] = ["", "", "", ""];
   for (const { from, to } of outages) {
     const wide = Math.max(1, round((to - from) * width));
     outage += `M${round(from * width)} 0h${wide}v${height}h${-wide}z`;
   }
-  for (
-    const [i, { min, max, measured, received, settled }] of columns.entries()
-  ) {
+  for (const [i, column] of columns.entries()) {
+    const { min, max, measured, received, settled } = column;
     const at = `M${round((i + 0.5) * width / count)} `;
-    if (measured > 0) rtt += `${at}${y(min) + 0.5}V${y(max) - 0.5}`;
-    const share = 1 - received / (settled || 1);
-    if (settled > 0 && share > 0) {
-      lost += `${at}${height}v${-round(2 + 4 * share)}`;
+    if (measured > 0) {
+      const [low, high] = [min, max].map((ms) => yOf(scale.heightOf(ms)));
+      range += `${at}${low}V${high}`;
+      rtt += `${at}${round(yOf(heightAt(column, 0.5)) + 1)}v-2`;
     }
+    const size = round(2 + 4 * (1 - received / settled));
+    if (received < settled) lost += `${at}${height}v${-size}`;
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
 <title>RTTs of ${escape(run.label)}</title>
 <style>
 path { fill: none; stroke-width: ${round(width / count)}; }
-.rtt { stroke: #1f77b4; }
+.rtt, .range { stroke: #1f77b4; }
+.range { stroke-opacity: 0.35; }
 .lost { stroke: #d62728; }
 .outage { fill: #d62728; fill-opacity: 0.25; }
 @media (prefers-color-scheme: dark) {
-.rtt { stroke: #6db3f2; }
+.rtt, .range { stroke: #6db3f2; }
 .lost { stroke: #ff6b6b; }
 .outage { fill: #ff6b6b; }
 }
 </style>
 <path class="outage" d="${outage}"/>
+<path class="range" d="${range}"/>
 <path class="rtt" d="${rtt}"/>
 <path class="lost" d="${lost}"/>
 </svg>

@@ -6,48 +6,8 @@
  */
 import { durationText, percent } from "../show/format.ts";
 import { numberText } from "../show/picture.ts";
-
-/** A target on the page. Times are Unix time in milliseconds. */
-export interface Row {
-  /** Unique among the targets. */
-  name: string;
-  address: string;
-  labels: Record<string, string>;
-  state: "up" | "down" | "waiting";
-  /** When the state began. */
-  since: number;
-  /** The reason of the state, if one was reported. */
-  why?: string;
-  /** Loss of the last minute and hour in percent, RTTs of the last hour. */
-  lossNow: number | null;
-  lossHour: number | null;
-  medianMs: number | null;
-  p99Ms: number | null;
-  /** The begin of the last outage; `seconds` is null while it lasts. */
-  lastOutage: { at: number; seconds: number | null; datagrams: number } | null;
-  /** The thresholds that are missed, a sentence each. */
-  missed: string[];
-  /** A number that grows when the pictures change. */
-  version: number;
-}
-
-/** An event of the stream: all targets, or the changed ones and names without one. */
-export interface Update {
-  now: number;
-  isAll: boolean;
-  targets: Row[];
-  gone: string[];
-}
-
-/** Orders targets by trouble, the worst first. The script has its text. */
-export function byTrouble(a: Row, b: Row): number {
-  const isDown = (row: Row) => Number(row.state === "down");
-  return isDown(b) - isDown(a) || isDown(a) * (a.since - b.since) ||
-    b.missed.length - a.missed.length ||
-    (b.lossNow ?? -1) - (a.lossNow ?? -1) ||
-    (b.lossHour ?? -1) - (a.lossHour ?? -1) ||
-    (b.p99Ms ?? -1) - (a.p99Ms ?? -1) || (a.name < b.name ? -1 : 1);
-}
+import { byTrouble } from "./row.ts";
+export type { Row, Update } from "./row.ts";
 
 /** The document, and its Content-Security-Policy. */
 export async function pageOf(hasHistory: boolean) {
@@ -68,26 +28,22 @@ const STYLE = `
 body { font: 15px/1.4 system-ui, sans-serif; max-width: 1360px; margin: 0 auto; padding: 0 16px;
   background: var(--back); color: var(--text); }
 h1, h2 { font-size: 20px; margin: 12px 0 4px; overflow-wrap: anywhere; }
-p, dl { margin: 4px 0; }
-a { color: var(--link); }
+p, dl { margin: 4px 0; } dd { margin: 0; } a { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { table-layout: fixed; width: 100%; border-collapse: collapse; }
 caption { text-align: start; font-weight: 600; padding: 8px 0; }
 th, td { padding: 4px 6px; text-align: end; border-bottom: 1px solid var(--line);
   font-weight: 400; font-variant-numeric: tabular-nums; }
 thead th { position: sticky; top: 0; background: var(--back); vertical-align: bottom; }
-thead th, dt { color: var(--quiet); }
+thead th, dt { color: var(--quiet); } .name, dd { overflow-wrap: anywhere; }
 .name, .state, .outage { text-align: start; }
-.name, dd { overflow-wrap: anywhere; }
 .name { width: 24%; } .state { width: 15%; } .picture { width: 160px; }
-img { display: block; max-width: 100%; }
-.bad, .odd, ul { color: var(--bad); font-weight: 600; } .odd { color: var(--odd); }
-.good { color: var(--good); }
+.bad, .odd, ul { color: var(--bad); font-weight: 600; }
+.odd { color: var(--odd); } .good { color: var(--good); }
 tr[aria-current] { background: color-mix(in srgb, var(--link) 14%, var(--back)); }
 section { border-bottom: 1px solid var(--line); padding-bottom: 12px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; }
-dd { margin: 0; }
-section div { overflow-x: auto; } section img { min-width: 800px; }
+img { display: block; max-width: 100%; } section div { overflow-x: auto; } section img { min-width: 800px; height: auto; }
 @media (max-width: 1000px) { .hour, .p99 { display: none; } }
 @media (max-width: 640px) { .picture { display: none; } .name { width: 27%; } .state { width: 23%; }
   body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
@@ -112,14 +68,13 @@ const fragmentOf = (name) => "#" + encodeURIComponent(name);
 const urlOf = ({ name, version }, kind) =>
   "plot.svg?target=" + encodeURIComponent(name) + "&" + kind + "&v=" + version;
 const isMissed = ({ state, missed }) => state !== "down" && missed.length > 0;
-const stateText = (row) => row.state + " " + durationText(now() - row.since) +
+const timeText = (ms) => durationText(ms).replace(" ", "\u00a0");
+const stateText = (row) => row.state + " " + timeText(now() - row.since) +
   (isMissed(row) ? ", threshold missed" : "");
-function outageText(last) {
-  if (last === null) return "none";
-  if (last.seconds === null) return "now, for " + durationText(now() - last.at);
-  const ms = 1000 * last.seconds;
-  return durationText(ms) + ", " + durationText(now() - last.at - ms) + " ago";
-}
+const outageText = (last) => last === null ? "none"
+  : last.seconds === null ? "now, for " + timeText(now() - last.at)
+  : timeText(1000 * last.seconds) + ", " + timeText(now() - last.at - 1000 * last.seconds) + " ago";
+
 function put(element, text, property = "textContent") {
   if (element[property] !== text) element[property] = text;
 }
@@ -132,7 +87,7 @@ function fill(list, texts, tagOf) {
 }
 function entryOf(row) {
   const tr = find("template").content.firstElementChild.cloneNode(true);
-  const [link, img] = [tr.querySelector("a"), tr.querySelector("img")];
+  const [link, img] = ["a", "img"].map((tag) => tr.querySelector(tag));
   link.href = fragmentOf(row.name);
   link.firstElementChild.textContent = row.name;
   return { row, tr, link, img, cells: tr.querySelectorAll("td") };
@@ -142,7 +97,7 @@ function paint(entry) {
   entry.texts = [stateText(row), orNone(row.lossNow, percent), orNone(row.lossHour, percent),
     orNone(row.medianMs, numberText), orNone(row.p99Ms, numberText), outageText(row.lastOutage)];
   for (const [i, text] of entry.texts.entries()) put(cells[i], text);
-  const tone = isMissed(row) ? "odd" : { down: "bad", up: "good" }[row.state];
+  const tone = isMissed(row) ? "odd" : { down: "bad", up: "good", waiting: "" }[row.state];
   put(cells[0], "state " + tone, "className");
   put(tr, entry === opened ? "true" : null, "ariaCurrent");
   if (entry.version !== row.version) img.src = urlOf(row, "small");
@@ -178,8 +133,8 @@ function showOpened() {
   fill(find("dl"), ["address", row.address, ...Object.entries(row.labels).flat(),
     "state", state + ", since " + clock(row.since) + (row.why ? ": " + row.why : ""),
     "loss", now + " now, " + hour + " in the hour",
-    "RTT", "median " + median + ", p99 " + p99 + " ms in the hour",
-    "last outage", outage + (at ? ", from " + clock(at) + ": " + plural(datagrams, "datagram") : ""),
+    "RTT", "median " + median + ", p99 " + p99 + " ms in the hour", "last outage",
+    outage + (at ? ", from " + clock(at) + ": " + plural(datagrams, "datagram") : ""),
   ], (i) => i % 2 === 0 ? "dt" : "dd");
   const url = urlOf(row, "span=" + span.value);
   if (url !== drawn) scroller.firstElementChild.src = drawn = url;
@@ -233,7 +188,7 @@ setInterval(() => {
 }, 5000);
 addEventListener("hashchange", follow);
 addEventListener("keydown", ({ key, target }) => {
-  if (key === "Escape" && opened !== undefined && target !== filter) location.hash = "";
+  if (key === "Escape" && opened && !(target === filter && filter.value)) location.hash = "";
 });
 body.addEventListener("pointermove", () => heldUntil = performance.now() + 3000);
 filter.addEventListener("input", sift);
@@ -251,24 +206,20 @@ const DOCUMENT = `<!DOCTYPE html>
 <p class="connection" role="status">connecting …</p>
 <main>
 <section aria-labelledby="~name" hidden>
-<h2 id="~name" tabindex="-1"></h2>
-<a href="#">Close</a>
-<ul></ul>
-<dl></dl>
+<h2 id="~name" tabindex="-1"></h2> <a href="#">Close</a>
+<ul></ul><dl></dl>
 <label HIDDEN>The last <select><option>hour<option>day<option>month</select></label>
 <div tabindex="0" role="region" aria-label="picture">
-<img alt="RTT over time, outages, and the distribution"></div>
+<img width="960" height="444" alt="RTT over time, outages, and the distribution"></div>
 </section>
 <p><label>Filter by name, address or label <input type="search" autocomplete="off"></label>
 <span class="shown" role="status"></span></p>
-<table>
-<caption>Targets, by trouble</caption>
+<table><caption>Targets, by trouble</caption>
 <thead><tr><th scope="col" class="name">target<th scope="col" class="state">state
 <th scope="col">loss now<th scope="col" class="hour">loss in the hour
 <th scope="col">median RTT, ms<th scope="col" class="p99">p99 of RTT, ms
 <th scope="col" class="outage">last outage<th scope="col" class="picture">last hour</thead>
-<tbody></tbody>
-</table>
+<tbody></tbody></table>
 <template><tr><th scope="row" class="name"><a><bdi></bdi></a><td><td><td class="hour"><td>
 <td class="p99"><td class="outage"><td class="picture">
 <img loading="lazy" alt="" width="160" height="32"></template>
