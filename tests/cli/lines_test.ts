@@ -21,6 +21,7 @@ import {
 } from "../../lib/cli/show/series.ts";
 import type { View } from "../../lib/cli/show/reporter.ts";
 import {
+  durationText,
   json,
   payloadText,
   tableLines,
@@ -103,6 +104,14 @@ const EVENTS: SeriesEvent[] = [
   { type: "duplicate", seq: 0 },
   { type: "error", seq: 3, error: new Error("No\nroute") },
 ];
+
+Deno.test("durationText(): one unit, with a place below 10", () => {
+  const seconds = [-1, 0.04, 1.26, 35.2, 119, 120, 5400, 7200, 9000, 172_800];
+  assertEquals(
+    seconds.map((value) => durationText(1000 * value)).join(", "),
+    "0 s, 0 s, 1.3 s, 35 s, 119 s, 2 min, 90 min, 2 h, 2.5 h, 2 d",
+  );
+});
 
 Deno.test("wrap(): no line beyond the width, numbers with their words, an indent", () => {
   const text = "12 sent, 10 received, 2 lost (16.7%), time 99 ms\n" +

@@ -29,6 +29,24 @@ Deno.test("Distribution: every figure of up to 1,000 values is exact", () => {
   }
 });
 
+Deno.test("Distribution.add(): a value with a number of times counts as often", () => {
+  const random = seededRandom(2);
+  for (const most of [3, 500]) {
+    const [once, often] = [new Distribution(), new Distribution()];
+    for (let i = 0; i < 100; i++) {
+      const [value, times] = [random(), 1 + Math.floor(most * random())];
+      often.add(value, times);
+      for (let j = 0; j < times; j++) once.add(value);
+    }
+    assertEquals([often.count, often.isExact], [once.count, most === 3]);
+    const [found, truth] = [often.tail()!, once.tail()!];
+    for (const [key, value] of Object.entries(truth)) {
+      const difference = Math.abs(found[key as keyof typeof found] - value);
+      assert(difference < 1e-9, `${key}: ${difference}`);
+    }
+  }
+});
+
 Deno.test("Distribution: without values there are no figures", () => {
   const distribution = new Distribution();
   assertEquals(distribution.summary(), undefined);

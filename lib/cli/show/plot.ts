@@ -137,6 +137,7 @@ function panelSvg(picture: Picture, panel: Panel, height: number): string[] {
   const x = (share: number) => round(LEFT + share * WIDTH);
   const rowAt = (row: number) => bottom + 16 + ROW * row;
   const axis = rowAt(missing.length) + 8;
+  const tickCount = picture.axis === undefined ? TIME_TICKS : DATE_TICKS;
   const name = shortened(printable(panel.label), NAME_CHARS);
   const middle = TOP + height / 2;
   const unit = scale.isLog ? "RTT in ms, logarithmic" : "RTT in ms";
@@ -163,7 +164,7 @@ function panelSvg(picture: Picture, panel: Panel, height: number): string[] {
     parts.push(textAt(LEFT - 6, y(ms) + 4, numberText(ms), END));
   }
   parts.push(textAt(8, axis + 16, "UTC"));
-  for (const { share, texts } of timeTicks(picture, TIME_TICKS)) {
+  for (const { share, texts } of timeTicks(picture, tickCount)) {
     paths.grid += `M${x(share)} ${TOP}V${axis - 14}`;
     parts.push(textAt(x(share), axis, texts[0], MIDDLE));
     parts.push(textAt(x(share), axis + 16, texts[1], MIDDLE));
@@ -323,6 +324,7 @@ const BARS = 40;
 const MANY = 8;
 const ROWS = 12;
 const TIME_TICKS = 6;
+const DATE_TICKS = 7;
 /** The characters of a tick's text, and a space. */
 const TICK_CHARS = 13;
 const NAME_CHARS = 64;
