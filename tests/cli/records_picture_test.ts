@@ -93,7 +93,7 @@ Deno.test("plotSvg(): outages of records are given, clipped to the axis, and las
 });
 
 Deno.test("sparkSvg(): range and median of RTTs, outages, and loss by its share", () => {
-  const points = [pointOf(0, 1, 9), pointOf(0, 10, 1)];
+  const points = [pointOf(0, 1, 6), pointOf(0, 10, 4)];
   points.push(pointOf(1, 10, 5), pointOf(1, NaN, 5), pointOf(59, NaN, 9));
   const svg = sparkSvg(runOf(points, [outageOf(58)]), HOUR);
   assertMatch(svg, /^<svg [^>]* width="160" height="32"/);

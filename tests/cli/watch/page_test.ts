@@ -161,8 +161,11 @@ programTest("page: sorts by trouble, and follows the changes", async () => {
   ]);
   const lasted = { at: NOW - 300_000, seconds: 35, datagrams: 35 };
   const missed = ["loss is 2%, more than 1%"];
-  site.send({ targets: [{ ...b, missed, lastOutage: lasted }] });
+  const small = "document.querySelector('tbody img').getAttribute('src')";
+  assertEquals(await page.value(small), "plot.svg?target=b&small&v=1");
+  site.send({ targets: [{ ...b, missed, lastOutage: lasted, version: 2 }] });
   await page.until(`${textOf("tbody tr")}.includes('threshold missed')`);
+  assertEquals(await page.value(small), "plot.svg?target=b&small&v=2");
   assertMatch(await page.value(textOf("tbody tr")), /35\ss, 4\.4\smin ago/);
   // The filter has words of names, addresses and labels.
   await page.value("document.querySelector('input').focus()");
@@ -269,9 +272,11 @@ programTest(
 
 programTest("page: reports a lost connection, and connects again", async () => {
   await using site = await served([rowOf("a")]);
-  // The page looks after its connection a hundred times as often.
-  const faster = "const real = setInterval;" +
-    "setInterval = (look, ms) => real(look, ms / 100)";
+  // The page looks after its connection a hundred times as often, by a clock
+  // that stands still.
+  const faster = "const real = setInterval; let time = 0;" +
+    "setInterval = (look, ms) => real(look, ms / 100);" +
+    "performance.now = () => time";
   await using page = await opened(site.url, 1400, faster);
   assertEquals(await page.value(textOf(".connection")), "");
   site.isRefusing = true;
@@ -285,4 +290,7 @@ programTest("page: reports a lost connection, and connects again", async () => {
   );
   site.isRefusing = false;
   await page.until(`${textOf(".connection")} === ''`);
+  // A stream that is silent for half a minute is replaced.
+  await page.value("window.before = events; time += 31_000; 0");
+  await page.until("events !== window.before && events.readyState === 1");
 }, BROWSER);
