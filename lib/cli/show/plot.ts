@@ -60,7 +60,7 @@ path { stroke: currentColor; fill: none; }
 ${
     axis === undefined
       ? ""
-      : strokes(WIDTH / columnCount)
+      : recordStyle(WIDTH / columnCount)
   }@media (prefers-color-scheme: dark) {
 svg { background: #16181c; color: #ddd; }
 .rtt, .range, .bar { color: #6db3f2; }
@@ -74,11 +74,12 @@ ${panels.join("")}</svg>
 `;
 }
 
-/** The style of RTTs whose strokes touch each other. */
-function strokes(width: number): string {
+/** The style of records: strokes that touch each other, and outages above them. */
+function recordStyle(width: number): string {
   return `path.rtt, path.range { stroke-width: ${
     round(width)
   }; stroke-linecap: butt; }
+.outage { fill-opacity: 0.4; stroke: currentColor; }
 `;
 }
 
@@ -112,7 +113,7 @@ path { fill: none; stroke-width: ${round(width / count)}; }
 .rtt, .range { stroke: #1f77b4; }
 .range { stroke-opacity: 0.35; }
 .lost { stroke: #d62728; }
-.outage { fill: #d62728; fill-opacity: 0.25; }
+.outage { fill: #d62728; fill-opacity: 0.5; }
 @media (prefers-color-scheme: dark) {
 .rtt, .range { stroke: #6db3f2; }
 .lost { stroke: #ff6b6b; }

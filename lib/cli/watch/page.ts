@@ -21,13 +21,13 @@ export async function pageOf(hasHistory: boolean) {
 }
 
 const STYLE = `
-:root { color-scheme: light dark; --bad: #b3001b; --odd: #854d00; --good: #176b2c;
-  --link: #0a4fa3; --quiet: #595959; --line: #d0d0d0; --back: #fff; --text: #1c1c1c; }
+:root { scroll-padding-top: 64px; --bad: #b3001b; --odd: #854d00; --good: #176b2c; --link: #0a4fa3;
+  --quiet: #595959; --line: #d0d0d0; --back: #fff; --text: #1c1c1c; color-scheme: light dark; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --odd: #ffc46b; --good: #7fd494;
   --link: #8ab8ff; --quiet: #adadad; --line: #444; --back: #16181c; --text: #ddd; } }
 body { font: 15px/1.4 system-ui, sans-serif; max-width: 1360px; margin: 0 auto; padding: 0 16px;
   background: var(--back); color: var(--text); }
-h1, h2 { font-size: 20px; margin: 12px 0 4px; overflow-wrap: anywhere; }
+h1, h2 { font-size: 20px; margin: 12px 0 4px; } h2, dd, .name { overflow-wrap: anywhere; }
 p, dl { margin: 4px 0; } dd { margin: 0; } a { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { table-layout: fixed; width: 100%; border-collapse: collapse; }
@@ -35,18 +35,18 @@ caption { text-align: start; font-weight: 600; padding: 8px 0; }
 th, td { padding: 4px 6px; text-align: end; border-bottom: 1px solid var(--line);
   font-weight: 400; font-variant-numeric: tabular-nums; }
 thead th { position: sticky; top: 0; background: var(--back); vertical-align: bottom; }
-thead th, dt { color: var(--quiet); } .name, dd { overflow-wrap: anywhere; }
-.name, .state, .outage { text-align: start; }
-.name { width: 24%; } .state { width: 15%; } .picture { width: 160px; }
+thead th, dt { color: var(--quiet); } .name, .state, .outage { text-align: start; }
+.name { width: 22%; } .state { width: 15%; } .outage { width: 14%; } .picture { width: 160px; }
 .bad, .odd, ul { color: var(--bad); font-weight: 600; }
 .odd { color: var(--odd); } .good { color: var(--good); }
 tr[aria-current] { background: color-mix(in srgb, var(--link) 14%, var(--back)); }
 section { border-bottom: 1px solid var(--line); padding-bottom: 12px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; }
-img { display: block; max-width: 100%; } section div { overflow-x: auto; } section img { min-width: 800px; height: auto; }
+section div { overflow-x: auto; } section img { min-width: 800px; height: auto; }
+img { display: block; max-width: 100%; }
 @media (max-width: 1000px) { .hour, .p99 { display: none; } }
 @media (max-width: 640px) { .picture { display: none; } .name { width: 27%; } .state { width: 23%; }
-  body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
+  .outage { width: 18%; } body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
 
 /** The script; texts of targets become text nodes and attributes only. */
 const SCRIPT = `"use strict";
