@@ -45,7 +45,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; }
 section div { overflow-x: auto; } section img { min-width: 800px; height: auto; }
 img { display: block; max-width: 100%; }
 @media (max-width: 1000px) { .hour, .p99 { display: none; } }
-@media (max-width: 640px) { .picture { display: none; } .name { width: 27%; } .state { width: 23%; }
+@media (max-width: 640px) { .picture { display: none; } .name { width: 24%; } .state { width: 22%; }
   .outage { width: 18%; } body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
 
 /** The script; texts of targets become text nodes and attributes only. */
