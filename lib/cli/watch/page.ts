@@ -36,17 +36,17 @@ th, td { padding: 4px 6px; text-align: end; border-bottom: 1px solid var(--line)
   font-weight: 400; font-variant-numeric: tabular-nums; }
 thead th { position: sticky; top: 0; background: var(--back); vertical-align: bottom; }
 thead th, dt { color: var(--quiet); } .name, .state, .outage { text-align: start; }
-.name { width: 22%; } .state { width: 15%; } .outage { width: 14%; } .picture { width: 160px; }
+img { display: block; max-width: 100%; } .name { width: 22%; } .state { width: 15%; } .outage { width: 14%; } .picture { width: 160px; }
 .bad, .odd, ul { color: var(--bad); font-weight: 600; }
 .odd { color: var(--odd); } .good { color: var(--good); }
 tr[aria-current] { background: color-mix(in srgb, var(--link) 14%, var(--back)); }
 section { border-bottom: 1px solid var(--line); padding-bottom: 12px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; }
-section div { overflow-x: auto; } section img { min-width: 800px; height: auto; }
-img { display: block; max-width: 100%; }
+section div { overflow-x: auto; } section img { min-width: 800px; } img { height: auto; }
 @media (max-width: 1000px) { .hour, .p99 { display: none; } }
-@media (max-width: 640px) { .picture { display: none; } .name { width: 24%; } .state { width: 22%; }
-  .outage { width: 18%; } body { font-size: 14px; padding: 0 8px; } th, td { padding: 4px 3px; } }`;
+@media (max-width: 640px) { body { font-size: 14px; padding: 0 8px; } .picture { display: none; }
+  .name { width: 24%; } .state { width: 22%; } .outage { width: 17%; } th, td { padding: 4px 3px; }
+  thead th { font-size: 12px; } }`;
 
 /** The script; texts of targets become text nodes and attributes only. */
 const SCRIPT = `"use strict";
