@@ -195,6 +195,9 @@ function targetOf(
       `'timeout' must be at most ${MAX_UNANSWERED} times 'interval'`,
     );
   }
+  if (name !== undefined && (/^$|\p{Cc}/u.test(name) || !name.isWellFormed())) {
+    throw new RangeError("'name' must be a text without control characters");
+  }
   return {
     name: name ?? formatAddress(plan.targets[0]!),
     labels,

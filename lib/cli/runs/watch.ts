@@ -11,7 +11,7 @@ import { onStop } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
 import { json } from "../show/format.ts";
 import { timeOf } from "../show/loss.ts";
-import { HOUR_MS } from "../watch/part.ts";
+import { HOUR_MS } from "../show/parts.ts";
 import { Store } from "../watch/store.ts";
 import { type Change, Target } from "./watch_target.ts";
 import { serveWatch, type Watch } from "../watch/web.ts";

@@ -12,6 +12,7 @@ import type { ClientFigures } from "../../client/telemetry.ts";
 import { repeatTo } from "../../encoding.ts";
 import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
 import { measurementOf } from "../../stamp/measure.ts";
+import { CoarseHistogram, coarseValues } from "../../stats/coarse_histogram.ts";
 import { lossPercentOf, NO_COUNTS, type Reason } from "../../stats/counts.ts";
 import { Distribution } from "../../stats/distribution.ts";
 import type { Sample } from "../../stats/sample.ts";
@@ -20,14 +21,12 @@ import { missedBounds } from "../thresholds.ts";
 import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
 import type { Row } from "../watch/page.ts";
 import {
-  addRtts,
   type DatedOutage,
   HOUR_MS,
   MINUTE_MS,
   type Part,
   partOf,
-  Rtts,
-} from "../watch/part.ts";
+} from "../show/parts.ts";
 
 /** A change of state that lasted for the target's hold time. */
 export type Change =
@@ -114,7 +113,7 @@ export class Target {
   /** Datagrams of the lasting outage in runs that have ended. */
   #missingBefore = 0;
   /** The RTTs of the current part. */
-  readonly #rtts = new Rtts();
+  readonly #rtts = new CoarseHistogram();
   /** The last minute: RTTs, -1 for unknown ones, NaN for missing replies. */
   readonly #recent: Float64Array;
   #settled = 0;
@@ -389,7 +388,9 @@ export class Target {
       counts.unsent += part.unsent;
     }
     const rtts = new Distribution();
-    addRtts(rtts, this.parts);
+    for (const part of this.parts) {
+      for (const [ms, count] of coarseValues(part.rtts)) rtts.add(ms, count);
+    }
     const rttMs = rtts.summary();
     this.#version++;
     this.#hour = {

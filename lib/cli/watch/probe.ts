@@ -114,7 +114,8 @@ function deadlineOf({ headers }: Request): number {
   return Math.min(MAX_PROBE_MS, Math.max(MIN_PROBE_MS, timeoutMs - 500));
 }
 
-function refusal(status: number, reason: string): Response {
+/** The answer to a request that is refused. */
+export function refusal(status: number, reason: string): Response {
   return new Response(`${reason}\n`, { status });
 }
 

@@ -5,17 +5,14 @@
  *
  * @module
  */
-import {
-  DatabaseSync,
-  type SQLInputValue,
-  type StatementSync,
-} from "node:sqlite";
-import { type DatedOutage, HOUR_MS, KEPT, type Part, Rtts } from "./part.ts";
+import * as sqlite from "node:sqlite";
+import { CoarseHistogram } from "../../stats/coarse_histogram.ts";
+import { type DatedOutage, HOUR_MS, KEPT, type Part } from "../show/parts.ts";
 
 /** The file; errors of the system are thrown. */
 export class Store {
-  readonly #db: DatabaseSync;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #db: sqlite.DatabaseSync;
+  readonly #statements = new Map<string, sqlite.StatementSync>();
   /** The target that was compacted last. */
   #compacted = 0;
   /** What is not written yet, as a disk may be full for a while. */
@@ -26,7 +23,7 @@ export class Store {
 
   /** Opens or creates the file, which keeps hours for some days. */
   constructor(path: string, readonly keepDays: number) {
-    const db = this.#db = new DatabaseSync(path, { timeout: BUSY_MS });
+    const db = this.#db = new sqlite.DatabaseSync(path, { timeout: BUSY_MS });
     const [version] = Object.values(db.prepare("PRAGMA user_version").get()!);
     if (version !== 0 && version !== VERSION) {
       throw new Error(`it has version ${version}, this is for ${VERSION}`);
@@ -120,7 +117,7 @@ export class Store {
     if (statement === undefined) {
       this.#statements.set(sql, statement = this.#db.prepare(sql));
     }
-    statement.run(values as Record<string, SQLInputValue>);
+    statement.run(values as Record<string, sqlite.SQLInputValue>);
   }
 
   #transact(change: () => void): void {
@@ -138,7 +135,7 @@ export class Store {
 
 /** Parts as one. */
 function joined(parts: Part[]): Part {
-  const rtts = new Rtts();
+  const rtts = new CoarseHistogram();
   for (const part of parts) rtts.merge(part.rtts);
   const sums = KEPT.map((name) =>
     [name, parts.reduce((sum, part) => sum + part[name], 0)] as const

@@ -8,8 +8,8 @@ import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
 import { pageOf, type Row, type Update } from "./page.ts";
-import { HOUR_MS, MINUTE_MS, pictureRunOf } from "./part.ts";
-import { Prober } from "./probe.ts";
+import { HOUR_MS, MINUTE_MS, pictureRunOf } from "../show/parts.ts";
+import { Prober, refusal } from "./probe.ts";
 import type { Store } from "./store.ts";
 import type { Target } from "../runs/watch_target.ts";
 
@@ -27,6 +27,8 @@ const SPANS = {
   month: [31 * 24 * HOUR_MS, 6 * HOUR_MS],
 } as const;
 
+type Route = (request: Request) => Response | Promise<Response>;
+
 /** Serves until it is aborted. */
 export async function serveWatch(
   watch: Watch,
@@ -35,17 +37,12 @@ export async function serveWatch(
   const page = await pageOf(watch.store !== undefined);
   const prober = new Prober();
   const streams = new Streams(watch, signal);
-  const routes: Record<
-    string,
-    (request: Request) => Response | Promise<Response>
-  > = {
-    "/": () =>
-      new Response(page.html, {
-        headers: {
-          "content-type": "text/html; charset=utf-8",
-          "content-security-policy": page.policy,
-        },
-      }),
+  const headers = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": page.policy,
+  };
+  const routes: Record<string, Route> = {
+    "/": () => new Response(page.html, { headers }),
     "/events": () => streams.open(),
     "/plot.svg": (request) => picture(watch, new URL(request.url).searchParams),
     "/metrics": (request) => metrics(watch, request),
@@ -58,16 +55,12 @@ export async function serveWatch(
     onListen() {},
     handler(request) {
       if (isLoopback(listen.hostname) && !isOfMachine(new URL(request.url))) {
-        return new Response("the Host is not this machine\n", { status: 403 });
+        return refusal(403, "the Host is not this machine");
       }
       const route = routes[new URL(request.url).pathname];
-      if (route === undefined) {
-        return new Response("not found\n", { status: 404 });
-      }
-      if (request.method === "GET" || request.method === "HEAD") {
-        return route(request);
-      }
-      return new Response("only GET\n", { status: 405 });
+      if (route === undefined) return refusal(404, "not found");
+      const isRead = ["GET", "HEAD"].includes(request.method);
+      return isRead ? route(request) : refusal(405, "only GET");
     },
   });
 }
@@ -87,32 +80,32 @@ function metrics({ targets }: Watch, { headers }: Request): Response {
     buckets: target.buckets.slice(),
     rttSumMs: target.rttSumMs,
   }));
-  const parts = metricsText(measured, isOpen);
-  const body = new ReadableStream<Uint8Array>({
-    // Between two parts the event loop has a turn, as datagrams wait for it.
-    async pull(controller) {
-      await new Promise((resolve) => setTimeout(resolve));
-      let text = "";
-      while (text.length < PART_CHARS) {
-        const { value, done } = parts.next();
-        if (done) break;
-        text += value;
-      }
-      if (text === "") controller.close();
-      else controller.enqueue(ENCODER.encode(text));
-    },
-  });
+  const body = ReadableStream.from(inTurns(metricsText(measured, isOpen)))
+    .pipeThrough(new TextEncoderStream());
   const type = isOpen
     ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
     : "text/plain; version=0.0.4; charset=utf-8";
   return new Response(body, { headers: { "content-type": type } });
 }
 
+/** Joins parts; between two the event loop has a turn, as datagrams wait for it. */
+async function* inTurns(parts: Iterable<string>): AsyncGenerator<string> {
+  let text = "";
+  for (const part of parts) {
+    text += part;
+    if (text.length < PART_CHARS) continue;
+    yield text;
+    text = "";
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  yield text;
+}
+
 function picture({ targets, store }: Watch, asked: URLSearchParams): Response {
   const target = targets.get(asked.get("target") ?? "");
   const span = asked.get("span") ?? "hour";
   if (target === undefined || !Object.hasOwn(SPANS, span)) {
-    return new Response("no such target, or span\n", { status: 404 });
+    return refusal(404, "no such target, or span");
   }
   const [lengthMs, stepMs] = SPANS[span as keyof typeof SPANS];
   const now = Date.now();
@@ -152,7 +145,7 @@ class Streams {
 
   open(): Response {
     if (this.#open.size >= MAX_STREAMS) {
-      return new Response("too many streams\n", { status: 503 });
+      return refusal(503, "too many streams");
     }
     let own: ReadableStreamDefaultController<Uint8Array>;
     const body = new ReadableStream<Uint8Array>({
