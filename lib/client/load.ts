@@ -1,5 +1,5 @@
 /**
- * Load: numbered datagrams to an echo, at a rate independent of the echoes (open
+ * Load: numbered datagrams to an echo or a reflector, at a rate independent of the echoes (open
  * loop), or with a constant number in flight (closed loop).
  *
  * @module
@@ -54,9 +54,9 @@ export interface LoadResult extends RunCounts {
 export type Load = RunHandle<Interval, LoadResult>;
 
 /**
- * Loads a server that echoes, with numbered datagrams: at a rate that does
- * not depend on the echoes (`rate`, an open loop), or with a number of them in flight (`window`,
- * a closed loop). Each echo is attributed to its datagram by that number, so the
+ * Loads a server that echoes, or with a `size` of 44 and more a STAMP Session-Reflector,
+ * with numbered datagrams: at a rate that does not depend on the echoes (`rate`, an open
+ * loop), or with a number of them in flight (`window`, a closed loop). Each echo is attributed to its datagram by that number, so the
  * result has loss, duplicates, late echoes and the distribution of the RTTs, in
  * bounded memory, its quantiles to 0.1 %.
  *
@@ -241,6 +241,8 @@ class Loader implements Workload<LoadResult>, Receiver {
   #newPayload(): Uint8Array<ArrayBuffer> {
     const payload = new Uint8Array(this.plan.size);
     writeWord(payload, 0, this.#cookie);
+    // The multiplier of an error estimate, which may not be 0.
+    if (payload.length >= REFLECTED_BYTES) payload[13] = 1;
     return payload;
   }
 
@@ -256,9 +258,10 @@ class Loader implements Workload<LoadResult>, Receiver {
     const { remoteAddr, receivedAt, data } = datagram;
     const { books } = this;
     const arrivedAt = this.run.arrivalOf(datagram);
+    const at = readWord(data, 0) === this.#cookie ? 0 : REFLECTED_AT;
     const isOurs = comesFrom(remoteAddr, this.run.ends.target) &&
-      data.length === this.plan.size && readWord(data, 0) === this.#cookie;
-    const seq = isOurs ? numberOf(readWord(data, 4), books.next - 1) : -1;
+      data.length === this.plan.size && readWord(data, at) === this.#cookie;
+    const seq = isOurs ? numberOf(readWord(data, at + 4), books.next - 1) : -1;
     this.#socket!.release(datagram);
     if (seq < 0) books.count("foreign");
     else if (!books.isRemembered(seq)) books.count("late");
@@ -332,6 +335,9 @@ function readWord(bytes: Uint8Array, at: number): number {
     bytes[at + 3]!) >>> 0;
 }
 
+/** Where a STAMP reply has the first 14 bytes of its request, and its least length. */
+const REFLECTED_AT = 24;
+const REFLECTED_BYTES = 44;
 /** The number of datagrams remembered. */
 const MIN_REMEMBERED = 1 << 20;
 const MAX_REMEMBERED = 1 << 23;

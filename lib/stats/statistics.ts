@@ -126,12 +126,16 @@ export class Reordering {
   }
 }
 
-/** Each value less the smallest: PDV, if the values are delays (RFC 5481). */
+/**
+ * Each value less the smallest, of this sample or of a larger one: PDV, if the values
+ * are delays (RFC 5481).
+ */
 export function aboveMinimum(
   summary: Summary | undefined,
+  min = summary?.min ?? 0,
 ): Summary | undefined {
   if (summary === undefined) return undefined;
-  const { min, stddev } = summary;
+  const { stddev } = summary;
   const entries = Object.entries<number>({ ...summary });
   const above = entries.map(([name, value]) => [name, value - min]);
   return { ...Object.fromEntries(above), stddev };

@@ -6,6 +6,7 @@ import type { Sample } from "../../lib/stats/sample.ts";
 import { echo } from "../../lib/server/responders.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { measure } from "../../lib/stamp/measure.ts";
+import { stampReflector } from "../../lib/stamp/reflector.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import { type Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { ENGINE, netTest } from "../helpers.ts";
@@ -143,6 +144,28 @@ Deno.test("load(): a datagram that is no echo is foreign", async () => {
     () => "Hello UDP Client",
   );
   assertEquals([result.received, result.foreign, result.lost], [0, 10, 10]);
+});
+
+Deno.test("load(): a Session-Reflector's replies are attributed by number too", async () => {
+  let seen = 0;
+  // Every tenth request is lost.
+  const plan: Plan = ({ to }) =>
+    to.hostname === TARGET.hostname && ++seen % 10 === 0 ? [] : [LATENCY_MS];
+  const options = { rate: 100, count: 100 };
+  const samples: Sample[] = [];
+  const onSample = (sample: Sample) => samples.push(sample);
+  const { result } = await loaded(
+    { ...options, size: 44, onSample },
+    plan,
+    stampReflector(),
+  );
+  assertEquals([result.received, result.lost, result.foreign], [90, 10, 0]);
+  assertEquals(result.rttMs?.max, 2 * LATENCY_MS);
+  const lost = samples.filter(({ outcome }) => outcome === "lost");
+  assertEquals(lost.map(({ seq }) => seq % 10), Array(10).fill(9));
+  // Shorter ones are no STAMP packets.
+  const short = await loaded({ ...options, size: 43 }, plan, stampReflector());
+  assertEquals([short.result.received, short.result.foreign], [0, 0]);
 });
 
 Deno.test("load(): a lost datagram makes room for another one in flight", async () => {
