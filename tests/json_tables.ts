@@ -8,7 +8,9 @@ import {
   FIGURES,
   type Rows,
 } from "../lib/cli/show/columns.ts";
+import { RATE_COLUMNS } from "../lib/cli/runs/rate.ts";
 import { LOAD_COLUMNS } from "../lib/cli/show/load.ts";
+import { LOADED_COLUMNS, STEP_EVENTS } from "../lib/cli/show/loaded.ts";
 import {
   GATHER_COLUMNS,
   GATHER_EVENTS,
@@ -160,6 +162,9 @@ export async function withTables(page: string): Promise<string> {
     stamp: columns(STAMP_COLUMNS, "MeasureResult"),
     "stamp events": events(STAMP_EVENTS, "StampSample"),
     load: columns(LOAD_COLUMNS, "LoadResult"),
+    loaded: columns(LOADED_COLUMNS),
+    "find rate": columns(RATE_COLUMNS, "LoadResult"),
+    steps: events(STEP_EVENTS, "LoadResult"),
     gather: columns(GATHER_COLUMNS, "GatherSummary"),
     "gather events": events(GATHER_EVENTS, "UdpReply"),
     "server events": events(server),

@@ -21,9 +21,24 @@ export const CLIENT_DEFAULTS = {
   message: "Hello UDP Server",
 };
 
+/** Defaults of the modes that fill the path. */
+export const LOADED_DEFAULTS = {
+  /** The largest that every path of IPv6 takes: an MTU of 1,280. */
+  size: 1232,
+  /** As of a voice call. */
+  intervalMs: 20,
+  durationMs: 10_000,
+  /** Of one rate of `--find-rate`. */
+  stepMs: 1000,
+  maxRate: 100_000,
+  maxLoss: 1,
+};
+
 /** The modes of the client, with the flags that choose them. */
 export const CLIENT_MODES = {
   "find-mtu": ["find-mtu"],
+  "find-rate": ["find-rate"],
+  loaded: ["loaded"],
   gather: ["all"],
   stamp: ["stamp"],
   load: ["rate", "window"],
@@ -36,7 +51,9 @@ const PAYLOADS = ["request", "gather"] as const;
 /** Modes that send datagram after datagram. */
 const RUNS = ["request", "load", "stamp"] as const;
 const STAMP = ["stamp"] as const;
-const NOT_MTU = [...RUNS, "gather"] as const;
+/** Modes that fill the path. */
+const FILLING = ["loaded", "find-rate"] as const;
+const NOT_MTU = [...RUNS, ...FILLING, "gather"] as const;
 /** All but `--watch`, whose file has the flags of its targets. */
 const ANY = [...NOT_MTU, "find-mtu"] as const;
 const WATCH = ["watch"] as const;
@@ -83,7 +100,7 @@ export const CLIENT_FLAGS = {
     interface: {
       kind: flag.text("NAME"),
       help: "outgoing interface (linux engine; with --all any)",
-      linux: [...RUNS, "find-mtu"],
+      linux: [...RUNS, ...FILLING, "find-mtu"],
     },
     ttl: {
       kind: flag.number(ORIGIN.ttl),
@@ -124,7 +141,7 @@ export const CLIENT_FLAGS = {
     stamp: {
       help: "send STAMP packets, to measure the path each way",
       everyday: true,
-      modes: STAMP,
+      modes: [...STAMP, "loaded"],
     },
     "find-mtu": {
       help: "largest payload without fragments (linux engine)",
@@ -172,31 +189,42 @@ export const CLIENT_FLAGS = {
     interval: {
       short: "i",
       kind: flag.number(SERIES.intervalMs),
-      default: SERIES.intervalMs.default,
+      usual: flag.duration(0).show!(SERIES.intervalMs.default),
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
-      modes: ["request", "stamp"],
+      modes: ["request", "stamp", "loaded"],
       needs: { flag: "count", modes: ["request"] },
     },
     rate: {
       kind: flag.number(LOAD.rate),
       help: "load an echo with N datagrams a second (RFC 8085)",
-      modes: ["load", "stamp"],
-      excludes: ["interval"],
+      modes: ["load", "stamp", ...FILLING],
       oneHost: true,
     },
     window: {
       kind: flag.number(LOAD.window),
       help: "load an echo with N datagrams in flight",
-      modes: ["load"],
+      modes: ["load", "loaded"],
       excludes: ["rate"],
+      oneHost: true,
+    },
+    loaded: {
+      help:
+        `RTT idle and under load, by probes each ${LOADED_DEFAULTS.intervalMs}ms`,
+      modes: ["loaded"],
+      oneHost: true,
+    },
+    "find-rate": {
+      help:
+        `largest rate with at most --max-loss (${LOADED_DEFAULTS.maxLoss}%) lost`,
+      modes: ["find-rate"],
       oneHost: true,
     },
     duration: {
       kind: flag.number(LOAD.durationMs),
       usual: flag.duration(0).show!(LOAD.durationMs.default),
-      help: "length of a load, or of a measurement",
-      modes: ["load", "stamp"],
+      help: "length of a load, a measurement; a try: 1s",
+      modes: ["load", "stamp", ...FILLING],
     },
     timeout: {
       short: "W",
@@ -243,12 +271,12 @@ export const CLIENT_FLAGS = {
       kind: PERCENT,
       help: "exit with 1 if more is lost",
       everyday: true,
-      modes: RUNS,
+      modes: [...RUNS, ...FILLING],
     },
     "max-rtt": {
       kind: MAX_RTT,
       help: "exit with 1 if the maximum, or FIGURE, is longer",
-      modes: RUNS,
+      modes: [...RUNS, "loaded"],
     },
     "expect-replies": {
       kind: flag.integer(1, 1_000_000),
@@ -280,12 +308,12 @@ export const CLIENT_FLAGS = {
     plot: {
       kind: flag.text("FILE"),
       help: "draw RTTs over time as SVG; - on the terminal",
-      modes: RUNS,
+      modes: [...RUNS, "loaded"],
     },
     csv: {
       kind: flag.text("FILE"),
       help: "write each datagram as CSV; - on stdout",
-      modes: RUNS,
+      modes: [...RUNS, "loaded"],
     },
   }),
   ...flag.group({ group: "Watch", modes: WATCH }, {

@@ -7,18 +7,25 @@
 import { parsePort, type UdpAddress } from "../address.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { GatherOptions } from "../client/gather.ts";
-import { LOAD_DEFAULTS, type LoadOptions } from "../client/load_options.ts";
+import {
+  LOAD,
+  LOAD_DEFAULTS,
+  type LoadOptions,
+} from "../client/load_options.ts";
 import type { RequestOptions } from "../client/exchange.ts";
 import { type RequestManyOptions, SERIES_DEFAULTS } from "../client/series.ts";
 import type { OriginOptions } from "../client/target.ts";
 import { encode } from "../encoding.ts";
 import {
+  MEASURE,
   MEASURE_DEFAULTS,
   type MeasureOptions,
   STAMP_PORT,
 } from "../stamp/measure_options.ts";
-import { CLIENT, CLIENT_DEFAULTS } from "./client_flags.ts";
+import { CLIENT, CLIENT_DEFAULTS, LOADED_DEFAULTS } from "./client_flags.ts";
 import * as flag from "./flags.ts";
+import type { LoadedOptions } from "./runs/loaded.ts";
+import type { FindRateOptions } from "./runs/rate.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
 
@@ -66,6 +73,8 @@ export type ClientPlan =
     | { mode: "gather"; payload: Payload; options: Options<GatherOptions> }
     | { mode: "load"; options: Options<LoadOptions> }
     | { mode: "find-mtu"; options: Options<RequestOptions> }
+    | { mode: "loaded"; options: Options<LoadedOptions> }
+    | { mode: "find-rate"; options: Options<FindRateOptions> }
     | {
       mode: "stamp";
       options: Options<MeasureOptions>;
@@ -115,14 +124,16 @@ export function planClient(
     report: reportOf(command),
     plot: given.plot,
     csv: given.csv,
-    maxLoss: given["max-loss"],
+    // With --find-rate it is the aim, and no condition.
+    maxLoss: mode === "find-rate" ? undefined : given["max-loss"],
     maxRtt: given["max-rtt"],
     minReplies: given["expect-replies"],
   };
   const { count, rate, window, duration, retries } = given;
   const shared = { ...originOf(command), timeoutMs: given.timeout };
+  const { interval = SERIES_DEFAULTS.intervalMs } = given;
   const schedule = {
-    intervalMs: given.interval,
+    intervalMs: interval,
     deadlineMs: given.deadline,
     count: (count ?? SERIES_DEFAULTS.count) || Infinity,
   };
@@ -145,8 +156,28 @@ export function planClient(
     }
     case "find-mtu":
       return { ...common, mode, options: shared };
+    case "loaded": {
+      const { intervalMs, durationMs } = LOADED_DEFAULTS;
+      const options = {
+        ...shared,
+        ...{ rate, window, isStamp: given.stamp },
+        intervalMs: given.interval ?? intervalMs,
+        durationMs: duration ?? durationMs,
+      };
+      return { ...common, mode, options };
+    }
+    case "find-rate": {
+      const { maxRate, stepMs, maxLoss } = LOADED_DEFAULTS;
+      const options = {
+        ...shared,
+        maxRate: rate ?? maxRate,
+        stepMs: duration ?? stepMs,
+        maxLoss: given["max-loss"] ?? maxLoss,
+      };
+      return { ...common, mode, options };
+    }
     case "stamp": {
-      const intervalMs = rate === undefined ? given.interval : 1000 / rate;
+      const intervalMs = rate === undefined ? interval : 1000 / rate;
       const most = duration && Math.max(1, Math.round(duration / intervalMs));
       const wanted = count ?? (most ? 0 : MEASURE_DEFAULTS.count);
       const { ssid, ptp, extensions, clock, histogram } = given;
@@ -176,6 +207,9 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   const exclusive: Array<[unknown, string, string]> = [
     [isSweep && all, "--all", "a --size of many"],
     [isSweep && plot, "--plot", "a --size of many"],
+    [isSweep && mode === "loaded", label, "a --size of many"],
+    [isSweep && mode === "find-rate", label, "a --size of many"],
+    [mode === "stamp" && given.rate && given.interval, "--rate", "--interval"],
     [csv === "-" && format, "--csv -", `--${format}`],
     [plot === "-" && format, "--plot -", `--${format}`],
     [csv === "-" && plot === csv, "--csv -", "--plot -"],
@@ -183,8 +217,22 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
   ];
   const broken = exclusive.find(([isBroken]) => isBroken);
   if (broken !== undefined) throw flag.exclusive(broken[1], broken[2]);
-  if (mode === "stamp" && given.interval === 0) {
-    throw new flag.UsageError("--interval: 0 is too short for --stamp");
+  const hasPace = mode === "stamp" || mode === "loaded";
+  if (hasPace && given.interval === 0) {
+    throw new flag.UsageError(`--interval: 0 is too short for ${label}`);
+  }
+  const [size = Infinity] = given.size ?? [];
+  const least = given.stamp ? MEASURE.size.min! : LOAD.size.min!;
+  if ((mode === "loaded" || mode === "find-rate") && size < least) {
+    throw new flag.UsageError(
+      `--size: ${size} is too short for ${label}: it needs ${least} bytes`,
+    );
+  }
+  if (mode === "loaded" && sourcePortOf(given) !== undefined) {
+    const own = given["source-port"] === undefined
+      ? "bind HOST:PORT"
+      : "source-port";
+    throw flag.meaningless(own, label);
   }
   const isSeries = mode === "request" && (given.count ?? 1) !== 1;
   if (isSeries && sourcePortOf(given) !== undefined) {
@@ -213,11 +261,11 @@ function targetsOf(command: ClientCommand): UdpAddress[] {
 }
 
 function targetOf(
-  { given, mode }: ClientCommand,
+  { given }: ClientCommand,
   text: string,
   second?: string,
 ): UdpAddress {
-  const usual = mode === "stamp" ? STAMP_PORT : flag.USUAL_PORT;
+  const usual = given.stamp ? STAMP_PORT : flag.USUAL_PORT;
   try {
     const [, bare] = /^\w+:\/\/([^/]*)/.exec(text) ?? [];
     if (bare) throw new SyntaxError(`'${text}' is a URL: write ${bare}`);

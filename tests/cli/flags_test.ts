@@ -308,63 +308,67 @@ const CLIENT_MODES = [
   ["--engine", "linux", "--all"],
   ["--engine", "linux", "--find-mtu"],
   ["--engine", "linux", "--watch", "targets.json"],
+  ["--engine", "linux", "--loaded"],
+  ["--engine", "linux", "--find-rate"],
 ];
 
 /**
  * Each flag of the client with an unusual value, and its meaning with one
- * datagram, --count, --rate, --window, --stamp, --all, --find-mtu and --watch: "x" changes
- * the plan, "-" is refused, "=" is the flag of the mode itself.
+ * datagram, --count, --rate, --window, --stamp, --all, --find-mtu, --watch, --loaded
+ * and --find-rate: "x" changes the plan, "-" is refused, "=" is the flag of the mode
+ * itself.
  */
 const CLIENT_MATRIX = `
-  port=7           x x x x x x x -
-  ipv4             x x x x x x x -
-  ipv6             x x x x x x x -
-  all              x - - - - = - -
-  bind=127.0.0.2   x x x x x x x -
-  source-port=7    x - x x x x x -
-  interface=lo     x x x x x x x -
-  ttl=3            x x x x x x x -
-  dscp=EF          x x x x x x x -
-  dont-fragment    x x x x x x - -
-  message=x        x x - - - x - -
-  hex=00           x x - - - x - -
-  size=99          x x x x x x - -
-  stamp            x x x - = - - -
-  find-mtu         x - - - - - = -
-  ssid=7           - - - - x - - -
-  ptp              - - - - x - - -
-  key-file=x       - - - - x - - -
-  extensions=all   - - - - x - - -
-  reply-dscp=3     - - - - x - - -
-  clock=kernel     - - - - x - - -
-  histogram        - - - - x - - -
-  count=5          x x x x x - - -
-  interval=2       - x - - x - - -
-  rate=9           x x x - x - - -
-  window=9         x x - x - - - -
-  duration=3       - - x x x - - -
-  timeout=3        x x x x x x x -
-  retries=5        x x - - - x - -
-  deadline=9       x x - - x - - -
-  expect=x         x x - - - x - -
-  expect-hex=00    x x - - - x - -
-  expect-part=x    x x - - - x - -
-  expect-pattern=x x x - - - x - -
-  max-loss=9       x x x x x - - -
-  max-rtt=9        x x x x x - - -
-  expect-replies=9 - - - - - x - -
-  quiet            x x x x x x x -
-  json             x x x x x x x -
-  json-stream      x x x x x x x x
-  show-hex         x x - - - x - -
-  timestamps       x x x x x x - -
-  report=9         x x x x x - - -
-  plot=x           x x x x x - - -
-  csv=x            x x x x x - - -
-  engine=auto      x x x x x x x x
-  watch=f          x - - - - - - x
-  history=f        - - - - - - - x
-`;
+  port=7           x x x x x x x - x x
+  ipv4             x x x x x x x - x x
+  ipv6             x x x x x x x - x x
+  all              x - - - - = - - - -
+  bind=127.0.0.2   x x x x x x x - x x
+  source-port=7    x - x x x x x - - x
+  interface=lo     x x x x x x x - x x
+  ttl=3            x x x x x x x - x x
+  dscp=EF          x x x x x x x - x x
+  dont-fragment    x x x x x x - - x x
+  message=x        x x - - - x - - - -
+  hex=00           x x - - - x - - - -
+  size=99          x x x x x x - - x x
+  stamp            x x x - = - - - x -
+  find-mtu         x - - - - - = - - -
+  loaded           x - - - x - - - = -
+  find-rate        x - - - - - - - - =
+  ssid=7           - - - - x - - - - -
+  ptp              - - - - x - - - - -
+  key-file=x       - - - - x - - - - -
+  extensions=all   - - - - x - - - - -
+  reply-dscp=3     - - - - x - - - - -
+  clock=kernel     - - - - x - - - - -
+  histogram        - - - - x - - - - -
+  count=5          x x x x x - - - - -
+  interval=2       - x - - x - - - x -
+  rate=9           x x x - x - - - x x
+  window=9         x x - x - - - - x -
+  duration=3       - - x x x - - - x x
+  timeout=3        x x x x x x x - x x
+  retries=5        x x - - - x - - - -
+  deadline=9       x x - - x - - - - -
+  expect=x         x x - - - x - - - -
+  expect-hex=00    x x - - - x - - - -
+  expect-part=x    x x - - - x - - - -
+  expect-pattern=x x x - - - x - - - -
+  max-loss=9       x x x x x - - - x x
+  max-rtt=9        x x x x x - - - x -
+  expect-replies=9 - - - - - x - - - -
+  quiet            x x x x x x x - x x
+  json             x x x x x x x - x x
+  json-stream      x x x x x x x x x x
+  show-hex         x x - - - x - - - -
+  timestamps       x x x x x x - - x x
+  report=9         x x x x x - - - - -
+  plot=x           x x x x x - - - x -
+  csv=x            x x x x x - - - x -
+  engine=auto      x x x x x x x x x x
+  watch=f          x - - - - - - x - -
+  history=f        - - - - - - - x - -`;
 
 const SERVER_MODES = [
   [],
@@ -500,6 +504,13 @@ Deno.test("planClient(): an error names flags that exclude each other", () => {
     [["--ttl", "9", "--stamp"], "--ttl needs --engine linux"],
     [["-c", "0", "--source-port", "9"], "--source-port and --count exclude"],
     [["-s", "1..9", "--plot", "x"], "--plot and a --size of many exclude"],
+    [["-s", "9..10", "--loaded"], "--loaded and a --size of many exclude"],
+    [["-s", "7", "--find-rate"], "--size: 7 is too short for --find-rate"],
+    [["-s", "43", "--loaded", "--stamp"], "--size: 43 is too short for --load"],
+    [["-i", "0", "--loaded"], "--interval: 0 is too short for --loaded"],
+    [["--loaded", "--rate", "1", "--window", "1"], "--window and --rate exclu"],
+    [["--loaded", "-B", "a:7"], "--bind HOST:PORT means nothing with --loaded"],
+    [["--stamp", "--rate", "9", "-i", "1"], "--rate and --interval exclude"],
   ];
   for (const [args, message] of cases) {
     const plan = () => planClient(args);
@@ -519,6 +530,7 @@ Deno.test("planClient(): accepts flags that combine", () => {
     ["-s", "1..9", "--csv", "x"],
     ["--stamp", "--ssid", "0", "--histogram", "-i", "1ms"],
     ["--all", "--interface", "lo"],
+    ["--loaded", "--stamp", "--rate", "9", "-i", "1", "-s", "44"],
   ];
   for (const args of cases) planClient(args);
 });
@@ -613,6 +625,17 @@ Deno.test("planClient(): the options of each mode", () => {
   });
   assertEquals(optionsOf().retries, undefined);
   assertEquals(optionsOf("-s", "1..2").retries, 0);
+  const loaded = optionsOf("--loaded", "--window", "5", "--duration", "3");
+  assertEquals([loaded.window, loaded.durationMs, loaded.intervalMs], [
+    ...[5, 3000, 20],
+  ]);
+  const search = planOf("--find-rate", "--max-loss", "2", "--rate", "9");
+  assertEquals(search.maxLoss, undefined);
+  assertEquals<object>(search.options, {
+    ...optionsOf("--find-rate"),
+    ...{ maxLoss: 2, maxRate: 9 },
+  });
+  assertEquals(planOf("--loaded", "--stamp", "a").targets[0]!.port, 862);
   const report = (...args: string[]) => {
     const { format, hasHex, isSeries } = planOf(...args).report;
     return `${format} ${hasHex} ${isSeries}`;

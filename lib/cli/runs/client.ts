@@ -90,6 +90,16 @@ async function runOne(
       const options = resolveOrigin(plan.options, target);
       return runMtu(target, options, report, out);
     }
+    case "loaded": {
+      const { runLoaded } = await import("./loaded.ts");
+      const options = { ...resolveOrigin(plan.options, target), size };
+      return runLoaded(target, options, report, out);
+    }
+    case "find-rate": {
+      const { runRate } = await import("./rate.ts");
+      const options = { ...resolveOrigin(plan.options, target), size };
+      return runRate(target, options, report, out);
+    }
     case "stamp": {
       const { runStamp } = await import("./stamp.ts");
       const key = await keyFor(plan, target);

@@ -90,7 +90,8 @@ export function loadWarnings(
   ]);
 }
 
-function rateText(perSecond = NaN, bitsPerSecond = NaN): string {
+/** A rate in datagrams and in bits of payload. */
+export function rateText(perSecond = NaN, bitsPerSecond = NaN): string {
   if (Number.isNaN(perSecond + bitsPerSecond)) return "n/a";
   const units = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"];
   while (bitsPerSecond >= 1000 && units.length > 1) {

@@ -62,7 +62,7 @@ export interface RunEvent {
 /** The events `E` and the result `R` of one kind of run: columns and lines. */
 export interface View<E, R> {
   /** The list of events in a document; `replies` has no other events. */
-  list: "replies" | "samples" | "intervals" | "probes";
+  list: "replies" | "samples" | "intervals" | "probes" | "steps";
   events: column.EventColumns;
   result: column.Columns<R>;
   /** The values of an event's columns, where they are not its own. */

@@ -1,0 +1,155 @@
+/** `client --loaded` and `--find-rate` as their users run them. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { LOADED_COLUMNS } from "../../lib/cli/show/loaded.ts";
+import { RATE_COLUMNS } from "../../lib/cli/runs/rate.ts";
+import {
+  client,
+  ENGINE,
+  Program,
+  programTest,
+  signalTest,
+} from "../helpers.ts";
+import {
+  ANSWERING,
+  ASKING,
+  cabled,
+  inHost,
+  namespaceTest,
+} from "../namespaces.ts";
+import { peer, started } from "./peers.ts";
+
+programTest(
+  "client --loaded: a target that does not answer gets no load",
+  async () => {
+    const sizes = new Set<number>();
+    await using silent = peer((_, data) => {
+      sizes.add(data.length);
+      return [];
+    });
+    const { code, stdout, stderr } = await client(
+      [
+        silent.target,
+        "--loaded",
+        "--duration",
+        "300ms",
+        "-W",
+        "100ms",
+        "-s",
+        "64",
+      ],
+    );
+    assertEquals([code, sizes.size], [1, 1]);
+    assertMatch(stdout, /latency under load, no load/);
+    assertMatch(stderr, /^client: after 0\.1 s of probes fills the path to /);
+    assertMatch(stderr, /No reply from .* to 5 datagrams: is a server running/);
+  },
+);
+
+programTest(
+  "client --loaded: a server that does not echo gets no load",
+  async () => {
+    await using other = await started(["-q"]);
+    const flags = ["--loaded", "--duration", "300ms"];
+    const { code, stdout, stderr } = await client([other.target, ...flags]);
+    assertEquals(code, 1);
+    assertMatch(stdout, /no load/);
+    assertMatch(stderr, /the replies are no echoes: --loaded needs a server/);
+  },
+);
+
+programTest(
+  "client --loaded, --find-rate: print the keys of their columns",
+  async () => {
+    await using server = await started(["--echo", "-q"]);
+    const runs = [
+      [["--loaded", "--duration", "900ms"], LOADED_COLUMNS],
+      [["--find-rate", "--rate", "200", "--duration", "200ms"], RATE_COLUMNS],
+    ] as const;
+    for (const [flags, columns] of runs) {
+      const args = [server.target, ...flags, "-s", "64", "--json"];
+      const { stdout } = await client(args);
+      const document = JSON.parse(stdout);
+      assertEquals(Object.keys(document), ["steps", ...Object.keys(columns)]);
+      assert(document.steps.length > 1);
+      for (const step of document.steps) assertEquals(step.lossPercent, 0);
+    }
+  },
+);
+
+programTest(
+  "client --loaded: thresholds are of the probes under load",
+  async () => {
+    await using server = await started(["--echo", "-q"]);
+    const flags = ["--loaded", "--duration", "600ms", "--window", "4"];
+    const bounds = ["--max-rtt", "min=0", "--max-loss", "0"];
+    const { code, stdout, stderr } = await client(
+      [server.target, ...flags, ...bounds],
+    );
+    assertEquals(code, 1);
+    assertMatch(stderr, /--max-rtt min=0ms: it is /);
+    assertMatch(stdout, /, 4 x 1232 bytes in flight ---\nidle: /);
+    assertMatch(stdout, /\nloaded: \d+ sent.*\nload: \d+ sent/);
+  },
+);
+
+signalTest(
+  "client --loaded: the first Ctrl-C ends it with what was found",
+  async () => {
+    await using server = await started(["--echo"]);
+    const args = ["run", "--allow-net", "--allow-ffi", "--allow-read"];
+    const flags = [
+      "--engine",
+      ENGINE,
+      "--loaded",
+      "--duration",
+      "10m",
+      "--json",
+    ];
+    await using asking = new Program(Deno.execPath(), [
+      ...[...args, "client.ts", server.target, ...flags],
+    ]);
+    // The first probe has arrived.
+    await server.program.line();
+    asking.kill("SIGINT");
+    const { code, stdout } = await asking.ended();
+    const { idle, loaded, load } = JSON.parse(stdout);
+    assertEquals([code, loaded, load], [idle.received > 0 ? 0 : 1, null, null]);
+    assert(idle.sent > 0);
+  },
+);
+
+namespaceTest(
+  "client --loaded --stamp: finds the queue, and its direction",
+  async () => {
+    await using _cable = await cabled();
+    const queue = "root tbf rate 5mbit burst 5kb latency 200ms".split(" ");
+    await using shaped = inHost(
+      ASKING,
+      ...["tc", "qdisc", "add", "dev", "wire0", ...queue],
+    );
+    assertEquals((await shaped.ended()).code, 0);
+    const deno = [Deno.execPath(), "run", "-A"];
+    const engine = ["--engine", ENGINE];
+    await using server = inHost(ANSWERING, ...deno, "server.ts", ...engine, ...[
+      ...["--stamp", "--host", "10.0.0.2", "-p", "7"],
+    ]);
+    await server.line();
+    const flags = ["--loaded", "--stamp", "--duration", "3", "--window", "32"];
+    await using asking = inHost(ASKING, ...deno, "client.ts", ...engine, ...[
+      ...["10.0.0.2:7", ...flags, "--json"],
+    ]);
+    const { code, stdout } = await asking.ended();
+    assertEquals(code, 0);
+    const { rttMs, forwardPdvMs, backwardPdvMs, load } = JSON.parse(stdout);
+    const { median } = rttMs.added;
+    assert(median > 10 && median < 200, `${median}`);
+    // The queue is the way to the server.
+    const [there, back] = [
+      forwardPdvMs.added.median,
+      backwardPdvMs.added.median,
+    ];
+    assert(there > 10 && there < 200 && there > 4 * back, `${there} ${back}`);
+    assert(load.receivedBitsPerSecond < 5e6);
+  },
+  "tc",
+);
