@@ -27,7 +27,7 @@ import {
 } from "../show/loaded.ts";
 import { type ReportOptions, showRun } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
-import { Parts } from "./parts.ts";
+import { Parts } from "../parts.ts";
 import { warmUp } from "./warm_up.ts";
 
 /** The load, and the probes before and beside it. */

@@ -23,7 +23,7 @@ import {
 import { silenceLine } from "../show/loss.ts";
 import { type ReportOptions, showRun, type View } from "../show/reporter.ts";
 import type { RunOutcome } from "../thresholds.ts";
-import { type Counts, Parts } from "./parts.ts";
+import { type Counts, Parts } from "../parts.ts";
 import { warmUp } from "./warm_up.ts";
 
 /** The tries of a search. */

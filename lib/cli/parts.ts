@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { UdpAddress } from "../../address.ts";
-import type { RunHandle } from "../../client/run.ts";
-import type { RunCounts } from "../../stats/counts.ts";
+import type { UdpAddress } from "../address.ts";
+import type { RunHandle } from "../client/run.ts";
+import type { RunCounts } from "../stats/counts.ts";
 
 /** The counts that parts add up. */
 export type Counts = Pick<
