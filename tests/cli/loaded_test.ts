@@ -51,8 +51,8 @@ Deno.test("growWindow(): doubles until a quarter more does not get through", asy
   const tried = async (capacity: number, fill: number) => {
     const windows: number[] = [];
     const steps = growWindow((window) => {
-      const receivedPerSecond = Math.min(capacity, window / fill * capacity);
-      return Promise.resolve(step({ window, receivedPerSecond }));
+      const received = Math.min(capacity, window / fill * capacity);
+      return Promise.resolve(step({ window, received }));
     });
     for await (const { window } of steps) windows.push(window!);
     return windows;

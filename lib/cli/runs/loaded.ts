@@ -96,7 +96,11 @@ export async function runLoaded(
     if (!idle.isAnswered || parts.isStopped) return;
     const endsAt = performance.now() + loadMs;
     const isOpen = rate === undefined && window === undefined;
-    if (isOpen) yield* growWindow(tryWindow);
+    for await (const step of isOpen ? growWindow(tryWindow) : []) {
+      yield step;
+      // Each lost datagram of a try takes the time-out.
+      if (performance.now() > endsAt - loadMs / 3) break;
+    }
     const leftMs = Math.max(loadMs / 3, endsAt - performance.now());
     main = newLoad(leftMs);
     const loading = parts.complete(main);

@@ -285,9 +285,9 @@ export async function* growWindow(
   for (let window = FIRST_WINDOW; window <= MAX_WINDOW; window *= 2) {
     const step = await tryOne(window);
     yield step;
-    const { receivedPerSecond = 0 } = step;
-    if (receivedPerSecond <= MIN_GAIN * before) return;
-    before = receivedPerSecond;
+    // Of tries of one length; a rate from the first echo to the last hides pauses.
+    if (step.received <= MIN_GAIN * before) return;
+    before = step.received;
   }
 }
 
