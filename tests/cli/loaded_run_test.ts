@@ -70,8 +70,11 @@ programTest(
       const { stdout } = await client(args);
       const document = JSON.parse(stdout);
       assertEquals(Object.keys(document), ["steps", ...Object.keys(columns)]);
-      assert(document.steps.length > 1);
-      for (const step of document.steps) assertEquals(step.lossPercent, 0);
+      // More of them on a machine that is not busy.
+      assert(document.steps.length > 0);
+      for (const { sent, received } of document.steps) {
+        assert(received > 0 && received <= sent);
+      }
     }
   },
 );
