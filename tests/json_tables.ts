@@ -8,7 +8,7 @@ import {
   FIGURES,
   type Rows,
 } from "../lib/cli/show/columns.ts";
-import { RATE_COLUMNS } from "../lib/cli/runs/rate.ts";
+import { RATE_COLUMNS } from "../lib/cli/runs/loaded.ts";
 import { LOAD_COLUMNS } from "../lib/cli/show/load.ts";
 import { LOADED_COLUMNS, STEP_EVENTS } from "../lib/cli/show/loaded.ts";
 import {

@@ -25,7 +25,7 @@ import {
 import { CLIENT, CLIENT_DEFAULTS, LOADED_DEFAULTS } from "./client_flags.ts";
 import * as flag from "./flags.ts";
 import type { LoadedOptions } from "./runs/loaded.ts";
-import type { FindRateOptions } from "./runs/rate.ts";
+import type { FindRateOptions } from "./runs/loaded.ts";
 import type { ReportOptions } from "./show/reporter.ts";
 import type { MaxRtt } from "./thresholds.ts";
 

@@ -1,7 +1,7 @@
 /** `client --loaded` and `--find-rate` as their users run them. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LOADED_COLUMNS } from "../../lib/cli/show/loaded.ts";
-import { RATE_COLUMNS } from "../../lib/cli/runs/rate.ts";
+import { RATE_COLUMNS } from "../../lib/cli/runs/loaded.ts";
 import {
   client,
   ENGINE,

@@ -96,7 +96,7 @@ async function runOne(
       return runLoaded(target, options, report, out);
     }
     case "find-rate": {
-      const { runRate } = await import("./rate.ts");
+      const { runRate } = await import("./loaded.ts");
       const options = { ...resolveOrigin(plan.options, target), size };
       return runRate(target, options, report, out);
     }
