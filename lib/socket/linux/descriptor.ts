@@ -14,7 +14,11 @@ import {
 } from "../../address.ts";
 import { bindError, mayPass, sendError } from "../../base/errors.ts";
 import type { Membership } from "../multicast.ts";
-import type { OpenOptions } from "../contract.ts";
+import type {
+  GroupSendOptions,
+  OpenOptions,
+  SendOptions,
+} from "../contract.ts";
 import { bindConn, type Conn } from "../deno_socket.ts";
 import { requireNet } from "../net_access.ts";
 import { errorOf } from "./errno.ts";
@@ -186,8 +190,8 @@ export function addressOf(libc: Libc, fd: number): UdpAddress {
   return sys.decodeSockaddr(name.u8);
 }
 
-/** Sets an option whose value is an int. */
-function setOption(
+/** Sets an option whose value is an int; throws the system's error. */
+export function setOption(
   libc: Libc,
   fd: number,
   level: number,
@@ -220,7 +224,7 @@ export function growBuffers(libc: Libc, fd: number): void {
 export function setSendOptions(
   libc: Libc,
   { fd, family }: SocketDescriptor,
-  options: OpenOptions,
+  options: SendOptions & GroupSendOptions,
 ): void {
   const { ttl, trafficClass, dontFragment, multicastTtl, loopback } = options;
   if (options.device !== undefined) bindToDevice(libc, fd, options.device);

@@ -9,7 +9,7 @@ import { scratchOf, type SocketDescriptor, trySet } from "./descriptor.ts";
 import { ECONNREFUSED, EMSGSIZE, errorOf } from "./errno.ts";
 import { controlFacts } from "./cmsg.ts";
 import * as sys from "./layout.ts";
-import type { Libc } from "./libc.ts";
+import type { Libc, Memory } from "./libc.ts";
 
 /** Has the system queue ICMP messages for a socket. */
 export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
@@ -25,25 +25,85 @@ export function keepErrors(libc: Libc, { fd, family }: SocketDescriptor): void {
  */
 export function takeErrors(libc: Libc, fd: number, isOwn = false): Error[] {
   return Array.from(
-    takeControls(libc, fd),
-    (control) => errorIn(control, isOwn),
+    takeMessages(libc, fd, sys.MSG_ERRQUEUE),
+    ({ control }) => errorIn(control, isOwn),
   ).filter((error) => error !== undefined);
 }
 
+/** A received message, or an entry of the error queue. */
+export interface TakenMessage {
+  control: Uint8Array;
+  /** The first bytes: of an entry, those of the datagram that it quotes. */
+  data: Uint8Array;
+  /** Its source; of an entry, the destination of the datagram. */
+  name: Uint8Array;
+}
+
 /**
- * Takes the entries of the error queue, of which the control messages are
- * overwritten by the next one's.
+ * Takes all messages, each of which overwrites the one before.
+ *
+ * @param room A struct iovec, and behind it the place for the first bytes.
  */
-function* takeControls(libc: Libc, fd: number): Generator<Uint8Array> {
-  const { header, control } = scratchOf(libc);
-  const flags = sys.MSG_ERRQUEUE | sys.MSG_DONTWAIT;
-  for (let i = 0; i < MAX_ENTRIES; i++) {
-    header.u32.fill(0);
-    sys.setPointer(header.u32, sys.MMSGHDR_CONTROL, control.address);
-    header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
-    if (libc.recvmmsg(fd, header, 1, flags) < 1) return;
-    yield control.u8.subarray(0, header.u32[sys.MMSGHDR_CONTROL_LENGTH / 4]!);
+export function* takeMessages(
+  libc: Libc,
+  fd: number,
+  flags: number,
+  room?: Memory,
+): Generator<TakenMessage> {
+  const { header: { u32 }, header, control, name } = scratchOf(libc);
+  const bytes = room?.u8.subarray(sys.IOVEC_BYTES) ?? new Uint8Array(0);
+  if (room !== undefined) {
+    sys.setPointer(room.u32, 0, room.address + sys.IOVEC_BYTES);
+    room.u32[sys.IOVEC_LENGTH / 4] = bytes.length;
   }
+  for (let i = 0; i < MAX_ENTRIES; i++) {
+    u32.fill(0);
+    sys.setPointer(u32, sys.MMSGHDR_NAME, name.address);
+    u32[sys.MMSGHDR_NAME_LENGTH / 4] = name.u8.length;
+    if (room !== undefined) {
+      sys.setPointer(u32, sys.MMSGHDR_IOVEC, room.address);
+      u32[sys.MMSGHDR_IOVEC_COUNT / 4] = 1;
+    }
+    sys.setPointer(u32, sys.MMSGHDR_CONTROL, control.address);
+    u32[sys.MMSGHDR_CONTROL_LENGTH / 4] = control.u8.length;
+    if (libc.recvmmsg(fd, header, 1, flags | sys.MSG_DONTWAIT) < 1) return;
+    yield {
+      control: control.u8.subarray(0, u32[sys.MMSGHDR_CONTROL_LENGTH / 4]!),
+      data: bytes.subarray(0, u32[sys.MMSGHDR_LENGTH / 4]!),
+      name: name.u8,
+    };
+  }
+}
+
+/** A struct sock_extended_err, and the address behind it. */
+export interface QueuedError {
+  errno: number;
+  origin: number;
+  type: number;
+  code: number;
+  /** The MTU, where the error is about one. */
+  info: number;
+  /** The host that reports it. */
+  from: string | undefined;
+}
+
+/** The error in control messages; undefined if there is none. */
+export function queuedErrorIn(control: Uint8Array): QueuedError | undefined {
+  const { errorAt: at } = controlFacts(control);
+  if (at === -1) return undefined;
+  const view = new DataView(control.buffer, control.byteOffset + at);
+  const family = view.getUint16(16, true);
+  const hasAddress = family === sys.AF_INET || family === sys.AF_INET6;
+  return {
+    errno: view.getUint32(0, true),
+    origin: view.getUint8(4),
+    type: view.getUint8(5),
+    code: view.getUint8(6),
+    info: view.getUint32(8, true),
+    from: hasAddress
+      ? sys.decodeSockaddr(control, at + 16).hostname
+      : undefined,
+  };
 }
 
 /** The error of an origin in control messages; undefined if there is none. */
@@ -51,21 +111,15 @@ export function errorIn(
   control: Uint8Array,
   isOwn: boolean,
 ): Error | undefined {
-  const { errorAt: at } = controlFacts(control);
-  if (at === -1) return undefined;
-  // struct sock_extended_err, and the address of the reporting host.
-  const view = new DataView(control.buffer, control.byteOffset + at);
-  const errno = view.getUint32(0, true);
-  const origin = view.getUint8(4);
-  const type = view.getUint8(5);
-  const code = view.getUint8(6);
+  const queued = queuedErrorIn(control);
+  if (queued === undefined) return undefined;
+  const { errno, origin, type, code, info: mtu } = queued;
   const isAsked = isOwn
     ? origin === FROM_THIS_MACHINE
     : origin === FROM_ICMP || origin === FROM_ICMPV6;
   if (!isAsked) return undefined;
   const error = errorOf(errno);
   if (errno === ECONNREFUSED) return error;
-  const mtu = view.getUint32(8, true);
   if (isOwn) {
     if (errno !== EMSGSIZE || mtu === 0) return error;
     error.message =
@@ -73,10 +127,7 @@ export function errorIn(
     return Object.assign(error, { mtu });
   }
   const words = (origin === FROM_ICMP ? ICMP : ICMPV6)[`${type}/${code}`];
-  const family = view.getUint16(16, true);
-  const reporter = family === sys.AF_INET || family === sys.AF_INET6
-    ? sys.decodeSockaddr(control, at + 16).hostname
-    : "the network";
+  const reporter = queued.from ?? "the network";
   const most = mtu > 0 && /fragment|too big/.test(words ?? "")
     ? `, at most ${mtu} bytes with headers`
     : "";
@@ -107,7 +158,7 @@ export function takeEntries(
   libc: Libc,
   fd: number,
 ): Array<{ stamp?: SendStamp | undefined; error?: Error | undefined }> {
-  return Array.from(takeControls(libc, fd), (control) => {
+  return Array.from(takeMessages(libc, fd, sys.MSG_ERRQUEUE), ({ control }) => {
     const stamp = stampIn(control);
     return stamp === undefined ? { error: errorIn(control, false) } : { stamp };
   });
@@ -126,8 +177,8 @@ export function stampIn(control: Uint8Array): SendStamp | undefined {
 /** Entries that are taken in one look. */
 const MAX_ENTRIES = 1024;
 const FROM_THIS_MACHINE = 1;
-const FROM_ICMP = 2;
-const FROM_ICMPV6 = 3;
+export const FROM_ICMP = 2;
+export const FROM_ICMPV6 = 3;
 
 /** The meaning of ICMP messages, by type and code (RFC 792, RFC 1812). */
 const ICMP: Record<string, string> = {

@@ -118,6 +118,7 @@ export const EPOLLONESHOT = 0x40000000;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
@@ -176,6 +177,11 @@ export const IP_MULTICAST_ALL = 49;
 /** Don't-fragment on every datagram, in both versions. */
 export const PMTUDISC_DONT = 0;
 export const PMTUDISC_DO = 2;
+/** As PMTUDISC_DO, whatever MTU of the path the system has learned. */
+export const PMTUDISC_PROBE = 3;
+export const IPPROTO_ICMP = 1;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_ICMPV6 = 58;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_UNICAST_HOPS = 16;
 export const IPV6_MULTICAST_IF = 17;

@@ -108,6 +108,7 @@ programTest(
       GROUP_REQ_SOURCE: "offsetof(struct group_source_req, gsr_source)",
       PMTUDISC_DONT: "IP_PMTUDISC_DONT",
       PMTUDISC_DO: "IP_PMTUDISC_DO",
+      PMTUDISC_PROBE: "IP_PMTUDISC_PROBE",
       MEMINFO_BYTES: "4 * SK_MEMINFO_VARS",
       MEMINFO_RECEIVED: "SK_MEMINFO_RMEM_ALLOC",
       MEMINFO_DROPS: "SK_MEMINFO_DROPS",
