@@ -1,0 +1,369 @@
+/**
+ * The search for the hops of one flow: the probe to send next, the probe that an
+ * answer is about, and the facts of each hop. Pure.
+ *
+ * @module
+ */
+import type { AnswerKind } from "../../socket/icmp.ts";
+import type { Answer } from "../../socket/probe_sockets.ts";
+import { Distribution } from "../../stats/distribution.ts";
+
+/** A datagram with a limited TTL. Times are in milliseconds. */
+export interface Probe {
+  number: number;
+  ttl: number;
+  payload: Uint8Array;
+  /** When it was sent, by the clock of the program and by the wall clock. */
+  sentAt: number;
+  wallAt: number;
+  /** In flight, timed out, or sent again as its answer cannot be told from others. */
+  state: "pending" | "lost" | "void";
+}
+
+/** The outcome of a probe. */
+export interface ProbeEvent {
+  type: "probe";
+  sourcePort: number;
+  ttl: number;
+  outcome: AnswerKind | "lost";
+  from?: string;
+  rttMs?: number;
+  mark?: string;
+  mtu?: number;
+  trafficClass?: number;
+}
+
+/** The facts of a hop. */
+export class Hop {
+  /** The name of its address, where somebody has looked for it. */
+  name: string | undefined;
+  sent = 0;
+  received = 0;
+  readonly rtts: Distribution = new Distribution();
+  /** The addresses that answered, the first one first. */
+  readonly addresses: Set<string> = new Set();
+  readonly kinds: Set<AnswerKind> = new Set();
+  readonly marks: Set<string> = new Set();
+  /** The traffic classes that were quoted: those with which probes arrived. */
+  readonly trafficClasses: Set<number> = new Set();
+
+  get lossPercent(): number | undefined {
+    const { sent, received } = this;
+    return sent === 0 ? undefined : 100 * (sent - received) / sent;
+  }
+
+  /** Adds the facts of another flow's hop. */
+  add(other: Hop): void {
+    this.name ??= other.name;
+    this.sent += other.sent;
+    this.received += other.received;
+    this.rtts.addAll(other.rtts, 0);
+    for (
+      const key of ["addresses", "kinds", "marks", "trafficClasses"] as const
+    ) {
+      for (const value of other[key]) (this[key] as Set<unknown>).add(value);
+    }
+  }
+}
+
+/** A router's report of the MTU of its next link. */
+export interface MtuReport {
+  mtu: number;
+  from: string;
+}
+
+/**
+ * The facts that flows share. Their probes to one hop have one pace: {@linkcode BURST}
+ * at once, and then one in each interval, since Linux sends a host at most one ICMP
+ * message a second, after six at once.
+ */
+export class Pacer {
+  /** The largest TTL at which a path ends; 0 if none is known. */
+  end = 0;
+  readonly #intervalMs: number;
+  readonly #free = new Map<number, { tokens: number; at: number }>();
+
+  constructor(intervalMs: number) {
+    this.#intervalMs = intervalMs;
+  }
+
+  /** Whether a probe may be sent now; counts it. */
+  take(ttl: number, now: number): boolean {
+    if (this.#intervalMs === 0) return true;
+    const { tokens, at } = this.#free.get(ttl) ?? { tokens: BURST, at: now };
+    const left = Math.min(BURST, tokens + (now - at) / this.#intervalMs);
+    if (left < 1) return false;
+    this.#free.set(ttl, { tokens: left - 1, at: now });
+    return true;
+  }
+
+  /** Notes the end of a path, and counts probes beyond it as probes to it. */
+  endAt(ttl: number, probes: number): void {
+    this.end = Math.max(this.end, ttl);
+    const found = this.#free.get(ttl);
+    if (found !== undefined) found.tokens -= probes;
+  }
+}
+
+/** The rules of a search. */
+export interface SearchOptions {
+  sourcePort: number;
+  /** The address of the target. */
+  target: string;
+  maxTtl: number;
+  /** The number of probes to each hop. */
+  count: number;
+  timeoutMs: number;
+  /** The user's payload, which has no number. */
+  payload?: Uint8Array | undefined;
+  /** The size of payloads of this program's own. */
+  size: number;
+  /** The bytes of the headers. */
+  headers: number;
+  /** The first bytes of its payloads, at random. */
+  token: number;
+}
+
+/** The search of one flow. */
+export class Search {
+  readonly options: SearchOptions;
+  /** The hops, that of TTL 1 first. */
+  readonly #hops: Hop[] = [];
+  readonly mtuReports: MtuReport[] = [];
+  /** The TTL at which the path ends: at the target, or by a router's refusal. */
+  #end: number | undefined;
+  /** The largest TTL that a router has reported as used up. */
+  #expired = 0;
+  readonly #pacer: Pacer;
+  readonly #probes = new Map<number, Probe>();
+  readonly #inFlight = new Set<Probe>();
+  #number = 0;
+  #size: number;
+  #window: number;
+  /** No probe leaves before, as answers to earlier ones may still arrive. */
+  #quietUntil = -Infinity;
+  /** When a TTL was first tried. */
+  #steppedAt = -Infinity;
+
+  constructor(options: SearchOptions, pacer: Pacer) {
+    this.options = options;
+    this.#pacer = pacer;
+    this.#size = options.payload?.length ?? options.size;
+    this.#window = this.#isNumbered ? WINDOW : 1;
+  }
+
+  /** Whether the target answered, by a reply or as its port is closed. */
+  get isReached(): boolean {
+    const { kinds } = this.#hops[(this.#end ?? 0) - 1] ?? new Hop();
+    return kinds.has("reply") || kinds.has("closed");
+  }
+
+  /** The hops as far as they are known, with the silent ones behind them. */
+  get hops(): Hop[] {
+    return this.#hops.slice(0, this.#limit);
+  }
+
+  /** The smallest number of probes to a hop. */
+  get round(): number {
+    const sent = this.hops.map((hop) => hop.sent);
+    return this.#hops.length < this.#limit ? 0 : Math.min(...sent);
+  }
+
+  get isOver(): boolean {
+    return this.round >= this.options.count && this.#inFlight.size === 0;
+  }
+
+  /**
+   * The largest TTL that is tried: a few beyond the last router that answered, but
+   * where another flow's path ends no more than this one needs.
+   */
+  get #limit(): number {
+    const beyond = this.#expired + MAX_SILENT;
+    const likely = Math.max(this.#pacer.end, this.#expired + 1);
+    const open = this.#pacer.end > 0 ? Math.min(beyond, likely) : beyond;
+    return Math.min(this.options.maxTtl, this.#end ?? open);
+  }
+
+  get #isNumbered(): boolean {
+    return this.options.payload === undefined && this.#size >= NUMBER_BYTES;
+  }
+
+  /** The next probe to a hop with this number of probes so far, if one is due. */
+  take(now: number, round: number): Probe | undefined {
+    if (now < this.#quietUntil || this.#inFlight.size >= this.#window) return;
+    for (let ttl = 1; ttl <= this.#limit; ttl++) {
+      const hop = this.#hops[ttl - 1] ??= new Hop();
+      if (hop.sent !== round) continue;
+      // Few probes then reach the target with a larger TTL than they need.
+      const isBeyond = this.#end === undefined && ttl > this.#expired;
+      if (isBeyond && this.#isAwaited(ttl)) continue;
+      const isStep = round === 0 && ttl > this.#expired + 1;
+      if (isStep && now - this.#steppedAt < STEP_MS) return;
+      if (!this.#pacer.take(ttl, now)) continue;
+      if (round === 0) this.#steppedAt = now;
+      hop.sent++;
+      const probe = this.#makeProbe(ttl, now);
+      this.#inFlight.add(probe);
+      return probe;
+    }
+  }
+
+  #isAwaited(ttl: number): boolean {
+    return [...this.#inFlight].some((probe) => probe.ttl === ttl);
+  }
+
+  #makeProbe(ttl: number, now: number): Probe {
+    const number = this.#number++;
+    const size = this.#size;
+    const payload = this.options.payload?.subarray(0, size) ??
+      numbered(size, this.options.token, number);
+    const times = { sentAt: now, wallAt: 0 };
+    const probe: Probe = { number, ttl, payload, ...times, state: "pending" };
+    this.#probes.set(number, probe);
+    this.#probes.delete(number - MAX_KEPT);
+    return probe;
+  }
+
+  /** Counts an answer; gives the outcome of its probe, if that is known. */
+  answer(answer: Answer, now: number): ProbeEvent | undefined {
+    const probe = this.#probeOf(answer, now);
+    if (probe === undefined) return;
+    const { ttl } = probe;
+    const { kind, from, mark, mtu, trafficClass } = answer;
+    if (kind === "too-big") this.shrink(answer);
+    // Else the router demands a smaller one than it takes.
+    if (kind === "too-big" && probe.payload.length <= this.#size) return;
+    const hop = this.#hops[ttl - 1]!;
+    const isLate = probe.state === "lost";
+    if (probe.state === "void") hop.sent++;
+    this.#probes.delete(probe.number);
+    this.#inFlight.delete(probe);
+    const seenMs = now - probe.sentAt;
+    const kernelMs = answer.at - probe.wallAt;
+    // The wall clock may have been set meanwhile.
+    const isPlausible = kernelMs >= 0 && kernelMs <= seenMs + 1;
+    const rttMs = isPlausible ? kernelMs : seenMs;
+    const facts = { outcome: kind, from, rttMs, ...mark && { mark } };
+    const event: ProbeEvent = {
+      ...{ type: "probe", sourcePort: this.options.sourcePort, ttl, ...facts },
+      ...mtu !== undefined && { mtu },
+      ...trafficClass !== undefined && { trafficClass },
+    };
+    if (kind === "too-big") {
+      // It is sent again, smaller.
+      hop.sent--;
+      return event;
+    }
+    hop.addresses.add(from);
+    hop.kinds.add(kind);
+    if (mark !== undefined) hop.marks.add(mark);
+    if (trafficClass !== undefined) hop.trafficClasses.add(trafficClass);
+    if (kind === "expired") this.#expired = Math.max(this.#expired, ttl);
+    else this.#endAt(ttl);
+    if (isLate) return;
+    hop.received++;
+    hop.rtts.add(rttMs);
+    return event;
+  }
+
+  /** Times out; gives the outcomes. */
+  *expire(now: number): Generator<ProbeEvent> {
+    const { sourcePort, timeoutMs } = this.options;
+    for (const probe of this.#inFlight) {
+      if (now - probe.sentAt < timeoutMs) continue;
+      probe.state = "lost";
+      this.#inFlight.delete(probe);
+      yield { type: "probe", sourcePort, ttl: probe.ttl, outcome: "lost" };
+    }
+  }
+
+  /** Notes a report of an MTU, and makes later probes as small as it demands. */
+  shrink({ mtu = 0, from }: Pick<Answer, "mtu" | "from">): void {
+    const { headers } = this.options;
+    const isKnown = this.mtuReports.some((one) =>
+      one.mtu === mtu && one.from === from
+    );
+    if (mtu < headers || isKnown) return;
+    this.mtuReports.push({ mtu, from });
+    this.#size = Math.min(this.#size, mtu - headers);
+  }
+
+  #endAt(ttl: number): void {
+    if (this.#end !== undefined && this.#end <= ttl) return;
+    if (this.#end === undefined) {
+      const beyond = this.#hops.slice(ttl).map(({ sent }) => sent);
+      this.#pacer.endAt(ttl, beyond.reduce((sum, sent) => sum + sent, 0));
+    }
+    this.#end = ttl;
+  }
+
+  /**
+   * The probe of an answer, by the number in it. A router that quotes nothing of the
+   * payload, or a server that does not echo, leaves only the order: that is used where
+   * all probes in flight that it can be about have one TTL. Else they are sent again,
+   * and from then on with one in flight.
+   */
+  #probeOf(answer: Answer, now: number): Probe | undefined {
+    const { data, kind } = answer;
+    if (this.#isNumbered) {
+      const number = numberIn(data, this.options.token);
+      if (number !== undefined) return this.#probes.get(number);
+      // It is about another program's datagram from this port.
+      if (kind !== "reply" && data.length >= NUMBER_BYTES) return;
+    }
+    const candidates = [...this.#inFlight].filter((probe) =>
+      this.#canBeOf(answer, probe)
+    );
+    const [first] = candidates;
+    if (candidates.every(({ ttl }) => ttl === first!.ttl)) return first;
+    this.#window = 1;
+    this.#quietUntil = now + this.options.timeoutMs;
+    for (const probe of this.#inFlight) {
+      probe.state = "void";
+      this.#hops[probe.ttl - 1]!.sent--;
+    }
+    this.#inFlight.clear();
+  }
+
+  #canBeOf({ kind, from }: Answer, { ttl }: Probe): boolean {
+    if (kind === "reply" || from === this.options.target) {
+      return ttl > this.#expired;
+    }
+    const known = this.#hops.findIndex(({ addresses }) => addresses.has(from));
+    if (known !== -1) return ttl === known + 1;
+    return this.#hops[ttl - 1]!.addresses.size === 0 && ttl <= this.#limit;
+  }
+}
+
+/** A payload that begins with a token and a number, if there is room. */
+export function numbered(
+  size: number,
+  token: number,
+  number: number,
+): Uint8Array {
+  const payload = new Uint8Array(size);
+  if (size < NUMBER_BYTES) return payload;
+  const view = new DataView(payload.buffer);
+  view.setUint32(0, token);
+  view.setUint32(4, number);
+  return payload;
+}
+
+/** The number in a payload, if it has the token. */
+export function numberIn(data: Uint8Array, token: number): number | undefined {
+  if (data.length < NUMBER_BYTES) return undefined;
+  const view = new DataView(data.buffer, data.byteOffset);
+  return view.getUint32(0) === token ? view.getUint32(4) : undefined;
+}
+
+export const NUMBER_BYTES = 8;
+/** The most probes of a flow in flight. */
+const WINDOW = 16;
+/** The probes that a hop gets at once. */
+const BURST = 5;
+/** The silent hops in a row, behind the last that answered, that end a search. */
+const MAX_SILENT = 5;
+/** The time until the next TTL is tried without an answer from the one before. */
+const STEP_MS = 30;
+/** The probes of which a late answer is recognized. */
+const MAX_KEPT = 4096;
