@@ -19,6 +19,7 @@ import {
 } from "../lib/cli/show/series.ts";
 import { SERVER_EVENTS } from "../lib/cli/show/server.ts";
 import { STAMP_COLUMNS, STAMP_EVENTS } from "../lib/cli/show/stamp.ts";
+import { TRACE_COLUMNS, TRACE_EVENTS } from "../lib/cli/show/trace.ts";
 
 /**
  * A symbol, a property or a type of `deno doc --json`, reduced to the keys used
@@ -165,6 +166,8 @@ export async function withTables(page: string): Promise<string> {
     loaded: columns(LOADED_COLUMNS),
     "find rate": columns(RATE_COLUMNS, "LoadResult"),
     steps: events(STEP_EVENTS, "LoadResult"),
+    trace: columns(TRACE_COLUMNS),
+    "trace events": events(TRACE_EVENTS),
     gather: columns(GATHER_COLUMNS, "GatherSummary"),
     "gather events": events(GATHER_EVENTS, "UdpReply"),
     "server events": events(server),

@@ -34,11 +34,15 @@ export const LOADED_DEFAULTS = {
   maxLoss: 1,
 };
 
+/** The probes to each hop. */
+export const TRACE_COUNT = 3;
+
 /** The modes of the client, with the flags that choose them. */
 export const CLIENT_MODES = {
   "find-mtu": ["find-mtu"],
   "find-rate": ["find-rate"],
   loaded: ["loaded"],
+  trace: ["trace"],
   gather: ["all"],
   stamp: ["stamp"],
   load: ["rate", "window"],
@@ -48,6 +52,8 @@ export const CLIENT_MODES = {
 
 /** Modes that send the user's payload, and show replies. */
 const PAYLOADS = ["request", "gather"] as const;
+/** Modes that send it. */
+const SENDERS = [...PAYLOADS, "trace"] as const;
 /** Modes that send datagram after datagram. */
 const RUNS = ["request", "load", "stamp"] as const;
 const STAMP = ["stamp"] as const;
@@ -55,7 +61,7 @@ const STAMP = ["stamp"] as const;
 const FILLING = ["loaded", "find-rate"] as const;
 const NOT_MTU = [...RUNS, ...FILLING, "gather"] as const;
 /** All but `--watch`, whose file has the flags of its targets. */
-const ANY = [...NOT_MTU, "find-mtu"] as const;
+const ANY = [...NOT_MTU, "find-mtu", "trace"] as const;
 const WATCH = ["watch"] as const;
 
 const DSCP = { value: "N", parse: parseDscp };
@@ -100,7 +106,7 @@ export const CLIENT_FLAGS = {
     interface: {
       kind: flag.text("NAME"),
       help: "outgoing interface (linux engine; with --all any)",
-      linux: [...RUNS, ...FILLING, "find-mtu"],
+      linux: [...RUNS, ...FILLING, "find-mtu", "trace"],
     },
     ttl: {
       kind: flag.number(ORIGIN.ttl),
@@ -125,18 +131,20 @@ export const CLIENT_FLAGS = {
       usual: `"${CLIENT_DEFAULTS.message}"`,
       help: "send this text; - for stdin",
       everyday: true,
+      modes: SENDERS,
     },
     hex: {
       kind: { value: "HEX", parse: parseHex },
       help: "send these bytes, as hex digits",
       excludes: ["message"],
+      modes: SENDERS,
     },
     size: {
       short: "s",
       kind: { value: "BYTES", parse: parseSizes },
       help: "repeat or truncate to this; A..B:STEP tries each",
       everyday: true,
-      modes: NOT_MTU,
+      modes: [...NOT_MTU, "trace"],
     },
     stamp: {
       help: "send STAMP packets, to measure the path each way",
@@ -148,6 +156,19 @@ export const CLIENT_FLAGS = {
       modes: ["find-mtu"],
       linux: ANY,
       oneHost: true,
+    },
+    trace: {
+      help: "list the hops of the path (linux engine)",
+      everyday: true,
+      modes: ["trace"],
+      linux: ANY,
+      oneHost: true,
+    },
+    flows: {
+      kind: flag.integer(1, 64),
+      default: 1,
+      help: "source ports of --trace, for each path (ECMP)",
+      modes: ["trace"],
     },
   }),
   ...flag.group({ group: "With --stamp", modes: STAMP }, {
@@ -181,10 +202,11 @@ export const CLIENT_FLAGS = {
     count: {
       short: "c",
       kind: flag.number({ ...SERIES.count, min: 0 }),
-      usual: `${SERIES.count.default}; --stamp: ${MEASURE.count.default}`,
-      help: "number of datagrams, 0: no end",
+      usual:
+        `${SERIES.count.default}; --stamp: ${MEASURE.count.default}; --trace: ${TRACE_COUNT}`,
+      help: "datagrams, 0: no end",
       everyday: true,
-      modes: RUNS,
+      modes: [...RUNS, "trace"],
     },
     interval: {
       short: "i",
@@ -192,7 +214,7 @@ export const CLIENT_FLAGS = {
       usual: flag.duration(0).show!(SERIES.intervalMs.default),
       help: "between datagrams; 0 waits for each answer",
       everyday: true,
-      modes: ["request", "stamp", "loaded"],
+      modes: ["request", "stamp", "loaded", "trace"],
       needs: { flag: "count", modes: ["request"] },
     },
     rate: {
@@ -243,7 +265,7 @@ export const CLIENT_FLAGS = {
       short: "w",
       kind: flag.number(SERIES.deadlineMs),
       help: "end after this time, answered or not",
-      modes: ["request", "stamp"],
+      modes: ["request", "stamp", "trace"],
     },
   }),
   ...flag.group({ group: "Failure", modes: PAYLOADS }, {
@@ -348,6 +370,7 @@ export const CLIENT = {
     "-I": "--interface NAME, or --bind ADDRESS",
     "-t": "--ttl N",
     "--retry": "did you mean --retries?",
+    "--traceroute": "did you mean --trace?",
   },
   name: "client",
   summary: "Sends UDP datagrams and shows the replies.",

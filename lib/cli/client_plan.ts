@@ -15,6 +15,7 @@ import {
 import type { RequestOptions } from "../client/exchange.ts";
 import { type RequestManyOptions, SERIES_DEFAULTS } from "../client/series.ts";
 import type { OriginOptions } from "../client/target.ts";
+import type { TraceOptions } from "../client/trace/trace.ts";
 import { encode } from "../encoding.ts";
 import {
   MEASURE,
@@ -22,7 +23,12 @@ import {
   type MeasureOptions,
   STAMP_PORT,
 } from "../stamp/measure_options.ts";
-import { CLIENT, CLIENT_DEFAULTS, LOADED_DEFAULTS } from "./client_flags.ts";
+import {
+  CLIENT,
+  CLIENT_DEFAULTS,
+  LOADED_DEFAULTS,
+  TRACE_COUNT,
+} from "./client_flags.ts";
 import * as flag from "./flags.ts";
 import type { LoadedOptions } from "./runs/loaded.ts";
 import type { FindRateOptions } from "./runs/loaded.ts";
@@ -75,6 +81,11 @@ export type ClientPlan =
     | { mode: "find-mtu"; options: Options<RequestOptions> }
     | { mode: "loaded"; options: Options<LoadedOptions> }
     | { mode: "find-rate"; options: Options<FindRateOptions> }
+    | {
+      mode: "trace";
+      payload: Payload | undefined;
+      options: Options<TraceOptions>;
+    }
     | {
       mode: "stamp";
       options: Options<MeasureOptions>;
@@ -176,6 +187,14 @@ export function planClient(
       };
       return { ...common, mode, options };
     }
+    case "trace": {
+      const { flows, message, hex } = given;
+      const isOwn = message === undefined && hex === undefined;
+      const payload = isOwn ? undefined : payloadOf(command);
+      const wanted = (count ?? TRACE_COUNT) || Infinity;
+      const options = { ...shared, ...schedule, count: wanted, flows };
+      return { ...common, mode, payload, options };
+    }
     case "stamp": {
       const intervalMs = rate === undefined ? interval : 1000 / rate;
       const most = duration && Math.max(1, Math.round(duration / intervalMs));
@@ -214,6 +233,7 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
     [plot === "-" && format, "--plot -", `--${format}`],
     [csv === "-" && plot === csv, "--csv -", "--plot -"],
     [all && names.has("interface") && given.bind, "--interface", "--bind"],
+    [isSweep && given.trace, "--trace", "a --size of many"],
   ];
   const broken = exclusive.find(([isBroken]) => isBroken);
   if (broken !== undefined) throw flag.exclusive(broken[1], broken[2]);
@@ -233,6 +253,12 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
       ? "bind HOST:PORT"
       : "source-port";
     throw flag.meaningless(own, label);
+  }
+  const last = (sourcePortOf(given) ?? 0) + given.flows - 1;
+  if (last > 65_535) {
+    throw new flag.UsageError(
+      `--flows: the last source port would be ${last}: 65535 is the largest`,
+    );
   }
   const isSeries = mode === "request" && (given.count ?? 1) !== 1;
   if (isSeries && sourcePortOf(given) !== undefined) {

@@ -78,7 +78,7 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
   ],
   [
     ["--stamp", "-m", "x"],
-    /--message means nothing with --stamp: it is for plain requests and --all/,
+    /--message means nothing with --stamp: it is for plain requests, --all and --trace/,
   ],
   [
     ["--stamp", "--retries", "1"],
@@ -120,13 +120,22 @@ const BAD_CLIENT: Array<[string[], RegExp]> = [
     /--interface needs --engine linux/,
   ],
   [["--find-mtu", "--engine", "deno"], /--find-mtu needs --engine linux/],
+  [["--trace", "--engine", "deno"], /--trace needs --engine linux/],
+  [
+    ["--trace", "--engine", "linux", "-c", "3", "--max-loss", "1"],
+    /--max-loss means nothing with --trace/,
+  ],
+  [
+    ["--flows", "2"],
+    /--flows means nothing with plain requests: it is for --trace/,
+  ],
   [
     ["--find-mtu", "--engine", "linux", "-c", "2"],
     /--count means nothing with --find-mtu/,
   ],
   [
     ["--find-mtu", "--engine", "linux", "--hex", "00"],
-    /--hex means nothing with --find-mtu: it is for plain requests and --all/,
+    /--hex means nothing with --find-mtu: it is for plain requests, --all and --trace/,
   ],
   [["--source-port", "5", "-c", "2"], /--source-port and --count exclude/],
   [

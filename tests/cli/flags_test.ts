@@ -269,6 +269,7 @@ const RANGES: Array<[Flags, string, string[], string[]]> = [
   [CLIENT_FLAGS, "count", ["0", "1000000000"], ["-1", "1000000001"]],
   [CLIENT_FLAGS, "rate", ["0.001", "10000000"], ["0.0009", "10000000.1"]],
   [CLIENT_FLAGS, "window", ["1", "65536"], ["0", "65537"]],
+  [CLIENT_FLAGS, "flows", ["1", "64"], ["0", "65"]],
   [CLIENT_FLAGS, "retries", ["0", "100"], ["-1", "101"]],
   [CLIENT_FLAGS, "max-loss", ["0", "100"], ["-1", "100.1"]],
   [CLIENT_FLAGS, "expect-replies", ["1", "1000000"], ["0", "1000001"]],
@@ -298,6 +299,8 @@ Deno.test("parseFlags(): each flag has its range", () => {
   }
 });
 
+const TRACE = ["--trace", "--engine", "linux"];
+
 /** Arguments for each mode, the columns of the matrices below. */
 const CLIENT_MODES = [
   ["--engine", "linux"],
@@ -310,65 +313,68 @@ const CLIENT_MODES = [
   ["--engine", "linux", "--watch", "targets.json"],
   ["--engine", "linux", "--loaded"],
   ["--engine", "linux", "--find-rate"],
+  ["--engine", "linux", "--trace"],
 ];
 
 /**
  * Each flag of the client with an unusual value, and its meaning with one
- * datagram, --count, --rate, --window, --stamp, --all, --find-mtu, --watch, --loaded
- * and --find-rate: "x" changes the plan, "-" is refused, "=" is the flag of the mode
- * itself.
+ * datagram, --count, --rate, --window, --stamp, --all, --find-mtu, --watch, --loaded,
+ * --find-rate and --trace: "x" changes the plan, "-" is refused, "=" is the flag of
+ * the mode itself.
  */
 const CLIENT_MATRIX = `
-  port=7           x x x x x x x - x x
-  ipv4             x x x x x x x - x x
-  ipv6             x x x x x x x - x x
-  all              x - - - - = - - - -
-  bind=127.0.0.2   x x x x x x x - x x
-  source-port=7    x - x x x x x - - x
-  interface=lo     x x x x x x x - x x
-  ttl=3            x x x x x x x - x x
-  dscp=EF          x x x x x x x - x x
-  dont-fragment    x x x x x x - - x x
-  message=x        x x - - - x - - - -
-  hex=00           x x - - - x - - - -
-  size=99          x x x x x x - - x x
-  stamp            x x x - = - - - x -
-  find-mtu         x - - - - - = - - -
-  loaded           x - - - x - - - = -
-  find-rate        x - - - - - - - - =
-  ssid=7           - - - - x - - - - -
-  ptp              - - - - x - - - - -
-  key-file=x       - - - - x - - - - -
-  extensions=all   - - - - x - - - - -
-  reply-dscp=3     - - - - x - - - - -
-  clock=kernel     - - - - x - - - - -
-  histogram        - - - - x - - - - -
-  count=5          x x x x x - - - - -
-  interval=2       - x - - x - - - x -
-  rate=9           x x x - x - - - x x
-  window=9         x x - x - - - - x -
-  duration=3       - - x x x - - - x x
-  timeout=3        x x x x x x x - x x
-  retries=5        x x - - - x - - - -
-  deadline=9       x x - - x - - - - -
-  expect=x         x x - - - x - - - -
-  expect-hex=00    x x - - - x - - - -
-  expect-part=x    x x - - - x - - - -
-  expect-pattern=x x x - - - x - - - -
-  max-loss=9       x x x x x - - - x x
-  max-rtt=9        x x x x x - - - x -
-  expect-replies=9 - - - - - x - - - -
-  quiet            x x x x x x x - x x
-  json             x x x x x x x - x x
-  json-stream      x x x x x x x x x x
-  show-hex         x x - - - x - - - -
-  timestamps       x x x x x x - - x x
-  report=9         x x x x x - - - - -
-  plot=x           x x x x x - - - x -
-  csv=x            x x x x x - - - x -
-  engine=auto      x x x x x x x x x x
-  watch=f          x - - - - - - x - -
-  history=f        - - - - - - - x - -`;
+  port=7           x x x x x x x - x x x
+  ipv4             x x x x x x x - x x x
+  ipv6             x x x x x x x - x x x
+  all              x - - - - = - - - - -
+  bind=127.0.0.2   x x x x x x x - x x x
+  source-port=7    x - x x x x x - - x x
+  interface=lo     x x x x x x x - x x x
+  ttl=3            x x x x x x x - x x x
+  dscp=EF          x x x x x x x - x x x
+  dont-fragment    x x x x x x - - x x -
+  message=x        x x - - - x - - - - x
+  hex=00           x x - - - x - - - - x
+  size=99          x x x x x x - - x x x
+  stamp            x x x - = - - - x - -
+  find-mtu         x - - - - - = - - - -
+  trace            x x - - - - - - - - =
+  flows=4          - - - - - - - - - - x
+  loaded           x - - - x - - - = - -
+  find-rate        x - - - - - - - - = -
+  ssid=7           - - - - x - - - - - -
+  ptp              - - - - x - - - - - -
+  key-file=x       - - - - x - - - - - -
+  extensions=all   - - - - x - - - - - -
+  reply-dscp=3     - - - - x - - - - - -
+  clock=kernel     - - - - x - - - - - -
+  histogram        - - - - x - - - - - -
+  count=5          x x x x x - - - - - x
+  interval=2       - x - - x - - - x - x
+  rate=9           x x x - x - - - x x -
+  window=9         x x - x - - - - x - -
+  duration=3       - - x x x - - - x x -
+  timeout=3        x x x x x x x - x x x
+  retries=5        x x - - - x - - - - -
+  deadline=9       x x - - x - - - - - x
+  expect=x         x x - - - x - - - - -
+  expect-hex=00    x x - - - x - - - - -
+  expect-part=x    x x - - - x - - - - -
+  expect-pattern=x x x - - - x - - - - -
+  max-loss=9       x x x x x - - - x x -
+  max-rtt=9        x x x x x - - - x - -
+  expect-replies=9 - - - - - x - - - - -
+  quiet            x x x x x x x - x x x
+  json             x x x x x x x - x x x
+  json-stream      x x x x x x x x x x x
+  show-hex         x x - - - x - - - - -
+  timestamps       x x x x x x - - x x -
+  report=9         x x x x x - - - - - -
+  plot=x           x x x x x - - - x - -
+  csv=x            x x x x x - - - x - -
+  engine=auto      x x x x x x x x x x x
+  watch=f          x - - - - - - x - - -
+  history=f        - - - - - - - x - - -`;
 
 const SERVER_MODES = [
   [],
@@ -448,7 +454,7 @@ Deno.test("planClient(): an error names flags that exclude each other", () => {
   const cases: Array<[string[], string]> = [
     [
       ["--find-mtu", "--engine", "linux", "-m", "hello"],
-      "--message means nothing with --find-mtu: it is for plain requests and --all",
+      "--message means nothing with --find-mtu: it is for plain requests, --all and --trace",
     ],
     [
       ["--ssid", "1"],
@@ -456,7 +462,7 @@ Deno.test("planClient(): an error names flags that exclude each other", () => {
     ],
     [
       ["--window", "1", "--hex", "00"],
-      "--hex means nothing with --window: it is for plain requests and --all",
+      "--hex means nothing with --window: it is for plain requests, --all and --trace",
     ],
     [["--stamp", "--all"], "--stamp means nothing with --all"],
     [["-i", "1"], "--interval needs --count with plain requests"],
@@ -501,6 +507,15 @@ Deno.test("planClient(): an error names flags that exclude each other", () => {
     ],
     [["--hex", "00", "-m", "x"], "--hex and --message exclude each other"],
     [["--find-mtu"], "--find-mtu needs --engine linux"],
+    [["--trace"], "--trace needs --engine linux"],
+    [
+      [...TRACE, "-s", "1..9"],
+      "--trace and a --size of many exclude each other",
+    ],
+    [
+      [...TRACE, "--flows", "9", "--source-port", "65530"],
+      "--flows: the last source port would be 65538: 65535 is the largest",
+    ],
     [["--ttl", "9", "--stamp"], "--ttl needs --engine linux"],
     [["-c", "0", "--source-port", "9"], "--source-port and --count exclude"],
     [["-s", "1..9", "--plot", "x"], "--plot and a --size of many exclude"],

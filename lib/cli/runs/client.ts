@@ -100,6 +100,13 @@ async function runOne(
       const options = { ...resolveOrigin(plan.options, target), size };
       return runRate(target, options, report, out);
     }
+    case "trace": {
+      const { runTrace } = await import("./trace.ts");
+      const own = plan.payload && await payloadOf(plan, size);
+      const origin = resolveOrigin(plan.options, target);
+      const options = { ...origin, payload: own, size };
+      return runTrace(target, options, report, out);
+    }
     case "stamp": {
       const { runStamp } = await import("./stamp.ts");
       const key = await keyFor(plan, target);
@@ -112,7 +119,7 @@ async function runOne(
 
 /** The payload of a plan, repeated or truncated to a size if there is one. */
 async function payloadOf(
-  { payload }: PlanOf<"request" | "gather">,
+  { payload = USUAL_PAYLOAD }: PlanOf<"request" | "gather" | "trace">,
   size: number | undefined,
 ): Promise<Uint8Array> {
   const bytes = payload === "stdin" ? await (stdin ??= readStdin()) : payload;
