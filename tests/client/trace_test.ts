@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { addressOf, type Path, pathsOf } from "../../lib/client/trace/paths.ts";
 import {
   Hop,
-  Pacer,
+  HopPace,
   type Probe,
   type ProbeEvent,
   Search,
@@ -45,11 +45,11 @@ function run(
   options: Partial<SearchOptions> = {},
   { flows = 1, intervalMs = 0 } = {},
 ) {
-  const pacer = new Pacer(intervalMs);
+  const pace = new HopPace(intervalMs);
   const rules = { ...OPTIONS, ...options };
   const searches = Array.from(
     { length: flows },
-    (_, i) => new Search({ ...rules, sourcePort: 4000 + i }, pacer),
+    (_, i) => new Search({ ...rules, sourcePort: 4000 + i }, pace),
   );
   const probes: Array<Probe & { flow: number; inFlight: number }> = [];
   const events: ProbeEvent[] = [];
@@ -269,7 +269,7 @@ Deno.test("Search: an RTT is that of the kernel's stamp, unless the wall clock w
   assertEquals(stamped(5000), 10);
 });
 
-Deno.test("Pacer: a hop gets five probes of all flows at once, and then one an interval", () => {
+Deno.test("HopPace: a hop gets five probes of all flows at once, and then one an interval", () => {
   const { searches, probes } = run(chain(1), { count: 4 }, {
     flows: 3,
     intervalMs: 1000,
@@ -300,7 +300,7 @@ Deno.test("Search: a flow without an answer of the target tries no more than ano
   assertEquals(searches.map(({ isReached }) => isReached), [true, false]);
 });
 
-Deno.test("Pacer: probes beyond the target count as probes to it", () => {
+Deno.test("HopPace: probes beyond the target count as probes to it", () => {
   const far: Network = (probe) => ({
     ...chain(3)(probe, 0, 0),
     afterMs: 300,

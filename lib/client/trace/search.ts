@@ -77,7 +77,7 @@ export interface MtuReport {
  * at once, and then one in each interval, since Linux sends a host at most one ICMP
  * message a second, after six at once.
  */
-export class Pacer {
+export class HopPace {
   /** The largest TTL at which a path ends; 0 if none is known. */
   end = 0;
   readonly #intervalMs: number;
@@ -134,7 +134,7 @@ export class Search {
   #end: number | undefined;
   /** The largest TTL that a router has reported as used up. */
   #expired = 0;
-  readonly #pacer: Pacer;
+  readonly #pace: HopPace;
   readonly #probes = new Map<number, Probe>();
   readonly #inFlight = new Set<Probe>();
   #number = 0;
@@ -145,9 +145,9 @@ export class Search {
   /** When a TTL was first tried. */
   #steppedAt = -Infinity;
 
-  constructor(options: SearchOptions, pacer: Pacer) {
+  constructor(options: SearchOptions, pace: HopPace) {
     this.options = options;
-    this.#pacer = pacer;
+    this.#pace = pace;
     this.#size = options.payload?.length ?? options.size;
     this.#window = this.#isNumbered ? WINDOW : 1;
   }
@@ -179,8 +179,8 @@ export class Search {
    */
   get #limit(): number {
     const beyond = this.#expired + MAX_SILENT;
-    const likely = Math.max(this.#pacer.end, this.#expired + 1);
-    const open = this.#pacer.end > 0 ? Math.min(beyond, likely) : beyond;
+    const likely = Math.max(this.#pace.end, this.#expired + 1);
+    const open = this.#pace.end > 0 ? Math.min(beyond, likely) : beyond;
     return Math.min(this.options.maxTtl, this.#end ?? open);
   }
 
@@ -199,7 +199,7 @@ export class Search {
       if (isBeyond && this.#isAwaited(ttl)) continue;
       const isStep = round === 0 && ttl > this.#expired + 1;
       if (isStep && now - this.#steppedAt < STEP_MS) return;
-      if (!this.#pacer.take(ttl, now)) continue;
+      if (!this.#pace.take(ttl, now)) continue;
       if (round === 0) this.#steppedAt = now;
       hop.sent++;
       const probe = this.#makeProbe(ttl, now);
@@ -292,7 +292,7 @@ export class Search {
     if (this.#end !== undefined && this.#end <= ttl) return;
     if (this.#end === undefined) {
       const beyond = this.#hops.slice(ttl).map(({ sent }) => sent);
-      this.#pacer.endAt(ttl, beyond.reduce((sum, sent) => sum + sent, 0));
+      this.#pace.endAt(ttl, beyond.reduce((sum, sent) => sum + sent, 0));
     }
     this.#end = ttl;
   }

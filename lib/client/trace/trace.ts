@@ -18,10 +18,10 @@ import {
 } from "../target.ts";
 import { type Path, pathsOf } from "./paths.ts";
 import {
+  HopPace,
   NUMBER_BYTES,
   numbered,
   numberIn,
-  Pacer,
   type ProbeEvent,
   Search,
   type SearchOptions,
@@ -105,9 +105,9 @@ export class Trace {
     );
     const sockets = new ProbeSockets(target, local, ports);
     this.seesHeaders = sockets.seesHeaders;
-    const pacer = new Pacer(intervalMs);
+    const pace = new HopPace(intervalMs);
     this.#searches = sockets.ports.map((sourcePort) =>
-      new Search(this.#rulesOf(sourcePort, target), pacer)
+      new Search(this.#rulesOf(sourcePort, target), pace)
     );
     const timer = deadlineMs && setTimeout(() => this.stop(), deadlineMs);
     try {
