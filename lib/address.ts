@@ -309,10 +309,13 @@ export function parseNetwork(text: string): Network {
   const [address = "", prefix, ...rest] = text.split("/");
   const version = ipVersion(address);
   const most = version === 4 ? 32 : 128;
-  const bits = prefix === undefined ? most : Number(prefix);
+  const given = prefix === undefined ? most : Number(prefix);
+  // An IPv4-mapped address is IPv4.
+  const isMapped = version === 6 && ipVersion(canonicalHostname(address)) === 4;
+  const bits = isMapped ? given - 96 : given;
   if (
     version === undefined || address.includes("%") || rest.length > 0 ||
-    !/^\d{1,3}$/.test(prefix ?? "0") || bits > most
+    !/^\d{1,3}$/.test(prefix ?? "0") || given > most || bits < 0
   ) {
     throw new SyntaxError(
       `'${text}' is no network: write ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8`,

@@ -263,6 +263,8 @@ export const SIGNAL: Option<AbortSignal, undefined> = custom(
   { kind: "AbortSignal" },
 );
 
+/** The longest name that may be a misspelled one. */
+const MAX_NAME = 50;
 /** The longest time: a day, far from the 24.8 days at which timers overflow. */
 export const MAX_MS = 86_400_000;
 
@@ -291,12 +293,14 @@ function unknownOption(name: string, owner: string, table: AnyTable): Error {
   const known = Object.keys(table);
   const limit = Math.min(2, name.length / 2);
   const isNear = (one: string) =>
+    name.length <= MAX_NAME &&
     edits(one.toLowerCase(), name.toLowerCase()) <= limit;
   const near = known.find((one) => one.startsWith(name)) ?? known.find(isNear);
   const hint = near === undefined
     ? `there are ${known.join(", ")}`
     : `did you mean '${near}'?`;
-  return new TypeError(`Cannot use option '${name}' of ${owner}: ${hint}`);
+  const shownName = name.slice(0, MAX_NAME);
+  return new TypeError(`Cannot use option '${shownName}' of ${owner}: ${hint}`);
 }
 
 /** The number of letters to insert, remove or replace. */

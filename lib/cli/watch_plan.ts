@@ -12,7 +12,8 @@ import {
 import { errorMessage } from "../base/errors.ts";
 import * as option from "../base/options.ts";
 import { planClient, type PlanOf } from "./client_plan.ts";
-import { duration, isText } from "./flags.ts";
+import { CLIENT_FLAGS } from "./client_flags.ts";
+import { duration, type Flag, isText } from "./flags.ts";
 
 /** One target, checked. */
 export interface WatchTarget {
@@ -44,12 +45,14 @@ export interface WatchFile {
 /** The bounds of `/probe`. */
 interface ProbeLimits {
   networks?: readonly string[];
+  ports?: readonly number[];
   atOnce?: number;
   perSecond?: number;
 }
 
 const PROBE = {
   networks: option.list(option.text(), []),
+  ports: option.list(option.integer(1, 65_535), []),
   atOnce: option.integer(1, 1000, 10),
   perSecond: option.real(0.01, 10_000, 10),
 } satisfies option.Table<ProbeLimits>;
@@ -104,6 +107,8 @@ export async function readWatchFile(
     return [`Deno may not read it, run with --allow-read=${path}`];
   }
   try {
+    // A pipe would be waited for.
+    if (!(await Deno.stat(path)).isFile) return ["it is no regular file"];
     return parseWatchFile(await Deno.readTextFile(path), engine);
   } catch (error) {
     return [errorMessage(error)];
@@ -175,7 +180,7 @@ function targetOf(
   if (module !== undefined && !Object.hasOwn(modules, module)) {
     throw new RangeError(`'module': there is no module '${module}'`);
   }
-  const { count: _, ...shared } = modules[module ?? ""] ?? {};
+  const { count: _, ...shared } = module === undefined ? {} : modules[module]!;
   for (const [key, value] of Object.entries(labels)) {
     if (
       !/^[a-zA-Z_]\w*$/.test(key) || /^(__|target$|le$|roundtrip_)/.test(key)
@@ -227,6 +232,9 @@ function planOf(
   const args = [`--engine=${engine}`, `--count=${count}`];
   for (const [name, value] of Object.entries(flags)) {
     if (value === undefined || value === false) continue;
+    if (value === true && "kind" in FLAG_TABLE[name]!) {
+      throw new TypeError(`'${name}' needs a value, not true`);
+    }
     args.push(value === true ? `--${name}` : `--${name}=${value}`);
   }
   const plan = planClient([...args, "--", address]);
@@ -242,4 +250,5 @@ function planOf(
   return plan;
 }
 
+const FLAG_TABLE: Readonly<Record<string, Flag>> = CLIENT_FLAGS;
 const MAX_UNANSWERED = 250;

@@ -224,6 +224,11 @@ export class Exchange implements Receiver {
     }
   }
 
+  onTooLong(): void {
+    this.foreign++;
+    this.listener.onForeign?.();
+  }
+
   /** Ends the exchange in any state; resolves when its socket is closed. */
   close(): Promise<void> {
     this.#end();

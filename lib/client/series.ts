@@ -249,6 +249,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     try {
       this.#start(exchange);
     } catch (error) {
+      this.books.refused(seq, error);
       return this.run.end({ error });
     }
     if (this.books.next === count) return;

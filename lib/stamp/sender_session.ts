@@ -237,11 +237,12 @@ export class SenderSession {
     // A clock that is set again and again carries no figures.
     const oneWay = 4 * clockSteps <= timed ? this.#oneWay : undefined;
     const where = this.#reflections.whereLost();
+    const counts = this.books.summary();
     return {
-      ...this.books.summary(),
+      ...counts,
       lostUp: where?.up,
       lostDown: where?.down,
-      lostUnattributed: where?.unattributed,
+      lostUnattributed: where?.unattributed ?? counts.lost,
       forwardJitterMs: oneWay?.forwardJitter.value,
       backwardJitterMs: oneWay?.backwardJitter.value,
       clockOffsetMs,
@@ -265,6 +266,7 @@ export class SenderSession {
       reordered: this.#reordered,
       kernelTimed: this.#kernelTimed,
       impossibleTimestamps,
+      lostUnattributed: this.#reflections.whereLost()?.unattributed,
       duplicatesUp: copied?.up,
       duplicatesDown: copied?.down,
       reorderedUp: reordered?.up,

@@ -67,7 +67,7 @@ export class Books {
   #part = new Distribution();
   readonly #plan: BooksPlan;
   readonly #counts: PartCounts = { ...NO_COUNTS };
-  readonly #periods = new LossPeriods();
+  readonly #periods = new LossPeriods((outage) => this.onOutage(outage));
   readonly #reasons = new Map<string, number>();
   /** The end of the last standstill. */
   #awakeAt = 0;
@@ -84,6 +84,8 @@ export class Books {
   /** The number of the next datagram, and of the oldest that is not settled. */
   #next = 0;
   #oldest = 0;
+  /** Takes each outage once it has ended. */
+  onOutage: (outage: Outage) => void = () => {};
   /** The port that datagrams are sent from, where all have one. */
   localPort = 0;
 

@@ -45,6 +45,9 @@ export class LossPeriods {
   #outageMs = 0;
   #latest: Outage | undefined;
 
+  /** Calls back with each outage once it has ended. */
+  constructor(readonly onOutage: (outage: Outage) => void = () => {}) {}
+
   /** Adds the next datagram that is settled. */
   add(sentMs: number, outcome: "received" | "lost" | "unsent"): void {
     if (outcome === "received") {
@@ -97,6 +100,7 @@ export class LossPeriods {
     this.#count++;
     this.#outageMs += toMs - ended.fromMs;
     this.#latest = ended;
+    this.onOutage(ended);
     if (this.#outages.length < MAX_OUTAGES) this.#outages.push(ended);
   }
 }

@@ -31,7 +31,12 @@ Deno.test("parseWatchFile(): a target has the flags of the client, and those of 
   ]);
   assertEquals(targets, [{ hostname: "2001:db8::1", port: 862 }]);
   assertEquals(file.listen, { hostname: "127.0.0.1", port: 9320 });
-  assertEquals(file.probe, { networks: [], atOnce: 10, perSecond: 10 });
+  assertEquals(file.probe, {
+    networks: [],
+    ports: [],
+    atOnce: 10,
+    perSecond: 10,
+  });
 });
 
 Deno.test("parseWatchFile(): each mistake has its place", () => {
@@ -66,7 +71,7 @@ Deno.test("parseWatchFile(): each mistake has its place", () => {
     ["targets[2]", "--interval: '-1' is not a time"],
     ["targets[3]", "stdin"],
     ["targets[4]", "Cannot use option 'plot' of a target"],
-    ["targets[5]", "'message' must be a string, a number or true"],
+    ["targets[5]", "must be a string, a number or true"],
     ["targets[6]", "there is no module 'other'"],
     ["targets[7]", "'le' cannot be the name of a label"],
     ["targets[8]", "the value of 'site' must be a string"],

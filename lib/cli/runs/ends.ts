@@ -6,7 +6,13 @@
 import { ipVersion, type UdpAddress } from "../../address.ts";
 import type { OriginOptions } from "../../client/target.ts";
 import type { Interface } from "../../socket/multicast.ts";
-import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import {
+  addressesOf,
+  denoRuntime,
+  type Engine,
+  type Runtime,
+  runtimeFor,
+} from "../../socket/runtime.ts";
 import type { ClientPlan, PlanOf } from "../client_plan.ts";
 import type { keyOf } from "../key_file.ts";
 
@@ -14,9 +20,10 @@ import type { keyOf } from "../key_file.ts";
 export async function addressed(
   target: UdpAddress,
   version: ClientPlan["version"],
+  runtime: Runtime = denoRuntime,
 ): Promise<UdpAddress> {
   if (version === undefined) return target;
-  const addresses = await addressesOf(target.hostname, denoRuntime);
+  const addresses = await addressesOf(target.hostname, runtime);
   const hostname = addresses.find((one) => ipVersion(one) === version);
   if (hostname !== undefined) return { ...target, hostname };
   throw new Error(
@@ -44,8 +51,15 @@ export function keysOf(keyFile: string | undefined) {
       keyOf(await readKeys(keyFile))
     );
     keyFiles.set(keyFile, keys);
+    // A later run tries again.
+    keys.catch(() => keyFiles.delete(keyFile));
   }
   return keys;
+}
+
+/** Has the files read again by the next runs. */
+export function forgetKeys(): void {
+  keyFiles.clear();
 }
 
 const keyFiles = new Map<string, Promise<ReturnType<typeof keyOf>>>();
@@ -76,3 +90,30 @@ function interfaces(): readonly Interface[] {
     throw error;
   }
 }
+
+let running = 0;
+const waiting: Array<() => void> = [];
+
+/**
+ * Looks a name up, once few others are in flight: the system has few threads for that,
+ * and those that wait for a name server would hold up files and messages.
+ */
+async function resolve(hostname: string): Promise<string[]> {
+  if (running < MAX_RUNNING) running++;
+  else await new Promise<void>((next) => waiting.push(next));
+  try {
+    return await denoRuntime.resolve(hostname);
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) running--;
+    else next();
+  }
+}
+
+/** The runtime of an engine, with bounded look-ups. */
+export function boundedRuntime(engine: Engine): Runtime {
+  return Object.create(runtimeFor(engine), { resolve: { value: resolve } });
+}
+
+/** Look-ups in flight. */
+const MAX_RUNNING = 4;

@@ -13,9 +13,15 @@ import { json } from "../show/format.ts";
 import { timeOf } from "../show/loss.ts";
 import { HOUR_MS } from "../show/parts.ts";
 import { Store } from "../watch/store.ts";
-import { type Change, Target } from "./watch_target.ts";
+import type { Change } from "../watch_state.ts";
+import { Target } from "./watch_target.ts";
 import { serveWatch, type Watch } from "../watch/web.ts";
-import { readWatchFile, type WatchFile } from "../watch_plan.ts";
+import {
+  readWatchFile,
+  type WatchFile,
+  type WatchTarget,
+} from "../watch_plan.ts";
+import { forgetKeys } from "./ends.ts";
 
 /** Watches until SIGINT or SIGTERM; SIGHUP reads the file again. */
 export async function runWatch(
@@ -23,31 +29,26 @@ export async function runWatch(
   out: LineWriter,
 ): Promise<void> {
   const { path, history } = plan;
-  const read = async () => {
-    const file = await readWatchFile(path, plan.engine);
-    if (!Array.isArray(file)) return file;
-    for (const mistake of file) complain("client", `${path}: ${mistake}`);
-    return undefined;
-  };
-  const file = await read();
+  const stopping = new AbortController();
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  let reload = () => {};
+  const forget = onStop(out, stop, () => reload());
+  const file = await read(plan);
   if (file === undefined) {
     throw new Error(`--watch ${path}: nothing is watched`);
   }
   const store = await openStore(history, file.keepDays);
   const watch: Watch = { file, targets: new Map(), store };
-  const stopping = new AbortController();
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
-  let server: Deno.HttpServer;
-  try {
-    server = await serveWatch(watch, stopping.signal);
-  } catch (error) {
-    throw bindError(error, file.listen);
-  }
-  const tell = (line: string, type: string, facts: object, isBad = false) => {
-    if (plan.isStream) out.write(json({ type, time: new Date(), ...facts }));
-    else if (isBad) complain("client", line);
-    else note(`client: ${line}`);
+  const serve = async () => {
+    try {
+      return await serveWatch(watch, stopping.signal);
+    } catch (error) {
+      throw bindError(error, file.listen);
+    }
   };
+  let server = await serve();
+  const url = `http://${formatAddress(server.addr as Deno.NetAddr)}/`;
+  const tell = teller(plan, out);
   const report = (target: string, { type, ...facts }: Change) => {
     const isBad = type === "down" || type === "missed";
     const words = wordsOf({ type, ...facts } as Change);
@@ -65,53 +66,114 @@ export async function runWatch(
     );
     for (const [name, watched] of wanted) {
       if (watch.targets.has(name)) continue;
-      const { intervalMs = 1000, timeoutMs } = watched.plan.options;
-      const least = Math.ceil(timeoutMs / intervalMs) + 2;
-      const share = Math.floor(MAX_SOCKETS / wanted.size);
-      const maxSockets = Math.min(256, Math.max(least, share));
-      const from = Date.now() - HOUR_MS;
-      const past = store?.read(name, from) ?? { parts: [], outages: [] };
+      const maxSockets = socketsFor(watched, wanted.size);
       const listener = {
         onChange: (change: Change) => report(name, change),
         onPart: store?.addPart.bind(store, name),
         onOutage: store?.addOutage.bind(store, name),
       };
+      const past = pastOf(store, name);
       watch.targets.set(name, new Target(watched, maxSockets, listener, past));
     }
   };
-  const reload = async () => {
-    const next = await read();
-    if (next === undefined) return;
-    const fixed = ({ listen, keepDays }: WatchFile) =>
-      formatAddress(listen) + keepDays;
-    if (fixed(next) !== fixed(file)) {
-      complain("client", `${path}: 'listen' and 'keepDays' need a restart`);
-    }
-    await follow(next);
-    tell(`watches ${countOf(next)}, by ${path} as it is now`, "reloaded", {
-      targets: next.targets.length,
-    });
-  };
   let reloading = Promise.resolve();
-  const forget = onStop(out, stop, () => {
-    reloading = reloading.then(reload)
-      .catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
-  });
+  reload = () => {
+    reloading = reloading.then(async () => {
+      forgetKeys();
+      const next = await read(plan);
+      if (next === undefined || stopping.signal.aborted) return;
+      const fixed = ({ listen, keepDays }: WatchFile) =>
+        formatAddress(listen) + keepDays;
+      if (fixed(next) !== fixed(file)) {
+        complain("client", `${path}: 'listen' and 'keepDays' need a restart`);
+      }
+      await follow(next);
+      const line = `watches ${countOf(next)}, by ${path} as it is now`;
+      tell(line, "reloaded", { targets: next.targets.length });
+    }).catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
+  };
   const timer = setInterval(() => keep(store), WRITE_MS);
   await follow(file);
-  const url = `http://${formatAddress(server.addr as Deno.NetAddr)}/`;
   const facts = { url, targets: file.targets.length };
   tell(`watches ${countOf(file)}, see ${url}`, "watching", facts);
-  await stopped;
+  while (!stopping.signal.aborted) {
+    const failed = server.finished.catch((error) => error);
+    const failure = await Promise.race([failed, stopped]);
+    if (failure === undefined) {
+      stopping.abort();
+      break;
+    }
+    // As with too many open files: the targets are watched meanwhile.
+    complain("client", `${url}: ${errorMessage(failure)}; it is served again`);
+    await Promise.race([
+      stopped,
+      new Promise((resolve) => setTimeout(resolve, SERVE_MS)),
+    ]);
+    server = await serve().catch(() => server);
+  }
   clearInterval(timer);
-  await reloading;
   await follow({ ...file, targets: [] });
-  stopping.abort();
-  keep(store);
-  store?.close();
-  await server.finished;
+  const lost = await close(store);
   await out.flush();
   forget();
+  if (lost > 0) {
+    throw new Error(`--history ${history}: ${lost} entries are not written`);
+  }
+  if (plan.isStream && out.hasFailed) {
+    throw new Error("stdout has lost its reader, so nothing is watched");
+  }
+}
+
+/** The file, or nothing after a line for each of its mistakes. */
+async function read({ path, engine }: WatchPlan) {
+  const file = await readWatchFile(path, engine);
+  if (!Array.isArray(file)) return file;
+  for (const mistake of file.slice(0, MAX_MISTAKES)) {
+    complain("client", `${path}: ${mistake}`);
+  }
+  const further = file.length - MAX_MISTAKES;
+  if (further > 0) complain("client", `${path}: and ${further} more`);
+  return undefined;
+}
+
+/** Tells of events by lines on stderr, or by objects on stdout. */
+function teller({ isStream }: WatchPlan, out: LineWriter) {
+  return (line: string, type: string, facts: object, isBad = false) => {
+    if (isStream) out.write(json({ type, time: new Date(), ...facts }));
+    else if (isBad) complain("client", line);
+    else note(`client: ${line}`);
+  };
+}
+
+/** The sockets of one of many targets. */
+function socketsFor({ plan }: WatchTarget, targets: number): number {
+  const { intervalMs = 1000, timeoutMs } = plan.options;
+  const least = Math.ceil(timeoutMs / intervalMs) + 2;
+  const share = Math.floor(MAX_SOCKETS / targets);
+  return Math.min(256, Math.max(least, share));
+}
+
+/** The last hour of a target, as the history has it. */
+function pastOf(store: Store | undefined, name: string) {
+  try {
+    const past = store?.read(name, Date.now() - HOUR_MS);
+    if (past !== undefined) return past;
+  } catch (error) {
+    complain("client", `--history: ${errorMessage(error)}`);
+  }
+  return { parts: [], outages: [] };
+}
+
+/** Closes the history; gives the number of entries that it could not write. */
+async function close(store: Store | undefined): Promise<number> {
+  for (let tries = 0; tries < LAST_TRIES; tries++) {
+    keep(store);
+    if (!store?.waiting) break;
+    await new Promise((resolve) => setTimeout(resolve, LAST_TRY_MS));
+  }
+  const lost = store?.waiting ?? 0;
+  store?.close();
+  return lost;
 }
 
 /** Opens the history; undefined without one. */
@@ -164,9 +226,8 @@ function wordsOf(change: Change): string {
       return `is down since ${timeOf(change.since)}: ${change.why}`;
     case "up": {
       const { seconds, lost, why } = change;
-      return `is up again: ${lost} datagrams missing in ${
-        seconds.toFixed(1)
-      } s, ${why}`;
+      const missing = lost > 0 ? `, ${lost} datagrams missing` : "";
+      return `is up again after ${seconds.toFixed(1)} s: ${why}${missing}`;
     }
     case "missed":
       return `misses ${change.thresholds.join("; ")}`;
@@ -178,3 +239,7 @@ function wordsOf(change: Change): string {
 /** The sockets of all targets together, but for those that are needed. */
 const MAX_SOCKETS = 1024;
 const WRITE_MS = 1000;
+const SERVE_MS = 1000;
+const MAX_MISTAKES = 20;
+const LAST_TRIES = 4;
+const LAST_TRY_MS = 200;

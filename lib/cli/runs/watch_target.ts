@@ -10,36 +10,29 @@ import { RTT_BOUNDS_S } from "../../base/telemetry.ts";
 import { seriesOf } from "../../client/series.ts";
 import type { ClientFigures } from "../../client/telemetry.ts";
 import { repeatTo } from "../../encoding.ts";
-import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import {
+  addressesOf,
+  denoRuntime,
+  type Runtime,
+} from "../../socket/runtime.ts";
 import { measurementOf } from "../../stamp/measure.ts";
 import { CoarseHistogram, coarseValues } from "../../stats/coarse_histogram.ts";
 import { lossPercentOf, NO_COUNTS, type Reason } from "../../stats/counts.ts";
 import { Distribution } from "../../stats/distribution.ts";
+import type { Outage } from "../../stats/loss_periods.ts";
 import type { Sample } from "../../stats/sample.ts";
-import { addressed, keyFor, resolveOrigin } from "./ends.ts";
+import { addressed, boundedRuntime, keyFor, resolveOrigin } from "./ends.ts";
 import { missedBounds } from "../thresholds.ts";
 import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
 import type { Row } from "../watch/page.ts";
-import {
-  type DatedOutage,
-  HOUR_MS,
-  MINUTE_MS,
-  type Part,
-  partOf,
-} from "../show/parts.ts";
-
-/** A change of state that lasted for the target's hold time. */
-export type Change =
-  | { type: "down"; since: number; why: string }
-  | { type: "up"; seconds: number; lost: number; why: string }
-  | { type: "missed"; thresholds: readonly string[] }
-  | { type: "met" };
+import { type Change, type TargetOutage, WatchState } from "../watch_state.ts";
+import { HOUR_MS, MINUTE_MS, type Part, partOf } from "../show/parts.ts";
 
 /** The listeners of a target. */
 export interface TargetListener {
   onChange(change: Change): void;
   onPart?: ((part: Part) => void) | undefined;
-  onOutage?: ((outage: DatedOutage) => void) | undefined;
+  onOutage?: ((outage: TargetOutage) => void) | undefined;
 }
 
 /** The place of an RTT among the telemetry's bounds. */
@@ -61,11 +54,13 @@ export async function runOf(
   },
 ) {
   const size = plan.sizes[0];
+  const runtime = boundedRuntime(plan.options.engine ?? "deno");
+  await requirePermission(target, runtime);
   if (plan.mode === "stamp") {
     const { maxSockets: _, ...own } = options;
     const key = await keyFor(plan, target);
     const origin = resolveOrigin(plan.options, target);
-    const all = { ...origin, ...own, size, key, mayBlock: false };
+    const all = { ...origin, ...own, runtime, size, key, mayBlock: false };
     return measurementOf(target, all, false);
   }
   const { options: given, report: { expected } } = plan;
@@ -75,41 +70,48 @@ export async function runOf(
     ...resolveOrigin(given, target),
     retries: given.retries ?? 0,
     ...options,
+    runtime,
     maxDatagramBytes: MAX_REPLY_BYTES,
     match: (data) => expected?.holds(data) ?? true,
   });
+}
+
+/** Throws where Deno would ask the user, who holds up all targets meanwhile. */
+async function requirePermission(
+  { hostname, port }: UdpAddress,
+  runtime: Runtime,
+): Promise<void> {
+  const addresses = await addressesOf(hostname, runtime);
+  if (addresses.some((one) => runtime.isPermitted({ hostname: one, port }))) {
+    return;
+  }
+  const asked = formatAddress({ hostname: addresses[0]!, port });
+  throw new Deno.errors.NotCapable(
+    `Deno may not send to it, run with --allow-net=${asked}`,
+  );
 }
 
 type WatchRun = Awaited<ReturnType<typeof runOf>>;
 
 /** A target, watched until it is stopped. */
 export class Target {
-  state: Row["state"] = "waiting";
-  /** The thresholds that the last minute misses, a sentence each. */
-  missed: readonly string[] = [];
+  readonly state: WatchState;
   /** The parts of the last hour. */
   parts: Part[] = [];
-  /** The latest outages; the last one may last. */
-  outages: DatedOutage[] = [];
+  #outages: TargetOutage[] = [];
   /** Numbers of RTTs up to each of the telemetry's bounds, and above; and their sum. */
   readonly buckets = new Float64Array(RTT_BOUNDS_S.length + 1);
   rttSumMs = 0;
   readonly #finished: Promise<void>;
   #run: WatchRun | undefined;
   #isStopped = false;
+  readonly #stopping = Promise.withResolvers<undefined>();
   #wake = () => {};
   /** The counts of the runs that have ended. */
   readonly #ended = new Map<string, number>();
-  #since = Date.now();
-  #why = "";
-  #isDownReported = false;
-  #isMissReported = false;
-  #missedSince = 0;
   #checkedAt = 0;
   /** The figures at the last reply. */
   #before: ReturnType<Target["figures"]> = {};
-  /** The start of the lasting outage, if it is one without a datagram. */
-  #failedAt: number | undefined;
   /** Datagrams of the lasting outage in runs that have ended. */
   #missingBefore = 0;
   /** The RTTs of the current part. */
@@ -124,10 +126,24 @@ export class Target {
     readonly watched: WatchTarget,
     readonly maxSockets: number,
     readonly listener: TargetListener,
-    history: { parts: Part[]; outages: DatedOutage[] },
+    history: { parts: Part[]; outages: TargetOutage[] },
   ) {
+    this.state = new WatchState(denoRuntime.now(), watched.holdMs, {
+      onChange: (change) =>
+        listener.onChange(
+          change.type === "down"
+            ? { ...change, since: unixOf(change.since) }
+            : change,
+        ),
+      onOutage: (outage) => {
+        const dated = datedOutage(outage);
+        this.#outages = [...this.#outages, dated].slice(-MAX_OUTAGES);
+        this.#missingBefore = 0;
+        listener.onOutage?.(dated);
+      },
+    });
     this.parts = history.parts;
-    this.outages = history.outages;
+    this.#outages = history.outages;
     if (this.parts.length > 0) this.#readHour();
     const { intervalMs = 1000 } = watched.plan.options;
     const perMinute = Math.round(MINUTE_MS / intervalMs);
@@ -138,6 +154,7 @@ export class Target {
   /** Ends it, and resolves when all of it is reported. */
   stop(): Promise<void> {
     this.#isStopped = true;
+    this.#stopping.resolve(undefined);
     this.#run?.end();
     this.#wake();
     return this.#finished;
@@ -147,26 +164,35 @@ export class Target {
   figures(): ClientFigures & { reasons?: readonly Reason[] } {
     const figures: Record<string, unknown> = {
       ...NO_COUNTS,
-      ...{ outageCount: 0, outageMs: 0 },
       ...this.#run?.figures(),
     };
     for (const [name, value] of this.#ended) {
       figures[name] = value + Number(figures[name] ?? 0);
     }
-    return figures;
+    const { outageCount } = this.state;
+    const outageMs = this.state.outageMs(denoRuntime.now());
+    return { ...figures, outageCount, outageMs };
+  }
+
+  /** The latest outages, by the wall clock; the last one may last. */
+  get outages(): TargetOutage[] {
+    const { lasting } = this.state;
+    return lasting ? [...this.#outages, datedOutage(lasting)] : this.#outages;
   }
 
   /** The row of the page. */
   row(): Row {
-    const { state, missed, watched: { name, labels, plan } } = this;
-    const { lossPercent: lossNow = null, rtts } = this.#recentFigures();
+    const { name, labels, plan } = this.watched;
+    const { state, since, why, missed } = this.state;
+    const { lossPercent = null, rtts } = this.#recentFigures();
     const rttMs = rtts.summary();
     const outage = this.outages.at(-1);
+    // Without a run there is no last minute.
+    const lossNow = this.#run === undefined ? null : lossPercent;
     return {
-      ...{ name, labels, state, missed: [...missed], lossNow },
+      ...{ name, labels, state, missed: [...missed], lossNow, why },
       address: formatAddress(this.#run?.target ?? plan.targets[0]!),
-      since: this.#since,
-      why: this.#why,
+      since: unixOf(since),
       lossHour: lossNow,
       medianMs: rttMs?.median ?? null,
       p99Ms: rttMs?.p99 ?? null,
@@ -190,32 +216,24 @@ export class Target {
         await this.#runOnce();
         await this.#pause(0);
       } catch (error) {
-        const now = Date.now();
-        if (this.state !== "down") {
-          this.#failedAt = now;
-          this.#count("outageCount", 1);
-        }
-        this.#goDown(now, errorMessage(error));
-        this.#report(now);
+        const now = denoRuntime.now();
+        this.state.goDown(now, errorMessage(error), this.#missingBefore);
+        this.state.look(now, []);
         const { holdMs } = this.watched;
         await this.#pause(Math.min(RETRY_MS, Math.max(holdMs, MIN_RETRY_MS)));
       }
     }
-    if (this.state === "down") this.#endOutage(Date.now());
+    this.state.end(denoRuntime.now());
   }
 
   /** One run, to its end. */
   async #runOnce(): Promise<void> {
-    const { plan } = this.watched;
-    const target = await addressed(plan.targets[0]!, plan.version);
-    const run = await runOf(plan, target, {
-      count: Infinity,
-      maxSockets: this.maxSockets,
-      reportMs: MINUTE_MS,
-      onSample: (sample) => this.#add(sample),
-    });
-    if (this.#isStopped) return;
+    // A look-up cannot be cancelled, but the end does not wait for it.
+    const run = await Promise.race([this.#makeRun(), this.#stopping.promise]);
+    if (run === undefined || this.#isStopped) return;
     this.#run = run;
+    this.#before = this.figures();
+    run.workload.books!.onOutage = (outage) => this.#endOutage(run, outage);
     try {
       for await (const event of run) {
         if (event.type === "interval") this.#endPart(run, partOf(event));
@@ -229,8 +247,20 @@ export class Target {
         const value = figures[name];
         if (typeof value === "number") this.#count(name, value);
       }
-      this.#missingBefore = this.outages.at(-1)?.datagrams ?? 0;
+      this.#missingBefore = this.state.lasting?.datagrams ?? 0;
     }
+  }
+
+  async #makeRun(): Promise<WatchRun> {
+    const { plan } = this.watched;
+    const runtime = boundedRuntime("deno");
+    const target = await addressed(plan.targets[0]!, plan.version, runtime);
+    return await runOf(plan, target, {
+      count: Infinity,
+      maxSockets: this.maxSockets,
+      reportMs: MINUTE_MS,
+      onSample: (sample) => this.#add(sample),
+    });
   }
 
   /** Adds to a figure of all runs. */
@@ -270,54 +300,30 @@ export class Target {
 
   /** Follows the state of the run after an event. */
   #look(run: WatchRun): void {
+    const { state, watched: { plan: { maxLoss, maxRtt, options } } } = this;
     const books = run.workload.books!;
     const outage = books.latestOutage;
-    const now = Date.now();
-    // By the wall clock as it is now; it may have been set meanwhile.
-    const dated = (ms: number) =>
-      Math.round(now - (run.runtime.now() - run.startedAt - ms));
+    const now = denoRuntime.now();
     if (outage !== undefined && outage.toMs === undefined) {
-      this.#goDown(dated(outage.fromMs), this.#reason());
-      const { datagrams } = outage;
-      this.outages.at(-1)!.datagrams = this.#missingBefore + datagrams;
-    } else if (books.received > 0) {
-      this.#goUp(outage?.toMs === undefined ? now : dated(outage.toMs));
-    }
-    this.#report(now);
+      const datagrams = this.#missingBefore + outage.datagrams;
+      state.goDown(run.startedAt + outage.fromMs, this.#reason(), datagrams);
+      const isBound = options.localHostname !== undefined;
+      const isUnsent = outage.unsent === outage.datagrams;
+      // The address of an interface may have changed.
+      if (isBound && isUnsent && outage.unsent >= MAX_UNSENT) run.end();
+    } else if (books.received > 0) state.goUp(now);
+    if (now - this.#checkedAt < CHECK_MS) return;
+    this.#checkedAt = now;
+    const { lossPercent, rtts } = this.#recentFigures();
+    const found = { lossPercent, rttMs: rtts.summary() };
+    state.look(now, missedBounds(maxLoss, maxRtt, found));
   }
 
-  #goDown(since: number, why: string): void {
-    this.#why = why;
-    if (this.state === "down") return;
-    this.state = "down";
-    this.#since = since;
-    const outage = { fromMs: since, toMs: undefined, datagrams: 0 };
-    this.outages = [...this.outages, outage].slice(-MAX_OUTAGES);
-    this.#missingBefore = 0;
-  }
-
-  #goUp(at: number): void {
-    if (this.state === "down") {
-      const { datagrams: lost } = this.#endOutage(at);
-      const seconds = (at - this.#since) / 1000;
-      const change = { type: "up", seconds, lost, why: this.#why } as const;
-      if (this.#isDownReported) this.listener.onChange(change);
-      this.#isDownReported = false;
-    }
-    if (this.state !== "up") this.#since = at;
-    this.state = "up";
-    this.#why = "";
-  }
-
-  #endOutage(at: number): DatedOutage {
-    const outage = this.outages.at(-1)!;
-    outage.toMs = at;
-    if (this.#failedAt !== undefined) {
-      this.#count("outageMs", at - this.#failedAt);
-    }
-    this.#failedAt = undefined;
-    this.listener.onOutage?.(outage);
-    return outage;
+  /** An outage of a run has ended; it may be known only now. */
+  #endOutage(run: WatchRun, { fromMs, toMs, datagrams }: Outage): void {
+    const missing = this.#missingBefore + datagrams;
+    this.state.goDown(run.startedAt + fromMs, this.#reason(), missing);
+    this.state.goUp(run.startedAt + toMs!);
   }
 
   /** The report that grew most since the last reply. */
@@ -331,32 +337,6 @@ export class Target {
     return foreign > (this.#before.foreign ?? 0)
       ? "no reply is as expected"
       : "no answer";
-  }
-
-  /** Reports what has lasted for the hold time. */
-  #report(now: number): void {
-    const { holdMs, plan: { maxLoss, maxRtt } } = this.watched;
-    const [since, why] = [this.#since, this.#why];
-    if (this.state === "down") {
-      if (this.#isDownReported || now - since < holdMs) return;
-      this.#isDownReported = true;
-      return this.listener.onChange({ type: "down", since, why });
-    }
-    // The clock may be set, in either direction.
-    if (Math.abs(now - this.#checkedAt) < CHECK_MS) return;
-    this.#checkedAt = now;
-    if (maxLoss === undefined && maxRtt === undefined) return;
-    const { lossPercent, rtts } = this.#recentFigures();
-    const found = { lossPercent, rttMs: rtts.summary() };
-    const thresholds = this.missed = missedBounds(maxLoss, maxRtt, found);
-    const isMissed = thresholds.length > 0;
-    if (isMissed === this.#isMissReported) this.#missedSince = now;
-    else if (now - this.#missedSince >= holdMs) {
-      this.#isMissReported = isMissed;
-      this.listener.onChange(
-        isMissed ? { type: "missed", thresholds } : { type: "met" },
-      );
-    }
   }
 
   #endPart(run: WatchRun, counts: Omit<Part, "rtts">): void {
@@ -373,7 +353,7 @@ export class Target {
 
   /** Begins anew if a name has other addresses by now; an error changes nothing. */
   #lookUp(run: WatchRun, hostname: string): void {
-    addressesOf(hostname, denoRuntime).then((found) => {
+    addressesOf(hostname, boundedRuntime("deno")).then((found) => {
       if (!found.includes(run.target?.hostname ?? "")) run.end();
     }, () => {});
   }
@@ -401,18 +381,31 @@ export class Target {
   }
 }
 
+/** A time of the monotonic clock by the wall clock as it is now. */
+function unixOf(at: number): number {
+  return Math.round(Date.now() - (denoRuntime.now() - at));
+}
+
+function datedOutage({ fromMs, toMs, datagrams }: TargetOutage): TargetOutage {
+  const from = unixOf(fromMs);
+  const to = toMs === undefined ? undefined : from + Math.round(toMs - fromMs);
+  return { fromMs: from, toMs: to, datagrams };
+}
+
 /** The memory of each of thousands of sockets. */
 const MAX_REPLY_BYTES = 16_384;
 /** The figures of a target that are sums over all of its runs. */
 const SUMMED = [
   ...Object.keys(NO_COUNTS),
-  ...["outageCount", "outageMs", "lostUp", "lostDown", "lostUnattributed"],
+  ...["lostUp", "lostDown", "lostUnattributed"],
 ];
 /** The largest random wait before the first datagram. */
 const MAX_PHASE_MS = 10_000;
 const MIN_RETRY_MS = 1000;
 const RETRY_MS = 10_000;
-const CHECK_MS = 1000;
+const CHECK_MS = 100;
+/** Datagrams in a row that cannot be sent, before the ends are looked up again. */
+const MAX_UNSENT = 10;
 /** The parts after which a name is looked up. */
 const LOOKUP_PARTS = 5;
 const MAX_OUTAGES = 100;

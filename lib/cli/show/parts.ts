@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { Outage } from "../../stats/loss_periods.ts";
+import type { TargetOutage } from "../watch_state.ts";
 import type { Interval } from "../../stats/books.ts";
 import type { PartCounts } from "../../stats/counts.ts";
-import { coarseValues } from "../../stats/coarse_histogram.ts";
+import { CoarseHistogram, coarseValues } from "../../stats/coarse_histogram.ts";
 import type { Axis, PicturePoint, PictureRun } from "./picture.ts";
 
 /** The counts of a part that are kept. */
@@ -32,18 +32,27 @@ export function partOf(interval: Interval): Omit<Part, "rtts"> {
   return { at, ...Object.fromEntries(counts) };
 }
 
-/** An outage by the wall clock: Unix times in milliseconds. */
-export type DatedOutage = Pick<Outage, "fromMs" | "toMs" | "datagrams">;
+/** Parts as one. */
+export function joined(parts: readonly Part[]): Part {
+  const rtts = new CoarseHistogram();
+  for (const part of parts) rtts.merge(part.rtts);
+  const sums = KEPT.map((name) =>
+    [name, parts.reduce((sum, part) => sum + part[name], 0)] as const
+  );
+  return { ...parts[0]!, ...Object.fromEntries(sums), rtts: rtts.take() };
+}
 
 /** The parts of a target as a picture draws them. */
 export function pictureRunOf(
   label: string,
   parts: readonly Part[],
-  outages: readonly DatedOutage[],
+  outages: readonly TargetOutage[],
   { from, stepMs }: Axis,
 ): PictureRun {
-  const samples: PicturePoint[] = parts.flatMap((part) => {
-    const atMs = part.at - from + stepMs / 2;
+  const steps = Map.groupBy(parts, ({ at }) => at - at % stepMs);
+  const samples: PicturePoint[] = [...steps].flatMap(([at, parts]) => {
+    const part = joined(parts);
+    const atMs = at - from + stepMs / 2;
     const missing = (["lost", "rejected", "unsent"] as const)
       .map((outcome): PicturePoint => ({
         atMs,

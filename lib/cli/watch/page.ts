@@ -6,8 +6,8 @@
  */
 import { durationText, percent } from "../show/format.ts";
 import { numberText } from "../show/picture.ts";
-import { byTrouble } from "./row.ts";
-export type { Row, Update } from "./row.ts";
+import { byTrouble } from "../show/row.ts";
+export type { Row, Update } from "../show/row.ts";
 
 /** The document, and its Content-Security-Policy. */
 export async function pageOf(hasHistory: boolean) {

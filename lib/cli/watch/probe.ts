@@ -5,14 +5,15 @@
  * @module
  */
 import {
-  canonicalHostname,
   ipVersion,
   isInNetwork,
+  isMulticast,
   parseNetwork,
 } from "../../address.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { RTT_BOUNDS_S } from "../../base/telemetry.ts";
-import { addressesOf, denoRuntime } from "../../socket/runtime.ts";
+import { addressesOf } from "../../socket/runtime.ts";
+import { boundedRuntime } from "../runs/ends.ts";
 import { planOfModule, type WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
 import { bucketOf, runOf } from "../runs/watch_target.ts";
@@ -27,6 +28,12 @@ export class Prober {
   /** The answer to a request; its body is the text of metrics, or the refusal. */
   async answer(request: Request, file: WatchFile): Promise<Response> {
     const { atOnce, perSecond } = file.probe;
+    // A page of another site could have a browser send probes.
+    if (
+      /^(cross|same)-site$/.test(request.headers.get("sec-fetch-site") ?? "")
+    ) {
+      return refusal(403, "it is asked by another site");
+    }
     const now = performance.now();
     const gained = (now - this.#countedAt) / 1000 * perSecond;
     this.#tokens = Math.min(Math.max(1, perSecond), this.#tokens + gained);
@@ -58,30 +65,38 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
   }
   const plan = planOfModule(file.modules[module]!, named, file.engine);
   const { hostname, port } = plan.targets[0]!;
+  const { networks, ports } = file.probe;
+  if (networks.length === 0) return refusal(403, "the file has no 'networks'");
+  if (ports.length > 0 && !ports.includes(port)) {
+    return refusal(403, `port ${port} is none of the file's 'ports'`);
+  }
   const begun = performance.now();
+  const deadlineMs = deadlineOf(request);
   // The address that was checked is the one that is probed.
-  const found = await addressesOf(hostname, denoRuntime)
-    .catch((): string[] => []);
-  const resolvedS = (performance.now() - begun) / 1000;
-  const networks = file.probe.networks.map(parseNetwork);
-  const addresses = found
-    .filter((one) => (plan.version ?? ipVersion(one)) === ipVersion(one));
-  const address = addresses.map(canonicalHostname)[0];
-  if (
-    address !== undefined && !networks.some((one) => isInNetwork(one, address))
-  ) return refusal(403, `'${address}' is in none of the file's 'networks'`);
+  const found = await Promise.race([
+    addressesOf(hostname, boundedRuntime("deno")).catch((): string[] => []),
+    new Promise<string[]>((give) => setTimeout(give, deadlineMs, [])),
+  ]);
+  const resolvedMs = performance.now() - begun;
+  const address = found.find((one) =>
+    (plan.version ?? ipVersion(one)) === ipVersion(one)
+  );
+  const isAllowed = address === undefined || !isMulticast(address) &&
+      networks.map(parseNetwork).some((one) => isInNetwork(one, address));
+  if (!isAllowed) return refusal(403, "it is in none of the file's 'networks'");
   const buckets = new Float64Array(RTT_BOUNDS_S.length + 1);
   let [received, rttSumMs, sent, figures] = [0, 0, 0, {}];
   if (address !== undefined) {
     const run = await runOf(plan, { hostname: address, port }, {
       count: plan.options.count!,
-      deadlineMs: deadlineOf(request),
+      deadlineMs: Math.max(MIN_PROBE_MS, deadlineMs - resolvedMs),
       onSample({ rttMs }) {
         if (rttMs === undefined) return;
         rttSumMs += rttMs;
         buckets[bucketOf(rttMs)]!++;
       },
     });
+    request.signal.addEventListener("abort", () => run.end());
     try {
       for await (const _ of run);
     } catch {
@@ -91,16 +106,18 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
     ({ received, next: sent } = run.workload.books!);
   }
   const isUp = received > 0 && received === sent;
-  const facts = {
-    probe_success: Number(isUp),
-    probe_duration_seconds: (performance.now() - begun) / 1000,
-    probe_dns_lookup_time_seconds: resolvedS,
-    probe_ip_protocol: address === undefined ? 0 : ipVersion(address)!,
-  };
+  const tookMs = performance.now() - begun;
+  const version = address === undefined ? 0 : ipVersion(address)!;
+  const facts: Array<[name: string, help: string, value: number]> = [
+    ["success", "1 if all datagrams were answered as expected", Number(isUp)],
+    ["duration_seconds", "Duration of the probe", tookMs / 1000],
+    ["dns_lookup_time_seconds", "Time for the name", resolvedMs / 1000],
+    ["ip_protocol", "IP version of the address", version],
+  ];
   const measured = { labels: {}, figures, isUp, buckets, rttSumMs };
-  const lines = Object.entries(facts).map(([name, value]) =>
-    `# HELP ${name} ${HELP[name as keyof typeof facts]}\n` +
-    `# TYPE ${name} gauge\n${name} ${value}\n`
+  const lines = facts.map(([name, help, value]) =>
+    `# HELP probe_${name} ${help}\n# TYPE probe_${name} gauge\n` +
+    `probe_${name} ${value}\n`
   );
   return new Response([...lines, ...metricsText([measured], false)].join(""), {
     headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
@@ -119,11 +136,5 @@ export function refusal(status: number, reason: string): Response {
   return new Response(`${reason}\n`, { status });
 }
 
-const HELP = {
-  probe_success: "1 if all datagrams were answered as expected",
-  probe_duration_seconds: "Duration of the probe",
-  probe_dns_lookup_time_seconds: "Time to resolve the name",
-  probe_ip_protocol: "IP version of the address",
-};
 const MAX_PROBE_MS = 10_000;
 const MIN_PROBE_MS = 100;

@@ -6,8 +6,8 @@
  * @module
  */
 import * as sqlite from "node:sqlite";
-import { CoarseHistogram } from "../../stats/coarse_histogram.ts";
-import { type DatedOutage, HOUR_MS, KEPT, type Part } from "../show/parts.ts";
+import { HOUR_MS, joined, KEPT, type Part } from "../show/parts.ts";
+import type { TargetOutage } from "../watch_state.ts";
 
 /** The file; errors of the system are thrown. */
 export class Store {
@@ -18,14 +18,26 @@ export class Store {
   /** What is not written yet, as a disk may be full for a while. */
   #waiting: Array<[table: "part" | "outage", name: string, values: object]> =
     [];
+  /** The number of entries that wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Entries that were dropped, since too many waited. */
   dropped = 0;
 
   /** Opens or creates the file, which keeps hours for some days. */
   constructor(path: string, readonly keepDays: number) {
     const db = this.#db = new sqlite.DatabaseSync(path, { timeout: BUSY_MS });
-    const [version] = Object.values(db.prepare("PRAGMA user_version").get()!);
-    if (version !== 0 && version !== VERSION) {
+    const valueOf = (sql: string) => Object.values(db.prepare(sql).get()!)[0];
+    // No other watch may write it.
+    db.exec("PRAGMA locking_mode = EXCLUSIVE");
+    const isNew = valueOf("SELECT count(*) FROM sqlite_master") === 0;
+    if (!isNew && valueOf("PRAGMA application_id") !== APPLICATION) {
+      throw new Error("it is a database of another program");
+    }
+    const version = valueOf("PRAGMA user_version");
+    if (!isNew && version !== VERSION) {
       throw new Error(`it has version ${version}, this is for ${VERSION}`);
     }
     db.exec(SCHEMA);
@@ -37,7 +49,7 @@ export class Store {
   }
 
   /** Adds an outage that has ended. */
-  addOutage(name: string, { fromMs, toMs, datagrams }: DatedOutage): void {
+  addOutage(name: string, { fromMs, toMs, datagrams }: TargetOutage): void {
     this.#add("outage", name, { at: fromMs, until: toMs, datagrams });
   }
 
@@ -62,14 +74,14 @@ export class Store {
   }
 
   /** The parts of a target since a time, and its outages. */
-  read(name: string, from: number): { parts: Part[]; outages: DatedOutage[] } {
+  read(name: string, from: number): { parts: Part[]; outages: TargetOutage[] } {
     const all = <Row>(sql: string) =>
       this.#db.prepare(sql).all({ name, from }) as Row[];
     return {
       parts: all<Part>(
         `SELECT at, rtts, ${KEPT} FROM part WHERE ${OF_NAME} AND at >= :from`,
       ),
-      outages: all<DatedOutage>(
+      outages: all<TargetOutage>(
         `SELECT at AS fromMs, until AS toMs, datagrams FROM outage
         WHERE ${OF_NAME} AND until >= :from`,
       ),
@@ -133,16 +145,8 @@ export class Store {
   }
 }
 
-/** Parts as one. */
-function joined(parts: Part[]): Part {
-  const rtts = new CoarseHistogram();
-  for (const part of parts) rtts.merge(part.rtts);
-  const sums = KEPT.map((name) =>
-    [name, parts.reduce((sum, part) => sum + part[name], 0)] as const
-  );
-  return { ...parts[0]!, ...Object.fromEntries(sums), rtts: rtts.take() };
-}
-
+/** "rtrp" in ASCII. */
+const APPLICATION = 0x72747270;
 const VERSION = 1;
 const DAY_MS = 24 * HOUR_MS;
 const KEEP_MINUTES_MS = 2 * DAY_MS;
@@ -152,6 +156,7 @@ const OF_NAME = "id = (SELECT id FROM target WHERE name = :name)";
 const SCHEMA = `
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
+PRAGMA application_id = ${APPLICATION};
 PRAGMA user_version = ${VERSION};
 CREATE TABLE IF NOT EXISTS target (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS part (

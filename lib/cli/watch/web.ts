@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { errorMessage } from "../../base/errors.ts";
 import { ipVersion, isLocalhost, isLoopback } from "../../address.ts";
 import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
@@ -36,6 +37,8 @@ export async function serveWatch(
 ): Promise<Deno.HttpServer> {
   const page = await pageOf(watch.store !== undefined);
   const prober = new Prober();
+  const metrics = new Metrics(watch);
+  const pictures = new Map<string, string>();
   const streams = new Streams(watch, signal);
   const headers = {
     "content-type": "text/html; charset=utf-8",
@@ -44,17 +47,20 @@ export async function serveWatch(
   const routes: Record<string, Route> = {
     "/": () => new Response(page.html, { headers }),
     "/events": () => streams.open(),
-    "/plot.svg": (request) => picture(watch, new URL(request.url).searchParams),
-    "/metrics": (request) => metrics(watch, request),
+    "/plot.svg": (request) => picture(watch, new URL(request.url), pictures),
+    "/metrics": (request) => metrics.answer(request),
     "/probe": (request) => prober.answer(request, watch.file),
   };
   const { listen } = watch.file;
+  const isLocal = isLocalhost(listen.hostname) || isLoopback(listen.hostname);
   return Deno.serve({
     ...listen,
     signal,
     onListen() {},
+    onError: (error) => refusal(500, errorMessage(error)),
     handler(request) {
-      if (isLoopback(listen.hostname) && !isOfMachine(new URL(request.url))) {
+      if (!URL.canParse(request.url)) return refusal(400, "no such URL");
+      if (isLocal && !isOfMachine(new URL(request.url))) {
         return refusal(403, "the Host is not this machine");
       }
       const route = routes[new URL(request.url).pathname];
@@ -71,21 +77,37 @@ function isOfMachine({ hostname }: URL): boolean {
   return isLocalhost(host) || ipVersion(host) !== undefined;
 }
 
-function metrics({ targets }: Watch, { headers }: Request): Response {
-  const isOpen = headers.get("accept")?.includes("openmetrics-text") ?? false;
-  const measured = [...targets.values()].map((target) => ({
-    labels: { target: target.watched.name, ...target.watched.labels },
-    figures: target.figures(),
-    isUp: target.state === "waiting" ? undefined : target.state === "up",
-    buckets: target.buckets.slice(),
-    rttSumMs: target.rttSumMs,
-  }));
-  const body = ReadableStream.from(inTurns(metricsText(measured, isOpen)))
-    .pipeThrough(new TextEncoderStream());
-  const type = isOpen
-    ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    : "text/plain; version=0.0.4; charset=utf-8";
-  return new Response(body, { headers: { "content-type": type } });
+/** Makes one text at a time, for all that ask meanwhile. */
+class Metrics {
+  readonly #making = new Map<boolean, Promise<Uint8Array<ArrayBuffer>>>();
+
+  constructor(readonly watch: Watch) {}
+
+  async answer({ headers }: Request): Promise<Response> {
+    const isOpen = headers.get("accept")?.includes("openmetrics-text") ?? false;
+    let making = this.#making.get(isOpen);
+    if (!making) this.#making.set(isOpen, making = this.#make(isOpen));
+    const type = isOpen
+      ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+      : "text/plain; version=0.0.4; charset=utf-8";
+    return new Response(await making, { headers: { "content-type": type } });
+  }
+
+  async #make(isOpen: boolean): Promise<Uint8Array<ArrayBuffer>> {
+    const measured = [...this.watch.targets.values()].map((target) => ({
+      labels: { target: target.watched.name, ...target.watched.labels },
+      figures: target.figures(),
+      isUp: { waiting: undefined, up: true, down: false }[target.state.state],
+      buckets: target.buckets.slice(),
+      rttSumMs: target.rttSumMs,
+    }));
+    try {
+      const all = inTurns(metricsText(measured, isOpen));
+      return ENCODER.encode((await Array.fromAsync(all)).join(""));
+    } finally {
+      this.#making.delete(isOpen);
+    }
+  }
 }
 
 /** Joins parts; between two the event loop has a turn, as datagrams wait for it. */
@@ -101,7 +123,11 @@ async function* inTurns(parts: Iterable<string>): AsyncGenerator<string> {
   yield text;
 }
 
-function picture({ targets, store }: Watch, asked: URLSearchParams): Response {
+function picture(
+  { targets, store }: Watch,
+  { searchParams: asked }: URL,
+  drawn: Map<string, string>,
+): Response {
   const target = targets.get(asked.get("target") ?? "");
   const span = asked.get("span") ?? "hour";
   if (target === undefined || !Object.hasOwn(SPANS, span)) {
@@ -112,22 +138,21 @@ function picture({ targets, store }: Watch, asked: URLSearchParams): Response {
   const to = now - now % stepMs + stepMs;
   const axis = { from: to - lengthMs, to, stepMs };
   const { name } = target.watched;
-  const { parts, outages } = span === "hour" || store === undefined
-    ? target
-    : store.read(name, axis.from);
-  const latest = target.outages.at(-1);
-  const lasting = latest?.toMs === undefined && latest ? [latest] : [];
-  const ended = outages.filter(({ toMs = 0 }) => toMs > axis.from);
-  const run = pictureRunOf(name, parts, [...ended, ...lasting], axis);
-  const svg = asked.has("small") ? sparkSvg(run, axis) : plotSvg([run], axis);
-  return new Response(svg, {
-    headers: {
-      "content-type": "image/svg+xml",
-      "content-security-policy":
-        "default-src 'none'; style-src 'unsafe-inline'",
-      "cache-control": "max-age=60",
-    },
-  });
+  const isSmall = asked.has("small");
+  const key = JSON.stringify([name, span, isSmall, target.row().version]);
+  let svg = drawn.get(key);
+  if (svg === undefined) {
+    const { parts, outages } = span === "hour" || store === undefined
+      ? target
+      : store.read(name, axis.from);
+    const lasting = target.outages.filter(({ toMs }) => toMs === undefined);
+    const ended = outages.filter(({ toMs = 0 }) => toMs > axis.from);
+    const run = pictureRunOf(name, parts, [...ended, ...lasting], axis);
+    svg = isSmall ? sparkSvg(run, axis) : plotSvg([run], axis);
+    drawn.set(key, svg);
+    if (drawn.size > MAX_DRAWN) drawn.delete(drawn.keys().next().value!);
+  }
+  return new Response(svg, { headers: SVG_HEADERS });
 }
 
 /** The streams of events: all rows at first, then those that have changed. */
@@ -182,7 +207,7 @@ class Streams {
       if (stream.desiredSize! > 0) stream.enqueue(update);
       else {
         this.#open.delete(stream);
-        stream.close();
+        stream.error(new Error("read too slowly"));
       }
     }
   }
@@ -193,6 +218,12 @@ function updateOf(targets: Row[], isAll: boolean, gone: string[] = []) {
   return ENCODER.encode(`data: ${JSON.stringify(update)}\n\n`);
 }
 
+const SVG_HEADERS = {
+  "content-type": "image/svg+xml",
+  "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+  "cache-control": "max-age=60",
+};
+const MAX_DRAWN = 2000;
 const ENCODER = new TextEncoder();
 /** The characters of metrics in a turn of the event loop. */
 const PART_CHARS = 100_000;

@@ -1,11 +1,7 @@
 /** The page of `client --watch`, with made-up targets, in a real browser. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { pageOf } from "../../../lib/cli/watch/page.ts";
-import {
-  byTrouble,
-  type Row,
-  type Update,
-} from "../../../lib/cli/watch/row.ts";
+import { byTrouble, type Row, type Update } from "../../../lib/cli/show/row.ts";
 import { programTest } from "../../helpers.ts";
 import { BROWSER, Browser } from "./browser.ts";
 
