@@ -60,13 +60,15 @@ const outcomeOf = (metrics: string, outcome: string) =>
 
 /** A server that stops answering after a number of datagrams, until it is told. */
 function failingServer(answers: number) {
-  const state = { answered: 0, unanswered: 0, left: answers };
+  const first = Promise.withResolvers<void>();
+  const state = { answered: 0, unanswered: 0, left: answers, first };
   const server = serve({ telemetry: false }, () => {
     if (state.left-- <= 0) {
       state.unanswered++;
       return undefined;
     }
     state.answered++;
+    first.resolve();
     return "pong";
   });
   return { server, state };
@@ -156,6 +158,7 @@ signalTest(
       path,
       JSON.stringify({ listen: "127.0.0.1:0", maxRate: 1000, targets }),
     );
+    await state.first.promise;
     const before = outcomeOf(await textOf(`${url}metrics`), "received");
     program.kill("SIGHUP");
     assertEquals(await next().then(({ type, targets }) => [type, targets]), [
@@ -166,7 +169,6 @@ signalTest(
     assert(outcomeOf(metrics, "received") >= before);
     assert(!metrics.includes('target="b"'));
     assertStringIncludes(metrics, 'target="c"');
-    assert(state.answered > 0);
     await write(path, '{"targets": [{"name": "a"}]}');
     program.kill("SIGHUP");
     // It goes on as before; the mistake is on stderr.
@@ -214,7 +216,12 @@ programTest(
         wrong: { expect: "something else", timeout: "50ms" },
         three: { count: 3 },
       },
-      probe: { networks: ["127.0.0.0/24"], perSecond: 100, atOnce: 1 },
+      probe: {
+        networks: ["127.0.0.0/24", "239.0.0.0/8"],
+        ports: [port],
+        perSecond: 100,
+        atOnce: 1,
+      },
     });
     await using _program = program;
     const probe = async (query: string, headers = {}) => {
@@ -232,9 +239,14 @@ programTest(
     assertEquals(valueOf(wrong.text, "probe_success"), 0);
     await probe(`target=127.0.0.1:${port}&module=three`);
     assertEquals(state.answered, 5);
+    const crossSite = { "sec-fetch-site": "cross-site" };
+    const query = `target=127.0.0.1:${port}&module=ping`;
+    assertEquals((await probe(query, crossSite)).status, 403);
     const refusals: Array<[string, number, string]> = [
+      [`target=127.0.0.1:9&module=ping`, 403, "none of the file's 'ports'"],
+      [`target=239.1.1.1:${port}&module=ping`, 403, "none of the file's"],
       [`target=127.0.1.1:${port}&module=ping`, 403, "in none of the file's"],
-      [`target=localhost.invalid:7&module=ping`, 200, "probe_success 0"],
+      [`target=localhost.invalid:${port}&module=ping`, 200, "probe_success 0"],
       [
         `target=127.0.0.1:${port}&module=other`,
         400,
@@ -242,7 +254,7 @@ programTest(
       ],
       [`module=ping`, 400, "'target' is missing"],
       [`target=127.0.0.1:x&module=ping`, 400, "HOST[:PORT]"],
-      [`target=--stamp&module=ping`, 200, "probe_success 0"],
+      [`target=--stamp:${port}&module=ping`, 200, "probe_success 0"],
       [`target=127.0.0.1&module=__proto__`, 400, "'module'"],
     ];
     for (const [query, status, part] of refusals) {
@@ -387,6 +399,7 @@ programTest(
         [`localhost:${port}`, 200],
         [`127.0.0.1:${port}`, 200],
         ["[::1]:80", 200],
+        ["a b", 400],
       ] as const
     ) {
       using tcp = await Deno.connect({ hostname: "127.0.0.1", port });
@@ -395,6 +408,94 @@ programTest(
       await tcp.write(new TextEncoder().encode(request));
       const answer = await new Response(tcp.readable).text();
       assertStringIncludes(answer, `HTTP/1.1 ${status} `, host);
+    }
+  },
+);
+
+signalTest(
+  "client --watch: an outage that is known only at its end is everywhere",
+  async () => {
+    await using folder = await tempFolder();
+    let received = 0;
+    // Each later datagram is answered long before the last lost one times out.
+    await using server = serve({ telemetry: false }, () => {
+      received++;
+      return received > 5 && received <= 17 ? undefined : "pong";
+    });
+    const target = { name: "a", address: formatAddress(server.addr) };
+    const slow = { interval: "20ms", timeout: "1s", hold: "0" };
+    const history = `${folder.path}/history.db`;
+    const { program, url, next } = await watching(
+      folder.path,
+      { targets: [{ ...target, ...slow }] },
+      "--history",
+      history,
+    );
+    await using _program = program;
+    const [down, up] = [await next(), await next()];
+    assertEquals([down.type, up.type, up.lost], ["down", "up", 12]);
+    const metrics = await textOf(`${url}metrics`);
+    const head = (name: string) => `roundtrip_client_${name}{target="a"}`;
+    assertEquals(valueOf(metrics, head("outages_total")), 1);
+    const seconds = valueOf(metrics, head("outage_time_seconds_total"));
+    assert(Math.abs(seconds - up.seconds) < 0.001, `${seconds} ${up.seconds}`);
+    program.kill("SIGTERM");
+    assertEquals((await program.ended()).code, 0);
+    using db = new DatabaseSync(history, { readOnly: true });
+    const outages = db.prepare("SELECT datagrams FROM outage").all();
+    assertEquals(outages.map(({ datagrams }) => datagrams), [12]);
+  },
+);
+
+programTest(
+  "client --watch: a history is of one watch, and of no other program",
+  async () => {
+    await using folder = await tempFolder();
+    const target = { name: "a", address: "127.0.0.1:9", ...FAST };
+    const history = `${folder.path}/history.db`;
+    const args = ["--history", history] as const;
+    const { program, path } = await watching(
+      folder.path,
+      { targets: [target] },
+      ...args,
+    );
+    await using _program = program;
+    const permissions = RUN.slice(1);
+    const second = await client(["--watch", path, ...args], { permissions });
+    assertEquals(second.code, 2);
+    assertStringIncludes(
+      second.stderr,
+      `--history ${history}: database is locked`,
+    );
+    const other = `${folder.path}/other.db`;
+    const script = `import { DatabaseSync } from "node:sqlite";
+    new DatabaseSync(${
+      JSON.stringify(other)
+    }).exec("CREATE TABLE target (a)");`;
+    await new Deno.Command(Deno.execPath(), { args: ["eval", script] })
+      .output();
+    const refused = await client(["--watch", path, "--history", other], {
+      permissions,
+    });
+    assertEquals(refused.code, 2);
+    assertStringIncludes(refused.stderr, "it is a database of another program");
+  },
+);
+
+programTest(
+  "client --watch: many that read the metrics at once get one text",
+  async () => {
+    await using folder = await tempFolder();
+    const targets = Array.from({ length: 50 }, (_, i) => ({
+      ...{ name: `${i}`, address: "127.0.0.1:9", interval: "1s" },
+    }));
+    const { program, url } = await watching(folder.path, { targets });
+    await using _program = program;
+    const texts = await Promise.all(
+      Array.from({ length: 50 }, () => textOf(`${url}metrics`)),
+    );
+    for (const text of texts) {
+      assertEquals(text.match(/^roundtrip_client_sent_total/gm)?.length, 50);
     }
   },
 );

@@ -336,6 +336,8 @@ Deno.test("requestMany(): it throws if no socket can be opened", async () => {
   };
   const series = start(network, { runtime });
   await assertRejects(() => run(network, series), Deno.errors.AddrNotAvailable);
+  const { sent, unsent, lossPercent } = series.summary();
+  assertEquals([sent, unsent, lossPercent], [0, 1, 100]);
 });
 
 Deno.test("requestMany(): it bounds what is unanswered, and loses none of it", async () => {
