@@ -171,6 +171,8 @@ Deno.test("isInNetwork(): compares the bits of the network's prefix", () => {
     ["2001:db8::/33", "2001:db8:8000::", false],
     ["::1", "::1", true],
     ["::1", "::2", false],
+    ["::ffff:10.0.0.0/104", "10.9.9.9", true],
+    ["::ffff:10.0.0.0/104", "11.0.0.1", false],
   ];
   for (const [network, hostname, isIn] of cases) {
     const parsed = parseNetwork(network);
@@ -185,6 +187,7 @@ Deno.test("parseNetwork(): an error shows the form of a network", () => {
     "10.0.0.0/",
     "10.0.0.0/33",
     "::/129",
+    "::ffff:10.0.0.0/8",
     "10.0.0.0/8/8",
   ];
   for (const text of [...wrong, "example.org/8", "fe80::1%eth0/64", "::/-1"]) {

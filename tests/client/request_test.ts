@@ -188,7 +188,11 @@ Deno.test("request(): it rejects with the error of match", async () => {
 Deno.test("request(): it ignores replies over maxDatagramBytes", async () => {
   const network = networkWith(fixedReply("four"));
   const options = { retries: 0, maxDatagramBytes: 3 };
-  await assertRejects(() => ask(network, options), TimeoutError);
+  const error = await assertRejects(
+    () => ask(network, options),
+    TimeoutError,
+  );
+  assertEquals(error.foreign, 1, "it is counted");
   const fits = await ask(network, { retries: 0, maxDatagramBytes: 4 });
   assertEquals(decode(fits.data), "four");
 });
