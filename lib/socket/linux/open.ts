@@ -74,7 +74,7 @@ function openClient(libc: Libc, options: OpenOptions): DenoSocket {
       return new DenoSocket(bound.conn, maxDatagramBytes, access);
     }
     numberZone(libc, peer);
-    return new RequestSocket(libc, bound, maxDatagramBytes, access);
+    return new RequestSocket(libc, bound, peer, maxDatagramBytes, access);
   } catch (error) {
     bound.close();
     throw error;

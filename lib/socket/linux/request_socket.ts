@@ -7,6 +7,7 @@
  * @module
  */
 import type { UdpAddress } from "../../address.ts";
+import type { Datagram } from "../contract.ts";
 import { DenoSocket } from "../deno_socket.ts";
 import type { NetAccess } from "../net_access.ts";
 import type { ConnDescriptor } from "./descriptor.ts";
@@ -17,24 +18,31 @@ import type { Libc } from "./libc.ts";
 export class RequestSocket extends DenoSocket {
   readonly #libc: Libc;
   readonly #fd: number;
+  readonly #peer: UdpAddress;
+  /** Datagrams sent, and datagrams of the peer. */
+  #sent = 0;
+  #heard = 0;
   #timer: number | undefined;
   #afterMs = FIRST_LOOK_MS;
 
   constructor(
     libc: Libc,
     bound: ConnDescriptor,
+    peer: UdpAddress,
     maxDatagramBytes: number,
     access: NetAccess | undefined,
   ) {
     super(bound.conn, maxDatagramBytes, access, undefined, true);
     this.#libc = libc;
     this.#fd = bound.fd;
+    this.#peer = peer;
     keepErrors(libc, bound);
   }
 
   override async send(payload: Uint8Array, to: UdpAddress): Promise<void> {
     // Else this send would fail with the report about an earlier one.
-    this.#report();
+    if (this.#sent > 0) this.#report();
+    this.#sent++;
     // The receiver may close the socket at a report.
     if (this.closed) throw new Deno.errors.BadResource("Socket is closed");
     if (this.#afterMs > FIRST_LOOK_MS) this.#stop();
@@ -48,6 +56,14 @@ export class RequestSocket extends DenoSocket {
       const [detailed = error] = takeErrors(this.#libc, this.#fd, true);
       throw detailed;
     }
+  }
+
+  /** Looks no more when each datagram has an answer: no report about one follows. */
+  override release(datagram: Datagram): void {
+    const { hostname, port } = datagram.remoteAddr;
+    const isPeer = hostname === this.#peer.hostname && port === this.#peer.port;
+    if (isPeer && ++this.#heard >= this.#sent) this.#stop();
+    super.release(datagram);
   }
 
   override close(): void {
