@@ -185,9 +185,12 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   readonly run: Run<SeriesEvent, SeriesSummary>;
   readonly books: Books;
   #heldBack = 0;
-  readonly #unanswered = new Map<number, Exchange>();
-  /** Settled exchanges, oldest first, open for late replies and copies. */
-  readonly #over = new Set<Exchange>();
+  /**
+   * Unanswered exchanges, and settled ones that are open for late replies and copies,
+   * oldest first. A Map or Set would keep closed ones alive, see `Client.#renew`.
+   */
+  readonly #unanswered: Exchange[] = [];
+  readonly #over: Exchange[] = [];
   /** Ports of closed exchanges, to which their late replies may arrive. */
   readonly #usedPorts: RecentMap<number, true>;
   /** The next send waits until an unanswered datagram is settled. */
@@ -231,7 +234,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     const { count, intervalMs } = this.run.schedule;
     const wasHeld = this.#held;
     const { maxSockets } = this.options;
-    this.#held = this.#unanswered.size >= maxSockets || !this.books.hasRoom;
+    this.#held = this.#unanswered.length >= maxSockets || !this.books.hasRoom;
     if (this.#held) {
       if (!wasHeld) this.#heldBack++;
       return;
@@ -243,9 +246,11 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     const seq = this.books.add(dueAt, now);
     const listener = this.#listenerOf(seq);
     const exchange = new Exchange(this.plan, this.run.ends, listener, seq);
-    this.#unanswered.set(seq, exchange);
+    this.#unanswered.push(exchange);
     // Bounds the number of sockets.
-    if (this.#unanswered.size + this.#over.size > maxSockets) this.#closeOne();
+    if (this.#unanswered.length + this.#over.length > maxSockets) {
+      this.#closeOne();
+    }
     try {
       this.#start(exchange);
     } catch (error) {
@@ -258,7 +263,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#exchanges()].map((one) => one.close()));
+    const all = [...this.#unanswered, ...this.#over];
+    await Promise.all(all.map((one) => one.close()));
   }
 
   #start(exchange: Exchange): void {
@@ -267,8 +273,8 @@ class SeriesWorkload implements Workload<SeriesSummary> {
       exchange.start(isUsed);
     } catch (error) {
       // Too many sockets may be open: those of settled exchanges can go.
-      if (this.#over.size === 0) throw error;
-      while (this.#over.size > 0) this.#closeOne();
+      if (this.#over.length === 0) throw error;
+      while (this.#over.length > 0) this.#closeOne();
       exchange.start(isUsed);
     }
   }
@@ -276,7 +282,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   #listenerOf(seq: number): ExchangeListener {
     const { books } = this;
     const attemptsOf = () => {
-      const { attempts, localPort } = this.#unanswered.get(seq)!;
+      const { attempts, localPort } = this.#exchangeOf(seq);
       books.localPort = localPort;
       return attempts;
     };
@@ -320,27 +326,25 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   #conclude(event: SeriesEvent & { seq: number }): void {
     const isReply = event.type === "reply";
     this.run.push(event, isReply ? event.reply.data.length : 0);
-    const exchange = this.#unanswered.get(event.seq)!;
-    this.#unanswered.delete(event.seq);
-    this.#over.add(exchange);
+    const exchange = this.#exchangeOf(event.seq);
+    this.#unanswered.splice(this.#unanswered.indexOf(exchange), 1);
+    this.#over.push(exchange);
     const { count } = this.run.schedule;
     if (this.#held) return this.send();
-    if (this.books.next < count || this.#unanswered.size > 0) return;
+    if (this.books.next < count || this.#unanswered.length > 0) return;
     const longestMs = count === 1 ? 0 : this.books.rtts.max ?? 0;
     this.run.linger(longestMs, this.plan.timeoutMs);
   }
 
   /** Closes the oldest settled exchange. */
   #closeOne(): void {
-    const [oldest] = this.#over;
-    this.#over.delete(oldest!);
-    this.#usedPorts.set(oldest!.localPort, true);
-    oldest!.close();
+    const oldest = this.#over.shift()!;
+    this.#usedPorts.set(oldest.localPort, true);
+    oldest.close();
   }
 
-  *#exchanges(): Generator<Exchange> {
-    yield* this.#unanswered.values();
-    yield* this.#over;
+  #exchangeOf(seq: number): Exchange {
+    return this.#unanswered.find((one) => one.seq === seq)!;
   }
 }
 
