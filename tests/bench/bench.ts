@@ -1,134 +1,66 @@
 /**
- * `deno task bench`: the server beside its peers, all in one run. Every
- * installed peer is started once, on the first processor; the load runs on the
- * last one. Rounds are interleaved, so that other work of the machine affects
- * all peers alike; ratios are of the same round. Linux only. `--clients`
- * compares clients instead, on one server in C: under load, and by their start, the
- * time from the start of the process to the first byte that it prints.
+ * `deno task bench`: the goals, one line of verdict each. Both programs of a goal
+ * are measured in turn, each on one processor, so that other work of the machine
+ * affects both alike; ratios are of neighbours. `--servers` compares the server with
+ * its peers, on the first processor, the load on the last one, and `--clients`
+ * clients of one server in C: under load, and by their start, the time from the
+ * start of the process to the first byte that it prints. Linux only.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { decimal, integer, text } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { toolFlags } from "../tool_flags.ts";
+import { cases, type Pair } from "./cases.ts";
+import {
+  comparison,
+  judge,
+  type Measured,
+  type Outcome,
+  type Rounds,
+  verdictLine,
+} from "./goals.ts";
+import {
+  describe,
+  type Load,
+  loadAverage,
+  loadOn,
+  pinned,
+  type Running,
+  start,
+  startOf,
+  stop,
+} from "./process.ts";
+import * as programs from "./programs.ts";
 
-/** A program to compare; `build` compiles it, in one attempt. */
-interface Peer {
-  name: string;
-  build?: string[];
-  command: string[];
-}
+type Scenario = { name: string } & Pick<Load, "window" | "size" | "flows">;
 
-interface Scenario {
-  name: string;
-  window: number;
-  size: number;
-  /** The number of flows, or 0 for one segmented flow. */
-  flows: number;
-}
-
-interface Measured {
-  repliesPerSecond: number;
-  lost: number;
-  wrong: number;
-  medianUs: number | null;
-}
-
-const here = (path: string) => new URL(path, import.meta.url).pathname;
 const GIVEN = await toolFlags(
   "bench",
-  "Compares the server with its peers, or the clients.",
+  "Judges the goals, or compares the server with its peers, or the clients.",
   {
     seconds: {
       kind: decimal(0, 60),
       default: 0.5,
       help: "length of each measurement",
     },
-    rounds: { kind: integer(1, 100), default: 5, help: "rounds of each" },
+    rounds: { kind: integer(1, 100), default: 9, help: "rounds of each" },
     only: {
       kind: text(),
       default: "",
-      help: "the scenarios that have this in their names",
+      help: "the goals or scenarios that have this in their names",
     },
     json: { kind: text("FILE"), help: "write all results to this file" },
+    compare: {
+      kind: text("FILE"),
+      help: "compare the ratios with those of an earlier --json FILE",
+    },
+    servers: { help: "compare the server with its peers" },
     clients: { help: "compare clients, on one server in C" },
   },
 );
 const out = await Deno.makeTempDir();
-const DENO = Deno.execPath();
-const SERVER = here("../../server.ts");
-const CLIENT = here("../../client.ts");
-const OURS = ["run", "--allow-net", "--allow-ffi", SERVER, "--echo", "--quiet"];
-
-const PEERS: Peer[] = [
-  {
-    name: "roundtrip linux",
-    command: [DENO, ...OURS, "--engine", "linux", "-p"],
-  },
-  { name: "roundtrip deno", command: [DENO, ...OURS, "-p"] },
-  {
-    name: "C",
-    build: ["cc", "-O2", "-o", `${out}/echo`, here("peers/echo.c")],
-    command: [`${out}/echo`],
-  },
-  { name: "C with GRO", command: [`${out}/echo`, "PORT", "gro"] },
-  {
-    name: "Go",
-    build: ["go", "build", "-o", `${out}/go`, here("peers/echo.go")],
-    command: [`${out}/go`],
-  },
-  { name: "Bun", command: ["bun", here("peers/echo_bun.mjs")] },
-  { name: "Node", command: ["node", here("peers/echo_node.mjs")] },
-  { name: "Python", command: ["python3", here("peers/echo.py")] },
-  { name: "asyncio", command: ["python3", here("peers/echo_asyncio.py")] },
-];
-
-const ours = (kind: string, engine: string): Peer => ({
-  name: `${kind} ${engine}`,
-  command: [
-    DENO,
-    ...["run", "--unstable-net", "--allow-net", "--allow-ffi"],
-    ...[here("clients/ours.ts"), "PORT", "WINDOW", "SECONDS", kind, engine],
-  ],
-});
-
-/**
- * Arguments are a port, a window and seconds; the output is that of `load.c`.
- */
-const CLIENTS: Peer[] = [
-  {
-    name: "C",
-    command: [`${out}/load`, "PORT", "WINDOW", "16", "1", "SECONDS"],
-  },
-  {
-    name: "Go",
-    build: ["go", "build", "-o", `${out}/go_client`, here("clients/client.go")],
-    command: [`${out}/go_client`, "PORT", "WINDOW", "SECONDS"],
-  },
-  ...["node", "bun"].map((runtime) => ({
-    name: runtime === "node" ? "Node" : "Bun",
-    command: [
-      ...[runtime, here("clients/node.mjs"), "PORT", "WINDOW", "SECONDS"],
-    ],
-  })),
-  ...["deno", "linux"].flatMap((engine) =>
-    ["connect", "request", "requestMany", "load"].map((kind) =>
-      ours(kind, engine)
-    )
-  ),
-];
-
-/** Programs that send one datagram, and print the reply. */
-const STARTS: Peer[] = [
-  { name: "bare script", args: [here("clients/bare.ts"), "PORT"] },
-  { name: "client.ts", args: [CLIENT, "127.0.0.1", "PORT"] },
-  {
-    name: "client.ts linux",
-    args: ["--allow-ffi", CLIENT, "127.0.0.1", "PORT", "--engine", "linux"],
-  },
-].map(({ name, args }) => ({
-  name,
-  command: [DENO, "run", "--unstable-net", "--allow-net", ...args],
-}));
+const PEERS = programs.peers(out);
+const CLIENTS = programs.clients(out);
 
 const SCENARIOS: Scenario[] = [
   { name: "1 flow, window 1, 16 B", window: 1, size: 16, flows: 1 },
@@ -142,81 +74,128 @@ const SCENARIOS: Scenario[] = [
 ];
 
 async function main(): Promise<number> {
-  const { seconds, rounds, only } = GIVEN;
-  if (!await ran(["cc", "-O2", "-o", `${out}/load`, here("load.c")])) {
+  const facts = await describe();
+  if (!await programs.buildLoad(out)) {
     console.error("bench: needs a C compiler, cc, for its load generator");
     return 2;
   }
-  for (const peer of PEERS) {
-    if (peer.build !== undefined) await ran(peer.build);
-  }
-  const facts = await describe();
-  console.log(
-    `${
-      Object.values(facts).join(", ")
-    }; median, range, and the median of the ` +
-      "ratios of each round",
-  );
-  const raw: Record<string, Record<string, Measured[]>> = {};
-  if (GIVEN.clients) {
-    await ran(["cc", "-O2", "-o", `${out}/echo`, here("peers/echo.c")]);
-    for (const peer of CLIENTS) {
-      if (peer.build !== undefined) await ran(peer.build);
-    }
-    for (const window of [1, 32, 256]) {
-      const name = `${window} in flight, 16 B`;
-      if (!name.includes(only)) continue;
-      const results = await clientSide(window, seconds, rounds);
-      raw[name] = Object.fromEntries(results);
-      const ours = { linux: "connect linux", deno: "connect deno" };
-      show({ name, window }, results, ours);
-    }
-    const name = "start of a lone request";
-    if (name.includes(only)) {
-      const results = await starts(rounds);
-      raw[name] = Object.fromEntries(results);
-      show({ name, window: 1 }, results, {
-        linux: "client.ts linux",
-        deno: "client.ts",
-      });
-    }
-  } else {for (const scenario of SCENARIOS) {
-      if (!scenario.name.includes(only)) continue;
-      // Started for each load: some peers do not survive a load that ends.
-      const running = await startAll();
-      const results = await measureAll(running, scenario, seconds, rounds);
-      await Promise.all(running.map(stop));
-      raw[scenario.name] = Object.fromEntries(results);
-      const ours = { linux: "roundtrip linux", deno: "roundtrip deno" };
-      show(scenario, results, ours);
-    }}
+  await programs.build([...PEERS, ...(GIVEN.clients ? CLIENTS : [])]);
+  const compares = GIVEN.servers || GIVEN.clients;
+  const shown = compares
+    ? "median, range, and the median of the ratios of each round"
+    : "median of the ratios of neighbours, and its confidence interval of 95 %";
+  console.log(`${Object.values(facts).join(", ")}; ${shown}`);
+  const found = compares
+    ? { results: await (GIVEN.clients ? compareClients : compareServers)() }
+    : { goals: await judgeAll() };
+  const loadAfter = await loadAverage();
+  console.log(`\n${loadAfter} at the end`);
   if (GIVEN.json !== undefined) {
-    const run = { ...facts, results: raw };
+    const run = { ...facts, loadAfter, ...found };
     await Deno.writeTextFile(GIVEN.json, JSON.stringify(run, null, 1) + "\n");
   }
   await Deno.remove(out, { recursive: true });
-  const wrong = Object.values(raw)
-    .flatMap((peers) => Object.values(peers).flat())
+  const rounds = found.goals === undefined
+    ? Object.values(found.results).flatMap((peers) => Object.values(peers))
+    : found.goals.flatMap(({ rounds }) => [rounds.ours, rounds.theirs]);
+  const wrong = rounds.flat()
     .reduce((sum, measured) => sum + measured.wrong, 0);
   if (wrong > 0) console.error(`bench: ${wrong} replies were wrong`);
-  return wrong > 0 ? 1 : 0;
+  const isBad = found.goals?.some(({ verdict, isChanged }) =>
+    verdict === "not met" || isChanged
+  );
+  return wrong > 0 || isBad ? 1 : 0;
 }
 
-interface Running {
-  peer: Peer;
-  port: number;
-  process: Deno.ChildProcess;
+/** Judges each goal; `isChanged`: its ratio is not that of the earlier run. */
+async function judgeAll(): Promise<Array<Outcome & { isChanged: boolean }>> {
+  const earlier: Outcome[] | undefined = GIVEN.compare === undefined
+    ? undefined
+    : JSON.parse(await Deno.readTextFile(GIVEN.compare)).goals;
+  const outcomes = [];
+  for (const { open, ...goal } of cases(out, GIVEN.seconds)) {
+    if (!goal.name.includes(GIVEN.only)) continue;
+    let rounds: Rounds;
+    try {
+      await using pair = await open();
+      rounds = await roundsOf(pair);
+    } catch (error) {
+      // A program is not installed, or has not the permissions it needs.
+      console.log(`not measured: ${goal.name}: ${(error as Error).message}`);
+      continue;
+    }
+    const outcome = judge(goal, rounds);
+    console.log(verdictLine(outcome));
+    const before = earlier?.find(({ name }) => name === goal.name);
+    const { line, isChanged } = comparison(outcome, before);
+    if (earlier !== undefined) console.log(`  ${line}`);
+    outcomes.push({ ...outcome, isChanged });
+  }
+  return outcomes;
 }
+
+/** Measures both in turn; the first is another one in each round. */
+async function roundsOf({ ours, theirs }: Pair): Promise<Rounds> {
+  const rounds: Rounds = { ours: [], theirs: [] };
+  // Warms up just-in-time compilers, and caches of programs.
+  await ours();
+  await theirs();
+  for (let round = 0; round < GIVEN.rounds; round++) {
+    if (round % 2 === 0) rounds.ours.push(await ours());
+    rounds.theirs.push(await theirs());
+    if (round % 2 === 1) rounds.ours.push(await ours());
+  }
+  return rounds;
+}
+
+type Results = Record<string, Record<string, Measured[]>>;
+
+async function compareClients(): Promise<Results> {
+  const { seconds, rounds, only } = GIVEN;
+  const raw: Results = {};
+  for (const window of [1, 32, 256]) {
+    const name = `${window} in flight, 16 B`;
+    if (!name.includes(only)) continue;
+    const results = await clientSide(window, seconds, rounds);
+    raw[name] = Object.fromEntries(results);
+    const ours = { linux: "connect linux", deno: "connect deno" };
+    show({ name, window }, results, ours);
+  }
+  const name = "start of a lone request";
+  if (name.includes(only)) {
+    const results = await starts(rounds);
+    raw[name] = Object.fromEntries(results);
+    show({ name, window: 1 }, results, {
+      linux: "client.ts linux",
+      deno: "client.ts",
+    });
+  }
+  return raw;
+}
+
+async function compareServers(): Promise<Results> {
+  const raw: Results = {};
+  for (const scenario of SCENARIOS) {
+    if (!scenario.name.includes(GIVEN.only)) continue;
+    // Started for each load: some peers do not survive a load that ends.
+    const running = await startAll();
+    const results = await measureAll(running, scenario);
+    await Promise.all(running.map(stop));
+    raw[scenario.name] = Object.fromEntries(results);
+    const ours = { linux: "roundtrip linux", deno: "roundtrip deno" };
+    show(scenario, results, ours);
+  }
+  return raw;
+}
+
+type Started = Running & { name: string };
 
 /** Starts all peers, except those that are missing or fail to start. */
-async function startAll(): Promise<Running[]> {
-  const started = PEERS.flatMap((peer, i) => {
-    const port = 21_100 + i;
-    const [command, ...args] = peer.command.includes("PORT")
-      ? peer.command.map((arg) => arg === "PORT" ? `${port}` : arg)
-      : [...peer.command, `${port}`];
-    return [{ peer, port, process: pinned(0, [command!, ...args]).spawn() }];
-  });
+async function startAll(): Promise<Started[]> {
+  const started = PEERS.map(({ name, command }, i) => ({
+    ...start(command, 21_100 + i),
+    name,
+  }));
   const ended = new Set<Running>();
   for (const running of started) {
     running.process.status.then(() => ended.add(running));
@@ -225,43 +204,21 @@ async function startAll(): Promise<Running[]> {
   return started.filter((running) => !ended.has(running));
 }
 
-async function stop({ process }: Running): Promise<void> {
-  try {
-    process.kill("SIGKILL");
-  } catch {
-    // The process has already ended.
-  }
-  await process.status;
-}
-
 async function measureAll(
-  running: Running[],
+  running: Started[],
   scenario: Scenario,
-  seconds: number,
-  rounds: number,
 ): Promise<Map<string, Measured[]>> {
+  const { seconds, rounds } = GIVEN;
   const results = new Map<string, Measured[]>();
   for (let round = -1; round < rounds; round++) {
-    for (const { peer, port } of running) {
-      const measured = await load(port, scenario, seconds);
+    for (const peer of running) {
+      const measured = await loadOn(peer, { ...scenario, seconds, out });
       // The first round warms up just-in-time compilers.
       if (round < 0) results.set(peer.name, []);
       else results.get(peer.name)!.push(measured);
     }
   }
   return results;
-}
-
-async function load(
-  port: number,
-  { window, size, flows }: Scenario,
-  seconds: number,
-): Promise<Measured> {
-  const args = [port, window, size, flows, seconds].map(String);
-  const last = navigator.hardwareConcurrency - 1;
-  const { stdout } = await pinned(last, [`${out}/load`, ...args], "piped")
-    .output();
-  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 /** Every client in turn, on one server in C. */
@@ -271,16 +228,14 @@ async function clientSide(
   rounds: number,
 ): Promise<Map<string, Measured[]>> {
   const port = 21_099;
-  const server = pinned(0, [`${out}/echo`, `${port}`]).spawn();
+  const server = start([`${out}/echo`, "PORT"], port);
   const results = new Map<string, Measured[]>();
   for (let round = 0; round < rounds; round++) {
     for (const { name, command } of CLIENTS) {
       // A series has one datagram in flight.
       if (name.startsWith("requestMany") && window > 1) continue;
       const values = { PORT: port, WINDOW: window, SECONDS: seconds };
-      const args = command.map((arg) =>
-        `${values[arg as keyof typeof values] ?? arg}`
-      );
+      const args = programs.filled(command, values);
       const last = navigator.hardwareConcurrency - 1;
       const { success, stdout } = await pinned(last, args, "piped").output();
       if (!success) continue;
@@ -288,44 +243,25 @@ async function clientSide(
       results.set(name, [...results.get(name) ?? [], measured]);
     }
   }
-  server.kill("SIGKILL");
-  await server.status;
+  await stop(server);
   return results;
 }
 
 /** The start of each program in turn; the first round fills Deno's caches. */
 async function starts(rounds: number): Promise<Map<string, Measured[]>> {
   const port = 21_099;
-  const server = pinned(0, [`${out}/echo`, `${port}`]).spawn();
+  const server = start([`${out}/echo`, "PORT"], port);
   const results = new Map<string, Measured[]>();
   for (let round = -1; round < rounds; round++) {
-    for (const { name, command } of STARTS) {
-      const [program, ...args] = command.map((arg) =>
-        arg === "PORT" ? `${port}` : arg
-      );
-      const startedAt = performance.now();
-      const process = new Deno.Command(program!, {
-        args,
-        stdin: "null",
-        stdout: "piped",
-        stderr: "null",
-      }).spawn();
-      const reader = process.stdout.getReader();
-      const { value = new Uint8Array() } = await reader.read();
-      const medianUs = (performance.now() - startedAt) * 1000;
-      await reader.cancel();
-      await process.status;
-      const text = new TextDecoder().decode(value);
+    for (const { name, command } of programs.STARTS) {
+      const one = await startOf(programs.filled(command, { PORT: port }));
       // Without permission for FFI, or another failure: nothing to compare.
-      if (round < 0 && text === "") console.error(`bench: no reply: ${name}`);
-      if (round < 0 || text === "") continue;
-      const wrong = text.includes("Hello UDP Server") ? 0 : 1;
-      const measured = { repliesPerSecond: 0, lost: 0, wrong, medianUs };
-      results.set(name, [...results.get(name) ?? [], measured]);
+      if (round < 0 && !one) console.error(`bench: no reply: ${name}`);
+      if (round < 0 || !one) continue;
+      results.set(name, [...results.get(name) ?? [], one]);
     }
   }
-  server.kill("SIGKILL");
-  await server.status;
+  await stop(server);
   return results;
 }
 
@@ -365,50 +301,6 @@ function show(
 /** A peer without replies has no ratio. */
 function shown(ratio: number): string {
   return Number.isFinite(ratio) ? ratio.toFixed(2) : "n/a";
-}
-
-/** Date, machine and command of this run. */
-async function describe(): Promise<Record<string, string>> {
-  const model = await output("grep", "-m1", "model name", "/proc/cpuinfo");
-  const { hardwareConcurrency } = navigator;
-  return {
-    date: new Date().toISOString().slice(0, 10),
-    deno: `Deno ${Deno.version.deno}`,
-    system: await output("uname", "-sr"),
-    machine: `${hardwareConcurrency} processors ${model.replace(/.*:\s*/, "")}`,
-    command: `deno task bench ${Deno.args.join(" ")}`.trim(),
-  };
-}
-
-async function output(command: string, ...args: string[]): Promise<string> {
-  const { stdout } = await new Deno.Command(command, { args }).output();
-  return new TextDecoder().decode(stdout).trim();
-}
-
-function pinned(
-  processor: number,
-  [command, ...args]: string[],
-  stdout: "null" | "piped" = "null",
-): Deno.Command {
-  return new Deno.Command("taskset", {
-    args: ["-c", `${processor}`, command!, ...args],
-    stdin: "null",
-    stdout,
-    stderr: "null",
-  });
-}
-
-async function ran([command, ...args]: string[]): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command(command!, {
-      args,
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch {
-    return false;
-  }
 }
 
 if (import.meta.main) Deno.exit(await main());

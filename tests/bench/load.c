@@ -2,11 +2,12 @@
  * The load generator: so many requests in flight, each answered by one more,
  * for so many seconds. Every reply is counted and compared with its request.
  *
- *   load PORT WINDOW SIZE FLOWS SECONDS
+ *   load PORT WINDOW SIZE FLOWS SECONDS [PID]
  *
  * FLOWS is 1 (one socket, batches of 64), 0 (one socket, UDP_SEGMENT and
- * UDP_GRO), or as many as WINDOW (a socket each, one request in flight on each).
- * Prints one line of JSON.
+ * UDP_GRO), or as many as WINDOW (a socket each, one request in flight on each;
+ * with more than 1,000 also a /24 network each). Prints one line of JSON. The processor time of
+ * a reply is that of process PID, or of this one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -33,6 +34,14 @@ static double now(void) {
   return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/* The processor time of a process, in microseconds. */
+static double processor(int pid) {
+  struct timespec t = {0};
+  clockid_t clock;
+  if (clock_getcpuclockid(pid, &clock) == 0) clock_gettime(clock, &t);
+  return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
 /* A request: its number, and bytes that follow from the number. */
 static void fill(unsigned char *p, int size) {
   uint64_t s = sequence++;
@@ -53,14 +62,15 @@ static void check(const unsigned char *p, int length, int size) {
   replies++;
 }
 
-static int open_socket(int port) {
-  int fd = socket(AF_INET, SOCK_DGRAM, 0), bytes = 8 << 20;
+static int open_socket(int port, struct sockaddr_in *from) {
+  int fd = socket(AF_INET, SOCK_DGRAM, 0), bytes = from ? 1 << 16 : 8 << 20;
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
   struct timeval wait = {0, 200000};
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-  if (fd < 0 || connect(fd, (void *)&to, sizeof to) < 0) {
+  if (fd < 0 || (from && bind(fd, (void *)from, sizeof *from) < 0) ||
+      connect(fd, (void *)&to, sizeof to) < 0) {
     perror("socket");
     exit(1);
   }
@@ -77,7 +87,7 @@ static void one_flow(int port, int window, int size, double end) {
   static unsigned char out[BATCH][MAX], in[BATCH][MAX];
   struct mmsghdr m[BATCH] = {0}, r[BATCH] = {0};
   struct iovec mv[BATCH], rv[BATCH];
-  int fd = open_socket(port), in_flight = 0;
+  int fd = open_socket(port, 0), in_flight = 0;
   for (int i = 0; i < BATCH; i++) {
     mv[i] = (struct iovec){out[i], size};
     rv[i] = (struct iovec){in[i], MAX};
@@ -104,7 +114,7 @@ static void one_flow(int port, int window, int size, double end) {
 
 static void segmented_flow(int port, int window, int size, double end) {
   static unsigned char out[MAX], in[MAX];
-  int fd = open_socket(port), in_flight = 0, one = 1;
+  int fd = open_socket(port, 0), in_flight = 0, one = 1;
   int batch = 65000 / size < BATCH ? 65000 / size : BATCH;
   if (setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof size) ||
       setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof one)) {
@@ -140,7 +150,9 @@ static void many_flows(int port, int flows, int size, double end) {
   double *asked = malloc(flows * sizeof *asked), looked = now();
   for (int i = 0; i < flows; i++) {
     struct epoll_event on = {.events = EPOLLIN, .data.u32 = i};
-    fds[i] = open_socket(port);
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (i + 1) * 256);
+    fds[i] = open_socket(port, flows > 1000 ? &from : 0);
     epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &on);
     ask(fds[i], size, &asked[i]);
   }
@@ -168,17 +180,21 @@ static int ascending(const void *a, const void *b) {
 }
 
 int main(int count, char **args) {
-  if (count != 6) return 2;
+  if (count != 6 && count != 7) return 2;
   int port = atoi(args[1]), window = atoi(args[2]), size = atoi(args[3]);
-  int flows = atoi(args[4]);
+  int flows = atoi(args[4]), pid = count > 6 ? atoi(args[6]) : 0;
+  double used = processor(pid);
   double seconds = atof(args[5]), start = now(), end = start + seconds;
   if (flows == 0) segmented_flow(port, window, size, end);
   else if (flows == 1) one_flow(port, window, size, end);
   else many_flows(port, flows, size, end);
   seconds = now() - start;
+  used = processor(pid) - used;
   qsort(samples, sampled, sizeof *samples, ascending);
-  printf("{\"repliesPerSecond\":%.0f,\"lost\":%lu,\"wrong\":%lu,\"medianUs\":",
+  printf("{\"repliesPerSecond\":%.0f,\"lost\":%lu,\"wrong\":%lu,",
          replies / seconds, (unsigned long)lost, (unsigned long)wrong);
+  if (replies > 0) printf("\"cpuUs\":%.4f,", used / replies);
+  printf("\"medianUs\":");
   if (sampled > 0) printf("%.2f}\n", samples[sampled / 2]);
   else printf("null}\n");
   return 0;

@@ -3,6 +3,7 @@
  * ENGINE. Every reply is compared with its request.
  */
 // deno-lint-ignore-file no-console -- it is a program
+import process from "node:process";
 import {
   connect,
   type Engine,
@@ -22,7 +23,8 @@ const [port, window, seconds, kind, engine] = Deno.args as [
 ];
 const server = { hostname: "127.0.0.1", port: Number(port) };
 const durationMs = 1000 * Number(seconds);
-const rtts = new Distribution();
+let before = process.cpuUsage();
+let rtts = new Distribution();
 let replies = 0;
 let wrong = 0;
 let lost = 0;
@@ -42,12 +44,24 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return i === 16 && a.length === 16;
 }
 
-/** `window` loops of sequential requests, until the end. */
+/** Requests in flight; those of a first part warm up compilers, uncounted. */
 async function inFlight(
   ask: (payload: Uint8Array) => Promise<UdpReply>,
 ): Promise<number> {
+  await askUntil(performance.now() + durationMs / 3, ask);
+  replies = wrong = lost = 0;
+  rtts = new Distribution();
+  before = process.cpuUsage();
   const start = performance.now();
-  const end = start + durationMs;
+  await askUntil(start + durationMs, ask);
+  return performance.now() - start;
+}
+
+/** `window` loops of sequential requests, until the end. */
+async function askUntil(
+  end: number,
+  ask: (payload: Uint8Array) => Promise<UdpReply>,
+): Promise<void> {
   await Promise.all(Array.from({ length: Number(window) }, async () => {
     while (performance.now() < end) {
       const sent = payload();
@@ -61,7 +75,6 @@ async function inFlight(
       }
     }
   }));
-  return performance.now() - start;
 }
 
 async function run(): Promise<number> {
@@ -103,9 +116,11 @@ async function run(): Promise<number> {
 }
 
 const tookMs = await run();
+const { user, system } = process.cpuUsage(before);
 console.log(JSON.stringify({
   repliesPerSecond: replies / tookMs * 1000,
   lost,
   wrong,
+  cpuUs: (user + system) / replies,
   medianUs: (rtts.summary()?.median ?? NaN) * 1000,
 }));
