@@ -7,6 +7,7 @@
  * start of the process to the first byte that it prints. Linux only.
  */
 // deno-lint-ignore-file no-console -- it is a program
+import { errorMessage } from "../../lib/base/errors.ts";
 import { decimal, integer, text } from "../../lib/cli/flags.ts";
 import { summarize } from "../../lib/stats/statistics.ts";
 import { toolFlags } from "../tool_flags.ts";
@@ -74,6 +75,13 @@ const SCENARIOS: Scenario[] = [
 ];
 
 async function main(): Promise<number> {
+  let earlier: Outcome[] | undefined;
+  try {
+    earlier = await earlierGoals();
+  } catch (error) {
+    console.error(`bench: --compare ${GIVEN.compare}: ${errorMessage(error)}`);
+    return 2;
+  }
   const facts = await describe();
   if (!await programs.buildLoad(out)) {
     console.error("bench: needs a C compiler, cc, for its load generator");
@@ -87,7 +95,7 @@ async function main(): Promise<number> {
   console.log(`${Object.values(facts).join(", ")}; ${shown}`);
   const found = compares
     ? { results: await (GIVEN.clients ? compareClients : compareServers)() }
-    : { goals: await judgeAll() };
+    : { goals: await judgeAll(earlier) };
   const loadAfter = await loadAverage();
   console.log(`\n${loadAfter} at the end`);
   if (GIVEN.json !== undefined) {
@@ -107,11 +115,18 @@ async function main(): Promise<number> {
   return wrong > 0 || isBad ? 1 : 0;
 }
 
+/** The outcomes of an earlier run; undefined if there is none to compare with. */
+async function earlierGoals(): Promise<Outcome[] | undefined> {
+  if (GIVEN.compare === undefined) return undefined;
+  const { goals } = JSON.parse(await Deno.readTextFile(GIVEN.compare));
+  if (!Array.isArray(goals)) throw new Error("it has no goals");
+  return goals;
+}
+
 /** Judges each goal; `isChanged`: its ratio is not that of the earlier run. */
-async function judgeAll(): Promise<Array<Outcome & { isChanged: boolean }>> {
-  const earlier: Outcome[] | undefined = GIVEN.compare === undefined
-    ? undefined
-    : JSON.parse(await Deno.readTextFile(GIVEN.compare)).goals;
+async function judgeAll(
+  earlier: Outcome[] | undefined,
+): Promise<Array<Outcome & { isChanged: boolean }>> {
   const outcomes = [];
   for (const { open, ...goal } of cases(out, GIVEN.seconds)) {
     if (!goal.name.includes(GIVEN.only)) continue;
@@ -121,7 +136,7 @@ async function judgeAll(): Promise<Array<Outcome & { isChanged: boolean }>> {
       rounds = await roundsOf(pair);
     } catch (error) {
       // A program is not installed, or has not the permissions it needs.
-      console.log(`not measured: ${goal.name}: ${(error as Error).message}`);
+      console.log(`not measured: ${goal.name}: ${errorMessage(error)}`);
       continue;
     }
     const outcome = judge(goal, rounds);

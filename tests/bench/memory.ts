@@ -6,8 +6,9 @@
  * `requests`: requests on one `connect()`; `series`: datagrams of a series at 1,000
  * a second, 360,000 as of an hour at 100; `peers`: minutes of a server with 10,000
  * peers, each in a network of its own; `watch`: minutes of `client --watch` with
- * 1,000 targets. The name with `-linux` is the same on the linux engine. The other end is a process of its own. Linux only. Exits
- * with 1 if memory has grown since the third part.
+ * 1,000 targets. The name with `-linux` is the same on the linux engine. The other
+ * end is a process of its own. Linux only. Exits with 1 if memory has grown since the
+ * third part.
  */
 // deno-lint-ignore-file no-console -- it is a program
 import { connect, type Engine, requestMany, serve } from "../../lib/mod.ts";
