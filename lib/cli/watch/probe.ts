@@ -96,7 +96,6 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
         buckets[bucketOf(rttMs)]!++;
       },
     });
-    request.signal.addEventListener("abort", () => run.end());
     try {
       for await (const _ of run);
     } catch {
