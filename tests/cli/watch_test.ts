@@ -203,7 +203,7 @@ programTest(
   },
 );
 
-programTest(
+signalTest(
   "client --watch: /probe asks what the file allows, and nothing else",
   async () => {
     await using folder = await tempFolder();
@@ -269,6 +269,8 @@ programTest(
       [1, 2].map(() => probe(`target=127.0.0.1:${port}&module=wrong`)),
     );
     assertEquals(both.map(({ status }) => status).sort(), [200, 429]);
+    program.kill("SIGTERM");
+    assertEquals((await program.ended()).stderr, "");
   },
 );
 
