@@ -93,6 +93,7 @@ export async function runWatch(
     }).catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
   };
   const timer = setInterval(() => keep(store), WRITE_MS);
+  const looking = setInterval(followFile(history), LOOK_MS);
   await follow(file);
   const facts = { url, targets: file.targets.length };
   tell(`watches ${countOf(file)}, see ${url}`, "watching", facts);
@@ -112,6 +113,7 @@ export async function runWatch(
     server = await serve().catch(() => server);
   }
   clearInterval(timer);
+  clearInterval(looking);
   await follow({ ...file, targets: [] });
   const lost = await close(store);
   await out.flush();
@@ -197,6 +199,27 @@ async function openStore(
   }
 }
 
+/** Makes a look at the history's file, which reports once that it was replaced. */
+function followFile(path: string | undefined): () => void {
+  const inode = () => {
+    try {
+      return Deno.statSync(path!).ino;
+    } catch {
+      return undefined;
+    }
+  };
+  const opened = path === undefined ? undefined : inode();
+  let isGone = false;
+  return () => {
+    if (path === undefined || isGone || inode() === opened) return;
+    isGone = true;
+    complain(
+      "client",
+      `--history ${path}: it was removed or replaced, and is written again after a restart`,
+    );
+  };
+}
+
 /** Writes the history, and reports failures, once each time they begin. */
 function keep(store: Store | undefined): void {
   try {
@@ -239,6 +262,7 @@ function wordsOf(change: Change): string {
 /** The sockets of all targets together, but for those that are needed. */
 const MAX_SOCKETS = 1024;
 const WRITE_MS = 1000;
+const LOOK_MS = 10_000;
 const SERVE_MS = 1000;
 const MAX_MISTAKES = 20;
 const LAST_TRIES = 4;
