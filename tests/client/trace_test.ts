@@ -39,11 +39,11 @@ function chain(routers: number): Network {
       : { kind: "closed", from: TARGET };
 }
 
-/** Runs searches to their end, and gives their probes with the times of the sends. */
+/** Runs searches to their end, or until a time, and gives their probes with the times of the sends. */
 function run(
   network: Network,
   options: Partial<SearchOptions> = {},
-  { flows = 1, intervalMs = 0 } = {},
+  { flows = 1, intervalMs = 0, untilMs = Infinity } = {},
 ) {
   const pace = new HopPace(intervalMs);
   const rules = { ...OPTIONS, ...options };
@@ -55,7 +55,7 @@ function run(
   const events: ProbeEvent[] = [];
   let arriving: Array<{ flow: number; at: number; answer: Answer }> = [];
   let now = 0;
-  for (; searches.some(({ isOver }) => !isOver); now++) {
+  for (; now < untilMs && searches.some(({ isOver }) => !isOver); now++) {
     assert(now < 100_000, "the search ends");
     for (const { flow, answer } of arriving.filter(({ at }) => at <= now)) {
       const event = searches[flow]!.answer(answer, now);
@@ -63,7 +63,8 @@ function run(
     }
     arriving = arriving.filter(({ at }) => at > now);
     for (const search of searches) events.push(...search.expire(now));
-    for (let round = 0; round < rules.count; round++) {
+    const first = Math.min(...searches.map(({ round }) => round));
+    for (let round = first; round < first + 5 && round < rules.count; round++) {
       for (const [flow, search] of searches.entries()) {
         let probe;
         while ((probe = search.take(now, round))) {
@@ -292,12 +293,122 @@ Deno.test("HopPace: a hop gets five probes of all flows at once, and then one an
   }
 });
 
-Deno.test("Search: a flow without an answer of the target tries no more than another's end", () => {
+Deno.test("Search: beyond another flow's end a flow tries five hops, once it is silent there", () => {
   const network: Network = (probe, now, flow) =>
     flow === 1 && probe.ttl >= 3 ? undefined : chain(2)(probe, now, flow);
-  const { searches } = run(network, {}, { flows: 2 });
-  assertEquals(searches.map(({ hops }) => hops.length), [3, 3]);
+  const { searches, probes } = run(network, {}, { flows: 2 });
+  assertEquals(searches.map(({ hops }) => hops.length), [3, 7]);
   assertEquals(searches.map(({ isReached }) => isReached), [true, false]);
+  const sentTo = (ttl: number) =>
+    probes.find((probe) => probe.flow === 1 && probe.ttl === ttl)!.sentAt;
+  assert(sentTo(4) >= sentTo(3) + OPTIONS.timeoutMs);
+});
+
+Deno.test("Search: a path with silent hops is traced beyond the end of a shorter one", () => {
+  const network: Network = (probe, now, flow) => {
+    if (flow === 0) return chain(3)(probe, now, flow);
+    const isSilent = probe.ttl === 3 || probe.ttl === 4;
+    return isSilent ? undefined : chain(5)(probe, now, flow);
+  };
+  const { searches } = run(network, {}, { flows: 2 });
+  assertEquals(searches.map(({ hops }) => hops.length), [4, 6]);
+  assert(searches.every(({ isReached }) => isReached));
+});
+
+Deno.test("Search: at an early end a traced flow has the right hops, and others are not traced", () => {
+  const { searches, probes } = run(chain(3), {}, {
+    flows: 20,
+    intervalMs: 1000,
+    untilMs: 4000,
+  });
+  const traced = searches.filter(({ isTraced }) => isTraced);
+  assert(traced.length >= 5 && traced.length < 20, `${traced.length}`);
+  for (const { hops } of traced) assertEquals(hops.length, 4);
+  // No probe leaves for a hop whose predecessor still waits for its first one.
+  assertEquals(Math.max(...probes.map(({ ttl }) => ttl)), 4);
+  for (const search of searches) {
+    for (const { sent } of search.hops) assert(sent > 0);
+  }
+});
+
+Deno.test("Search: a probe in flight at the end is no loss", () => {
+  const far: Network = (probe) => ({ ...chain(1)(probe, 0, 0), afterMs: 200 });
+  const { search } = run(far, {}, { untilMs: 100 });
+  assert(search.hops.length > 0);
+  for (const { sent, settled, lossPercent } of search.hops) {
+    assertEquals([sent > 0, settled, lossPercent], [true, 0, undefined]);
+  }
+  assertEquals(search.isTraced, false);
+});
+
+Deno.test("Search: a path that becomes longer has its new hops, and loss by the target's answers", () => {
+  let sent = 0;
+  const network: Network = (probe, now) =>
+    chain(sent++ < 60 ? 2 : 4)(probe, now, 0);
+  const { search } = run(network, { count: 40 });
+  assertEquals(addresses(search).slice(3), ["10.0.0.4", TARGET]);
+  assert(search.isReached);
+  assertEquals(search.hops[4]!.pathLossPercent, 0);
+  // New hops begin with a few probes, not with all that the others had.
+  const [old, , , fresh] = search.hops;
+  assertEquals(old!.sent, 40);
+  assert(fresh!.sent > 0 && fresh!.sent < 35, `${fresh!.sent}`);
+});
+
+Deno.test("Search: a refusal among answers ends no path", () => {
+  for (const ttl of [2, 3]) {
+    let toHop = 0;
+    const { search } = run(
+      (probe, now) =>
+        probe.ttl === ttl && toHop++ % 10 === 0
+          ? { kind: "unreachable", mark: "!X", from: "10.0.0.1" }
+          : chain(2)(probe, now, 0),
+      { count: 20 },
+    );
+    assertEquals(search.hops.length, 3);
+    assert(search.isReached);
+    assertEquals(search.hops[2]!.lossPercent, 0);
+    // A refused probe did not reach the target.
+    assertEquals(search.hops[2]!.pathLossPercent, ttl === 3 ? 10 : 0);
+  }
+});
+
+Deno.test("Search: without numbers a loop of routers shows their addresses", () => {
+  const payload = new Uint8Array([1, 2, 3]);
+  const { search } = run(
+    ({ ttl }) => ({ kind: "expired", from: `10.0.0.${1 + ttl % 2}` }),
+    { payload, maxTtl: 6 },
+  );
+  const [one, two] = ["10.0.0.1", "10.0.0.2"];
+  assertEquals(addresses(search), [two, one, two, one, two, one]);
+  assertEquals(losses(search), Array(6).fill("0/3"));
+});
+
+Deno.test("Search: without numbers a router that reports by the target's address is a hop", () => {
+  const network = brief(({ ttl }) => ({
+    kind: ttl < 4 ? "expired" : "closed",
+    from: ttl === 2 || ttl === 4 ? TARGET : `10.0.0.${ttl}`,
+  }));
+  for (const options of [{}, { payload: new Uint8Array([1]) }]) {
+    const { search } = run(network, options);
+    assertEquals(addresses(search), ["10.0.0.1", TARGET, "10.0.0.3", TARGET]);
+    assertEquals(losses(search), Array(4).fill("0/3"));
+  }
+});
+
+Deno.test("Search: without numbers a late answer excludes no later ones", () => {
+  let isFirst = true;
+  const network: Network = (probe, now) => {
+    const isLate = probe.ttl === 2 && isFirst;
+    if (isLate) isFirst = false;
+    const answer = chain(3)(probe, now, 0);
+    return isLate ? { ...answer, afterMs: 1005 } : answer;
+  };
+  const payload = new Uint8Array([1, 2, 3]);
+  const { search } = run(network, { payload, count: 6 });
+  const [, second] = search.hops;
+  assert(second!.received >= 4, `${second!.received}`);
+  assert(second!.addresses.has("10.0.0.2"));
 });
 
 Deno.test("HopPace: probes beyond the target count as probes to it", () => {
@@ -370,12 +481,15 @@ Deno.test("pathsOf(): a silent hop may be any, another length is another path", 
     ports(pathsOf([flow(5, ["a", "t"]), flow(6, ["a", "", "t"])])),
     [[5], [6]],
   );
-  // Without the target the end of the path is unknown.
-  assertEquals(
-    ports(pathsOf([
-      flow(1, ["a", "", ""], false),
-      flow(2, ["a", "b", "", ""], false),
-    ])),
-    [[1, 2]],
-  );
+});
+
+Deno.test("pathsOf(): a path without the target ends at the last hop that answers", () => {
+  const flows = [
+    flow(1, ["a", "b", "t"]),
+    flow(2, ["a", "", "", "", ""], false),
+    flow(3, ["a", "b", "", "", ""], false),
+    flow(4, ["a", "", "", "", ""], false),
+    flow(5, ["a", "b", ""], false),
+  ];
+  assertEquals(ports(pathsOf(flows)), [[1], [2, 4], [3, 5]]);
 });

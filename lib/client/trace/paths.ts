@@ -13,32 +13,29 @@ export interface Path {
   /** Whether the target answered. */
   isReached: boolean;
   mtuReports: MtuReport[];
-  /** The MTU, if the target answers a datagram of this size. */
-  mtu: number | undefined;
+  /**
+   * The MTU, if the target answered a datagram of this size; `null` if it answered
+   * none, undefined if none was sent.
+   */
+  mtu: number | null | undefined;
 }
 
 /**
- * Joins flows whose hops have the same addresses. A silent hop is like any other: a
- * flow with one joins the first path that it can have taken.
+ * Joins flows whose hops have the same addresses, up to the target or to the last hop
+ * that answers. A silent hop before that is like any other: a flow with one joins the
+ * first path that it can have taken.
  */
 export function pathsOf(flows: readonly Path[]): Path[] {
   const paths: Path[] = [];
   for (const flow of flows) {
-    const path = paths.find((path) => isAlike(path, flow));
+    let path = paths.find((path) => isAlike(path, flow));
     if (path === undefined) {
-      const hops = flow.hops.map((hop) => joinedHop([hop]));
-      const { sourcePorts, mtuReports } = flow;
-      paths.push({
-        ...flow,
-        hops,
-        sourcePorts: [...sourcePorts],
-        mtuReports: [...mtuReports],
-      });
-      continue;
+      const { sourcePorts: _, hops: __, mtuReports, ...rest } = flow;
+      const own = { sourcePorts: [], hops: [], mtuReports: [...mtuReports] };
+      paths.push(path = { ...rest, ...own });
     }
     path.sourcePorts.push(...flow.sourcePorts);
-    path.isReached ||= flow.isReached;
-    path.mtu ??= flow.mtu;
+    path.mtu = flow.mtu ?? path.mtu;
     for (const [i, hop] of flow.hops.entries()) {
       (path.hops[i] ??= new Hop()).add(hop);
     }
@@ -52,12 +49,17 @@ export function addressOf(hop: Hop | undefined): string | undefined {
 }
 
 function isAlike(one: Path, other: Path): boolean {
-  const [{ length: a }, { length: b }] = [one.hops, other.hops];
-  if (a !== b && one.isReached && other.isReached) return false;
-  return one.hops.every((hop, i) => {
+  if (one.isReached !== other.isReached) return false;
+  return knownOf(one) === knownOf(other) && one.hops.every((hop, i) => {
     const [x, y] = [addressOf(hop), addressOf(other.hops[i])];
     return x === undefined || y === undefined || x === y;
   });
+}
+
+/** The number of hops up to the last that is known: the target, or one that answers. */
+function knownOf({ hops, isReached }: Path): number {
+  const isKnown = (hop: Hop) => addressOf(hop) !== undefined;
+  return isReached ? hops.length : hops.findLastIndex(isKnown) + 1;
 }
 
 /** The facts of hops of several flows as one. */

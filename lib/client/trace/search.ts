@@ -38,7 +38,13 @@ export class Hop {
   /** The name of its address, where somebody has looked for it. */
   name: string | undefined;
   sent = 0;
+  /** Probes answered in time; those in flight are neither received nor lost. */
   received = 0;
+  /** Probes that the target answered in time, among the received. */
+  reached = 0;
+  lost = 0;
+  /** The rounds before it was a hop of the path. */
+  skipped = 0;
   readonly rtts: Distribution = new Distribution();
   /** The addresses that answered, the first one first. */
   readonly addresses: Set<string> = new Set();
@@ -47,16 +53,35 @@ export class Hop {
   /** The traffic classes that were quoted: those with which probes arrived. */
   readonly trafficClasses: Set<number> = new Set();
 
+  /** The number of probes that are received or lost. */
+  get settled(): number {
+    return this.received + this.lost;
+  }
+
   get lossPercent(): number | undefined {
-    const { sent, received } = this;
-    return sent === 0 ? undefined : 100 * (sent - received) / sent;
+    return percentOf(this.lost, this.settled);
+  }
+
+  /** Loss between here and the target, if this is the target's hop. */
+  get pathLossPercent(): number | undefined {
+    return percentOf(this.settled - this.reached, this.settled);
+  }
+
+  get isTarget(): boolean {
+    return this.kinds.has("reply") || this.kinds.has("closed");
+  }
+
+  /** Whether all answers are refusals. */
+  get isRefusal(): boolean {
+    return this.kinds.has("unreachable") && this.kinds.size === 1;
   }
 
   /** Adds the facts of another flow's hop. */
   add(other: Hop): void {
     this.name ??= other.name;
-    this.sent += other.sent;
-    this.received += other.received;
+    for (const key of ["sent", "received", "reached", "lost"] as const) {
+      this[key] += other[key];
+    }
     this.rtts.addAll(other.rtts, 0);
     for (
       const key of ["addresses", "kinds", "marks", "trafficClasses"] as const
@@ -130,14 +155,14 @@ export class Search {
   /** The hops, that of TTL 1 first. */
   readonly #hops: Hop[] = [];
   readonly mtuReports: MtuReport[] = [];
-  /** The TTL at which the path ends: at the target, or by a router's refusal. */
-  #end: number | undefined;
   /** The largest TTL that a router has reported as used up. */
   #expired = 0;
   readonly #pace: HopPace;
   readonly #probes = new Map<number, Probe>();
   readonly #inFlight = new Set<Probe>();
   #number = 0;
+  /** The rounds that a hop skips which is found now. */
+  #base = 0;
   #size: number;
   #window: number;
   /** No probe leaves before, as answers to earlier ones may still arrive. */
@@ -154,34 +179,57 @@ export class Search {
 
   /** Whether the target answered, by a reply or as its port is closed. */
   get isReached(): boolean {
-    const { kinds } = this.#hops[(this.#end ?? 0) - 1] ?? new Hop();
-    return kinds.has("reply") || kinds.has("closed");
+    return this.#hops[(this.#end ?? 0) - 1]?.isTarget ?? false;
   }
 
-  /** The hops as far as they are known, with the silent ones behind them. */
+  /** The hops that were probed, with the silent ones behind those that answer. */
   get hops(): Hop[] {
-    return this.#hops.slice(0, this.#limit);
+    const hops = this.#hops.slice(0, this.#limit);
+    return hops.slice(0, hops.findLastIndex(({ sent }) => sent > 0) + 1);
   }
 
-  /** The smallest number of probes to a hop. */
+  /** Whether each hop up to the end has an outcome. */
+  get isTraced(): boolean {
+    const { hops } = this;
+    return hops.length === this.#limit &&
+      hops.every(({ settled }) => settled > 0);
+  }
+
+  /** The smallest number of rounds of a hop. */
   get round(): number {
-    const sent = this.hops.map((hop) => hop.sent);
-    return this.#hops.length < this.#limit ? 0 : Math.min(...sent);
+    return this.#roundOf(this.#limit);
+  }
+
+  #roundOf(limit: number): number {
+    const hops = this.#hops.slice(0, limit);
+    const rounds = hops.map(({ skipped, sent }) => skipped + sent);
+    if (hops.length < limit) rounds.push(this.#base);
+    return Math.min(...rounds);
   }
 
   get isOver(): boolean {
     return this.round >= this.options.count && this.#inFlight.size === 0;
   }
 
-  /**
-   * The largest TTL that is tried: a few beyond the last router that answered, but
-   * where another flow's path ends no more than this one needs.
-   */
+  /** The largest TTL that is tried: the end, or a few beyond the last that answers. */
   get #limit(): number {
-    const beyond = this.#expired + MAX_SILENT;
-    const likely = Math.max(this.#pace.end, this.#expired + 1);
-    const open = this.#pace.end > 0 ? Math.min(beyond, likely) : beyond;
-    return Math.min(this.options.maxTtl, this.#end ?? open);
+    const end = this.#end ?? this.#expired + MAX_SILENT;
+    return Math.min(this.options.maxTtl, end);
+  }
+
+  /**
+   * The TTL at which the path ends: at the target, or else where each answer is a
+   * refusal. A TTL that was used up is none, however often the target answered.
+   */
+  get #end(): number | undefined {
+    return this.#first(({ isTarget }) => isTarget) ??
+      this.#first(({ isRefusal }) => isRefusal);
+  }
+
+  #first(isEnd: (hop: Hop) => boolean): number | undefined {
+    for (let ttl = this.#expired + 1; ttl <= this.#hops.length; ttl++) {
+      if (isEnd(this.#hops[ttl - 1]!)) return ttl;
+    }
   }
 
   get #isNumbered(): boolean {
@@ -191,21 +239,34 @@ export class Search {
   /** The next probe to a hop with this number of probes so far, if one is due. */
   take(now: number, round: number): Probe | undefined {
     if (now < this.#quietUntil || this.#inFlight.size >= this.#window) return;
-    for (let ttl = 1; ttl <= this.#limit; ttl++) {
-      const hop = this.#hops[ttl - 1] ??= new Hop();
-      if (hop.sent !== round) continue;
+    const isOpen = this.#end === undefined;
+    // Where another flow's path ends, this one's probably does.
+    const likely = Math.max(this.#pace.end, this.#expired + 1);
+    const limit = this.#limit;
+    for (let ttl = 1; ttl <= limit; ttl++) {
+      const hop = this.#hops[ttl - 1] ??= this.#makeHop();
+      if (hop.skipped + hop.sent !== round) continue;
       // Few probes then reach the target with a larger TTL than they need.
-      const isBeyond = this.#end === undefined && ttl > this.#expired;
+      const isBeyond = isOpen && ttl > this.#expired;
       if (isBeyond && this.#isAwaited(ttl)) continue;
-      const isStep = round === 0 && ttl > this.#expired + 1;
+      const isHinted = isOpen && this.#pace.end > 0 && ttl > likely;
+      if (isHinted && this.#hops[likely - 1]!.settled === 0) return;
+      const isStep = hop.sent === 0 && ttl > this.#expired + 1;
       if (isStep && now - this.#steppedAt < STEP_MS) return;
-      if (!this.#pace.take(ttl, now)) continue;
-      if (round === 0) this.#steppedAt = now;
+      if (!this.#pace.take(ttl, now)) {
+        if (isBeyond) return;
+        continue;
+      }
+      if (hop.sent === 0) this.#steppedAt = now;
       hop.sent++;
       const probe = this.#makeProbe(ttl, now);
       this.#inFlight.add(probe);
       return probe;
     }
+  }
+
+  #makeHop(): Hop {
+    return Object.assign(new Hop(), { skipped: this.#base });
   }
 
   #isAwaited(ttl: number): boolean {
@@ -252,16 +313,19 @@ export class Search {
     if (kind === "too-big") {
       // It is sent again, smaller.
       hop.sent--;
+      if (isLate) hop.lost--;
       return event;
     }
+    const end = this.#end;
     hop.addresses.add(from);
     hop.kinds.add(kind);
     if (mark !== undefined) hop.marks.add(mark);
     if (trafficClass !== undefined) hop.trafficClasses.add(trafficClass);
     if (kind === "expired") this.#expired = Math.max(this.#expired, ttl);
-    else this.#endAt(ttl);
+    this.#noteEnd(end);
     if (isLate) return;
     hop.received++;
+    if (kind === "reply" || kind === "closed") hop.reached++;
     hop.rtts.add(rttMs);
     return event;
   }
@@ -272,6 +336,7 @@ export class Search {
     for (const probe of this.#inFlight) {
       if (now - probe.sentAt < timeoutMs) continue;
       probe.state = "lost";
+      this.#hops[probe.ttl - 1]!.lost++;
       this.#inFlight.delete(probe);
       yield { type: "probe", sourcePort, ttl: probe.ttl, outcome: "lost" };
     }
@@ -288,13 +353,19 @@ export class Search {
     this.#size = Math.min(this.#size, mtu - headers);
   }
 
-  #endAt(ttl: number): void {
-    if (this.#end !== undefined && this.#end <= ttl) return;
-    if (this.#end === undefined) {
-      const beyond = this.#hops.slice(ttl).map(({ sent }) => sent);
-      this.#pace.endAt(ttl, beyond.reduce((sum, sent) => sum + sent, 0));
+  /** Notes a first end of the path, or one that is farther than before. */
+  #noteEnd(before: number | undefined): void {
+    const end = this.#end;
+    if (before === undefined && end !== undefined) {
+      const beyond = this.#hops.slice(end).map(({ sent }) => sent);
+      this.#pace.endAt(end, beyond.reduce((sum, sent) => sum + sent, 0));
     }
-    this.#end = ttl;
+    if (before === undefined || (end ?? Infinity) <= before) return;
+    // New hops need a few probes, not all that the others have had.
+    this.#base = Math.max(0, this.#roundOf(before) - BURST);
+    for (const hop of this.#hops.slice(before)) {
+      hop.skipped = Math.max(0, this.#base - hop.sent);
+    }
   }
 
   /**
@@ -326,13 +397,16 @@ export class Search {
   }
 
   #canBeOf({ kind, from }: Answer, { ttl }: Probe): boolean {
-    if (kind === "reply" || from === this.options.target) {
-      return ttl > this.#expired;
-    }
+    if (kind === "reply" || kind === "closed") return ttl > this.#expired;
+    if (this.#window === 1) return true;
     const known = this.#hops.findIndex(({ addresses }) => addresses.has(from));
     if (known !== -1) return ttl === known + 1;
     return this.#hops[ttl - 1]!.addresses.size === 0 && ttl <= this.#limit;
   }
+}
+
+function percentOf(part: number, whole: number): number | undefined {
+  return whole === 0 ? undefined : 100 * part / whole;
 }
 
 /** A payload that begins with a token and a number, if there is room. */
@@ -360,7 +434,7 @@ export const NUMBER_BYTES = 8;
 /** The most probes of a flow in flight. */
 const WINDOW = 16;
 /** The probes that a hop gets at once. */
-const BURST = 5;
+export const BURST = 5;
 /** The silent hops in a row, behind the last that answered, that end a search. */
 const MAX_SILENT = 5;
 /** The time until the next TTL is tried without an answer from the one before. */
