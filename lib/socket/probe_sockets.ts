@@ -98,7 +98,9 @@ export class ProbeSockets {
     // Don't-fragment, without the MTU that the system remembers of the path.
     const { level, discovery } = this.#options;
     descriptor.setOption(libc, fd, level, discovery, sys.PMTUDISC_PROBE);
-    descriptor.connect(libc, bound, this.#target);
+    bound.peer = descriptor.numberZone(libc, this.#target);
+    const errno = descriptor.reconnect(libc, bound, false);
+    if (errno !== 0) throw sendError(errorOf(errno), this.#target);
   }
 
   /**
@@ -157,7 +159,11 @@ export class ProbeSockets {
   ): void {
     const at = controlFacts(control).stampMs ?? this.#libc.realtimeMs();
     const data = answer.data.slice();
-    this.#answers.push({ flow, answer: { ...answer, at, data } });
+    const { hostname } = this.#target;
+    // The system numbers the zone that the target's address names.
+    const isTarget = withoutZone(answer.from) === withoutZone(hostname);
+    const from = isTarget ? hostname : answer.from;
+    this.#answers.push({ flow, answer: { ...answer, from, at, data } });
   }
 
   /** Reads the error queue, and gives the MTU of an error of this machine's own. */

@@ -4,11 +4,12 @@ import { traceLines, type TraceResult } from "../../lib/cli/show/trace.ts";
 import type { Path } from "../../lib/client/trace/paths.ts";
 import { Hop } from "../../lib/client/trace/search.ts";
 
-/** A hop whose three probes took 1, 2 and 3 ms; a silent one without an address. */
+/** The target's hop, or one whose three probes took 1, 2 and 3 ms; "" for a silent one. */
 function hop(address = "", facts: Partial<Hop> = {}): Hop {
   const hop = Object.assign(new Hop(), { sent: 3, ...facts });
-  if (address === "") return hop;
+  if (address === "") return Object.assign(hop, { lost: 3 }, facts);
   hop.received = 3;
+  hop.reached = hop.isTarget ? 3 : 0;
   hop.addresses.add(address);
   for (const ms of [1, 2, 3]) hop.rtts.add(ms);
   return hop;
@@ -27,6 +28,7 @@ function lines(paths: Path[], facts: Partial<TraceResult> = {}): string[] {
     seesHeaders: true,
     trafficClass: 46 << 2,
     paths,
+    untraced: 0,
     ...facts,
   });
 }
@@ -63,7 +65,7 @@ Deno.test("traceLines(): common hops of paths are one row, others one for each p
     path(1, [hop("10.1.0.2"), hop("10.2.0.2"), target()]),
     path(2, [hop("10.1.0.2"), hop("10.3.0.2"), target()]),
     path(3, [hop("10.1.0.2"), hop("10.3.0.2"), hop("10.4.0.2"), target()], {
-      mtu: undefined,
+      mtu: null,
     }),
   ];
   assertEquals(lines(paths), [
@@ -86,9 +88,41 @@ Deno.test("traceLines(): common hops of paths are one row, others one for each p
 Deno.test("traceLines(): a path without its target ends at the last hop that answers", () => {
   const facts = { isReached: false, mtu: undefined };
   const [, , , closing] = lines([path(1, [hop("10.1.0.2"), hop()], facts)]);
-  assertEquals(closing, "10.6.0.2:7: no answer beyond hop 1, MTU unknown");
+  assertEquals(closing, "10.6.0.2:7: no answer beyond hop 1");
   const [, , silent] = lines([path(1, [hop()], facts)]);
-  assertEquals(silent, "10.6.0.2:7: no hop answers, MTU unknown");
+  assertEquals(silent, "10.6.0.2:7: no hop answers");
+});
+
+Deno.test("traceLines(): probes in flight are no loss, and hops without probes no rows", () => {
+  const flying = hop("", { lost: 0 });
+  const hops = [hop("10.1.0.2"), flying, hop("", { sent: 0, lost: 0 })];
+  const facts = { isReached: false, mtu: undefined };
+  assertEquals(lines([path(1, hops, facts)], { untraced: 3 }).slice(2), [
+    "  2 *          n/a     3",
+    "10.6.0.2:7: no answer beyond hop 1",
+    "3 flows not traced yet",
+  ]);
+});
+
+Deno.test("traceLines(): a path's loss is of the target's answers", () => {
+  const refusing = hop("10.6.0.2", {
+    kinds: new Set(["closed", "unreachable"] as const),
+  });
+  refusing.reached = 0;
+  const [, row, closing] = lines([path(1, [refusing])]);
+  assert(/10.6.0.2 +0% /.test(row!), row);
+  assertEquals(closing, "10.6.0.2:7: 1 hop, 100% loss, MTU 1500");
+});
+
+Deno.test("traceLines(): paths beyond the alphabet have numbers", () => {
+  const paths = Array.from(
+    { length: 54 },
+    (_, i) =>
+      path(i, [hop(`10.0.0.${i}`), hop(i < 2 ? "10.1.0.1" : `10.2.0.${i}`)]),
+  );
+  const shown = lines(paths);
+  assert(shown.some((line) => line.startsWith("  2 1,2 10.1.0.1")));
+  assert(shown.some((line) => line.startsWith("path 54: ")));
 });
 
 Deno.test("traceLines(): long addresses and names fit into 80 columns, and names are printable", () => {

@@ -8,12 +8,12 @@ import { addressOf } from "../../client/trace/paths.ts";
 import type { ProbeEvent } from "../../client/trace/search.ts";
 import { Trace, type TraceOptions } from "../../client/trace/trace.ts";
 import { denoRuntime } from "../../socket/runtime.ts";
-import type { LineWriter } from "../output.ts";
+import { type LineWriter, note } from "../output.ts";
 import { type ReportOptions, showRun } from "../show/reporter.ts";
 import { TRACE_VIEW, type TraceResult } from "../show/trace.ts";
 import type { RunOutcome } from "../thresholds.ts";
 
-/** Traces, names the hops, and shows the paths. */
+/** Traces, looks for the names of the hops, and shows the paths. */
 export async function runTrace(
   target: UdpAddress,
   options: TraceOptions,
@@ -21,19 +21,25 @@ export async function runTrace(
   out: LineWriter,
 ): Promise<RunOutcome> {
   const trace = new Trace(target, options);
+  const { flows = 1 } = options;
+  if (trace.paceMs > LONG_MS && trace.paceMs < Infinity && !report.quiet) {
+    const seconds = Math.round(trace.paceMs / 1000);
+    note(`client: ${flows} flows take some ${seconds} s: see --interval`);
+  }
   const names = new Map<string, string | undefined>();
-  const searches: Promise<unknown>[] = [];
   async function* events(): AsyncGenerator<ProbeEvent> {
     for await (const event of trace) {
-      const { from } = event;
-      if (from !== undefined && !names.has(from)) {
-        names.set(from, undefined);
-        searches.push(nameOf(from).then((name) => names.set(from, name)));
-      }
       if (report.format === "text") out.status(`${trace.sent} sent`);
       yield event;
     }
-    if (report.stopping?.aborted) return;
+    // Not before: queries would cost the first hop ICMP messages, and show as loss.
+    const hops = trace.paths.flatMap(({ hops }) => hops);
+    const found = new Set(
+      hops.map(addressOf).filter((one) => one !== undefined),
+    );
+    const searches = [...found].map(async (address) =>
+      names.set(address, await nameOf(address))
+    );
     const { promise, resolve } = Promise.withResolvers<void>();
     denoRuntime.afterUnref(NAMES_MS, resolve);
     await Promise.race([promise, Promise.all(searches)]);
@@ -49,17 +55,17 @@ export async function runTrace(
     [Symbol.asyncIterator]: events,
   };
   const result = (shown: string): TraceResult & RunOutcome => {
-    const { paths, sent, seesHeaders } = trace;
+    const { paths, untraced, sent, seesHeaders } = trace;
     for (const hop of paths.flatMap(({ hops }) => hops)) {
       hop.name = names.get(addressOf(hop) ?? "");
     }
     const reached = paths.filter(({ isReached }) => isReached);
-    const received = reached.map(({ hops }) => hops.at(-1)!.received);
+    const received = reached.map(({ hops }) => hops.at(-1)!.reached);
     return {
       target: shown,
       isReached: reached.length > 0,
       trafficClass: options.trafficClass ?? 0,
-      ...{ sent, seesHeaders, paths },
+      ...{ sent, seesHeaders, paths, untraced },
       received: received.reduce((sum, count) => sum + count, 0),
     };
   };
@@ -78,3 +84,5 @@ async function nameOf(address: string): Promise<string | undefined> {
 
 /** The longest wait for names, at the end. */
 const NAMES_MS = 1000;
+/** The duration from which on a trace of flows reports it at its start. */
+const LONG_MS = 10_000;

@@ -17,6 +17,7 @@ export interface TraceResult {
   seesHeaders: boolean;
   trafficClass: number;
   paths: Path[];
+  untraced: number;
 }
 
 const HOP_ROWS: Rows = {
@@ -26,7 +27,8 @@ const HOP_ROWS: Rows = {
   others: { docs: "further addresses that answered" },
   sent: { docs: "probes" },
   received: { docs: "those answered within the time-out" },
-  lossPercent: { docs: "the others in percent" },
+  lost: { docs: "those that timed out; the others are in flight" },
+  lossPercent: { docs: "the lost in percent of received and lost" },
   rttMs: { docs: "a summary of RTTs; `null` without one" },
   kinds: {
     docs:
@@ -39,10 +41,11 @@ const HOP_ROWS: Rows = {
 };
 
 function hopObject(hop: Hop, index: number) {
-  const { name, sent, received, lossPercent, rtts } = hop;
+  const { name, sent, received, lost, lossPercent, rtts } = hop;
   const [address, ...others] = hop.addresses;
   return {
-    ...{ ttl: index + 1, address, name, others, sent, received, lossPercent },
+    ...{ ttl: index + 1, address, name, others },
+    ...{ sent, received, lost, lossPercent },
     rttMs: rtts.summary(),
     kinds: [...hop.kinds],
     marks: [...hop.marks],
@@ -52,8 +55,9 @@ function hopObject(hop: Hop, index: number) {
 
 function pathObject({ hops, mtu, ...path }: Path) {
   const { isReached } = path;
-  const lossPercent = isReached ? hops.at(-1)!.lossPercent : undefined;
-  return { ...path, lossPercent, mtu, hops: hops.map(hopObject) };
+  const lossPercent = isReached ? hops.at(-1)!.pathLossPercent : undefined;
+  const probed = hops.map(hopObject).filter(({ sent }) => sent > 0);
+  return { ...path, lossPercent, mtu, hops: probed };
 }
 
 export const TRACE_COLUMNS: Columns<TraceResult> = {
@@ -73,10 +77,15 @@ export const TRACE_COLUMNS: Columns<TraceResult> = {
       mtuReports: {
         docs: "reports of a smaller MTU: `mtu`, and `from`, the router",
       },
-      lossPercent: { docs: "loss between here and the target, in percent" },
+      lossPercent: {
+        docs: "probes without the target's answer in percent, at its TTL",
+      },
       mtu: { docs: "the MTU, if the target answered a datagram of this size" },
       hops: { docs: "the hops", columns: HOP_ROWS },
     },
+  },
+  untraced: {
+    docs: "flows that were not traced to their end yet, and are in no path",
   },
 };
 
@@ -112,7 +121,7 @@ export const TRACE_VIEW: View<ProbeEvent, TraceResult> = {
     isReached ? undefined : `No answer from ${target}`,
 };
 
-/** A row of the table: a hop, with the letters of its paths, "" for all. */
+/** A row of the table: a hop, with letters or numbers of its paths, "" for all. */
 interface Row {
   ttl: number;
   hop: Hop;
@@ -122,10 +131,14 @@ interface Row {
 
 /** The table of hops, and a line for each path. */
 export function traceLines(
-  { target, paths, trafficClass }: TraceResult,
+  { target, paths, trafficClass, untraced }: TraceResult,
   columns = 80,
 ): string[] {
-  const letterOf = (path: Path) => LETTERS[paths.indexOf(path)] ?? "?";
+  const hasLetters = paths.length <= LETTERS.length;
+  const letterOf = (path: Path) => {
+    const i = paths.indexOf(path);
+    return hasLetters ? LETTERS[i]! : `${i + 1}`;
+  };
   const rows = rowsOf(paths, trafficClass, letterOf);
   const cells = rows.map(({ ttl, hop, letters }) => {
     const summary = hop.rtts.summary();
@@ -147,7 +160,9 @@ export function traceLines(
     const name = isOne ? target : `path ${letterOf(path)}`;
     return closingOf(path, name, !isOne || path.sourcePorts.length > 1);
   });
-  return [lines[0]!, ...shown, ...closing];
+  const flows = untraced === 1 ? "1 flow" : `${untraced} flows`;
+  const rest = untraced > 0 ? [`${flows} not traced yet`] : [];
+  return [lines[0]!, ...shown, ...closing, ...rest];
 }
 
 /** A row for each hop that all paths share, and for each that differs. */
@@ -158,14 +173,14 @@ function rowsOf(
 ): Row[] {
   const longest = Math.max(0, ...paths.map(({ hops }) => hops.length));
   return Array.from({ length: longest }, (_, i) => {
-    const having = paths.filter(({ hops }) => hops[i] !== undefined);
+    const having = paths.filter(({ hops }) => (hops[i]?.sent ?? 0) > 0);
     const groups = Map.groupBy(having, ({ hops }) => addressOf(hops[i]));
     return [...groups.values()].map((group) => ({
       ttl: i + 1,
       hop: joinedHop(group.map(({ hops }) => hops[i]!)),
       letters: group.length === paths.length
         ? ""
-        : group.map(letterOf).join(""),
+        : group.map(letterOf).join(paths.length > LETTERS.length ? "," : ""),
       notes: [
         ...new Set(group.flatMap((one) => notesOf(one, i, trafficClass))),
       ],
@@ -221,16 +236,16 @@ function closingOf(path: Path, name: string, hasPorts: boolean): string[] {
   const last = hops.findLastIndex((hop) => hop.received > 0) + 1;
   const hopsText = hops.length === 1 ? "1 hop" : `${hops.length} hops`;
   const end = isReached
-    ? `${hopsText}, ${lossText(hops.at(-1)!.lossPercent)} loss`
+    ? `${hopsText}, ${lossText(hops.at(-1)!.pathLossPercent)} loss`
     : last === 0
     ? "no hop answers"
     : `no answer beyond hop ${last}`;
-  const size = mtu === undefined ? "MTU unknown" : `MTU ${mtu}`;
+  const size = mtu === undefined ? "" : `, MTU ${mtu ?? "unknown"}`;
   const ports = `  source ports ${sourcePorts.join(", ")}`;
   const elsewhere = mtuReports.filter(({ from }) =>
     hops.every(({ addresses }) => !addresses.has(from))
   ).map(({ mtu, from }) => `  MTU ${mtu}, as ${from} reports, which is no hop`);
-  return present([`${name}: ${end}, ${size}`, hasPorts && ports, ...elsewhere]);
+  return present([`${name}: ${end}${size}`, hasPorts && ports, ...elsewhere]);
 }
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

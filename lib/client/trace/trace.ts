@@ -4,11 +4,17 @@
  *
  * @module
  */
-import { ipVersion, type UdpAddress } from "../../address.ts";
+import {
+  formatAddress,
+  ipVersion,
+  isMulticast,
+  type UdpAddress,
+} from "../../address.ts";
 import * as option from "../../base/options.ts";
 import { type Answer, ProbeSockets } from "../../socket/probe_sockets.ts";
 import { MAX_PAYLOAD } from "../../socket/contract.ts";
-import { runtimeOf } from "../../socket/runtime.ts";
+import { isOwnBroadcast } from "../../socket/multicast.ts";
+import { type Runtime, runtimeOf } from "../../socket/runtime.ts";
 import {
   checkEnds,
   maxPayload,
@@ -18,6 +24,7 @@ import {
 } from "../target.ts";
 import { type Path, pathsOf } from "./paths.ts";
 import {
+  BURST,
   HopPace,
   NUMBER_BYTES,
   numbered,
@@ -67,8 +74,8 @@ export class Trace {
   readonly #named;
   readonly #options: option.Values<typeof TRACE>;
   #searches: Search[] = [];
-  /** The MTU to which the target answered, by the number of the flow. */
-  readonly #mtus = new Map<number, number>();
+  /** The MTU to which the target answered, by the flow's port. */
+  readonly #mtus = new Map<number, number | null>();
   #isStopped = false;
 
   /** Checks the options; throws as a request does. */
@@ -83,21 +90,35 @@ export class Trace {
     this.#isStopped = true;
   }
 
-  /** The paths as known by now. */
+  /** The paths of the flows that are traced by now; if none is, that of the first. */
   get paths(): Path[] {
-    return pathsOf(this.#searches.map((search, flow) => ({
+    const traced = this.#searches.filter(({ isTraced }) => isTraced);
+    const shown = traced.length > 0 ? traced : this.#searches.slice(0, 1);
+    return pathsOf(shown.map((search) => ({
       sourcePorts: [search.options.sourcePort],
       hops: search.hops,
       isReached: search.isReached,
       mtuReports: search.mtuReports,
-      mtu: this.#mtus.get(flow),
+      mtu: this.#mtus.get(search.options.sourcePort),
     })));
+  }
+
+  /** The number of flows without an outcome of each hop. */
+  get untraced(): number {
+    return this.#searches.filter(({ isTraced }) => !isTraced).length;
+  }
+
+  /** The shortest time until each hop has all its probes, in milliseconds. */
+  get paceMs(): number {
+    const { flows, count, intervalMs } = this.#options;
+    return Math.max(0, flows * count - BURST) * intervalMs;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<ProbeEvent> {
     const { flows, intervalMs, deadlineMs, localPort } = this.#options;
     const runtime = runtimeOf(this.#options);
     const { target, local } = await resolveEnds(this.#named, runtime);
+    requireOne(target, runtime);
     this.target = target;
     const ports = Array.from(
       { length: flows },
@@ -113,10 +134,11 @@ export class Trace {
     try {
       yield* this.#findHops(sockets);
       // Flows of one path share its MTU.
-      for (const { sourcePorts } of this.paths) {
-        const flow = sockets.ports.indexOf(sourcePorts[0]!);
+      for (const { sourcePorts: [port], isReached } of this.paths) {
+        if (!isReached) continue;
+        const flow = sockets.ports.indexOf(port!);
         const mtu = await this.#findMtu(sockets, flow);
-        if (mtu !== undefined) this.#mtus.set(flow, mtu);
+        if (!this.#isStopped) this.#mtus.set(port!, mtu ?? null);
       }
     } finally {
       clearTimeout(timer);
@@ -180,13 +202,13 @@ export class Trace {
     flow: number,
   ): Promise<number | undefined> {
     const search = this.#searches[flow]!;
-    const { headers, token, target } = search.options;
+    const { headers, token, target, maxTtl } = search.options;
     let size = maxPayload(target);
     let number = FIRST_OF_MTU;
-    for (let tries = search.isReached ? 2 : 1; tries > 0 && !this.#isStopped;) {
+    for (let tries = 2; tries > 0 && !this.#isStopped;) {
       let most: number | undefined;
       try {
-        sockets.send(flow, numbered(size, token, ++number), MTU_TTL);
+        sockets.send(flow, numbered(size, token, ++number), maxTtl);
         this.sent++;
       } catch (error) {
         // Of the link; without it the datagram was dropped on this machine.
@@ -232,13 +254,24 @@ export class Trace {
   }
 }
 
+/** Throws a TypeError if many hosts have the address. */
+function requireOne(target: UdpAddress, runtime: Runtime): void {
+  const { hostname } = target;
+  const isBroadcast = hostname === "255.255.255.255" ||
+    isOwnBroadcast(hostname, runtime);
+  if (!isBroadcast && !isMulticast(hostname)) return;
+  const kind = isBroadcast ? "broadcast address" : "multicast group";
+  throw new TypeError(
+    `Cannot trace ${formatAddress(target)}: it is a ${kind}; name one host`,
+  );
+}
+
 /** Waits for answers: kernel stamps make RTTs independent of this time. */
 function sleep(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, TICK_MS));
 }
 
 const TICK_MS = 2;
-const MTU_TTL = 64;
 /** The number before those of datagrams of full size, beyond those of probes. */
 const FIRST_OF_MTU = 2 ** 31;
 /** Probes of a hop that may leave together are a few. */
