@@ -98,6 +98,8 @@ function routersTest(
 
 interface Traced {
   isReached: boolean;
+  sent: number;
+  untraced: number;
   seesHeaders: boolean;
   paths: Array<{
     sourcePorts: number[];
@@ -289,10 +291,63 @@ routersTest(
       assert(filtered.stderr.startsWith(`client: No answer from ${host}:10`));
       const { code, stdout } = await trace([`${host}:11`, "-c", "1"]);
       assertEquals(code, 1);
-      assert(stdout.includes("no answer beyond hop 3, MTU unknown"), stdout);
+      assert(stdout.includes("no answer beyond hop 3\n"), stdout);
       // Five silent hops end it.
       assert(/^ {2}8 \*/m.test(stdout) && !/^ {2}9/m.test(stdout), stdout);
     }
+  },
+);
+
+routersTest(
+  "client --trace: a dead way is a path of its own, and a trace ended early names the rest",
+  `ip netns exec $lower nft 'table inet t {
+     chain c {
+       type filter hook prerouting priority -300
+       udp dport 9 drop
+     }
+   }'`,
+  async () => {
+    for (const host of ["10.0.6.2", "[fd00:6::2]"]) {
+      const flows = ["--flows", "16", "-i", "20ms", "-c", "1"];
+      const { paths, untraced } = await traced(`${host}:9`, ...flows);
+      assertEquals(untraced, 0);
+      const facts = paths.map(({ isReached, lossPercent, mtu, hops }) => [
+        ...[isReached, lossPercent, mtu, hops.length],
+      ]);
+      assertEquals(facts.sort(), [[false, null, null, 6], [true, 0, 1500, 4]]);
+      const early = ["--flows", "64", "-i", "1s", "-w", "2"];
+      const { stdout, stderr } = await trace([`${host}:10`, ...early]);
+      assert(/^\d+ flows not traced yet$/m.test(stdout), stdout);
+      assert(/^ {2}4 /m.test(stdout) && !/^ {2}5 /m.test(stdout), stdout);
+      assert(!stdout.includes("MTU"), stdout);
+      assertEquals(
+        stderr,
+        "client: 64 flows take some 187 s: see --interval\n",
+      );
+    }
+  },
+);
+
+routersTest(
+  "client --trace: sends nothing beyond --ttl, and refuses what is no host",
+  "ip -n $client route del default || true",
+  async () => {
+    const { sent, paths: [path] } = await traced("10.0.6.2:9", "--ttl", "3");
+    assertEquals([sent, path!.hops.length, path!.mtu], [9, 3, null]);
+    const refusals = {
+      "192.0.2.1:9": "Cannot send to 192.0.2.1:9: no route to it: ",
+      "224.0.0.1:9": "Cannot trace 224.0.0.1:9: it is a multicast group",
+      "10.0.1.255:9": "Cannot trace 10.0.1.255:9: it is a broadcast address",
+    };
+    for (const [target, message] of Object.entries(refusals)) {
+      const { code, stderr } = await trace([target]);
+      assertEquals(code, 2);
+      assert(stderr.startsWith(`client: ${message}`), stderr);
+      assertEquals(stderr.trim().split("\n").length, 1);
+    }
+    const { stdout } = await trace(["[fe80::2%to1]:9"]);
+    assert(/^ {2}1 fe80::2%to1 /m.test(stdout), stdout);
+    assert(stdout.includes("\n[fe80::2%to1]:9: 1 hop"), stdout);
   },
 );
 

@@ -368,6 +368,7 @@ Deno.test("Search: a refusal among answers ends no path", () => {
     assertEquals(search.hops.length, 3);
     assert(search.isReached);
     assertEquals(search.hops[2]!.lossPercent, 0);
+    assertEquals(addresses(search), ["10.0.0.1", "10.0.0.2", TARGET]);
     // A refused probe did not reach the target.
     assertEquals(search.hops[2]!.pathLossPercent, ttl === 3 ? 10 : 0);
   }

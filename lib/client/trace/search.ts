@@ -317,7 +317,12 @@ export class Search {
       return event;
     }
     const end = this.#end;
-    hop.addresses.add(from);
+    // A hop's own address is before those of routers that refused probes to it.
+    const refusers = hop.isRefusal && kind !== "unreachable"
+      ? [...hop.addresses]
+      : [];
+    if (refusers.length > 0) hop.addresses.clear();
+    for (const address of [from, ...refusers]) hop.addresses.add(address);
     hop.kinds.add(kind);
     if (mark !== undefined) hop.marks.add(mark);
     if (trafficClass !== undefined) hop.trafficClasses.add(trafficClass);
