@@ -167,7 +167,7 @@ export const CLIENT_FLAGS = {
     flows: {
       kind: flag.integer(1, 64),
       default: 1,
-      help: "source ports of --trace, for each path (ECMP)",
+      help: "flows of --trace, each with a source port of its own",
       modes: ["trace"],
     },
   }),

@@ -102,6 +102,7 @@ interface Traced {
   untraced: number;
   seesHeaders: boolean;
   paths: Array<{
+    isReached: boolean;
     sourcePorts: number[];
     mtu: number | null;
     lossPercent: number | null;

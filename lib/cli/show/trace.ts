@@ -85,7 +85,7 @@ export const TRACE_COLUMNS: Columns<TraceResult> = {
     },
   },
   untraced: {
-    docs: "flows that were not traced to their end yet, and are in no path",
+    docs: "flows not traced to their end yet: in no path, unless all are",
   },
 };
 
