@@ -21,7 +21,7 @@ import {
   type RequestPlan,
 } from "./exchange.ts";
 import { replyOf, type UdpReply } from "./reply.ts";
-import { isOwnBroadcast, membershipsOf } from "../socket/multicast.ts";
+import { broadcastsOf, membershipsOf } from "../socket/multicast.ts";
 import {
   type Datagram,
   type DatagramSocket,
@@ -270,16 +270,24 @@ class Gatherer implements Workload<GatherSummary>, Receiver {
     this.#isOpenToAll = this.options.broadcast ||
       this.#targets.some(({ hostname }) =>
         isMulticast(hostname) || hostname.endsWith(".255")
-      ) ||
-      this.#targets.some(({ hostname }) =>
-        isOwnBroadcast(hostname, this.#request.runtime)
-      );
+      ) || this.#isOwnBroadcast();
     const locals = new Set(all.map(({ local }) => local.hostname));
     if (this.options.interface !== undefined) this.#leaveBy(locals);
     // One socket reaches both versions only from the IPv6 wildcard.
     const hostname = locals.size === 1 ? [...locals][0]! : "::";
     const { target, local } = all[0]!;
     return { target, local: { ...local, hostname } };
+  }
+
+  /** Whether one of the targets is a broadcast address of this machine's networks. */
+  #isOwnBroadcast(): boolean {
+    try {
+      const own = broadcastsOf(this.#request.runtime.interfaces());
+      return this.#targets.some(({ hostname }) => own.includes(hostname));
+    } catch {
+      // Without the permission to know.
+      return false;
+    }
   }
 
   /**

@@ -182,18 +182,6 @@ export function broadcastsOf(interfaces: readonly Interface[]): string[] {
     );
 }
 
-/** Whether an address is a broadcast address of this machine's networks, if it may know. */
-export function isOwnBroadcast(
-  hostname: string,
-  system: Pick<System, "interfaces">,
-): boolean {
-  try {
-    return broadcastsOf(system.interfaces()).includes(hostname);
-  } catch {
-    return false;
-  }
-}
-
 /** A clock, and this machine's interfaces. */
 interface System {
   now(): number;

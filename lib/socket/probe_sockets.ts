@@ -98,6 +98,8 @@ export class ProbeSockets {
     // Don't-fragment, without the MTU that the system remembers of the path.
     const { level, discovery } = this.#options;
     descriptor.setOption(libc, fd, level, discovery, sys.PMTUDISC_PROBE);
+    // Then a broadcast address is an error.
+    descriptor.setOption(libc, fd, sys.SOL_SOCKET, sys.SO_BROADCAST, 0);
     bound.peer = descriptor.numberZone(libc, this.#target);
     const errno = descriptor.reconnect(libc, bound, false);
     if (errno !== 0) throw sendError(errorOf(errno), this.#target);
@@ -159,10 +161,10 @@ export class ProbeSockets {
   ): void {
     const at = controlFacts(control).stampMs ?? this.#libc.realtimeMs();
     const data = answer.data.slice();
+    let { from } = answer;
     const { hostname } = this.#target;
-    // The system numbers the zone that the target's address names.
-    const isTarget = withoutZone(answer.from) === withoutZone(hostname);
-    const from = isTarget ? hostname : answer.from;
+    // The system numbers zones, the target's address may name one.
+    if (withoutZone(from) === withoutZone(hostname)) from = hostname;
     this.#answers.push({ flow, answer: { ...answer, from, at, data } });
   }
 

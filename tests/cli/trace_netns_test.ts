@@ -338,7 +338,8 @@ routersTest(
     const refusals = {
       "192.0.2.1:9": "Cannot send to 192.0.2.1:9: no route to it: ",
       "224.0.0.1:9": "Cannot trace 224.0.0.1:9: it is a multicast group",
-      "10.0.1.255:9": "Cannot trace 10.0.1.255:9: it is a broadcast address",
+      "10.0.1.255:9":
+        "Cannot send to 10.0.1.255:9: a route or filter prohibits it, or it is a broadcast address",
     };
     for (const [target, message] of Object.entries(refusals)) {
       const { code, stderr } = await trace([target]);

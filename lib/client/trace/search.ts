@@ -59,12 +59,13 @@ export class Hop {
   }
 
   get lossPercent(): number | undefined {
-    return percentOf(this.lost, this.settled);
+    return this.settled > 0 ? 100 * this.lost / this.settled : undefined;
   }
 
   /** Loss between here and the target, if this is the target's hop. */
   get pathLossPercent(): number | undefined {
-    return percentOf(this.settled - this.reached, this.settled);
+    const { reached, settled } = this;
+    return settled > 0 ? 100 * (settled - reached) / settled : undefined;
   }
 
   get isTarget(): boolean {
@@ -197,14 +198,8 @@ export class Search {
 
   /** The smallest number of rounds of a hop. */
   get round(): number {
-    return this.#roundOf(this.#limit);
-  }
-
-  #roundOf(limit: number): number {
-    const hops = this.#hops.slice(0, limit);
-    const rounds = hops.map(({ skipped, sent }) => skipped + sent);
-    if (hops.length < limit) rounds.push(this.#base);
-    return Math.min(...rounds);
+    const hops = this.#hops.slice(0, this.#limit);
+    return hops.length < this.#limit ? this.#base : roundOf(hops);
   }
 
   get isOver(): boolean {
@@ -222,14 +217,11 @@ export class Search {
    * refusal. A TTL that was used up is none, however often the target answered.
    */
   get #end(): number | undefined {
-    return this.#first(({ isTarget }) => isTarget) ??
-      this.#first(({ isRefusal }) => isRefusal);
-  }
-
-  #first(isEnd: (hop: Hop) => boolean): number | undefined {
-    for (let ttl = this.#expired + 1; ttl <= this.#hops.length; ttl++) {
-      if (isEnd(this.#hops[ttl - 1]!)) return ttl;
-    }
+    const open = this.#hops.slice(this.#expired);
+    const target = open.findIndex(({ isTarget }) => isTarget);
+    const refusal = open.findIndex(({ isRefusal }) => isRefusal);
+    const end = target === -1 ? refusal : target;
+    return end === -1 ? undefined : this.#expired + end + 1;
   }
 
   get #isNumbered(): boolean {
@@ -239,18 +231,17 @@ export class Search {
   /** The next probe to a hop with this number of probes so far, if one is due. */
   take(now: number, round: number): Probe | undefined {
     if (now < this.#quietUntil || this.#inFlight.size >= this.#window) return;
-    const isOpen = this.#end === undefined;
+    const [limit, skipped, isOpen] = [this.#limit, this.#base, !this.#end];
     // Where another flow's path ends, this one's probably does.
-    const likely = Math.max(this.#pace.end, this.#expired + 1);
-    const limit = this.#limit;
+    const likely = Math.max(this.#pace.end || limit, this.#expired + 1);
     for (let ttl = 1; ttl <= limit; ttl++) {
-      const hop = this.#hops[ttl - 1] ??= this.#makeHop();
+      const hop = this.#hops[ttl - 1] ??= Object.assign(new Hop(), { skipped });
       if (hop.skipped + hop.sent !== round) continue;
       // Few probes then reach the target with a larger TTL than they need.
       const isBeyond = isOpen && ttl > this.#expired;
-      if (isBeyond && this.#isAwaited(ttl)) continue;
-      const isHinted = isOpen && this.#pace.end > 0 && ttl > likely;
-      if (isHinted && this.#hops[likely - 1]!.settled === 0) return;
+      if (isBeyond && hop.sent > hop.settled) continue;
+      const isUnlikely = isOpen && ttl > likely;
+      if (isUnlikely && this.#hops[likely - 1]!.settled === 0) return;
       const isStep = hop.sent === 0 && ttl > this.#expired + 1;
       if (isStep && now - this.#steppedAt < STEP_MS) return;
       if (!this.#pace.take(ttl, now)) {
@@ -263,14 +254,6 @@ export class Search {
       this.#inFlight.add(probe);
       return probe;
     }
-  }
-
-  #makeHop(): Hop {
-    return Object.assign(new Hop(), { skipped: this.#base });
-  }
-
-  #isAwaited(ttl: number): boolean {
-    return [...this.#inFlight].some((probe) => probe.ttl === ttl);
   }
 
   #makeProbe(ttl: number, now: number): Probe {
@@ -318,10 +301,9 @@ export class Search {
     }
     const end = this.#end;
     // A hop's own address is before those of routers that refused probes to it.
-    const refusers = hop.isRefusal && kind !== "unreachable"
-      ? [...hop.addresses]
-      : [];
-    if (refusers.length > 0) hop.addresses.clear();
+    const isFirst = hop.isRefusal && kind !== "unreachable";
+    const refusers = isFirst ? [...hop.addresses] : [];
+    if (isFirst) hop.addresses.clear();
     for (const address of [from, ...refusers]) hop.addresses.add(address);
     hop.kinds.add(kind);
     if (mark !== undefined) hop.marks.add(mark);
@@ -367,7 +349,7 @@ export class Search {
     }
     if (before === undefined || (end ?? Infinity) <= before) return;
     // New hops need a few probes, not all that the others have had.
-    this.#base = Math.max(0, this.#roundOf(before) - BURST);
+    this.#base = Math.max(0, roundOf(this.#hops.slice(0, before)) - BURST);
     for (const hop of this.#hops.slice(before)) {
       hop.skipped = Math.max(0, this.#base - hop.sent);
     }
@@ -410,8 +392,9 @@ export class Search {
   }
 }
 
-function percentOf(part: number, whole: number): number | undefined {
-  return whole === 0 ? undefined : 100 * part / whole;
+/** The smallest number of rounds of hops. */
+function roundOf(hops: readonly Hop[]): number {
+  return Math.min(...hops.map(({ skipped, sent }) => skipped + sent));
 }
 
 /** A payload that begins with a token and a number, if there is room. */

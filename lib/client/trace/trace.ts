@@ -13,8 +13,7 @@ import {
 import * as option from "../../base/options.ts";
 import { type Answer, ProbeSockets } from "../../socket/probe_sockets.ts";
 import { MAX_PAYLOAD } from "../../socket/contract.ts";
-import { isOwnBroadcast } from "../../socket/multicast.ts";
-import { type Runtime, runtimeOf } from "../../socket/runtime.ts";
+import { runtimeOf } from "../../socket/runtime.ts";
 import {
   checkEnds,
   maxPayload,
@@ -118,7 +117,10 @@ export class Trace {
     const { flows, intervalMs, deadlineMs, localPort } = this.#options;
     const runtime = runtimeOf(this.#options);
     const { target, local } = await resolveEnds(this.#named, runtime);
-    requireOne(target, runtime);
+    if (isMulticast(target.hostname)) {
+      const shown = formatAddress(target);
+      throw new TypeError(`Cannot trace ${shown}: it is a multicast group`);
+    }
     this.target = target;
     const ports = Array.from(
       { length: flows },
@@ -147,16 +149,10 @@ export class Trace {
   }
 
   #rulesOf(sourcePort: number, { hostname }: UdpAddress): SearchOptions {
-    const {
-      count,
-      timeoutMs,
-      payload,
-      size,
-      ttl,
-    } = this.#options;
+    const { count, timeoutMs, payload, size, ttl } = this.#options;
     return {
-      ...{ sourcePort, count, timeoutMs, payload, target: hostname },
-      ...{ size, maxTtl: ttl },
+      ...{ sourcePort, count, timeoutMs, payload, size, maxTtl: ttl },
+      target: hostname,
       headers: ipVersion(hostname) === 6 ? 48 : 28,
       token: Math.floor(Math.random() * 2 ** 32),
     };
@@ -252,18 +248,6 @@ export class Trace {
       }
     }
   }
-}
-
-/** Throws a TypeError if many hosts have the address. */
-function requireOne(target: UdpAddress, runtime: Runtime): void {
-  const { hostname } = target;
-  const isBroadcast = hostname === "255.255.255.255" ||
-    isOwnBroadcast(hostname, runtime);
-  if (!isBroadcast && !isMulticast(hostname)) return;
-  const kind = isBroadcast ? "broadcast address" : "multicast group";
-  throw new TypeError(
-    `Cannot trace ${formatAddress(target)}: it is a ${kind}; name one host`,
-  );
 }
 
 /** Waits for answers: kernel stamps make RTTs independent of this time. */
