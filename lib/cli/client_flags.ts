@@ -167,7 +167,7 @@ export const CLIENT_FLAGS = {
     flows: {
       kind: flag.integer(1, 64),
       default: 1,
-      help: "flows of --trace, each with its own source port",
+      help: "flows of --trace, each with its own port",
       modes: ["trace"],
     },
   }),

@@ -374,6 +374,40 @@ Deno.test("Search: a refusal among answers ends no path", () => {
   }
 });
 
+Deno.test("Search: the target's answer ends a path, not an earlier refusal", () => {
+  const { search } = run(
+    (probe, now) =>
+      probe.ttl === 2
+        ? { kind: "unreachable", mark: "!X", from: "10.0.0.1", afterMs: 80 }
+        : chain(2)(probe, now, 0),
+    { count: 1 },
+  );
+  assertEquals(addresses(search), ["10.0.0.1", "10.0.0.1", TARGET]);
+  assert(search.isReached);
+});
+
+Deno.test("Search: is not traced while a hop before the end has no outcome", () => {
+  const slow: Network = (probe, now) => ({
+    ...chain(2)(probe, now, 0),
+    afterMs: probe.ttl === 2 ? 500 : 10,
+  });
+  const { search } = run(slow, {}, { untilMs: 100 });
+  assert(search.isReached);
+  assertEquals([search.hops.length, search.isTraced], [3, false]);
+});
+
+Deno.test("Search: a late report of the MTU makes a lost probe one that is sent again", () => {
+  const { search } = run(
+    (probe, now) =>
+      probe.ttl > 1 && probe.payload.length > 1272
+        ? { kind: "too-big", mtu: 1300, from: "10.0.0.1", afterMs: 1500 }
+        : chain(1)(probe, now, 0),
+    { size: 1472, count: 5 },
+    { intervalMs: 1000 },
+  );
+  for (const { sent, settled } of search.hops) assertEquals(settled, sent);
+});
+
 Deno.test("Search: without numbers a loop of routers shows their addresses", () => {
   const payload = new Uint8Array([1, 2, 3]);
   const { search } = run(
@@ -491,6 +525,8 @@ Deno.test("pathsOf(): a path without the target ends at the last hop that answer
     flow(3, ["a", "b", "", "", ""], false),
     flow(4, ["a", "", "", "", ""], false),
     flow(5, ["a", "b", ""], false),
+    // The target itself refuses it.
+    flow(6, ["a", "b", "t"], false),
   ];
-  assertEquals(ports(pathsOf(flows)), [[1], [2, 4], [3, 5]]);
+  assertEquals(ports(pathsOf(flows)), [[1], [2, 4], [3, 5], [6]]);
 });
