@@ -323,7 +323,7 @@ routersTest(
       assert(!stdout.includes("MTU"), stdout);
       assertEquals(
         stderr,
-        "client: 64 flows take some 187 s: see --interval\n",
+        "client: 64 flows take some 187 s at this --interval\n",
       );
     }
   },

@@ -22,9 +22,10 @@ export async function runTrace(
 ): Promise<RunOutcome> {
   const trace = new Trace(target, options);
   const { flows = 1 } = options;
-  if (trace.paceMs > LONG_MS && trace.paceMs < Infinity && !report.quiet) {
-    const seconds = Math.round(trace.paceMs / 1000);
-    note(`client: ${flows} flows take some ${seconds} s: see --interval`);
+  const seconds = Math.round(trace.paceMs / 1000);
+  const isLong = seconds > LONG_SECONDS && seconds < Infinity;
+  if (flows > 1 && isLong && !report.quiet) {
+    note(`client: ${flows} flows take some ${seconds} s at this --interval`);
   }
   const names = new Map<string, string | undefined>();
   async function* events(): AsyncGenerator<ProbeEvent> {
@@ -84,5 +85,5 @@ async function nameOf(address: string): Promise<string | undefined> {
 
 /** The longest wait for names, at the end. */
 const NAMES_MS = 1000;
-/** The duration from which on a trace of flows reports it at its start. */
-const LONG_MS = 10_000;
+/** A trace of flows that takes longer reports it at its start. */
+const LONG_SECONDS = 10;

@@ -30,9 +30,8 @@ export function pathsOf(flows: readonly Path[]): Path[] {
   for (const flow of flows) {
     let path = paths.find((path) => isAlike(path, flow));
     if (path === undefined) {
-      const { sourcePorts: _, hops: __, mtuReports, ...rest } = flow;
-      const own = { sourcePorts: [], hops: [], mtuReports: [...mtuReports] };
-      paths.push(path = { ...rest, ...own });
+      const mtuReports = [...flow.mtuReports];
+      paths.push(path = { ...flow, sourcePorts: [], hops: [], mtuReports });
     }
     path.sourcePorts.push(...flow.sourcePorts);
     path.mtu = flow.mtu ?? path.mtu;
