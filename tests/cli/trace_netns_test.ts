@@ -353,6 +353,38 @@ routersTest(
   },
 );
 
+/** Runs a command with a name server behind the routers. */
+const WITH_DNS = `file=$(mktemp)
+  echo nameserver 10.0.6.2 >$file
+  mount --bind $file /etc/resolv.conf
+  rm $file
+  export DENO_NO_UPDATE_CHECK=1
+  exec "$@"`;
+
+routersTest(
+  "client --trace: looks for names after the last probe",
+  `ip netns exec $near nft 'table inet t {
+     set asked { type ipv4_addr; flags dynamic; timeout 1m; }
+     chain c {
+       type filter hook prerouting priority -300
+       udp dport 53 update @asked { ip saddr }
+       udp dport 9 ip saddr @asked drop
+     }
+   }'`,
+  async () => {
+    const args = ["10.0.6.2:9", "-c", "20", "-i", "20ms", "--json", "-q"];
+    const { stdout } = await trace(args, ["sh", "-ec", WITH_DNS, "sh"]);
+    const { paths: [path] }: Traced = JSON.parse(stdout);
+    assertEquals(path!.hops.map(({ lossPercent }) => lossPercent), [
+      0,
+      0,
+      0,
+      0,
+    ]);
+    assertEquals(path!.mtu, 1500);
+  },
+);
+
 routersTest(
   "client --trace: without the right to raw sockets the same hops, and a note",
   "",
