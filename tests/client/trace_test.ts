@@ -386,6 +386,16 @@ Deno.test("Search: the target's answer ends a path, not an earlier refusal", () 
   assert(search.isReached);
 });
 
+Deno.test("Search: without numbers a late answer of a known hop makes a path no longer", () => {
+  let toSecond = 0;
+  const { search } = run((probe, now) => ({
+    ...chain(2)(probe, now, 0),
+    afterMs: probe.ttl === 2 && ++toSecond === 2 ? 1005 : 10,
+  }), { payload: new Uint8Array([1, 2, 3]) });
+  assertEquals(addresses(search), ["10.0.0.1", "10.0.0.2", TARGET]);
+  assertEquals(losses(search), ["0/3", "1/3", "0/3"]);
+});
+
 Deno.test("Search: is not traced while a hop before the end has no outcome", () => {
   const slow: Network = (probe, now) => ({
     ...chain(2)(probe, now, 0),

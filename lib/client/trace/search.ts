@@ -383,9 +383,14 @@ export class Search {
     this.#inFlight.clear();
   }
 
-  #canBeOf({ kind, from }: Answer, { ttl }: Probe): boolean {
+  #canBeOf({ kind, from }: Answer, { ttl, number }: Probe): boolean {
     if (kind === "reply" || kind === "closed") return ttl > this.#expired;
-    if (this.#window === 1) return true;
+    const isOf = (ttl: number) => this.#hops[ttl - 1]!.addresses.has(from);
+    if (this.#window === 1) {
+      // Else it is a late answer to the probe before.
+      const before = this.#probes.get(number - 1);
+      return before?.state !== "lost" || !isOf(before.ttl) || isOf(ttl);
+    }
     const known = this.#hops.findIndex(({ addresses }) => addresses.has(from));
     if (known !== -1) return ttl === known + 1;
     return this.#hops[ttl - 1]!.addresses.size === 0 && ttl <= this.#limit;
