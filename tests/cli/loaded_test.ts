@@ -1,13 +1,16 @@
 /** The rules of `client --loaded` and `--find-rate`, without a network. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
+  announcement,
   growWindow,
   LOADED_VIEW,
   loadedResult,
+  loadTimeoutMs,
   type Phase,
   searchRate,
   type Step,
   tooHigh,
+  usualLoss,
 } from "../../lib/cli/show/loaded.ts";
 import { load, type LoadResult } from "../../lib/client/load.ts";
 import { measure } from "../../lib/stamp/measure.ts";
@@ -48,12 +51,17 @@ function phaseOf(
 
 Deno.test("growWindow(): doubles until a quarter more does not get through", async () => {
   // A path that takes 1,000 a second, with 100 in flight.
-  const tried = async (capacity: number, fill: number) => {
+  const tried = async (
+    capacity: number,
+    fill: number,
+    usual = 0,
+    lossPercent = 1,
+  ) => {
     const windows: number[] = [];
     const steps = growWindow((window) => {
       const received = Math.min(capacity, window / fill * capacity);
-      return Promise.resolve(step({ window, received }));
-    });
+      return Promise.resolve(step({ window, received, lossPercent }));
+    }, usual);
     for await (const { window } of steps) windows.push(window!);
     return windows;
   };
@@ -65,6 +73,131 @@ Deno.test("growWindow(): doubles until a quarter more does not get through", asy
   // Without an end it has a bound.
   assertEquals((await tried(1000, 1e6)).at(-1), 4096);
   assertEquals(await tried(0, 1), [16]);
+  assertEquals(await tried(1000, 1, 0, 5), [16, 32]);
+});
+
+Deno.test("growWindow(): continues until more is lost than on the idle path", async () => {
+  const windows: number[] = [];
+  // A link that is full with 16 in flight, with a queue of 200 and a loss of 5 %.
+  const steps = growWindow((window) => {
+    const lossPercent = window > 200 ? 30 : 5;
+    return Promise.resolve(step({ window, received: 1000, lossPercent }));
+  }, usualLoss(5));
+  for await (const { window } of steps) windows.push(window!);
+  assertEquals(windows, [16, 32, 64, 128, 256]);
+});
+
+Deno.test("loadTimeoutMs(): a lost datagram soon leaves the window, and no slow one", () => {
+  const after = (ms: number, most: number) =>
+    loadTimeoutMs(step({ rttMs: distributionOf([ms]).tail() }), most);
+  assertEquals(after(0.1, 1000), 100);
+  assertEquals(after(100, 1000), 400);
+  assertEquals(after(900, 1000), 1000);
+  assertEquals(after(0.1, 50), 50);
+  assertEquals(loadTimeoutMs(step({}), 1000), 1000);
+});
+
+/** A result with these facts of the load, of the probes beside it, and of the run. */
+function resultOf(
+  facts: Partial<LoadResult>,
+  more: Parameters<typeof loadedResult>[4] = {},
+  probes: Partial<Phase["probed"]> = {},
+) {
+  const idle = phaseOf([1], [1], { received: 9 });
+  const loaded = phaseOf([1], [1], { received: 9, ...probes } as object);
+  const rates = { sentPerSecond: 1000, receivedPerSecond: 1000 };
+  const bits = { sentBitsPerSecond: 8000, receivedBitsPerSecond: 8000 };
+  const counts = { sent: 100, received: 100, ...rates, ...bits };
+  return loadedResult(ASKED, idle, loaded, step({ ...counts, ...facts }), more);
+}
+
+Deno.test("loadedResult(): the load receives no more a second than it sends", () => {
+  const { load } = resultOf({ sent: 100, received: 50 });
+  assertEquals([load?.receivedPerSecond, load?.receivedBitsPerSecond], [
+    ...[500, 4000],
+  ]);
+  const slower = resultOf({ receivedPerSecond: 900 });
+  assertEquals(slower.load?.receivedPerSecond, 900);
+});
+
+Deno.test("client --loaded: warns of a load that stood still, or starved", () => {
+  const warningsOf = (...args: Parameters<typeof resultOf>) =>
+    LOADED_VIEW.warnings!(resultOf(...args)).join("\n");
+  assertEquals(warningsOf({}, { bestPerSecond: 1900, pauseMs: 400 }), "");
+  assertMatch(
+    warningsOf({}, { bestPerSecond: 2100 }),
+    /^the path was not full, .* got 1000 a second through, its best try 2100 /,
+  );
+  assertMatch(
+    warningsOf({}, { pauseMs: 900 }),
+    /had no echo for 0\.9 s .*--rate-limit 0/,
+  );
+  const outage = { fromMs: 1, datagrams: 20, unsent: 0 };
+  const outages = [{ ...outage, toMs: undefined }];
+  const reasons = [{ reason: "closed port", count: 1 }];
+  const silent = { outages, outageCount: 1, reasons, startedAt: 0 };
+  assertEquals(
+    warningsOf({}, { pauseMs: 900 }, silent),
+    "the server no longer answered at the end: closed port",
+  );
+  assertMatch(
+    LOADED_VIEW.lines(resultOf({}, {}, silent)),
+    /\noutage from .* until the end: 20 datagrams/,
+  );
+  const over = { ...outage, toMs: 500 };
+  assertEquals(warningsOf({}, {}, { ...silent, outages: [over] }), "");
+});
+
+Deno.test("client --loaded: a load without an echo is too long only if probes are answered", () => {
+  const none = { received: 0, lost: 100, lossPercent: 100 };
+  const warnings = (received: number) =>
+    LOADED_VIEW.warnings!(resultOf(none, {}, { received }));
+  assertMatch(warnings(9).join(), /is 1232 bytes too long/);
+  assertEquals(warnings(0), []);
+});
+
+Deno.test("client --loaded: warns of probes that are slower than the load", () => {
+  const warnings = (loadMs: number) =>
+    LOADED_VIEW.warnings!(
+      resultOf({ rttMs: distributionOf([loadMs]).tail() }),
+    );
+  assertEquals(warnings(2), []);
+  assertMatch(warnings(0.5).join(), /^this client is the limit/);
+});
+
+Deno.test("client --loaded: the last line has the loss of the load and of the idle probes", () => {
+  const last = (facts: Partial<LoadResult>, idlePercent = 0) => {
+    const result = resultOf(facts);
+    Object.assign(result.idle!, { lossPercent: idlePercent });
+    return LOADED_VIEW.lines(result).split("\n").at(-1)!;
+  };
+  assertMatch(last({}), /lost no datagram: the queue was not full/);
+  assertEquals(
+    last({ lost: 5, lossPercent: 5 }, 4),
+    "the load lost 5%, the idle probes 4%: the path loses datagrams while idle too",
+  );
+  assertEquals(
+    last({ lost: 24, lossPercent: 24 }),
+    "the load lost 24%, the idle probes 0%: a queue was full, or replies are limited",
+  );
+  assertEquals(
+    last({ lost: 5, late: 4, lossPercent: 5 }),
+    "the load lost 5% (4 arrived late), the idle probes 0%: the queue is longer than the time-out",
+  );
+});
+
+Deno.test("client --loaded: the lines that announce it fit into 80 columns", () => {
+  for (
+    const how of [{ window: undefined }, { rate: 12.5, window: undefined }]
+  ) {
+    const asked = { ...ASKED, target: "198.51.100.7:4000", ...how };
+    const lines = announcement(asked, 33, 66).split("\n");
+    assertMatch(
+      lines[0]!,
+      /^client: probes .* for 0\.033 s, then fills the pa/,
+    );
+    for (const line of lines) assert(line.length <= 80, line);
+  }
 });
 
 /** The tries of a search on a path that takes `capacity` a second. */
@@ -201,8 +334,10 @@ Deno.test("client --loaded: its lines fit into 80 columns", () => {
 });
 
 Deno.test("client --loaded: warns of replies that are no echoes", () => {
-  const idle = { ...phaseOf(), isEcho: false };
+  const idle = { ...phaseOf([1], [1], { received: 9 }), isEcho: false };
   const result = loadedResult(ASKED, idle, undefined, undefined);
   const [warning] = LOADED_VIEW.warnings!(result);
   assert(warning!.startsWith("the replies are no echoes"), warning);
+  const silent = loadedResult(ASKED, phaseOf(), undefined, undefined);
+  assertEquals(silent.isEcho, undefined);
 });

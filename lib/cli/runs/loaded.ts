@@ -24,8 +24,11 @@ import {
   announcement,
   FIRST_RATE,
   growWindow,
+  isSilent,
   LOADED_VIEW,
   loadedResult,
+  loadTimeoutMs,
+  overSends,
   type Phase,
   type Probed,
   searchRate,
@@ -33,6 +36,7 @@ import {
   STEP_EVENTS,
   stepLine,
   tooHigh,
+  usualLoss,
 } from "../show/loaded.ts";
 import { silenceLine } from "../show/loss.ts";
 import { type ReportOptions, showRun, type View } from "../show/reporter.ts";
@@ -91,13 +95,25 @@ export async function runLoaded(
       count: Math.max(1, Math.floor(ms / intervalMs)),
       onSample: (sample) => onSample(sample, base),
     });
-  const newLoad = (durationMs: number) =>
-    loadOf(parts.target!, { ...shared, ...load, durationMs });
+  let { timeoutMs } = shared;
+  let [bestPerSecond, pauseMs] = [0, 0];
+  const newLoad = (durationMs: number, reportMs?: number) =>
+    loadOf(parts.target!, {
+      ...{ ...shared, ...load, durationMs, timeoutMs, reportMs },
+    });
   const tryWindow = async (window: number): Promise<Step> => {
     load.window = window;
-    const tried = newLoad(Math.max(MIN_STEP_MS, loadMs / STEPS));
+    const durationMs = Math.max(MIN_STEP_MS, loadMs / STEPS);
+    const tried = newLoad(durationMs);
     await parts.complete(tried);
-    return { type: "step", window, ...tried.summary() };
+    const result = tried.summary();
+    const step: Step = { type: "step", window, ...overSends(result) };
+    timeoutMs = loadTimeoutMs(step, shared.timeoutMs);
+    // From the first echo to the last, but no more than in the whole try.
+    const most = 1000 * result.received / durationMs;
+    const reached = Math.min(result.receivedPerSecond ?? most, most);
+    bestPerSecond = Math.max(bestPerSecond, reached);
+    return step;
   };
 
   const run = parts.handle<Step>(async function* () {
@@ -105,15 +121,25 @@ export async function runLoaded(
     await idle.complete(parts);
     if (!idle.isAnswered || parts.isStopped) return;
     const endsAt = performance.now() + loadMs;
-    const isOpen = rate === undefined && window === undefined;
-    for await (const step of isOpen ? growWindow(tryWindow) : []) {
+    const { lossPercent } = idle.probed;
+    const steps = rate !== undefined
+      ? []
+      : window !== undefined
+      ? [tryWindow(window)]
+      : growWindow(tryWindow, usualLoss(lossPercent));
+    for await (const step of steps) {
       yield step;
       // Each lost datagram of a try takes the time-out.
       if (performance.now() > endsAt - loadMs / 3) break;
     }
     const leftMs = Math.max(loadMs / 3, endsAt - performance.now());
-    main = newLoad(leftMs);
-    const loading = parts.complete(main);
+    main = newLoad(leftMs, PAUSE_MS);
+    let pausedMs = 0;
+    const loading = parts.complete(main, ({ received, fromMs, toMs }) => {
+      if (toMs > leftMs) return;
+      pausedMs = received > 0 ? 0 : pausedMs + toMs - fromMs;
+      pauseMs = Math.max(pauseMs, pausedMs);
+    });
     const rampMs = Math.min(MAX_RAMP_MS, leftMs / 4);
     await Promise.race([loading, parts.pause(rampMs)]);
     if (parts.isStopped) return await loading;
@@ -121,12 +147,19 @@ export async function runLoaded(
     await Promise.all([loading, loaded.complete(parts)]);
   });
   const result = (target: string) => ({
-    ...loadedResult({ target, ...load }, idle, loaded, main?.summary()),
+    ...loadedResult({ target, ...load }, idle, loaded, main?.summary(), {
+      bestPerSecond,
+      pauseMs: main && pauseMs,
+      isStopped: parts.isStopped,
+    }),
     ...parts.counts(),
   });
   const ended = await showRun(run, target, result, LOADED_VIEW, report, out);
-  const { sent, received, lossPercent, rttMs } = ended.loaded ?? ended.idle!;
-  const isRight = ended.isEcho && ended.load?.received !== 0;
+  const { sent, received, lossPercent } = ended.loaded ?? ended.idle!;
+  const isRight = ended.isEcho && ended.load?.received !== 0 &&
+    !isSilent(ended);
+  // Without a load there is no RTT under load.
+  const { rttMs } = ended.loaded ?? {};
   return { sent, received: isRight ? received : 0, lossPercent, rttMs };
 }
 
@@ -208,6 +241,8 @@ const MAX_RAMP_MS = 500;
 /** A window is tried for this part of the load's time. */
 const STEPS = 24;
 const MIN_STEP_MS = 50;
+/** The precision of pauses of the load. */
+const PAUSE_MS = 100;
 
 /** The tries of a search. */
 export interface FindRateOptions extends OriginOptions {

@@ -12,6 +12,7 @@ import type { Distribution } from "../../stats/distribution.ts";
 import { aboveMinimum, type Summary } from "../../stats/statistics.ts";
 import * as column from "./columns.ts";
 import {
+  durationText,
   lossText,
   milliseconds,
   present,
@@ -19,7 +20,7 @@ import {
   timeText,
 } from "./format.ts";
 import { LOAD_COLUMNS, type LoadRow, loadWarnings, rateText } from "./load.ts";
-import { silenceLine } from "./loss.ts";
+import { lossLines, silenceLine } from "./loss.ts";
 import type { View } from "./reporter.ts";
 import { SERIES_COLUMNS } from "./series.ts";
 import { STAMP_COLUMNS } from "./stamp.ts";
@@ -43,8 +44,17 @@ export interface LoadedResult extends Asked {
   idle: Probed | undefined;
   loaded: Probed | undefined;
   load: LoadRow | undefined;
-  isEcho: boolean;
+  /** The longest time of the load without an echo. */
+  pauseMs: number | undefined;
+  isEcho: boolean | undefined;
+  isStopped: boolean;
 }
+
+/** Facts of a run that are not among those of its parts. */
+type More = Partial<Pick<LoadedResult, "pauseMs" | "isStopped">> & {
+  /** The most echoes a second of a try. */
+  bestPerSecond?: number;
+};
 
 const PROBED: column.Column<Probed | undefined> = {
   json: (probed) =>
@@ -79,7 +89,9 @@ export const LOADED_COLUMNS: column.Columns<LoadedResult> = {
     json: (load) => load && column.objectOf(LOAD_COLUMNS, load),
     docs: "the load, with the keys of `--window`",
   },
-  isEcho: { docs: "whether the server returned the probes" },
+  pauseMs: { docs: "the longest time of the load without an echo, to 100 ms" },
+  isEcho: { docs: "whether the server returned the probes, if it answered" },
+  isStopped: { docs: "whether a signal ended the run" },
 };
 
 /** One try of a load. */
@@ -138,7 +150,8 @@ export function loadedResult(
   idle: Phase | undefined,
   loaded: Phase | undefined,
   load: LoadResult | undefined,
-): LoadedResult {
+  more: More = {},
+): LoadedResult & More {
   const oneWay = (way: "forward" | "backward") => {
     const all = [idle, loaded].map((phase) => phase?.[way].summary());
     const least = Math.min(...all.map((each) => each?.min ?? Infinity));
@@ -154,9 +167,34 @@ export function loadedResult(
     sendErrorMs: loaded?.lateness.summary(),
     idle: idle?.probed,
     loaded: loaded?.probed,
-    load: load && { ...asked, ...load },
-    isEcho: idle?.isEcho ?? true,
+    load: load && { ...asked, ...overSends(load) },
+    pauseMs: undefined,
+    isEcho: idle?.probed.received ? idle.isEcho : undefined,
+    isStopped: false,
+    ...more,
   };
+}
+
+/** With a rate of the echoes that is at most that over the time of the sends. */
+export function overSends<L extends LoadResult>(load: L): L {
+  const { received, sent, receivedPerSecond = Infinity } = load;
+  const perSecond = Math.min(
+    receivedPerSecond,
+    (load.sentPerSecond ?? NaN) * received / sent,
+  );
+  if (!(perSecond < receivedPerSecond)) return load;
+  const bits = load.receivedBitsPerSecond! * perSecond / receivedPerSecond;
+  return {
+    ...load,
+    receivedPerSecond: perSecond,
+    receivedBitsPerSecond: bits,
+  };
+}
+
+/** The time-out of a load after a try: a lost datagram takes its place in the window. */
+export function loadTimeoutMs({ rttMs }: Step, mostMs: number): number {
+  const wantedMs = Math.max(MIN_TIMEOUT_MS, 4 * (rttMs?.p99 ?? Infinity));
+  return Math.min(mostMs, wantedMs);
 }
 
 function compared(idle?: Figures, loaded?: Figures): Compared {
@@ -180,17 +218,19 @@ function isOneClock(phases: Array<Phase | undefined>): boolean {
   return low <= high + CLOCK_MS && all.every((one) => !one.clockSteps);
 }
 
-/** The line about a load before anything is sent. */
+/** The lines about a load before anything is sent. */
 export function announcement(asked: Asked, idleMs: number, loadMs: number) {
   const { target, rate, window, size } = asked;
-  const [idle, load] = [idleMs, loadMs].map((ms) => (ms / 1000).toFixed(1));
+  const [idle, load] = [idleMs, loadMs].map((ms) =>
+    `${Number((ms / 1000).toPrecision(2))} s`
+  );
   const how = rate !== undefined
-    ? `datagrams of ${size} bytes, ${rateText(rate, 8 * size * rate)},`
+    ? `${rateText(rate, 8 * size * rate)} of ${size} bytes`
     : window !== undefined
     ? `${window} datagrams of ${size} bytes in flight`
-    : `${FIRST_WINDOW} datagrams of ${size} bytes in flight, doubled up to ` +
-      `${MAX_WINDOW} while more gets through,`;
-  return `client: after ${idle} s of probes fills the path to ${target} with ${how} for ${load} s`;
+    : `datagrams of ${size} bytes, ${FIRST_WINDOW} in flight, ` +
+      `doubled until loss begins, at most ${MAX_WINDOW}`;
+  return `client: probes ${target} for ${idle}, then fills the path for ${load}:\n  ${how}`;
 }
 
 const COUNTS = {
@@ -226,11 +266,40 @@ function loadedLines(result: LoadedResult, columns?: number): string {
     ...parts,
     load && `load ${rateOf("sent")}, ${rateOf("received")}`,
     ...timeLines(result, columns),
+    ...loaded && loaded.outageCount > 0 ? lossLines(loaded) : [],
     loaded && load?.window !== undefined && load.received > 0 &&
-    (load.lost === 0
-      ? "the load lost nothing: the queue may hold more than it added here"
-      : "the load lost datagrams: a queue or a limit on replies was full"),
+    queueLine(result),
   ]).join("\n");
+}
+
+/** What the loss of the load shows of the queue. */
+function queueLine({ load, idle }: LoadedResult): string {
+  const { lost, late, lossPercent = 0 } = load!;
+  if (lost === 0) {
+    return "the load lost no datagram: the queue was not full, and adds at least this";
+  }
+  const usual = idle?.lossPercent ?? 0;
+  const arrived = late > 0 ? ` (${late} arrived late)` : "";
+  const why = late > lost / 2
+    ? ": the queue is longer than the time-out"
+    : lossPercent > usualLoss(usual)
+    ? ": a queue was full, or replies are limited"
+    : usual > 0
+    ? ": the path loses datagrams while idle too"
+    : "";
+  return `the load lost ${lossText(lossPercent)}${arrived}, ` +
+    `the idle probes ${lossText(usual)}${why}`;
+}
+
+/** The loss up to which a load loses as much as the idle path, by few probes. */
+export function usualLoss(idlePercent = 0): number {
+  return 2 * idlePercent + 1;
+}
+
+/** Whether the server did not answer at the end of the load. */
+export function isSilent({ loaded }: LoadedResult): boolean {
+  const outage = loaded?.outages.at(-1);
+  return outage !== undefined && outage.toMs === undefined;
 }
 
 function timeLines(result: LoadedResult, columns?: number): string[] {
@@ -258,15 +327,34 @@ function timeLines(result: LoadedResult, columns?: number): string[] {
 }
 
 /** Warnings about figures that are not those of the path. */
-function loadedWarnings(result: LoadedResult): string[] {
-  const { idle, isEcho, load, rttMs, sendErrorMs } = result;
+function loadedWarnings(result: LoadedResult & More): string[] {
+  const { isEcho, loaded, load, rttMs, sendErrorMs } = result;
+  const { bestPerSecond = 0, pauseMs = 0 } = result;
   const lateMs = sendErrorMs?.p99 ?? 0;
+  const ownMs = (load?.received && rttMs.loaded?.median || 0) -
+    (load?.rttMs?.median ?? Infinity);
+  const { receivedPerSecond = Infinity, rate = Infinity } = load ?? {};
+  const paused = pauseMs > MAX_PAUSE_MS + (load?.rttMs?.max ?? 0) + 2000 / rate;
+  const [reached, best] = [receivedPerSecond, bestPerSecond].map(Math.round);
   return present([
-    idle && !isEcho &&
+    isEcho === false &&
     "the replies are no echoes: --loaded needs a server that echoes (server --echo), or with --stamp a reflector",
     ...load ? loadWarnings(load) : [],
-    load?.received === 0 && load.foreign === 0 &&
+    isSilent(result)
+      ? `the server no longer answered at the end${
+        loaded!.reasons.length > 0 ? `: ${loaded!.reasons[0]!.reason}` : ""
+      }`
+      : load && load.received > 0 &&
+        (paused || receivedPerSecond < bestPerSecond / 2) &&
+        `the path was not full, so the added time is too small: the load ${
+          paused
+            ? `had no echo for ${durationText(pauseMs)}`
+            : `got ${reached} a second through, its best try ${best}`
+        } (replies are limited? server --rate-limit 0 does not)`,
+    load?.received === 0 && load.foreign === 0 && !!loaded?.received &&
     `no datagram of the load was answered: is ${load.size} bytes too long?`,
+    ownMs > Math.max(1, (load?.rttMs?.median ?? 0) / 2) &&
+    "this client is the limit, not the path: its probes took longer than its load",
     lateMs > Math.max(BUSY_MS, (rttMs.added?.p99 ?? 0) / 4) &&
     `this machine was busy: probes left up to ${
       timeText(lateMs)
@@ -275,18 +363,21 @@ function loadedWarnings(result: LoadedResult): string[] {
 }
 
 /**
- * Doubles the window of a load until that gets no quarter more through: the path is
- * full. The last window is the one to keep.
+ * Doubles the window of a load until that gets no quarter more through, and more is
+ * lost than usual: the queue is full. The last window is the one to keep.
  */
 export async function* growWindow(
   tryOne: (window: number) => Promise<Step>,
+  usualPercent = 0,
 ): AsyncGenerator<Step> {
   let before = 0;
   for (let window = FIRST_WINDOW; window <= MAX_WINDOW; window *= 2) {
     const step = await tryOne(window);
     yield step;
     // Of tries of one length; a rate from the first echo to the last hides pauses.
-    if (step.received <= MIN_GAIN * before) return;
+    const { received, lossPercent = 0 } = step;
+    const isFull = received <= MIN_GAIN * before && lossPercent > usualPercent;
+    if (received === 0 || isFull) return;
     before = step.received;
   }
 }
@@ -355,6 +446,9 @@ const GROWN_MS = 10;
 const FIRST_WINDOW = 16;
 const MAX_WINDOW = 4096;
 const MIN_GAIN = 1.25;
+const MIN_TIMEOUT_MS = 100;
+/** Time without an echo that is no pause of this machine. */
+const MAX_PAUSE_MS = 500;
 /** The error of offsets whose bounds are of two phases. */
 const CLOCK_MS = 1;
 /** Lateness of probes that is no timer's. */
