@@ -7,11 +7,16 @@ import {
   loadedResult,
   loadTimeoutMs,
   type Phase,
-  searchRate,
   type Step,
-  tooHigh,
   usualLoss,
 } from "../../lib/cli/show/loaded.ts";
+import {
+  noRate,
+  searchBounds,
+  searchMs,
+  searchRate,
+  tooHigh,
+} from "../../lib/cli/show/find_rate.ts";
 import { load, type LoadResult } from "../../lib/client/load.ts";
 import { measure } from "../../lib/stamp/measure.ts";
 import { Distribution } from "../../lib/stats/distribution.ts";
@@ -200,49 +205,117 @@ Deno.test("client --loaded: the lines that announce it fit into 80 columns", () 
   }
 });
 
-/** The tries of a search on a path that takes `capacity` a second. */
-async function search(max: number, capacity: number, hasHint: boolean) {
-  const rates: number[] = [];
-  let best = 0;
-  const steps = searchRate(max, (rate) => {
-    const isHigh = rate > capacity;
-    const receivedPerSecond = !isHigh ? rate : hasHint ? capacity : undefined;
-    const why = isHigh ? { why: "too high" } : {};
-    return Promise.resolve(step({ rate, receivedPerSecond, ...why }));
+/** The tries of a search, by the facts of each; `best` is the last one that passed. */
+async function search(
+  maxRate: number,
+  outcome: (rate: number, ms: number, tries: number) => Partial<Step>,
+  plan = { stepMs: 1000, maxLoss: 1 },
+) {
+  const tries: Array<[rate: number, ms: number]> = [];
+  let [best, last] = [0, step({})];
+  const steps = searchRate({ maxRate, ...plan }, (rate, ms) => {
+    tries.push([rate, ms]);
+    return Promise.resolve(
+      step({ rate, received: rate, ...outcome(rate, ms, tries.length) }),
+    );
   });
-  for await (const { rate, why } of steps) {
-    rates.push(rate!);
-    if (why === undefined) best = Math.max(best, rate!);
-  }
-  return { rates, best };
+  for await (last of steps) best = last.why === undefined ? last.rate! : 0;
+  return { tries, rates: tries.map(([rate]) => rate), best, last };
+}
+
+/** A path that takes `capacity` a second. */
+function pathOf(capacity: number, hasHint = true) {
+  return (rate: number): Partial<Step> => {
+    if (rate <= capacity) return { receivedPerSecond: rate };
+    const hint = hasHint ? { receivedPerSecond: capacity } : {};
+    return { ...hint, why: "too high", lossPercent: 50 };
+  };
 }
 
 Deno.test("searchRate(): finds the largest rate to 2 %, and tries none above the bound", async () => {
-  for (const capacity of [0.7, 3, 99, 100, 490, 12_345, 99_000]) {
+  for (const capacity of [70, 99, 100, 490, 12_345, 99_000]) {
     for (const hasHint of [false, true]) {
-      const { rates, best } = await search(100_000, capacity, hasHint);
+      const { tries, rates, best } = await search(
+        100_000,
+        pathOf(capacity, hasHint),
+      );
       const shown = `${capacity}: ${rates.join(" ")}`;
-      assert(best <= capacity, shown);
-      assert(best >= 0.97 * capacity || capacity - best < 1, shown);
-      assert(rates.length <= 24, shown);
-      assertEquals(new Set(rates).size, rates.length, shown);
+      assert(best <= capacity && best >= 0.97 * capacity, shown);
+      const { maxTries } = searchBounds({
+        ...{ maxRate: 100_000, stepMs: 1000, maxLoss: 1 },
+      });
+      // Each failed try is repeated at once; all others are of different rates.
+      const short = tries.slice(0, -1).map(([rate]) => rate);
+      const changes = short.filter((rate, i) => rate !== short[i - 1]);
+      assertEquals(new Set(changes).size, changes.length, shown);
+      assert(changes.length <= maxTries, shown);
+      assert(rates.every(Number.isInteger), shown);
     }
   }
-  const bounded = await search(1000, 5000, true);
-  assertEquals(bounded.rates, [100, 200, 400, 800, 1000]);
-  assertEquals((await search(50, 5000, true)).rates, [50]);
+  const bounded = await search(1000, pathOf(5000));
+  assertEquals(bounded.rates, [100, 200, 400, 800, 1000, 1000]);
+  assertEquals((await search(12.5, pathOf(5000))).rates, [12.5, 12.5]);
 });
 
 Deno.test("searchRate(): the rate of the replies is the next try", async () => {
-  const { rates } = await search(100_000, 490, true);
-  assertEquals(rates.slice(3, 5), [800, 490]);
-  assertEquals(rates.length, 6);
+  const { rates } = await search(100_000, pathOf(490));
+  assertEquals(rates.slice(3, 6), [800, 800, 490]);
 });
 
-Deno.test("searchRate(): ends where nothing gets through", async () => {
-  const { rates, best } = await search(100_000, 0, false);
-  assertEquals(best, 0);
-  assert(rates.length < 10 && rates.at(-1)! < 1, rates.join(" "));
+Deno.test("searchRate(): a failed try is repeated once before it counts", async () => {
+  // The link is down in the third try.
+  const { rates, best } = await search(
+    800,
+    (_, __, tries) => tries === 3 ? { why: "too high" } : {},
+  );
+  assertEquals([rates, best], [[100, 200, 400, 400, 800, 800], 800]);
+});
+
+Deno.test("searchRate(): a rate that passes on saved tokens fails the long try", async () => {
+  // A bucket of 1,000 tokens, filled with 1,000 a second.
+  const { tries, best } = await search(100_000, (rate, ms) => {
+    const seconds = ms / 1000;
+    if (rate * seconds <= 1000 + 1000 * seconds) return {};
+    return { why: "too high", receivedPerSecond: 2000, lastPerSecond: 1000 };
+  });
+  assert(best >= 980 && best <= 1000, `${best}`);
+  assertEquals(tries.at(-1), [best, 5000]);
+  assert(tries.some(([rate, ms]) => rate > 1900 && ms === 5000));
+});
+
+Deno.test("searchRate(): loss that does not fall with the rate ends it", async () => {
+  const loss = { why: "too high", lossPercent: 5, durationMs: 5000 };
+  const { tries, best, last } = await search(100_000, () => loss);
+  // Of 300 datagrams each, the fewest that show 1 %.
+  assertEquals([tries, best], [
+    [[100, 3000], [100, 3000], [60, 5000], [60, 5000]],
+    0,
+  ]);
+  assertEquals(noRate(last), "loss at every rate: 5% at 60 a second, in 5 s");
+});
+
+Deno.test("searchRate(): two tries without a reply end it", async () => {
+  const { rates, last } = await search(
+    100_000,
+    (_, __, tries) =>
+      tries > 2 ? { received: 0, lossPercent: 100, why: "too high" } : {},
+  );
+  assertEquals(rates, [100, 200, 400, 400]);
+  assertEquals(noRate(last), "the server no longer answers");
+});
+
+Deno.test("searchRate(): takes at most the time that is announced", async () => {
+  const plan = { stepMs: 1000, maxLoss: 1 };
+  for (const maxRate of [1, 200, 100_000]) {
+    for (const capacity of [65, 150, 490, 1e6]) {
+      const { tries } = await search(maxRate, (rate, ms) => {
+        // The long tries fail.
+        return ms < 5000 ? pathOf(capacity, false)(rate) : { why: "too high" };
+      });
+      const ms = tries.reduce((sum, [, ms]) => sum + ms, 0);
+      assert(ms <= searchMs({ maxRate, ...plan }, 0), `${maxRate} ${ms}`);
+    }
+  }
 });
 
 Deno.test("tooHigh(): by loss, by a queue that grows, and by this machine", () => {

@@ -19,10 +19,18 @@ import type { Sample } from "../../stats/sample.ts";
 import { LOADED_DEFAULTS } from "../client_flags.ts";
 import { type LineWriter, note } from "../output.ts";
 import * as column from "../show/columns.ts";
+import { durationText } from "../show/format.ts";
 import { rateText } from "../show/load.ts";
 import {
+  noRate,
+  searchBounds,
+  searchMs,
+  type SearchPlan,
+  searchRate,
+  tooHigh,
+} from "../show/find_rate.ts";
+import {
   announcement,
-  FIRST_RATE,
   growWindow,
   isSilent,
   LOADED_VIEW,
@@ -31,11 +39,9 @@ import {
   overSends,
   type Phase,
   type Probed,
-  searchRate,
   type Step,
   STEP_EVENTS,
   stepLine,
-  tooHigh,
   usualLoss,
 } from "../show/loaded.ts";
 import { silenceLine } from "../show/loss.ts";
@@ -245,14 +251,8 @@ const MIN_STEP_MS = 50;
 const PAUSE_MS = 100;
 
 /** The tries of a search. */
-export interface FindRateOptions extends OriginOptions {
+export interface FindRateOptions extends OriginOptions, SearchPlan {
   size?: number | undefined;
-  /** The bound of the rates. */
-  maxRate: number;
-  /** The length of each try. */
-  stepMs: number;
-  /** The percentage of loss that is no reason to try less. */
-  maxLoss: number;
   timeoutMs: number;
 }
 
@@ -264,9 +264,13 @@ interface RateResult extends Counts {
   /** The largest rate that was not too high; undefined if all were. */
   rate: number | undefined;
   bitsPerSecond: number | undefined;
+  /** The length of the longest try at that rate. */
+  heldMs: number | undefined;
   /** Whether no larger rate was tried. */
   isBound: boolean;
   isStopped: boolean;
+  /** Why there is no rate. */
+  why: string | undefined;
 }
 
 export const RATE_COLUMNS = {
@@ -275,8 +279,10 @@ export const RATE_COLUMNS = {
   maxLoss: { docs: "`--max-loss`, in percent" },
   rate: { docs: "the largest rate that was not too high, if any" },
   bitsPerSecond: { docs: "bits of its payload" },
+  heldMs: { docs: "the length of the try at that rate, without the wait" },
   isBound: { docs: "whether it is `--rate`, beyond which none was tried" },
   isStopped: { docs: "whether a signal ended the search" },
+  why: { docs: "why there is no rate" },
   ...column.only("sent", "received", "lost", "foreign", "reasons"),
 } satisfies column.Columns<RateResult>;
 
@@ -286,17 +292,16 @@ const RATE_VIEW: View<Step, RateResult> = {
   result: RATE_COLUMNS,
   line: stepLine,
   silence: silenceLine,
-  lines({ target, size, maxLoss, rate, received, ...result }) {
-    const { bitsPerSecond, isBound, isStopped } = result;
+  lines({ target, size, maxLoss, rate, why, ...result }) {
+    if (why !== undefined) return `${target}: ${why}`;
+    const { bitsPerSecond, heldMs, isBound, isStopped } = result;
     if (rate === undefined) {
-      const hasNone = received > 0 && !isStopped;
-      return hasNone ? `${target}: each rate was too high` : "";
+      return isStopped ? `${target}: stopped before a rate was found` : "";
     }
-    const why = isStopped ? "stopped; at least" : isBound ? "at least" : "";
+    const head = isStopped ? "stopped; at least" : isBound ? "at least" : "";
     const found = `${rateText(rate, bitsPerSecond)} of ${size} bytes`;
-    return `${target}: ${
-      why || "largest rate"
-    } ${found}, with at most ${maxLoss}% lost`;
+    return `${target}: ${head || "largest rate"} ${found}, ` +
+      `with at most ${maxLoss}% lost in ${durationText(heldMs!)}`;
   },
 };
 
@@ -309,13 +314,15 @@ export async function runRate(
 ): Promise<RunOutcome> {
   const { size = LOADED_DEFAULTS.size, ...others } = options;
   const { maxRate, stepMs, maxLoss, ...shared } = others;
-  const least = Math.min(FIRST_RATE, maxRate);
-  const most = rateText(maxRate, 8 * size * maxRate);
+  const { first: least } = searchBounds(others);
+  const most = 8 * size * maxRate;
   note(
     `client: loads ${formatAddress(target)} for ${
       stepMs / 1000
-    } s at a time with ` +
-      `datagrams of ${size} bytes, ${least} to at most ${most}`,
+    } s and more at ` +
+      `a time, at most ${durationText(searchMs(others, shared.timeoutMs))}:\n` +
+      `  datagrams of ${size} bytes, from ${least} a second ` +
+      `to at most ${rateText(maxRate, most)}`,
   );
   await warmUp(
     async (server) => {
@@ -329,39 +336,49 @@ export async function runRate(
   const parts = new Parts();
   const first = loadOf(target, { ...shared, size, window: 1, count: FIRST });
   let best: Step | undefined;
-  const tryRate = async (rate: number): Promise<Step> => {
-    const pace = { rate, durationMs: stepMs, reportMs: stepMs / QUARTERS };
+  let last: Step | undefined;
+  const tryRate = async (rate: number, durationMs: number): Promise<Step> => {
+    const pace = { rate, durationMs, reportMs: durationMs / QUARTERS };
     const once = { ...shared, size, ...pace, mayBlock: true };
     const run = loadOf(parts.target!, once);
     const quarters: Interval[] = [];
     await parts.complete(run, (interval) => quarters.push(interval));
     const result = run.summary();
     const why = tooHigh({ ...result, rate }, quarters, maxLoss);
-    return { type: "step", ...result, rate, why };
+    const { received, fromMs, toMs } = quarters[QUARTERS - 1] ?? NO_QUARTER;
+    const lastPerSecond = 1000 * received / (toMs - fromMs);
+    return { type: "step", ...result, rate, why, lastPerSecond };
   };
   const run = parts.handle<Step>(async function* () {
     await parts.complete(first);
     if (first.summary().received === 0) return;
-    for await (const step of searchRate(maxRate, tryRate)) {
-      if (step.why === undefined && !parts.isStopped) best = step;
+    for await (const step of searchRate(others, tryRate)) {
+      if (parts.isStopped) return;
+      if (step.why === undefined) best = step;
+      else if (step.rate! <= (best?.rate ?? 0)) best = undefined;
+      last = step;
       yield step;
     }
   });
   const result = (target: string) => {
-    const rate = best?.rate;
+    const { isStopped } = parts;
+    const why = isStopped || last?.why === undefined ? undefined : noRate(last);
+    const { rate, durationMs } = why === undefined && best || {};
     return {
-      ...{ target, size, maxLoss, rate },
+      ...{ target, size, maxLoss, rate, heldMs: durationMs },
       bitsPerSecond: rate && 8 * size * rate,
       isBound: rate === maxRate,
-      isStopped: parts.isStopped,
+      ...{ isStopped, why },
       ...parts.counts(),
     };
   };
   const ended = await showRun(run, target, result, RATE_VIEW, report, out);
-  return { sent: ended.sent, received: best?.received ?? 0 };
+  const { sent, rate } = ended;
+  return { sent, received: rate === undefined ? 0 : best!.received };
 }
 
 const RATE_WARM_UP = { rate: 20_000, count: 2000 };
 /** The number of datagrams that show whether there is an echo. */
 const FIRST = 3;
 const QUARTERS = 4;
+const NO_QUARTER = { received: 0, fromMs: 0, toMs: 1 };

@@ -1,13 +1,11 @@
 /**
- * Latency under load, and the search for a rate: columns, lines, and the rules by which
- * a load grows. Pure.
+ * Latency under load: columns, lines, and the rule by which a load grows. Pure.
  *
  * @module
  */
 import type { LoadResult } from "../../client/load.ts";
 import type { SeriesSummary } from "../../client/series.ts";
 import type { MeasureResult } from "../../stamp/session_result.ts";
-import type { Interval } from "../../stats/books.ts";
 import type { Distribution } from "../../stats/distribution.ts";
 import { aboveMinimum, type Summary } from "../../stats/statistics.ts";
 import * as column from "./columns.ts";
@@ -101,6 +99,8 @@ export interface Step extends LoadResult {
   window?: number;
   /** Why the rate is too high. */
   why?: string | undefined;
+  /** Echoes a second in the last quarter of the try: no saved tokens are in it. */
+  lastPerSecond?: number | undefined;
 }
 
 export const STEP_EVENTS: column.EventColumns = {
@@ -109,6 +109,7 @@ export const STEP_EVENTS: column.EventColumns = {
     window: { docs: "datagrams in flight", optional: true },
     ...column.only("sent", "received", "lossPercent", "sentPerSecond"),
     ...column.only("receivedPerSecond", "receivedBitsPerSecond", "rttMs"),
+    ...column.only("durationMs"),
     why: { docs: "why the rate is too high", optional: true },
   },
 };
@@ -127,7 +128,9 @@ export const LOADED_VIEW: View<Step, LoadedResult> = {
 export function stepLine({ rate, window, why, ...load }: Step): string {
   const { receivedPerSecond, receivedBitsPerSecond, rttMs } = load;
   return present([
-    `${rate === undefined ? `${window} in flight` : `${rate} a second`}: ` +
+    (rate === undefined
+      ? `${window} in flight: `
+      : `${rate} a second for ${durationText(load.durationMs)}: `) +
     `received ${rateText(receivedPerSecond, receivedBitsPerSecond)}`,
     `${lossText(load.lossPercent)} loss`,
     rttMs && `median rtt ${timeText(rttMs.median)}`,
@@ -382,67 +385,6 @@ export async function* growWindow(
   }
 }
 
-/**
- * Searches for the largest rate up to `max` that is not too high, to 2 %: doubled
- * from a low one, then by bisection, with the rate of the replies as the first guess.
- */
-export async function* searchRate(
-  max: number,
-  tryOne: (rate: number) => Promise<Step>,
-): AsyncGenerator<Step> {
-  let [low, high] = [0, Infinity];
-  let [next, isGuess] = [Math.min(FIRST_RATE, max), false];
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
-    const step = await tryOne(next);
-    yield step;
-    const { why, receivedPerSecond = 0 } = step;
-    if (why === undefined) low = next;
-    else high = next;
-    if (low >= max || low >= high * (1 - PRECISION) || high < 1) return;
-    const guess = why === undefined
-      ? isGuess ? low / (1 - PRECISION) : 0
-      : receivedPerSecond;
-    isGuess = why !== undefined && guess > low && guess < high;
-    const middle = high === Infinity ? 2 * low : (low + high) / 2;
-    next = guess > low && guess < high ? guess : middle;
-    // Whole numbers, as far as there are some between both.
-    if (high - low > 2) next = Math.ceil(next);
-    next = Math.min(next, max);
-  }
-}
-
-/**
- * Why a rate is too high, if it is: by loss, or by a queue that grew from the first to
- * the last quarter of the try, and was not seen to be full.
- */
-export function tooHigh(
-  { lossPercent = 0, kernelDrops = 0, sentPerSecond, rate }:
-    & Pick<LoadResult, "lossPercent" | "kernelDrops" | "sentPerSecond">
-    & { rate: number },
-  quarters: Array<Pick<Interval, "rttMs">>,
-  maxLoss: number,
-): string | undefined {
-  if (sentPerSecond !== undefined && sentPerSecond < MIN_REACHED * rate) {
-    return `too high: this machine sent ${Math.round(sentPerSecond)} a second`;
-  }
-  if (lossPercent > maxLoss) {
-    const place = kernelDrops > 0 ? ` (${kernelDrops} in this machine)` : "";
-    return `too high: more than ${maxLoss}% is lost${place}`;
-  }
-  const [first, , , last] = quarters;
-  const grownMs = (last?.rttMs?.median ?? 0) - (first?.rttMs?.median ?? 0);
-  return grownMs > GROWN_MS
-    ? `too high: the queue grew by ${timeText(grownMs)}`
-    : undefined;
-}
-
-/** The first rate of a search. */
-export const FIRST_RATE = 100;
-const PRECISION = 0.02;
-const MAX_TRIES = 24;
-const MIN_REACHED = 0.98;
-/** Growth of the median in three quarters of a try that is no jitter. */
-const GROWN_MS = 10;
 const FIRST_WINDOW = 16;
 const MAX_WINDOW = 4096;
 const MIN_GAIN = 1.25;
