@@ -231,21 +231,22 @@ export const CLIENT_FLAGS = {
       oneHost: true,
     },
     loaded: {
-      help:
-        `RTT idle and under load, by probes each ${LOADED_DEFAULTS.intervalMs}ms`,
+      help: "fill the path; RTTs idle and under load",
       modes: ["loaded"],
       oneHost: true,
     },
     "find-rate": {
       help:
-        `largest rate with at most --max-loss (${LOADED_DEFAULTS.maxLoss}%) lost`,
+        `load at rising rates, up to --max-loss (${LOADED_DEFAULTS.maxLoss}%)`,
       modes: ["find-rate"],
       oneHost: true,
     },
     duration: {
       kind: flag.number(LOAD.durationMs),
-      usual: flag.duration(0).show!(LOAD.durationMs.default),
-      help: "length of a load, a measurement; a try: 1s",
+      usual: `${
+        flag.duration(0).show!(LOAD.durationMs.default)
+      }; --find-rate: 1s a try`,
+      help: "length of the run",
       modes: ["load", "stamp", ...FILLING],
     },
     timeout: {

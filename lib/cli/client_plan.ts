@@ -254,6 +254,11 @@ function refuse({ given, names, mode, label }: ClientCommand): void {
       : "source-port";
     throw flag.meaningless(own, label);
   }
+  if (mode === "find-rate" && given["max-loss"] === 100) {
+    throw new flag.UsageError(
+      "--max-loss: 100 bounds no rate: --find-rate needs less than 100",
+    );
+  }
   const last = (sourcePortOf(given) ?? 0) + given.flows - 1;
   if (last > 65_535) {
     throw new flag.UsageError(

@@ -34,7 +34,10 @@ export interface LoadResult extends RunCounts {
   durationMs: number;
   /** Datagrams sent a second, within `durationMs`; undefined if that is 0. */
   sentPerSecond: number | undefined;
-  /** Echoes a second, from the first to the last; undefined with fewer than two. */
+  /**
+   * Echoes a second, from the first to the last, or within `durationMs` if that is
+   * longer; undefined with fewer than two.
+   */
   receivedPerSecond: number | undefined;
   /** Bits of their payload: `sentPerSecond` times 8 times the size. */
   sentBitsPerSecond: number | undefined;
@@ -151,7 +154,10 @@ class Loader implements Workload<LoadResult>, Receiver {
     const perSecond = (count: number, ms: number) =>
       ms > 0 ? Math.max(0, count - 1) / ms * 1000 : undefined;
     const sentPerSecond = perSecond(counts.sent, durationMs);
-    const echoingMs = this.#lastEchoAt - this.#firstEchoAt;
+    const echoingMs = Math.max(
+      this.#lastEchoAt - this.#firstEchoAt,
+      counts.received > 1 ? durationMs : 0,
+    );
     const receivedPerSecond = perSecond(counts.received, echoingMs);
     const bits = (each: number | undefined) =>
       each === undefined ? undefined : each * this.plan.size * 8;

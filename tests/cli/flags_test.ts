@@ -524,6 +524,7 @@ Deno.test("planClient(): an error names flags that exclude each other", () => {
     [["-s", "43", "--loaded", "--stamp"], "--size: 43 is too short for --load"],
     [["-i", "0", "--loaded"], "--interval: 0 is too short for --loaded"],
     [["--loaded", "--rate", "1", "--window", "1"], "--window and --rate exclu"],
+    [["--find-rate", "--max-loss", "100"], "--max-loss: 100 bounds no rate"],
     [["--loaded", "-B", "a:7"], "--bind HOST:PORT means nothing with --loaded"],
     [["--stamp", "--rate", "9", "-i", "1"], "--rate and --interval exclude"],
   ];

@@ -116,33 +116,24 @@ function resultOf(
   return loadedResult(ASKED, idle, loaded, step({ ...counts, ...facts }), more);
 }
 
-Deno.test("loadedResult(): the load receives no more a second than it sends", () => {
-  const { load } = resultOf({ sent: 100, received: 50 });
-  assertEquals([load?.receivedPerSecond, load?.receivedBitsPerSecond], [
-    ...[500, 4000],
-  ]);
-  const slower = resultOf({ receivedPerSecond: 900 });
-  assertEquals(slower.load?.receivedPerSecond, 900);
-});
-
 Deno.test("client --loaded: warns of a load that stood still, or starved", () => {
   const warningsOf = (...args: Parameters<typeof resultOf>) =>
     LOADED_VIEW.warnings!(resultOf(...args)).join("\n");
-  assertEquals(warningsOf({}, { bestPerSecond: 1900, pauseMs: 400 }), "");
+  const outage = { fromMs: 1, datagrams: 20, unsent: 0 };
+  assertEquals(warningsOf({}, { bestPerSecond: 1900 }), "");
   assertMatch(
     warningsOf({}, { bestPerSecond: 2100 }),
     /^the path was not full, .* got 1000 a second through, its best try 2100 /,
   );
   assertMatch(
-    warningsOf({}, { pauseMs: 900 }),
+    warningsOf({ outages: [{ ...outage, fromMs: 100, toMs: 1000 }] }),
     /had no echo for 0\.9 s .*--rate-limit 0/,
   );
-  const outage = { fromMs: 1, datagrams: 20, unsent: 0 };
   const outages = [{ ...outage, toMs: undefined }];
   const reasons = [{ reason: "closed port", count: 1 }];
   const silent = { outages, outageCount: 1, reasons, startedAt: 0 };
   assertEquals(
-    warningsOf({}, { pauseMs: 900 }, silent),
+    warningsOf({ received: 9 }, { bestPerSecond: 9999 }, silent),
     "the server no longer answered at the end: closed port",
   );
   assertMatch(
@@ -254,7 +245,9 @@ Deno.test("searchRate(): finds the largest rate to 2 %, and tries none above the
   }
   const bounded = await search(1000, pathOf(5000));
   assertEquals(bounded.rates, [100, 200, 400, 800, 1000, 1000]);
-  assertEquals((await search(12.5, pathOf(5000))).rates, [12.5, 12.5]);
+  // Of few datagrams the loss would not be seen.
+  const slow = await search(12.5, pathOf(5000));
+  assertEquals(slow.tries, [[12.5, 24_000]]);
 });
 
 Deno.test("searchRate(): the rate of the replies is the next try", async () => {
@@ -291,7 +284,10 @@ Deno.test("searchRate(): loss that does not fall with the rate ends it", async (
     [[100, 3000], [100, 3000], [60, 5000], [60, 5000]],
     0,
   ]);
-  assertEquals(noRate(last), "loss at every rate: 5% at 60 a second, in 5 s");
+  assertEquals(
+    noRate(last),
+    "loss at every rate: 5% at 60 a second, in 5 s (a longer --duration tries less)",
+  );
 });
 
 Deno.test("searchRate(): two tries without a reply end it", async () => {
@@ -310,7 +306,9 @@ Deno.test("searchRate(): takes at most the time that is announced", async () => 
     for (const capacity of [65, 150, 490, 1e6]) {
       const { tries } = await search(maxRate, (rate, ms) => {
         // The long tries fail.
-        return ms < 5000 ? pathOf(capacity, false)(rate) : { why: "too high" };
+        return ms < Math.max(5000, 300_000 / maxRate)
+          ? pathOf(capacity, false)(rate)
+          : { why: "too high" };
       });
       const ms = tries.reduce((sum, [, ms]) => sum + ms, 0);
       assert(ms <= searchMs({ maxRate, ...plan }, 0), `${maxRate} ${ms}`);

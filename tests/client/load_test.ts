@@ -51,6 +51,15 @@ Deno.test("load(): a rate is kept to the datagram, answered or not", async () =>
   }
 });
 
+Deno.test("load(): a server that answers only at first has no larger rate than the load", async () => {
+  let answered = 0;
+  const plan: Plan = ({ to }) =>
+    to.hostname === TARGET.hostname || answered++ < 500 ? [1] : [];
+  const { result } = await loaded({ rate: 1000, durationMs: 2000 }, plan);
+  assertEquals([result.sent, result.received], [2000, 500]);
+  assertEquals(Math.round(result.receivedPerSecond!), 250);
+});
+
 Deno.test("load(): a window keeps N in flight, and no more", async () => {
   const { network, result } = await loaded({ window: 8, durationMs: 1000 });
   let inFlight = 0;

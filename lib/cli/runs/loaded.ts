@@ -36,7 +36,6 @@ import {
   LOADED_VIEW,
   loadedResult,
   loadTimeoutMs,
-  overSends,
   type Phase,
   type Probed,
   type Step,
@@ -102,18 +101,16 @@ export async function runLoaded(
       onSample: (sample) => onSample(sample, base),
     });
   let { timeoutMs } = shared;
-  let [bestPerSecond, pauseMs] = [0, 0];
-  const newLoad = (durationMs: number, reportMs?: number) =>
-    loadOf(parts.target!, {
-      ...{ ...shared, ...load, durationMs, timeoutMs, reportMs },
-    });
+  let bestPerSecond = 0;
+  const newLoad = (durationMs: number) =>
+    loadOf(parts.target!, { ...shared, ...load, durationMs, timeoutMs });
   const tryWindow = async (window: number): Promise<Step> => {
     load.window = window;
     const durationMs = Math.max(MIN_STEP_MS, loadMs / STEPS);
     const tried = newLoad(durationMs);
     await parts.complete(tried);
     const result = tried.summary();
-    const step: Step = { type: "step", window, ...overSends(result) };
+    const step: Step = { type: "step", window, ...result };
     timeoutMs = loadTimeoutMs(step, shared.timeoutMs);
     // From the first echo to the last, but no more than in the whole try.
     const most = 1000 * result.received / durationMs;
@@ -139,13 +136,8 @@ export async function runLoaded(
       if (performance.now() > endsAt - loadMs / 3) break;
     }
     const leftMs = Math.max(loadMs / 3, endsAt - performance.now());
-    main = newLoad(leftMs, PAUSE_MS);
-    let pausedMs = 0;
-    const loading = parts.complete(main, ({ received, fromMs, toMs }) => {
-      if (toMs > leftMs) return;
-      pausedMs = received > 0 ? 0 : pausedMs + toMs - fromMs;
-      pauseMs = Math.max(pauseMs, pausedMs);
-    });
+    main = newLoad(leftMs);
+    const loading = parts.complete(main);
     const rampMs = Math.min(MAX_RAMP_MS, leftMs / 4);
     await Promise.race([loading, parts.pause(rampMs)]);
     if (parts.isStopped) return await loading;
@@ -155,7 +147,6 @@ export async function runLoaded(
   const result = (target: string) => ({
     ...loadedResult({ target, ...load }, idle, loaded, main?.summary(), {
       bestPerSecond,
-      pauseMs: main && pauseMs,
       isStopped: parts.isStopped,
     }),
     ...parts.counts(),
@@ -247,8 +238,6 @@ const MAX_RAMP_MS = 500;
 /** A window is tried for this part of the load's time. */
 const STEPS = 24;
 const MIN_STEP_MS = 50;
-/** The precision of pauses of the load. */
-const PAUSE_MS = 100;
 
 /** The tries of a search. */
 export interface FindRateOptions extends OriginOptions, SearchPlan {

@@ -19,8 +19,8 @@ export interface SearchPlan {
 
 /** The figures of a search before it begins. */
 export function searchBounds({ maxRate, stepMs, maxLoss }: SearchPlan) {
-  const count = Math.min(MAX_COUNT, 300 / maxLoss);
-  const longMs = LONG * stepMs;
+  const count = Math.min(MAX_COUNT, 300 / (maxLoss || 1));
+  const longMs = Math.max(LONG * stepMs, 1000 * count / maxRate);
   const least = Math.min(maxRate, Math.ceil(1000 * count / longMs));
   const first = Math.min(maxRate, Math.max(FIRST_RATE, least));
   return {
@@ -76,10 +76,11 @@ export async function* searchRate(
     next = Math.min(next, max, Math.ceil(high) - 1);
     if (low === 0) next = least;
   }
+  if (low >= max && tryMs(low) >= longMs) return;
   for (let tries = 0; tries < MAX_LONG && low >= least; tries++) {
     const { why, received, lastPerSecond } = yield* tried(low, longMs);
     if (why === undefined || received === 0) return;
-    const below = (1 - 2 * PRECISION) * low;
+    const below = (1 - PRECISION) * low;
     low = Math.floor(Math.min(below, lastPerSecond ?? below));
   }
 }
@@ -89,7 +90,7 @@ export function noRate({ received, rate, lossPercent, durationMs, why }: Step) {
   if (received === 0) return "the server no longer answers";
   return lossPercent
     ? `loss at every rate: ${lossText(lossPercent)} at ${rate} a second, ` +
-      `in ${durationText(durationMs)}`
+      `in ${durationText(durationMs)} (a longer --duration tries less)`
     : why;
 }
 

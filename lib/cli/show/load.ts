@@ -99,7 +99,8 @@ export function rateText(perSecond = NaN, bitsPerSecond = NaN): string {
     units.shift();
   }
   const bits = `${Number(bitsPerSecond.toPrecision(4))} ${units[0]}`;
-  return `${Math.round(perSecond)} a second (${bits})`;
+  const count = Number(perSecond.toFixed(perSecond < 100 ? 1 : 0));
+  return `${count} a second (${bits})`;
 }
 
 const BEHIND_MS = 50;

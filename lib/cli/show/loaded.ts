@@ -42,17 +42,16 @@ export interface LoadedResult extends Asked {
   idle: Probed | undefined;
   loaded: Probed | undefined;
   load: LoadRow | undefined;
-  /** The longest time of the load without an echo. */
-  pauseMs: number | undefined;
   isEcho: boolean | undefined;
   isStopped: boolean;
 }
 
 /** Facts of a run that are not among those of its parts. */
-type More = Partial<Pick<LoadedResult, "pauseMs" | "isStopped">> & {
+interface More {
+  isStopped?: boolean;
   /** The most echoes a second of a try. */
   bestPerSecond?: number;
-};
+}
 
 const PROBED: column.Column<Probed | undefined> = {
   json: (probed) =>
@@ -87,7 +86,6 @@ export const LOADED_COLUMNS: column.Columns<LoadedResult> = {
     json: (load) => load && column.objectOf(LOAD_COLUMNS, load),
     docs: "the load, with the keys of `--window`",
   },
-  pauseMs: { docs: "the longest time of the load without an echo, to 100 ms" },
   isEcho: { docs: "whether the server returned the probes, if it answered" },
   isStopped: { docs: "whether a signal ended the run" },
 };
@@ -170,27 +168,10 @@ export function loadedResult(
     sendErrorMs: loaded?.lateness.summary(),
     idle: idle?.probed,
     loaded: loaded?.probed,
-    load: load && { ...asked, ...overSends(load) },
-    pauseMs: undefined,
+    load: load && { ...asked, ...load },
     isEcho: idle?.probed.received ? idle.isEcho : undefined,
     isStopped: false,
     ...more,
-  };
-}
-
-/** With a rate of the echoes that is at most that over the time of the sends. */
-export function overSends<L extends LoadResult>(load: L): L {
-  const { received, sent, receivedPerSecond = Infinity } = load;
-  const perSecond = Math.min(
-    receivedPerSecond,
-    (load.sentPerSecond ?? NaN) * received / sent,
-  );
-  if (!(perSecond < receivedPerSecond)) return load;
-  const bits = load.receivedBitsPerSecond! * perSecond / receivedPerSecond;
-  return {
-    ...load,
-    receivedPerSecond: perSecond,
-    receivedBitsPerSecond: bits,
   };
 }
 
@@ -271,7 +252,7 @@ function loadedLines(result: LoadedResult, columns?: number): string {
     ...timeLines(result, columns),
     ...loaded && loaded.outageCount > 0 ? lossLines(loaded) : [],
     loaded && load?.window !== undefined && load.received > 0 &&
-    queueLine(result),
+    !isSilent(result) && queueLine(result),
   ]).join("\n");
 }
 
@@ -332,12 +313,16 @@ function timeLines(result: LoadedResult, columns?: number): string[] {
 /** Warnings about figures that are not those of the path. */
 function loadedWarnings(result: LoadedResult & More): string[] {
   const { isEcho, loaded, load, rttMs, sendErrorMs } = result;
-  const { bestPerSecond = 0, pauseMs = 0 } = result;
+  const { bestPerSecond = 0 } = result;
   const lateMs = sendErrorMs?.p99 ?? 0;
   const ownMs = (load?.received && rttMs.loaded?.median || 0) -
     (load?.rttMs?.median ?? Infinity);
-  const { receivedPerSecond = Infinity, rate = Infinity } = load ?? {};
-  const paused = pauseMs > MAX_PAUSE_MS + (load?.rttMs?.max ?? 0) + 2000 / rate;
+  const { receivedPerSecond = Infinity, outages = [] } = load ?? {};
+  const pauses = outages.map(({ fromMs, toMs = load!.durationMs }) =>
+    toMs - fromMs
+  );
+  const pauseMs = Math.max(0, ...pauses);
+  const paused = pauseMs > MAX_PAUSE_MS;
   const [reached, best] = [receivedPerSecond, bestPerSecond].map(Math.round);
   return present([
     isEcho === false &&
@@ -389,7 +374,7 @@ const FIRST_WINDOW = 16;
 const MAX_WINDOW = 4096;
 const MIN_GAIN = 1.25;
 const MIN_TIMEOUT_MS = 100;
-/** Time without an echo that is no pause of this machine. */
+/** The longest outage of a load that fills the path. */
 const MAX_PAUSE_MS = 500;
 /** The error of offsets whose bounds are of two phases. */
 const CLOCK_MS = 1;
