@@ -300,6 +300,15 @@ Deno.test("searchRate(): two tries without a reply end it", async () => {
   assertEquals(noRate(last), "the server no longer answers");
 });
 
+Deno.test("searchBounds(): no try is longer than a load can be", () => {
+  const day = 86_400_000;
+  for (const [maxRate, stepMs] of [[0.001, 1000], [100, day]] as const) {
+    const plan = { maxRate, stepMs, maxLoss: 1 };
+    const { longMs, first, tryMs } = searchBounds(plan);
+    assertEquals([longMs, tryMs(first)], [day, day]);
+  }
+});
+
 Deno.test("searchRate(): takes at most the time that is announced", async () => {
   const plan = { stepMs: 1000, maxLoss: 1 };
   for (const maxRate of [1, 200, 100_000]) {

@@ -305,13 +305,11 @@ export async function runRate(
   const { maxRate, stepMs, maxLoss, ...shared } = others;
   const { first: least } = searchBounds(others);
   const most = 8 * size * maxRate;
+  const totalMs = searchMs(others, shared.timeoutMs);
   note(
-    `client: loads ${formatAddress(target)} for ${
-      stepMs / 1000
-    } s and more at ` +
-      `a time, at most ${durationText(searchMs(others, shared.timeoutMs))}:\n` +
-      `  datagrams of ${size} bytes, from ${least} a second ` +
-      `to at most ${rateText(maxRate, most)}`,
+    `client: loads ${formatAddress(target)} in tries of ${stepMs / 1000} s ` +
+      `or more, ${durationText(totalMs)} at most:\n  datagrams of ${size} ` +
+      `bytes, ${least} to at most ${rateText(maxRate, most)}`,
   );
   await warmUp(
     async (server) => {
@@ -327,7 +325,8 @@ export async function runRate(
   let best: Step | undefined;
   let last: Step | undefined;
   const tryRate = async (rate: number, durationMs: number): Promise<Step> => {
-    const pace = { rate, durationMs, reportMs: durationMs / QUARTERS };
+    const reportMs = Math.max(1, durationMs / QUARTERS);
+    const pace = { rate, durationMs, reportMs };
     const once = { ...shared, size, ...pace, mayBlock: true };
     const run = loadOf(parts.target!, once);
     const quarters: Interval[] = [];

@@ -4,6 +4,7 @@
  * @module
  */
 import type { LoadResult } from "../../client/load.ts";
+import { LOAD } from "../../client/load_options.ts";
 import type { Interval } from "../../stats/books.ts";
 import { durationText, lossText, timeText } from "./format.ts";
 import type { Step } from "./loaded.ts";
@@ -20,7 +21,8 @@ export interface SearchPlan {
 /** The figures of a search before it begins. */
 export function searchBounds({ maxRate, stepMs, maxLoss }: SearchPlan) {
   const count = Math.min(MAX_COUNT, 300 / (maxLoss || 1));
-  const longMs = Math.max(LONG * stepMs, 1000 * count / maxRate);
+  const wantedMs = Math.max(LONG * stepMs, 1000 * count / maxRate);
+  const longMs = Math.min(wantedMs, LOAD.durationMs.max!);
   const least = Math.min(maxRate, Math.ceil(1000 * count / longMs));
   const first = Math.min(maxRate, Math.max(FIRST_RATE, least));
   return {
