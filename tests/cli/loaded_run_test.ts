@@ -83,6 +83,28 @@ programTest(
 );
 
 programTest(
+  "client --loaded, --find-rate: a server that stops answering is named, and exits with 1",
+  async () => {
+    const runs = [
+      ["--loaded", "--duration", "1500ms", "--window", "4"],
+      ["--find-rate", "--duration", "100ms", "--rate", "2000"],
+    ];
+    const ended = [];
+    for (const flags of runs) {
+      // Answers the idle probes, and a few datagrams of the load.
+      await using mortal = peer((seq, data) => seq < 50 ? [data] : []);
+      const brief = ["-s", "64", "-W", "100ms"];
+      ended.push(await client([mortal.target, ...flags, ...brief]));
+    }
+    const [loaded, search] = ended;
+    assertEquals([loaded!.code, search!.code], [1, 1]);
+    assertMatch(loaded!.stdout, /\noutage from .* until the end: /);
+    assertMatch(loaded!.stderr, /the server no longer answered at the end/);
+    assertMatch(search!.stdout, /the server no longer answers\n$/);
+  },
+);
+
+programTest(
   "client --loaded: thresholds are of the probes under load",
   async () => {
     await using server = await started(["--echo", "-q"]);
