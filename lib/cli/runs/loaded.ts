@@ -109,13 +109,12 @@ export async function runLoaded(
     const durationMs = Math.max(MIN_STEP_MS, loadMs / STEPS);
     const tried = newLoad(durationMs);
     await parts.complete(tried);
-    const result = tried.summary();
-    const step: Step = { type: "step", window, ...result };
+    const step: Step = { type: "step", window, ...tried.summary() };
     timeoutMs = loadTimeoutMs(step, shared.timeoutMs);
-    // From the first echo to the last, but no more than in the whole try.
-    const most = 1000 * result.received / durationMs;
-    const reached = Math.min(result.receivedPerSecond ?? most, most);
-    bestPerSecond = Math.max(bestPerSecond, reached);
+    // Few echoes that arrive together are no rate.
+    const most = 1000 * step.received / durationMs;
+    const { receivedPerSecond: reached = most } = step;
+    bestPerSecond = Math.max(bestPerSecond, Math.min(reached, most));
     return step;
   };
 
@@ -253,12 +252,10 @@ interface RateResult extends Counts {
   /** The largest rate that was not too high; undefined if all were. */
   rate: number | undefined;
   bitsPerSecond: number | undefined;
-  /** The length of the longest try at that rate. */
   heldMs: number | undefined;
   /** Whether no larger rate was tried. */
   isBound: boolean;
   isStopped: boolean;
-  /** Why there is no rate. */
   why: string | undefined;
 }
 
@@ -333,8 +330,8 @@ export async function runRate(
     await parts.complete(run, (interval) => quarters.push(interval));
     const result = run.summary();
     const why = tooHigh({ ...result, rate }, quarters, maxLoss);
-    const { received, fromMs, toMs } = quarters[QUARTERS - 1] ?? NO_QUARTER;
-    const lastPerSecond = 1000 * received / (toMs - fromMs);
+    const { received = 0 } = quarters[QUARTERS - 1] ?? {};
+    const lastPerSecond = 1000 * received / reportMs;
     return { type: "step", ...result, rate, why, lastPerSecond };
   };
   const run = parts.handle<Step>(async function* () {
@@ -369,4 +366,3 @@ const RATE_WARM_UP = { rate: 20_000, count: 2000 };
 /** The number of datagrams that show whether there is an echo. */
 const FIRST = 3;
 const QUARTERS = 4;
-const NO_QUARTER = { received: 0, fromMs: 0, toMs: 1 };

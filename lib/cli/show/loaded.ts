@@ -42,15 +42,9 @@ export interface LoadedResult extends Asked {
   idle: Probed | undefined;
   loaded: Probed | undefined;
   load: LoadRow | undefined;
+  bestPerSecond: number;
   isEcho: boolean | undefined;
   isStopped: boolean;
-}
-
-/** Facts of a run that are not among those of its parts. */
-interface More {
-  isStopped?: boolean;
-  /** The most echoes a second of a try. */
-  bestPerSecond?: number;
 }
 
 const PROBED: column.Column<Probed | undefined> = {
@@ -86,6 +80,7 @@ export const LOADED_COLUMNS: column.Columns<LoadedResult> = {
     json: (load) => load && column.objectOf(LOAD_COLUMNS, load),
     docs: "the load, with the keys of `--window`",
   },
+  bestPerSecond: { docs: "the most echoes a second of a try, 0 without one" },
   isEcho: { docs: "whether the server returned the probes, if it answered" },
   isStopped: { docs: "whether a signal ended the run" },
 };
@@ -151,8 +146,8 @@ export function loadedResult(
   idle: Phase | undefined,
   loaded: Phase | undefined,
   load: LoadResult | undefined,
-  more: More = {},
-): LoadedResult & More {
+  more: Partial<LoadedResult> = {},
+): LoadedResult {
   const oneWay = (way: "forward" | "backward") => {
     const all = [idle, loaded].map((phase) => phase?.[way].summary());
     const least = Math.min(...all.map((each) => each?.min ?? Infinity));
@@ -170,7 +165,7 @@ export function loadedResult(
     loaded: loaded?.probed,
     load: load && { ...asked, ...load },
     isEcho: idle?.probed.received ? idle.isEcho : undefined,
-    isStopped: false,
+    ...{ bestPerSecond: 0, isStopped: false },
     ...more,
   };
 }
@@ -311,9 +306,8 @@ function timeLines(result: LoadedResult, columns?: number): string[] {
 }
 
 /** Warnings about figures that are not those of the path. */
-function loadedWarnings(result: LoadedResult & More): string[] {
-  const { isEcho, loaded, load, rttMs, sendErrorMs } = result;
-  const { bestPerSecond = 0 } = result;
+function loadedWarnings(result: LoadedResult): string[] {
+  const { isEcho, loaded, load, rttMs, sendErrorMs, bestPerSecond } = result;
   const lateMs = sendErrorMs?.p99 ?? 0;
   const ownMs = (load?.received && rttMs.loaded?.median || 0) -
     (load?.rttMs?.median ?? Infinity);
