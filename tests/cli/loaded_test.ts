@@ -174,7 +174,7 @@ Deno.test("client --loaded: the last line has the loss of the load and of the id
   );
   assertEquals(
     last({ lost: 24, lossPercent: 24 }),
-    "the load lost 24%, the idle probes 0%: a queue was full, or replies are limited",
+    "the load lost 24%, the idle probes 0%: a queue was full, or replies are limited (server --rate-limit)",
   );
   assertEquals(
     last({ lost: 5, late: 4, lossPercent: 5 }),
@@ -253,6 +253,16 @@ Deno.test("searchRate(): finds the largest rate to 2 %, and tries none above the
 Deno.test("searchRate(): the rate of the replies is the next try", async () => {
   const { rates } = await search(100_000, pathOf(490));
   assertEquals(rates.slice(3, 6), [800, 800, 490]);
+});
+
+Deno.test("searchRate(): a rate just below a failed one is another one", async () => {
+  // Replies that are rounded up would be the rate that failed.
+  const { rates } = await search(
+    1000,
+    (rate) =>
+      rate < 790 ? {} : { why: "too high", receivedPerSecond: rate - 0.5 },
+  );
+  assertEquals(rates.slice(3, 6), [800, 800, 799]);
 });
 
 Deno.test("searchRate(): a failed try is repeated once before it counts", async () => {

@@ -246,8 +246,7 @@ function loadedLines(result: LoadedResult, columns?: number): string {
     load && `load ${rateOf("sent")}, ${rateOf("received")}`,
     ...timeLines(result, columns),
     ...loaded && loaded.outageCount > 0 ? lossLines(loaded) : [],
-    loaded && load?.window !== undefined && load.received > 0 &&
-    !isSilent(result) && queueLine(result),
+    loaded && !!load?.received && !isSilent(result) && queueLine(result),
   ]).join("\n");
 }
 
@@ -262,7 +261,7 @@ function queueLine({ load, idle }: LoadedResult): string {
   const why = late > lost / 2
     ? ": the queue is longer than the time-out"
     : lossPercent > usualLoss(usual)
-    ? ": a queue was full, or replies are limited"
+    ? ": a queue was full, or replies are limited (server --rate-limit)"
     : usual > 0
     ? ": the path loses datagrams while idle too"
     : "";
