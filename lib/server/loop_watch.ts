@@ -13,6 +13,9 @@ export class LoopWatch {
   readonly #peers = new FairMap<Peer>(MAX_PEERS);
   /** One peer for each remainder of the ports, found without its key. */
   readonly #recent = new Array<Peer | undefined>(RECENT_PEERS).fill(undefined);
+  /** The latest peer, found by the object of its address. */
+  #lastRemote: UdpAddress | undefined;
+  #lastPeer: Peer | undefined;
 
   /**
    * Whether a peer is in a loop, so that it gets no answer. The verdict ends
@@ -71,6 +74,12 @@ export class LoopWatch {
   }
 
   #peerOf(remote: UdpAddress, now: number): Peer {
+    if (remote === this.#lastRemote) return this.#lastPeer!;
+    this.#lastRemote = remote;
+    return this.#lastPeer = this.#find(remote, now);
+  }
+
+  #find(remote: UdpAddress, now: number): Peer {
     const { hostname, port } = remote;
     const slot = port % RECENT_PEERS;
     const recent = this.#recent[slot];

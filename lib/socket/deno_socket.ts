@@ -361,7 +361,11 @@ export class DenoSocket implements DatagramSocket {
     const last = this.#lastFrom;
     const { hostname, port } = from;
     if (port !== last.port || hostname !== last.hostname) {
-      this.#lastFrom = this.#lastRemote = Object.freeze(from);
+      // Each object that Deno gives has a shape of its own, for which the optimized
+      // code of all that reads it would be made anew with each peer.
+      this.#lastFrom = this.#lastRemote = Object.freeze(
+        { transport: "udp", hostname, port } as const,
+      );
       // An IPv6 socket shows IPv4 peers as `::ffff:192.0.2.1`.
       if (this.#isIPv6 && hostname.startsWith("::ffff:")) {
         const canonical = canonicalHostname(hostname);
