@@ -18,9 +18,14 @@ export class CoarseHistogram {
     for (const [step, count] of pairsOf(text)) this.#count(step, count);
   }
 
-  /** Gives its text, pairs of a step and a count, and begins anew. */
+  /** Its text: pairs of a step and a count. */
+  get text(): string {
+    return [...this.#counts].map((pair) => pair.join(":")).join(" ");
+  }
+
+  /** Gives its text, and begins anew. */
   take(): string {
-    const text = [...this.#counts].map((pair) => pair.join(":")).join(" ");
+    const { text } = this;
     this.#counts.clear();
     return text;
   }

@@ -110,6 +110,8 @@ signalTest(
     const metrics = await textOf(`${url}metrics`);
     assertEquals(outcomeOf(metrics, "received"), state.answered);
     assertEquals(state.answered, 50);
+    const picture = await textOf(`${url}plot.svg?target=a`);
+    assertStringIncludes(picture, "50 received", "the current minute too");
     const sent = valueOf(metrics, 'roundtrip_client_sent_total{target="a"}');
     const lost = outcomeOf(metrics, "lost");
     const inFlight = sent - 50 - lost;

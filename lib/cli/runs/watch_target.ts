@@ -26,7 +26,7 @@ import { missedBounds } from "../thresholds.ts";
 import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
 import type { Row } from "../watch/page.ts";
 import { type Change, type TargetOutage, WatchState } from "../watch_state.ts";
-import { HOUR_MS, MINUTE_MS, type Part, partOf } from "../show/parts.ts";
+import { HOUR_MS, KEPT, MINUTE_MS, type Part, partOf } from "../show/parts.ts";
 
 /** The listeners of a target. */
 export interface TargetListener {
@@ -96,8 +96,8 @@ type WatchRun = Awaited<ReturnType<typeof runOf>>;
 /** A target, watched until it is stopped. */
 export class Target {
   readonly state: WatchState;
-  /** The parts of the last hour. */
-  parts: Part[] = [];
+  /** The parts of the last hour that have ended. */
+  #parts: Part[] = [];
   #outages: TargetOutage[] = [];
   /** Numbers of RTTs up to each of the telemetry's bounds, and above; and their sum. */
   readonly buckets = new Float64Array(RTT_BOUNDS_S.length + 1);
@@ -121,6 +121,9 @@ export class Target {
   #settled = 0;
   #hour: Pick<Row, "lossHour" | "medianMs" | "p99Ms"> | undefined;
   #version = 0;
+  /** The figures at the end of the last part. */
+  #counted: ClientFigures = {};
+  readonly #createdAt = denoRuntime.now();
 
   constructor(
     readonly watched: WatchTarget,
@@ -142,9 +145,9 @@ export class Target {
         listener.onOutage?.(dated);
       },
     });
-    this.parts = history.parts;
+    this.#parts = history.parts;
     this.#outages = history.outages;
-    if (this.parts.length > 0) this.#readHour();
+    if (this.#parts.length > 0) this.#readHour();
     const { intervalMs = 1000 } = watched.plan.options;
     const perMinute = Math.round(MINUTE_MS / intervalMs);
     this.#recent = new Float64Array(Math.min(600, Math.max(10, perMinute)));
@@ -172,6 +175,27 @@ export class Target {
     const { outageCount } = this.state;
     const outageMs = this.state.outageMs(denoRuntime.now());
     return { ...figures, outageCount, outageMs };
+  }
+
+  /** The parts of the last hour, and the current one. */
+  get parts(): Part[] {
+    const [figures, counted] = [this.figures(), this.#counted];
+    const counts = KEPT.map((name) =>
+      [name, (figures[name] ?? 0) - (counted[name] ?? 0)] as const
+    );
+    const now = Date.now();
+    const current = {
+      at: now - now % MINUTE_MS,
+      ...Object.fromEntries(counts),
+      rtts: this.#rtts.text,
+    } as Part;
+    return [...this.#parts, current];
+  }
+
+  /** In the first minute the time in steps, for which pictures are drawn anew. */
+  get #stepOfFirst(): number {
+    const ageMs = denoRuntime.now() - this.#createdAt;
+    return this.#version > 0 ? 0 : Math.min(99, Math.floor(ageMs / STEP_MS));
   }
 
   /** The latest outages, by the wall clock; the last one may last. */
@@ -205,7 +229,7 @@ export class Target {
           : (outage.toMs - outage.fromMs) / 1000,
         datagrams: outage.datagrams,
       },
-      version: this.#version,
+      version: this.#version * 100 + this.#stepOfFirst,
     };
   }
 
@@ -341,7 +365,8 @@ export class Target {
 
   #endPart(run: WatchRun, counts: Omit<Part, "rtts">): void {
     const part = { ...counts, rtts: this.#rtts.take() };
-    this.parts.push(part);
+    this.#parts.push(part);
+    this.#counted = this.figures();
     this.#readHour();
     this.listener.onPart?.(part);
     const { hostname } = this.watched.plan.targets[0]!;
@@ -360,15 +385,16 @@ export class Target {
 
   #readHour(): void {
     const now = Date.now();
-    this.parts = this.parts.filter(({ at }) => at > now - HOUR_MS && at <= now);
+    this.#parts = this.#parts
+      .filter(({ at }) => at > now - HOUR_MS && at <= now);
     const counts = { received: 0, lost: 0, unsent: 0 };
-    for (const part of this.parts) {
+    for (const part of this.#parts) {
       counts.received += part.received;
       counts.lost += part.lost;
       counts.unsent += part.unsent;
     }
     const rtts = new Distribution();
-    for (const part of this.parts) {
+    for (const part of this.#parts) {
       for (const [ms, count] of coarseValues(part.rtts)) rtts.add(ms, count);
     }
     const rttMs = rtts.summary();
@@ -404,6 +430,7 @@ const MAX_PHASE_MS = 10_000;
 const MIN_RETRY_MS = 1000;
 const RETRY_MS = 10_000;
 const CHECK_MS = 100;
+const STEP_MS = 5000;
 /** Datagrams in a row that cannot be sent, before the ends are looked up again. */
 const MAX_UNSENT = 10;
 /** The parts after which a name is looked up. */
