@@ -11,7 +11,7 @@ import { onStop } from "../main.ts";
 import { complain, type LineWriter, note } from "../output.ts";
 import { json } from "../show/format.ts";
 import { timeOf } from "../show/loss.ts";
-import { HOUR_MS } from "../show/parts.ts";
+import { HOUR_MS } from "../show/history.ts";
 import { Store } from "../watch/store.ts";
 import type { Change } from "../watch_state.ts";
 import { Target } from "./watch_target.ts";

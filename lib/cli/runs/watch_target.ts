@@ -26,7 +26,7 @@ import { missedBounds } from "../thresholds.ts";
 import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
 import type { Row } from "../watch/page.ts";
 import { type Change, type TargetOutage, WatchState } from "../watch_state.ts";
-import { HOUR_MS, KEPT, MINUTE_MS, type Part, partOf } from "../show/parts.ts";
+import { HOUR_MS, KEPT, MINUTE_MS, type Part, partOf } from "../show/history.ts";
 
 /** The listeners of a target. */
 export interface TargetListener {

@@ -6,7 +6,7 @@
  * @module
  */
 import * as sqlite from "node:sqlite";
-import { HOUR_MS, joined, KEPT, type Part } from "../show/parts.ts";
+import { HOUR_MS, joined, KEPT, type Part } from "../show/history.ts";
 import type { TargetOutage } from "../watch_state.ts";
 
 /** The file; errors of the system are thrown. */

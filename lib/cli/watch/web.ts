@@ -9,7 +9,7 @@ import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
 import { pageOf, type Row, type Update } from "./page.ts";
-import { HOUR_MS, MINUTE_MS, pictureRunOf } from "../show/parts.ts";
+import { HOUR_MS, MINUTE_MS, pictureRunOf } from "../show/history.ts";
 import { Prober, refusal } from "./probe.ts";
 import type { Store } from "./store.ts";
 import type { Target } from "../runs/watch_target.ts";

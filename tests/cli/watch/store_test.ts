@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Distribution } from "../../../lib/stats/distribution.ts";
-import type { Part } from "../../../lib/cli/show/parts.ts";
+import type { Part } from "../../../lib/cli/show/history.ts";
 import {
   CoarseHistogram,
   coarseValues,
