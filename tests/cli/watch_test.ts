@@ -58,7 +58,7 @@ const outcomeOf = (metrics: string, outcome: string) =>
     `roundtrip_client_datagrams_total{target="a",roundtrip_outcome="${outcome}"}`,
   );
 
-/** A server that stops answering after a number of datagrams, until it is told. */
+/** A server that stops answering after a number of datagrams, until `left` is set. */
 function failingServer(answers: number) {
   const first = Promise.withResolvers<void>();
   const state = { answered: 0, unanswered: 0, left: answers, first };
@@ -487,7 +487,7 @@ programTest(
 );
 
 programTest(
-  "client --watch: many that read the metrics at once get one text",
+  "client --watch: many readers of the metrics at once get whole texts",
   async () => {
     await using folder = await tempFolder();
     const targets = Array.from({ length: 50 }, (_, i) => ({

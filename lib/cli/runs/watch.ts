@@ -15,7 +15,7 @@ import { HOUR_MS } from "../show/history.ts";
 import { Store } from "../watch/store.ts";
 import type { Change } from "../watch_state.ts";
 import { Target } from "./watch_target.ts";
-import { serveWatch, type Watch } from "../watch/web.ts";
+import { type Watch, webOf } from "../watch/web.ts";
 import {
   readWatchFile,
   type WatchFile,
@@ -39,20 +39,19 @@ export async function runWatch(
   }
   const store = await openStore(history, file.keepDays);
   const watch: Watch = { file, targets: new Map(), store };
-  const serve = async () => {
-    try {
-      return await serveWatch(watch, stopping.signal);
-    } catch (error) {
-      throw bindError(error, file.listen);
-    }
-  };
-  let server = await serve();
+  const serve = await webOf(watch, stopping.signal);
+  let server: Deno.HttpServer;
+  try {
+    server = serve();
+  } catch (error) {
+    throw bindError(error, file.listen);
+  }
   const url = `http://${formatAddress(server.addr as Deno.NetAddr)}/`;
-  const tell = teller(plan, out);
+  const write = eventWriter(plan, out);
   const report = (target: string, { type, ...facts }: Change) => {
     const isBad = type === "down" || type === "missed";
     const words = wordsOf({ type, ...facts } as Change);
-    tell(`${target} ${words}`, type, { target, ...facts }, isBad);
+    write(`${target} ${words}`, type, { target, ...facts }, isBad);
   };
   const follow = async (file: WatchFile) => {
     watch.file = file;
@@ -89,14 +88,14 @@ export async function runWatch(
       }
       await follow(next);
       const line = `watches ${countOf(next)}, by ${path} as it is now`;
-      tell(line, "reloaded", { targets: next.targets.length });
+      write(line, "reloaded", { targets: next.targets.length });
     }).catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
   };
   const timer = setInterval(() => keep(store), WRITE_MS);
   const looking = setInterval(followFile(history), LOOK_MS);
   await follow(file);
   const facts = { url, targets: file.targets.length };
-  tell(`watches ${countOf(file)}, see ${url}`, "watching", facts);
+  write(`watches ${countOf(file)}, see ${url}`, "watching", facts);
   while (!stopping.signal.aborted) {
     const failed = server.finished.catch((error) => error);
     const failure = await Promise.race([failed, stopped]);
@@ -110,7 +109,11 @@ export async function runWatch(
       stopped,
       new Promise((resolve) => setTimeout(resolve, SERVE_MS)),
     ]);
-    server = await serve().catch(() => server);
+    try {
+      server = serve();
+    } catch {
+      // The next round reports it as the failure of the server before.
+    }
   }
   clearInterval(timer);
   clearInterval(looking);
@@ -138,8 +141,8 @@ async function read({ path, engine }: WatchPlan) {
   return undefined;
 }
 
-/** Tells of events by lines on stderr, or by objects on stdout. */
-function teller({ isStream }: WatchPlan, out: LineWriter) {
+/** Makes the writer of events: lines on stderr, or objects on stdout. */
+function eventWriter({ isStream }: WatchPlan, out: LineWriter) {
   return (line: string, type: string, facts: object, isBad = false) => {
     if (isStream) out.write(json({ type, time: new Date(), ...facts }));
     else if (isBad) complain("client", line);

@@ -24,9 +24,15 @@ import type { Sample } from "../../stats/sample.ts";
 import { addressed, boundedRuntime, keyFor, resolveOrigin } from "./ends.ts";
 import { missedBounds } from "../thresholds.ts";
 import type { TargetPlan, WatchTarget } from "../watch_plan.ts";
-import type { Row } from "../watch/page.ts";
+import type { Row } from "../show/row.ts";
 import { type Change, type TargetOutage, WatchState } from "../watch_state.ts";
-import { HOUR_MS, KEPT, MINUTE_MS, type Part, partOf } from "../show/history.ts";
+import {
+  HOUR_MS,
+  KEPT,
+  MINUTE_MS,
+  type Part,
+  partOf,
+} from "../show/history.ts";
 
 /** The listeners of a target. */
 export interface TargetListener {
@@ -192,10 +198,11 @@ export class Target {
     return [...this.#parts, current];
   }
 
-  /** In the first minute the time in steps, for which pictures are drawn anew. */
-  get #stepOfFirst(): number {
+  /** A number that grows with each minute; in the first one in steps. */
+  get version(): number {
     const ageMs = denoRuntime.now() - this.#createdAt;
-    return this.#version > 0 ? 0 : Math.min(99, Math.floor(ageMs / STEP_MS));
+    const step = Math.min(99, Math.floor(ageMs / STEP_MS));
+    return this.#version === 0 ? step : this.#version * 100;
   }
 
   /** The latest outages, by the wall clock; the last one may last. */
@@ -229,7 +236,7 @@ export class Target {
           : (outage.toMs - outage.fromMs) / 1000,
         datagrams: outage.datagrams,
       },
-      version: this.#version * 100 + this.#stepOfFirst,
+      version: this.version,
     };
   }
 
@@ -338,9 +345,15 @@ export class Target {
     } else if (books.received > 0) state.goUp(now);
     if (now - this.#checkedAt < CHECK_MS) return;
     this.#checkedAt = now;
+    const hasBounds = maxLoss !== undefined || maxRtt !== undefined;
+    state.look(now, hasBounds ? this.#missedBounds() : []);
+  }
+
+  #missedBounds(): string[] {
+    const { maxLoss, maxRtt } = this.watched.plan;
     const { lossPercent, rtts } = this.#recentFigures();
     const found = { lossPercent, rttMs: rtts.summary() };
-    state.look(now, missedBounds(maxLoss, maxRtt, found));
+    return missedBounds(maxLoss, maxRtt, found);
   }
 
   /** An outage of a run has ended; it may be known only now. */

@@ -7,7 +7,6 @@
 import { durationText, percent } from "../show/format.ts";
 import { numberText } from "../show/picture.ts";
 import { byTrouble } from "../show/row.ts";
-export type { Row, Update } from "../show/row.ts";
 
 /** The document, and its Content-Security-Policy. */
 export async function pageOf(hasHistory: boolean) {

@@ -8,7 +8,8 @@ import { ipVersion, isLocalhost, isLoopback } from "../../address.ts";
 import { plotSvg, sparkSvg } from "../show/plot.ts";
 import type { WatchFile } from "../watch_plan.ts";
 import { metricsText } from "./metrics.ts";
-import { pageOf, type Row, type Update } from "./page.ts";
+import type { Row, Update } from "../show/row.ts";
+import { pageOf } from "./page.ts";
 import { HOUR_MS, MINUTE_MS, pictureRunOf } from "../show/history.ts";
 import { Prober, refusal } from "./probe.ts";
 import type { Store } from "./store.ts";
@@ -30,11 +31,11 @@ const SPANS = {
 
 type Route = (request: Request) => Response | Promise<Response>;
 
-/** Serves until it is aborted. */
-export async function serveWatch(
+/** Makes the function that serves until it is aborted, and again after a failure. */
+export async function webOf(
   watch: Watch,
   signal: AbortSignal,
-): Promise<Deno.HttpServer> {
+): Promise<() => Deno.HttpServer> {
   const page = await pageOf(watch.store !== undefined);
   const prober = new Prober();
   const metrics = new Metrics(watch);
@@ -53,12 +54,12 @@ export async function serveWatch(
   };
   const { listen } = watch.file;
   const isLocal = isLocalhost(listen.hostname) || isLoopback(listen.hostname);
-  return Deno.serve({
+  const options = {
     ...listen,
     signal,
     onListen() {},
-    onError: (error) => refusal(500, errorMessage(error)),
-    handler(request) {
+    onError: (error: unknown) => refusal(500, errorMessage(error)),
+    handler(request: Request) {
       if (!URL.canParse(request.url)) return refusal(400, "no such URL");
       if (isLocal && !isOfMachine(new URL(request.url))) {
         return refusal(403, "the Host is not this machine");
@@ -68,7 +69,8 @@ export async function serveWatch(
       const isRead = ["GET", "HEAD"].includes(request.method);
       return isRead ? route(request) : refusal(405, "only GET");
     },
-  });
+  };
+  return () => Deno.serve(options);
 }
 
 /** Whether a URL has an IP address or `localhost`: a page of another name has not. */
@@ -139,7 +141,7 @@ function picture(
   const axis = { from: to - lengthMs, to, stepMs };
   const { name } = target.watched;
   const isSmall = asked.has("small");
-  const key = JSON.stringify([name, span, isSmall, target.row().version]);
+  const key = JSON.stringify([name, span, isSmall, target.version]);
   let svg = drawn.get(key);
   if (svg === undefined) {
     const { parts, outages } = span === "hour" || store === undefined

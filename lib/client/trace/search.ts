@@ -16,7 +16,7 @@ export interface Probe {
   /** When it was sent, by the clock of the program and by the wall clock. */
   sentAt: number;
   wallAt: number;
-  /** In flight, timed out, or sent again as its answer cannot be told from others. */
+  /** In flight, timed out, or sent again as its answer could be another probe's. */
   state: "pending" | "lost" | "void";
 }
 

@@ -1,3 +1,4 @@
+import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals } from "@std/assert";
 import { Distribution } from "../../../lib/stats/distribution.ts";
 import type { Part } from "../../../lib/cli/show/history.ts";
@@ -6,6 +7,8 @@ import {
   coarseValues,
 } from "../../../lib/stats/coarse_histogram.ts";
 import { Store } from "../../../lib/cli/watch/store.ts";
+
+import { Program, signalTest, tempFolder } from "../../helpers.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -89,3 +92,46 @@ Deno.test("Store: what waits for a disk is bounded, and the oldest is dropped", 
   assertEquals(store.dropped, 1);
   store.close();
 });
+
+signalTest(
+  "Store: a killed program leaves whole transactions, and all it reported",
+  async () => {
+    await using folder = await tempFolder();
+    const path = `${folder.path}/history.db`;
+    const { href } = new URL(
+      "../../../lib/cli/watch/store.ts",
+      import.meta.url,
+    );
+    // Adds a minute of 20 targets, old enough to be compacted, and reports it.
+    const script = `import { Store } from ${JSON.stringify(href)};
+    const store = new Store(${JSON.stringify(path)}, 31);
+    const part = ${JSON.stringify(part(0, 1, 10))};
+    for (let i = 0;; i++) {
+      const at = ${NOW} + i * ${MINUTE};
+      for (let n = 0; n < 20; n++) store.addPart("t" + n, { ...part, at });
+      store.write();
+      store.compact(${NOW} + 10 * ${DAY});
+      console.log(i);
+    }`;
+    for (const kills of [1, 2, 3]) {
+      const before = kills === 1 ? 0 : receivedOf(path)[0]!;
+      await using program = new Program(Deno.execPath(), ["eval", script]);
+      for (let i = 0; i < 30; i++) await program.line();
+      program.kill("SIGKILL");
+      await program.status;
+      const received = receivedOf(path);
+      assertEquals(received.length, 20);
+      assertEquals(new Set(received).size, 1, "a minute of all, or of none");
+      assert(received[0]! >= before + 30, `${received[0]} after ${before}`);
+    }
+  },
+);
+
+/** The replies of each target in a history that nobody has open. */
+function receivedOf(path: string): number[] {
+  using db = new DatabaseSync(path, { readOnly: true });
+  const [state] = Object.values(db.prepare("PRAGMA integrity_check").get()!);
+  assertEquals(state, "ok");
+  return db.prepare("SELECT sum(received) AS sum FROM part GROUP BY id").all()
+    .map(({ sum }) => Number(sum));
+}
