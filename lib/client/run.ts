@@ -364,7 +364,8 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.#isLingering = true;
     this.conclude();
     const waitMs = lingerMs(longestMs, maxMs);
-    this.#cancelNext = this.runtime.after(waitMs, () => this.end());
+    if (waitMs === 0) this.end();
+    else this.#cancelNext = this.runtime.after(waitMs, () => this.end());
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<E> {
@@ -392,6 +393,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
         this.#observer = observeClient(
           this.named.options.telemetry,
           () => this.figures(),
+          this.schedule.count === 1,
         );
         const now = this.#startedAt = this.#awakeAt = this.runtime.now();
         const { books } = this.workload;

@@ -39,13 +39,26 @@ export interface ClientObserver {
 /** Observes nothing. */
 export const NO_OBSERVER: ClientObserver = { rtt() {}, end() {} };
 
-/** Observes a client, if it is switched on. */
+/**
+ * Observes a client, if it is switched on; a client of a lone datagram only at its end,
+ * since Deno loads its telemetry for longer than a reply on loopback takes.
+ */
 export function observeClient(
   isOn: boolean,
   figures: () => ClientFigures,
+  isLone = false,
 ): ClientObserver {
   if (!isOn) return NO_OBSERVER;
-  return { rtt: recordRtt, end: follow(UDP, () => readingsOf(figures())) };
+  const observe = () => follow(UDP, () => readingsOf(figures()));
+  if (!isLone) return { rtt: recordRtt, end: observe() };
+  const rtts: number[] = [];
+  return {
+    rtt: (rttMs) => void rtts.push(rttMs),
+    end() {
+      for (const rttMs of rtts) recordRtt(rttMs);
+      observe()();
+    },
+  };
 }
 
 /** The outcome of one request. */

@@ -233,19 +233,22 @@ programTest(
 );
 
 programTest(
-  "requestMany(): OpenTelemetry counts retransmissions as sent",
+  "requestMany(): OpenTelemetry has lone datagrams, retransmissions as sent",
   async () => {
     await using otlp = receiver();
     const code = `import { requestMany, serve } from "./lib/mod.ts";
     const engine = "${ENGINE}";
-    const server = serve({ engine }, () => null);
-    const options = { engine, timeoutMs: 20, retries: 1 };
-    for await (const _ of requestMany(server.addr, "x", options));
+    const server = serve({ engine }, (data) => data.length > 0 ? data : null);
+    const silent = { engine, timeoutMs: 20, retries: 1 };
+    for await (const _ of requestMany(server.addr, "", silent));
+    for await (const _ of requestMany(server.addr, "x", { engine }));
     await server.shutdown();`;
     await using program = otlp.run(["eval", "--unstable-net", code]);
     assertEquals((await program.ended()).stderr, "");
-    assertEquals(otlp.total("roundtrip.client.sent"), 2);
+    assertEquals(otlp.total("roundtrip.client.sent"), 3);
     assertEquals(otlp.total("roundtrip.client.datagrams", "lost"), 1);
+    assertEquals(otlp.total("roundtrip.client.datagrams", "received"), 1);
+    assertEquals(otlp.total("roundtrip.client.rtt"), 1);
   },
 );
 
