@@ -358,12 +358,13 @@ export class LinuxSocket implements DatagramSocket {
         // An error queue that is not empty ends each wait.
         if (this.stampsSends || hadNothing) this.#takeEntries();
         hadNothing = this.reportsClosedPort;
-        // While others are at work, all that has arrived by the end of their turn
-        // is received at once: woken for each datagram, they would get less done.
-        if (this.#turns.pace.wasUsed && !hasLooked && !this.reportsClosedPort) {
+        if (
+          !hasLooked && !this.reportsClosedPort && this.#turns.isBeforeWait()
+        ) {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();
+        else if (this.#turns.isPressing(this.#turns.now())) await this.#turn();
       } else if (code !== EINTR) {
         const error = errorOf(code);
         if (isReport(error)) {
@@ -437,9 +438,8 @@ export class LinuxSocket implements DatagramSocket {
     ) return false;
     this.#wait.u32[2] = WAIT_US * 1000;
     const ready = this.#libc.ppoll(this.#pollfd, 1, this.#wait);
-    const now = this.#turns.now();
-    if (ready === 0) pace.onTimeout(now);
-    return ready > 0 && !this.#turns.isPressing(now);
+    if (ready === 0) pace.onTimeout(this.#turns.now());
+    return ready > 0;
   }
 
   async #pause(ms: number): Promise<void> {

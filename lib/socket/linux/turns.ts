@@ -17,6 +17,7 @@ export class Turns {
   #roundAt = 0;
   /** The time until which turns wait for no other thread. */
   #roundsUntil = 0;
+  #wasSlow = false;
   #isEnded = false;
 
   /** Makes the turns of a socket, which may be a client's, with one peer. */
@@ -39,6 +40,18 @@ export class Turns {
   isPressing(now: number): boolean {
     const most = this.#isClient ? CLIENT_TURN_MS : TURN_MS;
     return now - this.#turnAt > Math.min(most, this.pace.turnMs(now));
+  }
+
+  /**
+   * Whether a turn is due before a wait. While others are at work, all that has
+   * arrived by the end of their turn is received at once: woken for each datagram,
+   * they would get less done. Before a wait in the thread itself a turn costs the
+   * least, since the peers are at work meanwhile.
+   */
+  isBeforeWait(): boolean {
+    const now = this.now();
+    return this.pace.wasUsed ||
+      this.pace.mayWait(now) && this.isPressing(now);
   }
 
   /** Whether timers have waited for a round for the longest time allowed. */
@@ -94,9 +107,12 @@ export class Turns {
     await this.#libc.otherThread();
     await this.round();
     // On one processor a loop that never waits keeps the other thread from running.
-    if (this.#roundAt - start > SLOW_MS) {
+    const isSlow = this.#roundAt - start > SLOW_MS;
+    // One slow wait may be chance; after a time of rounds it is not.
+    if (isSlow && this.#wasSlow) {
       this.#roundsUntil = this.#roundAt + BY_ROUNDS_MS;
     }
+    this.#wasSlow = isSlow;
   }
 
   async #rounds(): Promise<void> {
@@ -145,9 +161,10 @@ export class Pace {
 
   /** A wait in the thread has ended without a datagram. */
   onTimeout(now: number): void {
+    this.#quietUntil = Math.max(this.#quietUntil, now - SPARE_MS) + QUIET_MS;
+    if (this.mayWait(now)) return;
     this.#isFast = false;
     this.#begin();
-    this.#quietUntil = now + QUIET_MS;
   }
 
   /** The event loop had a turn, which others used or not. */
@@ -162,10 +179,12 @@ export class Pace {
 const STREAK = 8;
 const FAST_MS = 1 / 8;
 /**
- * No wait for this long after one that timed out, so that such waits take 1 % of the
- * time at most, and after turns that others used.
+ * No wait for this long after turns that others used, and for each wait that timed
+ * out, so that such waits take 1 % of the time at most; a few in a row are allowed,
+ * since a busy peer stalls now and then.
  */
 const QUIET_MS = 20;
+const SPARE_MS = 200;
 /** A turn costs some 50 us, which is much only where nobody else needs it. */
 const TURN_MS = 1;
 const LONE_TURN_MS = 4;
