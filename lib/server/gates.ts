@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { UdpAddress } from "../address.ts";
 import { equalBytes } from "../encoding.ts";
 import { type Links, mayBeGroup } from "../socket/multicast.ts";
 import type { Guard, Refusal } from "./guard.ts";
@@ -33,11 +34,18 @@ export class Gates {
   /** The links whose members are answered when they ask a group; undefined: all. */
   links: Links | undefined;
   readonly #options: GateOptions;
+  /** Whether each answer is judged by its peer alone. */
+  readonly #judgesPeers: boolean;
+  /** The latest peer that gets any answer unless it is in a loop. */
+  #openTo: UdpAddress | undefined;
   #isDraining = false;
 
   constructor(options: GateOptions) {
+    const { links, traits, holdsGroups } = options;
     this.#options = options;
-    this.links = options.links;
+    this.links = links;
+    this.#judgesPeers = !holdsGroups && traits.fixedReply === undefined &&
+      traits.isNoLoop === undefined;
   }
 
   /** Holds no answer from now on, and sends no probe. */
@@ -55,6 +63,20 @@ export class Gates {
     const { guard, loops, traits, holdsGroups } = this.#options;
     const remoteAddr = Incoming.source(incoming);
     const localAddr = Incoming.destination(incoming);
+    const receivedAt = Incoming.receivedAt(incoming);
+    // Most datagrams of a train are judged here.
+    if (remoteAddr === this.#openTo && this.links === undefined) {
+      if (loops === undefined) return "send";
+      if (loops.isLoop(remoteAddr, receivedAt)) return "loop";
+      loops.onAnswer(
+        remoteAddr,
+        localAddr,
+        receivedAt,
+        payload,
+        isOneOfSeveral,
+      );
+      return "send";
+    }
     const data = Incoming.data(incoming);
     let refusal = this.#judgePeer(incoming);
     if (refusal !== undefined) return refusal;
@@ -68,11 +90,14 @@ export class Gates {
       Incoming.spent(incoming),
     );
     if (refusal !== undefined) return refusal;
+    if (this.#judgesPeers && guard?.isOpenTo(remoteAddr) !== false) {
+      this.#openTo = remoteAddr;
+    }
     if (loops && !traits.isNoLoop?.(data)) {
       loops.onAnswer(
         remoteAddr,
         localAddr,
-        Incoming.receivedAt(incoming),
+        receivedAt,
         payload,
         isOneOfSeveral,
       );

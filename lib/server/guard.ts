@@ -202,6 +202,13 @@ export class Guard {
     return this.#lastRefusal;
   }
 
+  /** Whether an admitted peer gets any answer, whenever it asks. */
+  isOpenTo({ port }: UdpAddress): boolean {
+    const { maxAmplification, rateLimit } = this.#limits;
+    return maxAmplification === 0 && rateLimit === 0 &&
+      port !== this.#local.port;
+  }
+
   /**
    * The largest answer to a datagram, in bytes; Infinity without a limit. `spent`
    * is the size of its earlier answers, with their headers.

@@ -25,6 +25,8 @@ export class LoopProbe {
   /** Open probes, and how each is closed. */
   readonly #open = new Set<() => void>();
   #probedAt = -Infinity;
+  /** Whether any peer has been in a loop: most servers never meet one. */
+  #hasFound = false;
   #isClosed = false;
 
   /** `onImpossible` is called the first time that a probe cannot be sent. */
@@ -40,7 +42,7 @@ export class LoopProbe {
 
   /** Whether a peer is in a loop; see {@linkcode LoopWatch.isLoop}. */
   isLoop(remote: UdpAddress, now: number): boolean {
-    return this.#watch.isLoop(remote, now);
+    return this.#hasFound && this.#watch.isLoop(remote, now);
   }
 
   /**
@@ -112,6 +114,7 @@ export class LoopProbe {
         const { hostname, port } = datagram.remoteAddr;
         socket.release(datagram);
         if (port !== remote.port || withoutZone(hostname) !== peer) return;
+        this.#hasFound = true;
         this.#watch.onReply(remote, this.#runtime.now());
         close();
       },

@@ -59,4 +59,10 @@ export class Messages {
     sys.setPointer(this.#iovecs.u32, at, address);
     this.#iovecs.u32[(at + sys.IOVEC_LENGTH) / 4] = bytes;
   }
+
+  /** Makes a message's buffer longer. */
+  protected extendBuffer(message: number, bytes: number): void {
+    const at = message * sys.IOVEC_BYTES;
+    this.#iovecs.u32[(at + sys.IOVEC_LENGTH) / 4]! += bytes;
+  }
 }

@@ -27,6 +27,9 @@ export type Origin = number | UdpAddress;
 const ALONE = -1;
 export const POSTED = -2;
 
+/** The place of a payload that is copied. */
+export const COPIED = -1;
+
 /** Called with the outcome of a datagram. */
 export interface Listener extends SendListener {
   /** The system has taken the datagram, which is a message of its own. */
@@ -78,9 +81,14 @@ export class SendBatch extends Messages {
   #segmentControl: Uint8Array = new Uint8Array(0);
   #segmentBytes = 0;
   #used = 0;
-  /** The origin of the last message, and the size of its last datagram. */
+  /** The origin and the destination of the last message. */
   #origin: Origin = ALONE;
-  #lastBytes = 0;
+  #to: UdpAddress | undefined;
+  /** The number of datagrams that may follow in it, and their largest size. */
+  #free = 0;
+  #size = 0;
+  /** The byte of a received message where its next echo must be; -1 for a copy. */
+  #nextAt = COPIED;
 
   /** Lays out a batch whose memory grows with its payloads, up to `maxBytes`. */
   constructor(libc: Libc, maxBytes: number, segments: boolean) {
@@ -138,6 +146,7 @@ export class SendBatch extends Messages {
     const queued = this.queued[this.count - 1]!;
     queued.place = message;
     queued.held = memory;
+    this.#nextAt = at + data.length;
   }
 
   /**
@@ -175,42 +184,43 @@ export class SendBatch extends Messages {
       held: undefined,
       listener: -1,
     };
-    this.#origin = length === 0 ? ALONE : origin;
-    this.#lastBytes = length;
+    this.#origin = origin;
+    this.#to = to;
+    this.#size = length;
+    this.#nextAt = COPIED;
+    this.#free = this.segments && length > 0
+      ? Math.min(MAX_SEGMENTS, Math.floor(MAX_SEGMENTED_BYTES / length)) - 1
+      : 0;
   }
 
   /**
    * Adds a datagram to the last message, which the kernel segments into datagrams of
    * one size; only the last one may be shorter.
    *
-   * @param payload The bytes, which are copied if the last message's are.
-   * @param address The pointer to them; 0 if they must be copied.
+   * @param payload The bytes.
+   * @param at Their place in the received message; {@linkcode COPIED}: to be copied.
    * @returns Whether it could be added; else it needs a message of its own.
    */
   extend(
     payload: Uint8Array,
-    address: number,
+    at: number,
     origin: Origin,
     to: UdpAddress,
   ): boolean {
-    const message = this.count - 1;
     const { length } = payload;
-    if (origin !== this.#origin || message < this.first) return false;
-    const queued = this.queued[message]!;
-    const { size, start } = queued;
+    const size = this.#size;
     if (
-      !this.segments || length === 0 || length > size ||
-      this.#lastBytes !== size || queued.to !== to ||
-      queued.datagrams >= MAX_SEGMENTS ||
-      queued.end - start + length > MAX_SEGMENTED_BYTES
+      this.#free === 0 || at !== this.#nextAt || origin !== this.#origin ||
+      length > size || length === 0 || to !== this.#to
     ) return false;
-    if (queued.place !== -1) {
-      if (address !== queued.end) return false;
-    } else if (this.#hasBytes(length)) {
-      this.#copy(payload);
-    } else return false;
+    if (at !== COPIED) this.#nextAt = at + length;
+    else if (this.#hasBytes(length)) this.#copy(payload);
+    else return false;
+    this.#free = length === size ? this.#free - 1 : 0;
+    const message = this.count - 1;
+    const queued = this.queued[message]!;
     queued.end += length;
-    this.setBuffer(message, start, queued.end - start);
+    this.extendBuffer(message, length);
     if (++queued.datagrams === 2) {
       // Most are of the size of the last one.
       if (size !== this.#segmentBytes) {
@@ -219,7 +229,6 @@ export class SendBatch extends Messages {
       }
       this.addControl(this.#segmentControl);
     }
-    this.#lastBytes = length;
     return true;
   }
 
@@ -241,7 +250,7 @@ export class SendBatch extends Messages {
     if (trafficClass !== undefined) {
       const { hostname } = this.queued[message]!.to;
       this.addControl(trafficClassControl(trafficClass, hostname));
-      this.#origin = ALONE;
+      this.#free = 0;
     }
     const payload = this.#payloads.u8.subarray(this.#used - length, this.#used);
     this.#incomplete.push({ message, payload, options });
@@ -297,7 +306,7 @@ export class SendBatch extends Messages {
     if (this.listeners.length > 0) this.listeners = [];
     if (this.#incomplete.length > 0) this.#incomplete = [];
     this.#used = 0;
-    this.#origin = ALONE;
+    this.#free = 0;
     if (this.#full.length > 0) this.#full = [];
   }
 
@@ -310,7 +319,7 @@ export class SendBatch extends Messages {
     const wanted = Math.min(Math.max(bytes, 4 * length), this.#maxBytes);
     this.#payloads = this.libc.allocate(wanted);
     this.#used = 0;
-    this.#origin = ALONE;
+    this.#free = 0;
     return true;
   }
 }

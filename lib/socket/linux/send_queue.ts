@@ -12,7 +12,13 @@ import {
   type SendListener,
 } from "../contract.ts";
 import type { BatchDatagram, ReceiveBatch } from "./receive_batch.ts";
-import { type Listener, type Origin, POSTED, SendBatch } from "./send_batch.ts";
+import {
+  COPIED,
+  type Listener,
+  type Origin,
+  POSTED,
+  SendBatch,
+} from "./send_batch.ts";
 import { reconnect, type SocketDescriptor, trySet } from "./descriptor.ts";
 import {
   EAGAIN,
@@ -93,13 +99,13 @@ export class SendQueue {
     // Copies of small datagrams are as fast.
     const isInPlace = payload === datagram.data && options === undefined &&
       datagram.segmentBytes !== 0;
-    const address = isInPlace ? datagram.memory!.address + datagram.at : 0;
+    const at = isInPlace ? datagram.at : COPIED;
     const isAlone = isInPlace || length > this.#maxCoalesced;
     const origin = isAlone ? message : datagram.localAddr;
     // A reply with a traffic class of its own is a message of its own.
     if (
       options?.trafficClass === undefined &&
-      out.extend(payload, address, origin, to)
+      out.extend(payload, at, origin, to)
     ) {
       if (options !== undefined) out.setOptions(length, options);
       return;
@@ -174,7 +180,7 @@ export class SendQueue {
   ): void {
     const refusal = this.#refusal(payload.length);
     if (refusal !== undefined) throw refusal;
-    const isAdded = this.#out.extend(payload, 0, POSTED, to);
+    const isAdded = this.#out.extend(payload, COPIED, POSTED, to);
     if (!isAdded) this.#add(payload, to, POSTED);
     this.#out.listen(listener);
     this.#flushSoon();
