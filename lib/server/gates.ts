@@ -64,36 +64,17 @@ export class Gates {
     const remoteAddr = Incoming.source(incoming);
     const localAddr = Incoming.destination(incoming);
     const receivedAt = Incoming.receivedAt(incoming);
-    // Most datagrams of a train are judged here.
     if (remoteAddr === this.#openTo && this.links === undefined) {
-      if (loops === undefined) return "send";
-      if (loops.isLoop(remoteAddr, receivedAt)) return "loop";
-      loops.onAnswer(
-        remoteAddr,
-        localAddr,
-        receivedAt,
-        payload,
-        isOneOfSeveral,
-      );
-      return "send";
+      // Most datagrams of a train are judged here.
+      if (loops?.isLoop(remoteAddr, receivedAt)) return "loop";
+    } else {
+      const refusal = this.#refusal(incoming, payload);
+      if (refusal !== undefined) return refusal;
+      if (this.#judgesPeers && guard?.isOpenTo(remoteAddr) !== false) {
+        this.#openTo = remoteAddr;
+      }
     }
-    const data = Incoming.data(incoming);
-    let refusal = this.#judgePeer(incoming);
-    if (refusal !== undefined) return refusal;
-    if (guard && payload === traits.fixedReply && equalBytes(payload, data)) {
-      return "ownReply";
-    }
-    refusal = guard?.permit(
-      remoteAddr,
-      data,
-      payload,
-      Incoming.spent(incoming),
-    );
-    if (refusal !== undefined) return refusal;
-    if (this.#judgesPeers && guard?.isOpenTo(remoteAddr) !== false) {
-      this.#openTo = remoteAddr;
-    }
-    if (loops && !traits.isNoLoop?.(data)) {
+    if (loops && !traits.isNoLoop?.(Incoming.data(incoming))) {
       loops.onAnswer(
         remoteAddr,
         localAddr,
@@ -118,6 +99,23 @@ export class Gates {
         Incoming.size(incoming),
         Incoming.spent(incoming),
       ),
+    );
+  }
+
+  /** Judges an answer by its peer and its payload. */
+  #refusal(incoming: Incoming, payload: Uint8Array): Refusal | undefined {
+    const { guard, traits } = this.#options;
+    const refusal = this.#judgePeer(incoming);
+    if (refusal !== undefined) return refusal;
+    const data = Incoming.data(incoming);
+    if (guard && payload === traits.fixedReply && equalBytes(payload, data)) {
+      return "ownReply";
+    }
+    return guard?.permit(
+      Incoming.source(incoming),
+      data,
+      payload,
+      Incoming.spent(incoming),
     );
   }
 
