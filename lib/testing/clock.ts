@@ -40,6 +40,8 @@ interface Timer {
 export class Timers {
   /** The time, in milliseconds. */
   now = 0;
+  /** The number of datagrams that were handled and not handed back. */
+  held = 0;
   /** The clock of programs. */
   readonly clock: Clock = this.#clock();
   #queue: Timer[] = [];
@@ -88,12 +90,14 @@ export class Timers {
 
   /** Calls the handler of a datagram, which is at work until `settle()`. */
   handle(datagram: object, handler: () => void): void {
+    this.held++;
     this.#handled.add(datagram);
     this.#owner.run(datagram, handler);
   }
 
-  /** Notes that the handler of a datagram has settled. */
+  /** Notes that a datagram was handed back: its handler has settled. */
   settle(datagram: object): void {
+    this.held--;
     this.#handled.delete(datagram);
   }
 

@@ -100,7 +100,6 @@ export class SimulatedNetwork {
   mtu: number = Infinity;
   readonly #timers = new Timers();
   readonly #random: () => number;
-  readonly #opened: SimulatedSocket[] = [];
   /** All hosts that had a socket, and whether they are up. */
   readonly #hosts = new Map<string, boolean>();
   /** Pairs of hosts without a link. */
@@ -170,7 +169,7 @@ export class SimulatedNetwork {
 
   /** The number of datagrams that the owners of sockets have not handed back. */
   get held(): number {
-    return this.#opened.reduce((sum, { held }) => sum + held, 0);
+    return this.#timers.held;
   }
 
   /**
@@ -325,7 +324,6 @@ export class SimulatedNetwork {
     this.#hosts.set(hostname, true);
     const socket = new SimulatedSocket(this, this.#timers, addr, options);
     this.sockets.set(key, socket);
-    this.#opened.push(socket);
     return socket;
   }
 }

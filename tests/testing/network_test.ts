@@ -1,5 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { formatAddress } from "../../lib/address.ts";
 import { decode } from "../../lib/encoding.ts";
 import { openSocket } from "../../lib/socket/open_socket.ts";
 import { SimulatedNetwork } from "../../lib/testing/mod.ts";
@@ -65,4 +68,30 @@ Deno.test("SimulatedSocket: delivers nothing after its close, also of a datagram
   network.pass({ hostname: "192.0.2.1", port: 1 }, group, new Uint8Array(1));
   await network.runFor(10);
   assertEquals([received, network.held], [1, 0]);
+});
+
+Deno.test("SimulatedNetwork: keeps no closed socket, but counts its datagrams as held", async () => {
+  const network = new SimulatedNetwork(undefined, { patienceMs: 0 });
+  const { runtime } = network;
+  const openAndClose = (isReleased: boolean) => {
+    const socket = runtime.open(
+      { hostname: "192.0.2.1", port: 0, maxDatagramBytes: 9 },
+    );
+    socket.start({
+      onDatagram: (datagram) => isReleased && socket.release(datagram),
+    });
+    network.sockets.get(formatAddress(socket.addr))!
+      .arrive(new Uint8Array(1), { hostname: "192.0.2.2", port: 1 });
+    socket.close();
+    return new WeakRef(socket);
+  };
+  const closed = Array.from({ length: 100 }, () => openAndClose(true));
+  openAndClose(false);
+  assertEquals([network.sockets.size, network.held], [0, 1]);
+  await network.runFor(10);
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
+  // The latest may still lie on the stack.
+  const kept = closed.filter((one) => one.deref() !== undefined).length;
+  assert(kept <= 1, `${kept} closed sockets are kept`);
 });
