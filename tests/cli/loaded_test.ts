@@ -122,6 +122,10 @@ Deno.test("client --loaded: warns of a load that stood still, or starved", () =>
   const outage = { fromMs: 1, datagrams: 20, unsent: 0 };
   assertEquals(warningsOf({}, { bestPerSecond: 1900 }), "");
   assertMatch(
+    warningsOf({ kernelDrops: 3 }),
+    /^3 echoes are lost in this machine, not on the path/,
+  );
+  assertMatch(
     warningsOf({}, { bestPerSecond: 2100 }),
     /^the path was not full, .* got 1000 a second through, its best try 2100 /,
   );

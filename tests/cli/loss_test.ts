@@ -36,16 +36,16 @@ Deno.test("lossLines(): how many are missing, why, and in how many loss periods"
   const all = { lost: 10, rejected: 3, unsent: 4, kernelDrops: 5 };
   assertEquals(lines({ ...all, lossPeriods: 3, longestLossPeriod: 7 }), [
     "14 missing: 4 refused by this system, 3 rejected by the network, " +
-    "5 dropped by this machine's full buffer, 2 unanswered; " +
+    "5 dropped by this machine's full receive buffer, 2 unanswered; " +
     "in 3 loss periods, the longest of 7",
   ]);
   // Copies may be among the drops.
   assertEquals(lines({ lost: 5, rejected: 3, kernelDrops: 9 }), [
     "5 missing: 3 rejected by the network, " +
-    "2 dropped by this machine's full buffer; in one loss period",
+    "2 dropped by this machine's full receive buffer; in one loss period",
   ]);
   assertEquals(lines({ lost: 2, kernelDrops: 9 }), [
-    "2 missing: 2 dropped by this machine's full buffer; in one loss period",
+    "2 missing: 2 dropped by this machine's full receive buffer; in one loss period",
   ]);
 });
 

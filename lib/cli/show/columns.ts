@@ -105,7 +105,14 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 // Columns that several results share.
 
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
-export const KERNEL_DROPS = rare("dropped by this machine");
+/** Drops of copies, say; a line of its own has those among the missing. */
+export const KERNEL_DROPS: Column<
+  number | undefined,
+  Pick<RunCounts, "lost" | "rejected">
+> = {
+  text: (drops, { lost, rejected }) =>
+    drops && lost === rejected ? `${drops} dropped by this machine` : undefined,
+};
 export const DROPPED = rare("events left out");
 export const LOST: Column<number, Settled> = {
   text: (lost, counts) => {

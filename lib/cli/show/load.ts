@@ -76,15 +76,12 @@ export function loadWarnings(
   { rate = 0, sentPerSecond = rate, sendErrorMs, ...counts }: LoadRow,
 ): string[] {
   const { received, foreign, skipped, stalls, unsent } = counts;
-  const { kernelDrops = 0 } = counts;
   // Of few datagrams a single late one is no rule.
   const isBehind = (sendErrorMs?.p99 ?? 0) > BEHIND_MS || skipped > 0;
   const reached = Math.round(sentPerSecond);
   return present([
     isBehind && stalls + unsent === 0 && sentPerSecond < 0.995 * rate &&
     `this machine was too slow for --rate ${rate}: it reached ${reached} a second`,
-    kernelDrops > 0 &&
-    `${kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
     received === 0 && foreign > 0 &&
     "the replies are no echoes: --rate and --window need a server that echoes (server --echo)",
   ]);

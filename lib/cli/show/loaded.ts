@@ -321,6 +321,8 @@ function loadedWarnings(result: LoadedResult): string[] {
     isEcho === false &&
     "the replies are no echoes: --loaded needs a server that echoes (server --echo), or with --stamp a reflector",
     ...load ? loadWarnings(load) : [],
+    !!load?.kernelDrops &&
+    `${load.kernelDrops} echoes are lost in this machine, not on the path: it was too slow to read them`,
     isSilent(result)
       ? `the server no longer answered at the end${
         loaded!.reasons.length > 0 ? `: ${loaded!.reasons[0]!.reason}` : ""

@@ -19,7 +19,7 @@ export function lossLines(
   const parts = [
     `${unsent} refused by this system`,
     `${rejected} rejected by the network`,
-    `${dropped} dropped by this machine's full buffer`,
+    `${dropped} dropped by this machine's full receive buffer`,
     `${lost - rejected - dropped} unanswered`,
   ].filter((part) => !part.startsWith("0 "));
   const { lossPeriods, longestLossPeriod } = counts;
