@@ -412,7 +412,7 @@ export function timeoutError(
   foreignFrom?: UdpAddress,
 ): TimeoutError {
   const why = report === undefined
-    ? "a lost datagram, a closed port, or a silent server"
+    ? SILENCE
     : isPortClosed(report)
     ? "the system reports a closed port"
     : errorMessage(report);
@@ -427,6 +427,9 @@ export function timeoutError(
     { attempts, foreign, cause: report },
   );
 }
+
+/** The likely causes of silence without any report. */
+export const SILENCE = "a closed port, a silent server, a firewall, or loss";
 
 /** A number of datagrams in words. */
 export function datagrams(count: number, which = ""): string {

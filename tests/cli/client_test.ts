@@ -134,7 +134,7 @@ programTest("client: reports a missing answer and exits with 1", async () => {
     stderr: `client: No reply from ${target} to ` +
       (ENGINE === "linux"
         ? "1 datagram: the system reports a closed port\n"
-        : "2 datagrams: a lost datagram, a closed port, or a silent server\n"),
+        : "2 datagrams: a closed port, a silent server, a firewall, or loss\n"),
   });
   const asked = await client([...args, "--json"]);
   const { received, lost, rttMs, replies } = JSON.parse(asked.stdout);

@@ -292,7 +292,7 @@ Deno.test("request(): other errors of an unconnected socket are ignored", async 
   const error = await assertRejects(
     () => ask(network, { retries: 0 }),
     TimeoutError,
-    "a lost datagram",
+    "a closed port, a silent server, a firewall, or loss",
   );
   assertEquals(error.cause, undefined);
 });

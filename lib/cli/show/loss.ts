@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { datagrams } from "../../client/exchange.ts";
+import { datagrams, SILENCE } from "../../client/exchange.ts";
 import type { RunCounts } from "../../stats/counts.ts";
 import type { Outage } from "../../stats/loss_periods.ts";
 import { present } from "./format.ts";
@@ -57,13 +57,9 @@ export function silenceLine(
     ? reasons[0]!.reason
     : foreign > 0
     ? `${foreign} datagrams arrived that are no replies`
-    : NOTHING;
+    : SILENCE;
   return `No reply from ${target} to ${datagrams(lost)}: ${why}`;
 }
-
-/** The likely reasons of silence without any report. */
-export const NOTHING =
-  "is a server running there, and does no firewall drop UDP?";
 
 /** An outage of a run that started at a Unix time in milliseconds. */
 export function outageLine(

@@ -13,7 +13,8 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { lossLines, NOTHING, silenceLine } from "./loss.ts";
+import { SILENCE } from "../../client/exchange.ts";
+import { lossLines, silenceLine } from "./loss.ts";
 import {
   eventText,
   lossText,
@@ -210,7 +211,7 @@ export function gatherView(hasHex = false): View<GatherEvent, GatherResult> {
       const shown = names.slice(0, MAX_NAMES).join(", ");
       const further = names.length - MAX_NAMES;
       const others = further > 0 ? ` and ${further} more` : "";
-      const why = received === 0 ? `: ${NOTHING}` : "";
+      const why = received === 0 ? `: ${SILENCE}` : "";
       return `No reply from ${shown}${others}${why}`;
     },
   };
