@@ -47,7 +47,7 @@ export function missedBounds(
   const missed: string[] = [];
   const lost = lossPercent ?? 0;
   if (maxLoss !== undefined && lost > maxLoss) {
-    const [loss, excess] = [lost, lost - maxLoss].map(percent);
+    const [loss, excess] = excessOf(lost, maxLoss, percent, 2);
     missed.push(`--max-loss ${maxLoss}: ${loss} is lost, ${excess} too much`);
   }
   if (maxRtt === undefined) return missed;
@@ -56,8 +56,25 @@ export function missedBounds(
   const found = rttMs?.[NAMES[figure]];
   if (found === undefined) missed.push(`${flag}: no such RTT is known`);
   else if (found > ms) {
-    const [rtt, excess] = [found, found - ms].map(milliseconds);
+    const [rtt, excess] = excessOf(found, ms, milliseconds, 3);
     missed.push(`${flag}: it is ${rtt} ms, ${excess} ms too long`);
   }
   return missed;
 }
+
+/** A figure above its bound, and the difference, with digits enough to see it. */
+function excessOf(
+  value: number,
+  bound: number,
+  text: (value: number, digits: number) => string,
+  minDigits: number,
+): [string, string] {
+  const excess = value - bound;
+  const isSeen = (digits: number) =>
+    Number(value.toFixed(digits)) > bound && Number(excess.toFixed(digits)) > 0;
+  let digits = minDigits;
+  while (digits < MAX_DIGITS && !isSeen(digits)) digits++;
+  return [text(value, digits), text(excess, digits)];
+}
+
+const MAX_DIGITS = 20;

@@ -53,6 +53,22 @@ Deno.test("missedBounds(): names the missed bound, and the difference", () => {
   }
 });
 
+Deno.test("missedBounds(): digits enough to see that the bound is missed", () => {
+  const loss = (lossPercent: number, bound: number) =>
+    missedBounds(bound, undefined, { lossPercent })[0]!.replace(/.*: /, "");
+  assertEquals(loss(0.0012, 0.001), "0.0012% is lost, 0.0002% too much");
+  assertEquals(loss(0.00104, 0.001), "0.00104% is lost, 0.00004% too much");
+  assertEquals(loss(0.0001, 0), "0.0001% is lost, 0.0001% too much");
+  assertEquals(loss(33.334, 33.33), "33.334% is lost, 0.004% too much");
+  assertEquals(loss(99.999, 50), "99.99% is lost, 50% too much");
+  assertEquals(loss(100 / 3, 10), "33.33% is lost, 23.33% too much");
+  const max = { figure: "max", ms: 5 } as const;
+  const rttMs = { ...RTTS, max: 5.00004 };
+  assertEquals(missedBounds(undefined, max, { rttMs }), [
+    "--max-rtt max=5ms: it is 5.00004 ms, 0.00004 ms too long",
+  ]);
+});
+
 Deno.test("missedBounds(): unknown loss meets its bound, an unknown RTT does not", () => {
   assertEquals(missedBounds(0, undefined, { lossPercent: undefined }), []);
   const bound = { figure: "p99.9", ms: 1 } as const;

@@ -6,9 +6,9 @@
 import { bytesLiteral, printable } from "../../encoding.ts";
 import { errorMessage } from "../../base/errors.ts";
 
-/** Milliseconds, to the microsecond. */
-export function milliseconds(ms: number): string {
-  return ms.toFixed(3);
+/** Milliseconds, to the microsecond, or to this number of digits. */
+export function milliseconds(ms: number, digits = 3): string {
+  return ms.toFixed(digits);
 }
 
 /** A time with its unit, if it is known. */
@@ -29,13 +29,14 @@ export function clockText(ms: number): string {
   return `[${(ms / 1000).toFixed(3)}]`;
 }
 
-/** A percentage, to two places. */
-export function percent(value: number): string {
+/** A percentage, to two places, or to this number of digits. */
+export function percent(value: number, digits = 2): string {
   // Neither all nor nothing unless it is: 99.999 % is not shown as 100 %.
+  const least = 10 ** -digits;
   const shown = value > 0 && value < 100
-    ? Math.min(Math.max(value, 0.01), 99.99)
+    ? Math.min(Math.max(value, least), 100 - least)
     : value;
-  return `${Number(shown.toFixed(2))}%`;
+  return `${Number(shown.toFixed(digits))}%`;
 }
 
 /** A number rounded to six places: a time in ms to the nanosecond. */
