@@ -22,6 +22,7 @@ export interface UdpAddress {
  * required.
  * @returns The address, its host name in canonical form.
  * @throws {SyntaxError} If the text has another form; the message names the fault.
+ * @throws {TypeError} If it is no text, or the default port no integer.
  *
  * @example
  * ```ts
@@ -33,6 +34,10 @@ export interface UdpAddress {
  * ```
  */
 export function parseAddress(text: string, defaultPort?: number): UdpAddress {
+  requireText(text, "text", "such as localhost:53");
+  if (!Number.isInteger(defaultPort ?? 0)) {
+    throw wrongValue("defaultPort", "an integer", defaultPort);
+  }
   const { host, port } = splitHostPort(text);
   if (host === "") {
     throw new SyntaxError(`'${text}' has no host before its port`);
@@ -80,6 +85,7 @@ export function parsePort(text: string): number {
  *
  * @param address The address.
  * @returns The text.
+ * @throws {TypeError} If it is no address.
  *
  * @example
  * ```ts
@@ -89,7 +95,11 @@ export function parsePort(text: string): number {
  * assertEquals(formatAddress({ hostname: "::1", port: 53 }), "[::1]:53");
  * ```
  */
-export function formatAddress({ hostname, port }: UdpAddress): string {
+export function formatAddress(address: UdpAddress): string {
+  if (typeof address?.hostname !== "string") {
+    throw wrongValue("address", "an object with hostname and port", address);
+  }
+  const { hostname, port } = address;
   return hostname.includes(":")
     ? `[${hostname}]:${port}`
     : `${hostname}:${port}`;
@@ -102,6 +112,7 @@ export function formatAddress({ hostname, port }: UdpAddress): string {
  *
  * @param hostname An IP address, or a host name.
  * @returns The canonical spelling.
+ * @throws {TypeError} If it is no text.
  *
  * @example
  * ```ts
@@ -130,6 +141,7 @@ export function canonicalHostname(hostname: string): string {
  * @param hostname An IP address in any spelling.
  * @returns 4 bytes of IPv4, 16 of IPv6.
  * @throws {SyntaxError} If it is no IP address, but a name for example.
+ * @throws {TypeError} If it is no text.
  *
  * @example
  * ```ts
@@ -188,6 +200,7 @@ function asciiHostname(hostname: string): string {
  *
  * @param hostname The host, without brackets.
  * @returns 4, 6 or undefined.
+ * @throws {TypeError} If it is no text.
  *
  * @example
  * ```ts
@@ -200,6 +213,7 @@ function asciiHostname(hostname: string): string {
  * ```
  */
 export function ipVersion(hostname: string): 4 | 6 | undefined {
+  requireText(hostname, "hostname", "without brackets");
   if (IPV4_REGEXP.test(hostname)) return 4;
   const address = withoutZone(hostname);
   return IPV6_CHARS_REGEXP.test(address) && URL.canParse(`http://[${address}]`)
@@ -212,6 +226,7 @@ export function ipVersion(hostname: string): 4 | 6 | undefined {
  *
  * @param hostname An IP address in canonical form.
  * @returns True for loopback.
+ * @throws {TypeError} If it is no text.
  *
  * @example
  * ```ts
@@ -222,6 +237,7 @@ export function ipVersion(hostname: string): 4 | 6 | undefined {
  * ```
  */
 export function isLoopback(hostname: string): boolean {
+  requireText(hostname, "hostname", "an IP address");
   return hostname === "::1" ||
     (hostname.startsWith("127.") && ipVersion(hostname) === 4);
 }
@@ -384,6 +400,24 @@ function splitHostPort(text: string): { host: string; port?: string } {
     );
   }
   return { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+function requireText(text: unknown, name: string, form: string): void {
+  if (typeof text !== "string") {
+    throw wrongValue(name, `a string, ${form}`, text);
+  }
+}
+
+/** The error of a wrong argument, in the words of a wrong option's. */
+function wrongValue(name: string, words: string, value: unknown): TypeError {
+  const isLong = typeof value === "object" && value !== null ||
+    typeof value === "function";
+  const shown = typeof value === "string"
+    ? JSON.stringify(value).slice(0, 60)
+    : isLong
+    ? typeof value
+    : String(value);
+  return new TypeError(`'${name}' must be ${words}: current value is ${shown}`);
 }
 
 /** The end of a host that systems read as an IPv4 address: `127.1`, `0x7f000001`. */

@@ -63,6 +63,46 @@ Deno.test("parseAddress(): an error names the fault", () => {
   assertThrows(() => parseAddress("host"), SyntaxError, "no port");
 });
 
+Deno.test("lib/address.ts: a value of another type is named, with the right one", () => {
+  const wrong = (value: unknown) => value as never;
+  const cases: Array<[() => unknown, string]> = [
+    [
+      () => parseAddress(wrong(5)),
+      "'text' must be a string, such as localhost:53: current value is 5",
+    ],
+    [
+      () => parseAddress(wrong({ hostname: "::1", port: 7 })),
+      "'text' must be a string, such as localhost:53: current value is object",
+    ],
+    [
+      () => parseAddress("localhost", wrong("53")),
+      "'defaultPort' must be an integer: current value is \"53\"",
+    ],
+    [
+      () => formatAddress(wrong("localhost:53")),
+      "'address' must be an object with hostname and port: current value is \"localhost:53\"",
+    ],
+    [
+      () => formatAddress(wrong(null)),
+      "'address' must be an object with hostname and port: current value is null",
+    ],
+    [
+      () => isLoopback(wrong(undefined)),
+      "'hostname' must be a string, an IP address: current value is undefined",
+    ],
+    ...[canonicalHostname, addressBytes, ipVersion].map((
+      one,
+    ): [() => unknown, string] => [
+      () => one(wrong(Symbol("x"))),
+      "'hostname' must be a string, without brackets: current value is Symbol(x)",
+    ]),
+  ];
+  for (const [call, message] of cases) assertThrows(call, TypeError, message);
+  for (const port of [1.5, NaN]) {
+    assertThrows(() => parseAddress("localhost", port), TypeError, `${port}`);
+  }
+});
+
 Deno.test("parsePort(): accepts only 0 to 65535 in digits", () => {
   assertEquals(["0", "1", "65535"].map(parsePort), [0, 1, 65535]);
   for (const text of ["", " 1", "1 ", "+1", "-0", "1.0", "65536", "999999"]) {

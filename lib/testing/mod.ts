@@ -23,14 +23,17 @@ import "../base/deno.ts";
 import type { UdpAddress } from "../address.ts";
 import type { DatagramInfo } from "../server/handler.ts";
 import { CLIENT_HOST } from "./network.ts";
+import { ADDRESS } from "./socket.ts";
 
 /**
  * The info for a handler that a test calls itself.
  *
  * @param remoteAddr The source of the datagram.
  * @returns The info; its `reply` does nothing, and there is no limit.
+ * @throws {TypeError} If it is no address.
  */
 export function infoOf(remoteAddr: UdpAddress): DatagramInfo {
+  ADDRESS.read(remoteAddr, "remoteAddr");
   return {
     remoteAddr,
     localAddr: { hostname: CLIENT_HOST, port: 20001 },

@@ -11,6 +11,16 @@ import {
   type UdpAddress,
   withoutZone,
 } from "../address.ts";
+import {
+  callback,
+  custom,
+  integer,
+  list,
+  readAll,
+  real,
+  time,
+} from "../base/options.ts";
+import { payloadOf } from "../base/payload.ts";
 import type { Interface } from "../socket/multicast.ts";
 import type { Runtime } from "../socket/runtime.ts";
 import {
@@ -21,7 +31,7 @@ import {
 } from "../socket/contract.ts";
 import { ECONNREFUSED, EMSGSIZE, errorOf } from "../socket/linux/errno.ts";
 import { type Clock, type TimerKind, Timers } from "./clock.ts";
-import { SimulatedSocket } from "./socket.ts";
+import { ADDRESS, SimulatedSocket } from "./socket.ts";
 
 /** A datagram in flight. */
 export interface Passing {
@@ -115,15 +125,18 @@ export class SimulatedNetwork {
    * the same plan and seed give the same run, to the byte and the microsecond; and
    * the longest wait for a handler, in milliseconds of real time, see
    * {@linkcode outside}.
+   * @throws {TypeError} If an argument is of a wrong type.
+   * @throws {RangeError} If a number is out of range.
    */
   constructor(
     plan: Plan = () => [LATENCY_MS],
-    { seed = DEFAULT_SEED, patienceMs = PATIENCE_MS }: {
+    options: {
       seed?: number | undefined;
       patienceMs?: number | undefined;
     } = {},
   ) {
-    this.plan = plan;
+    const { seed, patienceMs } = readAll("SimulatedNetwork", OPTIONS, options);
+    this.plan = PLAN.read(plan, "plan");
     this.clock = this.#timers.clock;
     this.#patienceMs = patienceMs;
     // Numbers of their own: a plan does not change the jitter of a client.
@@ -178,8 +191,10 @@ export class SimulatedNetwork {
    * @param promise The promise.
    * @returns Resolves as the promise does.
    * @throws {Error} If nothing is left that could happen.
+   * @throws {TypeError} If it is no promise.
    */
   async run<T>(promise: PromiseLike<T>): Promise<T> {
+    PROMISE.read(promise, "promise");
     let settled = false;
     const settle = () => {
       settled = true;
@@ -206,6 +221,7 @@ export class SimulatedNetwork {
    * @returns Resolves when it has passed.
    */
   runFor(ms: number): Promise<void> {
+    MS.read(ms, "ms");
     return this.run(
       new Promise((resolve) => this.runtime.after(ms, resolve)),
     );
@@ -231,6 +247,7 @@ export class SimulatedNetwork {
    * are lost, and no socket can be opened until {@linkcode restart}.
    */
   crash(hostname: string): void {
+    HOST.read(hostname, "hostname");
     this.#hosts.set(hostname, false);
     for (const socket of [...this.sockets.values()]) {
       if (socket.addr.hostname === hostname) socket.close();
@@ -239,6 +256,7 @@ export class SimulatedNetwork {
 
   /** Starts a host that has crashed, whose ports are closed at first. */
   restart(hostname: string): void {
+    HOST.read(hostname, "hostname");
     this.#hosts.set(hostname, true);
   }
 
@@ -247,11 +265,13 @@ export class SimulatedNetwork {
    * included, until {@linkcode heal}.
    */
   partition(one: string, other: string): void {
+    HOSTS.read([one, other], "hosts");
     this.#cuts.add(`${one} ${other}`).add(`${other} ${one}`);
   }
 
   /** Ends the partition of two hosts. */
   heal(one: string, other: string): void {
+    HOSTS.read([one, other], "hosts");
     this.#cuts.delete(`${one} ${other}`);
     this.#cuts.delete(`${other} ${one}`);
   }
@@ -261,6 +281,7 @@ export class SimulatedNetwork {
    *
    * @throws {Error} `EMSGSIZE` of more bytes than UDP carries, 65,507 over IPv4 and
    * 65,527 over IPv6; or the error of the plan.
+   * @throws {TypeError} If an argument, or the plan's value, is of a wrong type.
    */
   pass(
     from: UdpAddress,
@@ -268,7 +289,9 @@ export class SimulatedNetwork {
     payload: Uint8Array,
     sender?: SimulatedSocket,
   ): void {
-    const data = new Uint8Array(payload);
+    const data = new Uint8Array(payloadOf(payload, "pass()"));
+    ADDRESS.read(from, "from");
+    ADDRESS.read(to, "to");
     const passing = { index: this.sent.length, at: this.now, from, to, data };
     const isIPv6 = to.hostname.includes(":");
     const isTooLong = data.length >
@@ -276,6 +299,7 @@ export class SimulatedNetwork {
     if (!isTooLong) this.sent.push(passing);
     const delaysMs = this.plan({ ...passing, random: this.#random });
     if (isTooLong) throw errorOf(EMSGSIZE);
+    DELAYS.read(delaysMs, "value of the plan");
     const isCut = () =>
       this.#cuts.size > 0 &&
       this.#cuts.has(`${from.hostname} ${to.hostname}`);
@@ -338,6 +362,24 @@ function tooLong(mtu: number): Error {
 
 /** The longest wait for a handler, in milliseconds of real time. */
 const PATIENCE_MS = 1000;
+
+const MOST = Number.MAX_SAFE_INTEGER;
+const PLAN = callback<Plan>();
+const OPTIONS = {
+  seed: integer(-MOST, MOST, DEFAULT_SEED),
+  patienceMs: time(0, PATIENCE_MS),
+};
+const MS = real(0, MOST, undefined, " ms");
+const DELAYS = list(MS);
+const HOST = custom<string>("an IP address", (value) => {
+  const isAddress = typeof value === "string" && ipVersion(value) !== undefined;
+  return isAddress ? undefined : TypeError;
+});
+const HOSTS = list(HOST);
+const PROMISE = custom<PromiseLike<unknown>>("a promise", (value) => {
+  const { then } = (value ?? {}) as Partial<PromiseLike<unknown>>;
+  return typeof then === "function" ? undefined : TypeError;
+});
 
 /**
  * Makes a source of numbers from 0 to 1, the same for the same seed

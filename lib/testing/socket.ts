@@ -4,6 +4,8 @@
  * @module
  */
 import { formatAddress, type UdpAddress } from "../address.ts";
+import { custom } from "../base/options.ts";
+import { payloadOf } from "../base/payload.ts";
 import type { Membership } from "../socket/multicast.ts";
 import type {
   Datagram,
@@ -30,6 +32,16 @@ export interface Wire {
     sender?: SimulatedSocket,
   ): void;
 }
+
+/** An address that a test gives. */
+export const ADDRESS = custom<UdpAddress>(
+  "an object with hostname and port",
+  (value) => {
+    const { hostname, port } = (value ?? {}) as Partial<UdpAddress>;
+    const isAddress = typeof hostname === "string" && Number.isInteger(port);
+    return isAddress ? undefined : TypeError;
+  },
+);
 
 /** The size of a receive buffer in bytes, by default. */
 const BUFFER_BYTES = 212_992;
@@ -98,6 +110,8 @@ export class SimulatedSocket implements DatagramSocket {
     remoteAddr: UdpAddress,
     localAddr: UdpAddress = this.addr,
   ): void {
+    payload = payloadOf(payload, "arrive()");
+    ADDRESS.read(remoteAddr, "remoteAddr");
     // One datagram to a group may have had another member close it.
     if (!this.open) return;
     if (this.#buffered !== undefined) {

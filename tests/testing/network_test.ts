@@ -1,11 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { formatAddress } from "../../lib/address.ts";
 import { decode } from "../../lib/encoding.ts";
 import { openSocket } from "../../lib/socket/open_socket.ts";
-import { SimulatedNetwork } from "../../lib/testing/mod.ts";
+import { infoOf, type Plan, SimulatedNetwork } from "../../lib/testing/mod.ts";
 import { Program, programTest } from "../helpers.ts";
 import { seededRun } from "./seeded_run.ts";
 
@@ -94,4 +94,78 @@ Deno.test("SimulatedNetwork: keeps no closed socket, but counts its datagrams as
   // The latest may still lie on the stack.
   const kept = closed.filter((one) => one.deref() !== undefined).length;
   assert(kept <= 1, `${kept} closed sockets are kept`);
+});
+
+Deno.test("SimulatedNetwork: a wrong argument is named, with its value and the right one", async () => {
+  const wrong = (value: unknown) => value as never;
+  const network = new SimulatedNetwork(() => [1]);
+  const address = { hostname: "192.0.2.1", port: 1 };
+  const payload = new Uint8Array(1);
+  const open = { hostname: "192.0.2.1", port: 0, maxDatagramBytes: 9 };
+  const socket = network.sockets.get(
+    formatAddress(network.runtime.open(open).addr),
+  )!;
+  const noAddress = "must be an object with hostname and port: current value";
+  const noHost = "must be an IP address: current value is";
+  const cases: Array<[() => unknown, string]> = [
+    [
+      () => new SimulatedNetwork(wrong([5])),
+      "'plan' must be a function: current value is [5]",
+    ],
+    [
+      () => new SimulatedNetwork(undefined, { seed: wrong("x") }),
+      `'seed' must be an integer from -9007199254740991 to 9007199254740991: current value is "x"`,
+    ],
+    [
+      () => new SimulatedNetwork(undefined, wrong({ seeds: 1 })),
+      "Cannot use option 'seeds' of SimulatedNetwork: did you mean 'seed'?",
+    ],
+    [
+      () => network.runFor(wrong("1s")),
+      `'ms' must be a number from 0 to 9007199254740991 ms: current value is "1s"`,
+    ],
+    [() => network.crash("server"), `'hostname' ${noHost} "server"`],
+    [() => network.restart(wrong(5)), `'hostname' ${noHost} 5`],
+    [
+      () => network.partition("192.0.2.1", wrong(undefined)),
+      "'hosts' must be an array, each element an IP address: " +
+      'current value is ["192.0.2.1",undefined]',
+    ],
+    [() => network.heal("a", "b"), "'hosts' must be"],
+    [
+      () => network.pass(wrong("192.0.2.1:7"), address, payload),
+      `'from' ${noAddress} is "192.0.2.1:7"`,
+    ],
+    [
+      () => network.pass(address, wrong({}), payload),
+      `'to' ${noAddress} is object`,
+    ],
+    [
+      () => network.pass(address, address, wrong(5)),
+      "The payload of pass() must be a string, a typed array",
+    ],
+    [
+      () => socket.arrive(wrong(null), address),
+      "The payload of arrive() must be",
+    ],
+    [
+      () => socket.arrive(payload, wrong(undefined)),
+      `'remoteAddr' ${noAddress} is undefined`,
+    ],
+    [() => infoOf(wrong(null)), `'remoteAddr' ${noAddress} is null`],
+  ];
+  for (const [call, message] of cases) assertThrows(call, TypeError, message);
+  await assertRejects(
+    () => network.run(wrong(() => {})),
+    TypeError,
+    "'promise' must be a promise: current value is function",
+  );
+  for (const delays of [5, [5, NaN], ["5"], [-1]]) {
+    network.plan = (() => delays) as unknown as Plan;
+    assertThrows(
+      () => network.pass(address, address, payload),
+      Error,
+      "'value of the plan' must be an array, each element a number from 0",
+    );
+  }
 });

@@ -5,6 +5,7 @@
  */
 import { formatAddress } from "../../address.ts";
 import { errorMessage, isPortClosed } from "../../base/errors.ts";
+import { SILENCE } from "../../client/exchange.ts";
 import type { TimeoutError, UdpReply } from "../../client/reply.ts";
 import type { GatherSummary } from "../../client/gather.ts";
 import {
@@ -13,7 +14,6 @@ import {
   type SeriesSummary,
 } from "../../client/series.ts";
 import * as column from "./columns.ts";
-import { SILENCE } from "../../client/exchange.ts";
 import { lossLines, silenceLine } from "./loss.ts";
 import {
   eventText,
