@@ -1,5 +1,5 @@
 /** The programs of docs/recipes.md, run unchanged. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect } from "../lib/client/connect.ts";
 import type { UdpClient } from "../lib/client/udp_client.ts";
 import { formatAddress, type UdpAddress } from "../lib/address.ts";
@@ -64,6 +64,22 @@ programTest("deno task recipe: lists the recipes of the page", async () => {
   assertEquals([ended.code, ended.stdout], [2, ""]);
   assert(ended.stderr.startsWith('recipe: no recipe "dsn": '), ended.stderr);
 });
+
+programTest(
+  "recipes: a client of a silent server ends with one line and exit code 1",
+  async () => {
+    await using silent = serve(() => {});
+    const server = formatAddress(silent.addr);
+    const names = ["dns_client.ts", "game_rules.ts", "ntp_client.ts"];
+    const ends = names.map(async (name) => {
+      await using client = await start(name, server);
+      const { code, stdout, stderr } = await client.ended();
+      assertEquals([code, stdout], [1, ""], name);
+      assertMatch(stderr, /^No reply from [^\n]+\n$/, name);
+    });
+    await Promise.all(ends);
+  },
+);
 
 programTest("dns.ts: answers dig", async () => {
   await using server = await start("dns.ts");
