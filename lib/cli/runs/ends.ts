@@ -91,29 +91,45 @@ function interfaces(): readonly Interface[] {
   }
 }
 
-let running = 0;
-const waiting: Array<() => void> = [];
-
 /**
- * Looks a name up, once few others are in flight: the system has few threads for that,
+ * Look-ups of names, few of which are in flight: the system has few threads for them,
  * and those that wait for a name server would hold up files and messages.
  */
-async function resolve(hostname: string): Promise<string[]> {
-  if (running < MAX_RUNNING) running++;
-  else await new Promise<void>((next) => waiting.push(next));
-  try {
-    return await denoRuntime.resolve(hostname);
-  } finally {
-    const next = waiting.shift();
-    if (next === undefined) running--;
-    else next();
+class LookUps {
+  #running = 0;
+  readonly #waiting: Array<() => void> = [];
+
+  constructor(readonly most: number) {}
+
+  async resolve(hostname: string): Promise<string[]> {
+    if (this.#running < this.most) this.#running++;
+    else await new Promise<void>((next) => this.#waiting.push(next));
+    try {
+      return await denoRuntime.resolve(hostname);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running--;
+      else next();
+    }
   }
 }
 
-/** The runtime of an engine, with bounded look-ups. */
-export function boundedRuntime(engine: Engine): Runtime {
+/** Those of targets; and of probes, whose slow names hold up no target. */
+const LOOK_UPS = { target: new LookUps(4), probe: new LookUps(2) };
+
+/** The runtime of one run of an engine: bounded look-ups, one for each name. */
+export function boundedRuntime(
+  engine: Engine,
+  owner: keyof typeof LOOK_UPS = "target",
+): Runtime {
+  const found = new Map<string, Promise<string[]>>();
+  const resolve = (hostname: string) => {
+    let addresses = found.get(hostname);
+    if (addresses === undefined) {
+      addresses = LOOK_UPS[owner].resolve(hostname);
+      found.set(hostname, addresses);
+    }
+    return addresses;
+  };
   return Object.create(runtimeFor(engine), { resolve: { value: resolve } });
 }
-
-/** Look-ups in flight. */
-const MAX_RUNNING = 4;

@@ -58,9 +58,9 @@ export async function runOf(
     deadlineMs?: number;
     onSample?: (sample: Sample) => void;
   },
+  runtime: Runtime = boundedRuntime(plan.options.engine ?? "deno"),
 ) {
   const size = plan.sizes[0];
-  const runtime = boundedRuntime(plan.options.engine ?? "deno");
   await requirePermission(target, runtime);
   if (plan.mode === "stamp") {
     const { maxSockets: _, ...own } = options;
@@ -284,14 +284,14 @@ export class Target {
 
   async #makeRun(): Promise<WatchRun> {
     const { plan } = this.watched;
-    const runtime = boundedRuntime("deno");
+    const runtime = boundedRuntime(plan.options.engine ?? "deno");
     const target = await addressed(plan.targets[0]!, plan.version, runtime);
     return await runOf(plan, target, {
       count: Infinity,
       maxSockets: this.maxSockets,
       reportMs: MINUTE_MS,
       onSample: (sample) => this.#add(sample),
-    });
+    }, runtime);
   }
 
   /** Adds to a figure of all runs. */

@@ -72,11 +72,16 @@ async function probe(request: Request, file: WatchFile): Promise<Response> {
   }
   const begun = performance.now();
   const deadlineMs = deadlineOf(request);
+  const late = Promise.withResolvers<string[]>();
+  const timer = setTimeout(late.resolve, deadlineMs, []);
   // The address that was checked is the one that is probed.
   const found = await Promise.race([
-    addressesOf(hostname, boundedRuntime("deno")).catch((): string[] => []),
-    new Promise<string[]>((give) => setTimeout(give, deadlineMs, [])),
+    addressesOf(hostname, boundedRuntime("deno", "probe")).catch(
+      (): string[] => [],
+    ),
+    late.promise,
   ]);
+  clearTimeout(timer);
   const resolvedMs = performance.now() - begun;
   const address = found.find((one) =>
     (plan.version ?? ipVersion(one)) === ipVersion(one)
