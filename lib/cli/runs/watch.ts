@@ -91,8 +91,11 @@ export async function runWatch(
       write(line, "reloaded", { targets: next.targets.length });
     }).catch((error) => complain("client", `${path}: ${errorMessage(error)}`));
   };
-  const timer = setInterval(() => keep(store), WRITE_MS);
-  const looking = setInterval(followFile(history), LOOK_MS);
+  const look = followFile(history);
+  const timer = setInterval(() => {
+    keep(store);
+    look();
+  }, WRITE_MS);
   await follow(file);
   const facts = { url, targets: file.targets.length };
   write(`watches ${countOf(file)}, see ${url}`, "watching", facts);
@@ -116,7 +119,6 @@ export async function runWatch(
     }
   }
   clearInterval(timer);
-  clearInterval(looking);
   await follow({ ...file, targets: [] });
   const lost = await close(store);
   await out.flush();
@@ -265,7 +267,6 @@ function wordsOf(change: Change): string {
 /** The sockets of all targets together, but for those that are needed. */
 const MAX_SOCKETS = 1024;
 const WRITE_MS = 1000;
-const LOOK_MS = 10_000;
 const SERVE_MS = 1000;
 const MAX_MISTAKES = 20;
 const LAST_TRIES = 4;

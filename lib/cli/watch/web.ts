@@ -70,7 +70,12 @@ export async function webOf(
       return isRead ? route(request) : refusal(405, "only GET");
     },
   };
-  return () => Deno.serve(options);
+  return () => {
+    const server = Deno.serve(options);
+    // Any free port is the same one again.
+    options.port = server.addr.port;
+    return server;
+  };
 }
 
 /** Whether a URL has an IP address or `localhost`: a page of another name has not. */
