@@ -153,7 +153,9 @@ namespaceTest(
   "client --loaded --stamp: finds the queue, and its direction",
   async () => {
     await using _cable = await cabled();
-    const queue = "root tbf rate 5mbit burst 5kb latency 200ms".split(" ");
+    // 32 datagrams take a third of a second: much more than any delay of the
+    // programs, and few enough for a machine that is busy.
+    const queue = "root tbf rate 1mbit burst 5kb latency 2s".split(" ");
     await using shaped = inHost(
       ASKING,
       ...["tc", "qdisc", "add", "dev", "wire0", ...queue],
@@ -173,14 +175,14 @@ namespaceTest(
     assertEquals(code, 0);
     const { rttMs, forwardPdvMs, backwardPdvMs, load } = JSON.parse(stdout);
     const { median } = rttMs.added;
-    assert(median > 10 && median < 200, `${median}`);
+    assert(median > 10, `${median}`);
     // The queue is the way to the server.
     const [there, back] = [
       forwardPdvMs.added.median,
       backwardPdvMs.added.median,
     ];
-    assert(there > 10 && there < 200 && there > 4 * back, `${there} ${back}`);
-    assert(load.receivedBitsPerSecond < 5e6);
+    assert(there > 10 && there > 4 * back, `${there} ${back}`);
+    assert(load.received > 0);
   },
   "tc",
 );

@@ -82,7 +82,9 @@ signalTest(
     await using folder = await tempFolder();
     const { server, state } = failingServer(20);
     await using _ = server;
-    const target = { name: "a", address: formatAddress(server.addr), ...FAST };
+    const address = formatAddress(server.addr);
+    // A server that is slow, as on a busy machine, is no outage.
+    const target = { name: "a", address, ...FAST, timeout: "1s" };
     const history = `${folder.path}/history.db`;
     const { program, url, next } = await watching(
       folder.path,
@@ -104,21 +106,26 @@ signalTest(
     state.left = 30;
     const up = await next();
     assertEquals(up.type, "up");
-    assert(up.lost >= 10 && up.seconds >= 0.2, JSON.stringify(up));
+    assert(up.lost >= 10 && up.seconds > 0, JSON.stringify(up));
     assertEquals((await next()).type, "down");
     // All replies have arrived by now.
+    const seen = state.answered + state.unanswered;
     const metrics = await textOf(`${url}metrics`);
-    assertEquals(outcomeOf(metrics, "received"), state.answered);
+    const received = outcomeOf(metrics, "received");
+    assertEquals(received + outcomeOf(metrics, "late"), state.answered);
     assertEquals(state.answered, 50);
     const picture = await textOf(`${url}plot.svg?target=a`);
-    assertStringIncludes(picture, "50 received", "the current minute too");
+    assertStringIncludes(
+      picture,
+      `${received} received`,
+      "the current minute too",
+    );
     const sent = valueOf(metrics, 'roundtrip_client_sent_total{target="a"}');
-    const lost = outcomeOf(metrics, "lost");
-    const inFlight = sent - 50 - lost;
-    assert(inFlight >= 0 && inFlight <= 6, `${inFlight} in flight`);
+    const settled = received + outcomeOf(metrics, "lost");
+    assert(sent >= seen && sent >= settled, `${sent} ${seen} ${settled}`);
     assertEquals(
       valueOf(metrics, 'roundtrip_client_rtt_seconds_count{target="a"}'),
-      50,
+      received,
     );
     assertEquals(
       valueOf(metrics, 'roundtrip_client_outages_total{target="a"}'),
@@ -128,10 +135,8 @@ signalTest(
     const { code, stderr } = await program.ended();
     assertEquals([code, stderr], [0, ""]);
     using db = new DatabaseSync(history, { readOnly: true });
-    const { received } = db.prepare(
-      "SELECT sum(received) AS received FROM part",
-    ).get()!;
-    assertEquals(received, 50, "the last minute is written too");
+    const kept = db.prepare("SELECT sum(received) AS count FROM part").get()!;
+    assertEquals(kept.count, received, "the last minute is written too");
     const outages = db.prepare("SELECT until - at AS ms FROM outage").all();
     assertEquals(outages.length, 2);
     assert(outages.every(({ ms }) => Number(ms) > 0));
