@@ -4,21 +4,28 @@
  *
  * @module
  */
+import { ipVersion, type UdpAddress } from "../../address.ts";
 import type { DatagramSocket, OpenOptions } from "../contract.ts";
 import { DenoSocket } from "../deno_socket.ts";
-import { limitedNet, requireNet } from "../net_access.ts";
+import { limitedNet, netAccess, requireNet } from "../net_access.ts";
 import {
   bindDescriptor,
   bindOwned,
+  bindTo,
+  check,
   connect,
   growBuffers,
   numberZone,
   own,
+  setOption,
   setSendOptions,
   type SocketDescriptor,
+  trySet,
 } from "./descriptor.ts";
+import * as sys from "./layout.ts";
 import { type Libc, libcMissing, loadLibc } from "./libc.ts";
 import { Poller } from "./poller.ts";
+import { RequestSet } from "./request_set.ts";
 import { RequestSocket } from "./request_socket.ts";
 import { LinuxSocket } from "./socket.ts";
 
@@ -38,9 +45,10 @@ export function openLinuxSocket(options: OpenOptions): DatagramSocket {
   const { hostname, peer, isBusy } = options;
   // With net.ipv6.bindv6only a socket of Deno's own at `::` takes no IPv4.
   const isOfBoth = hostname === "::" && peer === undefined;
-  return isBusy || isOfBoth
-    ? openBusy(libc, options)
-    : openClient(libc, options);
+  if (isBusy || isOfBoth) return openBusy(libc, options);
+  return peer !== undefined && ipVersion(hostname) !== undefined
+    ? openRequest(libc, options, peer)
+    : openPlain(libc, options);
 }
 
 function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
@@ -63,23 +71,75 @@ function openBusy(libc: Libc, options: OpenOptions): LinuxSocket {
   }
 }
 
-function openClient(libc: Libc, options: OpenOptions): DenoSocket {
-  const { peer, maxDatagramBytes } = options;
+function openPlain(libc: Libc, options: OpenOptions): DenoSocket {
   const bound = bindDescriptor(libc, options);
   try {
     setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
-    const access = limitedNet(false);
-    if (peer === undefined) {
-      return new DenoSocket(bound.conn, maxDatagramBytes, access);
-    }
-    numberZone(libc, peer);
-    return new RequestSocket(libc, bound, peer, maxDatagramBytes, access);
+    return new DenoSocket(
+      bound.conn,
+      options.maxDatagramBytes,
+      limitedNet(false),
+    );
   } catch (error) {
     bound.close();
     throw error;
   }
 }
 
+function openRequest(
+  libc: Libc,
+  options: OpenOptions,
+  peer: UdpAddress,
+): RequestSocket {
+  const access = limitedNet();
+  if (access !== undefined) {
+    // The user may be asked here, and never at a send.
+    Deno.permissions.requestSync(netAccess(options));
+    requireNet(options);
+  }
+  numberZone(libc, peer);
+  const bound = bindRequest(libc, options);
+  try {
+    setSendOptions(libc, bound, options);
+    growBuffers(libc, bound.fd);
+    // A worker may be terminated at any time.
+    const ownEpoll = isWorker
+      ? (fd: number) => own(libc, fd, options.hostname)
+      : (fd: number) => ({ fd, close: () => {} });
+    requests ??= new RequestSet(libc, ownEpoll);
+    return new RequestSocket(libc, requests, bound, options, access);
+  } catch (error) {
+    bound.close();
+    throw error;
+  }
+}
+
+/** Binds a socket that is Deno's in workers only, where it may not be closed. */
+function bindRequest(libc: Libc, options: OpenOptions): SocketDescriptor {
+  const { hostname } = options;
+  const family = ipVersion(hostname) === 6 ? sys.AF_INET6 : sys.AF_INET;
+  const type = sys.SOCK_DGRAM | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
+  const made = check(libc, libc.socket(family, type, 0));
+  const { fd, close } = isWorker
+    ? own(libc, made, hostname)
+    : { fd: made, close: () => void libc.close(made) };
+  try {
+    setOption(libc, fd, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
+    if (family === sys.AF_INET6) {
+      // Also with net.ipv6.bindv6only.
+      trySet(libc, fd, sys.IPPROTO_IPV6, sys.IPV6_V6ONLY, 0);
+    }
+    bindTo(libc, fd, family, options);
+    return { fd, family, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+const isWorker = "WorkerGlobalScope" in globalThis;
+/** The sockets of all requests of this thread. */
+let requests: RequestSet | undefined;
 /** The poller of all sockets of this thread. */
 let poller: Poller | undefined;

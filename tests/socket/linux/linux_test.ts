@@ -78,6 +78,41 @@ if (ENGINE === "linux") {
   );
 }
 
+if (ENGINE === "linux") {
+  programTest(
+    "RequestSocket: a terminated worker leaves nothing open",
+    async () => {
+      const silent = Deno.listenDatagram({
+        transport: "udp",
+        hostname: "127.0.0.1",
+        port: 0,
+      });
+      const { port } = silent.addr as Deno.NetAddr;
+      let localPort = 0;
+      for (let i = 0; i < 2; i++) {
+        const code = `
+        import { request } from "${new URL("lib/mod.ts", ROOT)}";
+        const options = { engine: "linux" as const, localPort: ${localPort} };
+        request("127.0.0.1:${port}", "x", options)
+          .catch(({ message }) => postMessage(message));`;
+        const worker = new Worker(
+          `data:application/typescript,${encodeURIComponent(code)}`,
+          { type: "module" },
+        );
+        const failed = new Promise((_, reject) =>
+          worker.onmessage = ({ data }) => reject(new Error(data))
+        );
+        const asked = silent.receive().then(([_, addr]) => addr);
+        const from = await Promise.race([asked, failed]) as Deno.NetAddr;
+        worker.terminate();
+        // The next one binds the same port.
+        localPort = from.port;
+      }
+      silent.close();
+    },
+  );
+}
+
 linuxTest(
   "serve(): datagrams of one flow are unchanged, coalesced or not",
   async () => {
