@@ -102,14 +102,22 @@ Deno.test("showRun(): a report has its events, unless it is quiet, and always it
 });
 
 /** Light timers that fire only at `tick()`, the last one that was begun. */
-function stoppedTimers(): Disposable & { tick(): void } {
-  const { timeout } = AbortSignal;
-  let begun: Pick<AbortSignal, "onabort"> = { onabort: null };
-  AbortSignal.timeout = () => (begun = { onabort: null }) as AbortSignal;
+function stoppedTimers(): Disposable & { tick(): Promise<void> } {
+  const { waitAsync } = Atomics;
+  const begin = () => Promise.withResolvers<"timed-out">();
+  let begun = begin();
+  Atomics.waitAsync = () => {
+    begun = begin();
+    return { async: true, value: begun.promise };
+  };
   return {
-    tick: () => begun.onabort?.call(AbortSignal.abort(), new Event("abort")),
+    async tick() {
+      const { promise, resolve } = begun;
+      resolve("timed-out");
+      await promise;
+    },
     [Symbol.dispose]() {
-      AbortSignal.timeout = timeout;
+      Atomics.waitAsync = waitAsync;
     },
   };
 }
@@ -128,7 +136,7 @@ async function looked(
     ...runOf([]),
     async *[Symbol.asyncIterator]() {
       yield event;
-      timers.tick();
+      await timers.tick();
       await out.flush();
     },
   };
@@ -141,10 +149,10 @@ Deno.test("showRun(): no status line follows the closing lines", async () => {
   const { out, shown } = written(true);
   using timers = stoppedTimers();
   const flush = out.flush.bind(out);
-  out.flush = () => {
+  out.flush = async () => {
     // The output is slow, so that the timer would fire meanwhile.
-    timers.tick();
-    return flush();
+    await timers.tick();
+    await flush();
   };
   const run = runOf([{ type: "reply", seq: 0 }]);
   const options = { format: "text", quiet: true } as const;
@@ -258,13 +266,13 @@ async function notesOn(counts: number[]): Promise<string[]> {
       ...runOf([]),
       async *[Symbol.asyncIterator]() {
         for (const count of counts) {
-          timers.tick();
+          await timers.tick();
           await Promise.resolve();
           ms += 12_000;
           received = count;
           yield { type: "reply" };
         }
-        timers.tick();
+        await timers.tick();
       },
     };
     const report = { format: "json", quiet: true } as const;
