@@ -310,7 +310,7 @@ namespaceTest(
           assertEquals(name, `${engine} ${kind}`);
           const [type, code] = kind.split(" ");
           const wanted = engine === "deno" || UNREPORTED.includes(kind)
-            ? "2 silent server"
+            ? "2 wall, or loss"
             : CLOSED_PORT.includes(kind)
             ? "1 Connection refused (os error 111)"
             : `2 (ICMP type ${type}, code ${code}`;
