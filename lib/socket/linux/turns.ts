@@ -69,9 +69,15 @@ export class Turns {
     this.#isEnded = true;
   }
 
-  /** Lets timers and microtasks run. */
-  async round(): Promise<void> {
-    await new Promise<void>((resolve) => setImmediate(() => resolve()));
+  /** Lets timers and microtasks run, and more of them in further rounds. */
+  async round(count = 1): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const next = () => {
+        if (--count > 0 && !this.#isEnded) setImmediate(next);
+        else resolve();
+      };
+      setImmediate(next);
+    });
     this.#roundAt = this.now();
   }
 
@@ -86,7 +92,7 @@ export class Turns {
       // Turns of a client are mostly used for requests on its own socket; and a
       // load at a set rate never waits, so that no other thread may run.
       const byRounds = this.#isClient || this.now() < this.#roundsUntil;
-      await (byRounds ? this.#rounds() : this.#pollRuntime());
+      await (byRounds ? this.round(LONE_ROUNDS) : this.#pollRuntime());
       const to = this.#libc.threadMs();
       const isMore = to - from >= (byRounds ? ROUNDS_USED_MS : USED_MS);
       isUsed ||= isMore;
@@ -113,10 +119,6 @@ export class Turns {
       this.#roundsUntil = this.#roundAt + BY_ROUNDS_MS;
     }
     this.#wasSlow = isSlow;
-  }
-
-  async #rounds(): Promise<void> {
-    for (let i = 0; i < LONE_ROUNDS && !this.#isEnded; i++) await this.round();
   }
 }
 

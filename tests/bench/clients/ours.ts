@@ -22,6 +22,7 @@ const [port, window, seconds, kind, engine] = Deno.args as [
   Engine,
 ];
 const server = { hostname: "127.0.0.1", port: Number(port) };
+const SLAB_PAYLOADS = 4096;
 const durationMs = 1000 * Number(seconds);
 let before = process.cpuUsage();
 let rtts = new Distribution();
@@ -30,9 +31,16 @@ let wrong = 0;
 let lost = 0;
 let sequence = 0;
 
-/** A request: its number, and bytes derived from the number. */
+let slab = new Uint8Array(0);
+
+/**
+ * A request: its number, and bytes derived from the number. A view of a larger buffer
+ * takes a tenth of the time of an array of its own.
+ */
 function payload(): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(16).fill(sequence & 0xff, 4);
+  const at = 16 * (sequence % SLAB_PAYLOADS);
+  if (at === 0) slab = new Uint8Array(16 * SLAB_PAYLOADS);
+  const bytes = slab.subarray(at, at + 16).fill(sequence & 0xff, 4);
   for (let i = 0; i < 4; i++) bytes[i] = sequence >>> (24 - 8 * i);
   sequence++;
   return bytes;
