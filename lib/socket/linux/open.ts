@@ -14,6 +14,7 @@ import {
   bindTo,
   check,
   connect,
+  type Descriptor,
   growBuffers,
   numberZone,
   own,
@@ -103,11 +104,10 @@ function openRequest(
   try {
     setSendOptions(libc, bound, options);
     growBuffers(libc, bound.fd);
-    // A worker may be terminated at any time.
-    const ownEpoll = isWorker
-      ? (fd: number) => own(libc, fd, options.hostname)
-      : (fd: number) => ({ fd, close: () => {} });
-    requests ??= new RequestSet(libc, ownEpoll);
+    requests ??= new RequestSet(
+      libc,
+      (fd) => ownRequest(libc, fd, options.hostname),
+    );
     return new RequestSocket(libc, requests, bound, options, access);
   } catch (error) {
     bound.close();
@@ -115,15 +115,12 @@ function openRequest(
   }
 }
 
-/** Binds a socket that is Deno's in workers only, where it may not be closed. */
 function bindRequest(libc: Libc, options: OpenOptions): SocketDescriptor {
   const { hostname } = options;
   const family = ipVersion(hostname) === 6 ? sys.AF_INET6 : sys.AF_INET;
   const type = sys.SOCK_DGRAM | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
   const made = check(libc, libc.socket(family, type, 0));
-  const { fd, close } = isWorker
-    ? own(libc, made, hostname)
-    : { fd: made, close: () => void libc.close(made) };
+  const { fd, close } = ownRequest(libc, made, hostname);
   try {
     setOption(libc, fd, sys.SOL_SOCKET, sys.SO_BROADCAST, 1);
     if (family === sys.AF_INET6) {
@@ -138,7 +135,31 @@ function bindRequest(libc: Libc, options: OpenOptions): SocketDescriptor {
   }
 }
 
-const isWorker = "WorkerGlobalScope" in globalThis;
+/**
+ * Has a descriptor closed with its thread: by Deno in a worker, which may be
+ * terminated at any time; else by us, which takes less, when `deno run --watch`
+ * restarts the program.
+ */
+function ownRequest(libc: Libc, fd: number, hostname: string): Descriptor {
+  if ("WorkerGlobalScope" in globalThis) return own(libc, fd, hostname);
+  if (ours === undefined) {
+    const all = ours = new Set();
+    addEventListener("unload", () => {
+      for (const one of all) libc.close(one);
+      all.clear();
+    });
+  }
+  const all = ours.add(fd);
+  return {
+    fd,
+    close() {
+      if (all.delete(fd)) libc.close(fd);
+    },
+  };
+}
+
+/** Open descriptors of requests that Deno does not close. */
+let ours: Set<number> | undefined;
 /** The sockets of all requests of this thread. */
 let requests: RequestSet | undefined;
 /** The poller of all sockets of this thread. */
