@@ -147,7 +147,7 @@ programTest(
     assertEquals(asked.code, 1);
     assertMatch(
       asked.stderr,
-      /^client: no\.such\.invalid:20001: Cannot resolve 'no\.such\.invalid'/m,
+      /^client: no\.such\.invalid:20001: Cannot resolve 'no\.such\.invalid'/,
     );
     const lines = unwrapped(asked.stdout).trim().split("\n");
     const replies = lines.filter((line) => line.includes("Message from"))

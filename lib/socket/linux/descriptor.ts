@@ -113,20 +113,6 @@ export function bindOwned(
   }
 }
 
-/** Binds a socket to an IP address; throws the system's error. */
-export function bindTo(
-  libc: Libc,
-  fd: number,
-  family: number,
-  address: UdpAddress,
-): void {
-  const { name } = scratchOf(libc);
-  const numbered = numberZone(libc, address);
-  const length = sys.encodeSockaddr(numbered, family, name.u8);
-  if (libc.bind(fd, name, length) >= 0) return;
-  throw bindError(errorOf(libc.errno()), address);
-}
-
 /**
  * Connects a socket, so that the system reports the peer's errors. Without a route
  * that is left to the sends.

@@ -112,7 +112,6 @@ export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
-export const EPOLLERR = 8;
 /** A descriptor is reported once, and must be armed again then. */
 export const EPOLLONESHOT = 0x40000000;
 

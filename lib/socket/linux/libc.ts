@@ -66,8 +66,6 @@ export interface Libc {
    * the thread may outlive it; gives the events.
    */
   epollWait(epoll: number, timeoutMs: number): Promise<EpollEvent[]>;
-  /** Gives the events without waiting: their number, and each in `events`. */
-  epollLook(epoll: number, events: Memory, most: number): number;
   /** Ends the waits of this thread on time, not up to 50 us later. */
   endWaitsOnTime(): void;
   /** Resolves when another thread has run, which does nothing. */
@@ -93,8 +91,6 @@ export interface EpollEvent {
 
 /** Why the C library cannot be used here; undefined if it can. */
 export function libcMissing(): string | undefined {
-  // It stays loaded, and a query is slow for the socket of each request.
-  if (loaded !== undefined && whatIsRefused === "") return undefined;
   const { os, arch } = Deno.build;
   if (os !== "linux") return `it needs Linux: this is ${os}`;
   if (arch !== "x86_64" && arch !== "aarch64") {
@@ -171,13 +167,11 @@ function bindLibc(): Libc {
   // Safety: never freed, since a thread may write into it at any time, also
   // when the worker that asked for it is gone.
   const bytes = 4 * sys.MAX_EPOLL_EVENTS * sys.EPOLL_EVENT_WORDS;
-  const makeEvents = () => {
-    const events = symbols.calloc(1n, BigInt(bytes));
-    if (events === null) throw new Error("out of memory");
-    const buffer = Deno.UnsafePointerView.getArrayBuffer(events, bytes);
-    return { events, found: new Uint32Array(buffer) };
-  };
-  const free: Array<ReturnType<typeof makeEvents>> = [];
+  const events = symbols.calloc(1n, BigInt(bytes));
+  if (events === null) throw new Error("out of memory");
+  const found = new Uint32Array(
+    Deno.UnsafePointerView.getArrayBuffer(events, bytes),
+  );
   return {
     allocate: (bytes) => new KernelMemory(bytes),
     errno: () => errno.getInt32(),
@@ -205,17 +199,12 @@ function bindLibc(): Libc {
       symbols.epoll_ctl(epoll, op, fd, pointer(event)),
     epollWait: async (epoll, timeoutMs) => {
       const most = sys.MAX_EPOLL_EVENTS;
-      const place = free.pop() ?? makeEvents();
-      const { events, found } = place;
       const length = await symbols.epoll_wait(epoll, events, most, timeoutMs);
-      free.push(place);
       return Array.from({ length: Math.max(length, 0) }, (_, i) => ({
         fd: found[i * sys.EPOLL_EVENT_WORDS + sys.EPOLL_DATA_WORD]!,
         events: found[i * sys.EPOLL_EVENT_WORDS]!,
       }));
     },
-    epollLook: (epoll, events, most) =>
-      symbols.epoll_look(epoll, pointer(events), most, 0),
     realtimeMs: () => clockMs(CLOCK_REALTIME),
     threadMs: () => clockMs(CLOCK_THREAD_CPUTIME_ID),
     endWaitsOnTime: () => symbols.prctl(PR_SET_TIMERSLACK, 1n, 0n, 0n, 0n),
@@ -271,8 +260,6 @@ const SYMBOLS = {
   epoll_ctl: int("i32", "i32", "i32", "pointer"),
   // int epoll_wait(int, struct epoll_event *, int, int): on Deno's pool
   epoll_wait: { ...int("i32", "pointer", "i32", "i32"), nonblocking: true },
-  // The same call, which does not wait here
-  epoll_look: { name: "epoll_wait", ...int("i32", "pointer", "i32", "i32") },
   // int clock_gettime(clockid_t, struct timespec *)
   clock_gettime: int("i32", "pointer"),
   // int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)

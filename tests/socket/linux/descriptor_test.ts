@@ -9,7 +9,7 @@ import {
   setSendOptions,
   trySet,
 } from "../../../lib/socket/linux/descriptor.ts";
-import { clockStateOf } from "../../../lib/socket/linux_engine.ts";
+import { clockStateOf } from "../../../lib/socket/linux/clock.ts";
 import { AF_INET, AF_INET6 } from "../../../lib/socket/linux/layout.ts";
 import { refused } from "../../../lib/socket/linux/libc.ts";
 import type { OpenOptions } from "../../../lib/socket/contract.ts";

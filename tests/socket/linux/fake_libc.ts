@@ -11,8 +11,6 @@ import {
   AF_INET,
   decodeSockaddr,
   encodeSockaddr,
-  EPOLL_DATA_WORD,
-  EPOLLERR,
   EPOLLIN,
   EPOLLONESHOT,
   EPOLLOUT,
@@ -73,7 +71,7 @@ interface Arriving {
 }
 
 const PEER = "127.0.0.2";
-export const FD = 7;
+const FD = 7;
 const EPOLL_FD = 8;
 
 export class FakeLibc implements Libc {
@@ -282,11 +280,9 @@ export class FakeLibc implements Libc {
     return result;
   }
 
-  ppoll(fds: Memory, _count: number, timeout: Memory): number {
+  ppoll(_fds: Memory, _count: number, timeout: Memory): number {
     this.waits.push(timeout.u32[2]! / 1e6);
-    const isReadable = this.#inbox.length > 0;
-    fds.u32[1] = fds.u32[1]! & 0xffff | (isReadable ? EPOLLIN << 16 : 0);
-    return isReadable ? 1 : 0;
+    return this.#inbox.length > 0 ? 1 : 0;
   }
 
   epollCreate(): number {
@@ -317,14 +313,6 @@ export class FakeLibc implements Libc {
       };
       this.#wake();
     });
-  }
-
-  epollLook(_epoll: number, events: Memory): number {
-    const ready = (this.#inbox.length > 0 ? EPOLLIN : 0) |
-      (this.errorQueue.length > 0 ? EPOLLERR : 0);
-    events.u32[0] = ready;
-    events.u32[EPOLL_DATA_WORD] = FD;
-    return ready === 0 ? 0 : 1;
   }
 
   endWaitsOnTime(): void {}

@@ -15,7 +15,6 @@ import {
   programTest,
   ROOT,
   server,
-  tempFolder,
 } from "../../helpers.ts";
 
 linuxTest(
@@ -75,82 +74,6 @@ if (ENGINE === "linux") {
         worker.terminate();
         // Its port is free again: the next one binds it.
       }
-    },
-  );
-}
-
-if (ENGINE === "linux") {
-  programTest(
-    "RequestSocket: a terminated worker leaves nothing open",
-    async () => {
-      const silent = Deno.listenDatagram({
-        transport: "udp",
-        hostname: "127.0.0.1",
-        port: 0,
-      });
-      const { port } = silent.addr as Deno.NetAddr;
-      let localPort = 0;
-      for (let i = 0; i < 2; i++) {
-        const code = `
-        import { request } from "${new URL("lib/mod.ts", ROOT)}";
-        const options = { engine: "linux" as const, localPort: ${localPort} };
-        request("127.0.0.1:${port}", "x", options)
-          .catch(({ message }) => postMessage(message));`;
-        const worker = new Worker(
-          `data:application/typescript,${encodeURIComponent(code)}`,
-          { type: "module" },
-        );
-        const failed = new Promise((_, reject) =>
-          worker.onmessage = ({ data }) => reject(new Error(data))
-        );
-        const asked = silent.receive().then(([_, addr]) => addr);
-        const from = await Promise.race([asked, failed]) as Deno.NetAddr;
-        worker.terminate();
-        // The next one binds the same port.
-        localPort = from.port;
-      }
-      silent.close();
-    },
-  );
-
-  programTest(
-    "RequestSocket: a restart by `deno run --watch` leaves nothing open",
-    async () => {
-      const silent = Deno.listenDatagram({
-        transport: "udp",
-        hostname: "127.0.0.1",
-        port: 0,
-      });
-      const { port } = silent.addr as Deno.NetAddr;
-      await using folder = await tempFolder();
-      const path = `${folder.path}/program.ts`;
-      const write = async (localPort: number) => {
-        const code = `import { request } from "${new URL("lib/mod.ts", ROOT)}";
-          const options = { engine: "linux" as const, localPort: ${localPort} };
-          await request("127.0.0.1:${port}", "x", options)
-            .catch(({ message }) => console.log(message));`;
-        const args = ["-c", 'printf %s "$1" > "$2"', "sh", code, path];
-        await new Deno.Command("sh", { args }).output();
-      };
-      await write(0);
-      const all = ["--no-check", "--unstable-net", "--allow-all", path];
-      await using program = new Program(Deno.execPath(), [
-        ...["run", "--watch", ...all],
-      ]);
-      const failed = program.line().then((line) => {
-        throw new Error(line);
-      });
-      failed.catch(() => {});
-      const source = async () => {
-        const asked = silent.receive().then(([_, addr]) => addr);
-        return (await Promise.race([asked, failed]) as Deno.NetAddr).port;
-      };
-      const first = await source();
-      // The next one binds the same port.
-      await write(first);
-      assertEquals(await source(), first);
-      program.kill("SIGTERM");
-      silent.close();
     },
   );
 }
