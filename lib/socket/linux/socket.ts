@@ -364,7 +364,10 @@ export class LinuxSocket implements DatagramSocket {
           hasLooked = true;
           await this.#turn();
         } else if (!this.#isReadableSoon()) await this.#idle();
-        else if (this.#turns.isPressing(this.#turns.now())) await this.#turn();
+        else if (this.#turns.isPressing(this.#turns.now())) {
+          // A client's turns have no wait for the other thread, in which Deno polls.
+          await (this.reportsClosedPort ? this.#idle() : this.#turn());
+        }
       } else if (code !== EINTR) {
         const error = errorOf(code);
         if (isReport(error)) {

@@ -8,7 +8,7 @@ import type { Libc } from "./libc.ts";
 
 /** The turns of one socket; times in milliseconds. */
 export class Turns {
-  readonly pace = new Pace();
+  readonly pace: Pace;
   readonly now: () => number;
   readonly #libc: Pick<Libc, "otherThread" | "threadMs">;
   readonly #isClient: boolean;
@@ -29,6 +29,7 @@ export class Turns {
     this.#libc = libc;
     this.now = now;
     this.#isClient = isClient;
+    this.pace = new Pace(isClient ? 0 : SPARE_MS);
   }
 
   /** Whether a turn is due when a batch has been handed out. */
@@ -136,6 +137,9 @@ export class Pace {
   #isFast = false;
   #quietUntil = 0;
 
+  /** Waits in vain are forgiven for as long as their time of quiet is `spareMs`. */
+  constructor(readonly spareMs = SPARE_MS) {}
+
   /** Counts a batch of datagrams, received `gapMs` after the one before. */
   onBatch(gapMs: number, count: number): void {
     this.#gapsMs += gapMs;
@@ -163,7 +167,8 @@ export class Pace {
 
   /** A wait in the thread has ended without a datagram. */
   onTimeout(now: number): void {
-    this.#quietUntil = Math.max(this.#quietUntil, now - SPARE_MS) + QUIET_MS;
+    this.#quietUntil = Math.max(this.#quietUntil, now - this.spareMs) +
+      QUIET_MS;
     if (this.mayWait(now)) return;
     this.#isFast = false;
     this.#begin();
@@ -182,8 +187,8 @@ const STREAK = 8;
 const FAST_MS = 1 / 8;
 /**
  * No wait for this long after turns that others used, and for each wait that timed
- * out, so that such waits take 1 % of the time at most; a few in a row are allowed,
- * since a busy peer stalls now and then.
+ * out, so that such waits take 1 % of the time at most. A server is allowed a few in a
+ * row, since a busy peer stalls now and then.
  */
 const QUIET_MS = 20;
 const SPARE_MS = 200;
