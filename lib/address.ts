@@ -74,6 +74,7 @@ export function parseAddress(text: string, defaultPort?: number): UdpAddress {
  * ```
  */
 export function parsePort(text: string): number {
+  requireText(text, "text", "the digits of a port");
   if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
     throw new SyntaxError(`port '${text}' is not a number from 0 to 65535`);
   }
@@ -177,6 +178,9 @@ function bytesOf(hostname: string): number[] {
  * @throws {RangeError} If it is another number of bytes.
  */
 export function addressFromBytes(bytes: Uint8Array): string {
+  if (!(bytes instanceof Uint8Array)) {
+    throw wrongValue("bytes", "a Uint8Array", bytes);
+  }
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) {
     throw new RangeError(
@@ -274,6 +278,7 @@ export function isLocalhost(hostname: string): boolean {
 
 /** The eight groups of an IPv6 address in canonical form, without a zone. */
 export function ipv6Groups(hostname: string): number[] {
+  requireText(hostname, "hostname", "an IPv6 address");
   const [head = "", tail = ""] = hostname.split("::");
   const before = head === "" ? [] : head.split(":");
   const after = tail === "" ? [] : tail.split(":");
@@ -322,6 +327,7 @@ export interface Network {
  * @throws {SyntaxError} If it is none.
  */
 export function parseNetwork(text: string): Network {
+  requireText(text, "text", "such as 192.0.2.0/24");
   const [address = "", prefix, ...rest] = text.split("/");
   const version = ipVersion(address);
   const most = version === 4 ? 32 : 128;
@@ -363,6 +369,7 @@ function groupsOf(hostname: string): number[] {
 
 /** Whether an IP address in canonical form is that of a multicast group. */
 export function isMulticast(hostname: string): boolean {
+  requireText(hostname, "hostname", "an IP address");
   if (hostname.includes(":")) return /^ff[0-9a-f]{2}:/.test(hostname);
   const first = parseInt(hostname, 10);
   return first >= 224 && first < 240;
@@ -375,11 +382,13 @@ export function isLinkLocal(hostname: string): boolean {
 
 /** An address without the `%zone` that names the interface of this machine. */
 export function withoutZone(hostname: string): string {
+  requireText(hostname, "hostname", "an IP address");
   return hostname.split("%", 1)[0]!;
 }
 
 /** The zone of an IPv6 address, such as `2` of `fe80::1%2`. */
 export function zoneOf(hostname: string): string | undefined {
+  requireText(hostname, "hostname", "an IP address");
   return hostname.split("%", 2)[1];
 }
 

@@ -7,8 +7,8 @@
 /**
  * Calls back once, after `ms` milliseconds; returns a function that cancels. Deno
  * loads its `setTimeout` at the first call, for longer than a request on loopback
- * takes; this timer is V8's own, for a wait that nothing ends early. It does not keep
- * the process alive.
+ * takes; this timer is V8's own. It does not keep the process alive, and takes some
+ * memory until its time, even when cancelled: for few timers.
  */
 export function lightTimer(ms: number, callback: () => void): () => void {
   const cell = new Int32Array(new SharedArrayBuffer(4));

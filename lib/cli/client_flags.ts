@@ -396,7 +396,7 @@ export const CLIENT = {
   },
   notes:
     `HOST is a name or an IP address (${CLIENT_DEFAULTS.host}); IPv6 with a port is written
-[IPV6]:PORT. Several HOSTs are compared in runs at once; any failure counts.
+[IPV6]:PORT. Several HOSTs are sent to at once and compared; any failure counts.
 A TIME is in seconds, or has a unit: 200ms, 1s, 1m, 1h.
 FIGURE is ${MAX_RTT_FIGURES.join(", ")}.
 A load may harm a network: its sender is responsible (RFC 8085).

@@ -313,7 +313,7 @@ export class Client implements UdpClient, Receiver {
       if (pending.attempts > 1) this.#vacate(pending);
       if (this.#inFlight.has(key)) {
         throw new TypeError(
-          `A request with the key ${key} is in flight already: give each another key, such as a new id`,
+          `A request with the key ${key} is in flight already: give each request a key of its own, such as a new id`,
         );
       }
       pending.key = key;

@@ -416,10 +416,13 @@ export function timeoutError(
     : isPortClosed(report)
     ? "the system reports a closed port"
     : errorMessage(report);
-  const from = foreignFrom && formatAddress(foreignFrom);
+  // The source of a datagram that is too long is not known.
+  const from = foreignFrom === undefined
+    ? ""
+    : `, the first from ${formatAddress(foreignFrom)}`;
   const ignored = foreign === 0
     ? ""
-    : `; ignored ${datagrams(foreign, "other ")}, the first from ${from}`;
+    : `; ignored ${datagrams(foreign, "other ")}${from}`;
   return new TimeoutError(
     `No reply from ${targets.map(formatAddress).join(" or ")} to ` +
       `${datagrams(attempts)}: ` +

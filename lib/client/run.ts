@@ -364,8 +364,7 @@ export class Run<E, S extends ClientFigures> implements AsyncIterable<E> {
     this.#isLingering = true;
     this.conclude();
     const waitMs = lingerMs(longestMs, maxMs);
-    if (waitMs === 0) this.end();
-    else this.#cancelNext = this.runtime.after(waitMs, () => this.end());
+    this.#cancelNext = this.runtime.after(waitMs, () => this.end());
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<E> {

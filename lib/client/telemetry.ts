@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { lightTimer } from "../base/light_timer.ts";
 import { TimeoutError } from "./reply.ts";
 import type { PartCounts } from "../stats/counts.ts";
 import {
@@ -40,8 +41,9 @@ export interface ClientObserver {
 export const NO_OBSERVER: ClientObserver = { rtt() {}, end() {} };
 
 /**
- * Observes a client, if it is switched on; a client of a lone datagram only at its end,
- * since Deno loads its telemetry for longer than a reply on loopback takes.
+ * Observes a client, if it is switched on; a client of a lone datagram after its first
+ * reply, or a second, since Deno loads its telemetry for longer than a reply on
+ * loopback takes.
  */
 export function observeClient(
   isOn: boolean,
@@ -51,12 +53,24 @@ export function observeClient(
   if (!isOn) return NO_OBSERVER;
   const observe = () => follow(UDP, () => readingsOf(figures()));
   if (!isLone) return { rtt: recordRtt, end: observe() };
-  const rtts: number[] = [];
+  const early: number[] = [];
+  let end: (() => void) | undefined;
+  const begin = () => {
+    end ??= observe();
+    for (const rttMs of early.splice(0)) recordRtt(rttMs);
+  };
+  let cancel = lightTimer(1000, begin);
   return {
-    rtt: (rttMs) => void rtts.push(rttMs),
+    rtt(rttMs) {
+      if (end !== undefined) return recordRtt(rttMs);
+      if (early.push(rttMs) > 1) return;
+      cancel();
+      cancel = lightTimer(0, begin);
+    },
     end() {
-      for (const rttMs of rtts) recordRtt(rttMs);
-      observe()();
+      cancel();
+      begin();
+      end!();
     },
   };
 }

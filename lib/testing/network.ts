@@ -14,11 +14,11 @@ import {
 import {
   callback,
   custom,
-  integer,
   list,
+  orInfinity,
   readAll,
   real,
-  time,
+  text,
 } from "../base/options.ts";
 import { payloadOf } from "../base/payload.ts";
 import type { Interface } from "../socket/multicast.ts";
@@ -366,15 +366,12 @@ const PATIENCE_MS = 1000;
 const MOST = Number.MAX_SAFE_INTEGER;
 const PLAN = callback<Plan>();
 const OPTIONS = {
-  seed: integer(-MOST, MOST, DEFAULT_SEED),
-  patienceMs: time(0, PATIENCE_MS),
+  seed: real(-MOST, MOST, DEFAULT_SEED),
+  patienceMs: orInfinity(real(0, MOST, PATIENCE_MS, " ms")),
 };
 const MS = real(0, MOST, undefined, " ms");
-const DELAYS = list(MS);
-const HOST = custom<string>("an IP address", (value) => {
-  const isAddress = typeof value === "string" && ipVersion(value) !== undefined;
-  return isAddress ? undefined : TypeError;
-});
+const DELAYS = list(orInfinity(MS));
+const HOST = text();
 const HOSTS = list(HOST);
 const PROMISE = custom<PromiseLike<unknown>>("a promise", (value) => {
   const { then } = (value ?? {}) as Partial<PromiseLike<unknown>>;

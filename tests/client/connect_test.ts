@@ -217,7 +217,7 @@ Deno.test("connect(): a key that is in use or missing rejects its request alone"
   await assertRejects(
     () => client.request("a:2"),
     TypeError,
-    "A request with the key a is in flight already: give each another key, such as a new id",
+    "A request with the key a is in flight already: give each request a key of its own, such as a new id",
   );
   await assertRejects(() => client.request(""), TypeError, "'key()' must give");
   for (const wrong of [null, {}, NaN, true]) {

@@ -189,6 +189,16 @@ Deno.test("requestMany(): it counts duplicates, those of the last datagram too",
   assertEquals([received, lost, duplicates, lossPercent], [3, 0, 3, 0]);
 });
 
+Deno.test("requestMany(): counts a copy that arrives with the reply to a lone datagram", async () => {
+  const network = networkWith((passing) =>
+    isRequest(passing) ? [LATENCY_MS] : [LATENCY_MS, LATENCY_MS]
+  );
+  const series = start(network, { count: 1 });
+  const events = await run(network, series);
+  assertEquals(brief(events), ["reply 0", "duplicate 0"]);
+  assertEquals(series.summary().duplicates, 1);
+});
+
 Deno.test("requestMany(): with retries the loss is that of exchanges", async () => {
   // Every third datagram is lost on its way there, and one answer is late.
   let [sent, answered] = [0, 0];

@@ -98,11 +98,21 @@ function interfaces(): readonly Interface[] {
 class LookUps {
   #running = 0;
   readonly #waiting: Array<() => void> = [];
+  readonly #inFlight = new Map<string, Promise<string[]>>();
 
-  constructor(readonly most: number) {}
+  /** Looks a name up; those that ask at once share one look-up. */
+  resolve(hostname: string): Promise<string[]> {
+    let addresses = this.#inFlight.get(hostname);
+    if (addresses === undefined) {
+      addresses = this.#resolve(hostname)
+        .finally(() => this.#inFlight.delete(hostname));
+      this.#inFlight.set(hostname, addresses);
+    }
+    return addresses;
+  }
 
-  async resolve(hostname: string): Promise<string[]> {
-    if (this.#running < this.most) this.#running++;
+  async #resolve(hostname: string): Promise<string[]> {
+    if (this.#running < MAX_RUNNING) this.#running++;
     else await new Promise<void>((next) => this.#waiting.push(next));
     try {
       return await denoRuntime.resolve(hostname);
@@ -115,7 +125,7 @@ class LookUps {
 }
 
 /** Those of targets; and of probes, whose slow names hold up no target. */
-const LOOK_UPS = { target: new LookUps(4), probe: new LookUps(2) };
+const LOOK_UPS = { target: new LookUps(), probe: new LookUps() };
 
 /** The runtime of one run of an engine: bounded look-ups, one for each name. */
 export function boundedRuntime(
@@ -133,3 +143,6 @@ export function boundedRuntime(
   };
   return Object.create(runtimeFor(engine), { resolve: { value: resolve } });
 }
+
+/** Look-ups in flight, of targets or of probes. */
+const MAX_RUNNING = 4;

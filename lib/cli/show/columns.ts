@@ -105,13 +105,15 @@ export function only<K extends string>(...keys: K[]): Record<K, Column> {
 // Columns that several results share.
 
 export const TARGET = { docs: "address of the server, `HOST:PORT`" };
-/** Drops of copies, say; a line of its own has those among the missing. */
+/** Drops beyond the missing, such as those of copies; another line has the rest. */
 export const KERNEL_DROPS: Column<
   number | undefined,
   Pick<RunCounts, "lost" | "rejected">
 > = {
   text: (drops, { lost, rejected }) =>
-    drops && lost === rejected ? `${drops} dropped by this machine` : undefined,
+    drops && drops > lost - rejected
+      ? `${drops} dropped by this machine`
+      : undefined,
 };
 export const DROPPED = rare("events left out");
 export const LOST: Column<number, Settled> = {

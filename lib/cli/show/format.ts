@@ -36,7 +36,7 @@ export function percent(value: number, digits = 2): string {
   const shown = value > 0 && value < 100
     ? Math.min(Math.max(value, least), 100 - least)
     : value;
-  return `${Number(shown.toFixed(digits))}%`;
+  return `${shown.toFixed(digits).replace(/\.?0+$/, "")}%`;
 }
 
 /** A number rounded to six places: a time in ms to the nanosecond. */
