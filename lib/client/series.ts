@@ -195,12 +195,15 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   readonly #usedPorts: RecentMap<number, true>;
   /** The next send waits until an unanswered datagram is settled. */
   #held = false;
+  /** The number of sockets that may be open. */
+  #maxSockets: number;
 
   constructor(
     readonly plan: RequestPlan,
     readonly options: Schedule & RunOptions & { maxSockets: number },
   ) {
-    const { count, intervalMs } = options;
+    const { count, intervalMs, maxSockets } = options;
+    this.#maxSockets = maxSockets;
     this.run = new Run(options, plan.ends, plan.runtime, this);
     // With an interval of 0 each waits for the one before.
     const perMs = 1 / (intervalMs || 1);
@@ -233,7 +236,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
   send(): void {
     const { count, intervalMs } = this.run.schedule;
     const wasHeld = this.#held;
-    const { maxSockets } = this.options;
+    const maxSockets = this.#maxSockets;
     this.#held = this.#unanswered.length >= maxSockets || !this.books.hasRoom;
     if (this.#held) {
       if (!wasHeld) this.#heldBack++;
@@ -252,7 +255,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
       this.#closeOne();
     }
     try {
-      this.#start(exchange);
+      this.#start(exchange, listener);
     } catch (error) {
       this.books.refused(seq, error);
       return this.run.end({ error });
@@ -267,15 +270,20 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     await Promise.all(all.map((one) => one.close()));
   }
 
-  #start(exchange: Exchange): void {
+  #start(exchange: Exchange, listener: ExchangeListener): void {
     const isUsed = (port: number) => this.#usedPorts.get(port) === true;
     try {
       exchange.start(isUsed);
     } catch (error) {
       // Too many sockets may be open: those of settled exchanges can go.
       if (this.#over.length === 0) throw error;
+      const open = this.#unanswered.length + this.#over.length;
+      this.#maxSockets = Math.max(2, open - SPARE_SOCKETS);
+      const closed = this.#over.map((one) => one.close());
       while (this.#over.length > 0) this.#closeOne();
-      exchange.start(isUsed);
+      Promise.all(closed)
+        .then(() => this.run.ended || exchange.start(isUsed))
+        .catch((error) => listener.onError(error));
     }
   }
 
@@ -349,5 +357,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
 }
 
 const MAX_USED_PORTS = 8192;
+/** Sockets that close while others open. */
+const SPARE_SOCKETS = 4;
 /** The number of datagrams that may follow an unanswered one. */
 const MAX_REMEMBERED = 1 << 14;

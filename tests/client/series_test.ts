@@ -531,18 +531,31 @@ Deno.test("requestMany(): more than one datagram is not retransmitted by default
 });
 
 Deno.test("requestMany(): answered sockets are closed when no other can be opened", async () => {
-  const network = networkWith();
-  const { open } = network.runtime;
-  const runtime = {
-    ...network.runtime,
-    open(options: Parameters<typeof open>[0]) {
-      if (network.sockets.size > 10) throw new Error("Too many open files");
-      return open(options);
-    },
-  };
-  const series = start(network, { count: 50, intervalMs: 20, runtime });
-  await run(network, series);
-  assertEquals(series.summary().received, 50);
+  for (const intervalMs of [20, 0]) {
+    const network = networkWith();
+    const { open, after } = network.runtime;
+    let free = 10;
+    const runtime = {
+      ...network.runtime,
+      open(options: Parameters<typeof open>[0]) {
+        if (free === 0) throw new Error("Too many open files");
+        free--;
+        const socket = open(options);
+        const { start } = socket;
+        // The system closes a socket later.
+        socket.start = async (receiver) => {
+          await start.call(socket, receiver);
+          await new Promise<void>((resolve) => after(5, resolve));
+          free++;
+        };
+        return socket;
+      },
+    };
+    const series = start(network, { count: 50, intervalMs, runtime });
+    await run(network, series);
+    const { received, unsent } = series.summary();
+    assertEquals([received, unsent], [50, 0]);
+  }
 });
 
 Deno.test("requestMany(): a function makes the payload of each datagram of a series", async () => {
