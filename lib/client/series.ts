@@ -255,7 +255,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
       this.#closeOne();
     }
     try {
-      this.#start(exchange, listener);
+      this.#start(exchange);
     } catch (error) {
       this.books.refused(seq, error);
       return this.run.end({ error });
@@ -270,7 +270,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
     await Promise.all(all.map((one) => one.close()));
   }
 
-  #start(exchange: Exchange, listener: ExchangeListener): void {
+  #start(exchange: Exchange): void {
     const isUsed = (port: number) => this.#usedPorts.get(port) === true;
     try {
       exchange.start(isUsed);
@@ -283,7 +283,7 @@ class SeriesWorkload implements Workload<SeriesSummary> {
       while (this.#over.length > 0) this.#closeOne();
       Promise.all(closed)
         .then(() => this.run.ended || exchange.start(isUsed))
-        .catch((error) => listener.onError(error));
+        .catch((error) => exchange.listener.onError(error));
     }
   }
 

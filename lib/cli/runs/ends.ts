@@ -100,7 +100,7 @@ class LookUps {
   readonly #waiting: Array<() => void> = [];
   readonly #inFlight = new Map<string, Promise<string[]>>();
 
-  /** Looks a name up; those that ask at once share one look-up. */
+  /** Looks a name up; calls for one name share the look-up in flight. */
   resolve(hostname: string): Promise<string[]> {
     let addresses = this.#inFlight.get(hostname);
     if (addresses === undefined) {
